@@ -1,0 +1,222 @@
+"""The asyncio client, on aiohttp: what triggers wait with.
+
+It sends calls and drives flows; the verbs by name are the blocking client's. One way to write a request,
+``await client.send(endpoints.get_workflow(id))``, is enough for code that lives in an event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from tenacity import AsyncRetrying
+from yarl import URL
+
+from airflow_provider_conductor.client.auth import TokenKeeper
+from airflow_provider_conductor.client.call import Answer, Call, Flow, Now, Sleep
+from airflow_provider_conductor.client.capabilities import Capabilities
+from airflow_provider_conductor.client.errors import (
+    ConductorConfigError,
+    ConductorConnectionLost,
+    ConductorRequestError,
+    ConductorTimeout,
+    ConductorTlsError,
+    ConductorUnreachable,
+)
+from airflow_provider_conductor.client.exchange import Exchange
+from airflow_provider_conductor.client.retrying import policy
+from airflow_provider_conductor.client.settings import ConductorSettings
+
+__all__ = ["AsyncConductorClient"]
+
+T = TypeVar("T")
+
+
+class AsyncConductorClient:
+    """One pooled session with one Conductor server, inside one event loop.
+
+    Args:
+        settings: where the server is, or just its API address.
+        sleep, clock: replaced by tests; seconds, and seconds since the epoch.
+
+    An async context manager; :meth:`close` gives the sockets back.
+    """
+
+    def __init__(
+        self,
+        settings: ConductorSettings | str,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = ConductorSettings(settings) if isinstance(settings, str) else settings
+        self.capabilities = Capabilities()
+        self._exchange = Exchange(self.settings)
+        self._tokens = TokenKeeper(self.settings)
+        self._token_lock = asyncio.Lock()
+        self._sleep = sleep
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.settings.api_url!r})"
+
+    async def __aenter__(self) -> AsyncConductorClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def send(self, call: Call[T]) -> T:
+        """Send one call, repeating it where that is allowed and can help.
+
+        Raises:
+            ConductorRequestError: see :mod:`airflow_provider_conductor.client.errors`.
+        """
+        retrying = AsyncRetrying(sleep=self._sleep, **policy(call, self.settings.max_attempts))
+        return await retrying(self._send_with_token, call)
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Drive a flow to its end and return its result; cancelled, the flow is closed."""
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    result = await self._do(step)
+                except Exception as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(result)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        finally:
+            flow.close()
+
+    async def _do(self, step: Call[Any] | Sleep | Now) -> Any:
+        if isinstance(step, Sleep):
+            await self._sleep(step.seconds)
+            return None
+        if isinstance(step, Now):
+            return self._clock()
+        return await self.send(step)
+
+    async def _send_with_token(self, call: Call[T]) -> T:
+        token = await self._token()
+        try:
+            return await self._send_once(call)
+        except ConductorRequestError as error:
+            if not self._exchange.token_was_refused(call, error, token):
+                raise
+        await self._token(stale=token)
+        return await self._send_once(call)
+
+    async def _token(self, *, stale: str = "") -> str:
+        async with self._token_lock:
+            wanted = self._tokens.wanted(self._clock(), stale=stale)
+            if wanted is not None:
+                try:
+                    self._tokens.accept(await self._send_once(wanted), self._clock())
+                except ConductorRequestError as error:
+                    told = self._tokens.refused(error)
+                    if told is not None:
+                        raise told from None
+            return self._tokens.token
+
+    async def _send_once(self, call: Call[T]) -> T:
+        url: str | None = self._exchange.url(call)
+        hops = 0
+        while url:
+            answer = await self._exchange_one(call, url)
+            url = self._exchange.redirected(call, answer, hops)
+            hops += 1
+        return self._exchange.value(call, answer)
+
+    async def _exchange_one(self, call: Call[T], url: str) -> Answer:
+        limit = self._exchange.read_timeout(call)
+        try:
+            async with self._open_session().request(
+                call.method,
+                URL(url, encoded=True).update_query(call.params) if call.params else URL(url, encoded=True),
+                data=self._exchange.content(call),
+                headers=self._exchange.headers(call, self._tokens.headers()),
+                timeout=aiohttp.ClientTimeout(
+                    total=limit + self.settings.connect_timeout, sock_connect=self.settings.connect_timeout
+                ),
+                allow_redirects=False,
+                proxy=self._exchange.proxy,
+            ) as response:
+                content = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._error(call, error) from error
+        return Answer(response.status, _lowered(response.headers), content)
+
+    def _error(self, call: Call[Any], error: Exception) -> ConductorRequestError:
+        """The transport's failure in this client's words, without addresses of proxies or anything secret."""
+        kind: type[ConductorRequestError]
+        if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
+            kind, what = ConductorTlsError, "the TLS handshake failed"
+        elif isinstance(error, aiohttp.ConnectionTimeoutError):
+            kind, what = ConductorUnreachable, f"no connection within {self.settings.connect_timeout:g} s"
+        elif isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)):
+            kind, what = ConductorUnreachable, "cannot connect"
+        elif isinstance(error, TimeoutError):
+            kind, what = ConductorTimeout, f"no answer within {self._exchange.read_timeout(call):g} s"
+        else:
+            kind, what = ConductorConnectionLost, "the connection broke before the whole answer was there"
+        inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+        detail = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None)
+        return kind(
+            f"{what} ({detail})" if detail else what,
+            method=call.method,
+            path=call.path,
+            server=self._exchange.server,
+            repeatable=kind is not ConductorTlsError
+            and (call.safe_to_repeat or issubclass(kind, ConductorUnreachable)),
+            fate_unknown=issubclass(kind, ConductorConnectionLost) and not call.safe_to_repeat,
+        )
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=16, ssl=self._tls()), cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self._session
+
+    def _tls(self) -> ssl.SSLContext | bool:
+        settings = self.settings
+        if not settings.api_url.startswith("https://"):
+            return True
+        try:
+            where = self._exchange.ca_bundle
+            if not isinstance(where, str):
+                context = ssl.create_default_context()
+            elif os.path.isdir(where):
+                context = ssl.create_default_context(capath=where)
+            else:
+                context = ssl.create_default_context(cafile=where)
+            if not settings.verify_ssl:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            if settings.client_cert:
+                context.load_cert_chain(settings.client_cert, settings.client_key)
+        except (ssl.SSLError, OSError) as error:
+            raise ConductorConfigError(f"the TLS files of the connection cannot be used: {error}") from error
+        return context
+
+
+def _lowered(headers: CIMultiDictProxy[str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}

@@ -1,0 +1,89 @@
+"""One request and its answer as plain data, and conversations made of them.
+
+A ``Call`` says what to send and how to read the answer; the transports (``sync``, ``aio``) send it.
+A ``Flow`` is a generator that yields calls (and sleeps) and is handed the results, so what needs
+several requests in turn (a fallback for an old server, a start that must not happen twice, a wait)
+is written once and driven by either transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Generic, TypeAlias, TypeVar
+
+__all__ = ["Answer", "Call", "Flow", "Now", "Sleep", "T"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: ``headers`` with lower-case names, ``content`` whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def server_time(self) -> int:
+        """The server's clock in ms (``Date`` header, so whole seconds), or 0 where it does not say."""
+        try:
+            return int(parsedate_to_datetime(self.headers["date"]).timestamp() * 1000)
+        except (KeyError, ValueError, TypeError):
+            return 0
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds of a ``Retry-After`` header (number or date), or None."""
+        value = self.headers.get("retry-after", "").strip()
+        if value.isdigit():
+            return float(value)
+        try:
+            wanted = parsedate_to_datetime(value).timestamp()
+        except (ValueError, TypeError):
+            return None
+        return max(0.0, wanted - self.server_time / 1000) if self.server_time else None
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T_co]):
+    """One request, not yet sent.
+
+    Attributes:
+        method: HTTP method.
+        path: below the API's address, each part quoted, beginning with ``/``.
+        parse: reads the answer's value; raises ``ValueError`` where it is not one Conductor gives.
+        params: query parameters, values as text.
+        body: JSON, or None for no body.
+        safe_to_repeat: True when a second sending does no more than the first.
+        hold: seconds the server may keep the request before it answers.
+        authenticated: False only for the request that fetches the token.
+    """
+
+    method: str
+    path: str
+    parse: Callable[[Answer], T_co]
+    params: tuple[tuple[str, str], ...] = ()
+    body: Any = None
+    safe_to_repeat: bool = False
+    hold: float = 0.0
+    authenticated: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Asks the driver to let ``seconds`` pass."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Asks the driver for the time: seconds since the epoch, on this machine's clock."""
+
+
+Flow: TypeAlias = Generator["Call[Any] | Sleep | Now", Any, T]
+"""Yields what to do next, is sent each result (errors are thrown in), returns its own result."""

@@ -1,0 +1,51 @@
+"""Many workflows at once (``/workflow/bulk``), up to 1,000 ids a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from airflow_provider_conductor.client.call import Call
+from airflow_provider_conductor.client.endpoints import reading, writing
+from airflow_provider_conductor.client.models import BulkResult
+
+
+def _bulk_call(
+    method: str, verb: str, workflow_ids: Iterable[str], *, safe_to_repeat: bool = False, **params: object
+) -> Call[BulkResult]:
+    return Call(
+        method,
+        f"/workflow/bulk/{verb}",
+        reading.bulk_result,
+        params=writing.query(**params),
+        body=writing.bulk_ids(workflow_ids),
+        safe_to_repeat=safe_to_repeat,
+    )
+
+
+def bulk_pause(workflow_ids: Iterable[str]) -> Call[BulkResult]:
+    return _bulk_call("PUT", "pause", workflow_ids, safe_to_repeat=True)
+
+
+def bulk_resume(workflow_ids: Iterable[str]) -> Call[BulkResult]:
+    return _bulk_call("PUT", "resume", workflow_ids)
+
+
+def bulk_restart(workflow_ids: Iterable[str], *, use_latest_def: bool = False) -> Call[BulkResult]:
+    return _bulk_call("POST", "restart", workflow_ids, useLatestDefinitions=use_latest_def)
+
+
+def bulk_retry(workflow_ids: Iterable[str]) -> Call[BulkResult]:
+    return _bulk_call("POST", "retry", workflow_ids)
+
+
+def bulk_terminate(workflow_ids: Iterable[str], reason: str | None = None) -> Call[BulkResult]:
+    return _bulk_call("POST", "terminate", workflow_ids, reason=reason or None)
+
+
+def bulk_delete(workflow_ids: Iterable[str], *, archive_workflow: bool = True) -> Call[BulkResult]:
+    return _bulk_call("DELETE", "remove", workflow_ids, archiveWorkflow=archive_workflow)
+
+
+def bulk_search(workflow_ids: Iterable[str], *, include_tasks: bool = False) -> Call[BulkResult]:
+    """Whole workflows of up to 1,000 ids in one answer; :class:`MissingRoute` on old servers."""
+    return _bulk_call("POST", "search", workflow_ids, safe_to_repeat=True, includeTasks=include_tasks)

@@ -1,0 +1,96 @@
+"""How each kind of answer is read. A ``ValueError`` says that it is not one Conductor gives."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from airflow_provider_conductor.client.call import Answer
+from airflow_provider_conductor.client.models import BulkResult, PollData, SearchResult, Task, Workflow
+
+
+def any_json(answer: Answer) -> Any:
+    return json.loads(answer.content)
+
+
+def an_object(answer: Answer) -> dict[str, Any]:
+    value = any_json(answer)
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON object was expected, not {type(value).__name__}")
+    return value
+
+
+def objects(answer: Answer) -> list[dict[str, Any]]:
+    if not answer.content.strip():
+        return []
+    value = any_json(answer)
+    if not isinstance(value, list):
+        raise ValueError(f"a JSON list was expected, not {type(value).__name__}")
+    return value
+
+
+def nothing(answer: Answer) -> None:
+    """For verbs whose answer carries nothing; a page of HTML is still refused."""
+    if answer.content.lstrip()[:1] == b"<":
+        raise ValueError("a page of HTML instead of an empty answer")
+
+
+def an_id(answer: Answer) -> str:
+    text = answer.content.decode("utf-8").strip().strip('"')
+    if not text:
+        raise ValueError("an empty answer where an id belongs")
+    if len(text) > 255 or any(c.isspace() or c in "<>{}[]" for c in text):
+        raise ValueError(f"{text[:60]!r} where an id belongs")
+    return text
+
+
+def a_workflow(answer: Answer) -> Workflow:
+    data = an_object(answer)
+    if "status" not in data and "targetWorkflowStatus" in data:  # /execute on 3.32 names it so
+        data["status"] = data["targetWorkflowStatus"]
+    if not isinstance(data.get("workflowId"), str) or not isinstance(data.get("status"), str):
+        raise ValueError("an object without workflowId and status where a workflow belongs")
+    return Workflow(data, observed_at=answer.server_time)
+
+
+def task_or_none(answer: Answer) -> Task | None:
+    if answer.status == 204 or not answer.content.strip():
+        return None
+    return Task(an_object(answer))
+
+
+def search_result(answer: Answer) -> SearchResult:
+    data = an_object(answer)
+    results = data.get("results")
+    if not isinstance(results, list):
+        raise ValueError("a search answer without results")
+    return SearchResult(
+        total_hits=int(data.get("totalHits") or 0),
+        results=tuple(Workflow(item, observed_at=answer.server_time) for item in results),
+    )
+
+
+def correlated(answer: Answer) -> dict[str, tuple[Workflow, ...]]:
+    return {
+        key: tuple(Workflow(item, observed_at=answer.server_time) for item in found or ())
+        for key, found in an_object(answer).items()
+    }
+
+
+def bulk_result(answer: Answer) -> BulkResult:
+    data = an_object(answer)
+    if "bulkSuccessfulResults" not in data and "bulkErrorResults" not in data:
+        raise ValueError("a bulk answer without results")
+    return BulkResult(
+        successful=tuple(data.get("bulkSuccessfulResults") or ()),
+        errors=dict(data.get("bulkErrorResults") or {}),
+    )
+
+
+def poll_data(answer: Answer) -> tuple[PollData, ...]:
+    return tuple(PollData.of(item) for item in objects(answer))
+
+
+def text(answer: Answer) -> str:
+    nothing(answer)
+    return answer.content.decode("utf-8").strip().strip('"')

@@ -1,0 +1,89 @@
+"""Tasks as workers and people handle them, and their queues (``/tasks``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_provider_conductor.client.call import Call
+from airflow_provider_conductor.client.endpoints import reading, writing
+from airflow_provider_conductor.client.models import PollData, Task, TaskStatus
+
+
+def poll_task(task_type: str, *, worker_id: str | None = None, domain: str | None = None) -> Call[Task | None]:
+    """Take a task as a worker would, or None. Not safe to repeat: a lost answer has taken the task."""
+    return Call(
+        "GET",
+        writing.path("/tasks/poll/{task_type}", task_type=task_type),
+        reading.task_or_none,
+        params=writing.query(workerid=worker_id, domain=domain),
+    )
+
+
+def update_task(
+    workflow_id: str,
+    task_id: str,
+    status: TaskStatus | str,
+    *,
+    output: Mapping[str, Any] | None = None,
+    reason: str | None = None,
+    worker_id: str | None = None,
+    callback_after_seconds: int | None = None,
+    logs: Sequence[str] = (),
+) -> Call[str]:
+    """Report a task's result as a worker would; answers the task's id."""
+    body: dict[str, Any] = {
+        "workflowInstanceId": writing.given(workflow_id, "workflow_id"),
+        "taskId": writing.given(task_id, "task_id"),
+        "status": str(TaskStatus(status)),
+        "outputData": writing.plain_input(output, "output"),
+    }
+    optional = {
+        "reasonForIncompletion": reason,
+        "workerId": worker_id,
+        "callbackAfterSeconds": callback_after_seconds,
+        "logs": [{"log": line, "taskId": task_id} for line in logs] or None,
+    }
+    body |= {key: value for key, value in optional.items() if value is not None}
+    return Call("POST", "/tasks", reading.text, body=body, safe_to_repeat=True)
+
+
+def get_task(task_id: str) -> Call[Task | None]:
+    return Call("GET", writing.path("/tasks/{task_id}", task_id=task_id), reading.task_or_none, safe_to_repeat=True)
+
+
+def log_task(task_id: str, line: str) -> Call[None]:
+    """Append a line to a task's log."""
+    return Call("POST", writing.path("/tasks/{task_id}/log", task_id=task_id), reading.nothing, body=line)
+
+
+def get_task_logs(task_id: str) -> Call[tuple[str, ...]]:
+    """The lines workers logged for a task, oldest first; empty where there are none."""
+    return Call(
+        "GET",
+        writing.path("/tasks/{task_id}/log", task_id=task_id),
+        lambda answer: tuple(str(item.get("log") or "") for item in reading.objects(answer)),
+        safe_to_repeat=True,
+    )
+
+
+def get_poll_data(task_type: str) -> Call[tuple[PollData, ...]]:
+    """Who polled this task's queues last, one entry a domain."""
+    return Call(
+        "GET",
+        "/tasks/queue/polldata",
+        reading.poll_data,
+        params=writing.query(taskType=writing.given(task_type, "task_type")),
+        safe_to_repeat=True,
+    )
+
+
+def get_queue_sizes(task_types: Sequence[str]) -> Call[dict[str, int]]:
+    """How many tasks wait in each queue."""
+    return Call(
+        "GET",
+        "/tasks/queue/sizes",
+        reading.an_object,
+        params=tuple(("taskType", writing.given(task_type, "task_type")) for task_type in task_types),
+        safe_to_repeat=True,
+    )

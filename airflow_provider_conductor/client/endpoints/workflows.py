@@ -1,0 +1,255 @@
+"""One workflow: start, read, steer (``/workflow``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_provider_conductor.client.call import Call
+from airflow_provider_conductor.client.endpoints import reading, writing
+from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client.models import SearchResult, StartWorkflowRequest, Workflow
+
+MAX_HOLD_SECONDS = 25
+"""Longest hold asked of a server in one request: a stock 3.32 answers 500 past about 30 s (seen), gateways too."""
+
+
+def start_workflow(request: StartWorkflowRequest | Mapping[str, Any] | Any) -> Call[str]:
+    """Start; answers the workflow's id. Never safe to repeat: the open-source server enforces no idempotency key."""
+    return Call("POST", "/workflow", reading.an_id, body=writing.start_body(request))
+
+
+def start_workflow_by_name(
+    name: str,
+    workflow_input: Mapping[str, Any] | None = None,
+    *,
+    version: int | None = None,
+    correlation_id: str | None = None,
+    priority: int | None = None,
+) -> Call[str]:
+    """Start the named definition (``version=None``: its latest); answers the workflow's id."""
+    return Call(
+        "POST",
+        writing.path("/workflow/{name}", name=name),
+        reading.an_id,
+        params=writing.query(version=version, correlationId=correlation_id, priority=priority),
+        body=writing.plain_input(workflow_input),
+    )
+
+
+def execute_workflow(
+    request: StartWorkflowRequest | Mapping[str, Any] | Any,
+    *,
+    request_id: str | None = None,
+    wait_until_task_ref: str | None = None,
+    hold_seconds: float = 10,
+    consistency: str | None = None,
+    return_strategy: str | None = None,
+) -> Call[Workflow]:
+    """Start and hold up to ``hold_seconds`` (1 to 25); answers the workflow as it then is, RUNNING included.
+
+    Raises:
+        ConductorInputError: a hold the server would answer with a 500 while the workflow runs on.
+    """
+    if not 1 <= hold_seconds <= MAX_HOLD_SECONDS:
+        raise ConductorInputError(f"hold_seconds must be between 1 and {MAX_HOLD_SECONDS}, not {hold_seconds}")
+    body = writing.start_body(request)
+    hold = int(hold_seconds)
+    return Call(
+        "POST",
+        writing.path("/workflow/execute/{name}/{version}", name=body["name"], version=int(body.get("version") or 0)),
+        reading.a_workflow,
+        params=writing.query(
+            requestId=request_id,
+            waitUntilTaskRef=wait_until_task_ref,
+            waitForSeconds=hold,
+            consistency=consistency,
+            returnStrategy=return_strategy,
+        ),
+        body=body,
+        hold=hold,
+    )
+
+
+def get_workflow(workflow_id: str, *, include_tasks: bool = True) -> Call[Workflow]:
+    """The execution, with or without its tasks."""
+    return Call(
+        "GET",
+        writing.path("/workflow/{workflow_id}", workflow_id=workflow_id),
+        reading.a_workflow,
+        params=writing.query(includeTasks=include_tasks),
+        safe_to_repeat=True,
+    )
+
+
+def get_workflow_status(
+    workflow_id: str, *, include_output: bool = False, include_variables: bool = False
+) -> Call[Workflow]:
+    """The status alone (74 bytes without output); :class:`MissingRoute` up to server 3.31.0."""
+    return Call(
+        "GET",
+        writing.path("/workflow/{workflow_id}/status", workflow_id=workflow_id),
+        reading.a_workflow,
+        params=writing.query(includeOutput=include_output, includeVariables=include_variables),
+        safe_to_repeat=True,
+    )
+
+
+def pause_workflow(workflow_id: str) -> Call[None]:
+    """Schedule no further tasks; what a worker already has goes on."""
+    return Call(
+        "PUT",
+        writing.path("/workflow/{workflow_id}/pause", workflow_id=workflow_id),
+        reading.nothing,
+        safe_to_repeat=True,
+    )
+
+
+def resume_workflow(workflow_id: str) -> Call[None]:
+    """Undo a pause. On a workflow that is not paused the server answers 500 with ``retryable: false``."""
+    return Call("PUT", writing.path("/workflow/{workflow_id}/resume", workflow_id=workflow_id), reading.nothing)
+
+
+def terminate_workflow(workflow_id: str, reason: str | None = None) -> Call[None]:
+    """End it as TERMINATED. The server overwrites FAILED and TIMED_OUT too, so look at the status first."""
+    return Call(
+        "DELETE",
+        writing.path("/workflow/{workflow_id}", workflow_id=workflow_id),
+        reading.nothing,
+        params=writing.query(reason=reason or None),
+    )
+
+
+def restart_workflow(workflow_id: str, *, use_latest_def: bool = False) -> Call[None]:
+    """Run an ended workflow again from its start, same id; 409 while it has not ended."""
+    return Call(
+        "POST",
+        writing.path("/workflow/{workflow_id}/restart", workflow_id=workflow_id),
+        reading.nothing,
+        params=writing.query(useLatestDefinitions=use_latest_def),
+    )
+
+
+def retry_workflow(workflow_id: str, *, resume_subworkflow_tasks: bool = False) -> Call[None]:
+    """Run on from the failed tasks, same id."""
+    return Call(
+        "POST",
+        writing.path("/workflow/{workflow_id}/retry", workflow_id=workflow_id),
+        reading.nothing,
+        params=writing.query(resumeSubworkflowTasks=resume_subworkflow_tasks),
+    )
+
+
+def rerun_workflow(
+    workflow_id: str,
+    *,
+    re_run_from_task_id: str | None = None,
+    task_input: Mapping[str, Any] | None = None,
+    workflow_input: Mapping[str, Any] | None = None,
+    correlation_id: str | None = None,
+) -> Call[str]:
+    """Run again from a task (its id), or from the start, with new inputs; same id, which is answered."""
+    body: dict[str, Any] = {"reRunFromWorkflowId": workflow_id}
+    if re_run_from_task_id is not None:
+        body["reRunFromTaskId"] = re_run_from_task_id
+    if task_input is not None:
+        body["taskInput"] = writing.plain_input(task_input, "task_input")
+    if workflow_input is not None:
+        body["workflowInput"] = writing.plain_input(workflow_input)
+    if correlation_id is not None:
+        body["correlationId"] = correlation_id
+    return Call(
+        "POST", writing.path("/workflow/{workflow_id}/rerun", workflow_id=workflow_id), reading.an_id, body=body
+    )
+
+
+def skip_task_from_workflow(
+    workflow_id: str,
+    task_reference_name: str,
+    *,
+    task_input: Mapping[str, Any] | None = None,
+    task_output: Mapping[str, Any] | None = None,
+) -> Call[None]:
+    """Mark a task not yet scheduled as SKIPPED, with this output.
+
+    The server reads both maps from the query only (``taskOutput[a]=1``), as text; a JSON body is ignored.
+
+    Raises:
+        ConductorInputError: a value that is not text, a number or boolean, since the query cannot carry it.
+    """
+    params: list[tuple[str, str]] = []
+    for wire, values in (("taskInput", task_input), ("taskOutput", task_output)):
+        for key, value in (values or {}).items():
+            if not isinstance(value, (str, int, float, bool)):
+                raise ConductorInputError(
+                    f"{wire}[{key}] is a {type(value).__name__}; the server takes text, numbers and booleans here"
+                )
+            params += writing.query(**{f"{wire}[{key}]": value})
+    return Call(
+        "PUT",
+        writing.path(
+            "/workflow/{workflow_id}/skiptask/{task_reference_name}",
+            workflow_id=workflow_id,
+            task_reference_name=task_reference_name,
+        ),
+        reading.nothing,
+        params=tuple(params),
+    )
+
+
+def delete_workflow(workflow_id: str, *, archive_workflow: bool = True) -> Call[None]:
+    """Remove it from the database; archived: kept in the index."""
+    return Call(
+        "DELETE",
+        writing.path("/workflow/{workflow_id}/remove", workflow_id=workflow_id),
+        reading.nothing,
+        params=writing.query(archiveWorkflow=archive_workflow),
+    )
+
+
+def search_workflows(
+    *,
+    query: str | None = None,
+    free_text: str = "*",
+    start: int = 0,
+    size: int = 100,
+    sort: str | None = None,
+) -> Call[SearchResult]:
+    """Summaries from the index, e.g. ``query="workflowType IN (a,b) AND status IN (RUNNING)"``."""
+    return Call(
+        "GET",
+        "/workflow/search",
+        reading.search_result,
+        params=writing.query(start=start, size=size, sort=sort, freeText=free_text, query=query),
+        safe_to_repeat=True,
+    )
+
+
+def get_by_correlation_ids(
+    name: str, correlation_ids: Sequence[str], *, include_closed: bool = True, include_tasks: bool = False
+) -> Call[dict[str, tuple[Workflow, ...]]]:
+    """Workflows of this name by correlation id: {id: (workflows…)}. Ended ones are included unless told otherwise."""
+    return Call(
+        "POST",
+        writing.path("/workflow/{name}/correlated", name=name),
+        reading.correlated,
+        params=writing.query(includeClosed=include_closed, includeTasks=include_tasks),
+        body=list(correlation_ids),
+        safe_to_repeat=True,
+    )
+
+
+def get_running_workflows(name: str, *, version: int = 1) -> Call[list[str]]:
+    """Ids of the running workflows of this name and version."""
+    return Call(
+        "GET",
+        writing.path("/workflow/running/{name}", name=name),
+        lambda answer: [str(item) for item in reading.objects(answer)],
+        params=writing.query(version=version),
+        safe_to_repeat=True,
+    )
+
+
+def test_workflow(request: Mapping[str, Any] | Any) -> Call[Workflow]:
+    """The server's dry run: a start request plus ``taskRefToMockOutput`` {ref: [{status, output}]}."""
+    return Call("POST", "/workflow/test", reading.a_workflow, body=writing.start_body(request), safe_to_repeat=True)

@@ -1,0 +1,98 @@
+"""How ids, names, parameters and inputs go into a request; what is wrong is refused before anything is sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from airflow_provider_conductor.client.definitions import to_plain
+from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client.models import StartWorkflowRequest
+
+MAX_BULK_IDS = 1_000
+"""Ids a bulk endpoint takes in one request (1,001 gives a 400, seen on 3.32)."""
+
+
+def given(value: object, what: str) -> str:
+    """``value`` as text; refused where it is empty."""
+    text = "" if value is None else str(value)
+    if not text.strip():
+        raise ConductorInputError(f"{what} must not be empty: nothing was sent")
+    return text
+
+
+def path(template: str, **parts: object) -> str:
+    """Fill ``{name}`` places with quoted text. ``.`` and ``..`` are refused: clients and proxies resolve them away."""
+    quoted = {}
+    for name, value in parts.items():
+        text = given(value, name)
+        if text in (".", ".."):
+            raise ConductorInputError(f"{name} must not be {text!r}: nothing was sent")
+        quoted[name] = quote(text, safe="")
+    return template.format_map(quoted)
+
+
+def query(**values: object) -> tuple[tuple[str, str], ...]:
+    """Query parameters without the unset ones; booleans as the server writes them."""
+    return tuple(
+        (name, str(value).lower() if isinstance(value, bool) else str(value))
+        for name, value in values.items()
+        if value is not None
+    )
+
+
+def bulk_ids(workflow_ids: Iterable[str]) -> list[str]:
+    ids = list(workflow_ids)
+    if not ids:
+        raise ConductorInputError("no workflow ids were given: nothing was sent")
+    if len(ids) > MAX_BULK_IDS:
+        raise ConductorInputError(f"{len(ids)} workflow ids in one bulk request; the server takes {MAX_BULK_IDS}")
+    for workflow_id in ids:
+        given(workflow_id, "workflow_id")
+    return ids
+
+
+def plain_input(workflow_input: Mapping[str, Any] | None, what: str = "workflow_input") -> dict[str, Any]:
+    if workflow_input is None:
+        return {}
+    if not isinstance(workflow_input, Mapping):
+        raise ConductorInputError(f"{what} must be a mapping of names to values, not {type(workflow_input).__name__}")
+    return plain(workflow_input, what)  # type: ignore[no-any-return]
+
+
+def plain(value: Any, what: str) -> Any:
+    """``value`` as JSON's own types; refused where JSON has no word for it (NaN included)."""
+    try:
+        converted = to_plain(value)
+        json.dumps(converted, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConductorInputError(f"{what}: {error}") from error
+    return converted
+
+
+def start_body(request: StartWorkflowRequest | Mapping[str, Any] | Any) -> dict[str, Any]:
+    """The body of a start: of our request, a dict with the server's names, or the SDK's StartWorkflowRequest.
+
+    Raises:
+        ConductorInputError: no name, or something that has no place in JSON (NaN included).
+    """
+    body = plain(request.to_json() if isinstance(request, StartWorkflowRequest) else request, "the start request")
+    if not isinstance(body, dict):
+        raise ConductorInputError(f"a start request must be an object, not {type(request).__name__}")
+    given(body.get("name"), "the workflow's name")
+    return body
+
+
+def definitions(given_definitions: Sequence[Any] | Any, what: str) -> list[dict[str, Any]]:
+    """One definition or several (dicts or SDK objects) as a list of objects that have a name."""
+    several = isinstance(given_definitions, (list, tuple))
+    converted = [plain(item, what) for item in (given_definitions if several else [given_definitions])]
+    if not converted:
+        raise ConductorInputError(f"no {what} was given: nothing was sent")
+    for item in converted:
+        if not isinstance(item, dict):
+            raise ConductorInputError(f"a {what} must be an object, not {type(item).__name__}")
+        given(item.get("name"), f"the name of a {what}")
+    return converted

@@ -1,0 +1,285 @@
+"""What can go wrong between this client and a Conductor server.
+
+::
+
+    ConductorError
+    ├── ConductorConfigError           the connection's settings cannot be used (ValueError)
+    ├── ConductorInputError            an argument is refused before anything is sent (ValueError)
+    └── ConductorRequestError          one request failed: .method .path .status .message .repeatable .fate_unknown
+        ├── ConductorUnreachable       nothing was sent: refused, no such host, no route
+        │   └── ConductorTlsError      the TLS handshake failed
+        ├── ConductorConnectionLost    sent, and the answer did not arrive whole
+        │   └── ConductorTimeout       sent, and no answer within the time-out
+        ├── NotConductorError          an answer, but not one that Conductor gives
+        └── ConductorAnswerError       the server answered with an error
+            ├── ConductorBadRequest    400 and other 4xx
+            ├── ConductorAuthError     401, 403
+            ├── ConductorNotFound      404 about a workflow, task or definition
+            │   └── DefinitionNotFound
+            ├── MissingRoute           404 or 405 about the path itself: this server has no such endpoint
+            ├── ConductorConflict      409, and 404 "still running": the state does not allow it
+            ├── TooManyRequests        429
+            └── ConductorServerError   5xx
+
+The first line of each message names what was called, where, and what came back.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+__all__ = [
+    "ConductorAnswerError",
+    "ConductorAuthError",
+    "ConductorBadRequest",
+    "ConductorConfigError",
+    "ConductorConflict",
+    "ConductorConnectionLost",
+    "ConductorError",
+    "ConductorInputError",
+    "ConductorNotFound",
+    "ConductorRequestError",
+    "ConductorServerError",
+    "ConductorTimeout",
+    "ConductorTlsError",
+    "ConductorUnreachable",
+    "DefinitionNotFound",
+    "MissingRoute",
+    "NotConductorError",
+    "TooManyRequests",
+    "error_for_answer",
+]
+
+MESSAGE_LIMIT = 2_000
+"""Characters of a server's message that are kept: enough for a validation list, too few for a payload."""
+
+
+class ConductorError(Exception):
+    """Anything this package raises about Conductor."""
+
+
+class ConductorConfigError(ConductorError, ValueError):
+    """The connection's settings cannot be used; the message names the setting."""
+
+
+class ConductorInputError(ConductorError, ValueError):
+    """An argument was refused before anything was sent."""
+
+
+class ConductorRequestError(ConductorError):
+    """One request failed.
+
+    Attributes:
+        method: HTTP method.
+        path: path below the API's address, quoted, without the query.
+        server: scheme, host and port that were asked.
+        status: HTTP status, or None where no answer came.
+        message: the server's message, or what the transport said.
+        repeatable: True when sending the same request again can help and cannot do harm twice.
+        fate_unknown: True when the server may have carried the request out all the same.
+        retry_after: seconds the server asked to wait, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        method: str = "",
+        path: str = "",
+        server: str = "",
+        status: int | None = None,
+        repeatable: bool = False,
+        fate_unknown: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        self.message = message
+        self.method = method
+        self.path = path
+        self.server = server
+        self.status = status
+        self.repeatable = repeatable
+        self.fate_unknown = fate_unknown
+        self.retry_after = retry_after
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        outcome = f"{self.status} {self.message}".strip() if self.status else self.message
+        return f"{self.method} {self.path} at {self.server}: {outcome}" if self.method else outcome
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (
+            type(self),
+            self.message,
+            {k: v for k, v in self.__dict__.items() if k != "message"},
+        )
+
+
+def _rebuild(kind: type[ConductorRequestError], message: str, fields: dict[str, Any]) -> ConductorRequestError:
+    """Unpickle: Airflow carries exceptions between processes."""
+    return kind(message, **fields)
+
+
+class ConductorUnreachable(ConductorRequestError):
+    """Nothing was sent: connection refused, unknown host, no route, handshake failed."""
+
+
+class ConductorTlsError(ConductorUnreachable):
+    """The TLS handshake failed: untrusted certificate, wrong host name, client certificate refused."""
+
+
+class ConductorConnectionLost(ConductorRequestError):
+    """The request went out and the answer did not arrive whole; the server may have carried it out."""
+
+
+class ConductorTimeout(ConductorConnectionLost):
+    """The request went out and no answer came in time; the server may still be working on it."""
+
+
+class NotConductorError(ConductorRequestError):
+    """Something answered, but not as Conductor does (an HTML page, an empty id, broken JSON, a redirect)."""
+
+
+class ConductorAnswerError(ConductorRequestError):
+    """The server answered with an error status."""
+
+
+class ConductorBadRequest(ConductorAnswerError):
+    """The server refused the request itself (400, 413, 422 …)."""
+
+
+class ConductorAuthError(ConductorAnswerError):
+    """The server refused the credentials (401) or what they may do (403)."""
+
+
+class ConductorNotFound(ConductorAnswerError):
+    """No such workflow, task or definition on this server."""
+
+
+class DefinitionNotFound(ConductorNotFound):
+    """No such workflow definition, so nothing can be started under this name and version."""
+
+
+class MissingRoute(ConductorAnswerError):
+    """This server has no such endpoint: an older version, or an address that is not the API's."""
+
+
+class ConductorConflict(ConductorAnswerError):
+    """The workflow's state does not allow this; nothing was changed."""
+
+
+class TooManyRequests(ConductorAnswerError):
+    """The server (or what stands before it) asks for fewer requests."""
+
+
+class ConductorServerError(ConductorAnswerError):
+    """The server failed; ``repeatable`` follows its own ``retryable`` and the status."""
+
+
+PASSING_STATUSES = frozenset({502, 503, 504})
+"""Statuses of gateways in front of a server that is away or overloaded."""
+
+
+DEFINITION_WORDS = ("workflow defined", "workflow definition", "workflow found by name")
+"""How servers (3.13 to 3.32) word it that a definition, not an execution, does not exist."""
+
+
+def error_for_answer(
+    *,
+    method: str,
+    path: str,
+    server: str,
+    status: int,
+    content: bytes,
+    safe_to_repeat: bool,
+    retry_after: float | None = None,
+) -> ConductorAnswerError:
+    """Tell what an error status means. The body decides before the status does.
+
+    =====================================================  ======================  ===================
+    answer                                                 error                   repeatable
+    =====================================================  ======================  ===================
+    401, 403                                               ConductorAuthError      no
+    404 without a message, or "No static resource"; 405    MissingRoute            no
+    404 "... still running"                                ConductorConflict       no
+    404 that speaks of a definition                        DefinitionNotFound      no
+    404 else                                               ConductorNotFound       no
+    409                                                    ConductorConflict       no
+    429                                                    TooManyRequests         if safe
+    4xx else                                               ConductorBadRequest     no
+    5xx with retryable: true                               ConductorServerError    if safe
+    502, 503, 504 without a word on retryable              ConductorServerError    if safe
+    5xx else                                               ConductorServerError    no
+    =====================================================  ======================  ===================
+
+    The fate of a call that is not safe to repeat is unknown after any 5xx that does not say
+    ``retryable: false``: a gateway may have given up on a server that is still working on it.
+    """
+    message, retryable = _read_error_body(content)
+    kind: type[ConductorAnswerError]
+    repeatable = fate_unknown = False
+    if status in (401, 403):
+        kind = ConductorAuthError
+    elif status == 405 or (status == 404 and (message is None or message.startswith("No static resource"))):
+        kind = MissingRoute
+        message = "this server has no such endpoint"
+    elif status == 404:
+        lowered = (message or "").lower()
+        if "still running" in lowered:
+            kind = ConductorConflict
+        elif any(words in lowered for words in DEFINITION_WORDS):
+            kind = DefinitionNotFound
+        else:
+            kind = ConductorNotFound
+    elif status == 409:
+        kind = ConductorConflict
+    elif status == 429:
+        kind, repeatable = TooManyRequests, safe_to_repeat
+    elif status < 500:
+        kind = ConductorBadRequest
+    else:
+        kind = ConductorServerError
+        passing = retryable is True or (retryable is None and status in PASSING_STATUSES)
+        repeatable = passing and safe_to_repeat
+        fate_unknown = retryable is not False and not safe_to_repeat
+    return kind(
+        (message or "no message")[:MESSAGE_LIMIT],
+        method=method,
+        path=path,
+        server=server,
+        status=status,
+        repeatable=repeatable,
+        fate_unknown=fate_unknown,
+        retry_after=retry_after,
+    )
+
+
+def _read_error_body(content: bytes) -> tuple[str | None, bool | None]:
+    """The server's ``message`` (with its validation errors) and its ``retryable``, each None where absent."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return None, None
+    if not isinstance(body, dict):
+        return None, None
+    message = body.get("message")
+    if not isinstance(message, str):
+        message = None
+    invalid = body.get("validationErrors")
+    if isinstance(invalid, list) and invalid:
+        details = "; ".join(
+            f"{item.get('path') or '?'}: {item.get('message') or '?'}" for item in invalid if isinstance(item, dict)
+        )
+        message = f"{message or 'not valid'} ({details})"
+    retryable = body.get("retryable")
+    return message, retryable if isinstance(retryable, bool) else None
+
+
+def server_of(url: str) -> str:
+    """Scheme, host and port of a URL, for messages: never user, password or path."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if ":" in host:
+        host = f"[{host}]"
+    return f"{parts.scheme}://{host}:{parts.port}" if parts.port else f"{parts.scheme}://{host}"

@@ -1,0 +1,74 @@
+"""Which failures are sent again, and when; one policy for both transports (tenacity runs it)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from airflow_provider_conductor.client.call import Call
+from airflow_provider_conductor.client.errors import (
+    ConductorConnectionLost,
+    ConductorRequestError,
+    ConductorTlsError,
+    ConductorUnreachable,
+)
+
+__all__ = ["policy", "worth_repeating"]
+
+log = logging.getLogger(__name__)
+
+BACKOFF = wait_random_exponential(multiplier=0.5, max=15)
+"""Full jitter: between 0 and 0.5 s, 1 s, 2 s … 15 s, so that many callers do not return in step."""
+
+LONGEST_RETRY_AFTER = 60.0
+"""Seconds; a server that asks for more is left to the caller, who knows its own deadline."""
+
+
+def worth_repeating(call: Call[Any], error: BaseException) -> bool:
+    """Whether this very request may and should be sent once more.
+
+    ===========================================  =====================  ================
+    error                                        call safe to repeat    any other call
+    ===========================================  =====================  ================
+    refused, unknown host (nothing was sent)     yes                    yes
+    TLS handshake failed                         no                     no
+    time-out, reset, truncated answer            yes                    no
+    429, 502-504, ``retryable: true``            yes                    no
+    anything else                                no                     no
+    ===========================================  =====================  ================
+    """
+    if isinstance(error, ConductorTlsError):
+        return False
+    if isinstance(error, ConductorUnreachable):
+        return True
+    if isinstance(error, ConductorConnectionLost):
+        return call.safe_to_repeat
+    if isinstance(error, ConductorRequestError):
+        return error.repeatable and (error.retry_after or 0) <= LONGEST_RETRY_AFTER
+    return False
+
+
+def policy(call: Call[Any], max_attempts: int) -> Mapping[str, Any]:
+    """Arguments for tenacity's ``Retrying`` or ``AsyncRetrying``."""
+    return {
+        "stop": stop_after_attempt(max_attempts),
+        "wait": _wait,
+        "retry": retry_if_exception(lambda error: worth_repeating(call, error)),
+        "before_sleep": _say,
+        "reraise": True,
+    }
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = getattr(error, "retry_after", None) or 0.0
+    return max(float(asked), BACKOFF(state))
+
+
+def _say(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    seconds = state.next_action.sleep if state.next_action else 0
+    log.info("%s; sent again in %.1f s (attempt %d)", error, seconds, state.attempt_number + 1)

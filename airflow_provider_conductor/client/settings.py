@@ -1,0 +1,232 @@
+"""How to reach a Conductor server: everything a connection can say, checked once.
+
+``EXTRA_FIELDS`` is the one table of what a connection's extra may hold; the connection form, the docs and the
+check of unknown keys are made from it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from airflow_provider_conductor.client.errors import ConductorConfigError
+
+__all__ = ["EXTRA_FIELDS", "ConductorSettings", "ExtraField"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraField:
+    """One key of a connection's extra."""
+
+    name: str
+    kind: Literal["text", "flag", "number", "count", "headers"]
+    default: Any
+    title: str
+    description: str
+
+
+EXTRA_FIELDS: tuple[ExtraField, ...] = (
+    ExtraField("verify_ssl", "flag", True, "Verify TLS", "Check the server's certificate and host name."),
+    ExtraField("ca_bundle", "text", None, "CA bundle", "Path of a PEM file or folder with the CAs to trust."),
+    ExtraField("client_cert", "text", None, "Client certificate", "Path of a PEM file with a client certificate."),
+    ExtraField("client_key", "text", None, "Client key", "Path of its private key, where the certificate lacks it."),
+    ExtraField("proxy", "text", None, "Proxy", "URL of an HTTP proxy; unset, the usual environment variables hold."),
+    ExtraField("headers", "headers", None, "Headers", "JSON object of headers sent with every request."),
+    ExtraField(
+        "identity_prefix", "text", None, "Identity prefix", "Names this Airflow where several share one Conductor."
+    ),
+    ExtraField("connect_timeout", "number", 10.0, "Connect time-out", "Seconds to wait for a connection."),
+    ExtraField("read_timeout", "number", 60.0, "Read time-out", "Seconds to wait for an answer."),
+    ExtraField("ui_url", "text", None, "UI address", "Base of the links to Conductor's UI, if not the server's own."),
+    ExtraField("max_attempts", "count", 5, "Max attempts", "How often a request that is safe to repeat is sent."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConductorSettings:
+    """Where a server is and how to speak to it.
+
+    Args:
+        api_url: address of the API, e.g. ``https://conductor.example.com/api``.
+        key_id, key_secret: a key of a server with authentication; both empty for an open one.
+        connect_timeout, read_timeout: seconds; ``read_timeout`` also bounds a whole answer's arrival.
+        max_attempts: sendings of a request that is safe to repeat, the first included.
+
+    Raises:
+        ConductorConfigError: a setting that cannot be used, by name.
+    """
+
+    api_url: str
+    key_id: str = ""
+    key_secret: str = field(default="", repr=False)
+    verify_ssl: bool = True
+    ca_bundle: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    proxy: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    identity_prefix: str | None = None
+    connect_timeout: float = 10.0
+    read_timeout: float = 60.0
+    ui_url: str | None = None
+    max_attempts: int = 5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "api_url", _api_url(self.api_url))
+        if bool(self.key_id) != bool(self.key_secret):
+            there, missing = ("login", "password") if self.key_id else ("password", "login")
+            raise ConductorConfigError(
+                f"the connection has a {there} but no {missing}: give key id (login) and key secret (password), "
+                "or neither for a server without authentication"
+            )
+        for name in ("ca_bundle", "client_cert", "client_key"):
+            path = getattr(self, name)
+            if path and not os.path.exists(path):
+                raise ConductorConfigError(f"{name}: there is no file {path!r} on this machine")
+        if self.client_key and not self.client_cert:
+            raise ConductorConfigError("client_key is set without client_cert")
+        for name in ("ui_url", "proxy"):
+            url = getattr(self, name)
+            if url and urlsplit(url).scheme not in ("http", "https"):
+                raise ConductorConfigError(f"{name} must begin with http:// or https://")
+
+    @property
+    def authenticated(self) -> bool:
+        return bool(self.key_id)
+
+    @property
+    def ui_base(self) -> str:
+        """Base of links to the UI: ``ui_url``, or the API's address without its ``/api``."""
+        return (self.ui_url or self.api_url.removesuffix("/api")).rstrip("/")
+
+    def workflow_url(self, workflow_id: str) -> str:
+        """The page of an execution in Conductor's UI."""
+        return f"{self.ui_base}/execution/{workflow_id}"
+
+    @classmethod
+    def from_connection(
+        cls,
+        *,
+        host: str | None,
+        schema: str | None = None,
+        port: int | None = None,
+        login: str | None = None,
+        password: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> ConductorSettings:
+        """Read the fields of an Airflow connection.
+
+        ============================================  ====================================
+        host, schema, port                            API address
+        ============================================  ====================================
+        ``conductor``, None, 8080                     ``http://conductor:8080/api``
+        ``conductor.example.com``, ``https``, None    ``https://conductor.example.com/api``
+        ``conductor.example.com``, None, 443          ``https://conductor.example.com/api``
+        ``https://x.orkesconductor.io``, -, -         ``https://x.orkesconductor.io/api``
+        ``https://gate.example.com/c/api``, -, -      as it is
+        ============================================  ====================================
+
+        Raises:
+            ConductorConfigError: no host, an unknown key in the extra, a value of the wrong kind.
+        """
+        return cls(
+            api_url=_url_from_parts((host or "").strip(), (schema or "").strip(), port),
+            key_id=login or "",
+            key_secret=password or "",
+            **_checked_extra(extra or {}),
+        )
+
+
+def _url_from_parts(host: str, schema: str, port: int | None) -> str:
+    if not host:
+        raise ConductorConfigError("the connection has no host: give the server's host name, or its whole URL")
+    if "%3A%2F%2F" in host.upper():  # a whole URL inside a connection URI arrives quoted on some versions
+        host = unquote(host)
+    if "://" in host:
+        parts = urlsplit(host)
+        if port and not parts.port and parts.hostname and not parts.username:
+            return parts._replace(netloc=f"{parts.netloc}:{port}").geturl()
+        return host
+    if not schema:
+        schema = "https" if port == 443 else "http"
+    if schema not in ("http", "https"):
+        raise ConductorConfigError(f"the connection's schema must be http or https, not {schema!r}")
+    name, slash, path = host.partition("/")
+    if name.count(":") > 1 and not name.startswith("["):
+        name = f"[{name}]"
+    default = {"http": 80, "https": 443}[schema]
+    where = name if port in (None, default) or ":" in name.rpartition("]")[2] else f"{name}:{port}"
+    return f"{schema}://{where}{slash}{path}"
+
+
+def _api_url(url: str) -> str:
+    """A whole API address without a trailing slash; ``/api`` is added where there is no path."""
+    try:
+        parts = urlsplit(url.strip())
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise ConductorConfigError(f"the server's address cannot be read: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+        raise ConductorConfigError("the server's address must look like https://conductor.example.com:8080/api")
+    if parts.username or parts.password:
+        raise ConductorConfigError(
+            "the server's address must not hold a user or password: put the key id into login, the secret into password"
+        )
+    if parts.query or parts.fragment:
+        raise ConductorConfigError("the server's address must not have a query or fragment (? or #)")
+    return parts._replace(path=parts.path.rstrip("/") or "/api").geturl()
+
+
+def _checked_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
+    known = {item.name: item for item in EXTRA_FIELDS}
+    unknown = [key for key in extra if key not in known]
+    if unknown:
+        close = get_close_matches(unknown[0], known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConductorConfigError(
+            f"the connection's extra has unknown key(s) {', '.join(map(repr, unknown))}{hint} "
+            f"Known keys: {', '.join(known)}"
+        )
+    return {key: _extra_value(known[key], value) for key, value in extra.items() if value is not None and value != ""}
+
+
+def _extra_value(item: ExtraField, value: Any) -> Any:
+    """``value`` as the field's kind; forms and URIs hand everything over as text."""
+    try:
+        match item.kind:
+            case "text":
+                if not isinstance(value, str):
+                    raise ValueError("a text")
+                return value.strip()
+            case "flag":
+                if isinstance(value, bool):
+                    return value
+                word = str(value).strip().lower()
+                if word not in ("true", "false", "1", "0", "yes", "no"):
+                    raise ValueError("true or false")
+                return word in ("true", "1", "yes")
+            case "number":
+                if isinstance(value, bool) or not 0 < float(value) < float("inf"):
+                    raise ValueError("a number of seconds above 0")
+                return float(value)
+            case "count":
+                if isinstance(value, bool) or float(value) != int(value) or int(value) < 1:
+                    raise ValueError("a whole number from 1 on")
+                return int(value)
+            case "headers":
+                pairs = json.loads(value) if isinstance(value, str) else value
+                if not isinstance(pairs, Mapping) or not all(isinstance(v, str) for v in pairs.values()):
+                    raise ValueError("a JSON object of names and texts")
+                return dict(pairs)
+    except (ValueError, TypeError) as error:
+        wanted = {
+            "number": "a number of seconds above 0",
+            "count": "a whole number from 1 on",
+            "headers": "a JSON object of names and texts",
+        }.get(item.kind, str(error))
+        raise ConductorConfigError(f"the connection's extra {item.name!r} must be {wanted}") from None

@@ -1,0 +1,238 @@
+"""The blocking client, on requests."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+import requests
+from requests.adapters import HTTPAdapter
+from tenacity import Retrying
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    ReadTimeoutError,
+)
+
+from airflow_provider_conductor.client.auth import TokenKeeper
+from airflow_provider_conductor.client.call import Answer, Call, Flow, Now, Sleep
+from airflow_provider_conductor.client.capabilities import Capabilities
+from airflow_provider_conductor.client.errors import (
+    ConductorConnectionLost,
+    ConductorRequestError,
+    ConductorTimeout,
+    ConductorTlsError,
+    ConductorUnreachable,
+)
+from airflow_provider_conductor.client.exchange import Exchange
+from airflow_provider_conductor.client.retrying import policy
+from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.client.verbs import Verbs
+
+__all__ = ["ConductorClient"]
+
+T = TypeVar("T")
+
+CHUNK = 1 << 16
+
+
+class ConductorClient(Verbs):
+    """One pooled session with one Conductor server; safe to share between threads.
+
+    Args:
+        settings: where the server is, or just its API address.
+        sleep, clock: replaced by tests; seconds, and seconds since the epoch.
+
+    A context manager; :meth:`close` gives the sockets back.
+    """
+
+    def __init__(
+        self,
+        settings: ConductorSettings | str,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = ConductorSettings(settings) if isinstance(settings, str) else settings
+        self.capabilities = Capabilities()
+        self._exchange = Exchange(self.settings)
+        self._tokens = TokenKeeper(self.settings)
+        self._token_lock = threading.Lock()
+        self._sleep = sleep
+        self._clock = clock
+        self._session = self._new_session()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.settings.api_url!r})"
+
+    def __enter__(self) -> ConductorClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def send(self, call: Call[T]) -> T:
+        """Send one call, repeating it where that is allowed and can help.
+
+        Raises:
+            ConductorRequestError: see :mod:`airflow_provider_conductor.client.errors`.
+        """
+        retrying = Retrying(sleep=self._sleep, **policy(call, self.settings.max_attempts))
+        return retrying(self._send_with_token, call)  # type: ignore[no-any-return]
+
+    def run(self, flow: Flow[T]) -> T:
+        """Drive a flow to its end and return its result."""
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    result = self._do(step)
+                except Exception as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(result)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+    def _do(self, step: Call[Any] | Sleep | Now) -> Any:
+        if isinstance(step, Sleep):
+            self._sleep(step.seconds)
+            return None
+        if isinstance(step, Now):
+            return self._clock()
+        return self.send(step)
+
+    def _send_with_token(self, call: Call[T]) -> T:
+        token = self._token()
+        try:
+            return self._send_once(call)
+        except ConductorRequestError as error:
+            if not self._exchange.token_was_refused(call, error, token):
+                raise
+        self._token(stale=token)
+        return self._send_once(call)
+
+    def _token(self, *, stale: str = "") -> str:
+        with self._token_lock:
+            wanted = self._tokens.wanted(self._clock(), stale=stale)
+            if wanted is not None:
+                try:
+                    self._tokens.accept(self._send_once(wanted), self._clock())
+                except ConductorRequestError as error:
+                    told = self._tokens.refused(error)
+                    if told is not None:
+                        raise told from None
+            return self._tokens.token
+
+    def _send_once(self, call: Call[T]) -> T:
+        url: str | None = self._exchange.url(call)
+        hops = 0
+        while url:
+            answer = self._exchange_one(call, url)
+            url = self._exchange.redirected(call, answer, hops)
+            hops += 1
+        return self._exchange.value(call, answer)
+
+    def _exchange_one(self, call: Call[T], url: str) -> Answer:
+        limit = self._exchange.read_timeout(call)
+        deadline = time.monotonic() + limit + self.settings.connect_timeout
+        try:
+            with self._session.request(
+                call.method,
+                url,
+                params=call.params,
+                data=self._exchange.content(call),
+                headers=self._exchange.headers(call, self._tokens.headers()),
+                timeout=(self.settings.connect_timeout, limit),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                content = self._read(response, deadline)
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise self._error(call, error) from error
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, headers, content)
+
+    @staticmethod
+    def _read(response: requests.Response, deadline: float) -> bytes:
+        """The whole body; a server that drips it is cut off at the deadline, since sockets only time each read."""
+        chunks = []
+        while chunk := response.raw.read1(CHUNK, decode_content=True):
+            chunks.append(chunk)
+            if time.monotonic() > deadline:
+                raise requests.ReadTimeout("the answer did not arrive whole in time")
+        return b"".join(chunks)
+
+    def _error(self, call: Call[Any], error: Exception) -> ConductorRequestError:
+        """The transport's failure in this client's words, without addresses of proxies or anything secret."""
+        causes = _causes(error)
+
+        def among(*kinds: type[BaseException]) -> bool:
+            return any(isinstance(cause, kinds) for cause in causes)
+
+        kind: type[ConductorRequestError]
+        if among(requests.exceptions.SSLError):
+            kind, what = ConductorTlsError, "the TLS handshake failed"
+        elif among(NewConnectionError, requests.exceptions.ProxyError):
+            kind, what = ConductorUnreachable, "cannot connect"
+        elif among(requests.ConnectTimeout, ConnectTimeoutError):
+            kind, what = ConductorUnreachable, f"no connection within {self.settings.connect_timeout:g} s"
+        elif among(requests.ReadTimeout, ReadTimeoutError, TimeoutError):
+            kind, what = ConductorTimeout, f"no answer within {self._exchange.read_timeout(call):g} s"
+        else:
+            kind, what = ConductorConnectionLost, "the connection broke before the whole answer was there"
+        detail = _innermost(causes)
+        return kind(
+            f"{what} ({detail})" if detail else what,
+            method=call.method,
+            path=call.path,
+            server=self._exchange.server,
+            repeatable=kind is not ConductorTlsError
+            and (call.safe_to_repeat or issubclass(kind, ConductorUnreachable)),
+            fate_unknown=issubclass(kind, ConductorConnectionLost) and not call.safe_to_repeat,
+        )
+
+    def _new_session(self) -> requests.Session:
+        session = requests.Session()
+        # The environment is read once, in Exchange: requests would do so for each request, and take a
+        # password for this host from ~/.netrc.
+        session.trust_env = False
+        if self._exchange.proxy:
+            session.proxies = {"http": self._exchange.proxy, "https": self._exchange.proxy}
+        session.verify = self._exchange.ca_bundle if self.settings.verify_ssl else False
+        if self.settings.client_cert:
+            key = self.settings.client_key
+            session.cert = (self.settings.client_cert, key) if key else self.settings.client_cert
+        adapter = HTTPAdapter(pool_connections=2, pool_maxsize=16, max_retries=0)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        return session
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """``error`` and everything it wraps: requests and urllib3 hide the cause in args, reason and __context__."""
+    found: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, BaseException) and item not in found:
+            found.append(item)
+            waiting += [getattr(item, "reason", None), item.__cause__, item.__context__, *item.args]
+    return found
+
+
+def _innermost(causes: list[BaseException]) -> str:
+    for cause in causes:
+        text = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None)
+        if isinstance(text, str) and text:
+            return text
+    return ""
