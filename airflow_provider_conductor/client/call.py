@@ -39,7 +39,7 @@ class Answer:
     def retry_after(self) -> float | None:
         """Seconds of a ``Retry-After`` header (number or date), or None."""
         value = self.headers.get("retry-after", "").strip()
-        if value.isdigit():
+        if value.isdecimal():
             return float(value)
         try:
             wanted = parsedate_to_datetime(value).timestamp()

@@ -109,16 +109,8 @@ class ConductorRequestError(ConductorError):
         return f"{self.method} {self.path} at {self.server}: {outcome}" if self.method else outcome
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (
-            type(self),
-            self.message,
-            {k: v for k, v in self.__dict__.items() if k != "message"},
-        )
-
-
-def _rebuild(kind: type[ConductorRequestError], message: str, fields: dict[str, Any]) -> ConductorRequestError:
-    """Unpickle: Airflow carries exceptions between processes."""
-    return kind(message, **fields)
+        """Airflow carries exceptions between processes; notes added on the way go along."""
+        return type(self), (self.message,), self.__dict__
 
 
 class ConductorUnreachable(ConductorRequestError):
@@ -264,7 +256,7 @@ def _read_error_body(content: bytes) -> tuple[str | None, bool | None]:
     if not isinstance(body, dict):
         return None, None
     message = body.get("message")
-    if not isinstance(message, str):
+    if not isinstance(message, str) or not message:
         message = None
     invalid = body.get("validationErrors")
     if isinstance(invalid, list) and invalid:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from airflow_provider_conductor.client.errors import ConductorConfigError
 
@@ -148,7 +149,7 @@ def _url_from_parts(host: str, schema: str, port: int | None) -> str:
     if "%3A%2F%2F" in host.upper():  # a whole URL inside a connection URI arrives quoted on some versions
         host = unquote(host)
     if "://" in host:
-        parts = urlsplit(host)
+        parts = _split(host)
         if port and not parts.port and parts.hostname and not parts.username:
             return parts._replace(netloc=f"{parts.netloc}:{port}").geturl()
         return host
@@ -166,12 +167,8 @@ def _url_from_parts(host: str, schema: str, port: int | None) -> str:
 
 def _api_url(url: str) -> str:
     """A whole API address without a trailing slash; ``/api`` is added where there is no path."""
-    try:
-        parts = urlsplit(url.strip())
-        port_is_valid = parts.port is None or parts.port > 0
-    except ValueError as error:
-        raise ConductorConfigError(f"the server's address cannot be read: {error}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+    parts = _split(url.strip())
+    if parts.scheme not in ("http", "https") or not _is_host(parts.hostname) or parts.port == 0:
         raise ConductorConfigError("the server's address must look like https://conductor.example.com:8080/api")
     if parts.username or parts.password:
         raise ConductorConfigError(
@@ -182,6 +179,24 @@ def _api_url(url: str) -> str:
     return parts._replace(path=parts.path.rstrip("/") or "/api").geturl()
 
 
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - reading it is what finds a wrong one
+    except ValueError:
+        # urlsplit's own words quote the address, in which somebody may have put a password.
+        raise ConductorConfigError("the server's address cannot be read: is its host or port misspelt?") from None
+    return parts
+
+
+def _is_host(name: str | None) -> bool:
+    """Whether a resolver takes it: no empty and no overlong part."""
+    try:
+        return bool(name and name.encode("idna"))
+    except UnicodeError:
+        return False
+
+
 def _checked_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
     known = {item.name: item for item in EXTRA_FIELDS}
     unknown = [key for key in extra if key not in known]
@@ -189,7 +204,7 @@ def _checked_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
         close = get_close_matches(unknown[0], known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ConductorConfigError(
-            f"the connection's extra has unknown key(s) {', '.join(map(repr, unknown))}{hint} "
+            f"the connection's extra has unknown key(s) {', '.join(map(repr, unknown))}{hint or '.'} "
             f"Known keys: {', '.join(known)}"
         )
     return {key: _extra_value(known[key], value) for key, value in extra.items() if value is not None and value != ""}
@@ -220,13 +235,23 @@ def _extra_value(item: ExtraField, value: Any) -> Any:
                 return int(value)
             case "headers":
                 pairs = json.loads(value) if isinstance(value, str) else value
-                if not isinstance(pairs, Mapping) or not all(isinstance(v, str) for v in pairs.values()):
-                    raise ValueError("a JSON object of names and texts")
+                if not isinstance(pairs, Mapping) or not all(map(_is_header, pairs, pairs.values())):
+                    raise ValueError
                 return dict(pairs)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         wanted = {
             "number": "a number of seconds above 0",
             "count": "a whole number from 1 on",
-            "headers": "a JSON object of names and texts",
+            "headers": "a JSON object of header names and texts of one line",
         }.get(item.kind, str(error))
         raise ConductorConfigError(f"the connection's extra {item.name!r} must be {wanted}") from None
+
+
+def _is_header(name: Any, value: Any) -> bool:
+    """Whether both transports can send it: a token, and printable latin-1 (or tabs) in one line."""
+    return (
+        isinstance(name, str)
+        and isinstance(value, str)
+        and re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) is not None
+        and re.fullmatch(r"[\t\x20-\x7e\xa0-\xff]*", value) is not None
+    )

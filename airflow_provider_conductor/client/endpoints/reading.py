@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from airflow_provider_conductor.client.call import Answer
-from airflow_provider_conductor.client.models import BulkResult, PollData, SearchResult, Task, Workflow
+from airflow_provider_conductor.client.models import BulkResult, PollData, SearchResult, Task, Workflow, WorkflowStatus
 
 
 def any_json(answer: Answer) -> Any:
@@ -21,8 +21,6 @@ def an_object(answer: Answer) -> dict[str, Any]:
 
 
 def objects(answer: Answer) -> list[dict[str, Any]]:
-    if not answer.content.strip():
-        return []
     value = any_json(answer)
     if not isinstance(value, list):
         raise ValueError(f"a JSON list was expected, not {type(value).__name__}")
@@ -48,8 +46,13 @@ def a_workflow(answer: Answer) -> Workflow:
     data = an_object(answer)
     if "status" not in data and "targetWorkflowStatus" in data:  # /execute on 3.32 names it so
         data["status"] = data["targetWorkflowStatus"]
-    if not isinstance(data.get("workflowId"), str) or not isinstance(data.get("status"), str):
-        raise ValueError("an object without workflowId and status where a workflow belongs")
+    return _as_workflow(data, answer)
+
+
+def _as_workflow(data: Any, answer: Answer) -> Workflow:
+    if not isinstance(data, dict) or not isinstance(data.get("workflowId"), str):
+        raise ValueError("something without a workflowId where a workflow belongs")
+    WorkflowStatus(data.get("status"))
     return Workflow(data, observed_at=answer.server_time)
 
 
@@ -66,13 +69,13 @@ def search_result(answer: Answer) -> SearchResult:
         raise ValueError("a search answer without results")
     return SearchResult(
         total_hits=int(data.get("totalHits") or 0),
-        results=tuple(Workflow(item, observed_at=answer.server_time) for item in results),
+        results=tuple(_as_workflow(item, answer) for item in results),
     )
 
 
 def correlated(answer: Answer) -> dict[str, tuple[Workflow, ...]]:
     return {
-        key: tuple(Workflow(item, observed_at=answer.server_time) for item in found or ())
+        key: tuple(_as_workflow(item, answer) for item in found or ())
         for key, found in an_object(answer).items()
     }
 

@@ -35,7 +35,7 @@ def update_task(
     body: dict[str, Any] = {
         "workflowInstanceId": writing.given(workflow_id, "workflow_id"),
         "taskId": writing.given(task_id, "task_id"),
-        "status": str(TaskStatus(status)),
+        "status": writing.one_of(TaskStatus, status),
         "outputData": writing.plain_input(output, "output"),
     }
     optional = {
@@ -84,6 +84,6 @@ def get_queue_sizes(task_types: Sequence[str]) -> Call[dict[str, int]]:
         "GET",
         "/tasks/queue/sizes",
         reading.an_object,
-        params=tuple(("taskType", writing.given(task_type, "task_type")) for task_type in task_types),
+        params=tuple(("taskType", task_type) for task_type in writing.several(task_types, "task types")),
         safe_to_repeat=True,
     )

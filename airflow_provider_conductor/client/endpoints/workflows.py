@@ -57,7 +57,7 @@ def execute_workflow(
     hold = int(hold_seconds)
     return Call(
         "POST",
-        writing.path("/workflow/execute/{name}/{version}", name=body["name"], version=int(body.get("version") or 0)),
+        writing.path("/workflow/execute/{name}/{version}", name=body["name"], version=writing.whole(body.get("version") or 0, "version")),
         reading.a_workflow,
         params=writing.query(
             requestId=request_id,
@@ -234,7 +234,7 @@ def get_by_correlation_ids(
         writing.path("/workflow/{name}/correlated", name=name),
         reading.correlated,
         params=writing.query(includeClosed=include_closed, includeTasks=include_tasks),
-        body=list(correlation_ids),
+        body=writing.several(correlation_ids, "correlation ids"),
         safe_to_repeat=True,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +22,19 @@ def given(value: object, what: str) -> str:
     if not text.strip():
         raise ConductorInputError(f"{what} must not be empty: nothing was sent")
     return text
+
+
+def whole(value: Any, what: str) -> int:
+    try:
+        return int(value)
+    except (ValueError, TypeError):
+        raise ConductorInputError(f"{what} must be a whole number, not {value!r}: nothing was sent") from None
+
+
+def one_of(kind: type[StrEnum], value: str) -> str:
+    if value not in kind.__members__:
+        raise ConductorInputError(f"{value!r} is none of {', '.join(kind)}: nothing was sent")
+    return str(value)
 
 
 def path(template: str, **parts: object) -> str:
@@ -44,14 +58,20 @@ def query(**values: object) -> tuple[tuple[str, str], ...]:
 
 
 def bulk_ids(workflow_ids: Iterable[str]) -> list[str]:
-    ids = list(workflow_ids)
-    if not ids:
-        raise ConductorInputError("no workflow ids were given: nothing was sent")
+    ids = several(workflow_ids, "workflow ids")
     if len(ids) > MAX_BULK_IDS:
         raise ConductorInputError(f"{len(ids)} workflow ids in one bulk request; the server takes {MAX_BULK_IDS}")
-    for workflow_id in ids:
-        given(workflow_id, "workflow_id")
     return ids
+
+
+def several(values: Iterable[str], what: str) -> list[str]:
+    """``values`` as a list of texts, at least one and none empty; a lone text is no list of its letters."""
+    if isinstance(values, str):
+        raise ConductorInputError(f"{what} must be a list, not the text {values!r}: nothing was sent")
+    texts = [given(value, f"one of the {what}") for value in values]
+    if not texts:
+        raise ConductorInputError(f"no {what} were given: nothing was sent")
+    return texts
 
 
 def plain_input(workflow_input: Mapping[str, Any] | None, what: str = "workflow_input") -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""The fields of a Conductor connection, as every Airflow version wants to be told of them.
+
+Airflow 3 reads them from the provider info, 2.11 asks the hook; both are made from the client's one table.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_conductor.client.settings import EXTRA_FIELDS, ExtraField
+
+CONNECTION_TYPE = "conductor"
+HOOK_NAME = "Conductor"
+
+_JSON_TYPES = {"text": "string", "flag": "boolean", "number": "number", "count": "integer", "headers": "string"}
+
+
+def conn_fields() -> dict[str, Any]:
+    """``conn-fields`` of the provider info: name → label, description and JSON schema."""
+    return {item.name: _conn_field(item) for item in EXTRA_FIELDS}
+
+
+def _conn_field(item: ExtraField) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": [_JSON_TYPES[item.kind], "null"]}
+    if item.default is not None:
+        schema["default"] = item.default
+    return {"label": item.title, "description": item.description, "schema": schema}
+
+
+def ui_field_behaviour() -> dict[str, Any]:
+    """Labels, placeholders and hidden fields, with the keys the hook's method uses."""
+    return {
+        "hidden_fields": ["extra"],
+        "relabeling": {"login": "Key ID", "password": "Key secret", "schema": "Schema (http or https)"},
+        "placeholders": {
+            "host": "conductor.example.com, or https://conductor.example.com/api",
+            "schema": "https",
+            "port": "8080",
+            "login": "empty for a server without authentication",
+            "password": "",
+        },
+    }
+
+
+def provider_ui_field_behaviour() -> dict[str, Any]:
+    """The same with the keys the provider info uses."""
+    return {key.replace("_", "-"): value for key, value in ui_field_behaviour().items()}
+
+
+def form_widgets() -> dict[str, Any]:
+    """wtforms fields for Airflow 2.11's connection form."""
+    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+    from wtforms import BooleanField, FloatField, IntegerField, PasswordField, StringField
+    from wtforms.validators import Optional
+
+    fields: dict[str, Any] = {}
+    for item in EXTRA_FIELDS:
+        shown = {"label": item.title, "description": item.description, "default": item.default}
+        match item.kind:
+            case "flag":
+                fields[item.name] = BooleanField(**shown)
+            case "number":
+                fields[item.name] = FloatField(**shown, validators=[Optional()], widget=BS3TextFieldWidget())
+            case "count":
+                fields[item.name] = IntegerField(**shown, validators=[Optional()], widget=BS3TextFieldWidget())
+            case "headers":  # may carry a token
+                fields[item.name] = PasswordField(**shown, widget=BS3PasswordFieldWidget())
+            case _:
+                fields[item.name] = StringField(**shown, widget=BS3TextFieldWidget())
+    return fields

@@ -1,0 +1,93 @@
+"""What the operators and sensors raise, on Airflow's own exceptions so that retries follow from the kind.
+
+::
+
+    AirflowException                          retried as the DAG says
+    ├── ConductorWorkflowFailed               the workflow ended, and not as COMPLETED
+    │   └── ConductorWorkflowFailedForGood    … and trying again cannot help (also AirflowFailException)
+    ├── ConductorWorkflowTimeout              a time-out of the wait; the workflow had not ended
+    ├── ConductorOutputTooLarge               the output is over ``max_output_bytes``
+    └── ConductorStateError                   the workflow's state does not allow what was asked
+    AirflowFailException                      never retried
+    └── ConductorStartRefused                 the definition does not exist, or the server refused the input
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+__all__ = [
+    "ConductorOutputTooLarge",
+    "ConductorStartRefused",
+    "ConductorStateError",
+    "ConductorWorkflowFailed",
+    "ConductorWorkflowFailedForGood",
+    "ConductorWorkflowTimeout",
+]
+
+
+class ConductorWorkflowFailed(AirflowException):
+    """The workflow ended as FAILED, TIMED_OUT or TERMINATED, or is gone from the server.
+
+    The message is for people; the attributes are the same for ``on_failure_callback``.
+
+    Attributes:
+        workflow_id, workflow_name, status: the workflow that was waited for.
+        url: its page in Conductor's UI.
+        reason: why the root-cause task (or the workflow) did not complete, or "".
+        task_reference_name: the root-cause task, found through sub-workflows, or "".
+        failed_workflow_id: the (sub-)workflow that task belongs to.
+        attempts: how often that task was tried, 0 where no task failed.
+        log_lines: the last lines its worker logged.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_id: str = "",
+        workflow_name: str = "",
+        status: str = "",
+        url: str = "",
+        reason: str = "",
+        task_reference_name: str = "",
+        failed_workflow_id: str = "",
+        attempts: int = 0,
+        log_lines: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.workflow_name = workflow_name
+        self.status = status
+        self.url = url
+        self.reason = reason
+        self.task_reference_name = task_reference_name
+        self.failed_workflow_id = failed_workflow_id
+        self.attempts = attempts
+        self.log_lines = tuple(log_lines)
+
+
+class ConductorWorkflowFailedForGood(ConductorWorkflowFailed, AirflowFailException):
+    """The same where an Airflow retry cannot help: a terminal error, or somebody terminated it on purpose."""
+
+
+class ConductorWorkflowTimeout(AirflowException):
+    """``timeout``, ``stall_timeout`` or ``execution_timeout`` ended the wait; ``workflow_id`` names the workflow."""
+
+    def __init__(self, message: str, *, workflow_id: str = "") -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+
+
+class ConductorOutputTooLarge(AirflowException):
+    """The workflow completed, but its output is over ``max_output_bytes``; nothing was written to XCom."""
+
+
+class ConductorStateError(AirflowException):
+    """The workflow's state does not allow this; the message names the state and what would do."""
+
+
+class ConductorStartRefused(AirflowFailException):
+    """Nothing was started, and trying again cannot help."""

@@ -1,0 +1,29 @@
+"""The link from a task in Airflow's UI to its workflow in Conductor's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
+
+if TYPE_CHECKING:
+    from airflow.models.taskinstancekey import TaskInstanceKey
+
+__all__ = ["ConductorWorkflowLink"]
+
+WORKFLOW_URL_KEY = "workflow_url"
+"""XCom key of the URL. Also the link's own key in Airflow 3, so the button is there from the start of the wait on."""
+
+
+class ConductorWorkflowLink(BaseOperatorLink):
+    """ "Conductor workflow": the execution's page. Read from XCom; no request is made."""
+
+    name = "Conductor workflow"  # type: ignore[assignment]
+
+    @property
+    def xcom_key(self) -> str:
+        return WORKFLOW_URL_KEY
+
+    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
+        """The URL pushed right after the start, or "" before it."""
+        return XCom.get_value(key=WORKFLOW_URL_KEY, ti_key=ti_key) or ""

@@ -1,0 +1,279 @@
+"""What every Conductor operator and sensor shares: the connection, the ids and link in XCom, and the wait."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, timezone
+
+from airflow_provider_conductor.exceptions import (
+    ConductorOutputTooLarge,
+    ConductorWorkflowFailed,
+    ConductorWorkflowTimeout,
+)
+from airflow_provider_conductor.links.conductor import WORKFLOW_URL_KEY
+from airflow_provider_conductor.starting.reasons import killed_reason, timed_out_reason
+from airflow_provider_conductor.waiting.wait import TASK_ENDED, TIMEOUT, WaitEvent, WaitPlan, wait
+
+if TYPE_CHECKING:
+    import logging
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_conductor.client.models import Workflow
+    from airflow_provider_conductor.hooks.conductor import ConductorHook
+
+WORKFLOW_ID_KEY = "workflow_id"
+"""XCom key of the workflow's id, written right after the start."""
+
+DEFAULT_MAX_OUTPUT_BYTES = 1_048_576
+"""1 MiB of JSON: far over what a DAG passes between tasks, far under what hurts the metadata database."""
+
+BACKSTOP = timedelta(minutes=5)
+"""How long after its own deadline a trigger may answer before Airflow's deferral time-out ends the wait."""
+
+
+class UsesConductor:
+    """The connection, lazily, and what is written to XCom right after a start."""
+
+    conductor_conn_id: str
+
+    if TYPE_CHECKING:
+        log: logging.Logger
+        do_xcom_push: bool
+
+    @cached_property
+    def hook(self) -> ConductorHook:
+        """The hook; imported where it is used, so that parsing a DAG imports no HTTP library."""
+        from airflow_provider_conductor.hooks.conductor import ConductorHook
+
+        return ConductorHook(self.conductor_conn_id)
+
+    def _announce(self, context: Context, workflow_id: str) -> None:
+        """Write the id and the UI link to XCom and log, before anything waits."""
+        url = self.hook.workflow_url(workflow_id)
+        self.log.info("Conductor workflow %s: %s", workflow_id, url)
+        context["ti"].xcom_push(key=WORKFLOW_ID_KEY, value=workflow_id)
+        context["ti"].xcom_push(key=WORKFLOW_URL_KEY, value=url)
+
+
+class WaitsForWorkflow(UsesConductor):
+    """Waiting for one workflow: on the worker or in the triggerer, with the same results and errors."""
+
+    poll_interval: float | None
+    stall_timeout: float | None
+    on_timeout: str
+    cancel_on_kill: bool
+    max_output_bytes: int
+    wait_until_task_ref: str | None = None
+
+    _workflow_id: str | None = None
+    """What this process would have to terminate when it is killed."""
+
+    _task_label: str = "an Airflow task"
+
+    if TYPE_CHECKING:
+        execution_timeout: timedelta | None
+
+        def defer(self, *, trigger: Any, method_name: str, kwargs: Any = None, timeout: Any = None) -> NoReturn: ...
+
+    def _wait_limit(self) -> float | None:
+        """The operator's own ``timeout`` in seconds."""
+        raise NotImplementedError
+
+    def _make_plan(self, context: Context, workflow_id: str) -> WaitPlan:
+        """The plan of this try's wait; ``execution_timeout`` and ``timeout`` become one deadline."""
+        now = timezone.utcnow().timestamp()
+        ends = []
+        limit = self._wait_limit()
+        if limit is not None:
+            ends.append(now + limit)
+        if self.execution_timeout is not None:
+            begun = context["ti"].start_date
+            ends.append((begun.timestamp() if begun else now) + self.execution_timeout.total_seconds())
+        return WaitPlan(
+            workflow_id=workflow_id,
+            started_at=now,
+            deadline=min(ends, default=None),
+            stall_timeout=self.stall_timeout,
+            poll_interval=self.poll_interval,
+            wait_until_task_ref=self.wait_until_task_ref,
+        )
+
+    def _wait_here(self, context: Context, plan: WaitPlan, patience: float | None = None) -> WaitEvent:
+        """Wait on the worker."""
+        client = self.hook.client
+        try:
+            return client.run(wait(plan, client.capabilities, self.log.info, patience=patience))
+        except AirflowTaskTimeout:
+            self._let_go(plan.workflow_id, timed_out_reason(self._task_label))
+            raise
+
+    def _defer_wait(self, plan: WaitPlan) -> NoReturn:
+        """Hand the wait to the triggerer; Airflow's own deferral time-out is only a backstop."""
+        from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
+
+        left = None
+        if plan.deadline is not None:
+            left = timedelta(seconds=max(0.0, plan.deadline - timezone.utcnow().timestamp())) + BACKSTOP
+        self.defer(
+            trigger=ConductorWorkflowTrigger(conductor_conn_id=self.conductor_conn_id, plan=plan.to_json()),
+            method_name="execute_complete",
+            timeout=left,
+        )
+
+    def execute_complete(self, context: Context, event: Any = None) -> Any:
+        """Take over from the triggerer.
+
+        Raises:
+            AirflowException: an event of an unknown shape, or the trigger's own error.
+        """
+        try:
+            known = WaitEvent.from_json(event)
+        except ValueError as error:
+            raise AirflowException(f"the trigger sent something unknown, so the task fails: {error}") from None
+        self._remember(context, known.workflow_id)
+        return self._conclude(known)
+
+    def _remember(self, context: Context, workflow_id: str) -> None:
+        """What ``on_kill`` and reasons need to know."""
+        self._task_label = task_label(context)
+        self._workflow_id = workflow_id
+
+    def _conclude(self, event: WaitEvent) -> Any:
+        """The result of an ended wait, or the error it means."""
+        workflow_id = event.workflow_id
+        if event.status == "COMPLETED":
+            return self._result(self.hook.client.get_workflow(workflow_id, include_tasks=False))
+        if event.status == TASK_ENDED:
+            return self._task_result(self.hook.client.get_workflow(workflow_id))
+        if event.status in ("FAILED", "TIMED_OUT", "TERMINATED"):
+            raise ConductorWorkflowFailed(
+                f"Conductor workflow {workflow_id} ended as {event.status}: {event.message or 'no reason given'}\n"
+                f"See {self.hook.workflow_url(workflow_id)}",
+                workflow_id=workflow_id,
+                status=event.status,
+                reason=event.message,
+                url=self.hook.workflow_url(workflow_id),
+            )
+        if event.status == TIMEOUT:
+            done = self._let_go(workflow_id, timed_out_reason(self._task_label))
+            raise self._timeout_error(
+                f"time-out: workflow {workflow_id} had not ended in time ({event.message}); {done}. "
+                f"See {self.hook.workflow_url(workflow_id)}",
+                workflow_id,
+            )
+        raise AirflowException(
+            f"waiting for workflow {workflow_id} came to an unexpected end: {event.status} {event.message}"
+        )
+
+    def _timeout_error(self, message: str, workflow_id: str) -> AirflowException:
+        return ConductorWorkflowTimeout(message, workflow_id=workflow_id)
+
+    def _result(self, workflow: Workflow) -> Any:
+        """The workflow's output, within ``max_output_bytes``."""
+        return bounded(workflow.output, self.max_output_bytes, f"the output of workflow {workflow.workflow_id}")
+
+    def _task_result(self, workflow: Workflow) -> dict[str, Any]:
+        """The result where ``wait_until_task_ref`` was reached: the task's output, and how the workflow stands."""
+        task = workflow.latest_attempt(self.wait_until_task_ref or "")
+        return {
+            "workflow_id": workflow.workflow_id,
+            "status": str(workflow.status),
+            "output": bounded(
+                dict(task.output) if task else {}, self.max_output_bytes, f"the output of {self.wait_until_task_ref}"
+            ),
+            "progress": f"task {self.wait_until_task_ref} is {task.status if task else 'not there'}",
+        }
+
+    def _let_go(self, workflow_id: str, reason: str) -> str:
+        """After a time-out: terminate, or leave, as ``on_timeout`` says. Returns what was done, for the message."""
+        self._workflow_id = None
+        if self.on_timeout != "terminate":
+            return "it was left running (on_timeout='leave')"
+        return self._end(workflow_id, reason)
+
+    def _end(self, workflow_id: str, reason: str) -> str:
+        """Terminate unless it has ended; a FAILED workflow must not become TERMINATED."""
+        from airflow_provider_conductor.client.errors import ConductorError
+        from airflow_provider_conductor.client.sync import ConductorClient
+
+        # A client of its own: this may run inside a signal handler that interrupted the usual one.
+        try:
+            with ConductorClient(self.hook.settings) as client:
+                status = client.get_workflow_status(workflow_id).status
+                if status.ended:
+                    return f"it has ended as {status} meanwhile"
+                client.terminate_workflow(workflow_id, reason)
+        except ConductorError as error:
+            self.log.error("Workflow %s could not be terminated and may still run: %s", workflow_id, error)
+            return "it could not be terminated and may still run"
+        return "it was terminated"
+
+    def on_kill(self) -> None:
+        """Airflow kills the task: its workflow is terminated, unless ``cancel_on_kill`` is False."""
+        if self._workflow_id is None:
+            return
+        if not self.cancel_on_kill:
+            self.log.info("Killed; workflow %s runs on (cancel_on_kill=False)", self._workflow_id)
+            return
+        done = self._end(self._workflow_id, killed_reason(self._task_label))
+        self.log.info("Killed; workflow %s: %s", self._workflow_id, done)
+
+
+def bounded(value: Any, limit: int, what: str) -> Any:
+    """``value``, if its JSON is within ``limit`` bytes.
+
+    Raises:
+        ConductorOutputTooLarge: it is not; the message names the ways out.
+    """
+    size = len(json.dumps(value, default=str).encode())
+    if size > limit:
+        raise ConductorOutputTooLarge(
+            f"{what} has {size:,} bytes, over max_output_bytes={limit:,}; nothing was written to XCom. Let the "
+            "workflow return less (its outputParameters), read it in a task with ConductorHook, or raise max_output_bytes"
+        )
+    return value
+
+
+def task_label(context: Context) -> str:
+    """The Airflow task as reasons and messages name it."""
+    ti = context["ti"]
+    index = "" if ti.map_index is None or ti.map_index < 0 else f"[{ti.map_index}]"
+    return f"{ti.dag_id}.{ti.task_id}{index} run {ti.run_id} try {ti.try_number}"
+
+
+def seconds(value: float | timedelta | None, name: str) -> float | None:
+    """A duration given as seconds or timedelta.
+
+    Raises:
+        ValueError: not above 0.
+    """
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if number is not None and (isinstance(number, bool) or not isinstance(number, (int, float)) or number <= 0):
+        raise ValueError(f"{name} must be a number of seconds above 0 or a timedelta, not {value!r}")
+    return number
+
+
+def whole_number(value: int | str | None, name: str) -> int | None:
+    """A whole number that may have come out of a template as text.
+
+    Raises:
+        ValueError: text that is no whole number.
+    """
+    if value is None or value == "" or value == "None":
+        return None
+    try:
+        return int(value)
+    except (ValueError, TypeError):
+        raise ValueError(f"{name} must be a whole number, not {value!r}") from None
+
+
+def one_of(value: str, allowed: Mapping[str, object] | tuple[str, ...], name: str) -> str:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+    return value

@@ -1,0 +1,349 @@
+"""Operators: start, execute, terminate and retry Conductor workflows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from airflow.providers.common.compat.sdk import BaseOperator, conf
+
+from airflow_provider_conductor.exceptions import ConductorStartRefused, ConductorStateError
+from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
+from airflow_provider_conductor.operators.base import (
+    DEFAULT_MAX_OUTPUT_BYTES,
+    UsesConductor,
+    WaitsForWorkflow,
+    one_of,
+    seconds,
+    whole_number,
+)
+from airflow_provider_conductor.waiting.wait import STILL_RUNNING
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+
+__all__ = [
+    "ConductorExecuteWorkflowOperator",
+    "ConductorRetryWorkflowOperator",
+    "ConductorStartWorkflowOperator",
+    "ConductorTerminateWorkflowOperator",
+]
+
+OnTimeout = Literal["terminate", "leave"]
+ON_TIMEOUT = ("terminate", "leave")
+
+
+def default_deferrable() -> bool:
+    return conf.getboolean("operators", "default_deferrable", fallback=False)
+
+
+class _StartsWorkflow(UsesConductor, BaseOperator):
+    """The arguments of a start."""
+
+    template_fields: Sequence[str] = (
+        "conductor_conn_id",
+        "workflow_name",
+        "version",
+        "workflow_input",
+        "workflow_def",
+        "correlation_id",
+        "priority",
+        "task_to_domain",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"workflow_input": "json", "workflow_def": "json"}
+    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
+    ui_color = "#1976d2"
+    ui_fgcolor = "#ffffff"
+
+    def __init__(
+        self,
+        *,
+        workflow_name: str,
+        version: int | str | None = None,
+        workflow_input: Mapping[str, Any] | None = None,
+        workflow_def: Any = None,
+        correlation_id: str | None = None,
+        priority: int | str = 0,
+        task_to_domain: Mapping[str, str] | None = None,
+        conductor_conn_id: str = "conductor_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.conductor_conn_id = conductor_conn_id
+        self.workflow_name = workflow_name
+        self.version = version
+        self.workflow_input = workflow_input
+        self.workflow_def = workflow_def
+        self.correlation_id = correlation_id
+        self.priority = priority
+        self.task_to_domain = task_to_domain
+
+    def _start(self, context: Context) -> str:
+        """Start the workflow and announce it; returns its id."""
+        from airflow_provider_conductor.client.errors import (
+            ConductorBadRequest,
+            ConductorInputError,
+            DefinitionNotFound,
+        )
+        from airflow_provider_conductor.client.models import StartWorkflowRequest
+
+        request = StartWorkflowRequest(
+            name=self.workflow_name,
+            version=whole_number(self.version, "version"),
+            input=self.workflow_input if self.workflow_input is not None else {},
+            workflow_def=self.workflow_def,
+            correlation_id=self.correlation_id or None,
+            priority=whole_number(self.priority, "priority"),
+            task_to_domain=self.task_to_domain,
+        )
+        try:
+            workflow_id = self.hook.client.start_workflow(request)
+        except (DefinitionNotFound, ConductorBadRequest, ConductorInputError) as error:
+            raise ConductorStartRefused(f"workflow {self.workflow_name!r} was not started: {error}") from error
+        self._announce(context, workflow_id)
+        return workflow_id
+
+
+class ConductorStartWorkflowOperator(_StartsWorkflow):
+    """Start a workflow and do not wait for it.
+
+    Args:
+        workflow_name: name of the definition, registered on the server or given as ``workflow_def``.
+        version: version of the definition; None is the latest.
+        workflow_input: what the workflow gets as input.
+        workflow_def: an inline definition: a dict, or an object of Conductor's Python SDK.
+        correlation_id: a label of your own, to find the workflow by.
+        priority: 0 to 99; higher goes first.
+        task_to_domain: task reference name → task domain.
+        conductor_conn_id: connection of type ``conductor``.
+
+    Returns the workflow's id, which is also in XCom under ``workflow_id``; its page in Conductor's UI is under
+    ``workflow_url``.
+    """
+
+    def execute(self, context: Context) -> str:
+        return self._start(context)
+
+
+class ConductorExecuteWorkflowOperator(WaitsForWorkflow, _StartsWorkflow):
+    """Start a workflow and wait for it, or for one of its tasks.
+
+    Takes the arguments of :class:`ConductorStartWorkflowOperator`, and:
+
+    Args:
+        wait_for_seconds: how long the task waits on the worker before it says that the workflow still runs and
+            goes on waiting (deferred, if ``deferrable``). Any value works.
+        wait_for_completion: False: the task ends after ``wait_for_seconds`` with what there is then.
+        wait_until_task_ref: wait only until the task with this reference name has ended.
+        deferrable: wait in the triggerer, without a worker slot. Default: Airflow's ``default_deferrable``.
+        poll_interval: seconds between looks; None adapts them to the workflow.
+        timeout: seconds (or timedelta) for the whole wait of one try; None waits on.
+        stall_timeout: seconds (or timedelta) without progress.
+        on_timeout: ``terminate`` the workflow when a time-out ends the wait, or ``leave`` it running.
+        cancel_on_kill: terminate the workflow when Airflow kills the task.
+        max_output_bytes: largest output written to XCom.
+
+    Returns the workflow's output. With ``wait_for_completion=False`` or ``wait_until_task_ref``:
+    ``{"workflow_id", "status", "output", "progress"}``.
+
+    Raises:
+        ConductorWorkflowFailed: the workflow ended, and not as COMPLETED.
+        ConductorWorkflowTimeout: a time-out ended the wait.
+        ConductorStartRefused: no such definition, or the server refused the input; not retried.
+    """
+
+    template_fields: Sequence[str] = (*_StartsWorkflow.template_fields, "wait_until_task_ref")
+
+    def __init__(
+        self,
+        *,
+        wait_for_seconds: float = 10,
+        wait_for_completion: bool = True,
+        wait_until_task_ref: str | None = None,
+        deferrable: bool | None = None,
+        poll_interval: float | None = None,
+        timeout: float | timedelta | None = None,
+        stall_timeout: float | timedelta | None = None,
+        on_timeout: OnTimeout = "terminate",
+        cancel_on_kill: bool = True,
+        max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.wait_for_seconds = wait_for_seconds
+        self.wait_for_completion = wait_for_completion
+        self.wait_until_task_ref = wait_until_task_ref
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.poll_interval = seconds(poll_interval, "poll_interval")
+        self.timeout = seconds(timeout, "timeout")
+        self.stall_timeout = seconds(stall_timeout, "stall_timeout")
+        self.on_timeout = one_of(on_timeout, ON_TIMEOUT, "on_timeout")
+        self.cancel_on_kill = cancel_on_kill
+        self.max_output_bytes = max_output_bytes
+
+    def _wait_limit(self) -> float | None:
+        return self.timeout
+
+    def execute(self, context: Context) -> Any:
+        workflow_id = self._start(context)
+        self._remember(context, workflow_id)
+        plan = self._make_plan(context, workflow_id)
+        event = self._wait_here(context, plan, patience=self.wait_for_seconds)
+        if event.status != STILL_RUNNING:
+            return self._conclude(event)
+        if not self.wait_for_completion:
+            return self._snapshot(workflow_id)
+        self.log.info("Workflow %s is still running after %g s", workflow_id, self.wait_for_seconds)
+        if self.deferrable:
+            self._defer_wait(plan)
+        return self._conclude(self._wait_here(context, plan))
+
+    def _snapshot(self, workflow_id: str) -> dict[str, Any]:
+        workflow = self.hook.client.get_workflow(workflow_id)
+        self._workflow_id = None
+        return {
+            "workflow_id": workflow_id,
+            "status": str(workflow.status),
+            "output": self._result(workflow),
+            "progress": "",
+        }
+
+
+class ConductorTerminateWorkflowOperator(UsesConductor, BaseOperator):
+    """Terminate what still runs; leave what has ended as it is.
+
+    Args:
+        workflow_id: one id or a list of them.
+        reason: kept by the server as the workflow's reason.
+        conductor_conn_id: connection of type ``conductor``.
+
+    Returns the ids that were terminated. A workflow that had ended already is a success with a log line, and keeps
+    its status; one that does not exist fails the task.
+    """
+
+    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "reason")
+    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
+    ui_color = "#1976d2"
+    ui_fgcolor = "#ffffff"
+
+    def __init__(
+        self,
+        *,
+        workflow_id: str | Sequence[str],
+        reason: str = "terminated by Airflow task {{ ti.dag_id }}.{{ ti.task_id }}",
+        conductor_conn_id: str = "conductor_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.conductor_conn_id = conductor_conn_id
+        self.workflow_id = workflow_id
+        self.reason = reason
+
+    def execute(self, context: Context) -> list[str]:
+        from airflow_provider_conductor.client.errors import ConductorConflict
+
+        client = self.hook.client
+        workflow_ids = [self.workflow_id] if isinstance(self.workflow_id, str) else list(self.workflow_id)
+        if workflow_ids:
+            self._announce(context, workflow_ids[0])
+        terminated = []
+        for workflow_id in workflow_ids:
+            status = client.get_workflow_status(workflow_id).status
+            if not status.ended:
+                try:
+                    client.terminate_workflow(workflow_id, self.reason)
+                except ConductorConflict:  # it completed between the look and the call
+                    status = client.get_workflow_status(workflow_id).status
+                else:
+                    self.log.info("Terminated workflow %s", workflow_id)
+                    terminated.append(workflow_id)
+                    continue
+            self.log.info("Workflow %s has ended already, as %s", workflow_id, status)
+        return terminated
+
+
+class ConductorRetryWorkflowOperator(WaitsForWorkflow, BaseOperator):
+    """Run a failed, timed-out or terminated workflow on from its failed tasks, under the same id.
+
+    Args:
+        workflow_id: the workflow.
+        resume_subworkflow_tasks: of a failed sub-workflow, run on from its failed task, not from its start.
+        wait_for_completion: wait for the end, as :class:`ConductorExecuteWorkflowOperator` does, with the same
+            arguments.
+        conductor_conn_id: connection of type ``conductor``.
+
+    Returns the workflow's output, or its id without ``wait_for_completion``. One that runs already is a success
+    with a log line.
+
+    Raises:
+        ConductorStateError: the workflow completed or is paused; the message names the operator that would do.
+    """
+
+    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id")
+    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
+    ui_color = "#1976d2"
+    ui_fgcolor = "#ffffff"
+
+    def __init__(
+        self,
+        *,
+        workflow_id: str,
+        resume_subworkflow_tasks: bool = True,
+        wait_for_completion: bool = False,
+        deferrable: bool | None = None,
+        poll_interval: float | None = None,
+        timeout: float | timedelta | None = None,
+        stall_timeout: float | timedelta | None = None,
+        on_timeout: OnTimeout = "terminate",
+        cancel_on_kill: bool = True,
+        max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
+        conductor_conn_id: str = "conductor_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.conductor_conn_id = conductor_conn_id
+        self.workflow_id = workflow_id
+        self.resume_subworkflow_tasks = resume_subworkflow_tasks
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.poll_interval = seconds(poll_interval, "poll_interval")
+        self.timeout = seconds(timeout, "timeout")
+        self.stall_timeout = seconds(stall_timeout, "stall_timeout")
+        self.on_timeout = one_of(on_timeout, ON_TIMEOUT, "on_timeout")
+        self.cancel_on_kill = cancel_on_kill
+        self.max_output_bytes = max_output_bytes
+
+    def _wait_limit(self) -> float | None:
+        return self.timeout
+
+    def execute(self, context: Context) -> Any:
+        workflow_id = self.workflow_id
+        self._retry(context, workflow_id)
+        self._announce(context, workflow_id)
+        if not self.wait_for_completion:
+            return workflow_id
+        self._remember(context, workflow_id)
+        plan = self._make_plan(context, workflow_id)
+        if self.deferrable:
+            self._defer_wait(plan)
+        return self._conclude(self._wait_here(context, plan))
+
+    def _retry(self, context: Context, workflow_id: str) -> None:
+        status = self.hook.client.get_workflow_status(workflow_id).status
+        match status.value:
+            case "RUNNING":
+                self.log.info("Workflow %s runs already", workflow_id)
+            case "PAUSED":
+                raise ConductorStateError(
+                    f"workflow {workflow_id} is PAUSED: there is nothing to retry; resume it instead"
+                )
+            case "COMPLETED" if context["ti"].try_number > 1:
+                self.log.info("Workflow %s has completed meanwhile", workflow_id)
+            case "COMPLETED":
+                raise ConductorStateError(
+                    f"workflow {workflow_id} is COMPLETED: there is nothing to retry; restart it to run it again"
+                )
+            case _:
+                self.hook.client.retry_workflow(workflow_id, self.resume_subworkflow_tasks)
+                self.log.info("Workflow %s was %s and runs on from its failed tasks", workflow_id, status)

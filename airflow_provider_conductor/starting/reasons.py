@@ -1,0 +1,26 @@
+"""The reasons this package gives when it terminates a workflow, so that a later try can tell who ended it."""
+
+from __future__ import annotations
+
+__all__ = ["ended_by_our_kill", "ended_by_our_timeout", "killed_reason", "timed_out_reason"]
+
+KILLED = "Airflow task was killed: "
+TIMED_OUT = "Airflow task timed out: "
+
+
+def killed_reason(task_label: str) -> str:
+    """Why a workflow was terminated whose Airflow task was killed (cleared, marked, SIGTERM)."""
+    return KILLED + task_label
+
+
+def timed_out_reason(task_label: str) -> str:
+    """Why a workflow was terminated whose wait ran into a time-out."""
+    return TIMED_OUT + task_label
+
+
+def ended_by_our_kill(reason: str) -> bool:
+    return reason.startswith(KILLED)
+
+
+def ended_by_our_timeout(reason: str) -> bool:
+    return reason.startswith(TIMED_OUT)
