@@ -42,6 +42,8 @@ class UsesConductor:
 
     conductor_conn_id: str
 
+    _task_label: str = "an Airflow task"
+
     if TYPE_CHECKING:
         log: logging.Logger
         do_xcom_push: bool
@@ -73,8 +75,6 @@ class WaitsForWorkflow(UsesConductor):
 
     _workflow_id: str | None = None
     """What this process would have to terminate when it is killed."""
-
-    _task_label: str = "an Airflow task"
 
     if TYPE_CHECKING:
         execution_timeout: timedelta | None
@@ -137,14 +137,14 @@ class WaitsForWorkflow(UsesConductor):
         except ValueError as error:
             raise AirflowException(f"the trigger sent something unknown, so the task fails: {error}") from None
         self._remember(context, known.workflow_id)
-        return self._conclude(known)
+        return self._conclude(context, known)
 
     def _remember(self, context: Context, workflow_id: str) -> None:
         """What ``on_kill`` and reasons need to know."""
         self._task_label = task_label(context)
         self._workflow_id = workflow_id
 
-    def _conclude(self, event: WaitEvent) -> Any:
+    def _conclude(self, context: Context, event: WaitEvent) -> Any:
         """The result of an ended wait, or the error it means."""
         workflow_id = event.workflow_id
         if event.status == "COMPLETED":
@@ -217,6 +217,7 @@ class WaitsForWorkflow(UsesConductor):
     def on_kill(self) -> None:
         """Airflow kills the task: its workflow is terminated, unless ``cancel_on_kill`` is False."""
         if self._workflow_id is None:
+            super().on_kill()  # type: ignore[misc]
             return
         if not self.cancel_on_kill:
             self.log.info("Killed; workflow %s runs on (cancel_on_kill=False)", self._workflow_id)
@@ -235,9 +236,20 @@ def bounded(value: Any, limit: int, what: str) -> Any:
     if size > limit:
         raise ConductorOutputTooLarge(
             f"{what} has {size:,} bytes, over max_output_bytes={limit:,}; nothing was written to XCom. Let the "
-            "workflow return less (its outputParameters), read it in a task with ConductorHook, or raise max_output_bytes"
+            "workflow return less (its outputParameters), read it with ConductorHook, or raise max_output_bytes"
         )
     return value
+
+
+def check_trigger_arguments(plan: WaitPlan, conductor_conn_id: str) -> None:
+    """Refuse, before anything is started, what Airflow could not hand to the triggerer.
+
+    Raises:
+        TypeError: something other than a text, number or None (a native template may render anything).
+    """
+    for name, value in {**plan.to_json(), "conductor_conn_id": conductor_conn_id}.items():
+        if value is not None and type(value) not in (str, int, float):
+            raise TypeError(f"{name} must be a plain text or number, not {type(value).__name__}; nothing was started")
 
 
 def task_label(context: Context) -> str:

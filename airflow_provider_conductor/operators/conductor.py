@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_conductor.exceptions import ConductorStartRefused, ConductorStateError
+from airflow_provider_conductor.exceptions import ConductorStateError
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.base import (
     DEFAULT_MAX_OUTPUT_BYTES,
     UsesConductor,
     WaitsForWorkflow,
+    check_trigger_arguments,
     one_of,
     seconds,
-    whole_number,
 )
-from airflow_provider_conductor.waiting.wait import STILL_RUNNING
+from airflow_provider_conductor.operators.starting import StartsWorkflow
+from airflow_provider_conductor.waiting.wait import STILL_RUNNING, WaitEvent
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -38,74 +39,7 @@ def default_deferrable() -> bool:
     return conf.getboolean("operators", "default_deferrable", fallback=False)
 
 
-class _StartsWorkflow(UsesConductor, BaseOperator):
-    """The arguments of a start."""
-
-    template_fields: Sequence[str] = (
-        "conductor_conn_id",
-        "workflow_name",
-        "version",
-        "workflow_input",
-        "workflow_def",
-        "correlation_id",
-        "priority",
-        "task_to_domain",
-    )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"workflow_input": "json", "workflow_def": "json"}
-    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
-    ui_color = "#1976d2"
-    ui_fgcolor = "#ffffff"
-
-    def __init__(
-        self,
-        *,
-        workflow_name: str,
-        version: int | str | None = None,
-        workflow_input: Mapping[str, Any] | None = None,
-        workflow_def: Any = None,
-        correlation_id: str | None = None,
-        priority: int | str = 0,
-        task_to_domain: Mapping[str, str] | None = None,
-        conductor_conn_id: str = "conductor_default",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.conductor_conn_id = conductor_conn_id
-        self.workflow_name = workflow_name
-        self.version = version
-        self.workflow_input = workflow_input
-        self.workflow_def = workflow_def
-        self.correlation_id = correlation_id
-        self.priority = priority
-        self.task_to_domain = task_to_domain
-
-    def _start(self, context: Context) -> str:
-        """Start the workflow and announce it; returns its id."""
-        from airflow_provider_conductor.client.errors import (
-            ConductorBadRequest,
-            ConductorInputError,
-            DefinitionNotFound,
-        )
-        from airflow_provider_conductor.client.models import StartWorkflowRequest
-
-        request = StartWorkflowRequest(
-            name=self.workflow_name,
-            version=whole_number(self.version, "version"),
-            input=self.workflow_input if self.workflow_input is not None else {},
-            workflow_def=self.workflow_def,
-            correlation_id=self.correlation_id or None,
-            priority=whole_number(self.priority, "priority"),
-            task_to_domain=self.task_to_domain,
-        )
-        try:
-            workflow_id = self.hook.client.start_workflow(request)
-        except (DefinitionNotFound, ConductorBadRequest, ConductorInputError) as error:
-            raise ConductorStartRefused(f"workflow {self.workflow_name!r} was not started: {error}") from error
-        self._announce(context, workflow_id)
-        return workflow_id
-
-
-class ConductorStartWorkflowOperator(_StartsWorkflow):
+class ConductorStartWorkflowOperator(StartsWorkflow):
     """Start a workflow and do not wait for it.
 
     Args:
@@ -113,9 +47,14 @@ class ConductorStartWorkflowOperator(_StartsWorkflow):
         version: version of the definition; None is the latest.
         workflow_input: what the workflow gets as input.
         workflow_def: an inline definition: a dict, or an object of Conductor's Python SDK.
-        correlation_id: a label of your own, to find the workflow by.
+        correlation_id: a label of your own, to find the workflow by. Left out, the task's identity is sent, which
+            is what keeps a retried task from starting a second workflow; a label is not unique, and weaker.
         priority: 0 to 99; higher goes first.
         task_to_domain: task reference name → task domain.
+        retry_from: what a retry of this task does where its earlier try left a failed workflow: ``failed_task`` runs
+            that on from its failed tasks, ``start`` runs it again from its start, ``new`` starts another.
+        cancel_on_kill: terminate what is being started when Airflow kills the task, and, after a clear, what
+            still runs from before.
         conductor_conn_id: connection of type ``conductor``.
 
     Returns the workflow's id, which is also in XCom under ``workflow_id``; its page in Conductor's UI is under
@@ -123,10 +62,12 @@ class ConductorStartWorkflowOperator(_StartsWorkflow):
     """
 
     def execute(self, context: Context) -> str:
-        return self._start(context)
+        workflow_id = self._start(context)
+        self._forget_start(context)
+        return workflow_id
 
 
-class ConductorExecuteWorkflowOperator(WaitsForWorkflow, _StartsWorkflow):
+class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
     """Start a workflow and wait for it, or for one of its tasks.
 
     Takes the arguments of :class:`ConductorStartWorkflowOperator`, and:
@@ -153,7 +94,7 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, _StartsWorkflow):
         ConductorStartRefused: no such definition, or the server refused the input; not retried.
     """
 
-    template_fields: Sequence[str] = (*_StartsWorkflow.template_fields, "wait_until_task_ref")
+    template_fields: Sequence[str] = (*StartsWorkflow.template_fields, "wait_until_task_ref")
 
     def __init__(
         self,
@@ -166,7 +107,6 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, _StartsWorkflow):
         timeout: float | timedelta | None = None,
         stall_timeout: float | timedelta | None = None,
         on_timeout: OnTimeout = "terminate",
-        cancel_on_kill: bool = True,
         max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
         **kwargs: Any,
     ) -> None:
@@ -179,25 +119,30 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, _StartsWorkflow):
         self.timeout = seconds(timeout, "timeout")
         self.stall_timeout = seconds(stall_timeout, "stall_timeout")
         self.on_timeout = one_of(on_timeout, ON_TIMEOUT, "on_timeout")
-        self.cancel_on_kill = cancel_on_kill
         self.max_output_bytes = max_output_bytes
 
     def _wait_limit(self) -> float | None:
         return self.timeout
 
     def execute(self, context: Context) -> Any:
+        check_trigger_arguments(self._make_plan(context, "not started"), self.conductor_conn_id)
         workflow_id = self._start(context)
         self._remember(context, workflow_id)
         plan = self._make_plan(context, workflow_id)
         event = self._wait_here(context, plan, patience=self.wait_for_seconds)
         if event.status != STILL_RUNNING:
-            return self._conclude(event)
+            return self._conclude(context, event)
         if not self.wait_for_completion:
             return self._snapshot(workflow_id)
         self.log.info("Workflow %s is still running after %g s", workflow_id, self.wait_for_seconds)
         if self.deferrable:
             self._defer_wait(plan)
-        return self._conclude(self._wait_here(context, plan))
+        return self._conclude(context, self._wait_here(context, plan))
+
+    def _conclude(self, context: Context, event: WaitEvent) -> Any:
+        result = super()._conclude(context, event)
+        self._forget_start(context)
+        return result
 
     def _snapshot(self, workflow_id: str) -> dict[str, Any]:
         workflow = self.hook.client.get_workflow(workflow_id)
@@ -327,7 +272,7 @@ class ConductorRetryWorkflowOperator(WaitsForWorkflow, BaseOperator):
         plan = self._make_plan(context, workflow_id)
         if self.deferrable:
             self._defer_wait(plan)
-        return self._conclude(self._wait_here(context, plan))
+        return self._conclude(context, self._wait_here(context, plan))
 
     def _retry(self, context: Context, workflow_id: str) -> None:
         status = self.hook.client.get_workflow_status(workflow_id).status

@@ -94,18 +94,18 @@ class ConductorWorkflowSensor(WaitsForWorkflow, BaseSensorOperator):
         event = self._wait_here(context, plan, patience=0)
         if event.status == STILL_RUNNING:
             self._defer_wait(plan)
-        return self._conclude(event)
+        return self._conclude(context, event)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         plan = self._make_plan(context, self.workflow_id)
         event = self._wait_here(context, plan, patience=0)
         if event.status == STILL_RUNNING:
             return False
-        return PokeReturnValue(is_done=True, xcom_value=self._conclude(event))
+        return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, event))
 
-    def _conclude(self, event: Any) -> Any:
+    def _conclude(self, context: Context, event: Any) -> Any:
         try:
-            return super()._conclude(event)
+            return super()._conclude(context, event)
         except ConductorWorkflowFailed as error:
             if self.soft_fail:
                 raise AirflowSkipException(f"skipped (soft_fail): {error}") from error

@@ -1,0 +1,175 @@
+"""Starting a workflow from a task, once per series of tries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
+
+from airflow_provider_conductor.exceptions import ConductorStartRefused
+from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
+from airflow_provider_conductor.operators.base import UsesConductor, one_of, task_label, whole_number
+from airflow_provider_conductor.starting.identity import TaskIdentity
+from airflow_provider_conductor.starting.reasons import killed_reason
+from airflow_provider_conductor.version_compat import TaskStateStore
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+
+    from airflow_provider_conductor.starting.start_once import StartPlan
+
+__all__ = ["StartsWorkflow"]
+
+DEFAULT_IDENTITY_PREFIX = "airflow"
+
+RETRY_FROM = ("failed_task", "start", "new")
+
+CLOCK_TOLERANCE = 60_000
+"""Milliseconds by which the server's clock may lag ours where a dag run's start is held against a workflow's."""
+
+MIN_PATIENCE = 30.0
+"""Seconds a start of unknown fate is looked for at least: a server may take as long to bring it to light."""
+
+
+class StartsWorkflow(UsesConductor, BaseOperator):
+    """The arguments of a start, and the start itself."""
+
+    template_fields: Sequence[str] = (
+        "conductor_conn_id",
+        "workflow_name",
+        "version",
+        "workflow_input",
+        "workflow_def",
+        "correlation_id",
+        "priority",
+        "task_to_domain",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"workflow_input": "json", "workflow_def": "json"}
+    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
+    ui_color = "#1976d2"
+    ui_fgcolor = "#ffffff"
+
+    _starting: StartPlan | None = None
+    """The start under way, whose workflow's id is not known yet."""
+
+    def __init__(
+        self,
+        *,
+        workflow_name: str,
+        version: int | str | None = None,
+        workflow_input: Mapping[str, Any] | None = None,
+        workflow_def: Any = None,
+        correlation_id: str | None = None,
+        priority: int | str = 0,
+        task_to_domain: Mapping[str, str] | None = None,
+        retry_from: Literal["failed_task", "start", "new"] = "failed_task",
+        cancel_on_kill: bool = True,
+        conductor_conn_id: str = "conductor_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.conductor_conn_id = conductor_conn_id
+        self.workflow_name = workflow_name
+        self.version = version
+        self.workflow_input = workflow_input
+        self.workflow_def = workflow_def
+        self.correlation_id = correlation_id
+        self.priority = priority
+        self.task_to_domain = task_to_domain
+        self.retry_from = one_of(retry_from, RETRY_FROM, "retry_from")
+        self.cancel_on_kill = cancel_on_kill
+
+    def _start(self, context: Context) -> str:
+        """Start the workflow, or find the one this series has started; announce it and return its id."""
+        from airflow_provider_conductor.client.errors import (
+            ConductorBadRequest,
+            ConductorInputError,
+            DefinitionNotFound,
+        )
+        from airflow_provider_conductor.starting.start_once import TerminatedByOthers, start_once
+
+        store = TaskStateStore(context)
+        try:
+            plan = self._start_plan(context, store)
+            self._starting = plan
+            started = self.hook.client.run(
+                start_once(plan, say=self.log.info, remember=lambda found: store.set(_store_key(plan.identity), found))
+            )
+        except (DefinitionNotFound, ConductorBadRequest, ConductorInputError) as error:
+            raise ConductorStartRefused(f"workflow {self.workflow_name!r} was not started: {error}") from error
+        except TerminatedByOthers as error:
+            raise AirflowFailException(str(error)) from error
+        self._announce(context, started.workflow_id)
+        self._starting = None
+        return started.workflow_id
+
+    def _start_plan(self, context: Context, store: TaskStateStore) -> StartPlan:
+        from airflow_provider_conductor.client.endpoints import start_body
+        from airflow_provider_conductor.client.models import StartWorkflowRequest
+        from airflow_provider_conductor.starting.start_once import StartPlan
+
+        request = StartWorkflowRequest(
+            name=self.workflow_name,
+            version=whole_number(self.version, "version"),
+            input=self.workflow_input if self.workflow_input is not None else {},
+            workflow_def=self.workflow_def,
+            correlation_id=self.correlation_id or None,
+            priority=whole_number(self.priority, "priority"),
+            task_to_domain=self.task_to_domain,
+        )
+        identity = self._identity(context)
+        self._task_label = task_label(context)
+        begun = context["dag_run"].start_date
+        return StartPlan(
+            identity=identity,
+            body=start_body(request),
+            stored_id=store.get(_store_key(identity)),
+            retry_from=self.retry_from,  # type: ignore[arg-type]
+            cancel_on_kill=self.cancel_on_kill,
+            label_since=int(begun.timestamp() * 1000) - CLOCK_TOLERANCE if begun else 0,
+            patience=max(self.hook.settings.read_timeout, MIN_PATIENCE),
+            leftover_reason=killed_reason(f"{self._task_label} starts anew"),
+        )
+
+    def _identity(self, context: Context) -> TaskIdentity:
+        """This try; computed on the worker only, since in a triggerer ``max_tries`` is just ``retries``."""
+        ti = context["ti"]
+        return TaskIdentity(
+            prefix=self.hook.settings.identity_prefix or DEFAULT_IDENTITY_PREFIX,
+            dag_id=ti.dag_id,
+            run_id=ti.run_id,
+            task_id=ti.task_id,
+            map_index=-1 if ti.map_index is None else ti.map_index,
+            try_number=ti.try_number,
+            first_try=(ti.max_tries or 0) - (self.retries or 0) + 1,
+        )
+
+    def _forget_start(self, context: Context) -> None:
+        """The task has succeeded: what was put down for a later try is not needed any more."""
+        store = TaskStateStore(context)
+        if store:
+            store.delete(_store_key(self._identity(context)))
+
+    def on_kill(self) -> None:
+        """Killed while starting: what the server has of this start is terminated, unless told otherwise."""
+        plan = self._starting
+        if plan is None or not self.cancel_on_kill or plan.label is not None:
+            return
+        from airflow_provider_conductor.client.errors import ConductorError
+        from airflow_provider_conductor.client.sync import ConductorClient
+        from airflow_provider_conductor.starting.start_once import terminate_all
+
+        try:
+            # A client of its own: this runs inside a signal handler that interrupted the usual one.
+            with ConductorClient(self.hook.settings) as client:
+                ended = client.run(terminate_all(plan, killed_reason(self._task_label), say=self.log.info))
+        except ConductorError as error:
+            self.log.error("Killed while starting; it is not known whether a workflow runs: %s", error)
+        else:
+            self.log.info("Killed while starting; workflows terminated: %s", ", ".join(ended) or "none was there")
+
+
+def _store_key(identity: TaskIdentity) -> str:
+    """Key in the task state store: one a series, since the store outlives a clear."""
+    return f"conductor_workflow_id:{identity.series}"

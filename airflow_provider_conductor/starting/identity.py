@@ -1,0 +1,76 @@
+"""Who starts a workflow: an Airflow task in one series of tries, as a correlation id.
+
+A *series* is what one person would call one run of the task: its first try and Airflow's automatic retries. A clear
+begins a new series. A *generation* counts the deliberate fresh starts within a series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+__all__ = ["StartKey", "TaskIdentity"]
+
+MAX_ID_LENGTH = 128
+"""Characters of ``correlation_id`` in Conductor's Postgres index; MySQL's has 255."""
+
+HASH_LENGTH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class StartKey:
+    """One deliberate start: the series (by its first try's number) and the generation within it."""
+
+    first_try: int
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskIdentity:
+    """One try of one Airflow task.
+
+    Args:
+        prefix: names this Airflow where several share a Conductor.
+        map_index: -1 for a task that is not mapped.
+        try_number: counts from 1 over all series.
+        first_try: try number with which the present series began, as computed from ``max_tries`` and ``retries``.
+            A deploy that changes ``retries`` in the middle of a series makes it wrong, sometimes impossible.
+    """
+
+    prefix: str
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+    first_try: int
+
+    @property
+    def series_is_known(self) -> bool:
+        """False when ``first_try`` cannot be: then no try can be told to be of another series."""
+        return 1 <= self.first_try <= self.try_number
+
+    @property
+    def series(self) -> int:
+        return self.first_try if self.series_is_known else 1
+
+    @property
+    def may_have_started(self) -> bool:
+        """Whether an earlier try may have left a workflow."""
+        return self.try_number > 1
+
+    def correlation_id(self, key: StartKey) -> str:
+        """The id of a start, at most 128 characters: readable, with a hash for a tail where it is too long."""
+        tail = f"{key.first_try}.{key.generation}" if key.generation else f"{key.first_try}"
+        text = f"{self.prefix}:{self.dag_id}:{self.run_id}:{self.task_id}:{self.map_index}:{tail}"
+        if len(text) <= MAX_ID_LENGTH:
+            return text
+        digest = sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+        return f"{text[: MAX_ID_LENGTH - HASH_LENGTH - 1]}~{digest}"
+
+    def possible_keys(self) -> Iterator[StartKey]:
+        """Every start that this task's tries up to now can have made: a try makes at most one."""
+        for first_try in range(1, self.try_number + 1):
+            for generation in range(self.try_number - first_try + 1):
+                yield StartKey(first_try, generation)
