@@ -1,0 +1,118 @@
+"""One look at a workflow: what the server says, and what it needs to be asked besides to know why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.call import Flow, Now, Sleep
+from airflow_provider_conductor.client.errors import ConductorRequestError
+from airflow_provider_conductor.client.models import PollData, Workflow
+from airflow_provider_conductor.waiting.clock import ServerClock
+from airflow_provider_conductor.waiting.progress import MAX_DEPTH, Progress, assess
+from airflow_provider_conductor.waiting.report import Failure, root_cause
+
+__all__ = ["Diagnosis", "Look", "diagnose", "look", "search_ended"]
+
+TASKS_AGAIN = 0.9
+"""Seconds after which a look reads the tasks again; closer looks read the status alone."""
+
+INDEX_PAUSES = (0.0, 1.0, 3.0)
+"""Seconds before each question to the index, which lags behind the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen, when. ``progress`` is None where only the status was read."""
+
+    workflow: Workflow
+    progress: Progress | None
+    clock: ServerClock
+    received: float
+    tasks_read: float
+
+    @property
+    def server_now(self) -> int:
+        return self.clock.server(self.received)
+
+
+def look(workflow_id: str, clock: ServerClock, last: Look | None = None, *, whole: bool = False) -> Flow[Look]:
+    """Read the workflow and say what it is doing.
+
+    Right after a ``last`` look that has read the tasks, the status alone is read, unless the ``whole`` is wanted.
+    """
+    sent: float = yield Now()
+    if last is not None and not whole and sent - last.tasks_read < TASKS_AGAIN:
+        workflow: Workflow = yield endpoints.get_workflow(workflow_id, include_tasks=False)
+        return Look(workflow, None, clock, (yield Now()), last.tasks_read)
+    workflow = yield endpoints.get_workflow(workflow_id)
+    received: float = yield Now()
+    clock = ServerClock.observed(workflow.observed_at, sent=sent, received=received)
+    progress = yield from _assess(workflow, clock.server(received))
+    return Look(workflow, progress, clock, received, sent)
+
+
+def _assess(workflow: Workflow, now: int) -> Flow[Progress]:
+    """Assess, reading what that asks for; what cannot be read is done without."""
+    below: dict[str, Workflow] = {}
+    polls: dict[str, tuple[PollData, ...]] = {}
+    progress = assess(workflow, now)
+    for _ in range(MAX_DEPTH + 1):
+        before = len(below) + len(polls)
+        for workflow_id in progress.wants.sub_workflows:
+            found = yield from _optional(endpoints.get_workflow(workflow_id))
+            if found is not None:
+                below[workflow_id] = found
+        for queue in progress.wants.queues:
+            seen = yield from _optional(endpoints.get_poll_data(queue))
+            if seen is not None:
+                polls[queue] = seen
+        if len(below) + len(polls) == before:
+            break
+        progress = assess(workflow, now, sub_workflows=below, poll_data=polls)
+    return progress
+
+
+def _optional(call: Any) -> Flow[Any]:
+    try:
+        return (yield call)
+    except ConductorRequestError:
+        return None
+
+
+def search_ended(workflow_id: str) -> Flow[Workflow | None]:
+    """The summary that the search index keeps of a workflow that the database has no more, or None."""
+    for pause in INDEX_PAUSES:
+        if pause:
+            yield Sleep(pause)
+        result = yield from _optional(endpoints.search_workflows(query=f"workflowId IN ({workflow_id})", size=1))
+        for summary in result or ():
+            if summary.workflow_id == workflow_id:
+                return summary  # type: ignore[no-any-return]
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why a workflow failed, with the last lines its worker logged."""
+
+    workflow: Workflow
+    failure: Failure | None
+    log_lines: tuple[str, ...] = ()
+
+
+def diagnose(workflow: Workflow) -> Flow[Diagnosis]:
+    """Find the root cause, down through the sub-workflows; what cannot be read is done without."""
+    below: dict[str, Workflow] = {}
+    failure = root_cause(workflow, below)
+    while failure is not None and failure.unread_sub_workflow_id:
+        found = yield from _optional(endpoints.get_workflow(failure.unread_sub_workflow_id))
+        if found is None:
+            break
+        below[failure.unread_sub_workflow_id] = found
+        failure = root_cause(workflow, below)
+    lines: tuple[str, ...] = ()
+    if failure is not None and failure.task_id:
+        lines = (yield from _optional(endpoints.get_task_logs(failure.task_id))) or ()
+    return Diagnosis(workflow, failure, lines)

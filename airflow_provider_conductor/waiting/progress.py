@@ -1,0 +1,264 @@
+"""Why a workflow is where it is: one pure decision over what the server said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2s
+
+from airflow_provider_conductor.client.models import PollData, Task, TaskStatus, Workflow, WorkflowStatus
+from airflow_provider_conductor.waiting.holdup import (
+    PICKUP_GRACE,
+    Holdup,
+    Phase,
+    is_container,
+    is_open,
+    is_workers,
+    read_task,
+)
+
+__all__ = ["MAX_DEPTH", "MAX_SUB_WORKFLOWS", "Holdup", "Phase", "Progress", "Wants", "assess"]
+
+MAX_DEPTH = 5
+"""Levels of sub-workflows that are followed; what is deeper counts as UNREAD."""
+
+MAX_SUB_WORKFLOWS = 20
+"""Open sub-workflows that are followed in all; of a fan-out of hundreds the rest counts as UNREAD."""
+
+_ORDER = {phase: rank for rank, phase in enumerate(Phase)} | {Phase.UNREAD: 0.5}
+"""Live branches first, then what ought to move, then what moves by itself, then what waits for somebody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What else to read for a sharper answer; then call :func:`assess` again."""
+
+    sub_workflows: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.sub_workflows or self.queues)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a workflow stands and why. All times are the server's clock in ms.
+
+    Attributes:
+        since: since when it is in this phase.
+        started: when it was started, or last retried or resumed: its age for the poll schedule.
+        next_change: when it can next get ahead by itself, None where that may be any moment or never.
+        holdups: the open tasks it waits for, the phase's own first.
+        stalled_since: since when nothing has got ahead though something ought to; None while that clock
+            stands still.
+        fingerprint: changes when something got ahead, and only then (given the same sub-workflows to read).
+        wants: what to read for a sharper answer.
+    """
+
+    status: WorkflowStatus
+    phase: Phase
+    since: int
+    started: int
+    next_change: int | None = None
+    holdups: tuple[Holdup, ...] = ()
+    stalled_since: int | None = None
+    fingerprint: str = ""
+    wants: Wants = Wants()
+
+    @property
+    def key(self) -> str:
+        """Equal as long as there is nothing new to tell people; plain text, so it survives a deferral."""
+        unattended = any(holdup.unattended_since is not None for holdup in self.holdups)
+        return f"{self.fingerprint}:{self.phase.name}:{'unattended' if unattended else ''}"
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What is gathered on the way down through the sub-workflows."""
+
+    now: int
+    sub_workflows: Mapping[str, Workflow]
+    polls: Mapping[str, Sequence[PollData]]
+    holdups: list[Holdup] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list)
+    wanted: list[str] = field(default_factory=list)
+    followed: set[str] = field(default_factory=set)
+    moved: int = 0
+
+
+def assess(
+    workflow: Workflow,
+    now: int,
+    *,
+    sub_workflows: Mapping[str, Workflow] | None = None,
+    poll_data: Mapping[str, Sequence[PollData]] | None = None,
+) -> Progress:
+    """What a workflow is doing at ``now`` (the server's clock, ms).
+
+    ======================================  =====================================  =======================
+    the workflow                            phase                                  the stall clock
+    ======================================  =====================================  =======================
+    has ended                               ENDED                                  stands still
+    is paused                               PAUSED                                 stands still
+    has no open task                        WORKING (between two tasks)            runs since the last end
+    has a task a worker or the server is at WORKING, whatever else it waits for    runs since the last move
+    has a sub-workflow not read             UNREAD, if nothing is live elsewhere   stands still
+    has a due task nobody has taken         RETRY_DUE, QUEUED or RATE_LIMITED      runs since it fell due
+    only waits                              the phase that can end soonest by      stands still
+                                            itself, people last
+    ======================================  =====================================  =======================
+
+    Where a branch ought to move and another one rests, the clock runs from the last move of either: one
+    branch's long wait does not hide another one that nobody works on. It never starts before a resume or a
+    manual retry. JOINs, switches and loops are never what holds a workflow up; their tasks are.
+
+    Args:
+        workflow: with its tasks.
+        now: the server's clock.
+        sub_workflows: by id, what has been read of those in an earlier answer's ``wants``.
+        poll_data: by queue (task type, all domains), likewise.
+    """
+    status = _status(workflow)
+    ends_or_rests = {WorkflowStatus.PAUSED: Phase.PAUSED}.get(status, Phase.ENDED if status.ended else None)
+    started = max(workflow.start_time or workflow.create_time, workflow.last_retried_time)
+    reading = _Reading(now, sub_workflows or {}, poll_data or {})
+    _read(reading, workflow, path=(), follow=ends_or_rests is None)
+    fingerprint = blake2s("\n".join(reading.marks).encode(), digest_size=8).hexdigest()
+
+    if ends_or_rests is not None:
+        since = workflow.end_time or workflow.update_time or started
+        if status is WorkflowStatus.PAUSED:
+            since = workflow.update_time or started
+        return Progress(status=status, phase=ends_or_rests, since=since, started=started, fingerprint=fingerprint)
+
+    holdups = tuple(sorted(reading.holdups, key=lambda h: (_ORDER[h.phase], h.since)))
+    phases = {holdup.phase for holdup in holdups}
+    phase = holdups[0].phase if holdups else Phase.WORKING
+    clock_runs = Phase.UNREAD not in phases and (not holdups or any(p.should_move for p in phases))
+    return Progress(
+        status=status,
+        phase=phase,
+        since=min((h.since for h in holdups if h.phase is phase), default=reading.moved),
+        started=started,
+        next_change=_next_change(holdups),
+        holdups=holdups,
+        stalled_since=min(reading.moved, now) if clock_runs else None,
+        fingerprint=fingerprint,
+        wants=Wants(tuple(reading.wanted), _wanted_queues(holdups, now)),
+    )
+
+
+def _status(workflow: Workflow) -> WorkflowStatus:
+    try:
+        return workflow.status
+    except (KeyError, ValueError):
+        return WorkflowStatus.RUNNING
+
+
+def _read(reading: _Reading, workflow: Workflow, *, path: tuple[str, ...], follow: bool) -> None:
+    """Gather the hold-ups, marks and last move of one workflow and of what it runs inside."""
+    found = len(reading.holdups)
+    reading.marks.append(f"{workflow.workflow_id}={workflow.data.get('status')}")
+    reading.moved = max(reading.moved, workflow.start_time, workflow.last_retried_time)
+    tasks = workflow.tasks
+    by_id = {task.task_id: task for task in tasks}
+    reading.marks.extend(sorted(map(_mark, tasks)))
+    for task in tasks:
+        if not is_open(task):
+            reading.moved = max(reading.moved, task.end_time)
+        elif follow and not is_container(task):
+            if task.sub_workflow_id and task.known_status is TaskStatus.IN_PROGRESS:
+                _follow(reading, task, path)
+            else:
+                before = by_id.get(task.retried_task_id)
+                reason = (before.reason if before else "") or task.reason
+                reading.holdups.append(read_task(task, reading.now, path=path, reason=reason, polls=reading.polls))
+    for holdup in reading.holdups[found:]:
+        reading.moved = max(reading.moved, holdup.moved)
+
+
+def _follow(reading: _Reading, task: Task, path: tuple[str, ...]) -> None:
+    """Look into the sub-workflow that a task runs.
+
+    ======================  =============================
+    the sub-workflow        the task counts as
+    ======================  =============================
+    not read, too deep      UNREAD
+    paused                  PAUSED
+    ended                   WORKING: its parent sees that soon
+    runs, has open tasks    these
+    runs, has none          WORKING: it is between two tasks
+    ======================  =============================
+    """
+    below = reading.sub_workflows.get(task.sub_workflow_id)
+    reachable = (
+        len(path) < MAX_DEPTH
+        and len(reading.followed) < MAX_SUB_WORKFLOWS
+        and task.sub_workflow_id not in reading.followed
+    )
+    if reachable:
+        reading.followed.add(task.sub_workflow_id)
+    if below is None or not reachable:
+        if reachable:
+            reading.wanted.append(task.sub_workflow_id)
+        reading.holdups.append(_holdup_of_sub_workflow(task, Phase.UNREAD, path, task.start_time))
+        return
+    status = _status(below)
+    if status is WorkflowStatus.RUNNING:
+        found = len(reading.holdups)
+        _read(reading, below, path=(*path, task.reference_name), follow=True)
+        if len(reading.holdups) > found:
+            return
+        phase, since = Phase.WORKING, task.start_time
+    elif status is WorkflowStatus.PAUSED:
+        _read(reading, below, path=path, follow=False)
+        phase, since = Phase.PAUSED, below.update_time or task.start_time
+    else:
+        _read(reading, below, path=path, follow=False)
+        phase, since = Phase.WORKING, below.end_time or task.start_time
+    reading.holdups.append(_holdup_of_sub_workflow(task, phase, path, since))
+
+
+def _holdup_of_sub_workflow(task: Task, phase: Phase, path: tuple[str, ...], since: int) -> Holdup:
+    return Holdup(
+        phase=phase,
+        reference_name=task.reference_name,
+        path=path,
+        kind=task.kind,
+        task_id=task.task_id,
+        attempt=task.retry_count + 1,
+        since=since,
+        moved=since,
+        by_server=True,
+        sub_workflow_id=task.sub_workflow_id,
+    )
+
+
+def _mark(task: Task) -> str:
+    """A task's part of the fingerprint: no counter and no time, since those move while nothing advances."""
+    status = str(task.data.get("status"))
+    if is_open(task) and is_workers(task) and task.poll_count:
+        # A worker that puts its task back and takes it again has not got ahead.
+        status = "TAKEN"
+    elif is_container(task) and is_open(task):
+        status = "OPEN"
+    return f"{task.task_id}={status}/{task.retry_count}"
+
+
+def _next_change(holdups: tuple[Holdup, ...]) -> int | None:
+    if any(holdup.phase.should_move or holdup.phase is Phase.UNREAD for holdup in holdups):
+        return None
+    return min((holdup.due for holdup in holdups if holdup.due is not None), default=None)
+
+
+def _wanted_queues(holdups: tuple[Holdup, ...], now: int) -> tuple[str, ...]:
+    """The queues of due tasks, once they have been due for long enough to ask."""
+    return tuple(
+        dict.fromkeys(
+            holdup.queue
+            for holdup in holdups
+            if holdup.phase in (Phase.QUEUED, Phase.RETRY_DUE)
+            and not holdup.polls_known
+            and now - holdup.moved >= PICKUP_GRACE
+        )
+    )

@@ -1,0 +1,78 @@
+"""When to look again. Moments are seconds since the epoch on our clock."""
+
+from __future__ import annotations
+
+from airflow_provider_conductor.waiting.clock import ServerClock
+from airflow_provider_conductor.waiting.progress import Progress
+
+__all__ = ["first_look", "next_look", "next_look_after_failure"]
+
+SHORTEST = 1.0
+LONGEST = 60.0
+SHARE_OF_AGE = 0.02
+JITTER = 0.08
+"""How much of an interval chance may take away. It only ever shortens: the end is still seen within 2 % of
+the age; and not by more than this: an hour costs 268 looks at most by the rule, and 292 with it."""
+
+AFTER_DUE = 0.25
+"""Seconds after a due moment to look: the server needs some to notice it itself."""
+
+
+def next_look(
+    progress: Progress,
+    now: float,
+    clock: ServerClock,
+    *,
+    jitter: float,
+    poll_interval: float | None = None,
+    look_by: float | None = None,
+) -> float:
+    """The moment of the next look.
+
+    ============================================  ==================================================
+    known                                         next look
+    ============================================  ==================================================
+    ``poll_interval``                             after that
+    when it can change by itself, and that is     a little after that moment, within 60 s (a person
+    further off than the adaptive interval        may act sooner)
+    else                                          after 2 % of the run's age, within 1 s and 60 s,
+                                                  shortened by the jitter
+    in every row                                  not after ``look_by``, not before ``now``
+    ============================================  ==================================================
+
+    Args:
+        jitter: a random number in [0, 1), from outside, so that this stays a function of its arguments.
+        look_by: the nearest limit; the look falls exactly on it rather than past it.
+    """
+    if poll_interval is not None:
+        pause = poll_interval
+    else:
+        age = max(0.0, now - clock.ours(progress.started))
+        pause = min(LONGEST, max(SHORTEST, age * SHARE_OF_AGE)) * (1 - JITTER * jitter)
+        if progress.next_change is not None:
+            due = clock.ours(progress.next_change) + AFTER_DUE * (1 + jitter)
+            pause = max(pause, min(due - now, LONGEST))
+    return _bounded(now + pause, now, look_by)
+
+
+def first_look(held: float) -> float:
+    """Seconds to the next look while somebody holds the line: a tenth of the time held, within 0.1 s and 1 s.
+
+    A server's own hold reads the workflow every 0.1 s (seen on 3.32); this costs 33 looks in ten seconds.
+    """
+    return min(SHORTEST, max(0.1, held * 0.1))
+
+
+def next_look_after_failure(failures: int, now: float, *, jitter: float, look_by: float | None = None) -> float:
+    """When to ask a server again that could not be reached ``failures`` times in a row (1 and up).
+
+    1, 2, 4 … 60 seconds, each shortened by up to a half, so that many waits do not come back as one.
+    """
+    pause = min(LONGEST, SHORTEST * 2.0 ** min(max(failures, 1) - 1, 10))
+    return _bounded(now + pause * (1 - jitter / 2), now, look_by)
+
+
+def _bounded(moment: float, now: float, look_by: float | None) -> float:
+    if look_by is not None:
+        moment = min(moment, look_by)
+    return max(moment, now)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client.models import PollData
+from airflow_provider_conductor.waiting.messages import describe
+from airflow_provider_conductor.waiting.progress import assess
+from tests.waiting.builders import at, failed, join, live, polled, sub, task, workflow
+
+RETRY = (failed(retried=True), task(attempt=2, of=4, scheduled=1, delay=60))
+
+
+def told(*tasks: dict[str, Any], seconds: float = 30, polls: list[PollData] | None = None, **data: Any) -> str:
+    run = workflow(*tasks, **data)
+    return describe(assess(run, at(seconds), poll_data={} if polls is None else {"charge_card": polls}), at(seconds))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            told(*RETRY, seconds=3),
+            "charge_card failed (attempt 1 of 4: card service down); Conductor retries it at 22:14:21 UTC, in 58 s",
+        ),
+        (
+            told(*RETRY, seconds=481, polls=[polled("charge_card", 61 - 0.5)]),
+            "charge_card failed (attempt 1 of 4: card service down); its retry is due since 22:14:21 UTC, "
+            "and nobody has polled queue 'charge_card' for 7 min (last: worker-3)",
+        ),
+        (told(task(), seconds=3), "charge_card is queued since 22:13:20 UTC, for a worker to poll queue 'charge_card'"),
+        (
+            told(task(), polls=[]),
+            "charge_card is queued since 22:13:20 UTC, and nobody has ever polled queue 'charge_card'",
+        ),
+        (
+            told(task(), polls=[polled("charge_card", 28)]),
+            "charge_card is queued since 22:13:20 UTC, though worker-3 polled queue 'charge_card' 2 s ago",
+        ),
+        (told(live(attempt=2, of=4)), "pack runs on worker-1 (attempt 2 of 4) since 22:13:20 UTC"),
+        (told(live(workerId="")), "pack runs on an unnamed worker since 22:13:20 UTC"),
+        (told(task("get", kind="HTTP")), "Conductor executes get (HTTP) since 22:13:20 UTC"),
+        (told(join()), "Conductor is between two tasks"),
+        (told(sub()), "ship runs a sub-workflow since 22:13:20 UTC (id wf-2)"),
+        (told(task(delay=90)), "charge_card starts at 22:14:50 UTC, in 60 s"),
+        (told(status="FAILED", endTime=at(7)), "FAILED at 22:13:27 UTC"),
+    ],
+)
+def test_the_line(line: str, expected: str) -> None:
+    assert line == expected
+
+
+def test_many_hold_ups_are_counted_and_live_ones_come_first() -> None:
+    line = told(*(task(f"t{n}") for n in range(100)), live())
+    assert line.startswith("pack runs on worker-1")
+    assert line.endswith("; and 98 more")
+
+
+def test_a_reason_of_a_megabyte_stays_one_line() -> None:
+    line = told(failed(reason="down\n\tat Main.java\x1b[0m" * 50_000, retried=True), RETRY[1])
+    assert len(line) < 400
+    assert line.isprintable()
+
+
+def test_no_task_data_reaches_the_line() -> None:
+    secret = {"inputData": {"password": "hunter2"}, "outputData": {"token": "hunter2"}}
+    assert "hunter2" not in told(*(task(f"t{n}", **secret) for n in range(2)), live(**secret))
