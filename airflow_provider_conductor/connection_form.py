@@ -24,6 +24,8 @@ def _conn_field(item: ExtraField) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": [_JSON_TYPES[item.kind], "null"]}
     if item.default is not None:
         schema["default"] = item.default
+    if item.kind == "headers":  # may carry a token
+        schema["format"] = "password"
     return {"label": item.title, "description": item.description, "schema": schema}
 
 
@@ -50,7 +52,7 @@ def provider_ui_field_behaviour() -> dict[str, Any]:
 def form_widgets() -> dict[str, Any]:
     """wtforms fields for Airflow 2.11's connection form."""
     from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
-    from wtforms import BooleanField, FloatField, IntegerField, PasswordField, StringField
+    from wtforms import BooleanField, IntegerField, PasswordField, StringField
     from wtforms.validators import Optional
 
     fields: dict[str, Any] = {}
@@ -59,12 +61,10 @@ def form_widgets() -> dict[str, Any]:
         match item.kind:
             case "flag":
                 fields[item.name] = BooleanField(**shown)
-            case "number":
-                fields[item.name] = FloatField(**shown, validators=[Optional()], widget=BS3TextFieldWidget())
             case "count":
                 fields[item.name] = IntegerField(**shown, validators=[Optional()], widget=BS3TextFieldWidget())
             case "headers":  # may carry a token
                 fields[item.name] = PasswordField(**shown, widget=BS3PasswordFieldWidget())
-            case _:
+            case _:  # numbers too: Airflow takes no other kind of field, and refuses the whole hook for one
                 fields[item.name] = StringField(**shown, widget=BS3TextFieldWidget())
     return fields

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -23,6 +25,9 @@ try:  # Airflow 3.3
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 except ImportError:
     NEVER_EXPIRE = None
+
+TRIGGERS_HEAR_OF_KILLS = hasattr(BaseTrigger, "on_kill")
+"""Airflow 3.3 calls a trigger's ``on_kill``; before it, a killed task's trigger is just cancelled."""
 
 
 class TaskStateStore:
@@ -46,4 +51,58 @@ class TaskStateStore:
             self._store.delete(key)
 
 
-__all__ = ["BaseTrigger", "TaskDeferralError", "TaskDeferralTimeout", "TaskStateStore", "TriggerEvent"]
+async def task_state(task_instance: Any) -> str | None:
+    """The state of a trigger's task as the database has it now, None where it has none (just cleared)."""
+    return await asyncio.to_thread(_task_state, task_instance)
+
+
+def _task_state(ti: Any) -> str | None:
+    try:  # Airflow 3: the triggerer asks its supervisor
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    except ImportError:
+        return _task_state_from_database(ti)
+    states = RuntimeTaskInstance.get_task_states(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+    )
+    state = states.get(ti.run_id, {}).get(ti.task_id)
+    return None if state is None else str(getattr(state, "value", state))
+
+
+def _task_state_from_database(ti: Any) -> str | None:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        row = (
+            session.query(TaskInstance.state)
+            .filter_by(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
+            .one_or_none()
+        )
+    return None if row is None or row[0] is None else str(row[0])
+
+
+def first_poke(sensor: Any, context: Context) -> datetime | None:
+    """When a rescheduled sensor poked first in this series of tries, or None where this is the first poke."""
+    ti: Any = context["ti"]
+    if hasattr(ti, "get_first_reschedule_date"):  # Airflow 3
+        found: datetime | None = ti.get_first_reschedule_date(context)
+        return found
+    from airflow.sensors.base import _orig_start_date
+
+    first_try = (ti.max_tries or 0) - (sensor.retries or 0) + 1
+    began: datetime | None = _orig_start_date(
+        dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index, try_number=first_try
+    )
+    return began
+
+
+__all__ = [
+    "TRIGGERS_HEAR_OF_KILLS",
+    "BaseTrigger",
+    "TaskDeferralError",
+    "TaskDeferralTimeout",
+    "TaskStateStore",
+    "TriggerEvent",
+    "first_poke",
+    "task_state",
+]

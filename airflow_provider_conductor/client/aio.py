@@ -7,7 +7,6 @@ It sends calls and drives flows; the verbs by name are the blocking client's. On
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -23,16 +22,17 @@ from airflow_provider_conductor.client.auth import TokenKeeper
 from airflow_provider_conductor.client.call import Answer, Call, Flow, Now, Sleep
 from airflow_provider_conductor.client.capabilities import Capabilities
 from airflow_provider_conductor.client.errors import (
-    ConductorConfigError,
     ConductorConnectionLost,
     ConductorRequestError,
     ConductorTimeout,
     ConductorTlsError,
     ConductorUnreachable,
+    NotConductorError,
 )
 from airflow_provider_conductor.client.exchange import Exchange
 from airflow_provider_conductor.client.retrying import policy
 from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.client.tls import tls_context
 
 __all__ = ["AsyncConductorClient"]
 
@@ -87,7 +87,7 @@ class AsyncConductorClient:
         Raises:
             ConductorRequestError: see :mod:`airflow_provider_conductor.client.errors`.
         """
-        retrying = AsyncRetrying(sleep=self._sleep, **policy(call, self.settings.max_attempts))
+        retrying = AsyncRetrying(sleep=self._sleep, **policy(self.settings.max_attempts))
         return await retrying(self._send_with_token, call)
 
     async def run(self, flow: Flow[T]) -> T:
@@ -117,12 +117,11 @@ class AsyncConductorClient:
     async def _send_with_token(self, call: Call[T]) -> T:
         token = await self._token()
         try:
-            return await self._send_once(call)
+            return await self._send_once(call, token)
         except ConductorRequestError as error:
             if not self._exchange.token_was_refused(call, error, token):
                 raise
-        await self._token(stale=token)
-        return await self._send_once(call)
+        return await self._send_once(call, await self._token(stale=token))
 
     async def _token(self, *, stale: str = "") -> str:
         async with self._token_lock:
@@ -136,23 +135,23 @@ class AsyncConductorClient:
                         raise told from None
             return self._tokens.token
 
-    async def _send_once(self, call: Call[T]) -> T:
+    async def _send_once(self, call: Call[T], token: str = "") -> T:
         url: str | None = self._exchange.url(call)
         hops = 0
         while url:
-            answer = await self._exchange_one(call, url)
-            url = self._exchange.redirected(call, answer, hops)
+            answer = await self._exchange_one(call, url, token)
+            url = self._exchange.redirected(call, answer, url, hops)
             hops += 1
         return self._exchange.value(call, answer)
 
-    async def _exchange_one(self, call: Call[T], url: str) -> Answer:
+    async def _exchange_one(self, call: Call[T], url: str, token: str) -> Answer:
         limit = self._exchange.read_timeout(call)
         try:
             async with self._open_session().request(
                 call.method,
-                URL(url, encoded=True).update_query(call.params) if call.params else URL(url, encoded=True),
+                URL(url, encoded=True),
                 data=self._exchange.content(call),
-                headers=self._exchange.headers(call, self._tokens.headers()),
+                headers=self._exchange.headers(call, token),
                 timeout=aiohttp.ClientTimeout(
                     total=limit + self.settings.connect_timeout, sock_connect=self.settings.connect_timeout
                 ),
@@ -160,6 +159,8 @@ class AsyncConductorClient:
                 proxy=self._exchange.proxy,
             ) as response:
                 content = await response.read()
+        except aiohttp.ClientHttpProxyError as error:
+            raise self._error(call, error) from None  # it prints the proxy's URL with its password
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._error(call, error) from error
         return Answer(response.status, _lowered(response.headers), content)
@@ -167,55 +168,41 @@ class AsyncConductorClient:
     def _error(self, call: Call[Any], error: Exception) -> ConductorRequestError:
         """The transport's failure in this client's words, without addresses of proxies or anything secret."""
         kind: type[ConductorRequestError]
-        if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
+        if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)) or _is_certificate_alert(error):
             kind, what = ConductorTlsError, "the TLS handshake failed"
         elif isinstance(error, aiohttp.ConnectionTimeoutError):
             kind, what = ConductorUnreachable, f"no connection within {self.settings.connect_timeout:g} s"
         elif isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)):
             kind, what = ConductorUnreachable, "cannot connect"
+        elif isinstance(error, aiohttp.ClientResponseError):
+            kind, what = NotConductorError, "the answer is not HTTP"
         elif isinstance(error, TimeoutError):
             kind, what = ConductorTimeout, f"no answer within {self._exchange.read_timeout(call):g} s"
         else:
             kind, what = ConductorConnectionLost, "the connection broke before the whole answer was there"
         inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
         detail = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None)
-        return kind(
-            f"{what} ({detail})" if detail else what,
-            method=call.method,
-            path=call.path,
-            server=self._exchange.server,
-            repeatable=kind is not ConductorTlsError
-            and (call.safe_to_repeat or issubclass(kind, ConductorUnreachable)),
-            fate_unknown=issubclass(kind, ConductorConnectionLost) and not call.safe_to_repeat,
-        )
+        return self._exchange.failed(call, kind, what, detail or "")
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=16, ssl=self._tls()), cookie_jar=aiohttp.DummyCookieJar()
             )
+            # aiohttp sends GET, PUT and DELETE again by itself after a lost answer, which is not its to decide:
+            # a second poll takes a second task. There is no public switch.
+            self._session._retry_connection = True
         return self._session
 
     def _tls(self) -> ssl.SSLContext | bool:
-        settings = self.settings
-        if not settings.api_url.startswith("https://"):
-            return True
-        try:
-            where = self._exchange.ca_bundle
-            if not isinstance(where, str):
-                context = ssl.create_default_context()
-            elif os.path.isdir(where):
-                context = ssl.create_default_context(capath=where)
-            else:
-                context = ssl.create_default_context(cafile=where)
-            if not settings.verify_ssl:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            if settings.client_cert:
-                context.load_cert_chain(settings.client_cert, settings.client_key)
-        except (ssl.SSLError, OSError) as error:
-            raise ConductorConfigError(f"the TLS files of the connection cannot be used: {error}") from error
-        return context
+        encrypted = self.settings.api_url.startswith("https://")
+        return tls_context(self.settings, self._exchange.ca_bundle) if encrypted else True
+
+
+def _is_certificate_alert(error: BaseException) -> bool:
+    """With TLS 1.3 a server refuses a certificate after the handshake, with the first bytes it sends."""
+    cause = error.__cause__
+    return isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or "")
 
 
 def _lowered(headers: CIMultiDictProxy[str]) -> dict[str, str]:

@@ -19,8 +19,6 @@ __all__ = ["TokenKeeper"]
 
 log = logging.getLogger(__name__)
 
-HEADER = "X-Authorization"
-
 DEFAULT_LIFETIME = 45 * 60
 """Seconds a token that names no expiry is used; the Python SDK's ``auth_token_ttl_min`` has the same."""
 
@@ -33,7 +31,8 @@ class TokenKeeper:
     """The token of one connection.
 
     A transport asks :meth:`wanted` under its lock; gets a call to send, or None; hands the answer to
-    :meth:`accept` or the error to :meth:`refused`; and sends :meth:`headers` with every request.
+    :meth:`accept` or the error to :meth:`refused`; and sends :attr:`token` with the request it asked for, which
+    so never goes out without one because another caller's has been refused meanwhile.
     """
 
     settings: ConductorSettings
@@ -74,9 +73,6 @@ class TokenKeeper:
             self._token = ""
             error.message = f"the key id or key secret was refused ({error.message})"
         return error
-
-    def headers(self) -> dict[str, str]:
-        return {HEADER: self._token} if self._token else {}
 
 
 def _expiry(token: str) -> float | None:

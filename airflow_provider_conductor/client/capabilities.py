@@ -11,8 +11,8 @@ from typing import Any
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.call import Flow, Now, Sleep
-from airflow_provider_conductor.client.errors import MissingRoute
-from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client.errors import ConductorInputError, MissingRoute
+from airflow_provider_conductor.client.models import TaskStatus, Workflow
 
 __all__ = ["Capabilities", "execute", "read_status"]
 
@@ -60,6 +60,8 @@ def execute(
     The first 25 s at most are a hold of the server's; after that, or where the server has no ``/execute``, the
     workflow is looked at.
     """
+    if not wait_for_seconds >= 0:  # NaN is not, either
+        raise ConductorInputError(f"wait_for_seconds must be 0 or more, not {wait_for_seconds}: nothing was sent")
     deadline = (yield Now()) + wait_for_seconds
     workflow_id = None
     if capabilities.execute and wait_for_seconds >= 1:
@@ -88,8 +90,11 @@ def execute(
 
 
 def reached(workflow: Workflow, task_ref: str | None) -> bool:
-    """Whether the workflow, or the latest attempt of that task, has ended."""
+    """Whether the workflow, or that task, has ended; a failed attempt that is tried again is not the task's end."""
     if workflow.status.ended:
         return True
     task = workflow.latest_attempt(task_ref) if task_ref else None
-    return task is not None and task.status.ended and not task.retried
+    if task is None or not task.status.ended or task.retried:
+        return False
+    final = task.status.successful or task.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    return final or task.max_attempts is None or task.retry_count + 1 >= task.max_attempts

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from typing import TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from airflow_provider_conductor import __version__
 from airflow_provider_conductor.client.call import Answer, Call
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
+    ConductorRequestError,
+    ConductorTlsError,
+    ConductorUnreachable,
     NotConductorError,
     error_for_answer,
     server_of,
@@ -22,6 +24,8 @@ from airflow_provider_conductor.client.settings import ConductorSettings
 __all__ = ["Exchange"]
 
 T = TypeVar("T")
+
+TOKEN_HEADER = "X-Authorization"
 
 MAX_REDIRECTS = 3
 """Hops followed for a read on the same server; more is a loop."""
@@ -48,9 +52,11 @@ class Exchange:
         )
 
     def url(self, call: Call[T]) -> str:
-        return self.settings.api_url + call.path
+        return (
+            self.settings.api_url + call.path + (f"?{urlencode(call.params, quote_via=quote)}" if call.params else "")
+        )
 
-    def headers(self, call: Call[T], token_headers: Mapping[str, str]) -> dict[str, str]:
+    def headers(self, call: Call[T], token: str) -> dict[str, str]:
         headers = {
             "Accept": "application/json, text/plain",
             "User-Agent": f"airflow-provider-conductor/{__version__}",
@@ -58,7 +64,7 @@ class Exchange:
         }
         if call.body is not None:
             headers["Content-Type"] = "text/plain; charset=utf-8" if isinstance(call.body, str) else "application/json"
-        return headers | dict(token_headers) if call.authenticated else headers
+        return headers | {TOKEN_HEADER: token} if token else headers
 
     def content(self, call: Call[T]) -> bytes | None:
         if call.body is None:
@@ -67,10 +73,10 @@ class Exchange:
 
     def read_timeout(self, call: Call[T]) -> float:
         """Seconds for the whole answer; longer than the hold the call asks for."""
-        return max(self.settings.read_timeout, call.hold + HOLD_MARGIN)
+        return max(self.settings.read_timeout, call.hold + HOLD_MARGIN) if call.hold else self.settings.read_timeout
 
-    def redirected(self, call: Call[T], answer: Answer, hops: int) -> str | None:
-        """Where to read on, or None for an answer that is no redirect.
+    def redirected(self, call: Call[T], answer: Answer, url: str, hops: int) -> str | None:
+        """Where to read on after ``url`` gave this answer, or None for one that is no redirect.
 
         Raises:
             NotConductorError: the redirect leaves the server, or the call is not a plain read: a POST would be
@@ -78,10 +84,14 @@ class Exchange:
         """
         if answer.status not in (301, 302, 303, 307, 308):
             return None
-        target = urljoin(self.url(call), answer.headers.get("location", ""))
-        if call.method != "GET" or server_of(target) != self.server or hops >= MAX_REDIRECTS:
+        try:
+            target = urljoin(url, answer.headers.get("location", ""))
+            server = server_of(target)
+        except ValueError:
+            target = server = "an address that cannot be read"
+        if call.method != "GET" or server != self.server or hops >= MAX_REDIRECTS:
             raise NotConductorError(
-                f"redirected to {server_of(target)}{urlsplit(target).path}, which is not followed; "
+                f"redirected to {server}{urlsplit(target).path if server != target else ''}, which is not followed; "
                 "if that is the API's address, put it into the connection",
                 method=call.method,
                 path=call.path,
@@ -120,6 +130,20 @@ class Exchange:
                 fate_unknown=not call.safe_to_repeat,
             ) from None
 
+    def failed(
+        self, call: Call[T], kind: type[ConductorRequestError], what: str, detail: str = ""
+    ) -> ConductorRequestError:
+        """The error for a request that got no answer; ``detail`` is the system's word on it."""
+        nothing_sent = issubclass(kind, ConductorUnreachable)
+        return kind(
+            f"{what} ({detail})" if detail else what,
+            method=call.method,
+            path=call.path,
+            server=self.server,
+            repeatable=kind not in (ConductorTlsError, NotConductorError) and (nothing_sent or call.safe_to_repeat),
+            fate_unknown=not (nothing_sent or call.safe_to_repeat),
+        )
+
     def token_was_refused(self, call: Call[T], error: Exception, token: str) -> bool:
         """Whether fetching a new token and sending once more can help."""
         return bool(token) and call.authenticated and isinstance(error, ConductorAuthError)
@@ -127,6 +151,8 @@ class Exchange:
 
 def _environment_proxy(url: str) -> str | None:
     parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or ""):
+    if proxy_bypass(parts.netloc):
         return None
-    return getproxies().get(parts.scheme)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy

@@ -109,6 +109,14 @@ class Task:
         return TaskStatus(self.data["status"])
 
     @property
+    def known_status(self) -> TaskStatus | None:
+        """``status``, or None for one that this package has never heard of (a newer server's)."""
+        try:
+            return TaskStatus(self.data.get("status") or "")
+        except ValueError:
+            return None
+
+    @property
     def retried(self) -> bool:
         """True for an attempt that has a successor."""
         return bool(self.data.get("retried"))
@@ -218,6 +226,12 @@ class Task:
         return bool(self.workflow_task.get("optional"))
 
     @property
+    def async_complete(self) -> bool:
+        """True for a system task (HTTP, EVENT …) that somebody outside completes after it has done its part."""
+        own = self.input.get("asyncComplete")
+        return bool(self.workflow_task.get("asyncComplete") if own is None else own)
+
+    @property
     def permissive(self) -> bool:
         """True when the workflow runs its other branches to the end before this task fails it."""
         return bool(self.workflow_task.get("permissive"))
@@ -295,6 +309,16 @@ class Workflow:
     @property
     def end_time(self) -> int:
         return self.data.get("endTime") or 0
+
+    @property
+    def last_retried_time(self) -> int:
+        """When somebody last retried, reran or resumed it, or 0."""
+        return self.data.get("lastRetriedTime") or 0
+
+    @property
+    def failure_workflow_id(self) -> str:
+        """The workflow that the server started because this one failed (``failureWorkflow``), or ""."""
+        return str(self.output.get("conductor.failure_workflow") or "")
 
     @property
     def parent_workflow_id(self) -> str:

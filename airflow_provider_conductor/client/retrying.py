@@ -8,13 +8,7 @@ from typing import Any
 
 from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from airflow_provider_conductor.client.call import Call
-from airflow_provider_conductor.client.errors import (
-    ConductorConnectionLost,
-    ConductorRequestError,
-    ConductorTlsError,
-    ConductorUnreachable,
-)
+from airflow_provider_conductor.client.errors import ConductorRequestError
 
 __all__ = ["policy", "worth_repeating"]
 
@@ -27,8 +21,8 @@ LONGEST_RETRY_AFTER = 60.0
 """Seconds; a server that asks for more is left to the caller, who knows its own deadline."""
 
 
-def worth_repeating(call: Call[Any], error: BaseException) -> bool:
-    """Whether this very request may and should be sent once more.
+def worth_repeating(error: BaseException) -> bool:
+    """Whether the request that failed so may and should be sent once more.
 
     ===========================================  =====================  ================
     error                                        call safe to repeat    any other call
@@ -37,26 +31,26 @@ def worth_repeating(call: Call[Any], error: BaseException) -> bool:
     TLS handshake failed                         no                     no
     time-out, reset, truncated answer            yes                    no
     429, 502-504, ``retryable: true``            yes                    no
+    the same with a longer ``Retry-After``       no                     no
     anything else                                no                     no
     ===========================================  =====================  ================
+
+    Each error was told by its maker whether its own request may be repeated: the one for a token may, before a
+    start that may not.
     """
-    if isinstance(error, ConductorTlsError):
-        return False
-    if isinstance(error, ConductorUnreachable):
-        return True
-    if isinstance(error, ConductorConnectionLost):
-        return call.safe_to_repeat
-    if isinstance(error, ConductorRequestError):
-        return error.repeatable and (error.retry_after or 0) <= LONGEST_RETRY_AFTER
-    return False
+    return (
+        isinstance(error, ConductorRequestError)
+        and error.repeatable
+        and (error.retry_after or 0) <= LONGEST_RETRY_AFTER
+    )
 
 
-def policy(call: Call[Any], max_attempts: int) -> Mapping[str, Any]:
+def policy(max_attempts: int) -> Mapping[str, Any]:
     """Arguments for tenacity's ``Retrying`` or ``AsyncRetrying``."""
     return {
         "stop": stop_after_attempt(max_attempts),
         "wait": _wait,
-        "retry": retry_if_exception(lambda error: worth_repeating(call, error)),
+        "retry": retry_if_exception(worth_repeating),
         "before_sleep": _say,
         "reraise": True,
     }

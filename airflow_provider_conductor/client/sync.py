@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from http.client import HTTPException, IncompleteRead
 from types import TracebackType
 from typing import Any, TypeVar
 
 import requests
-from requests.adapters import HTTPAdapter
 from tenacity import Retrying
 from urllib3.exceptions import (
     ConnectTimeoutError,
@@ -19,6 +19,7 @@ from urllib3.exceptions import (
 )
 
 from airflow_provider_conductor.client.auth import TokenKeeper
+from airflow_provider_conductor.client.bounded import BoundedAdapter
 from airflow_provider_conductor.client.call import Answer, Call, Flow, Now, Sleep
 from airflow_provider_conductor.client.capabilities import Capabilities
 from airflow_provider_conductor.client.errors import (
@@ -27,17 +28,17 @@ from airflow_provider_conductor.client.errors import (
     ConductorTimeout,
     ConductorTlsError,
     ConductorUnreachable,
+    NotConductorError,
 )
 from airflow_provider_conductor.client.exchange import Exchange
 from airflow_provider_conductor.client.retrying import policy
 from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.client.tls import tls_context
 from airflow_provider_conductor.client.verbs import Verbs
 
 __all__ = ["ConductorClient"]
 
 T = TypeVar("T")
-
-CHUNK = 1 << 16
 
 
 class ConductorClient(Verbs):
@@ -86,11 +87,11 @@ class ConductorClient(Verbs):
         Raises:
             ConductorRequestError: see :mod:`airflow_provider_conductor.client.errors`.
         """
-        retrying = Retrying(sleep=self._sleep, **policy(call, self.settings.max_attempts))
+        retrying = Retrying(sleep=self._sleep, **policy(self.settings.max_attempts))
         return retrying(self._send_with_token, call)  # type: ignore[no-any-return]
 
     def run(self, flow: Flow[T]) -> T:
-        """Drive a flow to its end and return its result."""
+        """Drive a flow to its end and return its result; interrupted, the flow is closed."""
         try:
             step = next(flow)
             while True:
@@ -102,6 +103,8 @@ class ConductorClient(Verbs):
                     step = flow.send(result)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+        finally:
+            flow.close()
 
     def _do(self, step: Call[Any] | Sleep | Now) -> Any:
         if isinstance(step, Sleep):
@@ -114,12 +117,11 @@ class ConductorClient(Verbs):
     def _send_with_token(self, call: Call[T]) -> T:
         token = self._token()
         try:
-            return self._send_once(call)
+            return self._send_once(call, token)
         except ConductorRequestError as error:
             if not self._exchange.token_was_refused(call, error, token):
                 raise
-        self._token(stale=token)
-        return self._send_once(call)
+        return self._send_once(call, self._token(stale=token))
 
     def _token(self, *, stale: str = "") -> str:
         with self._token_lock:
@@ -133,44 +135,29 @@ class ConductorClient(Verbs):
                         raise told from None
             return self._tokens.token
 
-    def _send_once(self, call: Call[T]) -> T:
+    def _send_once(self, call: Call[T], token: str = "") -> T:
         url: str | None = self._exchange.url(call)
         hops = 0
         while url:
-            answer = self._exchange_one(call, url)
-            url = self._exchange.redirected(call, answer, hops)
+            answer = self._exchange_one(call, url, token)
+            url = self._exchange.redirected(call, answer, url, hops)
             hops += 1
         return self._exchange.value(call, answer)
 
-    def _exchange_one(self, call: Call[T], url: str) -> Answer:
+    def _exchange_one(self, call: Call[T], url: str, token: str) -> Answer:
         limit = self._exchange.read_timeout(call)
-        deadline = time.monotonic() + limit + self.settings.connect_timeout
         try:
-            with self._session.request(
+            response = self._session.request(
                 call.method,
                 url,
-                params=call.params,
                 data=self._exchange.content(call),
-                headers=self._exchange.headers(call, self._tokens.headers()),
+                headers=self._exchange.headers(call, token),
                 timeout=(self.settings.connect_timeout, limit),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                content = self._read(response, deadline)
+            )
         except (requests.RequestException, HTTPError, OSError) as error:
             raise self._error(call, error) from error
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, content)
-
-    @staticmethod
-    def _read(response: requests.Response, deadline: float) -> bytes:
-        """The whole body; a server that drips it is cut off at the deadline, since sockets only time each read."""
-        chunks = []
-        while chunk := response.raw.read1(CHUNK, decode_content=True):
-            chunks.append(chunk)
-            if time.monotonic() > deadline:
-                raise requests.ReadTimeout("the answer did not arrive whole in time")
-        return b"".join(chunks)
+        return Answer(response.status_code, headers, response.content)
 
     def _error(self, call: Call[Any], error: Exception) -> ConductorRequestError:
         """The transport's failure in this client's words, without addresses of proxies or anything secret."""
@@ -182,40 +169,43 @@ class ConductorClient(Verbs):
         kind: type[ConductorRequestError]
         if among(requests.exceptions.SSLError):
             kind, what = ConductorTlsError, "the TLS handshake failed"
-        elif among(NewConnectionError, requests.exceptions.ProxyError):
+        elif among(NewConnectionError) or any(map(_is_refused_tunnel, causes)):
             kind, what = ConductorUnreachable, "cannot connect"
         elif among(requests.ConnectTimeout, ConnectTimeoutError):
             kind, what = ConductorUnreachable, f"no connection within {self.settings.connect_timeout:g} s"
         elif among(requests.ReadTimeout, ReadTimeoutError, TimeoutError):
             kind, what = ConductorTimeout, f"no answer within {self._exchange.read_timeout(call):g} s"
+        elif any(map(_is_not_http, causes)):
+            kind, what = NotConductorError, "the answer is not HTTP"
         else:
             kind, what = ConductorConnectionLost, "the connection broke before the whole answer was there"
-        detail = _innermost(causes)
-        return kind(
-            f"{what} ({detail})" if detail else what,
-            method=call.method,
-            path=call.path,
-            server=self._exchange.server,
-            repeatable=kind is not ConductorTlsError
-            and (call.safe_to_repeat or issubclass(kind, ConductorUnreachable)),
-            fate_unknown=issubclass(kind, ConductorConnectionLost) and not call.safe_to_repeat,
-        )
+        return self._exchange.failed(call, kind, what, _innermost(causes))
 
     def _new_session(self) -> requests.Session:
-        session = requests.Session()
+        session = _Session()
         # The environment is read once, in Exchange: requests would do so for each request, and take a
         # password for this host from ~/.netrc.
         session.trust_env = False
         if self._exchange.proxy:
             session.proxies = {"http": self._exchange.proxy, "https": self._exchange.proxy}
         session.verify = self._exchange.ca_bundle if self.settings.verify_ssl else False
+        if self.settings.api_url.startswith("https://"):
+            # requests tells unusable files only with the first request, and as a broken connection.
+            tls_context(self.settings, self._exchange.ca_bundle)
         if self.settings.client_cert:
             key = self.settings.client_key
             session.cert = (self.settings.client_cert, key) if key else self.settings.client_cert
-        adapter = HTTPAdapter(pool_connections=2, pool_maxsize=16, max_retries=0)
+        adapter = BoundedAdapter(pool_connections=2, pool_maxsize=16, max_retries=0)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         return session
+
+
+class _Session(requests.Session):
+    """Follows no redirect, and does not read where one leads: that is Exchange's."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -228,6 +218,16 @@ def _causes(error: BaseException) -> list[BaseException]:
             found.append(item)
             waiting += [getattr(item, "reason", None), item.__cause__, item.__context__, *item.args]
     return found
+
+
+def _is_not_http(cause: BaseException) -> bool:
+    """A status line or head that cannot be read; http.client has connections that merely broke under it, too."""
+    return isinstance(cause, HTTPException) and not isinstance(cause, (ConnectionError, IncompleteRead))
+
+
+def _is_refused_tunnel(cause: BaseException) -> bool:
+    """A proxy's no to CONNECT. requests' ProxyError does not tell: it is also a request lost behind a proxy."""
+    return isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed")
 
 
 def _innermost(causes: list[BaseException]) -> str:

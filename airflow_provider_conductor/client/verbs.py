@@ -139,7 +139,7 @@ class Verbs(ABC):
         )
 
     def get_running_workflows(self, name: str, version: int = 1) -> list[str]:
-        """Ids of the running workflows of this name and version."""
+        """Ids of the running workflows of this name and version; with some databases (SQLite) of all its versions."""
         return self.send(endpoints.get_running_workflows(name, version=version))
 
     # Steer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,9 @@ class ConductorHook(BaseHook):
         """A new asyncio client; use it as an async context manager. The connection is looked up without blocking."""
         from airflow.providers.common.compat.connection import get_async_connection
 
-        return AsyncConductorClient(_settings(await get_async_connection(self.conductor_conn_id)))
+        connection = await get_async_connection(self.conductor_conn_id)
+        # In a thread: reading the extra and masking secrets asks Airflow's supervisor, blocking.
+        return AsyncConductorClient(await asyncio.to_thread(_settings, connection))
 
     def workflow_url(self, workflow_id: str) -> str:
         """The page of an execution in Conductor's UI; no request is made."""

@@ -10,14 +10,26 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, timezone
 
+from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.exceptions import (
     ConductorOutputTooLarge,
     ConductorWorkflowFailed,
+    ConductorWorkflowFailedForGood,
     ConductorWorkflowTimeout,
 )
 from airflow_provider_conductor.links.conductor import WORKFLOW_URL_KEY
-from airflow_provider_conductor.starting.reasons import killed_reason, timed_out_reason
-from airflow_provider_conductor.waiting.wait import TASK_ENDED, TIMEOUT, WaitEvent, WaitPlan, wait
+from airflow_provider_conductor.starting.reasons import (
+    ended_by_our_kill,
+    ended_by_our_timeout,
+    killed_reason,
+    timed_out_reason,
+)
+from airflow_provider_conductor.version_compat import TaskDeferralError
+from airflow_provider_conductor.waiting import wait as waits
+from airflow_provider_conductor.waiting.look import diagnose
+from airflow_provider_conductor.waiting.report import explain
+from airflow_provider_conductor.waiting.timeline import timeline
+from airflow_provider_conductor.waiting.wait import WaitEvent, WaitPlan, wait
 
 if TYPE_CHECKING:
     import logging
@@ -104,11 +116,10 @@ class WaitsForWorkflow(UsesConductor):
             wait_until_task_ref=self.wait_until_task_ref,
         )
 
-    def _wait_here(self, context: Context, plan: WaitPlan, patience: float | None = None) -> WaitEvent:
-        """Wait on the worker."""
-        client = self.hook.client
+    def _wait_here(self, plan: WaitPlan, patience: float | None = None) -> WaitEvent:
+        """Wait on the worker, to the end or for ``patience`` seconds."""
         try:
-            return client.run(wait(plan, client.capabilities, self.log.info, patience=patience))
+            return self.hook.client.run(wait(plan, self.log.info, patience=patience))
         except AirflowTaskTimeout:
             self._let_go(plan.workflow_id, timed_out_reason(self._task_label))
             raise
@@ -121,7 +132,11 @@ class WaitsForWorkflow(UsesConductor):
         if plan.deadline is not None:
             left = timedelta(seconds=max(0.0, plan.deadline - timezone.utcnow().timestamp())) + BACKSTOP
         self.defer(
-            trigger=ConductorWorkflowTrigger(conductor_conn_id=self.conductor_conn_id, plan=plan.to_json()),
+            trigger=ConductorWorkflowTrigger(
+                conductor_conn_id=self.conductor_conn_id,
+                plan=plan.to_json(),
+                kill_reason=killed_reason(self._task_label) if self.cancel_on_kill else None,
+            ),
             method_name="execute_complete",
             timeout=left,
         )
@@ -134,9 +149,10 @@ class WaitsForWorkflow(UsesConductor):
         """
         try:
             known = WaitEvent.from_json(event)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise AirflowException(f"the trigger sent something unknown, so the task fails: {error}") from None
         self._remember(context, known.workflow_id)
+        self.log.info("The triggerer says: %s", f"{known.status} {known.message}".strip())
         return self._conclude(context, known)
 
     def _remember(self, context: Context, workflow_id: str) -> None:
@@ -147,28 +163,78 @@ class WaitsForWorkflow(UsesConductor):
     def _conclude(self, context: Context, event: WaitEvent) -> Any:
         """The result of an ended wait, or the error it means."""
         workflow_id = event.workflow_id
-        if event.status == "COMPLETED":
-            return self._result(self.hook.client.get_workflow(workflow_id, include_tasks=False))
-        if event.status == TASK_ENDED:
-            return self._task_result(self.hook.client.get_workflow(workflow_id))
-        if event.status in ("FAILED", "TIMED_OUT", "TERMINATED"):
-            raise ConductorWorkflowFailed(
-                f"Conductor workflow {workflow_id} ended as {event.status}: {event.message or 'no reason given'}\n"
-                f"See {self.hook.workflow_url(workflow_id)}",
-                workflow_id=workflow_id,
+        where = self.hook.workflow_url(workflow_id)
+        match event.status:
+            case "COMPLETED":
+                workflow = self.hook.client.get_workflow(workflow_id)
+                self.log.info("Workflow %s completed\n%s", workflow_id, timeline(workflow))
+                return self._task_result(workflow) if self.wait_until_task_ref else self._result(workflow)
+            case waits.TASK_ENDED:
+                return self._task_result(self.hook.client.get_workflow(workflow_id))
+            case "FAILED" | "TIMED_OUT" | "TERMINATED":
+                raise self._failure(event)
+            case waits.GONE:
+                raise ConductorWorkflowFailed(
+                    f"Conductor workflow {workflow_id} is gone: {event.message}. It was deleted, or "
+                    f"archived out of this server's sight; check the id and connection {self.conductor_conn_id!r}. "
+                    f"See {where}",
+                    workflow_id=workflow_id,
+                    status=event.status,
+                    reason=event.message,
+                    url=where,
+                )
+            case waits.TIMEOUT | waits.STALLED:
+                done = self._let_go(workflow_id, timed_out_reason(self._task_label))
+                raise self._timeout_error(
+                    f"{'stall_timeout' if event.status == waits.STALLED else 'time-out'}: Conductor workflow "
+                    f"{workflow_id} had not ended: {event.message}. Then {done}. See {where}",
+                    workflow_id,
+                )
+        # Not an AirflowException: with soft_fail Airflow would skip on those after a deferral, but not in poke mode.
+        raise ConductorError(f"the wait for Conductor workflow {workflow_id} broke off: {event.message} ({where})")
+
+    def _failure(self, event: WaitEvent) -> ConductorWorkflowFailed:
+        """The error of a workflow that ended badly: root cause, attempts, reason, log lines, what to do."""
+        url = self.hook.workflow_url(event.workflow_id)
+        try:
+            workflow = self.hook.client.get_workflow(event.workflow_id)
+            found = self.hook.client.run(diagnose(workflow))
+        except ConductorError as error:  # archived meanwhile, or the server is away: say what the event said
+            return ConductorWorkflowFailed(
+                f"Conductor workflow {event.workflow_id} ended as {event.status}: {event.message or 'no reason given'}"
+                f"\nMore could not be read: {error}\nSee {url}",
+                workflow_id=event.workflow_id,
                 status=event.status,
                 reason=event.message,
-                url=self.hook.workflow_url(workflow_id),
+                url=url,
             )
-        if event.status == TIMEOUT:
-            done = self._let_go(workflow_id, timed_out_reason(self._task_label))
-            raise self._timeout_error(
-                f"time-out: workflow {workflow_id} had not ended in time ({event.message}); {done}. "
-                f"See {self.hook.workflow_url(workflow_id)}",
-                workflow_id,
+        self.log.info("Workflow %s ended as %s\n%s", workflow.workflow_id, workflow.status, timeline(workflow))
+        failure = found.failure
+        if failure is None:  # it was retried or restarted between the event and this look
+            return ConductorWorkflowFailed(
+                f"Conductor workflow {event.workflow_id} ended as {event.status} "
+                f"({event.message or 'no reason given'}) and is {workflow.status} again: "
+                f"somebody acted on it. See {url}",
+                workflow_id=event.workflow_id,
+                workflow_name=workflow.name,
+                status=event.status,
+                reason=event.message,
+                url=url,
             )
-        raise AirflowException(
-            f"waiting for workflow {workflow_id} came to an unexpected end: {event.status} {event.message}"
+        by_us = ended_by_our_kill(workflow.reason) or ended_by_our_timeout(workflow.reason)
+        for_good = failure.terminal_error or (event.status == "TERMINATED" and not by_us)
+        kind = ConductorWorkflowFailedForGood if for_good else ConductorWorkflowFailed
+        return kind(
+            explain(failure, found.log_lines, url),
+            workflow_id=workflow.workflow_id,
+            workflow_name=workflow.name,
+            status=event.status,
+            url=url,
+            reason=failure.reason,
+            task_reference_name=failure.task_reference_name,
+            failed_workflow_id=failure.sub_workflow_id or workflow.workflow_id,
+            attempts=failure.attempts,
+            log_lines=found.log_lines,
         )
 
     def _timeout_error(self, message: str, workflow_id: str) -> AirflowException:
@@ -192,27 +258,38 @@ class WaitsForWorkflow(UsesConductor):
 
     def _let_go(self, workflow_id: str, reason: str) -> str:
         """After a time-out: terminate, or leave, as ``on_timeout`` says. Returns what was done, for the message."""
+        done = "it was left running (on_timeout='leave')"
+        if self.on_timeout == "terminate":
+            done = self._end(workflow_id, reason)
+        # Only now: Airflow's own time-out or a kill may interrupt the line above, and then it is on_kill's turn.
         self._workflow_id = None
-        if self.on_timeout != "terminate":
-            return "it was left running (on_timeout='leave')"
-        return self._end(workflow_id, reason)
+        return done
 
     def _end(self, workflow_id: str, reason: str) -> str:
         """Terminate unless it has ended; a FAILED workflow must not become TERMINATED."""
-        from airflow_provider_conductor.client.errors import ConductorError
         from airflow_provider_conductor.client.sync import ConductorClient
+        from airflow_provider_conductor.client.terminating import terminate_running
 
         # A client of its own: this may run inside a signal handler that interrupted the usual one.
         try:
             with ConductorClient(self.hook.settings) as client:
-                status = client.get_workflow_status(workflow_id).status
-                if status.ended:
-                    return f"it has ended as {status} meanwhile"
-                client.terminate_workflow(workflow_id, reason)
+                ended = client.run(terminate_running(workflow_id, reason))
         except ConductorError as error:
             self.log.error("Workflow %s could not be terminated and may still run: %s", workflow_id, error)
             return "it could not be terminated and may still run"
-        return "it was terminated"
+        return "it was terminated" if ended is None else f"it had ended as {ended} meanwhile"
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume after a deferral; Airflow's own time-out of it calls neither ``execute_complete`` nor ``on_kill``."""
+        self._task_label = task_label(context)
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
+        except TaskDeferralError:
+            workflow_id = context["ti"].xcom_pull(task_ids=context["ti"].task_id, key=WORKFLOW_ID_KEY)
+            if isinstance(workflow_id, str):
+                done = self._let_go(workflow_id, timed_out_reason(self._task_label))
+                self.log.error("The triggerer did not answer in time or failed; workflow %s: %s", workflow_id, done)
+            raise
 
     def on_kill(self) -> None:
         """Airflow kills the task: its workflow is terminated, unless ``cancel_on_kill`` is False."""
@@ -248,7 +325,7 @@ def check_trigger_arguments(plan: WaitPlan, conductor_conn_id: str) -> None:
         TypeError: something other than a text, number or None (a native template may render anything).
     """
     for name, value in {**plan.to_json(), "conductor_conn_id": conductor_conn_id}.items():
-        if value is not None and type(value) not in (str, int, float):
+        if value is not None and type(value) not in (str, int, float, bool):
             raise TypeError(f"{name} must be a plain text or number, not {type(value).__name__}; nothing was started")
 
 

@@ -19,7 +19,7 @@ from airflow_provider_conductor.operators.base import (
     seconds,
 )
 from airflow_provider_conductor.operators.starting import StartsWorkflow
-from airflow_provider_conductor.waiting.wait import STILL_RUNNING, WaitEvent
+from airflow_provider_conductor.waiting.wait import STILL_RUNNING, WaitEvent, with_told
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -129,29 +129,32 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         workflow_id = self._start(context)
         self._remember(context, workflow_id)
         plan = self._make_plan(context, workflow_id)
-        event = self._wait_here(context, plan, patience=self.wait_for_seconds)
-        if event.status != STILL_RUNNING:
-            return self._conclude(context, event)
-        if not self.wait_for_completion:
-            return self._snapshot(workflow_id)
-        self.log.info("Workflow %s is still running after %g s", workflow_id, self.wait_for_seconds)
-        if self.deferrable:
-            self._defer_wait(plan)
-        return self._conclude(context, self._wait_here(context, plan))
+        event = self._wait_here(plan, patience=self.wait_for_seconds)
+        if event.status == STILL_RUNNING:
+            self.log.info("Still RUNNING after %g s: %s", self.wait_for_seconds, event.message)
+            if not self.wait_for_completion:
+                return self._snapshot(context, event)
+            plan = with_told(plan, event)
+            if self.deferrable:
+                self._defer_wait(plan)
+            event = self._wait_here(plan)
+        return self._conclude(context, event)
 
     def _conclude(self, context: Context, event: WaitEvent) -> Any:
         result = super()._conclude(context, event)
         self._forget_start(context)
         return result
 
-    def _snapshot(self, workflow_id: str) -> dict[str, Any]:
-        workflow = self.hook.client.get_workflow(workflow_id)
+    def _snapshot(self, context: Context, event: WaitEvent) -> dict[str, Any]:
+        """What there is after ``wait_for_seconds``; the workflow goes on without this task."""
+        workflow = self.hook.client.get_workflow(event.workflow_id, include_tasks=False)
         self._workflow_id = None
+        self._forget_start(context)
         return {
-            "workflow_id": workflow_id,
+            "workflow_id": event.workflow_id,
             "status": str(workflow.status),
             "output": self._result(workflow),
-            "progress": "",
+            "progress": event.message,
         }
 
 
@@ -186,25 +189,19 @@ class ConductorTerminateWorkflowOperator(UsesConductor, BaseOperator):
         self.reason = reason
 
     def execute(self, context: Context) -> list[str]:
-        from airflow_provider_conductor.client.errors import ConductorConflict
+        from airflow_provider_conductor.client.terminating import terminate_running
 
-        client = self.hook.client
         workflow_ids = [self.workflow_id] if isinstance(self.workflow_id, str) else list(self.workflow_id)
         if workflow_ids:
             self._announce(context, workflow_ids[0])
         terminated = []
         for workflow_id in workflow_ids:
-            status = client.get_workflow_status(workflow_id).status
-            if not status.ended:
-                try:
-                    client.terminate_workflow(workflow_id, self.reason)
-                except ConductorConflict:  # it completed between the look and the call
-                    status = client.get_workflow_status(workflow_id).status
-                else:
-                    self.log.info("Terminated workflow %s", workflow_id)
-                    terminated.append(workflow_id)
-                    continue
-            self.log.info("Workflow %s has ended already, as %s", workflow_id, status)
+            ended = self.hook.client.run(terminate_running(workflow_id, self.reason))
+            if ended is None:
+                self.log.info("Terminated workflow %s", workflow_id)
+                terminated.append(workflow_id)
+            else:
+                self.log.info("Workflow %s has ended already, as %s", workflow_id, ended)
         return terminated
 
 
@@ -272,7 +269,7 @@ class ConductorRetryWorkflowOperator(WaitsForWorkflow, BaseOperator):
         plan = self._make_plan(context, workflow_id)
         if self.deferrable:
             self._defer_wait(plan)
-        return self._conclude(context, self._wait_here(context, plan))
+        return self._conclude(context, self._wait_here(plan))
 
     def _retry(self, context: Context, workflow_id: str) -> None:
         status = self.hook.client.get_workflow_status(workflow_id).status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,17 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
+    timezone,
 )
 
 from airflow_provider_conductor.exceptions import ConductorWorkflowFailed
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.base import DEFAULT_MAX_OUTPUT_BYTES, WaitsForWorkflow, one_of, seconds
 from airflow_provider_conductor.operators.conductor import ON_TIMEOUT, OnTimeout, default_deferrable
-from airflow_provider_conductor.waiting.wait import STILL_RUNNING
+from airflow_provider_conductor.starting.reasons import timed_out_reason
+from airflow_provider_conductor.version_compat import first_poke
+from airflow_provider_conductor.waiting.schedule import LONGEST, SHARE_OF_AGE, SHORTEST
+from airflow_provider_conductor.waiting.wait import STILL_RUNNING, WaitPlan, with_told
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -53,6 +58,9 @@ class ConductorWorkflowSensor(WaitsForWorkflow, BaseSensorOperator):
     ui_color = "#1976d2"
     ui_fgcolor = "#ffffff"
 
+    _told: str = ""
+    _began: float = 0.0
+
     def __init__(
         self,
         *,
@@ -85,23 +93,47 @@ class ConductorWorkflowSensor(WaitsForWorkflow, BaseSensorOperator):
     def _wait_limit(self) -> float | None:
         return float(self.timeout)
 
+    def _make_plan(self, context: Context, workflow_id: str) -> WaitPlan:
+        plan = super()._make_plan(context, workflow_id)
+        return replace(
+            plan,
+            exponential_backoff=self.exponential_backoff,
+            max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+            told=self._told,
+        )
+
     def execute(self, context: Context) -> Any:
         self._announce(context, self.workflow_id)
         self._remember(context, self.workflow_id)
-        if not self.deferrable:
+        if self.deferrable:
+            plan = self._make_plan(context, self.workflow_id)
+            event = self._wait_here(plan, patience=0)
+            if event.status == STILL_RUNNING:
+                self._defer_wait(with_told(plan, event))
+            return self._conclude(context, event)
+        began = first_poke(self, context) if self.reschedule else None
+        self._began = (began or timezone.utcnow()).timestamp()
+        try:
             return super().execute(context)
-        plan = self._make_plan(context, self.workflow_id)
-        event = self._wait_here(context, plan, patience=0)
-        if event.status == STILL_RUNNING:
-            self._defer_wait(plan)
-        return self._conclude(context, event)
+        except (AirflowSensorTimeout, AirflowSkipException) as error:
+            # Airflow has counted the time itself; what has ended is left as it is.
+            done = self._let_go(self.workflow_id, timed_out_reason(self._task_label))
+            self.log.info("%s; workflow %s: %s", error, self.workflow_id, done)
+            raise
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
-        plan = self._make_plan(context, self.workflow_id)
-        event = self._wait_here(context, plan, patience=0)
+        """One look; Airflow's sensor counts the time between looks and in all."""
+        plan = replace(self._make_plan(context, self.workflow_id), started_at=self._began, deadline=None)
+        event = self._wait_here(plan, patience=0)
+        self._told = event.told
         if event.status == STILL_RUNNING:
             return False
         return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, event))
+
+    def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
+        if self.poll_interval is not None:
+            return float(super()._get_next_poke_interval(started_at, run_duration, poke_count))
+        return float(min(max(SHORTEST, run_duration() * SHARE_OF_AGE), LONGEST))
 
     def _conclude(self, context: Context, event: Any) -> Any:
         try:

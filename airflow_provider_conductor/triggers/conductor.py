@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_conductor.client.errors import ConductorError
-from airflow_provider_conductor.version_compat import BaseTrigger, TriggerEvent
+from airflow_provider_conductor.client.terminating import terminate_running
+from airflow_provider_conductor.version_compat import (
+    TRIGGERS_HEAR_OF_KILLS,
+    BaseTrigger,
+    TriggerEvent,
+    task_state,
+)
 from airflow_provider_conductor.waiting.wait import WaitPlan, wait
+
+if TYPE_CHECKING:
+    from airflow_provider_conductor.client.aio import AsyncConductorClient
 
 __all__ = ["ConductorWorkflowTrigger"]
 
@@ -15,32 +25,71 @@ __all__ = ["ConductorWorkflowTrigger"]
 class ConductorWorkflowTrigger(BaseTrigger):
     """Fires one event when the workflow has ended, or the wait has.
 
-    The event is ``{"workflow_id": …, "status": …, "message": …}``; ``status`` is a final workflow status, or
-    ``timeout``, ``task_ended``, or ``error`` with the reason as message.
+    The event is ``{"workflow_id": …, "status": …, "message": …}``; for ``status`` see
+    :class:`~airflow_provider_conductor.waiting.wait.WaitEvent`, and ``error`` where waiting cannot help.
 
     Args:
         conductor_conn_id: id of the connection; it is looked up in the triggerer.
         plan: a :class:`~airflow_provider_conductor.waiting.wait.WaitPlan` as JSON: ids and numbers only.
+        kill_reason: given to the workflow when a killed task takes it along; None leaves it running.
     """
 
-    def __init__(self, *, conductor_conn_id: str, plan: dict[str, Any]) -> None:
+    def __init__(self, *, conductor_conn_id: str, plan: dict[str, Any], kill_reason: str | None = None) -> None:
         super().__init__()
         self.conductor_conn_id = conductor_conn_id
         self.plan = plan
+        self.kill_reason = kill_reason
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
-            {"conductor_conn_id": self.conductor_conn_id, "plan": self.plan},
+            {"conductor_conn_id": self.conductor_conn_id, "plan": self.plan, "kill_reason": self.kill_reason},
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        from airflow_provider_conductor.hooks.conductor import ConductorHook
-
-        plan = WaitPlan(**self.plan)
+        plan = WaitPlan.from_json(self.plan)
         try:
-            async with await ConductorHook(self.conductor_conn_id).async_client() as client:
-                event = (await client.run(wait(plan, client.capabilities, self.log.info))).to_json()
+            async with await self._client() as client:
+                event = (await client.run(wait(plan, self.log.info))).to_json()
         except ConductorError as error:
             event = {"workflow_id": plan.workflow_id, "status": "error", "message": str(error)}
+        except asyncio.CancelledError:
+            if not TRIGGERS_HEAR_OF_KILLS:
+                await self._end_with_its_task()
+            raise
         yield TriggerEvent(event)
+
+    async def on_kill(self) -> None:
+        """The task was marked or cleared (Airflow 3.3 and later)."""
+        await self._end_with_its_task()
+
+    async def _end_with_its_task(self) -> None:
+        """Terminate the workflow if the task has been killed; a triggerer that stops or hands over kills nothing.
+
+        Airflow cancels a trigger, and 3.3 even calls ``on_kill``, when it moves the trigger to another triggerer:
+        only a task that is no longer deferred has been killed.
+        """
+        if self.kill_reason is None or self.task_instance is None:
+            return
+        workflow_id = self.plan["workflow_id"]
+        try:
+            state = await task_state(self.task_instance)
+        except Exception as error:  # whatever the database or supervisor raises: nothing is known, nothing is ended
+            self.log.warning("Workflow %s is left alone: the task's state cannot be read (%s)", workflow_id, error)
+            return
+        if state == "deferred":
+            self.log.info("Workflow %s runs on: its task is still deferred", workflow_id)
+            return
+        try:
+            async with await self._client() as client:
+                ended = await client.run(terminate_running(workflow_id, self.kill_reason))
+        except ConductorError as error:
+            self.log.error("Workflow %s could not be terminated and may still run: %s", workflow_id, error)
+        else:
+            done = f"had ended as {ended}" if ended else "was terminated"
+            self.log.info("The task was killed (it is %s); workflow %s %s", state or "cleared", workflow_id, done)
+
+    async def _client(self) -> AsyncConductorClient:
+        from airflow_provider_conductor.hooks.conductor import ConductorHook
+
+        return await ConductorHook(self.conductor_conn_id).async_client()

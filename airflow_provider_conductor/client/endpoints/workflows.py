@@ -57,7 +57,11 @@ def execute_workflow(
     hold = int(hold_seconds)
     return Call(
         "POST",
-        writing.path("/workflow/execute/{name}/{version}", name=body["name"], version=writing.whole(body.get("version") or 0, "version")),
+        writing.path(
+            "/workflow/execute/{name}/{version}",
+            name=body["name"],
+            version=writing.whole(body.get("version") or 0, "version"),
+        ),
         reading.a_workflow,
         params=writing.query(
             requestId=request_id,
@@ -240,7 +244,7 @@ def get_by_correlation_ids(
 
 
 def get_running_workflows(name: str, *, version: int = 1) -> Call[list[str]]:
-    """Ids of the running workflows of this name and version."""
+    """Ids of the running workflows of this name and version; with some databases (SQLite) of all its versions."""
     return Call(
         "GET",
         writing.path("/workflow/running/{name}", name=name),

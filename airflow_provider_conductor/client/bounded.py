@@ -1,0 +1,87 @@
+"""Connections whose answers must arrive whole, head and body, within the read time-out.
+
+A socket's own time-out starts anew with every byte, so a server that drips would be read for ever.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import time
+from http.client import HTTPResponse
+from typing import Any, ClassVar
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.poolmanager import PoolManager
+
+__all__ = ["BoundedAdapter"]
+
+
+class _Deadline(io.RawIOBase):
+    """A socket's bytes until ``limit`` seconds from now; after that, a ``TimeoutError``."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, limit: float) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._limit = limit
+        self._end = time.monotonic() + limit
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(left)
+        try:
+            return self._raw.readinto(buffer)
+        finally:
+            self._sock.settimeout(self._limit)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(HTTPResponse):
+    """Its time begins when the request has gone out, and is the read time-out the socket then has."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        limit = sock.gettimeout()
+        if limit is not None:
+            self.fp = io.BufferedReader(_Deadline(self.fp.detach(), sock, limit))
+
+
+class _HTTPConnection(HTTPConnection):
+    response_class = _Response
+
+
+class _HTTPSConnection(HTTPSConnection):
+    response_class = _Response
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+class BoundedAdapter(HTTPAdapter):
+    """Requests' adapter, with these connections in its pools."""
+
+    _POOLS: ClassVar = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> PoolManager:
+        manager: PoolManager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = self._POOLS
+        return manager
