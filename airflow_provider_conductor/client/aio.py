@@ -191,7 +191,7 @@ class AsyncConductorClient:
             )
             # aiohttp sends GET, PUT and DELETE again by itself after a lost answer, which is not its to decide:
             # a second poll takes a second task. There is no public switch.
-            self._session._retry_connection = True
+            self._session._retry_connection = False
         return self._session
 
     def _tls(self) -> ssl.SSLContext | bool:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException, BaseHook, mask_secret
 
 from airflow_provider_conductor import connection_form
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
+    ConductorConfigError,
     ConductorError,
+    ConductorNotFound,
     ConductorTlsError,
     ConductorUnreachable,
     MissingRoute,
@@ -21,11 +25,19 @@ from airflow_provider_conductor.client.errors import (
 )
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.exceptions import ConductorWorkflowFailed, ConductorWorkflowTimeout
+from airflow_provider_conductor.waiting.durations import seconds
+from airflow_provider_conductor.waiting.wait import GONE, STALLED, TIMEOUT, WaitPlan, wait
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
+    from airflow_provider_conductor.client.models import Workflow
+
 __all__ = ["ConductorHook"]
+
+PROBED_TASK = "airflow_connection_test"
+"""A task definition that need not exist: asking for one is the cheapest read that wants the credentials."""
 
 
 class ConductorHook(BaseHook):
@@ -87,6 +99,86 @@ class ConductorHook(BaseHook):
         # In a thread: reading the extra and masking secrets asks Airflow's supervisor, blocking.
         return AsyncConductorClient(await asyncio.to_thread(_settings, connection))
 
+    def wait_for_workflow(
+        self,
+        workflow_id: str,
+        *,
+        timeout: float | timedelta | None = None,
+        stall_timeout: float | timedelta | None = None,
+        poll_interval: float | None = None,
+        wait_until_task_ref: str | None = None,
+    ) -> Workflow:
+        """Wait, on this worker, until the workflow (or that task) has ended; log why it is still running.
+
+        Args:
+            timeout: seconds (or timedelta) for the whole wait; None waits on.
+            stall_timeout: seconds (or timedelta) without progress.
+            poll_interval: seconds between looks; None adapts them to the workflow.
+
+        Returns the workflow with its tasks, whatever its status.
+
+        Raises:
+            ConductorWorkflowTimeout: a limit ended the wait; nothing is terminated.
+            ConductorWorkflowFailed: the server does not know the workflow (any more).
+        """
+        now = time.time()
+        limit = seconds(timeout, "timeout")
+        plan = WaitPlan(
+            workflow_id=workflow_id,
+            started_at=now,
+            deadline=None if limit is None else now + limit,
+            stall_timeout=seconds(stall_timeout, "stall_timeout"),
+            poll_interval=seconds(poll_interval, "poll_interval"),
+            wait_until_task_ref=wait_until_task_ref,
+        )
+        event = self.client.run(wait(plan, self.log.info))
+        url = self.workflow_url(workflow_id)
+        if event.status in (TIMEOUT, STALLED):
+            raise ConductorWorkflowTimeout(
+                f"{event.status}: Conductor workflow {workflow_id} had not ended: {event.message}. See {url}",
+                workflow_id=workflow_id,
+            )
+        if event.status == GONE:
+            raise ConductorWorkflowFailed(
+                f"Conductor workflow {workflow_id} is gone: {event.message}",
+                workflow_id=workflow_id,
+                status=event.status,
+                reason=event.message,
+                url=url,
+            )
+        return self.client.get_workflow(workflow_id)
+
+    def sdk_configuration(self) -> Any:
+        """A ``Configuration`` of Conductor's Python SDK for the same server and key.
+
+        The SDK has no settings for a CA bundle, a client certificate, a proxy or headers: with one of those in the
+        connection it would speak to the server in another way than this hook, so that is refused.
+
+        Raises:
+            AirflowOptionalProviderFeatureException: the extra ``sdk`` is not installed.
+            ConductorConfigError: the connection has a setting that the SDK cannot honour.
+        """
+        try:
+            from conductor.client.configuration.configuration import Configuration
+            from conductor.client.configuration.settings.authentication_settings import AuthenticationSettings
+        except ImportError:
+            raise AirflowOptionalProviderFeatureException(
+                "the Conductor Python SDK is not installed: pip install 'airflow-provider-conductor[sdk]'"
+            ) from None
+        settings = self.settings
+        names = ("ca_bundle", "client_cert", "client_key", "proxy")
+        unheard = [name for name in names if getattr(settings, name)] + ["headers"] * bool(settings.headers)
+        if not settings.verify_ssl:
+            unheard.append("verify_ssl")
+        if unheard:
+            raise ConductorConfigError(f"the Conductor Python SDK cannot honour {', '.join(unheard)} of the connection")
+        key = (
+            AuthenticationSettings(key_id=settings.key_id, key_secret=settings.key_secret)
+            if settings.authenticated
+            else None
+        )
+        return Configuration(server_api_url=settings.api_url, authentication_settings=key)
+
     def workflow_url(self, workflow_id: str) -> str:
         """The page of an execution in Conductor's UI; no request is made."""
         return self.settings.workflow_url(workflow_id)
@@ -95,7 +187,9 @@ class ConductorHook(BaseHook):
         """One cheap authenticated read; tells a wrong host, credentials, a stranger and TLS trouble apart."""
         try:
             with ConductorClient(self.settings) as client:
-                found = len(client.get_task_defs())
+                client.get_task_def(PROBED_TASK)
+        except ConductorNotFound:
+            pass  # asked, understood, authenticated: there is just no such definition
         except ConductorTlsError as error:
             return False, f"TLS: {error}. Check verify_ssl, ca_bundle and the client certificate"
         except ConductorUnreachable as error:
@@ -106,7 +200,7 @@ class ConductorHook(BaseHook):
             return False, f"Not a Conductor API: {error}. Check the address, which usually ends in /api"
         except ConductorError as error:
             return False, str(error)
-        return True, f"Conductor at {self.settings.api_url} answers ({found} task definitions)"
+        return True, f"Conductor at {self.settings.api_url} answers"
 
 
 def _settings(connection: Connection) -> ConductorSettings:

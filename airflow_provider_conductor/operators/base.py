@@ -336,18 +336,6 @@ def task_label(context: Context) -> str:
     return f"{ti.dag_id}.{ti.task_id}{index} run {ti.run_id} try {ti.try_number}"
 
 
-def seconds(value: float | timedelta | None, name: str) -> float | None:
-    """A duration given as seconds or timedelta.
-
-    Raises:
-        ValueError: not above 0.
-    """
-    number = value.total_seconds() if isinstance(value, timedelta) else value
-    if number is not None and (isinstance(number, bool) or not isinstance(number, (int, float)) or number <= 0):
-        raise ValueError(f"{name} must be a number of seconds above 0 or a timedelta, not {value!r}")
-    return number
-
-
 def whole_number(value: int | str | None, name: str) -> int | None:
     """A whole number that may have come out of a template as text.
 

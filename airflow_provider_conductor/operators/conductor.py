@@ -16,9 +16,9 @@ from airflow_provider_conductor.operators.base import (
     WaitsForWorkflow,
     check_trigger_arguments,
     one_of,
-    seconds,
 )
 from airflow_provider_conductor.operators.starting import StartsWorkflow
+from airflow_provider_conductor.waiting.durations import seconds
 from airflow_provider_conductor.waiting.wait import STILL_RUNNING, WaitEvent, with_told
 
 if TYPE_CHECKING:

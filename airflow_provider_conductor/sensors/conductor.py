@@ -18,10 +18,11 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_conductor.exceptions import ConductorWorkflowFailed
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
-from airflow_provider_conductor.operators.base import DEFAULT_MAX_OUTPUT_BYTES, WaitsForWorkflow, one_of, seconds
+from airflow_provider_conductor.operators.base import DEFAULT_MAX_OUTPUT_BYTES, WaitsForWorkflow, one_of
 from airflow_provider_conductor.operators.conductor import ON_TIMEOUT, OnTimeout, default_deferrable
 from airflow_provider_conductor.starting.reasons import timed_out_reason
 from airflow_provider_conductor.version_compat import first_poke
+from airflow_provider_conductor.waiting.durations import seconds
 from airflow_provider_conductor.waiting.schedule import LONGEST, SHARE_OF_AGE, SHORTEST
 from airflow_provider_conductor.waiting.wait import STILL_RUNNING, WaitPlan, with_told
 

@@ -96,12 +96,18 @@ def start_body(request: StartWorkflowRequest | Mapping[str, Any] | Any) -> dict[
     """The body of a start: of our request, a dict with the server's names, or the SDK's StartWorkflowRequest.
 
     Raises:
-        ConductorInputError: no name, or something that has no place in JSON (NaN included).
+        ConductorInputError: no name, an input that is no mapping, or something that has no place in JSON (NaN included).
     """
-    body = plain(request.to_json() if isinstance(request, StartWorkflowRequest) else request, "the start request")
+    try:
+        wanted = request.to_json() if isinstance(request, StartWorkflowRequest) else request
+    except TypeError as error:
+        raise ConductorInputError(f"the start request: {error}") from error
+    body = plain(wanted, "the start request")
     if not isinstance(body, dict):
         raise ConductorInputError(f"a start request must be an object, not {type(request).__name__}")
     given(body.get("name"), "the workflow's name")
+    if not isinstance(body.get("input") or {}, dict):
+        raise ConductorInputError(f"the input must be a mapping of names to values, not {type(body['input']).__name__}")
     return body
 
 

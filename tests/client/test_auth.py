@@ -1,0 +1,235 @@
+"""The token: fetched once, shared, refreshed in time, and never left out of a request that needs it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.errors import (
+    ConductorAuthError,
+    ConductorConnectionLost,
+    ConductorNotFound,
+    ConductorRequestError,
+    ConductorServerError,
+    NotConductorError,
+)
+from tests.client import fault_server as told
+from tests.client.fault_server import Behaviour, Exchange, FaultServer
+from tests.client.transports import Clock, Transport
+
+Serve = Callable[..., FaultServer]
+Connect = Callable[..., Transport]
+
+KEY = {"key_id": "id", "key_secret": "s3cr3t-k3y"}
+READ = endpoints.get_workflow("w1")
+START = endpoints.start_workflow({"name": "orders"})
+REFUSED = told.status(401, {"message": "invalid token"})
+
+
+def jwt(expires_at: float) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps({"exp": expires_at}).encode()).decode().rstrip("=")
+    return f"e30.{payload}.sig"
+
+
+def tokens_sent(server: FaultServer, path: str = "/workflow/w1") -> list[str | None]:
+    return [request.headers.get("x-authorization") for request in server.sent_to(path)]
+
+
+def test_without_credentials_no_token_is_asked_for_and_none_is_sent(serve: Serve, connect: Connect) -> None:
+    server = serve(told.workflow("w1"))
+    connect(server).send(READ)
+    assert server.sent_to("/token") == []
+    assert tokens_sent(server) == [None]
+
+
+def test_the_key_is_traded_once_and_the_token_goes_with_every_request(serve: Serve, connect: Connect) -> None:
+    server = serve(told.by_path(token=told.token("t1"), rest=told.workflow("w1")))
+    client = connect(server, **KEY)
+    for _ in range(3):
+        client.send(READ)
+    (request,) = server.sent_to("/token")
+    assert request.json() == {"keyId": "id", "keySecret": "s3cr3t-k3y"}
+    assert "x-authorization" not in request.headers
+    assert tokens_sent(server) == ["t1", "t1", "t1"]
+
+
+def slowly(behaviour: Behaviour) -> Behaviour:
+    def play(exchange: Exchange) -> None:
+        time.sleep(0.2)
+        behaviour(exchange)
+
+    return play
+
+
+def test_many_callers_at_once_make_one_token_request(serve: Serve, connect: Connect) -> None:
+    server = serve(told.by_path(token=slowly(told.token("t1")), rest=told.workflow("w1")))
+    client = connect(server, **KEY)
+    with ThreadPoolExecutor(12) as callers:
+        list(callers.map(lambda _: client.send(READ), range(24)))
+    assert len(server.sent_to("/token")) == 1
+    assert tokens_sent(server) == ["t1"] * 24
+
+
+def test_many_callers_whose_token_is_refused_at_once_refresh_it_once(serve: Serve, connect: Connect) -> None:
+    together = threading.Barrier(8)
+
+    def only_t2(exchange: Exchange) -> None:
+        if exchange.request.headers["x-authorization"] == "t1":
+            together.wait(5)
+            REFUSED(exchange)
+        else:
+            told.workflow("w1")(exchange)
+
+    server = serve(told.by_path(token=told.in_turn(told.token("t1"), told.token("t2")), rest=only_t2))
+    client = connect(server, **KEY)
+    with ThreadPoolExecutor(8) as callers:
+        list(callers.map(lambda _: client.send(READ), range(8)))
+    assert len(server.sent_to("/token")) == 2
+    assert sorted(map(str, tokens_sent(server))) == ["t1"] * 8 + ["t2"] * 8
+
+
+@pytest.mark.parametrize(
+    ("life", "early"),
+    [(3600, 60), (300, 30), (10, 1)],
+)
+def test_a_token_is_refreshed_before_it_expires(
+    serve: Serve, connect: Connect, clock: Clock, life: int, early: int
+) -> None:
+    first, second = jwt(clock.now + life), jwt(clock.now + 2 * life)
+    server = serve(told.by_path(token=told.in_turn(told.token(first), told.token(second)), rest=told.workflow("w1")))
+    client = connect(server, **KEY)
+    client.send(READ)
+    clock.now += life - early - 0.5
+    client.send(READ)
+    clock.now += 1
+    client.send(READ)
+    assert tokens_sent(server) == [first, first, second]
+
+
+def test_a_token_that_names_no_expiry_is_used_for_45_minutes(serve: Serve, connect: Connect, clock: Clock) -> None:
+    server = serve(told.by_path(token=told.in_turn(told.token("t1"), told.token("t2")), rest=told.workflow("w1")))
+    client = connect(server, **KEY)
+    for _ in range(4):
+        client.send(READ)
+        clock.now += 20 * 60
+    assert tokens_sent(server) == ["t1", "t1", "t1", "t2"]
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_refused_token_is_refreshed_once_and_the_request_sent_again(
+    serve: Serve, connect: Connect, code: int
+) -> None:
+    server = serve(
+        told.by_path(
+            token=told.in_turn(told.token("t1"), told.token("t2")),
+            rest=told.in_turn(told.status(code, {"message": "expired"}), told.text("w1")),
+        )
+    )
+    assert connect(server, **KEY).send(START) == "w1"
+    assert tokens_sent(server, "/workflow") == ["t1", "t2"]
+
+
+def test_a_request_refused_with_a_fresh_token_too_is_raised(serve: Serve, connect: Connect) -> None:
+    server = serve(told.by_path(token=told.token("t1"), rest=told.status(403, {"message": "not yours"})))
+    with pytest.raises(ConductorAuthError, match=r"GET /workflow/w1 .* 403 not yours"):
+        connect(server, **KEY).send(READ)
+    assert len(server.sent_to("/token")) == 2
+    assert len(server.sent_to("/workflow/w1")) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (told.status(401, {"message": "bad key"}), ConductorAuthError),
+        (told.status(403, b""), ConductorAuthError),
+        (told.status(404, {"message": "no such application"}), ConductorNotFound),
+        (told.status(500, {"message": "boom"}), ConductorServerError),
+        (told.html(200), NotConductorError),
+        (told.json_answer({"token": ""}), NotConductorError),
+        (told.json_answer([]), NotConductorError),
+        (told.status(307, location="/api/v2/token"), NotConductorError),
+        (told.drop, ConductorConnectionLost),
+    ],
+)
+def test_without_a_token_nothing_is_sent(serve: Serve, connect: Connect, answer: Behaviour, kind: type) -> None:
+    server = serve(told.by_path(token=answer, rest=told.workflow("w1")))
+    with pytest.raises(kind, match="/token") as caught:
+        connect(server, max_attempts=2, **KEY).send(READ)
+    assert type(caught.value) is kind
+    assert len(server.requests) == len(server.sent_to("/token"))
+
+
+def test_a_refused_key_is_told_as_that_and_not_tried_again_and_again(serve: Serve, connect: Connect) -> None:
+    server = serve(told.status(401, {"message": "bad key"}))
+    with pytest.raises(ConductorAuthError, match="key id or key secret was refused") as caught:
+        connect(server, **KEY).send(READ)
+    assert "s3cr3t-k3y" not in repr(caught.value) + str(caught.value)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("missing", [told.status(404, {"error": "Not Found"}), told.html(404)])
+def test_a_server_without_a_token_endpoint_is_open_and_gets_the_key_once(
+    serve: Serve, connect: Connect, missing: Behaviour
+) -> None:
+    server = serve(told.by_path(token=missing, rest=told.workflow("w1")))
+    client = connect(server, **KEY)
+    client.send(READ)
+    client.send(READ)
+    assert len(server.sent_to("/token")) == 1
+    assert tokens_sent(server) == [None, None]
+
+
+@pytest.mark.parametrize("fault", [told.drop, told.status(503), told.status(429)])
+def test_a_start_waits_for_its_token_though_the_first_request_for_it_is_lost(
+    serve: Serve, connect: Connect, fault: Behaviour
+) -> None:
+    server = serve(told.by_path(token=told.in_turn(fault, told.token("t1")), rest=told.text("w1")))
+    assert connect(server, **KEY).send(START) == "w1"
+    assert tokens_sent(server, "/workflow") == ["t1"]
+
+
+def test_a_start_lost_with_a_good_token_is_not_sent_again(serve: Serve, connect: Connect) -> None:
+    server = serve(told.by_path(token=told.token("t1"), rest=told.drop))
+    with pytest.raises(ConductorConnectionLost) as caught:
+        connect(server, **KEY).send(START)
+    assert caught.value.fate_unknown
+    assert len(server.sent_to("/workflow")) == 1
+
+
+def test_a_request_under_way_keeps_its_token_when_another_callers_key_is_refused(
+    serve: Serve, connect: Connect
+) -> None:
+    opened: list[Any] = []
+
+    def refused_meanwhile(exchange: Exchange) -> None:
+        opened[0].client._tokens.refused(ConductorAuthError("key withdrawn"))
+        told.status(307, location="/api/there")(exchange)
+
+    server = serve(told.by_path(token=told.token("t1"), workflow=refused_meanwhile, there=told.workflow("w1")))
+    opened.append(connect(server, **KEY))
+    opened[0].send(READ)
+    assert tokens_sent(server, "/there") == ["t1"]
+
+
+def test_the_token_is_not_shown_to_another_host(serve: Serve, connect: Connect) -> None:
+    stranger = serve(told.workflow("w1"))
+    server = serve(told.by_path(token=told.token("t1"), rest=told.status(302, location=f"{stranger.api_url}/x")))
+    with pytest.raises(NotConductorError, match=f"redirected to http://127.0.0.1:{stranger.port}/api/x"):
+        connect(server, **KEY).send(READ)
+    assert stranger.requests == []
+
+
+def test_the_token_is_not_shown_in_a_repr_or_an_error(serve: Serve, connect: Connect) -> None:
+    server = serve(told.by_path(token=told.token("t0k3n"), rest=told.status(500, {"message": "boom"})))
+    client = connect(server, **KEY)
+    with pytest.raises(ConductorRequestError) as caught:
+        client.send(READ)
+    assert "t0k3n" not in f"{caught.value!r}{caught.value}{client.client!r}{client.client._tokens!r}"

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.call import Answer, Call
+from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client.models import StartWorkflowRequest, WorkflowStatus
+
+WITH_AN_ID: dict[str, Callable[[str], Call[Any]]] = {
+    "get_workflow": endpoints.get_workflow,
+    "get_workflow_status": endpoints.get_workflow_status,
+    "pause_workflow": endpoints.pause_workflow,
+    "resume_workflow": endpoints.resume_workflow,
+    "terminate_workflow": endpoints.terminate_workflow,
+    "restart_workflow": endpoints.restart_workflow,
+    "retry_workflow": endpoints.retry_workflow,
+    "rerun_workflow": endpoints.rerun_workflow,
+    "skip_task_from_workflow": lambda part: endpoints.skip_task_from_workflow("w1", part),
+    "skip_task of": lambda part: endpoints.skip_task_from_workflow(part, "ship"),
+    "delete_workflow": endpoints.delete_workflow,
+    "start_workflow_by_name": endpoints.start_workflow_by_name,
+    "execute_workflow": lambda part: endpoints.execute_workflow({"name": part}),
+    "get_by_correlation_ids": lambda part: endpoints.get_by_correlation_ids(part, ["c"]),
+    "get_running_workflows": endpoints.get_running_workflows,
+    "poll_task": endpoints.poll_task,
+    "get_task": endpoints.get_task,
+    "log_task": lambda part: endpoints.log_task(part, "line"),
+    "get_task_logs": endpoints.get_task_logs,
+    "get_workflow_def": endpoints.get_workflow_def,
+    "unregister_workflow_def": lambda part: endpoints.unregister_workflow_def(part, 1),
+    "get_task_def": endpoints.get_task_def,
+    "unregister_task_def": endpoints.unregister_task_def,
+}
+
+
+@pytest.mark.parametrize("endpoint", WITH_AN_ID.values(), ids=WITH_AN_ID)
+@pytest.mark.parametrize("part", ["", "  ", None, ".", ".."])
+def test_an_id_that_would_be_another_endpoint_is_refused(endpoint: Callable[[Any], Call[Any]], part: str) -> None:
+    with pytest.raises(ConductorInputError, match="must not be"):
+        endpoint(part)
+
+
+@pytest.mark.parametrize("endpoint", WITH_AN_ID.values(), ids=WITH_AN_ID)
+def test_an_id_is_quoted_into_one_part_of_the_path(endpoint: Callable[[str], Call[Any]]) -> None:
+    plain, odd = endpoint("plain").path.split("/"), endpoint("a/b c?d#e%2F../ü").path.split("/")
+    assert [a if a == b else unquote(b) for a, b in zip(plain, odd, strict=True)] == [
+        "a/b c?d#e%2F../ü" if part == "plain" else part for part in plain
+    ]
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda s: s.strip() and s not in (".", ".."))
+)
+def test_any_name_survives_its_quoting(name: str) -> None:
+    path = endpoints.get_workflow(name).path
+    assert path.isascii()
+    assert unquote(path.removeprefix("/workflow/")) == name
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: endpoints.start_workflow({"name": ""}), "name must not be empty"),
+        (lambda: endpoints.start_workflow({"version": 1}), "name must not be empty"),
+        (lambda: endpoints.start_workflow([1]), "must be an object"),
+        (lambda: endpoints.start_workflow({"name": "a", "input": {"x": float("nan")}}), "not JSON compliant"),
+        (lambda: endpoints.start_workflow({"name": "a", "input": {"x": object()}}), "cannot turn builtins.object"),
+        (lambda: endpoints.start_workflow_by_name("a", {"x": float("inf")}), "not JSON compliant"),
+        (lambda: endpoints.start_workflow_by_name("a", [1]), "must be a mapping"),
+        (lambda: endpoints.execute_workflow({"name": "a"}, hold_seconds=26), "between 1 and 25"),
+        (lambda: endpoints.execute_workflow({"name": "a"}, hold_seconds=0.5), "between 1 and 25"),
+        (lambda: endpoints.execute_workflow({"name": "a"}, hold_seconds=float("nan")), "between 1 and 25"),
+        (lambda: endpoints.execute_workflow({"name": "a", "version": "new"}), "version"),
+        (lambda: endpoints.rerun_workflow("w1", task_input={"x": float("nan")}), "not JSON compliant"),
+        (lambda: endpoints.skip_task_from_workflow("w1", "t", task_output={"a": [1]}), "is a list"),
+        (lambda: endpoints.bulk_pause([]), "no workflow ids"),
+        (lambda: endpoints.bulk_pause(["a", ""]), "must not be empty"),
+        (lambda: endpoints.bulk_pause("w1"), "list"),
+        (lambda: endpoints.bulk_search(map(str, range(1_001))), "1001 workflow ids"),
+        (lambda: endpoints.get_by_correlation_ids("a", "c1"), "list"),
+        (lambda: endpoints.get_by_correlation_ids("a", []), "no correlation ids"),
+        (lambda: endpoints.get_queue_sizes("ship"), "list"),
+        (lambda: endpoints.get_queue_sizes([""]), "must not be empty"),
+        (lambda: endpoints.get_poll_data(""), "must not be empty"),
+        (lambda: endpoints.update_task("", "t", "COMPLETED"), "must not be empty"),
+        (lambda: endpoints.update_task("w", "", "COMPLETED"), "must not be empty"),
+        (lambda: endpoints.update_task("w", "t", "DONE"), "DONE"),
+        (lambda: endpoints.update_task("w", "t", "COMPLETED", output={"x": float("nan")}), "not JSON compliant"),
+        (lambda: endpoints.register_workflow_defs([]), "no workflow definition"),
+        (lambda: endpoints.register_workflow_defs({"tasks": []}), "name of a workflow definition"),
+        (lambda: endpoints.register_task_defs("ship"), "must be an object"),
+    ],
+)
+def test_what_the_server_would_misread_is_refused_before_anything_is_sent(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(ConductorInputError, match=said):
+        make()
+
+
+def test_an_input_that_holds_itself_is_refused() -> None:
+    loop: dict[str, Any] = {}
+    loop["self"] = loop
+    with pytest.raises(ConductorInputError):
+        endpoints.start_workflow({"name": "a", "input": loop})
+
+
+def test_a_thousand_ids_go_into_one_bulk_request() -> None:
+    assert len(endpoints.bulk_terminate(str(i) for i in range(1_000)).body) == 1_000
+
+
+SAFE = {
+    "bulk_pause",
+    "bulk_search",
+    "fetch_token",
+    "get_by_correlation_ids",
+    "get_poll_data",
+    "get_queue_sizes",
+    "get_running_workflows",
+    "get_task",
+    "get_task_def",
+    "get_task_defs",
+    "get_task_logs",
+    "get_workflow",
+    "get_workflow_def",
+    "get_workflow_status",
+    "pause_workflow",
+    "register_task_defs",
+    "register_workflow_defs",
+    "search_workflows",
+    "test_workflow",
+    "update_task",
+}
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "execute_workflow": ({"name": "a"},),
+    "start_workflow": ({"name": "a"},),
+    "test_workflow": ({"name": "a"},),
+    "fetch_token": ("id", "secret"),
+    "get_by_correlation_ids": ("a", ["c"]),
+    "get_queue_sizes": (["ship"],),
+    "get_task_defs": (),
+    "log_task": ("t1", "line"),
+    "register_task_defs": ({"name": "a"},),
+    "register_workflow_defs": ({"name": "a"},),
+    "search_workflows": (),
+    "skip_task_from_workflow": ("w1", "ship"),
+    "unregister_workflow_def": ("a", 1),
+    "update_task": ("w1", "t1", "COMPLETED"),
+}
+NOT_ENDPOINTS = {"MAX_BULK_IDS", "MAX_HOLD_SECONDS", "start_body"}
+
+
+@pytest.mark.parametrize("name", sorted(set(endpoints.__all__) - NOT_ENDPOINTS))
+def test_only_what_does_no_more_the_second_time_is_safe_to_repeat(name: str) -> None:
+    arguments: tuple[Any, ...] = (["w1"],) if name.startswith("bulk_") else ARGUMENTS.get(name, ("w1",))
+    call = getattr(endpoints, name)(*arguments)
+    assert call.safe_to_repeat is (name in SAFE)
+    assert json.loads(json.dumps(call.body)) == call.body
+
+
+def test_no_keyword_of_a_start_request_is_left_out_of_its_body() -> None:
+    values = {name: f"the {name}" for name in inspect.signature(StartWorkflowRequest).parameters}
+    assert set(StartWorkflowRequest(**values).to_json().values()) == set(values.values())
+
+
+# Reading answers
+
+
+def answer(content: bytes, status: int = 200) -> Answer:
+    return Answer(status, {"content-type": "text/html", "date": "Mon, 23 Nov 2026 13:14:11 GMT"}, content)
+
+
+HTML = b"<!DOCTYPE html><html></html>"
+
+
+@pytest.mark.parametrize(
+    ("call", "content"),
+    [
+        (endpoints.start_workflow({"name": "a"}), b""),
+        (endpoints.start_workflow({"name": "a"}), b'""'),
+        (endpoints.start_workflow({"name": "a"}), HTML),
+        (endpoints.start_workflow({"name": "a"}), b'{"status": "ok"}'),
+        (endpoints.start_workflow({"name": "a"}), b"Welcome to nginx"),
+        (endpoints.start_workflow({"name": "a"}), b"x" * 256),
+        (endpoints.start_workflow({"name": "a"}), b"\xff\xfe\xfd"),
+        (endpoints.rerun_workflow("w1"), b""),
+        (endpoints.get_workflow("w1"), b""),
+        (endpoints.get_workflow("w1"), HTML),
+        (endpoints.get_workflow("w1"), b'{"workflowId": "w1", "status": "RUNN'),
+        (endpoints.get_workflow("w1"), b"[]"),
+        (endpoints.get_workflow("w1"), b"{}"),
+        (endpoints.get_workflow("w1"), b'{"workflowId": "w1"}'),
+        (endpoints.get_workflow("w1"), b'{"workflowId": "w1", "status": "THRIVING"}'),
+        (endpoints.get_workflow_status("w1"), b'{"status": "RUNNING"}'),
+        (endpoints.execute_workflow({"name": "a"}), b'"w1"'),
+        (endpoints.pause_workflow("w1"), HTML),
+        (endpoints.terminate_workflow("w1"), b"  <html>"),
+        (endpoints.update_task("w1", "t1", "COMPLETED"), HTML),
+        (endpoints.search_workflows(), b"{}"),
+        (endpoints.search_workflows(), b'{"results": ["w1"]}'),
+        (endpoints.get_by_correlation_ids("a", ["c"]), b'{"message": "hi"}'),
+        (endpoints.get_by_correlation_ids("a", ["c"]), b'{"c": ["w1"]}'),
+        (endpoints.bulk_pause(["w1"]), b"{}"),
+        (endpoints.bulk_pause(["w1"]), b""),
+        (endpoints.get_task_defs(), HTML),
+        (endpoints.get_task_defs(), b""),
+        (endpoints.get_task_defs(), b"{}"),
+        (endpoints.get_poll_data("ship"), b'["x"]'),
+        (endpoints.get_task_logs("t1"), b'["x"]'),
+        (endpoints.get_queue_sizes(["ship"]), b"[]"),
+        (endpoints.get_task("t1"), b"[]"),
+        (endpoints.get_workflow_def("a"), b'"a"'),
+        (endpoints.fetch_token("id", "secret"), b'{"token": ""}'),
+        (endpoints.fetch_token("id", "secret"), b'{"token": null}'),
+        (endpoints.fetch_token("id", "secret"), HTML),
+    ],
+)
+def test_an_answer_conductor_does_not_give_is_never_a_value(call: Call[Any], content: bytes) -> None:
+    with pytest.raises((ValueError, TypeError, KeyError, AttributeError)):
+        call.parse(answer(content))
+
+
+def test_an_id_is_read_as_text_or_as_json() -> None:
+    call = endpoints.start_workflow({"name": "a"})
+    assert call.parse(answer(b"0a1b-2c")) == call.parse(answer(b'"0a1b-2c"\n')) == "0a1b-2c"
+
+
+def test_the_servers_clock_is_read_with_the_workflow() -> None:
+    found = endpoints.get_workflow("w1").parse(answer(b'{"workflowId": "w1", "status": "RUNNING"}'))
+    assert (found.status, found.observed_at) == (WorkflowStatus.RUNNING, 1_795_439_651_000)
+
+
+def test_the_newest_servers_word_for_status_is_understood() -> None:
+    body = b'{"targetWorkflowId": "x", "workflowId": "w1", "targetWorkflowStatus": "COMPLETED"}'
+    assert endpoints.execute_workflow({"name": "a"}).parse(answer(body)).status is WorkflowStatus.COMPLETED
+
+
+def test_nothing_is_what_no_content_means() -> None:
+    assert endpoints.poll_task("ship").parse(answer(b"", status=204)) is None
+    assert endpoints.get_task_logs("t1").parse(answer(b"", status=204)) == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("Mon, 23 Nov 2026 13:14:41 GMT", 30.0),
+        ("Mon, 23 Nov 2026 13:14:01 GMT", 0.0),
+        ("soon", None),
+        ("-5", None),
+        ("²", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_by_the_servers_own_clock(header: str, seconds: float | None) -> None:
+    headers = {"retry-after": header, "date": "Mon, 23 Nov 2026 13:14:11 GMT"}
+    assert Answer(503, headers, b"").retry_after == seconds

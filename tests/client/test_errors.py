@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client import errors
+from airflow_provider_conductor.client.errors import (
+    ConductorAuthError,
+    ConductorBadRequest,
+    ConductorConflict,
+    ConductorNotFound,
+    ConductorRequestError,
+    ConductorServerError,
+    DefinitionNotFound,
+    MissingRoute,
+    TooManyRequests,
+    error_for_answer,
+)
+
+
+def error_of(status: int, body: Any, *, safe: bool = True) -> ConductorRequestError:
+    return error_for_answer(
+        method="GET",
+        path="/workflow/w1",
+        server="http://conductor:8080",
+        status=status,
+        content=body if isinstance(body, bytes) else json.dumps(body).encode(),
+        safe_to_repeat=safe,
+    )
+
+
+HTML = b"<html><body>404 page not found</body></html>"
+
+CASES = [
+    # status, body, error, repeatable if safe, fate unknown if not safe
+    (400, {"message": "Validation failed"}, ConductorBadRequest, False, False),
+    (401, {"message": "no"}, ConductorAuthError, False, False),
+    (403, HTML, ConductorAuthError, False, False),
+    (404, {"error": "Not Found", "path": "/api/x"}, MissingRoute, False, False),
+    (404, {"error": "Not Found", "path": "/api/x", "message": ""}, MissingRoute, False, False),
+    (404, {"message": "No static resource api/x."}, MissingRoute, False, False),
+    (404, HTML, MissingRoute, False, False),
+    (404, b"", MissingRoute, False, False),
+    (405, {"message": "Request method 'POST' is not supported"}, MissingRoute, False, False),
+    (404, {"message": "No such workflow found by id: w1"}, ConductorNotFound, False, False),
+    (404, {"message": "No such task found by id: t1"}, ConductorNotFound, False, False),
+    (404, {"message": "No such workflow defined. name=x, version=null"}, DefinitionNotFound, False, False),
+    (404, {"message": "No such workflow found by name: x, version: 1"}, DefinitionNotFound, False, False),
+    (404, {"message": "Workflow is still running.  status=RUNNING"}, ConductorConflict, False, False),
+    (409, {"message": "no retryable tasks! Use restart"}, ConductorConflict, False, False),
+    (413, b"", ConductorBadRequest, False, False),
+    (429, b"", TooManyRequests, True, False),
+    (500, {"message": "boom", "retryable": True}, ConductorServerError, True, True),
+    (500, {"message": "not paused", "retryable": False}, ConductorServerError, False, False),
+    (500, HTML, ConductorServerError, False, True),
+    (502, HTML, ConductorServerError, True, True),
+    (503, b"", ConductorServerError, True, True),
+    (503, {"message": "full", "retryable": False}, ConductorServerError, False, False),
+    (504, b"upstream timed out", ConductorServerError, True, True),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "kind", "repeatable", "unknown"), CASES)
+def test_the_body_decides_what_an_error_status_means(
+    status: int, body: Any, kind: type, repeatable: bool, unknown: bool
+) -> None:
+    safe, unsafe = error_of(status, body), error_of(status, body, safe=False)
+    assert type(safe) is type(unsafe) is kind
+    assert (safe.repeatable, safe.fate_unknown) == (repeatable, False)
+    assert (unsafe.repeatable, unsafe.fate_unknown) == (False, unknown)
+
+
+def test_the_first_line_names_call_server_status_and_the_servers_words() -> None:
+    error = error_of(404, {"message": "No such workflow found by id: w1"})
+    assert str(error) == "GET /workflow/w1 at http://conductor:8080: 404 No such workflow found by id: w1"
+
+
+def test_validation_errors_are_told_field_by_field() -> None:
+    body = {"message": "Validation failed", "validationErrors": [{"path": "name", "message": "must not be empty"}]}
+    assert "name: must not be empty" in str(error_of(400, body))
+
+
+@pytest.mark.parametrize("body", [[1], "text", None, 5, {"message": 5}, {"validationErrors": [5, None]}, b"\xff\xfe"])
+def test_an_error_body_of_any_shape_still_becomes_an_error(body: Any) -> None:
+    assert type(error_of(500, body)) is ConductorServerError
+
+
+def test_a_payload_in_a_servers_message_is_cut() -> None:
+    assert len(str(error_of(500, {"message": "x" * 1_000_000}))) < 3_000
+
+
+REQUEST_ERRORS = [
+    kind
+    for kind in (getattr(errors, name) for name in errors.__all__)
+    if isinstance(kind, type) and issubclass(kind, ConductorRequestError)
+]
+
+
+@pytest.mark.parametrize("kind", REQUEST_ERRORS)
+@pytest.mark.parametrize("carry", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy])
+def test_an_error_is_whole_after_going_from_process_to_process(kind: type[ConductorRequestError], carry: Any) -> None:
+    error = kind("gone", method="GET", path="/x", server="http://h", status=503, repeatable=True, retry_after=2.0)
+    error.add_note("seen in task ship")
+    copied = carry(error)
+    assert type(copied) is kind
+    assert str(copied) == str(error)
+    assert vars(copied) == vars(error)

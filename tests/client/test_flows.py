@@ -1,0 +1,144 @@
+"""Both clients drive a flow alike: results sent in, errors thrown in, time from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.aio import AsyncConductorClient
+from airflow_provider_conductor.client.call import Flow, Now, Sleep
+from airflow_provider_conductor.client.errors import ConductorNotFound, ConductorServerError
+from tests.client import fault_server as told
+from tests.client.fault_server import FaultServer
+from tests.client.transports import Clock, Transport
+
+Serve = Callable[..., FaultServer]
+Connect = Callable[..., Transport]
+
+READ = endpoints.get_workflow("w1")
+GONE = told.status(404, {"message": "No such workflow found by id: w1"})
+
+
+def test_results_are_sent_in_and_the_last_word_is_returned(serve: Serve, connect: Connect) -> None:
+    def flow() -> Flow[list[str]]:
+        first = yield READ
+        second = yield READ
+        return [first.status, second.status]
+
+    server = serve(told.in_turn(told.workflow(state="RUNNING"), told.workflow(state="COMPLETED")))
+    assert connect(server).run(flow()) == ["RUNNING", "COMPLETED"]
+
+
+def test_an_error_is_thrown_where_the_call_was_and_may_be_answered(serve: Serve, connect: Connect) -> None:
+    def flow() -> Flow[Any]:
+        try:
+            yield READ
+        except ConductorNotFound:
+            return (yield endpoints.start_workflow({"name": "orders"}))
+
+    assert connect(serve(told.in_turn(GONE, told.text("w2")))).run(flow()) == "w2"
+
+
+def test_an_error_nobody_answers_comes_out(serve: Serve, connect: Connect) -> None:
+    closed = []
+
+    def flow() -> Flow[None]:
+        try:
+            yield READ
+        finally:
+            closed.append(True)
+
+    with pytest.raises(ConductorNotFound, match="No such workflow found by id: w1"):
+        connect(serve(GONE)).run(flow())
+    assert closed == [True]
+
+
+def test_a_flow_may_turn_an_error_into_its_own(serve: Serve, connect: Connect) -> None:
+    def flow() -> Flow[None]:
+        try:
+            yield READ
+        except ConductorNotFound as error:
+            raise LookupError("gone") from error
+
+    with pytest.raises(LookupError, match="gone"):
+        connect(serve(GONE)).run(flow())
+
+
+def test_time_is_the_clients_and_passes_by_sleeping(connect: Connect, clock: Clock) -> None:
+    def flow() -> Flow[float]:
+        before = yield Now()
+        yield Sleep(3_600)
+        return (yield Now()) - before
+
+    assert connect("http://conductor.invalid").run(flow()) == 3_600
+    assert clock.sleeps == [3_600]
+
+
+def test_calls_of_a_flow_are_repeated_by_the_same_rules(serve: Serve, connect: Connect) -> None:
+    def flow() -> Flow[str]:
+        yield READ
+        return (yield endpoints.start_workflow({"name": "orders"}))
+
+    server = serve(told.in_turn(told.status(503), told.workflow(), told.status(503)))
+    with pytest.raises(ConductorServerError):
+        connect(server).run(flow())
+    assert [request.method for request in server.requests] == ["GET", "GET", "POST"]
+
+
+def test_a_flow_of_nothing_ends(connect: Connect) -> None:
+    def flow() -> Flow[int]:
+        return 5
+        yield Now()
+
+    assert connect("http://conductor.invalid").run(flow()) == 5
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_flow_is_closed(error: type[BaseException]) -> None:
+    from airflow_provider_conductor.client.sync import ConductorClient
+
+    closed = []
+
+    def flow() -> Flow[None]:
+        try:
+            yield Sleep(1)
+        finally:
+            closed.append(True)
+
+    def interrupt(_: float) -> None:
+        raise error
+
+    kept = flow()
+    with ConductorClient("http://conductor.invalid", sleep=interrupt) as client, pytest.raises(error):
+        client.run(kept)
+    assert closed == [True]
+
+
+async def test_a_cancelled_flow_is_closed() -> None:
+    closed = []
+
+    def flow() -> Flow[None]:
+        try:
+            yield Sleep(60)
+        finally:
+            closed.append(True)
+
+    kept = flow()
+    async with AsyncConductorClient("http://conductor.invalid") as client:
+        task = asyncio.create_task(client.run(kept))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert closed == [True]
+
+
+async def test_a_closed_client_opens_again_when_used(serve: Serve) -> None:
+    async with AsyncConductorClient(serve(told.workflow()).api_url) as client:
+        await client.send(READ)
+        await client.close()
+        assert (await client.send(READ)).workflow_id == "w1"

@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import ssl
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.errors import (
+    ConductorConfigError,
+    ConductorConnectionLost,
+    ConductorTlsError,
+    ConductorUnreachable,
+)
+from tests.client import fault_server as told
+from tests.client.fault_server import FaultServer
+from tests.client.transports import Transport
+
+Serve = Callable[..., FaultServer]
+Connect = Callable[..., Transport]
+
+READ = endpoints.get_workflow("w1")
+START = endpoints.start_workflow({"name": "orders"})
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def files(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Paths of a CA, another CA, and a client's certificate with and without its key."""
+    folder: Path = tmp_path_factory.mktemp("tls")
+    client = authority.issue_cert("airflow@example.com")
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    trustme.CA().cert_pem.write_to_path(folder / "other.pem")
+    client.private_key_and_cert_chain_pem.write_to_path(folder / "both.pem")
+    client.private_key_pem.write_to_path(folder / "key.pem")
+    client.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    (folder / "broken.pem").write_text("no certificate")
+    return {path.stem: str(path) for path in folder.iterdir()}
+
+
+def server_context(authority: trustme.CA, *names: str, ask: bool = False) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+    if ask:
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def test_a_servers_own_ca_is_trusted_when_named(
+    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str]
+) -> None:
+    server = serve(told.workflow("w1"), server_context(authority, "127.0.0.1"))
+    assert connect(server, ca_bundle=files["ca"]).send(READ).workflow_id == "w1"
+
+
+def test_a_ca_in_the_usual_environment_variable_is_trusted(
+    serve: Serve,
+    connect: Connect,
+    authority: trustme.CA,
+    files: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", files["ca"])
+    server = serve(told.workflow("w1"), server_context(authority, "127.0.0.1"))
+    assert connect(server).send(READ).workflow_id == "w1"
+
+
+@pytest.mark.parametrize(
+    ("name", "trusted", "said"),
+    [
+        ("127.0.0.1", None, "self.signed|unable to get local issuer"),
+        ("127.0.0.1", "other", "self.signed|unable to get local issuer|signature failure"),
+        ("conductor.example.com", "ca", "IP address mismatch"),
+    ],
+)
+def test_a_certificate_that_is_not_the_servers_is_refused_and_not_tried_again(
+    serve: Serve,
+    connect: Connect,
+    authority: trustme.CA,
+    files: dict[str, str],
+    name: str,
+    trusted: str | None,
+    said: str,
+) -> None:
+    server = serve(told.text("w1"), server_context(authority, name))
+    client = connect(server, ca_bundle=trusted and files[trusted])
+    with pytest.raises(ConductorTlsError, match=f"TLS handshake failed.*({said})") as caught:
+        client.send(START)
+    assert not caught.value.fate_unknown
+    assert (server.connections, server.requests) == (1, [])
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_verification_is_off_only_when_told(serve: Serve, connect: Connect, authority: trustme.CA) -> None:
+    server = serve(told.workflow("w1"), server_context(authority, "conductor.example.com"))
+    assert connect(server, verify_ssl=False).send(READ).workflow_id == "w1"
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+@pytest.mark.parametrize("own", [("both", None), ("cert", "key")])
+def test_a_client_certificate_is_shown_to_a_server_that_asks(
+    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], own: tuple[str, str | None]
+) -> None:
+    server = serve(told.workflow("w1"), server_context(authority, "127.0.0.1", ask=True))
+    cert, key = own
+    client = connect(server, ca_bundle=files["ca"], client_cert=files[cert], client_key=key and files[key])
+    assert client.send(READ).workflow_id == "w1"
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_missing_client_certificate_is_tls_trouble_and_not_tried_again(
+    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], newest: ssl.TLSVersion
+) -> None:
+    context = server_context(authority, "127.0.0.1", ask=True)
+    context.maximum_version = newest
+    server = serve(told.text("w1"), context)
+    with pytest.raises(ConductorTlsError, match="handshake"):
+        connect(server, ca_bundle=files["ca"]).send(START)
+    assert (server.connections, server.requests) == (1, [])
+
+
+def test_https_to_a_server_that_speaks_http_is_tls_trouble(serve: Serve, connect: Connect) -> None:
+    server = serve(told.garbage)
+    with pytest.raises(ConductorTlsError):
+        connect(server.api_url.replace("http:", "https:")).send(READ)
+
+
+@pytest.mark.parametrize(
+    "fault", [told.drop, told.reset(), told.reset(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nw")]
+)
+def test_a_server_that_dies_after_the_handshake_may_have_started_the_workflow(
+    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], fault: told.Behaviour
+) -> None:
+    server = serve(fault, server_context(authority, "127.0.0.1"))
+    with pytest.raises(ConductorConnectionLost) as caught:
+        connect(server, ca_bundle=files["ca"]).send(START)
+    assert caught.value.fate_unknown
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ca_bundle": "broken"},
+        {"ca_bundle": "ca", "client_cert": "broken"},
+        {"ca_bundle": "ca", "client_cert": "cert"},
+        {"ca_bundle": "ca", "client_cert": "cert", "client_key": "ca"},
+    ],
+)
+def test_tls_files_that_cannot_be_used_are_a_wrong_connection(
+    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], wrong: dict[str, str]
+) -> None:
+    server = serve(told.workflow("w1"), server_context(authority, "127.0.0.1"))
+    with pytest.raises(ConductorConfigError, match="TLS files"):
+        connect(server, **{name: files[path] for name, path in wrong.items()}).send(READ)
+
+
+def test_a_ca_of_the_environment_that_is_not_there_is_a_wrong_connection(
+    serve: Serve, connect: Connect, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/ca.pem")
+    server = serve(told.workflow("w1"), server_context(authority, "127.0.0.1"))
+    with pytest.raises(ConductorConfigError, match="TLS files"):
+        connect(server).send(READ)
+
+
+# Proxies
+
+
+def test_a_plain_request_goes_through_the_proxy(serve: Serve, connect: Connect) -> None:
+    proxy = serve(told.workflow("w1"))
+    client = connect("http://conductor.invalid:8080/api", proxy=f"http://127.0.0.1:{proxy.port}")
+    assert client.send(READ).workflow_id == "w1"
+    assert proxy.requests[0].target.startswith("http://conductor.invalid:8080/api/workflow/w1")
+
+
+def test_an_encrypted_request_goes_through_the_proxys_tunnel(
+    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str]
+) -> None:
+    server = serve(told.workflow("w1"), server_context(authority, "127.0.0.1"))
+    proxy = serve(told.tunnel)
+    client = connect(
+        server,
+        ca_bundle=files["ca"],
+        proxy=f"http://127.0.0.1:{proxy.port}",
+        key_id="id",
+        key_secret="s3cr3t-k3y",
+    )
+    server.behaviour = told.by_path(token=told.token("t1"), rest=told.workflow("w1"))
+    assert client.send(READ).workflow_id == "w1"
+    assert client.send(READ).workflow_id == "w1"
+    (request,) = proxy.requests
+    assert (request.method, request.target) == ("CONNECT", f"127.0.0.1:{server.port}")
+    assert "x-authorization" not in request.headers
+
+
+@pytest.mark.parametrize("value", ["http://127.0.0.1:{port}", "127.0.0.1:{port}"])
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy"])
+def test_the_usual_environment_variables_name_the_proxy(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    proxy = serve(told.workflow("w1"))
+    monkeypatch.setenv(variable, value.format(port=proxy.port))
+    assert connect("http://conductor.invalid/api").send(READ).workflow_id == "w1"
+    assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize("exempt", ["127.0.0.1", "127.0.0.1:{port}", "*"])
+def test_no_proxy_exempts_the_server(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, exempt: str
+) -> None:
+    server, proxy = serve(told.workflow("w1")), serve(told.drop)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+    monkeypatch.setenv("no_proxy", exempt.format(port=server.port))
+    connect(server).send(READ)
+    assert (len(server.requests), proxy.connections) == (1, 0)
+
+
+def proxied(connect: Connect, proxy: FaultServer, scheme: str) -> Any:
+    return connect(
+        f"{scheme}://conductor.invalid/api", proxy=f"http://user:p4ssw0rd@127.0.0.1:{proxy.port}", max_attempts=2
+    )
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_is_down_is_unreachable(serve: Serve, connect: Connect, scheme: str) -> None:
+    with pytest.raises(ConductorUnreachable) as caught:
+        proxied(connect, serve(told.drop, down=True), scheme).send(START)
+    assert not caught.value.fate_unknown
+    assert "p4ssw0rd" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_proxy_that_refuses_the_tunnel_is_unreachable(serve: Serve, connect: Connect) -> None:
+    proxy = serve(told.status(407))
+    with pytest.raises(ConductorUnreachable) as caught:
+        proxied(connect, proxy, "https").send(START)
+    assert not caught.value.fate_unknown
+    assert "p4ssw0rd" not in "".join(traceback.format_exception(caught.value))
+    assert proxy.requests[0].headers["proxy-authorization"].startswith("Basic ")
+
+
+def test_a_start_lost_in_a_proxys_tunnel_is_not_sent_again(
+    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str]
+) -> None:
+    server = serve(told.drop, server_context(authority, "127.0.0.1"))
+    proxy = serve(told.tunnel)
+    client = connect(server, ca_bundle=files["ca"], proxy=f"http://127.0.0.1:{proxy.port}")
+    with pytest.raises(ConductorConnectionLost) as caught:
+        client.send(START)
+    assert caught.value.fate_unknown
+    assert len(server.requests) == 1
+
+
+def test_a_start_lost_behind_a_proxy_is_not_sent_again(serve: Serve, connect: Connect) -> None:
+    proxy = serve(told.drop)
+    with pytest.raises(ConductorConnectionLost) as caught:
+        proxied(connect, proxy, "http").send(START)
+    assert caught.value.fate_unknown
+    assert len(proxy.requests) == 1
+    assert "p4ssw0rd" not in "".join(traceback.format_exception(caught.value))

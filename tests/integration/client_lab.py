@@ -1,0 +1,85 @@
+"""A client, definitions of its own, and a worker that does a task when told."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow
+from airflow_provider_conductor.client.sync import ConductorClient
+
+__all__ = ["Lab"]
+
+T = TypeVar("T")
+
+
+class Lab:
+    """Everything made here carries ``tag``, so that tests on one server do not meet."""
+
+    def __init__(self, api_url: str) -> None:
+        self.client = ConductorClient(api_url)
+        self.tag = uuid.uuid4().hex[:8]
+
+    def name(self, what: str) -> str:
+        return f"{what}_{self.tag}"
+
+    def simple(self, ref: str, **fields: Any) -> dict[str, Any]:
+        """A task for our worker, whose input is the workflow's."""
+        given = {"a": "${workflow.input.a}"}
+        return {
+            "name": self.name(ref),
+            "taskReferenceName": ref,
+            "type": "SIMPLE",
+            "inputParameters": given,
+        } | fields
+
+    def definition(self, what: str, *tasks: Mapping[str, Any], version: int = 1, **fields: Any) -> dict[str, Any]:
+        return {
+            "name": self.name(what),
+            "version": version,
+            "schemaVersion": 2,
+            "ownerEmail": "tests@example.com",
+            "tasks": list(tasks),
+        } | fields
+
+    def define(self, what: str, *tasks: Mapping[str, Any], version: int = 1, **fields: Any) -> str:
+        """Register a workflow and the definitions of its simple tasks, which fail at the first failure."""
+        self.client.register_task_defs(
+            [
+                {"name": task["name"], "retryCount": 0, "ownerEmail": "tests@example.com", "timeoutSeconds": 0}
+                for task in tasks
+                if task["type"] == "SIMPLE"
+            ]
+            or [{"name": self.name("unused"), "ownerEmail": "tests@example.com"}]
+        )
+        self.client.register_workflow_defs(self.definition(what, *tasks, version=version, **fields))
+        return self.name(what)
+
+    def take(self, ref: str) -> Task:
+        """Poll until the task is there; it then is IN_PROGRESS."""
+        task = self.eventually(lambda: self.client.poll_task(self.name(ref), "tester"))
+        assert task is not None
+        return task
+
+    def work(self, ref: str, status: str = "COMPLETED", output: Mapping[str, Any] | None = None, **fields: Any) -> Task:
+        task = self.take(ref)
+        self.client.update_task(task.data["workflowInstanceId"], task.task_id, status, output, **fields)
+        return task
+
+    def status_of(self, workflow_id: str, ref: str) -> TaskStatus | None:
+        task = self.client.get_workflow(workflow_id).latest_attempt(ref)
+        return task and task.status
+
+    def ended(self, workflow_id: str) -> Workflow:
+        return self.eventually(lambda: self.client.get_workflow(workflow_id), lambda found: found.status.ended)
+
+    @staticmethod
+    def eventually(look: Callable[[], T], right: Callable[[T], Any] = bool, seconds: float = 15) -> T:
+        """What ``look`` gives once it is ``right``; the server does some things a little later."""
+        end = time.monotonic() + seconds
+        while not right(found := look()):
+            assert time.monotonic() < end, f"still {found!r} after {seconds:g} s"
+            time.sleep(0.1)
+        return found

@@ -1,0 +1,559 @@
+"""Every operation of the client on a real server, each checked by what it changed there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.aio import AsyncConductorClient
+from airflow_provider_conductor.client.capabilities import execute
+from airflow_provider_conductor.client.errors import (
+    ConductorBadRequest,
+    ConductorConflict,
+    ConductorNotFound,
+    ConductorServerError,
+    DefinitionNotFound,
+    MissingRoute,
+)
+from airflow_provider_conductor.client.models import StartWorkflowRequest
+from airflow_provider_conductor.client.sync import ConductorClient
+from tests.integration.client_lab import Lab
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def lab(conductor_server: Any) -> Iterator[Lab]:
+    lab = Lab(conductor_server.api_url)
+    with lab.client:
+        yield lab
+
+
+@pytest.fixture
+def client(lab: Lab) -> ConductorClient:
+    return lab.client
+
+
+@pytest.fixture(scope="module")
+def orders(lab: Lab) -> str:
+    """Two tasks in a row; the output is what they said."""
+    return lab.define(
+        "orders",
+        lab.simple("pack"),
+        lab.simple("ship", inputParameters={"packed": "${pack.output.packed}"}),
+        outputParameters={"packed": "${pack.output.packed}", "shipped": "${ship.output.shipped}"},
+    )
+
+
+@pytest.fixture(scope="module")
+def instant(lab: Lab) -> str:
+    """Needs no worker; the output is the input."""
+    return lab.define(
+        "instant",
+        {
+            "name": "set",
+            "taskReferenceName": "set",
+            "type": "SET_VARIABLE",
+            "inputParameters": {"seen": "${workflow.input.a}"},
+        },
+        outputParameters={"a": "${workflow.input.a}"},
+    )
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running(lab: Lab, request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    for what in ("orders", "waiting", "parent", "child", "changing"):
+        running = lab.client.get_running_workflows(lab.name(what))
+        if running:
+            lab.client.bulk_terminate(running)
+
+
+# Start
+
+
+def test_a_start_runs_the_definition_with_that_input(client: ConductorClient, instant: str, lab: Lab) -> None:
+    workflow_id = client.start_workflow(
+        StartWorkflowRequest(
+            name=instant, version=1, input={"a": {"b": [1, "ü"]}}, correlation_id=lab.name("c"), priority=7
+        )
+    )
+    workflow = lab.ended(workflow_id)
+    assert (workflow.status, workflow.output) == ("COMPLETED", {"a": {"b": [1, "ü"]}})
+    assert (workflow.name, workflow.version) == (instant, 1)
+    assert (workflow.correlation_id, workflow.data["priority"]) == (lab.name("c"), 7)
+    assert workflow.variables == {"seen": {"b": [1, "ü"]}}
+
+
+def test_a_start_by_name_runs_the_latest_version_unless_told(client: ConductorClient, lab: Lab) -> None:
+    for version in (1, 2):
+        name = lab.define(
+            "versions",
+            {"name": "end", "taskReferenceName": "end", "type": "SET_VARIABLE", "inputParameters": {"x": 1}},
+            version=version,
+        )
+    latest = client.get_workflow(client.start_workflow_by_name(name, {"a": 5, "b": "+", "c": [7, 8]}))
+    assert (latest.version, latest.input) == (2, {"a": 5, "b": "+", "c": [7, 8]})
+    assert client.get_workflow(client.start_workflow_by_name(name, version=1)).version == 1
+
+
+def test_an_inline_definition_needs_no_registration(client: ConductorClient, lab: Lab) -> None:
+    pytest.importorskip("conductor.client")
+    from conductor.client.workflow.conductor_workflow import ConductorWorkflow
+    from conductor.client.workflow.task.simple_task import SimpleTask
+
+    lab.define("other", lab.simple("inline"))
+    definition = ConductorWorkflow(executor=None, name=lab.name("never_registered"), version=1)
+    definition >> SimpleTask(lab.name("inline"), "inline")
+    definition.output_parameters({"done": "${inline.output.done}"})
+    workflow_id = client.start_workflow(
+        StartWorkflowRequest(name=lab.name("never_registered"), version=1, workflow_def=definition)
+    )
+    lab.work("inline", output={"done": 5})
+    assert lab.ended(workflow_id).output == {"done": 5}
+    with pytest.raises(DefinitionNotFound):
+        client.get_workflow_def(lab.name("never_registered"))
+
+
+def test_tasks_go_to_the_domain_that_was_asked_for(client: ConductorClient, lab: Lab, orders: str) -> None:
+    client.start_workflow({"name": orders, "version": 1, "taskToDomain": {lab.name("pack"): "berlin"}})
+    assert client.poll_task(lab.name("pack"), "tester") is None
+    task = lab.eventually(lambda: client.poll_task(lab.name("pack"), "tester", domain="berlin"))
+    assert task is not None
+    assert task.domain == "berlin"
+
+
+def test_an_execution_that_ends_in_time_is_answered_whole(client: ConductorClient, instant: str) -> None:
+    workflow = client.execute_workflow(StartWorkflowRequest(name=instant, input={"a": 3}), "r1", instant, 1)
+    assert (workflow.status, workflow.output) == ("COMPLETED", {"a": 3})
+    assert client.get_workflow(workflow.workflow_id).status == "COMPLETED"
+
+
+def test_an_execution_that_does_not_is_answered_running_and_runs_on(client: ConductorClient, orders: str) -> None:
+    workflow = client.execute_workflow({"name": orders}, wait_for_seconds=1)
+    assert (workflow.status, workflow.output) == ("RUNNING", {})
+    assert client.get_workflow_status(workflow.workflow_id).status == "RUNNING"
+
+
+def test_an_execution_may_wait_for_a_task_only(client: ConductorClient, lab: Lab) -> None:
+    name = lab.define(
+        "waiting",
+        {"name": "set", "taskReferenceName": "set", "type": "SET_VARIABLE", "inputParameters": {"x": 1}},
+        {"name": "wait", "taskReferenceName": "wait", "type": "WAIT", "inputParameters": {}},
+    )
+    workflow = client.execute_workflow({"name": name, "version": 1}, wait_until_task_ref="set", wait_for_seconds=20)
+    assert workflow.status == "RUNNING"
+    assert lab.status_of(workflow.workflow_id, "set") == "COMPLETED"
+
+
+def test_a_wait_longer_than_any_hold_gets_the_output(client: ConductorClient, lab: Lab) -> None:
+    name = lab.define(
+        "waiting",
+        {"name": "wait", "taskReferenceName": "wait", "type": "WAIT", "inputParameters": {"duration": "26 seconds"}},
+        outputParameters={"a": "${workflow.input.a}"},
+    )
+    request = {"name": name, "input": {"a": 1}, "correlationId": lab.name("long")}
+    workflow = client.execute_workflow(request, wait_for_seconds=70)
+    assert (workflow.status, workflow.output) == ("COMPLETED", {"a": 1})
+    started = client.get_by_correlation_ids(name, [lab.name("long")])[lab.name("long")]
+    assert [item.workflow_id for item in started] == [workflow.workflow_id]
+
+
+async def test_the_asyncio_client_executes_alike(conductor_server: Any, instant: str) -> None:
+    async with AsyncConductorClient(conductor_server.api_url) as client:
+        workflow = await client.run(
+            execute(
+                client.capabilities,
+                {"name": instant, "input": {"a": "ü"}},
+                request_id=None,
+                wait_until_task_ref=None,
+                wait_for_seconds=10,
+            )
+        )
+        assert (workflow.status, workflow.output) == ("COMPLETED", {"a": "ü"})
+        found = await client.send(endpoints.bulk_search([workflow.workflow_id, "no-such-id"]))
+    assert [item["status"] for item in found.successful] == ["COMPLETED"]
+    assert list(found.errors) == ["no-such-id"]
+
+
+def test_a_dry_run_uses_the_outputs_it_is_given(client: ConductorClient, orders: str) -> None:
+    mocked = {
+        "pack": [{"status": "COMPLETED", "output": {"packed": 1}}],
+        "ship": [{"status": "COMPLETED", "output": {"shipped": 2}}],
+    }
+    workflow = client.test_workflow({"name": orders, "version": 1, "taskRefToMockOutput": mocked})
+    assert (workflow.status, workflow.output) == ("COMPLETED", {"packed": 1, "shipped": 2})
+
+
+# Read
+
+
+def test_tasks_come_only_when_wanted(client: ConductorClient, orders: str) -> None:
+    workflow_id = client.start_workflow_by_name(orders)
+    assert [task.reference_name for task in client.get_workflow(workflow_id, True).tasks] == ["pack"]
+    without = client.get_workflow(workflow_id, False)
+    assert (without.tasks, without.status) == ((), "RUNNING")
+    assert without.observed_at > 0
+
+
+def test_the_status_alone_is_small(client: ConductorClient, lab: Lab, instant: str) -> None:
+    workflow_id = client.start_workflow({"name": instant, "input": {"a": 1}})
+    lab.ended(workflow_id)
+    small = client.get_workflow_status(workflow_id)
+    assert (small.status, small.output, small.has_tasks) == ("COMPLETED", {}, False)
+    full = client.get_workflow_status(workflow_id, include_output=True, include_variables=True)
+    assert (full.output, full.variables) == ({"a": 1}, {"seen": 1})
+
+
+def test_a_workflow_is_found_by_its_correlation_id_running_or_ended(
+    client: ConductorClient, lab: Lab, orders: str, instant: str
+) -> None:
+    one, two = lab.name("one"), lab.name("two")
+    running = client.start_workflow_by_name(orders, correlation_id=one)
+    found = client.get_by_correlation_ids(orders, [one, two])
+    assert ([item.workflow_id for item in found[one]], found[two]) == ([running], ())
+
+    ended = client.start_workflow_by_name(instant, correlation_id=two)
+    lab.ended(ended)
+    assert [item.workflow_id for item in client.get_by_correlation_ids(instant, [two])[two]] == [ended]
+    assert client.get_by_correlation_ids(instant, [two], include_closed=False).get(two, ()) == ()
+    (with_tasks,) = client.get_by_correlation_ids(instant, [two], include_tasks=True)[two]
+    assert len(with_tasks.tasks) == 1
+
+
+def test_a_correlation_id_may_hold_anything(client: ConductorClient, orders: str, lab: Lab) -> None:
+    odd = f"airflow:a/b c?d#e%2F:ü+&=:{lab.tag}"
+    workflow_id = client.start_workflow({"name": orders, "correlationId": odd})
+    assert [item.workflow_id for item in client.get_by_correlation_ids(orders, [odd])[odd]] == [workflow_id]
+    by_name = client.start_workflow_by_name(orders, correlation_id=odd)
+    assert {item.workflow_id for item in client.get_by_correlation_ids(orders, [odd])[odd]} == {workflow_id, by_name}
+
+
+def test_running_workflows_are_listed_by_name(client: ConductorClient, lab: Lab, orders: str) -> None:
+    running = client.start_workflow_by_name(orders)
+    ended = client.start_workflow_by_name(orders)
+    client.terminate_workflow(ended)
+    assert client.get_running_workflows(orders, version=1) == [running]
+    assert client.get_running_workflows(lab.name("nobody")) == []
+
+
+def test_a_search_finds_what_the_index_has(client: ConductorClient, lab: Lab, orders: str) -> None:
+    ids = {client.start_workflow({"name": orders, "correlationId": lab.name("searched")}) for _ in range(3)}
+    query = f"workflowType IN ({orders}) AND correlationId = '{lab.name('searched')}' AND status IN (RUNNING)"
+    found = lab.eventually(lambda: client.search_workflows(query, sort="startTime:DESC"), lambda page: len(page) == 3)
+    assert {workflow.workflow_id for workflow in found} == ids
+    assert {workflow.name for workflow in found} == {orders}
+    page = client.search_workflows(query, start=1, size=1)
+    assert len(page) == 1
+    assert len(client.search_workflows(f"workflowType IN ({lab.name('nobody')})")) == 0
+
+
+# Steer
+
+
+def test_a_pause_holds_the_next_task_back_until_the_resume(client: ConductorClient, lab: Lab, orders: str) -> None:
+    workflow_id = client.start_workflow_by_name(orders)
+    client.pause_workflow(workflow_id)
+    assert client.get_workflow_status(workflow_id).status == "PAUSED"
+    client.pause_workflow(workflow_id)
+    lab.work("pack", output={"packed": 1})
+    assert lab.status_of(workflow_id, "ship") is None
+    client.resume_workflow(workflow_id)
+    assert client.get_workflow_status(workflow_id).status == "RUNNING"
+    lab.eventually(lambda: lab.status_of(workflow_id, "ship"))
+
+
+def test_a_resume_of_what_is_not_paused_is_an_error_that_is_not_repeated(client: ConductorClient, orders: str) -> None:
+    workflow_id = client.start_workflow_by_name(orders)
+    with pytest.raises(ConductorServerError) as caught:
+        client.resume_workflow(workflow_id)
+    assert not caught.value.repeatable
+    assert not caught.value.fate_unknown
+    assert client.get_workflow_status(workflow_id).status == "RUNNING"
+
+
+def test_a_termination_ends_the_workflow_with_the_reason(client: ConductorClient, orders: str) -> None:
+    workflow_id = client.start_workflow_by_name(orders)
+    client.terminate_workflow(workflow_id, "nobody at home, 100 % & more")
+    workflow = client.get_workflow(workflow_id)
+    assert (workflow.status, workflow.reason) == ("TERMINATED", "nobody at home, 100 % & more")
+    assert [task.status for task in workflow.tasks] == ["CANCELED"]
+
+
+def test_a_completed_workflow_cannot_be_terminated_paused_or_retried(
+    client: ConductorClient, lab: Lab, instant: str
+) -> None:
+    workflow_id = client.start_workflow_by_name(instant)
+    lab.ended(workflow_id)
+    for verb in (client.terminate_workflow, client.pause_workflow, client.retry_workflow):
+        with pytest.raises(ConductorConflict):
+            verb(workflow_id)
+    assert client.get_workflow_status(workflow_id).status == "COMPLETED"
+
+
+def test_a_restart_begins_again_under_the_same_id(client: ConductorClient, lab: Lab, orders: str) -> None:
+    workflow_id = client.start_workflow_by_name(orders, {"a": 1})
+    with pytest.raises(ConductorConflict):
+        client.restart_workflow(workflow_id)
+    first = lab.work("pack", "FAILED")
+    assert lab.ended(workflow_id).status == "FAILED"
+    client.restart_workflow(workflow_id)
+    workflow = client.get_workflow(workflow_id)
+    assert (workflow.status, workflow.input) == ("RUNNING", {"a": 1})
+    assert [task.reference_name for task in workflow.tasks] == ["pack"]
+    assert workflow.tasks[0].task_id != first.task_id
+
+
+@pytest.mark.parametrize(("latest", "task"), [(False, "pack"), (True, "unpack")])
+def test_a_restart_takes_the_latest_definition_when_told(
+    client: ConductorClient, lab: Lab, latest: bool, task: str
+) -> None:
+    name = lab.define("changing", lab.simple("pack"))
+    workflow_id = client.start_workflow_by_name(name)
+    client.terminate_workflow(workflow_id)
+    lab.define("changing", lab.simple("unpack"))
+    client.restart_workflow(workflow_id, use_latest_def=latest)
+    assert [found.reference_name for found in client.get_workflow(workflow_id).tasks] == [task]
+
+
+def test_a_retry_runs_on_from_the_failed_task(client: ConductorClient, lab: Lab, orders: str) -> None:
+    workflow_id = client.start_workflow_by_name(orders)
+    with pytest.raises(ConductorConflict, match="still running"):
+        client.retry_workflow(workflow_id)
+    lab.work("pack", output={"packed": 1})
+    lab.work("ship", "FAILED", reason="no van")
+    failed = lab.ended(workflow_id)
+    assert (failed.status, failed.latest_attempt("ship").reason) == ("FAILED", "no van")
+    client.retry_workflow(workflow_id)
+    lab.work("ship", output={"shipped": 2})
+    done = lab.ended(workflow_id)
+    assert (done.status, done.output) == ("COMPLETED", {"packed": 1, "shipped": 2})
+    assert [(task.reference_name, str(task.status)) for task in done.tasks] == [
+        ("pack", "COMPLETED"),
+        ("ship", "FAILED"),
+        ("ship", "COMPLETED"),
+    ]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_retry_resumes_the_sub_workflow_or_runs_it_anew(client: ConductorClient, lab: Lab, resume: bool) -> None:
+    child = lab.define("child", lab.simple("pack"), lab.simple("ship"))
+    parent = lab.define(
+        "parent",
+        {
+            "name": "sub",
+            "taskReferenceName": "sub",
+            "type": "SUB_WORKFLOW",
+            "inputParameters": {},
+            "subWorkflowParam": {"name": child, "version": 1},
+        },
+    )
+    workflow_id = client.start_workflow_by_name(parent)
+    lab.work("pack")
+    lab.work("ship", "FAILED")
+    failed = lab.ended(workflow_id)
+    first = failed.latest_attempt("sub").sub_workflow_id
+    assert client.get_workflow(first).parent_workflow_id == workflow_id
+    client.retry_workflow(workflow_id, resume_subworkflow_tasks=resume)
+    assert client.get_workflow_status(workflow_id).status == "RUNNING"
+    second = lab.eventually(lambda: client.get_workflow(workflow_id).latest_attempt("sub").sub_workflow_id)
+    assert (second == first) is resume
+    if not resume:
+        lab.work("pack")
+    lab.work("ship")
+    assert lab.ended(workflow_id).status == "COMPLETED"
+    assert [task.reference_name for task in client.get_workflow(second).tasks] == (
+        ["pack", "ship", "ship"] if resume else ["pack", "ship"]
+    )
+
+
+def test_a_rerun_from_a_task_keeps_what_came_before_and_takes_new_input(
+    client: ConductorClient, lab: Lab, orders: str
+) -> None:
+    workflow_id = client.start_workflow_by_name(orders)
+    lab.work("pack", output={"packed": 1})
+    ship = lab.work("ship", output={"shipped": 2})
+    lab.ended(workflow_id)
+    same = client.rerun_workflow(workflow_id, ship.task_id, task_input={"packed": 10})
+    assert same == workflow_id
+    again = lab.work("ship", output={"shipped": 3})
+    assert again.input["packed"] == 10
+    assert lab.ended(workflow_id).output == {"packed": 1, "shipped": 3}
+
+
+def test_a_rerun_from_the_start_takes_a_new_input(client: ConductorClient, lab: Lab, orders: str) -> None:
+    workflow_id = client.start_workflow_by_name(orders, {"a": 1})
+    client.terminate_workflow(workflow_id)
+    client.rerun_workflow(workflow_id, workflow_input={"a": 2})
+    assert lab.take("pack").input == {"a": 2}
+    assert client.get_workflow(workflow_id).input == {"a": 2}
+
+
+def test_a_skipped_tasks_output_is_there_for_the_tasks_after_it(client: ConductorClient, lab: Lab, orders: str) -> None:
+    workflow_id = client.start_workflow_by_name(orders)
+    client.skip_task_from_workflow(workflow_id, "ship", task_output={"shipped": "by hand, 100 % & more", "n": 1})
+    lab.work("pack", output={"packed": 1})
+    done = lab.ended(workflow_id)
+    assert done.status == "COMPLETED"
+    ship = done.latest_attempt("ship")
+    assert (ship.status, ship.output["n"]) == ("SKIPPED", "1")
+    assert done.output == {"packed": 1, "shipped": "by hand, 100 % & more"}
+
+
+def test_a_task_that_waits_for_a_worker_cannot_be_skipped(client: ConductorClient, lab: Lab, orders: str) -> None:
+    workflow_id = client.start_workflow_by_name(orders)
+    with pytest.raises(ConductorServerError) as caught:
+        client.skip_task_from_workflow(workflow_id, "pack")
+    assert not caught.value.repeatable
+    assert lab.status_of(workflow_id, "pack") == "SCHEDULED"
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_deleted_workflow_is_gone_and_stays_in_the_index_if_archived(
+    client: ConductorClient, lab: Lab, instant: str, archive: bool
+) -> None:
+    workflow_id = client.start_workflow_by_name(instant)
+    lab.ended(workflow_id)
+    query = f"workflowId IN ({workflow_id})"
+    lab.eventually(lambda: len(client.search_workflows(query)))
+    client.delete_workflow(workflow_id, archive_workflow=archive)
+    with pytest.raises(ConductorNotFound) as caught:
+        client.get_workflow(workflow_id)
+    assert type(caught.value) is ConductorNotFound
+    lab.eventually(lambda: len(client.search_workflows(query)), lambda found: found == int(archive))
+
+
+# Many at once
+
+
+def test_bulk_verbs_do_what_they_can_and_say_why_not_for_the_rest(
+    client: ConductorClient, lab: Lab, orders: str
+) -> None:
+    ids = [client.start_workflow_by_name(orders) for _ in range(2)]
+
+    def statuses() -> set[str]:
+        return {str(client.get_workflow_status(workflow_id).status) for workflow_id in ids}
+
+    def check(result: Any, status: str) -> None:
+        assert set(result.successful) == set(ids)
+        assert list(result.errors) == ["no-such-id"]
+        assert "no-such-id" in result.errors["no-such-id"]
+        assert statuses() == {status}
+
+    asked = [*ids, "no-such-id"]
+    check(client.bulk_pause(asked), "PAUSED")
+    check(client.bulk_resume(asked), "RUNNING")
+    check(client.bulk_terminate(asked, "all of them"), "TERMINATED")
+    assert client.get_workflow(ids[0]).reason == "all of them"
+    check(client.bulk_retry(asked), "RUNNING")
+    client.bulk_terminate(ids)
+    check(client.bulk_restart(asked), "RUNNING")
+    client.bulk_terminate(ids)
+    deleted = client.bulk_delete(asked, archive_workflow=False)
+    assert set(deleted.successful) == set(ids)
+    for workflow_id in ids:
+        with pytest.raises(ConductorNotFound):
+            client.get_workflow(workflow_id)
+
+
+def test_the_server_takes_a_thousand_ids_and_no_more(client: ConductorClient) -> None:
+    ids = [f"no-such-id-{i}" for i in range(1_000)]
+    assert len(client.send(endpoints.bulk_search(ids)).errors) == 1_000
+    call = endpoints.bulk_search(ids)
+    call.body.append("one-more")
+    with pytest.raises(ConductorBadRequest):
+        client.send(call)
+
+
+# Tasks
+
+
+def test_a_worker_polls_reports_and_logs(client: ConductorClient, lab: Lab, orders: str) -> None:
+    workflow_id = client.start_workflow_by_name(orders, {"a": 1})
+    assert client.get_queue_sizes([lab.name("pack"), lab.name("ship")]) == {lab.name("pack"): 1, lab.name("ship"): 0}
+    task = lab.take("pack")
+    assert (task.status, task.input, task.worker_id) == ("IN_PROGRESS", {"a": 1}, "tester")
+    assert client.get_queue_sizes([lab.name("pack")]) == {lab.name("pack"): 0}
+    (polled,) = [data for data in client.get_poll_data(lab.name("pack")) if not data.domain]
+    assert polled.worker_id == "tester"
+    assert polled.last_poll_time > 0
+
+    assert client.get_task_logs(task.task_id) == ()
+    client.log_task(task.task_id, 'packed "half", 50 % ü')
+    assert client.update_task(
+        workflow_id, task.task_id, "IN_PROGRESS", callback_after_seconds=0, logs=["the other half"]
+    )
+    assert set(lab.eventually(lambda: client.get_task_logs(task.task_id), lambda lines: len(lines) == 2)) == {
+        'packed "half", 50 % ü',
+        "the other half",
+    }
+    again = lab.take("pack")
+    assert again.task_id == task.task_id
+    assert client.update_task(workflow_id, task.task_id, "COMPLETED", {"packed": 1}) == task.task_id
+    found = client.get_task(task.task_id)
+    assert found is not None
+    assert (found.status, found.output["packed"]) == ("COMPLETED", 1)
+
+
+def test_no_task_to_take_is_none(client: ConductorClient, lab: Lab) -> None:
+    assert client.poll_task(lab.name("nobody"), "tester") is None
+    assert client.get_poll_data(lab.name("never_polled")) == ()
+
+
+# Definitions
+
+
+def test_workflow_definitions_are_kept_replaced_and_removed(client: ConductorClient, lab: Lab) -> None:
+    name = lab.name("kept")
+    made = lab.definition("kept", lab.simple("pack"))
+    client.register_workflow_defs([made, made | {"version": 2, "description": "the second"}])
+    assert client.get_workflow_def(name)["version"] == 2
+    assert client.get_workflow_def(name, 1)["tasks"][0]["taskReferenceName"] == "pack"
+    client.register_workflow_defs(made | {"version": 2, "description": "the newer second"})
+    assert client.get_workflow_def(name, 2)["description"] == "the newer second"
+    client.unregister_workflow_def(name, 2)
+    assert client.get_workflow_def(name)["version"] == 1
+    with pytest.raises(DefinitionNotFound):
+        client.get_workflow_def(name, 2)
+
+
+def test_task_definitions_are_kept_replaced_and_removed(client: ConductorClient, lab: Lab) -> None:
+    name = lab.name("kept_task")
+    client.register_task_defs({"name": name, "retryCount": 1, "ownerEmail": "tests@example.com"})
+    client.register_task_defs({"name": name, "retryCount": 5, "ownerEmail": "tests@example.com"})
+    assert client.get_task_def(name)["retryCount"] == 5
+    assert name in {item["name"] for item in client.get_task_defs()}
+    client.unregister_task_def(name)
+    with pytest.raises(ConductorNotFound):
+        client.get_task_def(name)
+
+
+# What is not there
+
+
+def test_missing_workflows_definitions_and_routes_are_told_apart(client: ConductorClient, lab: Lab) -> None:
+    from airflow_provider_conductor.client.call import Call
+
+    for call, kind in [
+        (endpoints.get_workflow("no-such-id"), ConductorNotFound),
+        (endpoints.get_workflow_status("no-such-id"), ConductorNotFound),
+        (endpoints.get_task("no-such-id"), ConductorNotFound),
+        (endpoints.start_workflow_by_name(lab.name("nobody")), DefinitionNotFound),
+        (endpoints.start_workflow({"name": lab.name("nobody")}), DefinitionNotFound),
+        (endpoints.execute_workflow({"name": lab.name("nobody")}), DefinitionNotFound),
+        (endpoints.fetch_token("id", "secret"), MissingRoute),
+        (Call("GET", "/no/such/route", bytes), MissingRoute),
+    ]:
+        with pytest.raises(kind) as caught:
+            client.send(call)
+        assert type(caught.value) is kind, call.path
+
+
+def test_a_key_for_an_open_server_is_no_trouble(conductor_server: Any, instant: str) -> None:
+    from airflow_provider_conductor.client.settings import ConductorSettings
+
+    with ConductorClient(ConductorSettings(conductor_server.api_url, key_id="id", key_secret="s")) as client:
+        assert client.get_workflow_def(instant)["name"] == instant
