@@ -21,6 +21,11 @@ except ImportError:
     except ImportError:  # Airflow 2.11 has one error for a trigger that failed and one that ran out of time
         TaskDeferralTimeout = TaskDeferralError
 
+try:  # Airflow 3; common-compat offers it from 1.22 on only
+    from airflow.sdk.log import mask_secret
+except ImportError:
+    from airflow.utils.log.secrets_masker import mask_secret
+
 try:  # Airflow 3.3
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 except ImportError:
@@ -42,7 +47,7 @@ class TaskStateStore:
     def get(self, key: str) -> Any:
         return self._store.get(key) if self else None
 
-    def set(self, key: str, value: str) -> None:
+    def set(self, key: str, value: Any) -> None:
         if self:
             self._store.set(key, value, retention=NEVER_EXPIRE)
 
@@ -104,5 +109,6 @@ __all__ = [
     "TaskStateStore",
     "TriggerEvent",
     "first_poke",
+    "mask_secret",
     "task_state",
 ]

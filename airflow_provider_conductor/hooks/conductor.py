@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException, BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException, BaseHook
 
 from airflow_provider_conductor import connection_form
 from airflow_provider_conductor.client.aio import AsyncConductorClient
@@ -26,6 +26,7 @@ from airflow_provider_conductor.client.errors import (
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.exceptions import ConductorWorkflowFailed, ConductorWorkflowTimeout
+from airflow_provider_conductor.version_compat import mask_secret
 from airflow_provider_conductor.waiting.durations import seconds
 from airflow_provider_conductor.waiting.wait import GONE, STALLED, TIMEOUT, WaitPlan, wait
 

@@ -1,0 +1,47 @@
+PYTHON ?= python3
+PYTEST_ARGS ?=
+NEW := .venv/airflow-3.3/bin
+OLD := .venv/airflow-2.11/bin
+STRICT := airflow_provider_conductor dev
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint format demo airflow server lock clean
+
+help: ## What there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make .venv/airflow-2.11 and .venv/airflow-3.3, if they aren't up to date
+	@$(PYTHON) dev/environments.py
+
+lint: setup ## ruff and mypy
+	$(NEW)/ruff check .
+	$(NEW)/ruff format --check .
+	$(NEW)/mypy $(STRICT)
+
+format: setup ## Let ruff put the code in order
+	$(NEW)/ruff check --fix .
+	$(NEW)/ruff format .
+
+test: lint ## All checks, then the tests on Airflow 2.11 and 3.3 (PYTEST_ARGS="-k name")
+	@status=0; \
+	for bin in $(OLD) $(NEW); do \
+		echo "$$bin/python -m pytest $(PYTEST_ARGS)"; \
+		$$bin/python -m pytest $(PYTEST_ARGS) || status=1; \
+	done; \
+	exit $$status
+
+demo: setup ## The provider at work, on a real Conductor server
+	$(NEW)/python dev/demo.py
+
+airflow: setup ## Airflow with the example DAGs, and a Conductor server beside it
+	$(NEW)/python dev/airflow_standalone.py
+
+server: ## A Conductor server in the foreground (ARGS="--version 3.13.8 --port 8080")
+	$(PYTHON) dev/conductor_server.py $(ARGS)
+
+lock: ## Resolve requirements/*.txt anew
+	$(PYTHON) dev/environments.py --lock
+
+clean: ## Remove the environments and what tools left behind
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,57 @@
+"""What every test has: an Airflow home of its own, and Conductor servers for those that ask."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from dev.conductor_server import NEWEST, OLDEST, ConductorServer
+
+# Airflow reads these when it is imported, so they are set before any test module is. What the developer's shell
+# says of another Airflow doesn't reach the tests.
+for _name in [name for name in os.environ if name.startswith(("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_"))]:
+    del os.environ[_name]
+_airflow_home = tempfile.mkdtemp(prefix="airflow-home-")
+# Registered before Airflow registers anything, so it runs last.
+atexit.register(shutil.rmtree, _airflow_home, ignore_errors=True)
+os.environ["AIRFLOW_HOME"] = _airflow_home
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_airflow_home}/airflow.db"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that the developer runs, named by an environment variable."""
+
+    url: str
+
+    @property
+    def api_url(self) -> str:
+        return f"{self.url}/api"
+
+
+def _server(version: str, variable: str) -> Iterator[ConductorServer | RunningServer]:
+    url = os.environ.get(variable)
+    if url:
+        yield RunningServer(url.rstrip("/").removesuffix("/api"))
+        return
+    with ConductorServer(version) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def conductor_server() -> Iterator[ConductorServer | RunningServer]:
+    """The newest Conductor; CONDUCTOR_TEST_SERVER_URL names one that runs already."""
+    yield from _server(NEWEST, "CONDUCTOR_TEST_SERVER_URL")
+
+
+@pytest.fixture(scope="session")
+def old_conductor_server() -> Iterator[ConductorServer | RunningServer]:
+    """The oldest Conductor that the provider serves; CONDUCTOR_TEST_OLD_SERVER_URL names one that runs already."""
+    yield from _server(OLDEST, "CONDUCTOR_TEST_OLD_SERVER_URL")
