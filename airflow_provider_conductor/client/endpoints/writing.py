@@ -96,7 +96,7 @@ def start_body(request: StartWorkflowRequest | Mapping[str, Any] | Any) -> dict[
     """The body of a start: of our request, a dict with the server's names, or the SDK's StartWorkflowRequest.
 
     Raises:
-        ConductorInputError: no name, an input that is no mapping, or something that has no place in JSON (NaN included).
+        ConductorInputError: no name, an input that is no mapping, or something that is not JSON (NaN included).
     """
     try:
         wanted = request.to_json() if isinstance(request, StartWorkflowRequest) else request
