@@ -1,0 +1,130 @@
+"""Airflow with the example DAGs, a Conductor server and the examples' worker beside it, to look around.
+
+    python dev/airflow_standalone.py [--airflow-port P] [--conductor-port P]
+
+Starts what `airflow standalone` starts, but on the loopback address only (that command's log servers listen on all
+addresses), on free ports, and with an AIRFLOW_HOME of its own, which is removed at the end. Ctrl-C ends it all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from dev.conductor_server import ConductorServer, ServerError  # noqa: E402
+from dev.examples import airflow_environment, register_definitions, running, running_worker  # noqa: E402
+
+PATIENCE = 240
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Airflow with the example DAGs, beside a Conductor server.")
+    parser.add_argument("--airflow-port", type=int, default=0, help="a free one unless told")
+    parser.add_argument("--conductor-port", type=int, help="a free one unless told")
+    chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+    folder = Path(tempfile.mkdtemp(prefix="conductor-airflow-"))
+    failed = True
+    try:
+        serve(folder, chosen.airflow_port or free_port(), chosen.conductor_port)
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        failed = False
+    except (ServerError, subprocess.SubprocessError, RuntimeError, OSError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        print(f"Logs: {folder}", file=sys.stderr)
+        return 1
+    except SystemExit:
+        failed = False
+        raise
+    finally:
+        if not failed:
+            shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def serve(home: Path, port: int, conductor_port: int | None) -> None:
+    """Run until Ctrl-C, or until a part of it has ended."""
+    with contextlib.ExitStack() as stack:
+        print("Conductor starts (the first time, its server is downloaded) ...", flush=True)
+        server = stack.enter_context(ConductorServer(port=conductor_port))
+        register_definitions(server.api_url)
+        worker_log = stack.enter_context((home / "worker.log").open("w"))
+        stack.enter_context(running_worker(server.api_url, log=worker_log))
+
+        print("Airflow starts ...", flush=True)
+        url = f"http://127.0.0.1:{port}"
+        env = airflow_environment(home, server.url) | {
+            "AIRFLOW__API__BASE_URL": url,
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        }
+        log = stack.enter_context((home / "airflow.log").open("w"))
+        with running(["airflow", "db", "migrate"], log=log, env=env) as migrate:
+            if migrate.wait(timeout=300):
+                raise RuntimeError("`airflow db migrate` failed")
+        parts = {
+            name: stack.enter_context(running(["airflow", name, *arguments], log=log, env=env))
+            for name, arguments in {
+                "api-server": ["--host", "127.0.0.1", "--port", str(port)],
+                "scheduler": ["--skip-serve-logs"],
+                "dag-processor": [],
+                "triggerer": ["--skip-serve-logs"],
+            }.items()
+        }
+        wait_until_healthy(url, parts)
+
+        passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
+        print(f"Airflow    {url}    user admin, password {passwords['admin']}")
+        print(f"Conductor  {server.url}")
+        print("Ctrl-C ends both.", flush=True)
+        while True:
+            time.sleep(1)
+            check(parts)
+
+
+def wait_until_healthy(url: str, parts: dict[str, subprocess.Popen[str]]) -> None:
+    """Until Airflow says of every part that it is alive."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + PATIENCE
+    health: dict[str, dict[str, str]] = {}
+    while time.monotonic() < deadline:
+        check(parts)
+        with contextlib.suppress(OSError, ValueError), opener.open(f"{url}/api/v2/monitor/health", timeout=5) as answer:
+            health = json.loads(answer.read())
+            if all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor", "triggerer")):
+                return
+        time.sleep(0.5)
+    raise RuntimeError(f"Airflow was not healthy after {PATIENCE} s: {health or 'its API did not answer'}")
+
+
+def check(parts: dict[str, subprocess.Popen[str]]) -> None:
+    for name, process in parts.items():
+        if process.poll() is not None:
+            raise RuntimeError(f"`airflow {name}` ended with {process.returncode}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The worker of the example workflows, made with Conductor's own Python SDK (the `sdk` extra).
+
+    python dev/example_worker.py http://127.0.0.1:8080/api
+
+It ends at Ctrl-C or SIGTERM, and by itself when the process that started it is gone.
+"""
+
+# The SDK reads the workers' annotations as types, so they can't be postponed by a __future__ import.
+
+import argparse
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from conductor.client.automator.task_handler import TaskHandler
+from conductor.client.configuration.configuration import Configuration
+from conductor.client.context.task_context import TaskInProgress, get_task_context
+from conductor.client.worker.worker_task import worker_task
+
+# ---- order_fulfilment ----
+
+
+@worker_task("reserve_stock")
+def reserve_stock(order_id: str) -> dict[str, Any]:
+    return {"shelf": f"B{len(order_id)}"}
+
+
+@worker_task("charge_card")
+def charge_card(order_id: str, amount: float) -> dict[str, Any]:
+    context = get_task_context()
+    context.add_log(f"charging {amount} for order {order_id}")
+    if context.get_retry_count() == 0:
+        context.add_log("POST /charges: 503")
+        raise RuntimeError("card service down")
+    return {"charged": amount}
+
+
+@worker_task("ship_order")
+def ship_order(order_id: str, shelf: str) -> dict[str, Any]:
+    return {"parcel": f"{shelf}-{order_id}"}
+
+
+# ---- train_model ----
+
+
+@worker_task("prepare_features", thread_count=4)
+def prepare_features(region: str) -> dict[str, Any]:
+    return {"rows": {"eu": 48_000, "us": 61_000}.get(region, 10_000)}
+
+
+@worker_task("fit_model", thread_count=4)
+def fit_model(region: str, rows: int) -> dict[str, Any] | TaskInProgress:
+    # A real worker would have handed the training to a cluster, and would ask it here.
+    if get_task_context().get_poll_count() < 3:
+        return TaskInProgress(callback_after_seconds=2)
+    return {"model": f"demand-{region}", "accuracy": round(0.9 + rows / 1_000_000, 3)}
+
+
+# ---- price_change ----
+
+
+@worker_task("publish_prices")
+def publish_prices(catalogue: str, approved_by: str) -> dict[str, Any]:
+    return {"published": f"{catalogue}, approved by {approved_by}"}
+
+
+# ---- warehouse_load ----
+
+
+@worker_task("extract_orders")
+def extract_orders(table: str) -> dict[str, Any]:
+    return {"rows": 1_200}
+
+
+@worker_task("load_table")
+def load_table(table: str, rows: int) -> dict[str, Any] | TaskInProgress:
+    context = get_task_context()
+    if context.get_retry_count() == 0:
+        context.add_log(f"table {table} is locked; asking again in 30 s")
+        return TaskInProgress(callback_after_seconds=30)
+    return {"rows_loaded": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Work for the example workflows.")
+    parser.add_argument("api_url", help="the server's API, for example http://127.0.0.1:8080/api")
+    chosen = parser.parse_args()
+
+    # The SDK runs each worker in a process of its own, unless told otherwise. With threads, this one is all to end.
+    os.environ["CONDUCTOR_WORKER_ISOLATION"] = "thread"
+    os.environ["CONDUCTOR_WORKER_POLL_INTERVAL"] = "250"
+    stop = threading.Event()
+
+    def stopped(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, stopped)
+    signal.signal(signal.SIGINT, stopped)
+    handler = TaskHandler(configuration=Configuration(server_api_url=chosen.api_url), monitor_processes=False)
+    handler.start_processes()
+    print(f"working for {chosen.api_url}", flush=True)
+    employer = os.getppid()
+    while not stop.wait(0.5) and os.getppid() == employer:
+        pass
+    # The SDK's threads poll for ever and don't end with the main one.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

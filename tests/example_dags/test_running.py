@@ -1,0 +1,109 @@
+"""Each example DAG runs to its end: Airflow's own runner, a real Conductor server, the SDK's worker."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from airflow_provider_conductor.client.sync import ConductorClient
+from dev.examples import ROOT, airflow_environment, register_definitions, running, running_worker
+
+pytestmark = pytest.mark.integration
+
+PATIENCE = 300
+
+
+EXAMPLES = ("order_pipeline", "nightly_model_training", "stop_and_retry", "approval")
+
+
+@pytest.fixture(scope="module")
+def client(conductor_server) -> Iterator[ConductorClient]:
+    register_definitions(conductor_server.api_url)
+    with ConductorClient(conductor_server.api_url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def log(conductor_server, client, tmp_path_factory) -> str:
+    """What Airflow said while it ran all examples, in one process: its start takes longer than most of them."""
+    home = tmp_path_factory.mktemp("airflow")
+    env = airflow_environment(home, conductor_server.url)
+    before = set(client.get_running_workflows("price_change"))
+    with (home / "log").open("w") as log, running_worker(client.settings.api_url, log=log):
+        with running(["airflow", "db", "migrate"], log=log, env=env) as migrate:
+            assert migrate.wait(PATIENCE) == 0, (home / "log").read_text()
+        with running([sys.executable, str(ROOT / "dev" / "run_dags.py"), *EXAMPLES], log=log, env=env) as airflow:
+            approve(client, airflow, before)
+            airflow.wait(PATIENCE)
+    return (home / "log").read_text()
+
+
+@pytest.fixture(scope="module")
+def results(log) -> dict[str, dict]:
+    """By DAG and task; a mapped task has a list of results."""
+    outcomes = [json.loads(line)["outcome"] for line in log.splitlines() if line.startswith('{"outcome"')]
+    assert [(outcome["dag_id"], outcome["state"]) for outcome in outcomes] == [(n, "success") for n in EXAMPLES], log
+    results: dict[str, dict] = {}
+    for outcome in outcomes:
+        found = results.setdefault(outcome["dag_id"], {})
+        for task in sorted(outcome["tasks"], key=lambda task: task["map_index"]):
+            if task["map_index"] < 0:
+                found[task["task_id"]] = task["result"]
+            else:
+                found.setdefault(task["task_id"], []).append(task["result"])
+    return results
+
+
+def test_order_pipeline_survives_a_failed_attempt(results, client):
+    done = results["order_pipeline"]
+    assert done["fulfil_order"] == {"order_id": "A-1007", "charged": 129.9, "parcel": "B6-A-1007"}
+    assert done["book_revenue"] == "order A-1007: 129.90 charged, parcel B6-A-1007"
+    newest = client.search_workflows("workflowType IN (order_fulfilment)", size=1, sort="startTime:DESC").results[0]
+    attempts = [t for t in client.get_workflow(newest.workflow_id).tasks if t.reference_name == "charge_card"]
+    assert [str(task.status) for task in attempts] == ["FAILED", "COMPLETED"]
+
+
+def test_order_pipeline_tells_why_it_waits(results, log):
+    assert "charge_card failed (attempt 1 of 4: card service down); Conductor retries it at" in log
+
+
+def test_nightly_model_training_promotes_the_best_model(results):
+    done = results["nightly_model_training"]
+    assert len(set(done["start_training"])) == 2
+    assert [model["model"] for model in done["wait_for_training"]] == ["demand-eu", "demand-us"]
+    assert done["promote"] == "demand-us (accuracy 0.961)"
+
+
+def test_stop_and_retry_goes_on_from_where_it_stopped(results, client):
+    done = results["stop_and_retry"]
+    workflow_id = done["try_load"]["workflow_id"]
+    assert done["try_load"]["status"] == "RUNNING"
+    assert done["stop_load"] == [workflow_id]
+    assert done["retry_load"] == {"table": "orders", "rows_loaded": 1200}
+    attempts = [task.reference_name for task in client.get_workflow(workflow_id).tasks]
+    assert attempts == ["extract_orders", "load_table", "load_table"]
+
+
+def test_approval_waits_for_a_person(results):
+    done = results["approval"]
+    assert done["wait_for_approval"]["workflow_id"] == done["propose_prices"]
+    assert done["wait_for_approval"]["output"]["approved_by"] == "Ana"
+    assert done["note_approver"] == "approved by Ana"
+    assert done["wait_until_live"] == {"published": "spring, approved by Ana"}
+
+
+def approve(client: ConductorClient, airflow: subprocess.Popen[str], before: set[str]) -> None:
+    """Be the person of the approval, when it comes to that; return early when Airflow has ended before."""
+    deadline = time.monotonic() + PATIENCE
+    while airflow.poll() is None and time.monotonic() < deadline:
+        for workflow_id in set(client.get_running_workflows("price_change")) - before:
+            task = client.get_workflow(workflow_id).latest_attempt("approve")
+            if task and not task.status.ended:
+                client.update_task(workflow_id, task.task_id, "COMPLETED", output={"approved_by": "Ana"})
+                return
+        time.sleep(0.5)
