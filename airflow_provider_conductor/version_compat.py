@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +57,11 @@ class TaskStateStore:
 
 async def task_state(task_instance: Any) -> str | None:
     """The state of a trigger's task as the database has it now, None where it has none (just cleared)."""
-    return await asyncio.to_thread(_task_state, task_instance)
+    from asgiref.sync import sync_to_async
+
+    # Not asyncio.to_thread: in Airflow 3 the question goes back to the triggerer's own loop, which only asgiref's
+    # threads find; from another one it is never answered.
+    return await sync_to_async(_task_state)(task_instance)
 
 
 def _task_state(ti: Any) -> str | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
 
 from airflow_provider_conductor.exceptions import ConductorStartRefused
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.base import UsesConductor, one_of, task_label, whole_number
 from airflow_provider_conductor.starting.identity import TaskIdentity
 from airflow_provider_conductor.starting.reasons import killed_reason
+from airflow_provider_conductor.starting.record import StartRecord, first_try_of_series
 from airflow_provider_conductor.version_compat import TaskStateStore
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ DEFAULT_IDENTITY_PREFIX = "airflow"
 
 RETRY_FROM = ("failed_task", "start", "new")
 
-CLOCK_TOLERANCE = 60_000
-"""Milliseconds by which the server's clock may lag ours where a dag run's start is held against a workflow's."""
+RECORD_KEY = "conductor_start"
+"""Key of the start's record in the task state store, which outlives a clear: the record says of which series it is."""
 
 MIN_PATIENCE = 30.0
 """Seconds a start of unknown fate is looked for at least: a server may take as long to bring it to light."""
@@ -52,6 +54,8 @@ class StartsWorkflow(UsesConductor, BaseOperator):
 
     _starting: StartPlan | None = None
     """The start under way, whose workflow's id is not known yet."""
+
+    _killed_while_starting = False
 
     def __init__(
         self,
@@ -82,24 +86,29 @@ class StartsWorkflow(UsesConductor, BaseOperator):
 
     def _start(self, context: Context) -> str:
         """Start the workflow, or find the one this series has started; announce it and return its id."""
-        from airflow_provider_conductor.client.errors import (
-            ConductorBadRequest,
-            ConductorInputError,
-            DefinitionNotFound,
-        )
-        from airflow_provider_conductor.starting.start_once import TerminatedByOthers, start_once
+        from airflow_provider_conductor.client.errors import ConductorInputError
+        from airflow_provider_conductor.starting.start_once import StartRefused, TerminatedByOthers, start_once
 
         store = TaskStateStore(context)
         try:
             plan = self._start_plan(context, store)
             self._starting = plan
             started = self.hook.client.run(
-                start_once(plan, say=self.log.info, remember=lambda found: store.set(_store_key(plan.identity), found))
+                start_once(
+                    plan,
+                    say=self.log.info,
+                    warn=self.log.warning,
+                    remember=lambda record: self._put_down(store, record),
+                )
             )
-        except (DefinitionNotFound, ConductorBadRequest, ConductorInputError) as error:
+        except (StartRefused, ConductorInputError) as error:
             raise ConductorStartRefused(f"workflow {self.workflow_name!r} was not started: {error}") from error
         except TerminatedByOthers as error:
             raise AirflowFailException(str(error)) from error
+        if self._killed_while_starting:
+            # Airflow 3 lets the task go on after on_kill until it is killed for good.
+            self._end_start(plan, started.workflow_id)
+            raise AirflowException(f"killed while workflow {started.workflow_id} was being started")
         self._announce(context, started.workflow_id)
         self._starting = None
         return started.workflow_id
@@ -118,21 +127,31 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             priority=whole_number(self.priority, "priority"),
             task_to_domain=self.task_to_domain,
         )
-        identity = self._identity(context)
+        ti = context["ti"]
+        record = StartRecord.from_json(store.get(RECORD_KEY))
+        identity = self._identity(context, record)
         self._task_label = task_label(context)
-        begun = context["dag_run"].start_date
+        run_began, try_began = _seconds(context["dag_run"].start_date), _seconds(ti.start_date)
+        max_tries = ti.max_tries or 0
+        if record is not None and record.max_tries == max_tries:
+            series_began = record.series_began
+        else:
+            series_began = try_began if identity.begins_series else run_began
         return StartPlan(
             identity=identity,
             body=start_body(request),
-            stored_id=store.get(_store_key(identity)),
+            max_tries=max_tries,
+            series_began=series_began,
+            run_began=run_began,
+            record=record,
+            keeps_records=bool(store),
             retry_from=self.retry_from,  # type: ignore[arg-type]
             cancel_on_kill=self.cancel_on_kill,
-            label_since=int(begun.timestamp() * 1000) - CLOCK_TOLERANCE if begun else 0,
             patience=max(self.hook.settings.read_timeout, MIN_PATIENCE),
             leftover_reason=killed_reason(f"{self._task_label} starts anew"),
         )
 
-    def _identity(self, context: Context) -> TaskIdentity:
+    def _identity(self, context: Context, record: StartRecord | None) -> TaskIdentity:
         """This try; computed on the worker only, since in a triggerer ``max_tries`` is just ``retries``."""
         ti = context["ti"]
         return TaskIdentity(
@@ -142,34 +161,49 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             task_id=ti.task_id,
             map_index=-1 if ti.map_index is None else ti.map_index,
             try_number=ti.try_number,
-            first_try=(ti.max_tries or 0) - (self.retries or 0) + 1,
+            first_try=first_try_of_series(record, max_tries=ti.max_tries or 0, retries=self.retries or 0),
         )
+
+    def _put_down(self, store: TaskStateStore, record: StartRecord) -> None:
+        """For a later try. A start is worth more than its record: without one, the server is asked."""
+        try:
+            store.set(RECORD_KEY, record.to_json())
+        except Exception as error:  # whatever Airflow's API, or a state store backend of somebody's own, may raise
+            self.log.warning("The start could not be put down in the task state store: %s", error)
 
     def _forget_start(self, context: Context) -> None:
         """The task has succeeded: what was put down for a later try is not needed any more."""
-        store = TaskStateStore(context)
-        if store:
-            store.delete(_store_key(self._identity(context)))
+        TaskStateStore(context).delete(RECORD_KEY)
 
     def on_kill(self) -> None:
         """Killed while starting: what the server has of this start is terminated, unless told otherwise."""
         plan = self._starting
-        if plan is None or not self.cancel_on_kill or plan.label is not None:
+        if plan is None or not self.cancel_on_kill:
             return
+        self._killed_while_starting = True
+        if plan.label is None:  # under a label it may be another task's; ours is ended when its id arrives
+            self._end_start(plan)
+
+    def _end_start(self, plan: StartPlan, workflow_id: str | None = None) -> None:
+        """Terminate the workflow with this id, or whatever runs of this task's starts."""
         from airflow_provider_conductor.client.errors import ConductorError
         from airflow_provider_conductor.client.sync import ConductorClient
+        from airflow_provider_conductor.client.terminating import terminate_running
         from airflow_provider_conductor.starting.start_once import terminate_all
 
+        reason = killed_reason(self._task_label)
         try:
             # A client of its own: this runs inside a signal handler that interrupted the usual one.
             with ConductorClient(self.hook.settings) as client:
-                ended = client.run(terminate_all(plan, killed_reason(self._task_label), say=self.log.info))
+                if workflow_id is None:
+                    ended = client.run(terminate_all(plan, reason, say=self.log.info))
+                else:
+                    ended = [workflow_id] if client.run(terminate_running(workflow_id, reason)) is None else []
         except ConductorError as error:
             self.log.error("Killed while starting; it is not known whether a workflow runs: %s", error)
         else:
-            self.log.info("Killed while starting; workflows terminated: %s", ", ".join(ended) or "none was there")
+            self.log.info("Killed while starting; workflows terminated: %s", ", ".join(ended) or "none ran")
 
 
-def _store_key(identity: TaskIdentity) -> str:
-    """Key in the task state store: one a series, since the store outlives a clear."""
-    return f"conductor_workflow_id:{identity.series}"
+def _seconds(moment: datetime | None) -> float:
+    return moment.timestamp() if moment else 0.0

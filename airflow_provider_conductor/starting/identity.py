@@ -6,7 +6,7 @@ begins a new series. A *generation* counts the deliberate fresh starts within a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -56,21 +56,32 @@ class TaskIdentity:
         return self.first_try if self.series_is_known else 1
 
     @property
+    def begins_series(self) -> bool:
+        """Whether this is a series' first try: it has started nothing yet, though an earlier series may have."""
+        return self.first_try == self.try_number
+
+    @property
     def may_have_started(self) -> bool:
         """Whether an earlier try may have left a workflow."""
         return self.try_number > 1
 
     def correlation_id(self, key: StartKey) -> str:
-        """The id of a start, at most 128 characters: readable, with a hash for a tail where it is too long."""
+        """The id of a start, at most 128 characters: readable, with a hash for a tail where that does not do."""
         tail = f"{key.first_try}.{key.generation}" if key.generation else f"{key.first_try}"
-        text = f"{self.prefix}:{self.dag_id}:{self.run_id}:{self.task_id}:{self.map_index}:{tail}"
-        if len(text) <= MAX_ID_LENGTH:
+        parts = (self.prefix, self.dag_id, self.run_id, self.task_id, str(self.map_index), tail)
+        text = ":".join(parts)
+        # Airflow keeps colons out of the names of DAGs and tasks but not out of run ids; one more part with a
+        # colon, and two identities could read alike.
+        if len(text) <= MAX_ID_LENGTH and not any(":" in part for part in (self.prefix, self.dag_id, self.task_id)):
             return text
-        digest = sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+        digest = sha256(json.dumps(parts).encode()).hexdigest()[:HASH_LENGTH]
         return f"{text[: MAX_ID_LENGTH - HASH_LENGTH - 1]}~{digest}"
 
-    def possible_keys(self) -> Iterator[StartKey]:
-        """Every start that this task's tries up to now can have made: a try makes at most one."""
-        for first_try in range(1, self.try_number + 1):
-            for generation in range(self.try_number - first_try + 1):
-                yield StartKey(first_try, generation)
+    def first_keys(self) -> list[StartKey]:
+        """What to look for first: each series there can have been, and every generation of the present one."""
+        earlier = [StartKey(first_try) for first_try in range(1, self.try_number + 1) if first_try != self.series]
+        return [StartKey(self.series), *self.later_keys(self.series), *earlier]
+
+    def later_keys(self, first_try: int) -> list[StartKey]:
+        """The further generations a series can have: a try makes at most one."""
+        return [StartKey(first_try, generation) for generation in range(1, self.try_number - first_try + 1)]

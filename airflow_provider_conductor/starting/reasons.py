@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["ended_by_our_kill", "ended_by_our_timeout", "killed_reason", "timed_out_reason"]
+__all__ = [
+    "duplicate_reason",
+    "ended_as_duplicate",
+    "ended_by_our_kill",
+    "ended_by_our_timeout",
+    "killed_reason",
+    "timed_out_reason",
+]
 
 KILLED = "Airflow task was killed: "
 TIMED_OUT = "Airflow task timed out: "
+DUPLICATE = "Airflow task started it twice, the other is "
 
 
 def killed_reason(task_label: str) -> str:
@@ -18,9 +26,18 @@ def timed_out_reason(task_label: str) -> str:
     return TIMED_OUT + task_label
 
 
+def duplicate_reason(workflow_id: str) -> str:
+    """Why the younger of two workflows of one start was terminated; ``workflow_id`` is the older."""
+    return DUPLICATE + workflow_id
+
+
 def ended_by_our_kill(reason: str) -> bool:
     return reason.startswith(KILLED)
 
 
 def ended_by_our_timeout(reason: str) -> bool:
     return reason.startswith(TIMED_OUT)
+
+
+def ended_as_duplicate(reason: str) -> bool:
+    return reason.startswith(DUPLICATE)

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.call import Flow, Now, Sleep
 from airflow_provider_conductor.client.errors import (
+    ConductorBadRequest,
     ConductorConflict,
     ConductorError,
     ConductorNotFound,
     ConductorRequestError,
+    DefinitionNotFound,
+    MissingRoute,
 )
-from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.starting.decision import Action, Decision, Found, RetryFrom, decide
+from airflow_provider_conductor.client.models import Workflow, WorkflowStatus
+from airflow_provider_conductor.client.terminating import terminate_running
+from airflow_provider_conductor.starting.decision import Action, Decision, Found, RetryFrom, decide, settle
 from airflow_provider_conductor.starting.identity import StartKey, TaskIdentity
+from airflow_provider_conductor.starting.reasons import duplicate_reason
+from airflow_provider_conductor.starting.record import StartRecord
 
-__all__ = ["StartPlan", "Started", "TerminatedByOthers", "start_once", "terminate_all"]
+__all__ = ["StartPlan", "StartRefused", "Started", "TerminatedByOthers", "start_once", "terminate_all"]
 
-SETTLE = (0.0, 1.0, 2.0)
-"""Seconds before each look for a start that an earlier try may have sent just before it died."""
+LOOKS = (0.0, 1.0, 2.0)
+"""Seconds before each look for a start that may have been sent just now: an index takes a moment."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 """Seconds between looks for a start whose fate is unknown."""
 
 MAX_POSTS = 3
 """How often an unanswered start is sent in one try; after that Airflow's own retry goes on."""
+
+OWN_CLOCK, OTHER_CLOCK = 1.0, 60.0
+"""Seconds of tolerance where a workflow's age is held against a moment that this machine or another one noted."""
+
+
+class StartRefused(ConductorError):
+    """The server refused the start itself: no such definition, or a request it does not take."""
 
 
 class TerminatedByOthers(ConductorError):
@@ -49,30 +62,43 @@ class StartPlan:
     Args:
         identity: the task and its try.
         body: the start request as the server reads it; its ``correlationId``, if any, is the user's own label.
-        stored_id: the workflow's id that an earlier try of this series put down, or None.
+        max_tries: the task instance's, put down with the start.
+        series_began: when the present series began, or the dag run where that is not known: seconds since the epoch
+            on this Airflow's clock. What is older is not of this series.
+        run_began: when the dag run began, the same for all tries of a series: one made anew under the same id is
+            another run.
+        record: what the last start of this task put down, of whichever series.
+        keeps_records: whether what is put down is there for the next try.
         retry_from: what a try after a failed workflow does.
         cancel_on_kill: whether a workflow dies with its task.
-        label_since: ms on the server's clock; with a label of the user's own, older workflows are not ours.
         patience: seconds to look for a start whose fate is unknown before it is sent again.
         leftover_reason: given when a workflow of an earlier series is terminated.
     """
 
     identity: TaskIdentity
     body: dict[str, Any]
-    stored_id: str | None = None
+    max_tries: int = 0
+    series_began: float = 0.0
+    run_began: float = 0.0
+    record: StartRecord | None = None
+    keeps_records: bool = False
     retry_from: RetryFrom = "failed_task"
     cancel_on_kill: bool = True
-    label_since: int = 0
     patience: float = 60.0
     leftover_reason: str = ""
 
     @property
     def label(self) -> str | None:
-        return self.body.get("correlationId")
+        return self.body.get("correlationId") or None
 
     @property
     def name(self) -> str:
         return str(self.body["name"])
+
+    @property
+    def own_record(self) -> StartRecord | None:
+        """The record, if it is of the present series."""
+        return self.record if self.record is not None and self.record.max_tries == self.max_tries else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,101 +111,165 @@ class Started:
 
 
 @dataclass(slots=True)
-class _Memory:
-    """What happens on the way and is told at once: to the log, and to whoever stores the id."""
+class _Aside:
+    """What happens on the way and is told at once: to the log, and to whoever keeps records."""
 
     say: Callable[[str], None]
-    remember: Callable[[str], None]
+    warn: Callable[[str], None]
+    remember: Callable[[StartRecord], None]
     posts: int = field(default=0)
 
 
-def start_once(plan: StartPlan, *, say: Callable[[str], None], remember: Callable[[str], None]) -> Flow[Started]:
+def start_once(
+    plan: StartPlan,
+    *,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+    remember: Callable[[StartRecord], None],
+) -> Flow[Started]:
     """Find the workflow of this series, or start it, once.
 
-    ``remember`` is called with the id before anything else is done with it.
+    ``remember`` is called just before a start is sent, and with the workflow's id before anything else is done with it.
 
     Raises:
         TerminatedByOthers: see :func:`~airflow_provider_conductor.starting.decision.decide`.
-        ConductorRequestError: the server refused, or could not be asked; a later try looks up what became of it.
+        StartRefused: the server refused the start, and trying again cannot help.
+        ConductorRequestError: the server could not be asked, or failed; a later try looks up what became of it.
     """
-    memory = _Memory(say, remember)
+    aside = _Aside(say, warn, remember)
+    identity = plan.identity
     decision = Decision(Action.START)
-    if plan.identity.may_have_started or plan.stored_id:
-        found = yield from _look_up(plan)
+    if identity.may_have_started or plan.record is not None:
+        found = yield from _look_up(plan, aside)
         decision = decide(
             found,
-            series=plan.identity.series,
-            series_is_known=plan.identity.series_is_known,
+            series=identity.series,
+            series_is_known=identity.series_is_known,
             retry_from=plan.retry_from,
             cancel_on_kill=plan.cancel_on_kill,
         )
-    for leftover in decision.terminate_first:
-        if plan.label is None:
-            yield from _terminate(leftover, plan.leftover_reason, memory)
+    if plan.label is None:  # under a label they may be another task's
+        for duplicate, stays in decision.duplicates:
+            yield from _terminate(duplicate, duplicate_reason(stays.workflow_id), aside)
+        for leftover in decision.leftovers:
+            yield from _terminate(leftover, plan.leftover_reason, aside)
     if decision.workflow is None:
-        return (yield from _start(plan, decision.generation, memory))
+        return (yield from _start(plan, decision.generation, aside))
     workflow = decision.workflow
     if decision.action is Action.REFUSE:
         raise TerminatedByOthers(workflow)
-    remember(workflow.workflow_id)
+    generation = next((item.key.generation for item in found if item.workflow is workflow), 0)
+    remember(_record(plan, generation, workflow_id=workflow.workflow_id))
     if decision.action is Action.ATTACH:
         say(f"workflow {workflow.workflow_id} of an earlier try is {workflow.status}: it is not started again")
         return Started(workflow.workflow_id, Action.ATTACH)
-    action = yield from _run_again(workflow, decision.action, memory)
+    action = yield from _run_again(workflow, decision.action, aside)
     return Started(workflow.workflow_id, action)
 
 
 # Finding what earlier tries left
 
 
-def _look_up(plan: StartPlan) -> Flow[list[Found]]:
-    """What earlier tries left, by the stored id and by correlation ids.
+def _look_up(plan: StartPlan, aside: _Aside) -> Flow[list[Found]]:
+    """What earlier tries left, by the record and by correlation ids.
 
-    Where nothing is found and nothing was stored, an earlier try may have died just after it sent its start:
-    the server gets a moment to bring it to light.
+    An earlier try may have died just after it sent its start, so the server gets a moment to bring it to light; or
+    all the patience that is left, where a record says that a start was sent. Where records are kept and there is
+    none of this series, nothing was sent in it.
     """
-    stored = (yield from _stored(plan)) if plan.stored_id else None
-    for pause in (0.0,) if stored else SETTLE:
-        if pause:
-            yield Sleep(pause)
-        found: list[Found] = yield from _correlated(plan)
-        if stored and all(item.workflow.workflow_id != stored.workflow_id for item in found):
-            generation = max((f.key.generation for f in found if f.key.first_try == plan.identity.series), default=0)
-            found.append(Found(StartKey(plan.identity.series, generation), stored))
-        if found:
-            return found
-    return []
+    record, own = plan.record, plan.own_record
+    recorded: Found | None = None
+    if record is not None and record.workflow_id is not None:
+        recorded = yield from _recorded(record, record.workflow_id)
+    pauses: tuple[float, ...] = LOOKS
+    if plan.identity.begins_series or (plan.keeps_records and plan.identity.series_is_known):
+        pauses = LOOKS[:1]
+    if own is not None and own.workflow_id is None and own.sent_at is not None:
+        aside.say("an earlier try sent a start and did not hear of it; looking for it")
+        yield from _search_for(plan, own.key, own.sent_at + plan.patience)
+    found: list[Found] = []
+    for pause in pauses:
+        yield Sleep(pause)
+        try:
+            found = yield from _correlated(plan)
+        except MissingRoute as error:
+            aside.warn(f"{error}, so workflows of earlier tries cannot be found. {_what_holds(plan)}")
+        except ConductorRequestError as error:
+            if recorded is None or own is None:
+                raise
+            aside.say(f"could not look for more than workflow {own.workflow_id}, which is on record: {error}")
+        if recorded is not None and all(f.workflow.workflow_id != recorded.workflow.workflow_id for f in found):
+            found.append(recorded)
+        if any(item.of_this_run and item.key.first_try >= plan.identity.series for item in found):
+            break
+    return found
 
 
-def _stored(plan: StartPlan) -> Flow[Workflow | None]:
+def _recorded(record: StartRecord, workflow_id: str) -> Flow[Found | None]:
     try:
-        return (yield endpoints.get_workflow(plan.stored_id or "", include_tasks=False))  # type: ignore[no-any-return]
+        workflow: Workflow = yield endpoints.get_workflow(workflow_id, include_tasks=False)
     except ConductorNotFound:
         return None
+    return Found(record.key, workflow)
 
 
 def _correlated(plan: StartPlan) -> Flow[list[Found]]:
     identity = plan.identity
     if plan.label is not None:
-        key = StartKey(identity.series)
-        answer = yield endpoints.get_by_correlation_ids(plan.name, [plan.label])
-        return [Found(key, workflow) for workflow in answer.get(plan.label, ()) if _is_ours(plan, workflow)]
-    keys = {identity.correlation_id(key): key for key in identity.possible_keys()}
-    answer = yield endpoints.get_by_correlation_ids(plan.name, list(keys))
-    return [Found(keys[text], workflow) for text, several in answer.items() if text in keys for workflow in several]
+        own = yield from _of_key(plan, StartKey(identity.series))
+        return [Found(StartKey(identity.series), workflow) for workflow in own]
+    found: list[Found] = yield from _by_keys(plan, identity.first_keys())
+    series = {item.key.first_try for item in found} - {identity.series}
+    later = [key for first_try in sorted(series) for key in identity.later_keys(first_try)]
+    if later:
+        found += yield from _by_keys(plan, later)
+    return found
 
 
-def _is_ours(plan: StartPlan, workflow: Workflow) -> bool:
-    """A label is not unique: a workflow under it counts only if it is younger than the dag run and has our input."""
+def _by_keys(plan: StartPlan, keys: Iterable[StartKey]) -> Flow[list[Found]]:
+    ids = {plan.identity.correlation_id(key): key for key in keys}
+    answer: dict[str, tuple[Workflow, ...]] = yield endpoints.get_by_correlation_ids(plan.name, list(ids))
+    now: float = yield Now()
+    return [
+        Found(key, workflow, of_this_run=not _is_older(plan, workflow, now))
+        if key.first_try >= plan.identity.series
+        else Found(key, workflow)
+        for text, key in ids.items()
+        for workflow in answer.get(text, ())
+    ]
+
+
+def _of_key(plan: StartPlan, key: StartKey) -> Flow[list[Workflow]]:
+    """The workflows of one start. Under a label of the user's own, those that may be ours."""
+    correlation_id = plan.label or plan.identity.correlation_id(key)
+    answer = yield endpoints.get_by_correlation_ids(plan.name, [correlation_id])
+    now: float = yield Now()
+    return [
+        workflow
+        for workflow in answer.get(correlation_id, ())
+        if not _is_older(plan, workflow, now) and (plan.label is None or _has_our_input(plan, workflow))
+    ]
+
+
+def _is_older(plan: StartPlan, workflow: Workflow, now: float) -> bool:
+    """Whether the workflow was there before the series began; ``observed_at`` tells the server's clock from ours."""
+    own = plan.identity.begins_series and workflow.observed_at
+    ahead = now - workflow.observed_at / 1000 if workflow.observed_at else 0.0
+    return workflow.create_time / 1000 + ahead < plan.series_began - (OWN_CLOCK if own else OTHER_CLOCK)
+
+
+def _has_our_input(plan: StartPlan, workflow: Workflow) -> bool:
+    """A label is not unique: only a workflow with our input can be ours (one kept outside cannot be compared)."""
+    if workflow.data.get("externalInputPayloadStoragePath"):
+        return True
     wanted: dict[str, Any] = plan.body.get("input") or {}
-    same_input = all(workflow.input.get(key) == value for key, value in wanted.items())
-    return workflow.create_time >= plan.label_since and same_input
+    return all(workflow.input.get(key) == value for key, value in wanted.items())
 
 
 # Starting
 
 
-def _start(plan: StartPlan, generation: int, memory: _Memory) -> Flow[Started]:
+def _start(plan: StartPlan, generation: int, aside: _Aside) -> Flow[Started]:
     """Send the start; where its fate is unknown, look for it with patience before it is sent again."""
     key = StartKey(plan.identity.series, generation)
     correlation_id = plan.identity.correlation_id(key)
@@ -187,147 +277,196 @@ def _start(plan: StartPlan, generation: int, memory: _Memory) -> Flow[Started]:
         **plan.body,
         "correlationId": plan.label or correlation_id,
         # Enforced by Orkes; the open-source server ignores both.
-        "idempotencyKey": plan.body.get("idempotencyKey") or correlation_id,
+        "idempotencyKey": plan.body.get("idempotencyKey") or f"{correlation_id}@{plan.run_began:.0f}",
         "idempotencyStrategy": plan.body.get("idempotencyStrategy") or "RETURN_EXISTING",
     }
     call = endpoints.start_workflow(body)
     while True:
-        memory.posts += 1
+        sent_at: float = yield Now()
+        record = _record(plan, generation, sent_at=sent_at)
+        aside.remember(record)
+        aside.posts += 1
         try:
             workflow_id: str = yield call
         except ConductorRequestError as error:
             if not error.fate_unknown:
+                if aside.posts == 1:
+                    aside.remember(replace(record, sent_at=None))
+                if isinstance(error, (ConductorBadRequest, DefinitionNotFound)):
+                    raise StartRefused(str(error)) from error
                 raise
-            memory.say(f"it is not known whether the workflow was started ({error}); looking for it")
-            candidates = yield from _search_for(plan, key, error)
-            if candidates:
-                workflow_id = candidates[0].workflow_id
-            elif memory.posts >= MAX_POSTS:
+            aside.say(f"it is not known whether the workflow was started ({error}); looking for it")
+            now: float = yield Now()
+            try:
+                stays = yield from _search_for(plan, key, now + plan.patience)
+            except ConductorRequestError as trouble:
+                aside.say(f"that is still not known: {trouble}")
+                raise error from trouble
+            if stays is not None:
+                workflow_id = stays.workflow_id
+            elif aside.posts >= MAX_POSTS:
                 raise
             else:
-                memory.say("it was not started; it is sent again")
+                aside.say("it was not started; it is sent again")
                 continue
-        memory.remember(workflow_id)
-        if memory.posts > 1:
-            workflow_id = yield from _keep_the_oldest(plan, key, workflow_id, memory)
-        return Started(workflow_id, Action.START, posts=memory.posts)
+        aside.remember(replace(record, workflow_id=workflow_id))
+        if aside.posts > 1 or plan.identity.may_have_started or not plan.keeps_records:
+            older = yield from _check(plan, key, workflow_id, aside)
+            if older != workflow_id:
+                workflow_id = older
+                aside.remember(replace(record, workflow_id=workflow_id))
+        return Started(workflow_id, Action.START, posts=aside.posts)
 
 
-def _search_for(plan: StartPlan, key: StartKey, error: ConductorRequestError) -> Flow[list[Workflow]]:
-    """Look for the start of ``key`` until the patience is over.
-
-    Returns the workflows found, oldest first; none means that the server was asked, to the end, and has none.
+def _search_for(plan: StartPlan, key: StartKey, deadline: float) -> Flow[Workflow | None]:
+    """Look for the start of ``key`` until ``deadline``. None means that the server was asked, to the end.
 
     Raises:
-        ConductorRequestError: the server could not be asked at the end either: nothing is known, nothing is sent.
+        ConductorRequestError: the server could not be asked at the end: nothing is known, nothing may be sent.
     """
-    deadline = (yield Now()) + plan.patience
     pause = FIRST_PAUSE
     while True:
         failure: ConductorRequestError | None = None
         try:
-            candidates = yield from _of_key(plan, key)
-            if candidates:
-                return candidates
+            stays, _ = settle((yield from _of_key(plan, key)))
+            if stays is not None:
+                return stays
         except ConductorRequestError as trouble:
             failure = trouble
-        now = yield Now()
+        now: float = yield Now()
         if now >= deadline:
             if failure is not None:
-                raise error
-            return []
+                raise failure
+            return None
         yield Sleep(min(pause, deadline - now))
         pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
-def _of_key(plan: StartPlan, key: StartKey) -> Flow[list[Workflow]]:
-    """The workflows of one start, oldest first."""
-    if plan.label is not None:
-        found: list[Found] = yield from _correlated(plan)
-        mine = [item.workflow for item in found]
-    else:
-        correlation_id = plan.identity.correlation_id(key)
-        answer = yield endpoints.get_by_correlation_ids(plan.name, [correlation_id])
-        mine = list(answer.get(correlation_id, ()))
-    return sorted(mine, key=lambda workflow: (workflow.create_time, workflow.workflow_id))
+def _check(plan: StartPlan, key: StartKey, workflow_id: str, aside: _Aside) -> Flow[str]:
+    """After a start: if two run, the older stays and the younger is terminated.
 
-
-def _keep_the_oldest(plan: StartPlan, key: StartKey, workflow_id: str, memory: _Memory) -> Flow[str]:
-    """After an ambiguous start: if two run, the older stays and the younger is terminated.
-
+    It also shows whether this server finds workflows by their correlation id at all; where it does not, that is said.
     With a label of the user's own nothing is terminated: another task may have started it.
     """
-    try:
-        candidates = yield from _of_key(plan, key)
-    except ConductorRequestError as error:
-        memory.say(f"could not check for a second workflow of this start: {error}")
+    candidates: list[Workflow] = []
+    for pause in LOOKS:
+        yield Sleep(pause)
+        try:
+            candidates = yield from _of_key(plan, key)
+        except ConductorRequestError as error:
+            aside.say(f"could not check for a second workflow of this start: {error}")
+            return workflow_id
+        if any(workflow.workflow_id == workflow_id for workflow in candidates):
+            break
+    else:
+        aside.warn(
+            f"workflow {workflow_id} is not found by its correlation id: this server has no look-up, or a slow index. "
+            + _what_holds(plan)
+        )
+    if plan.label is not None:
         return workflow_id
-    if len(candidates) < 2 or plan.label is not None:
+    stays, younger = settle(candidates)
+    if stays is None:
         return workflow_id
-    oldest, *younger = candidates
-    memory.remember(oldest.workflow_id)
     for duplicate in younger:
-        yield from _terminate(duplicate, f"duplicate of {oldest.workflow_id}: an unanswered start", memory)
-    return oldest.workflow_id
+        yield from _terminate(duplicate, duplicate_reason(stays.workflow_id), aside)
+    return stays.workflow_id
+
+
+def _record(
+    plan: StartPlan, generation: int, *, sent_at: float | None = None, workflow_id: str | None = None
+) -> StartRecord:
+    return StartRecord(
+        max_tries=plan.max_tries,
+        first_try=plan.identity.series,
+        generation=generation,
+        series_began=plan.series_began,
+        sent_at=sent_at,
+        workflow_id=workflow_id,
+    )
+
+
+def _what_holds(plan: StartPlan) -> str:
+    """For a server without a look-up: what the user can still rely on."""
+    if plan.keeps_records:
+        return (
+            "A retry still finds the workflow by the id that Airflow keeps; but a start whose answer is lost "
+            "is sent again, and may then run twice"
+        )
+    return (
+        "A try that is alive still waits for its own workflow; but a retry starts another, and a start whose answer "
+        "is lost is sent again, and may then run twice"
+    )
 
 
 # Running again, and ending
 
 
-def _run_again(workflow: Workflow, action: Action, memory: _Memory) -> Flow[Action]:
+def _run_again(workflow: Workflow, action: Action, aside: _Aside) -> Flow[Action]:
     """Retry from the failed tasks, or restart; where there is nothing to retry, restart and say so."""
     workflow_id = workflow.workflow_id
     if action is Action.RETRY:
         try:
             yield endpoints.retry_workflow(workflow_id, resume_subworkflow_tasks=True)
-        except ConductorConflict as error:
-            memory.say(f"workflow {workflow_id} has no task to retry ({error.message}); it is restarted instead")
-            action = Action.RESTART
         except ConductorRequestError as error:
-            if not (yield from _runs_after(workflow_id, error)):
+            if not (error.fate_unknown or isinstance(error, ConductorConflict)):
                 raise
+            now = yield from _status(workflow_id)
+            if _goes_on(now):
+                aside.say(f"workflow {workflow_id} was {workflow.status} and is {now}")
+                return Action.RETRY if error.fate_unknown else Action.ATTACH
+            if error.fate_unknown:
+                raise
+            aside.say(f"workflow {workflow_id} has no task to retry ({error.message}); it is restarted instead")
         else:
-            memory.say(f"workflow {workflow_id} was {workflow.status} and runs on from its failed tasks")
+            aside.say(f"workflow {workflow_id} was {workflow.status} and runs on from its failed tasks")
             return action
-    if action is Action.RESTART:
-        try:
-            yield endpoints.restart_workflow(workflow_id)
-        except ConductorRequestError as error:
-            if not (yield from _runs_after(workflow_id, error)):
-                raise
-        memory.say(f"workflow {workflow_id} was {workflow.status} and runs again from its start")
-    return action
+    try:
+        yield endpoints.restart_workflow(workflow_id)
+    except ConductorRequestError as error:
+        if not (error.fate_unknown or isinstance(error, ConductorConflict)):
+            raise
+        if not _goes_on((yield from _status(workflow_id))):
+            raise
+    aside.say(f"workflow {workflow_id} was {workflow.status} and runs again from its start")
+    return Action.RESTART
 
 
-def _runs_after(workflow_id: str, error: ConductorRequestError) -> Flow[bool]:
-    """Whether a call whose answer was lost took effect all the same."""
-    if not error.fate_unknown:
-        return False
+def _goes_on(status: WorkflowStatus) -> bool:
+    return not status.ended or status.successful
+
+
+def _status(workflow_id: str) -> Flow[WorkflowStatus]:
     workflow: Workflow = yield endpoints.get_workflow(workflow_id, include_tasks=False)
-    return not workflow.status.ended
+    return workflow.status
 
 
 def terminate_all(plan: StartPlan, reason: str, *, say: Callable[[str], None]) -> Flow[list[str]]:
     """Terminate what runs of this task's starts, a moment after they may have been sent; returns the ids."""
-    memory = _Memory(say, lambda workflow_id: None)
+    aside = _Aside(say, say, lambda record: None)
     terminated: dict[str, None] = {}
-    for pause in SETTLE:
+    failure: ConductorRequestError | None = None
+    for pause in LOOKS:
         yield Sleep(pause)
-        found: list[Found] = yield from _correlated(plan)
-        for item in found:
-            if not item.workflow.status.ended:
-                yield from _terminate(item.workflow, reason, memory)
-                terminated[item.workflow.workflow_id] = None
+        try:
+            found: list[Found] = yield from _correlated(plan)
+            failure = None
+            for item in found:
+                if not item.workflow.status.ended:
+                    yield from _terminate(item.workflow, reason, aside)
+                    terminated[item.workflow.workflow_id] = None
+        except ConductorRequestError as error:
+            failure = error
+    if failure is not None:
+        raise failure
     return list(terminated)
 
 
-def _terminate(workflow: Workflow, reason: str, memory: _Memory) -> Flow[None]:
+def _terminate(workflow: Workflow, reason: str, aside: _Aside) -> Flow[None]:
     """Terminate what still runs; what has ended meanwhile stays as it is."""
     try:
-        now: Workflow = yield endpoints.get_workflow(workflow.workflow_id, include_tasks=False)
-        if now.status.ended:
-            return
-        yield endpoints.terminate_workflow(workflow.workflow_id, reason)
-    except (ConductorConflict, ConductorNotFound):
+        ended = yield from terminate_running(workflow.workflow_id, reason)
+    except ConductorNotFound:
         return
-    memory.say(f"terminated workflow {workflow.workflow_id}: {reason}")
+    if ended is None:
+        aside.say(f"terminated workflow {workflow.workflow_id}: {reason}")

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client.sync import ConductorClient
+from tests.faults.proxy import FaultProxy
+
+WAITS = {
+    "name": "fault_waits",
+    "version": 1,
+    "schemaVersion": 2,
+    "ownerEmail": "tests@example.com",
+    "tasks": [{"name": "hold", "taskReferenceName": "hold", "type": "WAIT", "inputParameters": {}}],
+}
+"""A workflow that runs until somebody ends it."""
+
+ENDS = {
+    **WAITS,
+    "name": "fault_ends",
+    "tasks": [
+        {
+            "name": "note",
+            "taskReferenceName": "note",
+            "type": "SET_VARIABLE",
+            "inputParameters": {"seen": "${workflow.input.number}"},
+        }
+    ],
+    "outputParameters": {"number": "${workflow.input.number}"},
+}
+"""A workflow that ends by itself."""
+
+
+SEEN: list[str] = []
+
+
+@pytest.fixture
+def report() -> Callable[[str], None]:
+    """Says at the end of the run what was counted."""
+    return SEEN.append
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if SEEN:
+        terminalreporter.section("starts and faults")
+        for line in SEEN:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def direct(conductor_server: Any) -> Iterator[ConductorClient]:
+    """The server itself, past any proxy, with the workflows of these tests."""
+    with ConductorClient(conductor_server.api_url) as client:
+        client.register_workflow_defs([WAITS, ENDS])
+        yield client
+
+
+@pytest.fixture
+def proxy(direct: ConductorClient) -> Iterator[FaultProxy]:
+    proxy = FaultProxy(direct.settings.api_url)
+    yield proxy
+    proxy.stop()

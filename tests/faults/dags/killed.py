@@ -1,0 +1,45 @@
+"""Tasks that wait for a long workflow until somebody kills them.
+
+``KILLED_DAGS`` names the DAGs there are, way and mode: ``mark_failed-deferred clear-worker …``.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
+
+try:
+    from airflow.sdk import DAG
+except ImportError:
+    from airflow import DAG
+
+for wanted in os.environ.get("KILLED_DAGS", "").split():
+    way, _, mode = wanted.partition("-")
+    limits: dict[str, Any] = {}
+    if way == "execution_timeout":
+        limits["execution_timeout"] = timedelta(seconds=15)
+    if way == "timeout":
+        limits["timeout"] = 8
+    with DAG(
+        f"killed_{way}.{mode}",
+        schedule="@once",
+        start_date=datetime(2026, 1, 1),
+        catchup=False,
+        is_paused_upon_creation=False,
+        dagrun_timeout=timedelta(seconds=20) if way == "dagrun_timeout" else None,
+    ) as dag:
+        ConductorExecuteWorkflowOperator(
+            task_id="killed",
+            workflow_name="kill_held",
+            version=1,
+            wait_for_seconds=1,
+            poll_interval=1,
+            cancel_on_kill=way != "kept",
+            deferrable=mode == "deferred",
+            retries=0,
+            **limits,
+        )
+    globals()[dag.dag_id] = dag

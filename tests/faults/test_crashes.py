@@ -1,0 +1,146 @@
+"""The worker, the triggerer and the server killed at named points; a real scheduler's own retry goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client.sync import ConductorClient
+from dev.conductor_server import ConductorServer
+from tests.faults.real_airflow import RealAirflow, real_airflow
+
+pytestmark = [pytest.mark.integration, pytest.mark.airflow]
+
+Report = Callable[[str], None]
+
+SECONDS = 8
+"""How long the crashing tasks' workflow runs."""
+
+HELD_SECONDS = 45
+"""How long it runs where a triggerer or the server is killed under it."""
+
+
+def definition(name: str, seconds: int) -> dict[str, Any]:
+    wait = {"name": "hold", "taskReferenceName": "hold", "type": "WAIT"}
+    return {
+        "name": name,
+        "version": 1,
+        "schemaVersion": 2,
+        "ownerEmail": "tests@example.com",
+        "tasks": [{**wait, "inputParameters": {"duration": f"{seconds} seconds"}}],
+        "outputParameters": {"point": "${workflow.input.point}"},
+    }
+
+
+POINTS = ("before_start", "after_start", "before_id_is_kept", "waiting", "resumed-deferred", "after_start-start")
+"""Where the process of the task dies, in a task that waits on the worker unless it says otherwise."""
+
+EVERY_TIME = ("after_start", "before_id_is_kept")
+"""The points that every change has to pass."""
+
+SLOW_POINTS = ("after_start_with_supervisor",)
+"""Airflow learns of these by a heartbeat that does not come."""
+
+
+def workflows_of(client: ConductorClient, airflow: RealAirflow, name: str, dag_id: str) -> list[Workflow]:
+    """What the server has of a task's starts, of whichever series and generation."""
+    task = airflow.task(dag_id)
+    assert task is not None
+    ids = [f"{airflow.prefix}:{dag_id}:{task.run_id}:crashing:-1:{first}" for first in range(1, 5)]
+    ids += [f"{key}.{generation}" for key in ids for generation in range(1, 4)]
+    answer = client.send(endpoints.get_by_correlation_ids(name, ids))
+    return [workflow for found in answer.values() for workflow in found]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def run_points(points: tuple[str, ...], home: Path, client: ConductorClient, url: str, report: Report) -> None:
+    client.register_workflow_defs([definition("crash_waits", SECONDS)])
+    with real_airflow(home, url, CRASH_DAGS=" ".join(points), CRASH_WORKFLOW="crash_waits") as airflow:
+        wanted = [f"crash_{point.replace('-', '.')}" for point in points]
+
+        def all_done() -> bool:
+            seen = {task.dag_id: task.state for task in airflow.tasks()}
+            return all(seen.get(dag_id) in ("success", "failed") for dag_id in wanted)
+
+        airflow.wait_until(all_done, 90 + 60 * len(points))
+        wrong = []
+        for dag_id in wanted:
+            task = airflow.task(dag_id)
+            assert task is not None
+            there = workflows_of(client, airflow, "crash_waits", dag_id)
+            said = f"{dag_id}: {task.state} in try {task.try_number}, workflows {[str(w.status) for w in there]}"
+            report(said)
+            ended = len(there) == 1 and (there[0].status.successful or dag_id.endswith(".start"))
+            if task.state != "success" or task.try_number < 2 or not ended:
+                wrong.append(f"{said}\n{airflow.task_log(dag_id)[-6000:]}")
+        assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "points", [pytest.param(EVERY_TIME, id="some"), pytest.param(POINTS, id="all", marks=pytest.mark.faults)]
+)
+def test_a_worker_killed_at_any_point_neither_repeats_nor_loses_its_workflow(
+    direct: ConductorClient, conductor_server: Any, home: Path, report: Report, points: tuple[str, ...]
+) -> None:
+    run_points(points, home, direct, conductor_server.url, report)
+
+
+@pytest.mark.faults
+def test_nor_does_a_worker_that_just_falls_silent(
+    direct: ConductorClient, conductor_server: Any, home: Path, report: Report
+) -> None:
+    run_points(SLOW_POINTS, home, direct, conductor_server.url, report)
+
+
+@pytest.fixture
+def own_server() -> Iterator[ConductorServer]:
+    """A server that a test may kill."""
+    with ConductorServer() as server:
+        yield server
+
+
+@pytest.mark.faults
+def test_killing_triggerer_and_server_under_a_deferred_task_changes_nothing(
+    own_server: ConductorServer, home: Path, report: Report
+) -> None:
+    with ConductorClient(own_server.api_url) as client:
+        client.register_workflow_defs([definition("crash_held", HELD_SECONDS)])
+        dag_id = "crash_none.deferred"
+        with real_airflow(home, own_server.url, CRASH_DAGS="none-deferred", CRASH_WORKFLOW="crash_held") as airflow:
+            airflow.wait_until(lambda: _is(airflow, dag_id, "deferred"), 180)
+            airflow.kill("triggerer")
+            airflow.start("triggerer")
+            own_server.kill()
+            own_server.restart()
+            _still_runs(client, airflow, dag_id)
+            airflow.terminate("triggerer")
+            airflow.start("triggerer")
+            task = airflow.wait_until(lambda: _is(airflow, dag_id, "success") or _is(airflow, dag_id, "failed"), 240)
+            there = workflows_of(client, airflow, "crash_held", dag_id)
+            report(
+                f"triggerer SIGKILLed, server SIGKILLed, triggerer SIGTERMed under a deferred task: {task.state} in "
+                f"try {task.try_number}, workflows {[str(w.status) for w in there]}"
+            )
+            assert (task.state, task.try_number) == ("success", 1), airflow.task_log(dag_id)[-6000:]
+            assert [workflow.status.successful for workflow in there] == [True]
+
+
+def _is(airflow: RealAirflow, dag_id: str, state: str) -> Any:
+    task = airflow.task(dag_id)
+    return task if task is not None and task.state == state else None
+
+
+def _still_runs(client: ConductorClient, airflow: RealAirflow, dag_id: str) -> None:
+    assert [str(w.status) for w in workflows_of(client, airflow, "crash_held", dag_id)] in (
+        ["RUNNING"],
+        ["COMPLETED"],
+    )

@@ -1,0 +1,114 @@
+"""Each way to kill a task, with a real scheduler and triggerer: its workflow ends with it, or was told not to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.starting.reasons import ended_by_our_kill, ended_by_our_timeout
+from tests.faults.conftest import WAITS
+from tests.faults.real_airflow import AIRFLOW_2, RealAirflow, TaskSeen, real_airflow
+
+pytestmark = [pytest.mark.integration, pytest.mark.airflow, pytest.mark.faults]
+
+Report = Callable[[str], None]
+
+WAYS = ("mark_failed", "mark_success", "clear", "kept", "execution_timeout", "timeout", "dagrun_timeout")
+
+MODES = {"deferred": WAYS, "worker": (*WAYS, "sigterm")}
+
+SET_STATE = """
+import sys
+from airflow.models.dagbag import DagBag
+dag = DagBag(include_examples=False, read_dags_from_db=True).get_dag(sys.argv[1])
+dag.set_task_instance_state(task_id="killed", run_id=sys.argv[2], state=sys.argv[3], commit=True)
+"""
+
+
+def kill(airflow: RealAirflow, way: str, seen: TaskSeen) -> None:
+    """What a person, or the machine, does to the task."""
+    match way:
+        case "mark_failed" | "mark_success" | "kept":
+            state = "success" if way == "mark_success" else "failed"
+            if AIRFLOW_2:
+                airflow.python(SET_STATE, seen.dag_id, seen.run_id, state)
+            else:
+                path = f"/api/v2/dags/{seen.dag_id}/dagRuns/{seen.quoted_run_id}/taskInstances/killed"
+                airflow.call("PATCH", path, {"new_state": state})
+        case "clear":
+            airflow.command("tasks", "clear", "--yes", "--task-regex", "killed", seen.dag_id)
+        case "sigterm":
+            os.kill(seen.pid, signal.SIGTERM)
+
+
+def workflows(client: ConductorClient, airflow: RealAirflow, seen: TaskSeen) -> list[Workflow]:
+    ids = [f"{airflow.prefix}:{seen.dag_id}:{seen.run_id}:killed:-1:{tail}" for tail in ("1", "1.1", "2", "2.1", "3")]
+    answer = client.send(endpoints.get_by_correlation_ids("kill_held", ids))
+    return sorted((w for found in answer.values() for w in found), key=lambda workflow: workflow.create_time)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_killed_task_takes_its_workflow_along(
+    direct: ConductorClient, conductor_server: Any, tmp_path: Path, report: Report, mode: str
+) -> None:
+    direct.register_workflow_defs([{**WAITS, "name": "kill_held"}])
+    ways = MODES[mode]
+    with real_airflow(tmp_path, conductor_server.url, KILLED_DAGS=" ".join(f"{way}-{mode}" for way in ways)) as airflow:
+        wrong = []
+        killed: set[str] = set()
+
+        def settled() -> bool:
+            """Kills each task as soon as it waits; True when all of them have been, and what follows has happened."""
+            done = 0
+            for way in ways:
+                seen = airflow.task(f"killed_{way}.{mode}")
+                if seen is None:
+                    continue
+                there = workflows(direct, airflow, seen)
+                if way not in killed and there and seen.state == ("deferred" if mode == "deferred" else "running"):
+                    killed.add(way)
+                    kill(airflow, way, seen)
+                    continue
+                done += way in killed and _as_promised(way, there)
+            return done == len(ways)
+
+        with contextlib.suppress(AssertionError):
+            airflow.wait_until(settled, 150 if not AIRFLOW_2 else 300)
+        for way in ways:
+            seen = airflow.task(f"killed_{way}.{mode}")
+            there = workflows(direct, airflow, seen) if seen else []
+            said = f"{way} {mode}: task {seen.state if seen else None}, " + str(
+                [f"{w.status} ({w.reason})" if w.reason else str(w.status) for w in there]
+            )
+            report(said)
+            if not _as_promised(way, there):
+                wrong.append(f"{said}\n{airflow.task_log(f'killed_{way}.{mode}')[-3000:]}")
+            for workflow in there:
+                if not workflow.status.ended:
+                    direct.terminate_workflow(workflow.workflow_id, "the test is over")
+        assert not wrong, "\n".join(wrong)
+
+
+def _as_promised(way: str, there: list[Workflow]) -> bool:
+    states = [str(workflow.status) for workflow in there]
+    match way:
+        case "kept":
+            return states == ["RUNNING"]
+        case "clear":
+            return states == ["TERMINATED", "RUNNING"] and ended_by_our_kill(there[0].reason)
+        case "timeout":
+            return states == ["TERMINATED"] and ended_by_our_timeout(there[0].reason)
+        case "execution_timeout":
+            return states == ["TERMINATED"] and (
+                ended_by_our_timeout(there[0].reason) or ended_by_our_kill(there[0].reason)
+            )
+    return states == ["TERMINATED"] and ended_by_our_kill(there[0].reason)

@@ -1,0 +1,319 @@
+"""A Conductor server and a clock in memory, and a driver that plays a network between them and a flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from airflow_provider_conductor.client.call import Call, Now, Sleep
+from airflow_provider_conductor.client.errors import (
+    ConductorBadRequest,
+    ConductorConflict,
+    ConductorConnectionLost,
+    ConductorNotFound,
+    ConductorServerError,
+    ConductorTimeout,
+    ConductorUnreachable,
+    MissingRoute,
+)
+from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.starting.identity import TaskIdentity
+from airflow_provider_conductor.starting.record import StartRecord, first_try_of_series
+from airflow_provider_conductor.starting.start_once import Started, StartPlan, start_once
+
+START = 1_700_000_000.0
+READ_TIMEOUT = 5.0
+PATIENCE = 30.0
+
+ENDED = ("COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
+
+
+class Crashed(BaseException):
+    """The worker's process is gone: nothing runs after this, not even an ``except``."""
+
+
+@dataclass
+class Server:
+    """Carries out what the driver lets through; ``index_delay`` is how long a look-up lags behind a start."""
+
+    looks_up: bool = True
+    index_delay: float = 0.0
+    clock_ahead: float = 0.0
+    tells_date: bool = True
+    now: float = START
+    workflows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    late: list[tuple[float, Call[Any]]] = field(default_factory=list)
+    nothing_to_retry: bool = False
+    no_route: bool = False
+    refuses: bool = False
+    starts: int = 0
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+
+    def pass_time(self, seconds: float) -> None:
+        until = self.now + seconds
+        for moment, call in sorted(self.late, key=lambda one: one[0]):
+            if moment <= until:
+                self.late.remove((moment, call))
+                self.now = max(self.now, moment)
+                self.carry_out(call)
+        self.now = until
+
+    def add(self, status: str = "RUNNING", *, name: str = "orders", reason: str = "", **more: Any) -> str:
+        """A workflow that is there already."""
+        self.starts += 1
+        workflow_id = f"wf-{self.starts}"
+        self.workflows[workflow_id] = {
+            "workflowId": workflow_id,
+            "workflowName": name,
+            "status": status,
+            "reasonForIncompletion": reason,
+            "createTime": int((self.now + self.clock_ahead) * 1000),
+            "seen_from": self.now + self.index_delay,
+            "input": {},
+            **more,
+        }
+        return workflow_id
+
+    def end(self, workflow_id: str, status: str, reason: str = "") -> None:
+        self.workflows[workflow_id] |= {"status": status, "reasonForIncompletion": reason}
+
+    def running(self) -> list[str]:
+        return [key for key, value in self.workflows.items() if value["status"] not in ENDED]
+
+    def status(self, workflow_id: str) -> str:
+        return str(self.workflows[workflow_id]["status"])
+
+    def carry_out(self, call: Call[Any]) -> Any:
+        parts = [unquote(part) for part in call.path.split("/")[2:]]
+        match call.method, parts:
+            case "POST", []:
+                if self.refuses:
+                    raise ConductorBadRequest("no", method="POST", path=call.path, status=400)
+                self.bodies.append(call.body)
+                return self.add(
+                    name=call.body["name"],
+                    input=call.body.get("input") or {},
+                    correlationId=call.body["correlationId"],
+                )
+            case "POST", [name, "correlated"]:
+                return self._correlated(name, call.body)
+            case "GET", [workflow_id]:
+                return self._view(self._found(workflow_id))
+            case "DELETE", [workflow_id]:
+                if self._found(workflow_id)["status"] == "COMPLETED":
+                    raise ConductorConflict("cannot terminate a COMPLETED workflow", status=409)
+                self.end(workflow_id, "TERMINATED", dict(call.params).get("reason", ""))
+                return None
+            case "POST", [workflow_id, "retry"]:
+                status = self._found(workflow_id)["status"]
+                if status not in ENDED or status == "COMPLETED" or self.nothing_to_retry:
+                    raise ConductorConflict("no retryable tasks! Use restart", status=409)
+                self.end(workflow_id, "RUNNING")
+                return None
+            case "POST", [workflow_id, "restart"]:
+                if self._found(workflow_id)["status"] not in ENDED:
+                    raise ConductorConflict("non-terminal", status=409)
+                self.end(workflow_id, "RUNNING")
+                return None
+        raise AssertionError(f"the simulation does not know {call.method} {call.path}")
+
+    def _found(self, workflow_id: str) -> dict[str, Any]:
+        if workflow_id not in self.workflows:
+            raise ConductorNotFound("No such workflow found by id", status=404)
+        return self.workflows[workflow_id]
+
+    def _correlated(self, name: str, ids: list[str]) -> dict[str, tuple[Workflow, ...]]:
+        if self.no_route:
+            raise MissingRoute("this server has no such endpoint", method="POST", path="/workflow/x/correlated")
+        return {
+            wanted: tuple(
+                self._view(data)
+                for data in self.workflows.values()
+                if self.looks_up
+                and data["workflowName"] == name
+                and data.get("correlationId") == wanted
+                and data["seen_from"] <= self.now
+            )
+            for wanted in ids
+        }
+
+    def _view(self, data: dict[str, Any]) -> Workflow:
+        observed = int(self.now + self.clock_ahead) * 1000 if self.tells_date else 0
+        return Workflow(dict(data), observed_at=observed)
+
+
+Fault = Callable[[Server, Call[Any]], Any]
+"""What becomes of one request: returns the answer, or raises what the client would."""
+
+
+def fine(server: Server, call: Call[Any]) -> Any:
+    return server.carry_out(call)
+
+
+def request_lost(server: Server, call: Call[Any]) -> Any:
+    server.pass_time(READ_TIMEOUT)
+    raise _lost(call, ConductorTimeout)
+
+
+def answer_lost(server: Server, call: Call[Any]) -> Any:
+    server.carry_out(call)
+    raise _lost(call, ConductorConnectionLost)
+
+
+def refused(server: Server, call: Call[Any]) -> Any:
+    raise ConductorUnreachable("cannot connect", method=call.method, path=call.path)
+
+
+def unavailable(server: Server, call: Call[Any]) -> Any:
+    raise ConductorServerError("no message", status=503, fate_unknown=not call.safe_to_repeat)
+
+
+def done_but_unavailable(server: Server, call: Call[Any]) -> Any:
+    server.carry_out(call)
+    raise ConductorServerError("gateway time-out", status=504, fate_unknown=not call.safe_to_repeat)
+
+
+def crash_before(server: Server, call: Call[Any]) -> Any:
+    raise Crashed
+
+
+def crash_after(server: Server, call: Call[Any]) -> Any:
+    server.carry_out(call)
+    raise Crashed
+
+
+def done_later(seconds: float, *, and_crash: bool = False) -> Fault:
+    """The client gives up after its time-out; the server takes the request up ``seconds`` after it was sent."""
+
+    def fault(server: Server, call: Call[Any]) -> Any:
+        if (call.method, call.path) != ("POST", "/workflow"):
+            return request_lost(server, call)
+        server.late.append((server.now + seconds, call))
+        if and_crash:
+            raise Crashed
+        server.pass_time(READ_TIMEOUT)
+        raise _lost(call, ConductorTimeout)
+
+    fault.__name__ = f"done_{seconds:g}s_later{'_and_crash' if and_crash else ''}"
+    return fault
+
+
+def at_the_start(fault: Fault) -> list[Fault]:
+    """A script in which the fault meets the first start; the looks around it go well."""
+    met: list[bool] = []
+
+    def meet(server: Server, call: Call[Any]) -> Any:
+        if (call.method, call.path) == ("POST", "/workflow") and not met:
+            met.append(True)
+            return fault(server, call)
+        return fine(server, call)
+
+    return [meet] * 200
+
+
+def _lost(call: Call[Any], kind: type[ConductorConnectionLost]) -> ConductorConnectionLost:
+    return kind("lost", method=call.method, path=call.path, fate_unknown=not call.safe_to_repeat)
+
+
+def drive(flow: Generator[Any, Any, Any], server: Server, faults: Iterable[Fault] = ()) -> Any:
+    """Run a flow to its end; each request takes the next fault, and the rest go well."""
+    script: Iterator[Fault] = iter(faults)
+    try:
+        step = next(flow)
+        while True:
+            try:
+                if isinstance(step, Sleep):
+                    server.pass_time(step.seconds)
+                    result: Any = None
+                elif isinstance(step, Now):
+                    result = server.now
+                else:
+                    server.pass_time(0.01)
+                    result = next(script, fine)(server, step)
+            except Exception as error:
+                step = flow.throw(error)
+            else:
+                step = flow.send(result)
+    except StopIteration as end:
+        return end.value
+
+
+@dataclass
+class Airflow:
+    """One task and its tries. ``stores`` says whether there is a task state store."""
+
+    server: Server
+    stores: bool = False
+    retries: int = 2
+    max_tries: int = 2
+    try_number: int = 1
+    prefix: str = "airflow"
+    name: str = "orders"
+    run_id: str = "manual__1"
+    retry_from: str = "failed_task"
+    cancel_on_kill: bool = True
+    label: str | None = None
+    input: dict[str, Any] = field(default_factory=dict)
+    store: dict[str, Any] | None = None
+    run_began: float = START
+    says: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def plan(self) -> StartPlan:
+        record = StartRecord.from_json(self.store)
+        identity = TaskIdentity(
+            prefix=self.prefix,
+            dag_id="nightly",
+            run_id=self.run_id,
+            task_id="run_orders",
+            map_index=-1,
+            try_number=self.try_number,
+            first_try=first_try_of_series(record, max_tries=self.max_tries, retries=self.retries),
+        )
+        if record is not None and record.max_tries == self.max_tries:
+            series_began = record.series_began
+        else:
+            series_began = self.server.now if identity.begins_series else self.run_began
+        body = {"name": self.name, "input": self.input}
+        return StartPlan(
+            identity=identity,
+            body=body if self.label is None else {**body, "correlationId": self.label},
+            max_tries=self.max_tries,
+            series_began=series_began,
+            run_began=self.run_began,
+            record=record,
+            keeps_records=self.stores,
+            retry_from=self.retry_from,  # type: ignore[arg-type]
+            cancel_on_kill=self.cancel_on_kill,
+            patience=PATIENCE,
+            leftover_reason="Airflow task was killed: it starts anew",
+        )
+
+    def remember(self, record: StartRecord) -> None:
+        if self.stores:
+            self.store = record.to_json()
+
+    def run(self, *faults: Fault) -> Started:
+        """This try's start."""
+        flow = start_once(self.plan(), say=self.says.append, warn=self.warnings.append, remember=self.remember)
+        return drive(flow, self.server, faults)  # type: ignore[no-any-return]
+
+    def retry(self, after: float = 60.0) -> Airflow:
+        """Airflow's automatic retry: the next try of the same series."""
+        self.server.pass_time(after)
+        self.try_number += 1
+        return self
+
+    def clear(self, after: float = 60.0) -> Airflow:
+        self.max_tries = self.try_number + self.retries
+        return self.retry(after)
+
+    def crash(self, *faults: Fault) -> Airflow:
+        """A try that ends by SIGKILL at the last of these."""
+        try:
+            self.run(*faults)
+        except Crashed:
+            return self
+        raise AssertionError("it did not crash")

@@ -1,0 +1,190 @@
+"""Whatever is lost, late or crashes, and whoever acts in between: never two running, and none lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from airflow_provider_conductor.client.errors import ConductorError
+from airflow_provider_conductor.starting.decision import Action
+from airflow_provider_conductor.starting.reasons import ended_as_duplicate, killed_reason, timed_out_reason
+from airflow_provider_conductor.starting.start_once import TerminatedByOthers
+from tests.starting.simulation import (
+    PATIENCE,
+    Airflow,
+    Crashed,
+    Server,
+    answer_lost,
+    crash_after,
+    crash_before,
+    done_but_unavailable,
+    done_later,
+    fine,
+    refused,
+    request_lost,
+    unavailable,
+)
+
+LATEST = PATIENCE - 10
+"""Seconds after which the server takes up a start that it takes up at all: within the patience."""
+
+SLOWEST_INDEX = 2.0
+
+FAULTS = st.sampled_from(
+    [
+        fine,
+        fine,
+        request_lost,
+        answer_lost,
+        refused,
+        unavailable,
+        done_but_unavailable,
+        done_later(2),
+        done_later(LATEST),
+        done_later(LATEST, and_crash=True),
+        crash_before,
+        crash_after,
+    ]
+)
+
+
+class AnyInterleaving(RuleBasedStateMachine):
+    """A task, its tries and a server. ``attended`` is the workflow that the living try waits for, if one lives."""
+
+    @initialize(
+        stores=st.booleans(),
+        retry_from=st.sampled_from(["failed_task", "start", "new"]),
+        index_delay=st.floats(0, SLOWEST_INDEX),
+    )
+    def begin(self, stores: bool, retry_from: str, index_delay: float) -> None:
+        self.server = Server(index_delay=index_delay)
+        self.airflow = Airflow(self.server, stores=stores, retry_from=retry_from)
+        self.attended: str | None = None
+        self.over = True
+        """No try of this task lives; the next one has been counted already."""
+        self.others_terminated = False
+        self.series_starts: set[str] = set()
+        self.deployed = False
+
+    @precondition(lambda self: self.over)
+    @rule(faults=st.lists(FAULTS, max_size=8))
+    def a_try(self, faults: list[Any]) -> None:
+        before = set(self.server.workflows)
+        self.over = False
+        self.attended = None
+        try:
+            started = self.airflow.run(*faults)
+        except TerminatedByOthers:
+            assert self.others_terminated
+        except (Crashed, ConductorError):
+            pass
+        else:
+            self.attended = started.workflow_id
+            assert started.workflow_id in self.server.workflows
+            if started.action is Action.ATTACH:
+                assert self.server.status(started.workflow_id) not in ("FAILED", "TIMED_OUT")
+            assert set(self.server.running()) <= {started.workflow_id}
+        self.series_starts |= set(self.server.workflows) - before
+
+    @precondition(lambda self: not self.over)
+    @rule(after=st.floats(0, 100))
+    def automatic_retry(self, after: float) -> None:
+        # Without a record nobody can know of a start that the server has not yet taken up, or does not yet show.
+        self.airflow.retry(after if self.airflow.stores else after + LATEST + SLOWEST_INDEX + 0.1)
+        self.series_starts |= set(self.server.workflows) - self.series_starts - self.earlier()
+        self.over, self.attended = True, None
+
+    @precondition(lambda self: not self.over)
+    @rule(after=st.floats(0, 100))
+    def clear(self, after: float) -> None:
+        self.airflow.clear(after + LATEST + SLOWEST_INDEX + 0.1)
+        self.cleared_at = set(self.server.workflows)
+        self.series_starts = set()
+        self.over, self.attended = True, None
+
+    def earlier(self) -> set[str]:
+        return getattr(self, "cleared_at", set())
+
+    @precondition(lambda self: not self.over)
+    @rule(change=st.sampled_from([-1, 1, 3]))
+    def deploy(self, change: int) -> None:
+        if self.airflow.retries + change >= 0:
+            self.airflow.retries += change
+            self.deployed = True
+
+    @precondition(lambda self: self.attended)
+    @rule(status=st.sampled_from(["COMPLETED", "FAILED", "TIMED_OUT"]))
+    def the_workflow_ends(self, status: str) -> None:
+        if self.attended in self.server.running():
+            self.server.end(self.attended, status, "its own doing")
+
+    @precondition(lambda self: self.attended)
+    @rule()
+    def it_is_killed(self) -> None:
+        if self.attended in self.server.running():
+            self.server.end(self.attended, "TERMINATED", killed_reason("this try"))
+
+    @precondition(lambda self: self.attended)
+    @rule()
+    def it_times_out(self) -> None:
+        if self.attended in self.server.running():
+            self.server.end(self.attended, "TERMINATED", timed_out_reason("this try"))
+
+    @precondition(lambda self: self.attended)
+    @rule()
+    def somebody_terminates_it(self) -> None:
+        if self.attended in self.server.running():
+            self.server.end(self.attended, "TERMINATED", "by hand")
+            self.others_terminated = True
+
+    @precondition(lambda self: self.attended)
+    @rule()
+    def somebody_pauses_it(self) -> None:
+        if self.attended in self.server.running():
+            self.server.end(self.attended, "PAUSED")
+
+    @invariant()
+    def never_two_beside_each_other(self) -> None:
+        if getattr(self, "attended", None):
+            assert set(self.server.running()) <= {self.attended}
+
+    @invariant()
+    def nothing_is_done_twice(self) -> None:
+        """Within a series, what completed is the only one that did."""
+        if not hasattr(self, "server") or self.deployed:
+            return
+        completed = [key for key in self.series_starts if self.server.status(key) == "COMPLETED"]
+        assert len(completed) <= 1
+        if completed and self.attended:
+            assert self.attended in completed
+
+    @invariant()
+    def a_duplicate_was_ended_for_one_that_stays(self) -> None:
+        for data in self.server.workflows.values() if hasattr(self, "server") else ():
+            if ended_as_duplicate(data["reasonForIncompletion"]):
+                other = data["reasonForIncompletion"].rpartition(" ")[2]
+                assert self.server.workflows[other]["correlationId"] == data["correlationId"]
+                assert self.server.workflows[other]["createTime"] <= data["createTime"]
+
+    def teardown(self) -> None:
+        """One more try on a good day finds or makes the one workflow."""
+        if not hasattr(self, "server"):
+            return
+        if not self.over:
+            self.automatic_retry(LATEST)
+        try:
+            started = self.airflow.run()
+        except TerminatedByOthers:
+            assert self.others_terminated
+            return
+        assert set(self.server.running()) <= {started.workflow_id}
+        assert self.server.status(started.workflow_id) in ("RUNNING", "PAUSED", "COMPLETED")
+
+
+TestAnyInterleaving = AnyInterleaving.TestCase
+TestAnyInterleaving.settings = settings(
+    max_examples=150, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+)
