@@ -188,9 +188,9 @@ class ConductorHook(BaseHook):
         """One cheap authenticated read; tells a wrong host, credentials, a stranger and TLS trouble apart."""
         try:
             with ConductorClient(self.settings) as client:
-                client.get_task_def(PROBED_TASK)
-        except ConductorNotFound:
-            pass  # asked, understood, authenticated: there is just no such definition
+                answer = str(client.get_task_def(PROBED_TASK))
+        except ConductorNotFound as error:
+            answer = error.message  # asked, understood, authenticated: there is just no such task definition
         except ConductorTlsError as error:
             return False, f"TLS: {error}. Check verify_ssl, ca_bundle and the client certificate"
         except ConductorUnreachable as error:
@@ -201,6 +201,8 @@ class ConductorHook(BaseHook):
             return False, f"Not a Conductor API: {error}. Check the address, which usually ends in /api"
         except ConductorError as error:
             return False, str(error)
+        if PROBED_TASK not in answer and "task" not in answer.lower():
+            return False, "Not a Conductor API: it answers in JSON, but not as Conductor does. Check the address"
         return True, f"Conductor at {self.settings.api_url} answers"
 
 

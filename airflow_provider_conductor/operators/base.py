@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, timezone
 
+from airflow_provider_conductor.client import errors
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.exceptions import (
     ConductorOutputTooLarge,
@@ -24,9 +25,8 @@ from airflow_provider_conductor.starting.reasons import (
     killed_reason,
     timed_out_reason,
 )
-from airflow_provider_conductor.version_compat import TaskDeferralError
 from airflow_provider_conductor.waiting import wait as waits
-from airflow_provider_conductor.waiting.look import diagnose
+from airflow_provider_conductor.waiting.look import diagnose, read_ended
 from airflow_provider_conductor.waiting.report import explain
 from airflow_provider_conductor.waiting.timeline import timeline
 from airflow_provider_conductor.waiting.wait import WaitEvent, WaitPlan, wait
@@ -45,8 +45,16 @@ WORKFLOW_ID_KEY = "workflow_id"
 DEFAULT_MAX_OUTPUT_BYTES = 1_048_576
 """1 MiB of JSON: far over what a DAG passes between tasks, far under what hurts the metadata database."""
 
+ALARM_MARGIN = 2.0
+"""Seconds (at most a twentieth of it) that our deadline lies before Airflow's ``execution_timeout``: time for the last
+look, so that a workflow that has just completed is not a time-out on the worker either."""
+
 BACKSTOP = timedelta(minutes=5)
 """How long after its own deadline a trigger may answer before Airflow's deferral time-out ends the wait."""
+
+TRIGGER_FAILED = "__fail__"
+"""The method Airflow resumes a task in when its trigger failed or ran out of time. Which error it raises then differs
+with the version, and a sensor turns it into a time-out or a skip."""
 
 
 class UsesConductor:
@@ -88,6 +96,12 @@ class WaitsForWorkflow(UsesConductor):
     _workflow_id: str | None = None
     """What this process would have to terminate when it is killed."""
 
+    _deadline: float | None = None
+    """When the whole wait is over, seconds since the epoch."""
+
+    _alarm_at: float | None = None
+    """When Airflow's ``execution_timeout`` interrupts this process, seconds since the epoch."""
+
     if TYPE_CHECKING:
         execution_timeout: timedelta | None
 
@@ -105,8 +119,10 @@ class WaitsForWorkflow(UsesConductor):
         if limit is not None:
             ends.append(now + limit)
         if self.execution_timeout is not None:
-            begun = context["ti"].start_date
-            ends.append((begun.timestamp() if begun else now) + self.execution_timeout.total_seconds())
+            begun, allowed = context["ti"].start_date, self.execution_timeout.total_seconds()
+            alarm = (begun.timestamp() if begun else now) + allowed
+            self._alarm_at = alarm - 1
+            ends.append(alarm - min(ALARM_MARGIN, allowed / 20))
         return WaitPlan(
             workflow_id=workflow_id,
             started_at=now,
@@ -118,8 +134,11 @@ class WaitsForWorkflow(UsesConductor):
 
     def _wait_here(self, plan: WaitPlan, patience: float | None = None) -> WaitEvent:
         """Wait on the worker, to the end or for ``patience`` seconds."""
+        self._deadline = plan.deadline
         try:
-            return self.hook.client.run(wait(plan, self.log.info, patience=patience))
+            return self.hook.client.run(wait(plan, self.log.info, warn=self.log.warning, patience=patience))
+        except ConductorError as error:
+            raise self._broken_off(plan.workflow_id, type(error), str(error)) from error
         except AirflowTaskTimeout:
             self._let_go(plan.workflow_id, timed_out_reason(self._task_label))
             raise
@@ -138,11 +157,15 @@ class WaitsForWorkflow(UsesConductor):
                 kill_reason=killed_reason(self._task_label) if self.cancel_on_kill else None,
             ),
             method_name="execute_complete",
+            kwargs={"deadline": plan.deadline},
             timeout=left,
         )
 
-    def execute_complete(self, context: Context, event: Any = None) -> Any:
+    def execute_complete(self, context: Context, event: Any = None, deadline: float | None = None) -> Any:
         """Take over from the triggerer.
+
+        Args:
+            deadline: when the whole wait is over; a server that is away now is waited for until then.
 
         Raises:
             AirflowException: an event of an unknown shape, or the trigger's own error.
@@ -152,6 +175,7 @@ class WaitsForWorkflow(UsesConductor):
         except (ValueError, TypeError) as error:
             raise AirflowException(f"the trigger sent something unknown, so the task fails: {error}") from None
         self._remember(context, known.workflow_id)
+        self._deadline = deadline
         self.log.info("The triggerer says: %s", f"{known.status} {known.message}".strip())
         return self._conclude(context, known)
 
@@ -165,12 +189,18 @@ class WaitsForWorkflow(UsesConductor):
         workflow_id = event.workflow_id
         where = self.hook.workflow_url(workflow_id)
         match event.status:
-            case "COMPLETED":
-                workflow = self.hook.client.get_workflow(workflow_id)
-                self.log.info("Workflow %s completed\n%s", workflow_id, timeline(workflow))
+            case "COMPLETED" | waits.TASK_ENDED:
+                workflow = self.hook.client.run(read_ended(workflow_id, self._deadline))
+                if workflow is None:
+                    self.log.warning(
+                        "Workflow %s has done what was waited for, but the server has archived or deleted it since: "
+                        "its output cannot be read any more",
+                        workflow_id,
+                    )
+                    return None
+                if event.status == "COMPLETED":
+                    self.log.info("Workflow %s completed\n%s", workflow_id, timeline(workflow))
                 return self._task_result(workflow) if self.wait_until_task_ref else self._result(workflow)
-            case waits.TASK_ENDED:
-                return self._task_result(self.hook.client.get_workflow(workflow_id))
             case "FAILED" | "TIMED_OUT" | "TERMINATED":
                 raise self._failure(event)
             case waits.GONE:
@@ -184,30 +214,47 @@ class WaitsForWorkflow(UsesConductor):
                     url=where,
                 )
             case waits.TIMEOUT | waits.STALLED:
-                done = self._let_go(workflow_id, timed_out_reason(self._task_label))
-                raise self._timeout_error(
-                    f"{'stall_timeout' if event.status == waits.STALLED else 'time-out'}: Conductor workflow "
-                    f"{workflow_id} had not ended: {event.message}. Then {done}. See {where}",
-                    workflow_id,
-                )
-        # Not an AirflowException: with soft_fail Airflow would skip on those after a deferral, but not in poke mode.
-        raise ConductorError(f"the wait for Conductor workflow {workflow_id} broke off: {event.message} ({where})")
+                raise self._timed_out(event)
+        kind = getattr(errors, event.error, None) if event.error in errors.__all__ else None
+        raise self._broken_off(workflow_id, kind if isinstance(kind, type) else ConductorError, event.message)
+
+    def _timed_out(self, event: WaitEvent) -> AirflowException:
+        """End or leave the workflow, as ``on_timeout`` says; the error that tells."""
+        workflow_id = event.workflow_id
+        done = self._let_go(workflow_id, timed_out_reason(self._task_label))
+        return self._timeout_error(
+            f"{'stall_timeout' if event.status == waits.STALLED else 'time-out'}: Conductor workflow "
+            f"{workflow_id} had not ended: {event.message}. Then {done}. See {self.hook.workflow_url(workflow_id)}",
+            workflow_id,
+        )
+
+    def _broken_off(self, workflow_id: str, kind: type[ConductorError], why: str) -> ConductorError:
+        """The error where waiting cannot help: the same from the triggerer as on the worker.
+
+        Not an AirflowException: with ``soft_fail`` Airflow would skip on those after a deferral, but not in poke mode.
+        """
+        where = self.hook.workflow_url(workflow_id)
+        return kind(f"the wait for Conductor workflow {workflow_id} broke off: {why} ({where})")
 
     def _failure(self, event: WaitEvent) -> ConductorWorkflowFailed:
         """The error of a workflow that ended badly: root cause, attempts, reason, log lines, what to do."""
         url = self.hook.workflow_url(event.workflow_id)
+        workflow, unread = None, "the server has archived or deleted it since"
         try:
-            workflow = self.hook.client.get_workflow(event.workflow_id)
-            found = self.hook.client.run(diagnose(workflow))
-        except ConductorError as error:  # archived meanwhile, or the server is away: say what the event said
-            return ConductorWorkflowFailed(
+            workflow = self.hook.client.run(read_ended(event.workflow_id, self._deadline))
+        except ConductorError as error:
+            unread = str(error)
+        if workflow is None:  # say what the event said
+            kind = _kind(terminal=False, status=event.status, reason=event.message)
+            return kind(
                 f"Conductor workflow {event.workflow_id} ended as {event.status}: {event.message or 'no reason given'}"
-                f"\nMore could not be read: {error}\nSee {url}",
+                f"\nMore could not be read: {unread}\nSee {url}",
                 workflow_id=event.workflow_id,
                 status=event.status,
                 reason=event.message,
                 url=url,
             )
+        found = self.hook.client.run(diagnose(workflow))
         self.log.info("Workflow %s ended as %s\n%s", workflow.workflow_id, workflow.status, timeline(workflow))
         failure = found.failure
         if failure is None:  # it was retried or restarted between the event and this look
@@ -221,9 +268,7 @@ class WaitsForWorkflow(UsesConductor):
                 reason=event.message,
                 url=url,
             )
-        by_us = ended_by_our_kill(workflow.reason) or ended_by_our_timeout(workflow.reason)
-        for_good = failure.terminal_error or (event.status == "TERMINATED" and not by_us)
-        kind = ConductorWorkflowFailedForGood if for_good else ConductorWorkflowFailed
+        kind = _kind(terminal=failure.terminal_error, status=event.status, reason=workflow.reason)
         return kind(
             explain(failure, found.log_lines, url),
             workflow_id=workflow.workflow_id,
@@ -284,7 +329,9 @@ class WaitsForWorkflow(UsesConductor):
         self._task_label = task_label(context)
         try:
             return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
-        except TaskDeferralError:
+        except AirflowException:
+            if next_method != TRIGGER_FAILED:
+                raise
             workflow_id = context["ti"].xcom_pull(task_ids=context["ti"].task_id, key=WORKFLOW_ID_KEY)
             if isinstance(workflow_id, str):
                 done = self._let_go(workflow_id, timed_out_reason(self._task_label))
@@ -296,11 +343,24 @@ class WaitsForWorkflow(UsesConductor):
         if self._workflow_id is None:
             super().on_kill()  # type: ignore[misc]
             return
+        if self._alarm_at is not None and timezone.utcnow().timestamp() >= self._alarm_at:
+            # Airflow's execution_timeout calls on_kill too; it is a time-out, and on_timeout decides.
+            done = self._let_go(self._workflow_id, timed_out_reason(self._task_label))
+            self.log.info("execution_timeout is over; the workflow: %s", done)
+            return
         if not self.cancel_on_kill:
             self.log.info("Killed; workflow %s runs on (cancel_on_kill=False)", self._workflow_id)
             return
         done = self._end(self._workflow_id, killed_reason(self._task_label))
         self.log.info("Killed; workflow %s: %s", self._workflow_id, done)
+
+
+def _kind(*, terminal: bool, status: str, reason: str) -> type[ConductorWorkflowFailed]:
+    """Whether an Airflow retry can help: not after a terminal error, nor where somebody terminated it on purpose."""
+    by_us = ended_by_our_kill(reason) or ended_by_our_timeout(reason)
+    if terminal or (status == "TERMINATED" and not by_us):
+        return ConductorWorkflowFailedForGood
+    return ConductorWorkflowFailed
 
 
 def bounded(value: Any, limit: int, what: str) -> Any:

@@ -16,20 +16,21 @@ from airflow.providers.common.compat.sdk import (
     timezone,
 )
 
-from airflow_provider_conductor.exceptions import ConductorWorkflowFailed
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.base import DEFAULT_MAX_OUTPUT_BYTES, WaitsForWorkflow, one_of
 from airflow_provider_conductor.operators.conductor import ON_TIMEOUT, OnTimeout, default_deferrable
-from airflow_provider_conductor.starting.reasons import timed_out_reason
-from airflow_provider_conductor.version_compat import first_poke
+from airflow_provider_conductor.version_compat import TaskStateStore, first_poke
 from airflow_provider_conductor.waiting.durations import seconds
 from airflow_provider_conductor.waiting.schedule import LONGEST, SHARE_OF_AGE, SHORTEST
-from airflow_provider_conductor.waiting.wait import STILL_RUNNING, WaitPlan, with_told
+from airflow_provider_conductor.waiting.wait import STILL_RUNNING, TIMEOUT, WaitEvent, WaitPlan, with_told
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
 __all__ = ["ConductorWorkflowSensor"]
+
+POKES_KEY = "conductor_pokes"
+"""Where a rescheduled sensor keeps, if Airflow has a task state store, what its earlier pokes have told."""
 
 
 class ConductorWorkflowSensor(WaitsForWorkflow, BaseSensorOperator):
@@ -59,8 +60,11 @@ class ConductorWorkflowSensor(WaitsForWorkflow, BaseSensorOperator):
     ui_color = "#1976d2"
     ui_fgcolor = "#ffffff"
 
-    _told: str = ""
-    _began: float = 0.0
+    _plan: WaitPlan | None = None
+    """The plan of the pokes, with what they have told so far."""
+
+    _last: WaitEvent | None = None
+    """What the last poke saw."""
 
     def __init__(
         self,
@@ -100,7 +104,6 @@ class ConductorWorkflowSensor(WaitsForWorkflow, BaseSensorOperator):
             plan,
             exponential_backoff=self.exponential_backoff,
             max_wait=self.max_wait.total_seconds() if self.max_wait else None,
-            told=self._told,
         )
 
     def execute(self, context: Context) -> Any:
@@ -112,37 +115,76 @@ class ConductorWorkflowSensor(WaitsForWorkflow, BaseSensorOperator):
             if event.status == STILL_RUNNING:
                 self._defer_wait(with_told(plan, event))
             return self._conclude(context, event)
-        began = first_poke(self, context) if self.reschedule else None
-        self._began = (began or timezone.utcnow()).timestamp()
+        self._plan = self._plan_of_pokes(context)
         try:
             return super().execute(context)
         except (AirflowSensorTimeout, AirflowSkipException) as error:
-            # Airflow has counted the time itself; what has ended is left as it is.
-            done = self._let_go(self.workflow_id, timed_out_reason(self._task_label))
-            self.log.info("%s; workflow %s: %s", error, self.workflow_id, done)
-            raise
+            if self._workflow_id is None or self._last is None:
+                raise
+            # Airflow's own count of the time came before the look that would have found it over.
+            timed_out = self._timed_out(replace(self._last, status=TIMEOUT))
+            raise self._leniently(timed_out) from error
+
+    def _plan_of_pokes(self, context: Context) -> WaitPlan:
+        """One wait, whose looks are the pokes; rescheduled ones are counted from the first of the series."""
+        plan = self._make_plan(context, self.workflow_id)
+        first = first_poke(self, context) if self.reschedule else None
+        if first is None:
+            return plan
+        began = first.timestamp()
+        stored = TaskStateStore(context).get(POKES_KEY)
+        if stored and stored["started_at"] >= began - 1:  # else it is of an earlier try
+            plan = replace(WaitPlan.from_json(stored), workflow_id=plan.workflow_id)
+        return replace(plan, started_at=began, deadline=began + self.timeout)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
-        """One look; Airflow's sensor counts the time between looks and in all."""
-        plan = replace(self._make_plan(context, self.workflow_id), started_at=self._began, deadline=None)
-        event = self._wait_here(plan, patience=0)
-        self._told = event.told
-        if event.status == STILL_RUNNING:
+        """One look; Airflow's sensor lets the time between two looks pass."""
+        plan = self._plan or self._plan_of_pokes(context)
+        self._last = self._wait_here(plan, patience=0)
+        self._plan = with_told(plan, self._last)
+        if self._last.status == STILL_RUNNING:
+            if self.reschedule:
+                TaskStateStore(context).set(POKES_KEY, self._plan.to_json())
             return False
-        return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, event))
+        return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, self._last))
 
     def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
+        """Airflow's interval, ours where none was given; the last poke falls on the deadline, not past it."""
         if self.poll_interval is not None:
-            return float(super()._get_next_poke_interval(started_at, run_duration, poke_count))
-        return float(min(max(SHORTEST, run_duration() * SHARE_OF_AGE), LONGEST))
+            interval = float(super()._get_next_poke_interval(started_at, run_duration, poke_count))
+        else:
+            interval = min(max(SHORTEST, run_duration() * SHARE_OF_AGE), LONGEST)
+        if self._plan is not None and self._plan.deadline is not None:
+            interval = min(interval, self._plan.deadline - timezone.utcnow().timestamp())
+        return max(0.0, interval)
 
-    def _conclude(self, context: Context, event: Any) -> Any:
+    def _conclude(self, context: Context, event: WaitEvent) -> Any:
+        if self.reschedule:
+            TaskStateStore(context).delete(POKES_KEY)
         try:
-            return super()._conclude(context, event)
-        except ConductorWorkflowFailed as error:
-            if self.soft_fail:
-                raise AirflowSkipException(f"skipped (soft_fail): {error}") from error
-            raise
+            result = super()._conclude(context, event)
+        except AirflowException as error:
+            self._workflow_id = None
+            lenient = self._leniently(error)
+            if lenient is error:
+                raise
+            raise lenient from error
+        self._workflow_id = None
+        return result
+
+    def _leniently(self, error: AirflowException) -> AirflowException:
+        """The error, or a skip where ``soft_fail`` or ``never_fail`` asks for that."""
+        if not self.soft_fail and not self.never_fail:
+            return error
+        return AirflowSkipException(f"skipped ({'soft_fail' if self.soft_fail else 'never_fail'}): {error}")
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """As it is, but Airflow's own skip does not hide the reason that ours gives."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSkipException as error:
+            ours = error.__cause__
+            raise (ours if isinstance(ours, AirflowSkipException) else error) from None
 
     def _result(self, workflow: Any) -> Any:
         return super()._result(workflow) if self.return_output else None

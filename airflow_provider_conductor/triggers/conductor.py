@@ -14,7 +14,7 @@ from airflow_provider_conductor.version_compat import (
     TriggerEvent,
     task_state,
 )
-from airflow_provider_conductor.waiting.wait import WaitPlan, wait
+from airflow_provider_conductor.waiting.wait import ERROR, WaitEvent, WaitPlan, wait
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.aio import AsyncConductorClient
@@ -26,7 +26,7 @@ class ConductorWorkflowTrigger(BaseTrigger):
     """Fires one event when the workflow has ended, or the wait has.
 
     The event is ``{"workflow_id": …, "status": …, "message": …}``; for ``status`` see
-    :class:`~airflow_provider_conductor.waiting.wait.WaitEvent`, and ``error`` where waiting cannot help.
+    :class:`~airflow_provider_conductor.waiting.wait.WaitEvent`.
 
     Args:
         conductor_conn_id: id of the connection; it is looked up in the triggerer.
@@ -50,14 +50,16 @@ class ConductorWorkflowTrigger(BaseTrigger):
         plan = WaitPlan.from_json(self.plan)
         try:
             async with await self._client() as client:
-                event = (await client.run(wait(plan, self.log.info))).to_json()
+                event = await client.run(wait(plan, self.log.info, warn=self.log.warning))
         except ConductorError as error:
-            event = {"workflow_id": plan.workflow_id, "status": "error", "message": str(error)}
+            event = WaitEvent(
+                workflow_id=plan.workflow_id, status=ERROR, message=str(error), error=type(error).__name__
+            )
         except asyncio.CancelledError:
             if not TRIGGERS_HEAR_OF_KILLS:
                 await self._end_with_its_task()
             raise
-        yield TriggerEvent(event)
+        yield TriggerEvent(event.to_json())
 
     async def on_kill(self) -> None:
         """The task was marked or cleared (Airflow 3.3 and later)."""

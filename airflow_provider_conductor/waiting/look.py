@@ -7,13 +7,19 @@ from typing import Any
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.call import Flow, Now, Sleep
-from airflow_provider_conductor.client.errors import ConductorRequestError
+from airflow_provider_conductor.client.errors import (
+    ConductorAnswerError,
+    ConductorNotFound,
+    ConductorRequestError,
+    NotConductorError,
+)
 from airflow_provider_conductor.client.models import PollData, Workflow
 from airflow_provider_conductor.waiting.clock import ServerClock
 from airflow_provider_conductor.waiting.progress import MAX_DEPTH, Progress, assess
 from airflow_provider_conductor.waiting.report import Failure, root_cause
+from airflow_provider_conductor.waiting.schedule import next_look_after_failure
 
-__all__ = ["Diagnosis", "Look", "diagnose", "look", "search_ended"]
+__all__ = ["Diagnosis", "Look", "diagnose", "look", "read_ended", "search_ended"]
 
 TASKS_AGAIN = 0.9
 """Seconds after which a look reads the tasks again; closer looks read the status alone."""
@@ -54,7 +60,7 @@ def look(workflow_id: str, clock: ServerClock, last: Look | None = None, *, whol
 
 
 def _assess(workflow: Workflow, now: int) -> Flow[Progress]:
-    """Assess, reading what that asks for; what cannot be read is done without."""
+    """Assess, reading what that asks for; what the server refuses to tell is done without."""
     below: dict[str, Workflow] = {}
     polls: dict[str, tuple[PollData, ...]] = {}
     progress = assess(workflow, now)
@@ -75,22 +81,48 @@ def _assess(workflow: Workflow, now: int) -> Flow[Progress]:
 
 
 def _optional(call: Any) -> Flow[Any]:
+    """The answer, or None where the server has none to give. One that is away is not asked on: that is raised."""
     try:
         return (yield call)
-    except ConductorRequestError:
+    except (ConductorAnswerError, NotConductorError) as error:
+        if error.repeatable:
+            raise
         return None
 
 
 def search_ended(workflow_id: str) -> Flow[Workflow | None]:
-    """The summary that the search index keeps of a workflow that the database has no more, or None."""
+    """The summary that the search index keeps of an ended workflow that the database has no more, or None."""
     for pause in INDEX_PAUSES:
         if pause:
             yield Sleep(pause)
         result = yield from _optional(endpoints.search_workflows(query=f"workflowId IN ({workflow_id})", size=1))
         for summary in result or ():
-            if summary.workflow_id == workflow_id:
+            if summary.workflow_id == workflow_id and summary.status.ended:
                 return summary  # type: ignore[no-any-return]
     return None
+
+
+def read_ended(workflow_id: str, until: float | None) -> Flow[Workflow | None]:
+    """An ended workflow with its tasks; None where the server does not know it any more.
+
+    While the server is away it is asked again, until ``until`` (seconds since the epoch; None: as long as it takes).
+
+    Raises:
+        ConductorRequestError: it refuses, or ``until`` has come.
+    """
+    failures = 0
+    while True:
+        try:
+            return (yield endpoints.get_workflow(workflow_id))  # type: ignore[no-any-return]
+        except ConductorNotFound:
+            return None
+        except ConductorRequestError as error:
+            now: float = yield Now()
+            passing = error.repeatable or (error.status or 0) >= 500
+            if not passing or (until is not None and now >= until):
+                raise
+        failures += 1
+        yield Sleep(next_look_after_failure(failures, now, jitter=0.0, look_by=until) - now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +137,14 @@ class Diagnosis:
 def diagnose(workflow: Workflow) -> Flow[Diagnosis]:
     """Find the root cause, down through the sub-workflows; what cannot be read is done without."""
     below: dict[str, Workflow] = {}
-    failure = root_cause(workflow, below)
-    while failure is not None and failure.unread_sub_workflow_id:
-        found = yield from _optional(endpoints.get_workflow(failure.unread_sub_workflow_id))
-        if found is None:
-            break
-        below[failure.unread_sub_workflow_id] = found
-        failure = root_cause(workflow, below)
     lines: tuple[str, ...] = ()
-    if failure is not None and failure.task_id:
-        lines = (yield from _optional(endpoints.get_task_logs(failure.task_id))) or ()
+    failure = root_cause(workflow, below)
+    try:
+        while failure is not None and failure.unread_sub_workflow_id:
+            below[failure.unread_sub_workflow_id] = yield endpoints.get_workflow(failure.unread_sub_workflow_id)
+            failure = root_cause(workflow, below)
+        if failure is not None and failure.task_id:
+            lines = yield endpoints.get_task_logs(failure.task_id)
+    except ConductorRequestError:
+        pass
     return Diagnosis(workflow, failure, lines)

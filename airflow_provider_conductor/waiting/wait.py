@@ -18,8 +18,11 @@ from airflow_provider_conductor.client.errors import (
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.waiting.clock import ServerClock
 from airflow_provider_conductor.waiting.deadline import Deadline, Verdict, judge
+from airflow_provider_conductor.waiting.holdup import PICKUP_GRACE
 from airflow_provider_conductor.waiting.look import Look, look, search_ended
 from airflow_provider_conductor.waiting.messages import describe
+from airflow_provider_conductor.waiting.people import Footprint, acts
+from airflow_provider_conductor.waiting.progress import Phase, Progress
 from airflow_provider_conductor.waiting.schedule import first_look, next_look, next_look_after_failure
 from airflow_provider_conductor.waiting.wording import clock_time, duration
 
@@ -30,6 +33,10 @@ STALLED = "stalled"
 TASK_ENDED = "task_ended"
 STILL_RUNNING = "still_running"
 GONE = "gone"
+ERROR = "error"
+
+HELD = 10.0
+"""Seconds for which looks are close together while somebody holds the line; any longer hold is a wait like others."""
 
 MESSAGE_LIMIT = 1_000
 """Characters of an event's message: it is stored in Airflow's metadata database."""
@@ -49,7 +56,9 @@ class WaitPlan:
         poll_interval: between looks; None adapts.
         exponential_backoff, max_wait: Airflow's sensor arguments, applied to ``poll_interval``.
         wait_until_task_ref: wait only until this task has ended.
-        told: what people have been told last, so that it is not told again after a deferral.
+        told, warned, seen, away_since: what people have been told last, the standstill they were warned about, the
+            last look's footprint, and since when the server cannot be asked, so that nothing is told again after a
+            deferral or at the next poke.
     """
 
     workflow_id: str
@@ -61,6 +70,9 @@ class WaitPlan:
     max_wait: float | None = None
     wait_until_task_ref: str | None = None
     told: str = ""
+    warned: str = ""
+    seen: str = ""
+    away_since: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -85,18 +97,22 @@ class WaitEvent:
     ``stalled``                                       nothing got ahead for ``stall_timeout``
     ``gone``                                          the server does not know the workflow (any more)
     ``still_running``                                 the caller's patience is over; never in a trigger's event
+    ``error``                                         waiting cannot help; only in a trigger's event
     ================================================  ====================================================
 
-    ``message`` says why, for people. ``told`` goes on into the plan of a deferral.
+    ``message`` says why, for people. ``plan`` is for a wait that goes on elsewhere. ``error`` is the kind of error
+    (a name in :mod:`~airflow_provider_conductor.client.errors`) where the status is ``error``: waiting cannot help.
     """
 
     workflow_id: str
     status: str
     message: str = ""
-    told: str = ""
+    plan: WaitPlan | None = None
+    error: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {"workflow_id": self.workflow_id, "status": self.status, "message": self.message[:MESSAGE_LIMIT]}
+        data = {"workflow_id": self.workflow_id, "status": self.status, "message": self.message[:MESSAGE_LIMIT]}
+        return data | {"error": self.error} if self.error else data
 
     @classmethod
     def from_json(cls, event: object) -> WaitEvent:
@@ -107,8 +123,12 @@ class WaitEvent:
         """
         if not isinstance(event, Mapping) or not isinstance(event.get("status"), str) or not event.get("workflow_id"):
             raise ValueError(f"not the event of a wait for a workflow: {event!r}")
+        message = str(event.get("message") or "")[:MESSAGE_LIMIT]
         return cls(
-            workflow_id=str(event["workflow_id"]), status=event["status"], message=str(event.get("message") or "")
+            workflow_id=str(event["workflow_id"]),
+            status=event["status"],
+            message=message,
+            error=str(event.get("error") or ""),
         )
 
 
@@ -118,39 +138,93 @@ class _Wait:
 
     plan: WaitPlan
     say: Callable[[str], None]
+    warn: Callable[[str], None]
     jitter: Callable[[], float]
     limits: Deadline
     begun: float
     give_up: float | None
     told: str
+    footprint: Footprint | None
+    away_since: float | None
     clock: ServerClock = field(default_factory=ServerClock)
     looks: int = 0
     failures: int = 0
-    away_since: float = 0.0
     last: Look | None = None
+    progress: Progress | None = None
+    look_by: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        plan: WaitPlan,
+        say: Callable[[str], None],
+        warn: Callable[[str], None],
+        jitter: Callable[[], float],
+        begun: float,
+        patience: float | None,
+    ) -> _Wait:
+        return cls(
+            plan=plan,
+            say=say,
+            warn=warn,
+            jitter=jitter,
+            limits=Deadline(
+                began=plan.started_at,
+                timeout=None if plan.deadline is None else max(0.0, plan.deadline - plan.started_at),
+                stall_timeout=plan.stall_timeout,
+                warned=plan.warned,
+            ),
+            begun=begun,
+            give_up=None if patience is None else begun + patience,
+            told=plan.told,
+            footprint=Footprint.read(plan.seen),
+            away_since=plan.away_since,
+            failures=0 if plan.away_since is None else 1,
+        )
+
+    @property
+    def reached(self) -> bool:
+        """Whether the server has answered before, in this process or in an earlier one."""
+        return self.footprint is not None
 
     def event(self, status: str, message: str = "") -> WaitEvent:
-        return WaitEvent(workflow_id=self.plan.workflow_id, status=status, message=message, told=self.told)
+        going_on = replace(
+            self.plan,
+            told=self.told,
+            warned=self.limits.warned,
+            seen=str(self.footprint or ""),
+            away_since=self.away_since,
+        )
+        return WaitEvent(
+            workflow_id=self.plan.workflow_id, status=status, message=message[:MESSAGE_LIMIT], plan=going_on
+        )
 
     def needs_all(self, now: float) -> bool:
         """Whether the next look must read the tasks: one of them is waited for, or it may be the last look."""
-        ends = [end for end in (self.give_up, self.limits.end) if end is not None]
-        return bool(self.plan.wait_until_task_ref) or any(now >= end for end in ends)
+        return bool(self.plan.wait_until_task_ref) or (self.look_by is not None and now >= self.look_by)
 
-    def tell(self, look: Look) -> None:
-        """One line when something has changed, none when nothing has."""
-        progress = look.progress
-        if progress is None or progress.key == self.told:
+    def tell(self, seen: Look) -> None:
+        """A line for what somebody has done, and one when something has changed; none when nothing has."""
+        if self.away_since is not None:
+            self.say(f"the server is back after {duration((seen.received - self.away_since) * 1000)}")
+            self.away_since, self.failures = None, 0
+        if seen.progress is None:
             return
-        self.told = progress.key
-        if progress.holdups or progress.phase.name == "PAUSED":
-            self.say(describe(progress, look.server_now))
+        self.progress = seen.progress
+        for act in acts(self.footprint, seen.workflow):
+            self.say(act)
+        self.footprint = Footprint.of(seen.workflow)
+        line = _line(seen.progress, seen.server_now)
+        if line and seen.progress.key != self.told:
+            self.told = seen.progress.key
+            self.say(line)
 
 
 def wait(
     plan: WaitPlan,
     say: Callable[[str], None],
     *,
+    warn: Callable[[str], None] | None = None,
     patience: float | None = None,
     jitter: Callable[[], float] = random.random,
 ) -> Flow[WaitEvent]:
@@ -161,6 +235,7 @@ def wait(
 
     Args:
         say: takes the lines for people.
+        warn: takes the lines that deserve more attention; left out, ``say`` does.
         patience: with it, the caller holds the line: first looks are close together, and the wait gives up after
             so many seconds with ``still_running``.
         jitter: random numbers in [0, 1).
@@ -169,88 +244,78 @@ def wait(
         ConductorAuthError: the server refuses the credentials; waiting cannot help.
         ConductorRequestError: the very first look got an answer that shows a wrong address.
     """
-    begun: float = yield Now()
-    timeout = None if plan.deadline is None else max(0.0, plan.deadline - plan.started_at)
-    state = _Wait(
-        plan=plan,
-        say=say,
-        jitter=jitter,
-        limits=Deadline(began=plan.started_at, timeout=timeout, stall_timeout=plan.stall_timeout),
-        begun=begun,
-        give_up=None if patience is None else begun + patience,
-        told=plan.told,
-    )
+    state = _Wait.of(plan, say, warn or say, jitter, (yield Now()), patience)
     while True:
         try:
-            seen: Look = yield from look(
-                plan.workflow_id, state.clock, state.last, whole=state.needs_all((yield Now()))
-            )
+            seen = yield from _look(state)
         except (ConductorAuthError, ConductorConfigError):
             raise
-        except ConductorNotFound:
-            return (yield from _not_found(state))
         except ConductorRequestError as error:
-            if error.status is not None and error.status < 500 and not state.looks and not error.repeatable:
+            if not state.reached and not error.repeatable and (error.status or 0) < 500:
                 raise
-            event, pause = _away(state, error, (yield Now()))
+            event, at = _away(state, error, (yield Now()))
         else:
-            state.clock = seen.clock
-            event, pause = _judge(state, seen, seen.received)
-            state.last = seen
+            event, at = _judge(state, seen) if isinstance(seen, Look) else (_not_found(state, seen), 0.0)
         state.looks += 1
         if event is not None:
             return event
-        yield Sleep(max(0.0, pause))
+        yield Sleep(max(0.0, at - (yield Now())))
 
 
-def _judge(state: _Wait, seen: Look, now: float) -> tuple[WaitEvent | None, float]:
-    """After a look: the event that ends the wait, or how long to pause, counted from when the look was sent."""
-    if state.failures:
-        state.say(f"the server is back after {duration((now - state.away_since) * 1000)}")
-        state.failures = 0
-    workflow = seen.workflow
+def _look(state: _Wait) -> Flow[Look | Workflow | None]:
+    """A look; what the index has instead, where the server does not know the workflow: it archives and expires."""
+    workflow_id = state.plan.workflow_id
+    try:
+        seen: Look = yield from look(workflow_id, state.clock, state.last, whole=state.needs_all((yield Now())))
+    except ConductorNotFound:
+        return (yield from search_ended(workflow_id))
+    return seen
+
+
+def _judge(state: _Wait, seen: Look) -> tuple[WaitEvent | None, float]:
+    """After a look: the event that ends the wait, or the moment of the next look."""
+    state.last, state.clock, now = seen, seen.clock, seen.received
     state.tell(seen)
+    workflow = seen.workflow
     if workflow.status.ended:
-        return state.event(str(workflow.status), workflow.reason), 0.0
+        return state.event(str(workflow.status), workflow.reason), now
     if state.plan.wait_until_task_ref and reached(workflow, state.plan.wait_until_task_ref):
-        return state.event(TASK_ENDED), 0.0
-    progress = seen.progress
-    judgement = judge(state.limits, progress, now, seen.clock)
-    what = describe(progress, seen.server_now) if progress else f"it is {workflow.status}"
+        return state.event(TASK_ENDED), now
+    judgement = judge(state.limits, seen.progress, now, seen.clock)
+    what = describe(state.progress, seen.server_now) if state.progress else f"it is {workflow.status}"
     match judgement.verdict:
         case Verdict.TIMED_OUT:
-            return state.event(TIMEOUT, what), 0.0
+            return state.event(TIMEOUT, what), now
         case Verdict.STALLED:
             since = clock_time(seen.clock.server(judgement.since or now), seen.server_now)
-            return state.event(STALLED, f"no progress since {since}: {what}"), 0.0
-        case Verdict.WARN if progress is not None:
-            state.limits = state.limits.after_warning(progress)
-            state.say(f"WARNING: no worker takes its task: {what}")
+            return state.event(STALLED, f"no progress since {since}: {what}"), now
+        case Verdict.WARN if seen.progress is not None:
+            state.limits = state.limits.after_warning(seen.progress)
+            state.warn(f"no worker takes its task: {what}")
     if state.give_up is not None and now >= state.give_up:
-        return state.event(STILL_RUNNING, what), 0.0
-    return None, _pause(state, seen, now, judgement.look_by)
+        return state.event(STILL_RUNNING, what), now
+    if seen.progress is not None:
+        state.look_by = _earlier(judgement.look_by, state.give_up)
+    return None, _next_look(state, now)
 
 
-def _pause(state: _Wait, seen: Look, now: float, look_by: float | None) -> float:
-    plan = state.plan
-    ends = [end for end in (look_by, state.give_up) if end is not None]
+def _next_look(state: _Wait, now: float) -> float:
+    plan, held = state.plan, now - state.begun
+    assert state.progress is not None  # the first look reads the tasks
     interval = plan.poll_interval
     if interval is not None and plan.exponential_backoff:
         interval = backed_off(interval, state.looks + 1, state.jitter(), plan.max_wait)
-    progress = seen.progress or (state.last.progress if state.last else None)
-    if progress is None:
-        return first_look(0.0)
     at = next_look(
-        progress,
+        state.progress,
         now,
-        seen.clock,
+        state.clock,
         jitter=state.jitter(),
         poll_interval=interval,
-        look_by=min(ends, default=None),
+        look_by=state.look_by,
     )
-    if state.give_up is not None and interval is None:
-        at = min(at, now + first_look(now - state.begun))
-    return at - now
+    if state.give_up is not None and interval is None and held < HELD:
+        at = min(at, now + first_look(held))
+    return at
 
 
 def backed_off(interval: float, looks: int, jitter: float, longest: float | None) -> float:
@@ -262,31 +327,41 @@ def backed_off(interval: float, looks: int, jitter: float, longest: float | None
 
 def _away(state: _Wait, error: ConductorRequestError, now: float) -> tuple[WaitEvent | None, float]:
     """The server could not be asked: one line when that begins, and on, until the deadline."""
-    if not state.failures:
+    if state.away_since is None:
         state.away_since = now
         state.say(f"the server cannot be asked, the wait goes on: {error}")
     state.failures += 1
     judgement = judge(state.limits, None, now, state.clock)
     if judgement.verdict is Verdict.TIMED_OUT:
         away = duration((now - state.away_since) * 1000)
-        return state.event(TIMEOUT, f"the server could not be asked for {away}: {error}"), 0.0
+        return state.event(TIMEOUT, f"the server could not be asked for {away}: {error}"), now
     if state.give_up is not None and now >= state.give_up:
-        return state.event(STILL_RUNNING, f"the server cannot be asked: {error}"), 0.0
-    ends = [end for end in (judgement.look_by, state.give_up) if end is not None]
-    return None, next_look_after_failure(
-        state.failures, now, jitter=state.jitter(), look_by=min(ends, default=None)
-    ) - now
+        return state.event(STILL_RUNNING, f"the server cannot be asked: {error}"), now
+    look_by = _earlier(judgement.look_by, state.give_up)
+    return None, next_look_after_failure(state.failures, now, jitter=state.jitter(), look_by=look_by)
 
 
-def _not_found(state: _Wait) -> Flow[WaitEvent]:
-    """Servers archive and expire what has ended; the index may still know how."""
-    ended: Workflow | None = yield from search_ended(state.plan.workflow_id)
-    if ended is not None and ended.status.ended:
-        state.say(f"the server has archived the workflow; its index says {ended.status}")
-        return state.event(str(ended.status), ended.reason)
-    return state.event(GONE, "the server does not know this workflow (any more); how it ended is unknown")
+def _not_found(state: _Wait, ended: Workflow | None) -> WaitEvent:
+    if ended is None:
+        return state.event(GONE, "the server does not know this workflow (any more); how it ended is unknown")
+    state.say(f"the server has archived the workflow; its index says {ended.status}")
+    return state.event(str(ended.status), ended.reason)
+
+
+def _line(progress: Progress, now: int) -> str:
+    """What is worth a line: every phase of a task, and a pause; between two tasks nothing, unless it stays there."""
+    line = describe(progress, now)
+    if progress.holdups or progress.phase is Phase.PAUSED:
+        return line
+    if progress.stalled_since is None or now - progress.stalled_since < PICKUP_GRACE:
+        return ""
+    return f"{line} since {clock_time(progress.stalled_since, now)}"
+
+
+def _earlier(*moments: float | None) -> float | None:
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def with_told(plan: WaitPlan, event: WaitEvent) -> WaitPlan:
     """The plan of a wait that goes on elsewhere."""
-    return replace(plan, told=event.told)
+    return event.plan or plan

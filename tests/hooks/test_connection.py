@@ -1,0 +1,282 @@
+"""The connection: however it is written down, it becomes the same client; what is wrong in it is named."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+
+import pytest
+import trustme
+from airflow.models.connection import Connection as StoredConnection
+from airflow.providers.common.compat.sdk import BaseHook, redact
+
+from airflow_provider_conductor.client.errors import ConductorAuthError, ConductorConfigError
+from airflow_provider_conductor.client.settings import EXTRA_FIELDS
+from airflow_provider_conductor.hooks import conductor as hook_module
+from airflow_provider_conductor.hooks.conductor import ConductorHook
+from tests.operators.conductor_standin import TOKEN, ConductorStandIn
+
+SECRET = "key-secret-that-nobody-may-see"
+HEADER_SECRET = "header-secret-that-nobody-may-see"
+PROXY_SECRET = "proxy-secret-that-nobody-may-see"
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, value: str) -> ConductorHook:
+    """The hook of a connection written so in the environment."""
+    monkeypatch.setenv("AIRFLOW_CONN_SOME_CONDUCTOR", value)
+    return ConductorHook("some_conductor")
+
+
+# However it is written
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "conductor://key:secret@conductor.example.com:8443/https?read_timeout=5",
+        "conductor://key:secret@https%3A%2F%2Fconductor.example.com%3A8443/?read_timeout=5",
+        '{"conn_type": "conductor", "host": "conductor.example.com", "port": 8443, "schema": "https",'
+        ' "login": "key", "password": "secret", "extra": {"read_timeout": 5}}',
+        '{"conn_type": "conductor", "host": "https://conductor.example.com:8443/api",'
+        ' "login": "key", "password": "secret", "extra": "{\\"read_timeout\\": \\"5\\"}"}',
+    ],
+    ids=["uri", "uri with a url for host", "json", "json with a url for host"],
+)
+def test_uri_and_json_say_the_same(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    settings = connect(monkeypatch, written).settings
+    assert settings.api_url == "https://conductor.example.com:8443/api"
+    assert (settings.key_id, settings.key_secret, settings.read_timeout) == ("key", "secret", 5.0)
+
+
+def test_a_stored_connection_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = StoredConnection(
+        conn_id="stored",
+        conn_type="conductor",
+        host="conductor.example.com",
+        port=8443,
+        schema="https",
+        login="key",
+        password="secret",
+        extra='{"read_timeout": 5}',
+    )
+    monkeypatch.setattr(BaseHook, "get_connection", lambda *_: stored)
+    settings = ConductorHook("stored").settings
+    assert settings.api_url == "https://conductor.example.com:8443/api"
+    assert (settings.key_id, settings.key_secret, settings.read_timeout) == ("key", "secret", 5.0)
+
+
+def test_an_open_server_needs_a_host_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = connect(monkeypatch, "conductor://localhost:8080").settings
+    assert settings.api_url == "http://localhost:8080/api"
+    assert not settings.authenticated
+
+
+def test_the_default_connection_is_conductor_default() -> None:
+    assert ConductorHook().conductor_conn_id == "conductor_default"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "conductor://localhost:8080/?read_timeot=5",
+        '{"conn_type": "conductor", "host": "localhost", "extra": {"read_timeot": 5}}',
+    ],
+)
+def test_an_unknown_extra_key_is_refused_with_the_known_ones(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    with pytest.raises(ConductorConfigError, match="read_timeot") as told:
+        _ = connect(monkeypatch, written).client
+    for item in EXTRA_FIELDS:
+        assert item.name in str(told.value)
+
+
+def test_a_ui_of_its_own_is_where_links_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = connect(monkeypatch, "conductor://localhost:8080")
+    assert plain.workflow_url("abc") == "http://localhost:8080/execution/abc"
+    own = connect(monkeypatch, "conductor://localhost:8080/?ui_url=https%3A%2F%2Fui.example.com%2F")
+    assert own.workflow_url("abc") == "https://ui.example.com/execution/abc"
+
+
+# Clients
+
+
+def test_the_client_is_made_once(conductor: ConductorStandIn) -> None:
+    hook = ConductorHook()
+    assert hook.get_conn() is hook.client is hook.client
+
+
+def test_all_calls_of_a_hook_share_connections(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    connect_plain = socket.socket.connect
+    monkeypatch.setattr(socket.socket, "connect", lambda s, where: (opened.append(where), connect_plain(s, where))[1])
+    hook = ConductorHook()
+    for _ in range(5):
+        hook.client.get_task_defs()
+    assert len(conductor.requests) == 5
+    assert len(opened) == 1
+
+
+async def test_a_trigger_looks_the_connection_up_without_blocking_the_loop(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masking a secret asks Airflow's supervisor, and in its event loop must not wait for an answer."""
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection(headers={"X-Gate": HEADER_SECRET}))
+    masked_in = []
+    monkeypatch.setattr(hook_module, "mask_secret", lambda *_: masked_in.append(threading.current_thread()))
+    async with await ConductorHook().async_client() as client:
+        assert client.settings.api_url == f"{conductor.url}/api"
+    assert masked_in
+    assert threading.current_thread() not in masked_in
+
+
+async def test_each_async_client_is_the_callers_own(conductor: ConductorStandIn) -> None:
+    hook = ConductorHook()
+    first, second = await asyncio.gather(hook.async_client(), hook.async_client())
+    assert first is not second
+    await first.close()
+    await second.close()
+
+
+# The test button
+
+
+def test_a_server_that_answers_passes(conductor: ConductorStandIn) -> None:
+    passed, message = ConductorHook().test_connection()
+    assert passed
+    assert conductor.url in message
+    assert [request.method for request in conductor.requests] == ["GET"]
+
+
+def test_airflows_test_button_reaches_the_hook(conductor: ConductorStandIn) -> None:
+    stored = StoredConnection(conn_id="conductor_default", conn_type="conductor")
+    passed, message = stored.test_connection()
+    assert passed, message
+    assert conductor.url in message
+
+
+def refused(hook: ConductorHook) -> str:
+    passed, message = hook.test_connection()
+    assert not passed
+    return message
+
+
+def test_a_wrong_host_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = refused(connect(monkeypatch, "conductor://no-such-host.invalid:8080/?max_attempts=1"))
+    assert message.startswith("No server there")
+    assert "no-such-host.invalid" in message
+
+
+def test_a_wrong_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    message = refused(connect(monkeypatch, f"conductor://127.0.0.1:{port}/?max_attempts=1"))
+    assert message.startswith("No server there")
+    assert str(port) in message
+
+
+@pytest.fixture
+def with_keys() -> Iterator[ConductorStandIn]:
+    server = ConductorStandIn(key=("key-id", SECRET))
+    yield server
+    server.close()
+
+
+def test_wrong_credentials_are_told(with_keys: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = with_keys.connection().replace(SECRET, "another-secret")
+    message = refused(connect(monkeypatch, written))
+    assert message.startswith("Credentials refused")
+    assert "another-secret" not in message
+    assert [request.path for request in with_keys.requests] == ["/token"]
+
+
+def test_right_credentials_pass(with_keys: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed, message = connect(monkeypatch, with_keys.connection()).test_connection()
+    assert passed, message
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, "text/html", b"<html>Welcome to our intranet</html>"),
+        (404, "text/html", b"<html>Not found</html>"),
+        (200, "application/json", b'{"hello": "world"}'),
+        (404, "application/json", b'{"message": "Not Found"}'),
+    ],
+    ids=["a page", "no such page", "other json", "no such json"],
+)
+def test_a_server_that_is_not_conductor_is_told(conductor: ConductorStandIn, answer: tuple[int, str, bytes]) -> None:
+    conductor.instead = lambda request: answer
+    assert refused(ConductorHook()).startswith("Not a Conductor API")
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def over_tls(authority: trustme.CA) -> Iterator[ConductorStandIn]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server = ConductorStandIn(tls=context)
+    yield server
+    server.close()
+
+
+def test_an_untrusted_certificate_is_told_as_tls_trouble(
+    over_tls: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = refused(connect(monkeypatch, over_tls.connection()))
+    assert message.startswith("TLS")
+    assert "ca_bundle" in message
+
+
+def test_the_connections_own_ca_is_trusted(
+    over_tls: ConductorStandIn, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with authority.cert_pem.tempfile() as bundle:
+        passed, message = connect(monkeypatch, over_tls.connection(ca_bundle=bundle)).test_connection()
+    assert passed, message
+
+
+def test_verification_can_be_switched_off(over_tls: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed, message = connect(monkeypatch, over_tls.connection(verify_ssl=False)).test_connection()
+    assert passed, message
+
+
+def test_a_connection_that_cannot_be_used_fails_the_test_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "read_timeot" in refused(connect(monkeypatch, "conductor://localhost:8080/?read_timeot=5"))
+
+
+# Secrets
+
+
+def test_no_secret_is_logged_or_shown(
+    with_keys: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    hook = connect(monkeypatch, with_keys.connection(headers={"X-Gate": HEADER_SECRET}))
+    hook.client.get_task_defs()
+    with_keys.instead = lambda request: (401, "application/json", b'{"message": "go away"}')
+    with pytest.raises(ConductorAuthError) as refusal:
+        connect(monkeypatch, with_keys.connection(headers={"X-Gate": HEADER_SECRET})).client.get_task_defs()
+    told = [caplog.text, repr(hook), repr(hook.client), repr(hook.settings), repr(refusal.value), str(refusal.value)]
+    assert "/metadata/taskdefs" in caplog.text
+    for text in told:
+        for secret in (SECRET, HEADER_SECRET, TOKEN):
+            assert secret not in text
+
+
+def test_secrets_outside_the_password_are_masked_in_task_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = (
+        '{"conn_type": "conductor", "host": "localhost", "login": "key", "password": "%s", "extra": '
+        '{"headers": {"X-Gate": "%s"}, "proxy": "http://user:%s@proxy.example.com:3128"}}'
+    )
+    hook = connect(monkeypatch, written % (SECRET, HEADER_SECRET, PROXY_SECRET))
+    _ = hook.client
+    shown = redact(f"{SECRET} and {HEADER_SECRET} and http://user:{PROXY_SECRET}@proxy.example.com:3128")
+    for secret in (SECRET, HEADER_SECRET, PROXY_SECRET):
+        assert secret not in str(shown)

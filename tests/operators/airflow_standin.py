@@ -1,0 +1,155 @@
+"""What Airflow does around a task, without a database: a context to run in, deferring, rescheduling."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow import __version__ as airflow_version
+from airflow.providers.common.compat.sdk import TaskDeferred, timezone
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+except ImportError:
+    from airflow.exceptions import AirflowRescheduleException
+
+__all__ = [
+    "AIRFLOW_2",
+    "TaskInstanceStandIn",
+    "context_of",
+    "first_event",
+    "in_a_thread",
+    "run",
+    "sent_through_airflow",
+]
+
+AIRFLOW_2 = airflow_version.startswith("2.")
+
+
+@dataclass
+class TaskInstanceStandIn:
+    """A task instance on a worker. ``journal``, shared with the server, shows what came before what."""
+
+    task: Any
+    journal: list[str] = field(default_factory=list)
+    dag_id: str = "nightly_orders"
+    run_id: str = "scheduled__2026-01-01T00:00:00+00:00"
+    map_index: int = -1
+    try_number: int = 1
+    start_date: datetime = field(default_factory=timezone.utcnow)
+    first_reschedule: datetime | None = None
+    xcoms: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def task_id(self) -> str:
+        return self.task.task_id
+
+    @property
+    def max_tries(self) -> int:
+        return self.task.retries
+
+    def xcom_push(self, key: str, value: Any, **_: Any) -> None:
+        self.xcoms[key] = value
+        self.journal.append(f"xcom {key}")
+
+    def xcom_pull(self, task_ids: Any = None, key: str = "return_value", **_: Any) -> Any:
+        return self.xcoms.get(key)
+
+    def get_first_reschedule_date(self, context: Any) -> datetime | None:
+        return self.first_reschedule
+
+
+def context_of(task: Any, journal: list[str] | None = None, **ti: Any) -> dict[str, Any]:
+    """The context a task runs in."""
+    instance = TaskInstanceStandIn(task, [] if journal is None else journal, **ti)
+    began = timezone.utcnow()
+    dag_run = SimpleNamespace(
+        dag_id=instance.dag_id, run_id=instance.run_id, start_date=began, logical_date=began, queued_at=began, conf={}
+    )
+    return {
+        "ti": instance,
+        "task_instance": instance,
+        "task": task,
+        "dag": SimpleNamespace(dag_id=instance.dag_id),
+        "dag_run": dag_run,
+        "run_id": instance.run_id,
+        "logical_date": began,
+        "params": {},
+    }
+
+
+def sent_through_airflow(trigger: BaseTrigger) -> BaseTrigger:
+    """The trigger as the triggerer gets it: through the worker's serialiser, JSON, and the metadata database's row."""
+    from airflow.models.trigger import Trigger
+
+    classpath, kwargs = trigger.serialize()
+    if not AIRFLOW_2:
+        from airflow.sdk.serde import deserialize, serialize
+
+        kwargs = deserialize(json.loads(json.dumps(serialize(kwargs))))
+    row = Trigger(classpath=classpath, kwargs=kwargs)
+    module, _, name = row.classpath.rpartition(".")
+    return getattr(importlib.import_module(module), name)(**row.kwargs)
+
+
+def first_event(trigger: BaseTrigger) -> Any:
+    """The payload of the trigger's one event, as JSON carries it; a second event is an error."""
+
+    async def collect() -> list[TriggerEvent]:
+        return [event async for event in trigger.run()]
+
+    (event,) = asyncio.run(collect())
+    return json.loads(json.dumps(event.payload))
+
+
+def run(task: Any, context: dict[str, Any], patience: float = 20) -> Any:
+    """Run a task to its end, through deferrals and reschedules; returns its result or raises its error."""
+    give_up = time.monotonic() + patience
+    while time.monotonic() < give_up:
+        try:
+            return task.execute(context)
+        except TaskDeferred as deferral:
+            event = first_event(sent_through_airflow(deferral.trigger))
+            return task.resume_execution(deferral.method_name, {**(deferral.kwargs or {}), "event": event}, context)
+        except AirflowRescheduleException as later:
+            ti = context["ti"]
+            ti.first_reschedule = ti.first_reschedule or ti.start_date
+            time.sleep(max(0.0, (later.reschedule_date - timezone.utcnow()).total_seconds()))
+    raise AssertionError("the task did not come to an end")
+
+
+def in_a_thread(body: Callable[[], Any]) -> tuple[threading.Thread, list[BaseException]]:
+    """Run this beside the test, which goes on; its error, if any, will be in the list."""
+    errors: list[BaseException] = []
+
+    def caught() -> None:
+        if AIRFLOW_2:  # whose guard against nested operators expects the main thread
+            from airflow.models.baseoperator import ExecutorSafeguard
+
+            ExecutorSafeguard._sentinel.callers = {}
+        try:
+            body()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=caught, daemon=True)
+    thread.start()
+    return thread, errors
+
+
+@pytest.fixture(autouse=True)
+def no_database_for_reschedules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow 2.11 asks the metadata database when a rescheduled sensor began."""
+    if AIRFLOW_2:
+        began = timezone.utcnow()
+        monkeypatch.setattr("airflow.sensors.base._orig_start_date", lambda **_: began)

@@ -1,0 +1,303 @@
+"""A Conductor server in this process, with the rules of a real one that operators have to know.
+
+It serves real HTTP on a loopback port, so the blocking client, the asyncio client and whatever ``on_kill`` opens
+meet the same workflows. A workflow it starts runs as its ``Script`` says.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+__all__ = ["ConductorStandIn", "Request", "Script", "conductor"]
+
+TOKEN = "token-that-nobody-may-see"
+
+RUNS = ("RUNNING", "PAUSED")
+
+
+@dataclass(frozen=True)
+class Script:
+    """How a started workflow goes: RUNNING for ``after`` seconds, then ``status``. None: it never ends by itself."""
+
+    after: float | None = None
+    status: str = "COMPLETED"
+    output: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Any
+
+
+class ConductorStandIn:
+    """``journal`` holds what arrived in order ("POST /workflow"); tests may write their own lines into it."""
+
+    def __init__(self, key: tuple[str, str] | None = None, tls: ssl.SSLContext | None = None) -> None:
+        self.key = key
+        self.script = Script()
+        self.definitions = {"orders"}
+        self.workflows: dict[str, dict[str, Any]] = {}
+        self.requests: list[Request] = []
+        self.journal: list[str] = []
+        self.instead: Callable[[Request], tuple[int, str, bytes] | None] = lambda request: None
+        """A test's own answer (status, content type, body) to a request, or None for the usual one."""
+        self._scripts: dict[str, tuple[float, Script]] = {}
+        self._lock = threading.RLock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self._schema = "https" if tls else "http"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return self._server.server_address[1]
+
+    @property
+    def url(self) -> str:
+        return f"{self._schema}://127.0.0.1:{self.port}"
+
+    def connection(self, **extra: Any) -> str:
+        """The connection's environment variable. One attempt a request, so that errors come at once."""
+        login, password = self.key or (None, None)
+        return json.dumps(
+            {
+                "conn_type": "conductor",
+                "host": self.url,
+                "login": login,
+                "password": password,
+                "extra": {"max_attempts": 1, **extra},
+            }
+        )
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def add(
+        self,
+        status: str = "RUNNING",
+        *,
+        output: Mapping[str, Any] | None = None,
+        reason: str = "",
+        tasks: Sequence[Mapping[str, Any]] = (),
+        name: str = "orders",
+        correlation_id: str | None = None,
+    ) -> str:
+        """A workflow somebody else started; returns its id."""
+        now = int(time.time() * 1000)
+        workflow_id = str(uuid.uuid4())
+        self.workflows[workflow_id] = {
+            "workflowId": workflow_id,
+            "workflowName": name,
+            "workflowType": name,
+            "workflowVersion": 1,
+            "workflowDefinition": {"name": name, "version": 1, "tasks": []},
+            "correlationId": correlation_id,
+            "status": status,
+            "reasonForIncompletion": reason or None,
+            "createTime": now,
+            "startTime": now,
+            "updateTime": now,
+            "endTime": 0 if status in RUNS else now,
+            "input": {},
+            "output": dict(output or {}),
+            "tasks": [dict(task) for task in tasks],
+        }
+        return workflow_id
+
+    def end(self, workflow_id: str, status: str, *, output: Mapping[str, Any] | None = None, reason: str = "") -> None:
+        with self._lock:
+            self.workflows[workflow_id].update(
+                status=status, reasonForIncompletion=reason or None, endTime=int(time.time() * 1000)
+            )
+            if output is not None:
+                self.workflows[workflow_id]["output"] = dict(output)
+
+    def plays(self, workflow_id: str, script: Script) -> str:
+        self._scripts[workflow_id] = (time.monotonic(), script)
+        return workflow_id
+
+    def status(self, workflow_id: str) -> str:
+        return self._look(workflow_id)["status"]
+
+    def reason(self, workflow_id: str) -> str:
+        return self.workflows[workflow_id]["reasonForIncompletion"] or ""
+
+    @property
+    def started(self) -> list[dict[str, Any]]:
+        """Bodies of the starts, in order."""
+        return [request.body for request in self.requests if (request.method, request.path) == ("POST", "/workflow")]
+
+    @property
+    def only_workflow(self) -> str:
+        """The id of the one workflow there is."""
+        (workflow_id,) = self.workflows
+        return workflow_id
+
+    def sent(self, method: str) -> list[Request]:
+        return [request for request in self.requests if request.method == method]
+
+    def _look(self, workflow_id: str) -> dict[str, Any]:
+        with self._lock:
+            workflow = self.workflows[workflow_id]
+            begun, script = self._scripts.get(workflow_id, (0.0, Script()))
+            due = script.after is not None and time.monotonic() >= begun + script.after
+            if due and workflow["status"] in RUNS:
+                self.end(workflow_id, script.status, output=script.output, reason=script.reason)
+            return workflow
+
+    def _answer(self, request: Request) -> tuple[int, str, bytes]:
+        with self._lock:
+            self.requests.append(request)
+            self.journal.append(f"{request.method} {request.path}")
+        own = self.instead(request)
+        if own is not None:
+            return own
+        token = request.headers.get("X-Authorization")
+        if self.key and request.path != "/token" and token != TOKEN:
+            return _json(401, {"message": "no valid token", "status": 401})
+        with self._lock:
+            return self._route(request)
+
+    def _route(self, request: Request) -> tuple[int, str, bytes]:
+        parts = [unquote(part) for part in request.path.strip("/").split("/")]
+        match request.method, parts:
+            case "POST", ["token"] if self.key:
+                if (request.body.get("keyId"), request.body.get("keySecret")) != self.key:
+                    return _json(401, {"message": "INVALID_KEY", "status": 401})
+                return _json(200, {"token": TOKEN})
+            case "POST", ["workflow"]:
+                return self._start(request.body)
+            case "POST", ["workflow", "bulk", "search"]:
+                found = [self._look(item) for item in request.body if item in self.workflows]
+                missing = {item: "No such workflow" for item in request.body if item not in self.workflows}
+                return _json(200, {"bulkSuccessfulResults": found, "bulkErrorResults": missing})
+            case "POST", ["workflow", name, "correlated"]:
+                closed = request.query.get("includeClosed") == "true"
+                return _json(200, {label: self._correlated(name, label, closed) for label in request.body})
+            case "GET", ["workflow", "search"]:
+                return _json(200, {"totalHits": 0, "results": []})
+            case "GET", ["metadata", "taskdefs"] | ["tasks", _, "log"] | ["tasks", "queue", "polldata"]:
+                return _json(200, [])
+            case "GET", ["metadata", "taskdefs", name]:
+                return _json(404, {"message": f"No such taskType found by name: {name}", "status": 404})
+            case "GET", ["tasks", "queue", "sizes"]:
+                return _json(200, {})
+            case _, ["workflow", workflow_id, *rest]:
+                if workflow_id not in self.workflows:
+                    return _json(404, {"message": f"No such workflow found by id: {workflow_id}", "status": 404})
+                return self._steer(request, workflow_id, self._look(workflow_id), rest)
+        return _json(404, {"message": f"No static resource api{request.path}.", "status": 404})
+
+    def _start(self, body: dict[str, Any]) -> tuple[int, str, bytes]:
+        if body["name"] not in self.definitions and not body.get("workflowDef"):
+            return _json(
+                404, {"message": f"No such workflow defined. name={body['name']}, version=null", "status": 404}
+            )
+        workflow_id = self.add(name=body["name"], correlation_id=body.get("correlationId"))
+        self.workflows[workflow_id]["input"] = body.get("input") or {}
+        return 200, "text/plain", self.plays(workflow_id, self.script).encode()
+
+    def _correlated(self, name: str, label: str, closed: bool) -> list[dict[str, Any]]:
+        found = [self._look(item) for item in self.workflows]
+        return [
+            item
+            for item in found
+            if (item["workflowName"], item["correlationId"]) == (name, label) and (closed or item["status"] in RUNS)
+        ]
+
+    def _steer(
+        self, request: Request, workflow_id: str, workflow: dict[str, Any], rest: list[str]
+    ) -> tuple[int, str, bytes]:
+        status = workflow["status"]
+        match request.method, rest:
+            case "GET", ["status"]:
+                keys = ("workflowId", "correlationId", "status", "output")
+                return _json(200, {key: workflow[key] for key in keys})
+            case "GET", []:
+                kept = workflow if request.query.get("includeTasks") != "false" else {**workflow, "tasks": []}
+                return _json(200, kept)
+            case "DELETE", []:
+                if status == "COMPLETED":
+                    return _json(409, {"message": "cannot terminate a COMPLETED workflow.", "status": 409})
+                self.end(workflow_id, "TERMINATED", reason=request.query.get("reason", ""))  # FAILED is overwritten too
+                return 200, "application/json", b""
+            case "POST", ["retry"]:
+                if status in RUNS:
+                    return _json(404, {"message": "Workflow is still running", "status": 404})
+                if status == "COMPLETED":
+                    return _json(409, {"message": "no retryable tasks! Use restart", "status": 409})
+                workflow.update(status="RUNNING", reasonForIncompletion=None, endTime=0)
+                self.plays(workflow_id, self.script)
+                return 204, "application/json", b""
+        return _json(404, {"message": f"No static resource api{request.path}.", "status": 404})
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        standin = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _serve(self) -> None:
+                parts = urlsplit(self.path)
+                content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                is_json = (self.headers.get("Content-Type") or "").startswith("application/json")
+                query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+                status, kind, body = standin._answer(
+                    Request(
+                        method=self.command,
+                        path=parts.path.removeprefix("/api"),
+                        query=query,
+                        headers=dict(self.headers.items()),
+                        body=json.loads(content) if content and is_json else content.decode(),
+                    )
+                )
+                if not status:  # nothing is answered
+                    self.close_connection = True
+                    return
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = do_PUT = do_DELETE = _serve
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        return Handler
+
+
+def _json(status: int, value: Any) -> tuple[int, str, bytes]:
+    return status, "application/json", json.dumps(value).encode()
+
+
+@pytest.fixture
+def conductor(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConductorStandIn]:
+    """A stand-in server, and ``conductor_default`` pointing to it."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    server = ConductorStandIn()
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", server.connection())
+    yield server
+    server.close()

@@ -1,0 +1,208 @@
+"""Arguments: every input is a template, tasks can be mapped, and what cannot be is refused in the DAG file."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, AirflowException, BaseOperator, timezone
+
+from airflow_provider_conductor.operators.conductor import (
+    ConductorExecuteWorkflowOperator,
+    ConductorRetryWorkflowOperator,
+    ConductorStartWorkflowOperator,
+    ConductorTerminateWorkflowOperator,
+)
+from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
+from tests.operators.airflow_standin import context_of, run
+from tests.operators.conductor_standin import ConductorStandIn, Script
+
+STARTING = (ConductorStartWorkflowOperator, ConductorExecuteWorkflowOperator)
+WAITING = (ConductorExecuteWorkflowOperator, ConductorRetryWorkflowOperator)
+BY_ID = (ConductorTerminateWorkflowOperator, ConductorRetryWorkflowOperator, ConductorWorkflowSensor)
+
+REQUIRED: dict[type, dict[str, Any]] = {
+    ConductorStartWorkflowOperator: {"workflow_name": "orders"},
+    ConductorExecuteWorkflowOperator: {"workflow_name": "orders"},
+    ConductorTerminateWorkflowOperator: {"workflow_id": "abc"},
+    ConductorRetryWorkflowOperator: {"workflow_id": "abc"},
+    ConductorWorkflowSensor: {"workflow_id": "abc"},
+}
+
+
+def make(kind: type[BaseOperator], **arguments: Any) -> Any:
+    return kind(task_id="task", **{**REQUIRED[kind], **arguments})
+
+
+# Templates
+
+
+def rendered(operator: Any, **params: Any) -> Any:
+    """The operator with its templates rendered as Airflow does before it runs."""
+    context = context_of(operator)
+    context["params"] = params
+    operator.render_template_fields(context)
+    return operator
+
+
+@pytest.mark.parametrize("kind", STARTING)
+def test_every_input_of_a_start_is_a_template(
+    kind: type, conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_EUROPE", conductor.connection())
+    monkeypatch.delenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT")
+    conductor.script = Script(after=0)
+    operator = rendered(
+        kind(
+            task_id="task",
+            conductor_conn_id="{{ params.where }}",
+            workflow_name="{{ params.what }}s",
+            version="{{ params.version }}",
+            workflow_input={"order": "{{ params.order }}", "lines": [{"sku": "{{ params.sku }}"}]},
+            workflow_def={"name": "{{ params.what }}s", "tasks": [{"taskReferenceName": "{{ params.sku }}"}]},
+            correlation_id="{{ run_id }}",
+            priority="{{ params.priority }}",
+            task_to_domain={"pack": "{{ params.where }}"},
+        ),
+        where="europe",
+        what="order",
+        version=3,
+        order=17,
+        sku="tea",
+        priority=5,
+    )
+    run(operator, context_of(operator))
+    (body,) = conductor.started
+    assert body["name"] == "orders"
+    assert (body["version"], body["priority"]) == (3, 5)
+    assert body["input"] == {"order": "17", "lines": [{"sku": "tea"}]}
+    assert body["workflowDef"] == {"name": "orders", "tasks": [{"taskReferenceName": "tea"}]}
+    assert body["correlationId"] == context_of(operator)["run_id"]
+    assert body["taskToDomain"] == {"pack": "europe"}
+
+
+@pytest.mark.parametrize("kind", BY_ID)
+def test_a_workflow_id_and_connection_are_templates(kind: type) -> None:
+    operator = rendered(
+        make(kind, workflow_id="{{ params.id }}", conductor_conn_id="{{ params.where }}"), id="abc", where="europe"
+    )
+    assert (operator.workflow_id, operator.conductor_conn_id) == ("abc", "europe")
+
+
+def test_each_of_several_workflow_ids_and_the_reason_are_templates() -> None:
+    operator = rendered(
+        ConductorTerminateWorkflowOperator(
+            task_id="task", workflow_id=["{{ params.id }}-1", "{{ params.id }}-2"], reason="{{ run_id }} is over"
+        ),
+        id="abc",
+    )
+    assert operator.workflow_id == ["abc-1", "abc-2"]
+    assert operator.reason == "scheduled__2026-01-01T00:00:00+00:00 is over"
+
+
+def test_a_termination_says_by_default_which_task_did_it() -> None:
+    operator = rendered(make(ConductorTerminateWorkflowOperator))
+    assert "nightly_orders.task" in operator.reason
+
+
+@pytest.mark.parametrize("kind", [ConductorExecuteWorkflowOperator, ConductorWorkflowSensor])
+def test_the_task_waited_for_is_a_template(kind: type) -> None:
+    assert rendered(make(kind, wait_until_task_ref="{{ params.ref }}"), ref="pack").wait_until_task_ref == "pack"
+
+
+# In a DAG
+
+
+@pytest.mark.parametrize("kind", BY_ID)
+def test_what_takes_a_started_workflows_id_comes_after_its_start(kind: type) -> None:
+    with DAG("orders", start_date=timezone.datetime(2026, 1, 1), schedule=None):
+        start = ConductorStartWorkflowOperator(task_id="start", workflow_name="orders")
+        after = make(kind, workflow_id=start.output)
+    assert after.upstream_task_ids == {"start"}
+
+
+@pytest.mark.parametrize("kind", REQUIRED)
+def test_every_operator_can_be_mapped(kind: type) -> None:
+    (name,) = REQUIRED[kind]
+    with DAG("orders", start_date=timezone.datetime(2026, 1, 1), schedule=None) as dag:
+        kind.partial(task_id="mapped").expand(**{name: ["a", "b"]})
+    assert type(dag.get_task("mapped")).__name__ == "MappedOperator"
+
+
+@pytest.mark.parametrize("kind", REQUIRED)
+def test_a_dag_can_be_stored_and_read_back(kind: type) -> None:
+    """The scheduler and the web server know a task only in the form Airflow stored it in."""
+    from airflow.serialization import serialized_objects
+
+    with DAG("orders", start_date=timezone.datetime(2026, 1, 1), schedule=None) as dag:
+        make(kind)
+    storage = getattr(serialized_objects, "DagSerialization", serialized_objects.SerializedDAG)
+    task = storage.from_dict(storage.to_dict(dag)).get_task("task")
+    assert task.task_type == kind.__name__
+    assert list(task.operator_extra_link_dict) == ["Conductor workflow"]
+    assert set(task.template_fields) == set(kind.template_fields)
+
+
+# Refused while the DAG file is read
+
+
+@pytest.mark.parametrize("kind", WAITING)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("timeout", 0),
+        ("timeout", -1),
+        ("timeout", "soon"),
+        ("timeout", timedelta(0)),
+        ("stall_timeout", 0),
+        ("stall_timeout", True),
+        ("poll_interval", -5),
+        ("poll_interval", "often"),
+        ("on_timeout", "explode"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_name(kind: type, name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=name):
+        make(kind, **{name: value})
+
+
+@pytest.mark.parametrize("kind", REQUIRED)
+def test_an_argument_that_does_not_exist_is_refused(kind: type) -> None:
+    with pytest.raises((TypeError, AirflowException), match=r"wait_for_second|Invalid arguments"):
+        make(kind, wait_for_second=3)
+
+
+@pytest.mark.parametrize("kind", REQUIRED)
+def test_arguments_are_by_name_only(kind: type) -> None:
+    with pytest.raises((TypeError, AirflowException)):
+        kind("task", "orders")
+
+
+@pytest.mark.parametrize(("name", "value"), [("poke_interval", 0), ("stall_timeout", -1), ("on_timeout", "explode")])
+def test_the_sensor_refuses_by_name_too(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=name):
+        make(ConductorWorkflowSensor, **{name: value})
+
+
+# What holds where nothing is said
+
+
+@pytest.mark.parametrize("kind", [*WAITING, ConductorWorkflowSensor])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_deferrable_follows_airflows_default(kind: type, wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", str(wanted))
+    assert make(kind).deferrable is wanted
+    assert make(kind, deferrable=not wanted).deferrable is not wanted
+
+
+def test_what_we_started_dies_with_us_and_what_others_started_does_not() -> None:
+    ours, theirs = make(ConductorExecuteWorkflowOperator), make(ConductorWorkflowSensor)
+    assert (ours.on_timeout, ours.cancel_on_kill) == ("terminate", True)
+    assert (theirs.on_timeout, theirs.cancel_on_kill) == ("leave", False)
+
+
+@pytest.mark.parametrize("kind", WAITING)
+def test_a_duration_may_be_a_timedelta(kind: type) -> None:
+    operator = make(kind, timeout=timedelta(minutes=2), stall_timeout=timedelta(minutes=1))
+    assert (operator.timeout, operator.stall_timeout) == (120.0, 60.0)

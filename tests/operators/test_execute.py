@@ -1,0 +1,383 @@
+"""Execute: start, tell, wait. On the worker or in the triggerer, the outcome is the same."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowTaskTimeout,
+    TaskDeferred,
+    timeout,
+)
+
+from airflow_provider_conductor.client.errors import ConductorError
+from airflow_provider_conductor.exceptions import (
+    ConductorOutputTooLarge,
+    ConductorWorkflowFailed,
+    ConductorWorkflowTimeout,
+)
+from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
+from tests.operators.airflow_standin import context_of, first_event, in_a_thread, run, sent_through_airflow
+from tests.operators.conductor_standin import ConductorStandIn, Script
+
+SOON = 0.4
+
+both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
+
+
+def execute(**arguments: Any) -> ConductorExecuteWorkflowOperator:
+    defaults = {"workflow_name": "orders", "wait_for_seconds": 0.1, "poll_interval": 0.1, "deferrable": False}
+    return ConductorExecuteWorkflowOperator(task_id="execute", **{**defaults, **arguments})
+
+
+# Results
+
+
+@both_ways
+def test_the_output_is_the_result(conductor: ConductorStandIn, deferrable: bool) -> None:
+    conductor.script = Script(after=SOON, output={"total": 42})
+    operator = execute(deferrable=deferrable)
+    assert run(operator, context_of(operator)) == {"total": 42}
+    assert len(conductor.started) == 1
+
+
+def test_a_short_workflow_is_not_deferred(conductor: ConductorStandIn) -> None:
+    conductor.script = Script(after=0.1, output={"total": 42})
+    operator = execute(deferrable=True, wait_for_seconds=5)
+    assert operator.execute(context_of(operator)) == {"total": 42}
+
+
+def test_without_waiting_for_completion_a_running_workflow_is_a_result(conductor: ConductorStandIn) -> None:
+    operator = execute(wait_for_completion=False)
+    result = operator.execute(context_of(operator))
+    assert result["workflow_id"] == conductor.only_workflow
+    assert result["status"] == "RUNNING"
+    assert result.keys() == {"workflow_id", "status", "output", "progress"}
+    assert conductor.status(conductor.only_workflow) == "RUNNING"
+
+
+@both_ways
+def test_it_can_wait_for_one_task_only(conductor: ConductorStandIn, deferrable: bool) -> None:
+    operator = execute(deferrable=deferrable, wait_until_task_ref="pack")
+
+    def pack() -> None:
+        while not conductor.workflows:
+            time.sleep(0.01)
+        time.sleep(SOON)
+        workflow = conductor.workflows[conductor.only_workflow]
+        workflow["tasks"] = [
+            {
+                "taskId": "1",
+                "referenceTaskName": "pack",
+                "taskType": "SIMPLE",
+                "status": "COMPLETED",
+                "outputData": {"boxes": 2},
+            }
+        ]
+
+    threading.Thread(target=pack, daemon=True).start()
+    result = run(operator, context_of(operator))
+    assert result["output"] == {"boxes": 2}
+    assert (result["workflow_id"], result["status"]) == (conductor.only_workflow, "RUNNING")
+
+
+@both_ways
+def test_an_output_too_large_for_xcom_is_an_error_with_a_way_out(conductor: ConductorStandIn, deferrable: bool) -> None:
+    conductor.script = Script(after=SOON, output={"rows": "x" * 500})
+    operator = execute(deferrable=deferrable, max_output_bytes=400)
+    with pytest.raises(ConductorOutputTooLarge, match="max_output_bytes") as told:
+        run(operator, context_of(operator))
+    assert conductor.only_workflow in str(told.value)
+    larger = execute(deferrable=deferrable, max_output_bytes=600)
+    assert run(larger, context_of(larger)) == {"rows": "x" * 500}
+
+
+# Told before the wait
+
+
+@both_ways
+def test_id_and_page_are_in_xcom_before_the_wait(conductor: ConductorStandIn, deferrable: bool) -> None:
+    conductor.script = Script(after=SOON)
+    operator = execute(deferrable=deferrable)
+    context = context_of(operator, conductor.journal)
+    run(operator, context)
+    workflow_id = conductor.only_workflow
+    looks = [place for place, entry in enumerate(conductor.journal) if entry.startswith(f"GET /workflow/{workflow_id}")]
+    places = [conductor.journal.index(entry) for entry in ("POST /workflow", "xcom workflow_id", "xcom workflow_url")]
+    assert places == sorted(places)
+    assert places[-1] < min(looks)
+    assert context["ti"].xcoms["workflow_id"] == workflow_id
+    assert context["ti"].xcoms["workflow_url"] == f"{conductor.url}/execution/{workflow_id}"
+
+
+# Failures
+
+
+@both_ways
+@pytest.mark.parametrize("status", ["FAILED", "TIMED_OUT", "TERMINATED"])
+def test_a_workflow_that_ends_badly_fails_the_task(conductor: ConductorStandIn, deferrable: bool, status: str) -> None:
+    conductor.script = Script(after=SOON, status=status, reason="no tea left")
+    operator = execute(deferrable=deferrable)
+    with pytest.raises(ConductorWorkflowFailed, match="no tea left") as failure:
+        run(operator, context_of(operator))
+    workflow_id = conductor.only_workflow
+    assert (failure.value.workflow_id, failure.value.status) == (workflow_id, status)
+    assert failure.value.url == f"{conductor.url}/execution/{workflow_id}"
+    assert failure.value.reason == "no tea left"
+    for told in (workflow_id, failure.value.url):
+        assert told in str(failure.value)
+    assert conductor.status(workflow_id) == status
+
+
+@both_ways
+def test_a_workflow_somebody_terminated_is_not_retried(conductor: ConductorStandIn, deferrable: bool) -> None:
+    conductor.script = Script(after=SOON, status="TERMINATED", reason="cancelled by the customer")
+    operator = execute(deferrable=deferrable)
+    with pytest.raises(AirflowFailException, match="cancelled by the customer"):
+        run(operator, context_of(operator))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        None,
+        "COMPLETED",
+        {},
+        [],
+        {"status": "COMPLETED"},
+        {"workflow_id": "abc"},
+        {"workflow_id": "", "status": "COMPLETED"},
+        {"workflow_id": "abc", "status": None},
+        {"workflow_id": "abc", "status": "SOMETHING_NEW"},
+        {"workflow_id": "abc", "status": "still_running"},
+    ],
+    ids=repr,
+)
+def test_an_event_nobody_knows_fails_the_task(conductor: ConductorStandIn, event: Any) -> None:
+    operator = execute()
+    with pytest.raises((AirflowException, ConductorError)):
+        operator.execute_complete(context_of(operator), event)
+
+
+def test_an_event_of_success_is_not_believed_blindly(conductor: ConductorStandIn) -> None:
+    """The output is read from the server, never from the event."""
+    workflow_id = conductor.add("COMPLETED", output={"total": 42})
+    event = {"workflow_id": workflow_id, "status": "COMPLETED", "output": {"total": 0}}
+    operator = execute()
+    assert operator.execute_complete(context_of(operator), event) == {"total": 42}
+
+
+def test_an_error_of_the_trigger_is_the_tasks_error(conductor: ConductorStandIn) -> None:
+    workflow_id = conductor.add()
+    operator = execute()
+    with pytest.raises((AirflowException, ConductorError), match="credentials were refused"):
+        operator.execute_complete(
+            context_of(operator), {"workflow_id": workflow_id, "status": "error", "message": "credentials were refused"}
+        )
+
+
+# Deferring
+
+
+def deferral(conductor: ConductorStandIn, **arguments: Any) -> TaskDeferred:
+    operator = execute(deferrable=True, **arguments)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context_of(operator))
+    return deferred.value
+
+
+def test_what_goes_to_the_triggerer_is_plain_json_without_secrets(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = conductor.connection(headers={"X-Gate": "header-secret"}, proxy=None)
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", written)
+    deferred = deferral(conductor, timeout=60, stall_timeout=timedelta(minutes=5), workflow_input={"card": "4711"})
+    classpath, arguments = deferred.trigger.serialize()
+    assert json.loads(json.dumps(arguments, allow_nan=False)) == arguments
+    assert conductor.only_workflow in json.dumps(arguments)
+    assert arguments["conductor_conn_id"] == "conductor_default"
+    for private in ("header-secret", "4711"):
+        assert private not in json.dumps(arguments)
+    assert classpath == "airflow_provider_conductor.triggers.conductor.ConductorWorkflowTrigger"
+
+
+def test_airflow_hands_the_trigger_over_unchanged(conductor: ConductorStandIn) -> None:
+    trigger = deferral(conductor, timeout=60, stall_timeout=300, wait_until_task_ref="pack").trigger
+    arrived = sent_through_airflow(trigger)
+    assert type(arrived) is type(trigger)
+    assert arrived.serialize() == trigger.serialize()
+
+
+def test_it_resumes_in_execute_complete(conductor: ConductorStandIn) -> None:
+    deferred = deferral(conductor)
+    conductor.end(conductor.only_workflow, "COMPLETED", output={"total": 42})
+    assert deferred.method_name == "execute_complete"
+    operator = execute()
+    event = first_event(sent_through_airflow(deferred.trigger))
+    assert operator.execute_complete(context_of(operator), event) == {"total": 42}
+
+
+def test_airflows_own_deferral_timeout_comes_after_ours(conductor: ConductorStandIn) -> None:
+    assert deferral(conductor).timeout is None
+    bounded = deferral(conductor, timeout=60).timeout
+    assert bounded is not None
+    assert bounded > timedelta(seconds=60)
+
+
+def test_a_deferral_that_airflow_ends_leaves_no_orphan(conductor: ConductorStandIn) -> None:
+    """The triggerer was away until the backstop: no event comes, Airflow resumes the task to fail it."""
+    operator = execute(deferrable=True, timeout=SOON)
+    context = context_of(operator)
+    with pytest.raises(TaskDeferred):
+        operator.execute(context)
+    resumed = execute(deferrable=True, timeout=SOON)
+    with pytest.raises(AirflowException):
+        resumed.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
+    assert conductor.status(conductor.only_workflow) == "TERMINATED"
+
+
+# Time-outs
+
+
+@both_ways
+@pytest.mark.parametrize(("on_timeout", "then"), [("terminate", "TERMINATED"), ("leave", "RUNNING")])
+def test_a_timeout_fails_the_task_and_does_with_the_workflow_what_was_asked(
+    conductor: ConductorStandIn, deferrable: bool, on_timeout: str, then: str
+) -> None:
+    operator = execute(deferrable=deferrable, timeout=SOON, on_timeout=on_timeout)
+    with pytest.raises(ConductorWorkflowTimeout) as told:
+        run(operator, context_of(operator))
+    workflow_id = conductor.only_workflow
+    assert conductor.status(workflow_id) == then
+    assert told.value.workflow_id == workflow_id
+    assert workflow_id in str(told.value)
+    if on_timeout == "terminate":
+        assert "nightly_orders.execute" in conductor.reason(workflow_id)
+
+
+@both_ways
+def test_what_ended_just_in_time_is_no_timeout(conductor: ConductorStandIn, deferrable: bool) -> None:
+    """The deadline falls between two looks, and one more is taken at it."""
+    conductor.script = Script(after=SOON, output={"total": 42})
+    operator = execute(deferrable=deferrable, poll_interval=30, timeout=2 * SOON)
+    assert run(operator, context_of(operator)) == {"total": 42}
+
+
+@both_ways
+def test_the_earlier_of_timeout_and_execution_timeout_holds(conductor: ConductorStandIn, deferrable: bool) -> None:
+    operator = execute(deferrable=deferrable, timeout=60, execution_timeout=timedelta(seconds=SOON))
+    with pytest.raises(ConductorWorkflowTimeout):
+        run(operator, context_of(operator))
+    assert conductor.status(conductor.only_workflow) == "TERMINATED"
+
+
+@pytest.mark.parametrize(("on_timeout", "then"), [("terminate", "TERMINATED"), ("leave", "RUNNING")])
+def test_airflows_alarm_during_the_wait_is_a_timeout_like_ours(
+    conductor: ConductorStandIn, on_timeout: str, then: str
+) -> None:
+    operator = execute(on_timeout=on_timeout)
+    with pytest.raises(AirflowTaskTimeout), timeout(1):
+        operator.execute(context_of(operator))
+    operator.on_kill()  # Airflow calls it after the alarm
+    assert conductor.status(conductor.only_workflow) == then
+
+
+@contextmanager
+def alarm_raises_airflows_timeout() -> Iterator[None]:
+    def ring(*_: Any) -> None:
+        raise AirflowTaskTimeout("the task's time is over")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    yield
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_an_alarm_in_the_middle_of_our_own_clearing_up_leaves_no_orphan(conductor: ConductorStandIn) -> None:
+    """Our deadline and Airflow's alarm come at almost the same moment; the interrupted termination is done again."""
+    interrupted = []
+
+    def ring_once(request: Any) -> tuple[int, str, bytes] | None:
+        if request.method != "DELETE" or interrupted:
+            return None
+        interrupted.append(request)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+        return 0, "", b""
+
+    conductor.instead = ring_once
+    operator = execute(timeout=SOON)
+    with alarm_raises_airflows_timeout(), pytest.raises(AirflowTaskTimeout):
+        operator.execute(context_of(operator))
+    operator.on_kill()
+    assert interrupted
+    assert conductor.status(conductor.only_workflow) == "TERMINATED"
+
+
+# Kills
+
+
+@contextmanager
+def executing(operator: ConductorExecuteWorkflowOperator, conductor: ConductorStandIn) -> Iterator[list[BaseException]]:
+    """The operator in the middle of its wait, in a thread; at the end its workflow is ended and the errors are here."""
+    thread, errors = in_a_thread(lambda: operator.execute(context_of(operator)))
+    give_up = time.monotonic() + 10
+    while not any(entry.startswith("GET /workflow/") for entry in conductor.journal):
+        assert time.monotonic() < give_up, errors
+        time.sleep(0.01)
+    yield errors
+    if conductor.status(conductor.only_workflow) == "RUNNING":
+        conductor.end(conductor.only_workflow, "COMPLETED")
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_kill_terminates_the_workflow_and_says_who_did(conductor: ConductorStandIn) -> None:
+    operator = execute()
+    with executing(operator, conductor) as errors:
+        operator.on_kill()
+        assert conductor.status(conductor.only_workflow) == "TERMINATED"
+        assert "nightly_orders.execute" in conductor.reason(conductor.only_workflow)
+    assert isinstance(errors[0], ConductorWorkflowFailed)
+
+
+def test_a_kill_leaves_a_workflow_that_is_to_outlive_its_task(conductor: ConductorStandIn) -> None:
+    operator = execute(cancel_on_kill=False)
+    with executing(operator, conductor):
+        operator.on_kill()
+        assert conductor.status(conductor.only_workflow) == "RUNNING"
+    assert conductor.sent("DELETE") == []
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "TIMED_OUT"])
+def test_a_kill_leaves_as_it_is_what_has_just_ended(conductor: ConductorStandIn, status: str) -> None:
+    """A server overwrites FAILED with TERMINATED when it is asked to terminate."""
+    operator = execute(poll_interval=0.5)
+    with executing(operator, conductor):
+        conductor.end(conductor.only_workflow, status, reason="by itself")
+        operator.on_kill()
+    assert conductor.status(conductor.only_workflow) == status
+    assert conductor.reason(conductor.only_workflow) == "by itself"
+    assert conductor.sent("DELETE") == []
+
+
+def test_a_kill_before_the_start_touches_nothing(conductor: ConductorStandIn) -> None:
+    execute().on_kill()
+    assert conductor.requests == []
+
+
+def test_a_kill_survives_a_server_that_is_away(conductor: ConductorStandIn) -> None:
+    operator = execute()
+    with executing(operator, conductor):
+        conductor.instead = lambda request: (0, "", b"")
+        operator.on_kill()
+        conductor.instead = lambda request: None
+    assert conductor.status(conductor.only_workflow) == "COMPLETED"

@@ -1,0 +1,104 @@
+"""Start: the workflow's id at once, in XCom and as the result; a refusal is not retried."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_conductor.client.errors import ConductorRequestError
+from airflow_provider_conductor.exceptions import ConductorStartRefused
+from airflow_provider_conductor.operators.conductor import (
+    ConductorExecuteWorkflowOperator,
+    ConductorStartWorkflowOperator,
+)
+from tests.operators.airflow_standin import context_of
+from tests.operators.conductor_standin import ConductorStandIn
+
+
+def start(**arguments: Any) -> ConductorStartWorkflowOperator:
+    return ConductorStartWorkflowOperator(task_id="start", **{"workflow_name": "orders", **arguments})
+
+
+def test_it_returns_the_id_and_waits_for_nothing(conductor: ConductorStandIn) -> None:
+    operator = start(workflow_input={"order": 17})
+    workflow_id = operator.execute(context_of(operator, conductor.journal))
+    assert workflow_id == conductor.only_workflow
+    assert conductor.status(workflow_id) == "RUNNING"
+    assert conductor.workflows[workflow_id]["input"] == {"order": 17}
+    assert conductor.journal[0] == "POST /workflow"
+    assert conductor.journal[-2:] == ["xcom workflow_id", "xcom workflow_url"]
+    assert len(conductor.started) == 1
+
+
+def test_id_and_page_are_in_xcom(conductor: ConductorStandIn) -> None:
+    operator = start()
+    context = context_of(operator)
+    workflow_id = operator.execute(context)
+    assert context["ti"].xcoms == {
+        "workflow_id": workflow_id,
+        "workflow_url": f"{conductor.url}/execution/{workflow_id}",
+    }
+
+
+def test_what_is_not_given_is_not_sent(conductor: ConductorStandIn) -> None:
+    start().execute(context_of(start()))
+    (body,) = conductor.started
+    assert body["name"] == "orders"
+    assert body.keys().isdisjoint({"version", "workflowDef", "taskToDomain"})
+
+
+def test_a_definition_can_come_along(conductor: ConductorStandIn) -> None:
+    definition = {"name": "ad_hoc", "version": 1, "tasks": []}
+    operator = start(workflow_name="ad_hoc", workflow_def=definition)
+    operator.execute(context_of(operator))
+    assert conductor.started[0]["workflowDef"] == definition
+
+
+@pytest.mark.parametrize("kind", [ConductorStartWorkflowOperator, ConductorExecuteWorkflowOperator])
+def test_a_missing_definition_fails_at_once_and_is_not_retried(kind: type, conductor: ConductorStandIn) -> None:
+    operator = kind(task_id="start", workflow_name="ordres")
+    context = context_of(operator)
+    with pytest.raises(ConductorStartRefused, match="ordres") as refusal:
+        operator.execute(context)
+    assert isinstance(refusal.value, AirflowFailException)
+    assert len(conductor.started) == 1
+    assert context["ti"].xcoms == {}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"workflow_input": {"when": object()}}, {"workflow_input": ["a list"]}, {"workflow_name": " "}],
+    ids=["not json", "not a mapping", "no name"],
+)
+def test_what_cannot_be_sent_is_refused_before_anything_is(
+    conductor: ConductorStandIn, arguments: dict[str, Any]
+) -> None:
+    operator = start(**arguments)
+    with pytest.raises(ConductorStartRefused):
+        operator.execute(context_of(operator))
+    assert conductor.requests == []
+
+
+def test_input_the_server_refuses_is_not_retried(conductor: ConductorStandIn) -> None:
+    conductor.instead = lambda request: (400, "application/json", b'{"message": "order is missing", "status": 400}')
+    operator = start()
+    with pytest.raises(ConductorStartRefused, match="order is missing"):
+        operator.execute(context_of(operator))
+
+
+def test_a_server_in_trouble_is_left_to_airflows_retries(conductor: ConductorStandIn) -> None:
+    trouble = b'{"message": "out of disk", "retryable": false}'
+    conductor.instead = lambda request: (500, "application/json", trouble)
+    operator = start()
+    with pytest.raises(ConductorRequestError, match="out of disk") as error:
+        operator.execute(context_of(operator))
+    assert not isinstance(error.value, AirflowFailException)
+
+
+def test_a_version_that_is_no_number_is_refused_before_anything_is_sent(conductor: ConductorStandIn) -> None:
+    operator = start(version="latest")
+    with pytest.raises(ValueError, match="version"):
+        operator.execute(context_of(operator))
+    assert conductor.requests == []

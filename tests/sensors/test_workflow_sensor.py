@@ -1,0 +1,263 @@
+"""The sensor: three ways to wait for somebody else's workflow, with one outcome."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
+
+from airflow_provider_conductor.client.errors import ConductorAuthError
+from airflow_provider_conductor.exceptions import ConductorOutputTooLarge, ConductorWorkflowFailed
+from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
+from tests.operators.airflow_standin import context_of, in_a_thread, run
+from tests.operators.conductor_standin import ConductorStandIn, Script
+
+SOON = 0.4
+
+WAYS: dict[str, dict[str, Any]] = {
+    "poke": {"mode": "poke", "deferrable": False},
+    "reschedule": {"mode": "reschedule", "deferrable": False},
+    "deferrable": {"deferrable": True},
+}
+
+in_each_mode = pytest.mark.parametrize("way", WAYS)
+
+
+def sensor(workflow_id: str, way: str, **arguments: Any) -> ConductorWorkflowSensor:
+    return ConductorWorkflowSensor(
+        task_id="sense", workflow_id=workflow_id, **{"poke_interval": 0.1, **WAYS[way], **arguments}
+    )
+
+
+def sense(workflow_id: str, way: str, **arguments: Any) -> Any:
+    operator = sensor(workflow_id, way, **arguments)
+    return run(operator, context_of(operator))
+
+
+# Success
+
+
+@in_each_mode
+@pytest.mark.parametrize("before", ["already", "soon"])
+def test_it_succeeds_when_the_workflow_completes(conductor: ConductorStandIn, way: str, before: str) -> None:
+    workflow_id = conductor.add("COMPLETED" if before == "already" else "RUNNING", output={"total": 42})
+    conductor.plays(workflow_id, Script(after=SOON, output={"total": 42}))
+    assert sense(workflow_id, way) is None
+    assert conductor.status(workflow_id) == "COMPLETED"
+
+
+@in_each_mode
+def test_the_output_is_the_result_if_asked(conductor: ConductorStandIn, way: str) -> None:
+    workflow_id = conductor.plays(conductor.add(), Script(after=SOON, output={"total": 42}))
+    assert sense(workflow_id, way, return_output=True) == {"total": 42}
+
+
+@in_each_mode
+def test_an_output_too_large_is_an_error_only_if_asked_for(conductor: ConductorStandIn, way: str) -> None:
+    workflow_id = conductor.plays(conductor.add(), Script(after=SOON, output={"rows": "x" * 500}))
+    with pytest.raises(ConductorOutputTooLarge):
+        sense(workflow_id, way, return_output=True, max_output_bytes=100)
+    assert sense(workflow_id, way, max_output_bytes=100) is None
+
+
+@in_each_mode
+def test_a_paused_workflow_is_waited_for(conductor: ConductorStandIn, way: str) -> None:
+    workflow_id = conductor.plays(conductor.add("PAUSED"), Script(after=SOON, output={"total": 42}))
+    assert sense(workflow_id, way, return_output=True) == {"total": 42}
+
+
+@in_each_mode
+def test_it_can_wait_for_one_task_only(conductor: ConductorStandIn, way: str) -> None:
+    workflow_id = conductor.add()
+    pack = {"taskId": "1", "referenceTaskName": "pack", "taskType": "SIMPLE", "outputData": {"boxes": 2}}
+    conductor.workflows[workflow_id]["tasks"] = [{**pack, "status": "IN_PROGRESS"}]
+
+    def finish() -> None:
+        conductor.workflows[workflow_id]["tasks"] = [{**pack, "status": "COMPLETED"}]
+
+    threading.Timer(SOON, finish).start()
+    result = sense(workflow_id, way, wait_until_task_ref="pack", return_output=True)
+    assert (result["output"], result["status"]) == ({"boxes": 2}, "RUNNING")
+
+
+@in_each_mode
+def test_id_and_page_are_in_xcom_before_the_first_look(conductor: ConductorStandIn, way: str) -> None:
+    workflow_id = conductor.plays(conductor.add(), Script(after=SOON))
+    operator = sensor(workflow_id, way)
+    context = context_of(operator, conductor.journal)
+    run(operator, context)
+    assert conductor.journal[:2] == ["xcom workflow_id", "xcom workflow_url"]
+    assert context["ti"].xcoms["workflow_url"] == f"{conductor.url}/execution/{workflow_id}"
+
+
+# Failure
+
+
+@in_each_mode
+@pytest.mark.parametrize("status", ["FAILED", "TIMED_OUT", "TERMINATED"])
+@pytest.mark.parametrize("before", ["already", "soon"])
+def test_a_workflow_that_ends_badly_fails_the_task(
+    conductor: ConductorStandIn, way: str, status: str, before: str
+) -> None:
+    workflow_id = conductor.add(status if before == "already" else "RUNNING", reason="no tea left")
+    conductor.plays(workflow_id, Script(after=SOON, status=status, reason="no tea left"))
+    with pytest.raises(ConductorWorkflowFailed, match="no tea left") as failure:
+        sense(workflow_id, way)
+    assert (failure.value.workflow_id, failure.value.status) == (workflow_id, status)
+    assert failure.value.url == f"{conductor.url}/execution/{workflow_id}"
+    assert conductor.status(workflow_id) == status
+
+
+@in_each_mode
+def test_a_workflow_that_is_gone_fails_the_task(conductor: ConductorStandIn, way: str) -> None:
+    with pytest.raises(ConductorWorkflowFailed, match="no-such-id"):
+        sense("no-such-id", way)
+
+
+@in_each_mode
+def test_refused_credentials_fail_the_task_at_once(conductor: ConductorStandIn, way: str) -> None:
+    workflow_id = conductor.add()
+    conductor.instead = lambda request: (401, "application/json", b'{"message": "go away"}')
+    began = time.monotonic()
+    with pytest.raises(ConductorAuthError, match="go away"):
+        sense(workflow_id, way, timeout=60)
+    assert time.monotonic() - began < 10
+
+
+# Skipping
+
+
+@in_each_mode
+@pytest.mark.parametrize("before", ["already", "soon"])
+@pytest.mark.parametrize("leniency", ["soft_fail", "never_fail"])
+def test_a_lenient_sensor_is_skipped_when_the_workflow_fails(
+    conductor: ConductorStandIn, way: str, before: str, leniency: str
+) -> None:
+    workflow_id = conductor.add("FAILED" if before == "already" else "RUNNING")
+    conductor.plays(workflow_id, Script(after=SOON, status="FAILED"))
+    with pytest.raises(AirflowSkipException):
+        sense(workflow_id, way, **{leniency: True})
+    assert conductor.status(workflow_id) == "FAILED"
+
+
+# Time-outs
+
+
+@in_each_mode
+@pytest.mark.parametrize(("arguments", "then"), [({}, "RUNNING"), ({"on_timeout": "terminate"}, "TERMINATED")])
+def test_a_timeout_is_airflows_and_leaves_the_workflow_unless_told(
+    conductor: ConductorStandIn, way: str, arguments: dict[str, Any], then: str
+) -> None:
+    workflow_id = conductor.add()
+    with pytest.raises(AirflowSensorTimeout):
+        sense(workflow_id, way, timeout=SOON, **arguments)
+    assert conductor.status(workflow_id) == then
+
+
+@in_each_mode
+@pytest.mark.parametrize(("arguments", "then"), [({}, "RUNNING"), ({"on_timeout": "terminate"}, "TERMINATED")])
+def test_soft_fail_skips_on_a_timeout(
+    conductor: ConductorStandIn, way: str, arguments: dict[str, Any], then: str
+) -> None:
+    workflow_id = conductor.add()
+    with pytest.raises(AirflowSkipException):
+        sense(workflow_id, way, timeout=SOON, soft_fail=True, **arguments)
+    assert conductor.status(workflow_id) == then
+
+
+@pytest.mark.parametrize("leniency", [{}, {"soft_fail": True}])
+def test_a_deferral_that_airflow_ends_does_with_the_workflow_what_was_asked(
+    conductor: ConductorStandIn, leniency: dict[str, Any]
+) -> None:
+    """The triggerer was away until the backstop: no event comes, Airflow resumes the task to fail it."""
+    workflow_id = conductor.add()
+    for on_timeout, then in (("leave", "RUNNING"), ("terminate", "TERMINATED")):
+        operator = sensor(workflow_id, "deferrable", timeout=60, on_timeout=on_timeout, **leniency)
+        context = context_of(operator)
+        with pytest.raises(TaskDeferred):
+            operator.execute(context)
+        with pytest.raises(AirflowException):
+            operator.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
+        assert conductor.status(workflow_id) == then
+
+
+@in_each_mode
+def test_a_timeout_may_be_a_timedelta(conductor: ConductorStandIn, way: str) -> None:
+    with pytest.raises(AirflowSensorTimeout):
+        sense(conductor.add(), way, timeout=timedelta(seconds=SOON), poke_interval=timedelta(seconds=0.1))
+
+
+# Kills
+
+
+@pytest.mark.parametrize(("arguments", "then"), [({}, "RUNNING"), ({"cancel_on_kill": True}, "TERMINATED")])
+def test_a_kill_leaves_somebody_elses_workflow_unless_told(
+    conductor: ConductorStandIn, arguments: dict[str, Any], then: str
+) -> None:
+    workflow_id = conductor.add()
+    operator = sensor(workflow_id, "poke", **arguments)
+    waiting, _ = in_a_thread(lambda: operator.execute(context_of(operator)))
+    give_up = time.monotonic() + 10
+    while not conductor.requests:
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    operator.on_kill()
+    assert conductor.status(workflow_id) == then
+    if then == "RUNNING":
+        conductor.end(workflow_id, "COMPLETED")
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+# Between looks
+
+
+def test_a_deferrable_sensor_does_not_defer_for_what_has_ended(conductor: ConductorStandIn) -> None:
+    operator = sensor(conductor.add("COMPLETED", output={"total": 42}), "deferrable", return_output=True)
+    assert operator.execute(context_of(operator)) == {"total": 42}
+
+
+def test_a_deferrable_sensor_gives_its_worker_back_at_once(conductor: ConductorStandIn) -> None:
+    operator = sensor(conductor.add(), "deferrable")
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context_of(operator))
+    assert deferred.value.method_name == "execute_complete"
+
+
+@pytest.mark.parametrize(
+    "event", [None, {}, {"status": "COMPLETED"}, {"workflow_id": "abc", "status": "NEW"}], ids=repr
+)
+def test_an_event_nobody_knows_fails_the_task(conductor: ConductorStandIn, event: Any) -> None:
+    operator = sensor("abc", "deferrable")
+    with pytest.raises(Exception, match=r"unknown|broke off"):
+        operator.execute_complete(context_of(operator), event)
+
+
+def test_an_explicit_poke_interval_is_kept(conductor: ConductorStandIn) -> None:
+    workflow_id = conductor.plays(conductor.add(), Script(after=0.9))
+    sense(workflow_id, "poke", poke_interval=0.3)
+    looks = [request for request in conductor.requests if request.path.startswith(f"/workflow/{workflow_id}")]
+    assert 3 <= len(looks) <= 12
+
+
+def test_poke_tells_whether_it_is_done(conductor: ConductorStandIn) -> None:
+    workflow_id = conductor.add()
+    operator = sensor(workflow_id, "poke", return_output=True)
+    context = context_of(operator)
+    assert not operator.poke(context)
+    conductor.end(workflow_id, "COMPLETED", output={"total": 42})
+    done = operator.poke(context)
+    assert (bool(done), done.xcom_value) == (True, {"total": 42})
+
+
+def test_an_airflow_error_is_what_everybody_catches() -> None:
+    assert issubclass(ConductorWorkflowFailed, AirflowException)

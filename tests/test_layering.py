@@ -1,0 +1,119 @@
+"""Arrows point downward: what decides and what talks to Conductor knows nothing of Airflow or of what uses it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import airflow_provider_conductor
+
+PACKAGE = "airflow_provider_conductor"
+ROOT = Path(airflow_provider_conductor.__file__).parent
+
+STOREYS = (
+    ("client",),
+    ("waiting", "starting"),
+    ("connection_form", "exceptions", "hooks", "links", "triggers", "version_compat"),
+    ("decorators", "operators", "provider_info", "sensors"),
+)
+"""From the ground up; what stands beside each other in a line may use each other one way."""
+
+WITHOUT_AIRFLOW = ("client", "waiting", "starting")
+
+FLOOR = {name: floor for floor, names in enumerate(STOREYS) for name in names}
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join((PACKAGE, *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+FILES = sorted(file for file in ROOT.rglob("*.py"))
+MODULES = {module_name(file): file for file in FILES}
+
+
+def imports(source: str) -> Iterator[str]:
+    """Everything a module imports, wherever in it: inside functions and for type checkers too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are written out"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part(module: str) -> str:
+    """``client`` of ``airflow_provider_conductor.client.sync``; "" of the package itself."""
+    return module.removeprefix(PACKAGE).lstrip(".").partition(".")[0]
+
+
+def arrows() -> Iterator[tuple[str, str]]:
+    """Each import of one part of the package by another: (module, what it imports)."""
+    for module, file in MODULES.items():
+        for target in imports(file.read_text()):
+            if target.startswith(f"{PACKAGE}.") and target != f"{PACKAGE}.__version__":
+                yield module, target
+
+
+def test_every_module_has_a_storey() -> None:
+    homeless = {module for module in MODULES if part(module) and part(module) not in FLOOR}
+    assert not homeless
+    assert {part(module) for module in MODULES} >= {"client", "waiting", "hooks", "operators", "sensors", "triggers"}
+
+
+def test_an_import_is_seen_wherever_it_stands() -> None:
+    source = "import a.b\nfrom c import d\ndef f():\n    from e.f import g\nif TYPE_CHECKING:\n    import h\n"
+    assert set(imports(source)) == {"a.b", "c.d", "e.f.g", "h"}
+
+
+def test_arrows_point_downward() -> None:
+    upward = [
+        f"{module} imports {target}"
+        for module, target in arrows()
+        if part(module) and FLOOR[part(module)] < FLOOR[part(target)]
+    ]
+    assert upward == []
+
+
+def test_no_two_parts_need_each_other() -> None:
+    pairs = {(part(module), part(target)) for module, target in arrows() if part(module) != part(target)}
+    assert sorted(pair for pair in pairs if pair[::-1] in pairs) == []
+
+
+def test_the_ground_floor_knows_nothing_of_airflow() -> None:
+    knowing = [
+        f"{module} imports {target}"
+        for module, file in MODULES.items()
+        if part(module) in WITHOUT_AIRFLOW
+        for target in imports(file.read_text())
+        if target.partition(".")[0] == "airflow"
+    ]
+    assert knowing == []
+
+
+def test_what_is_private_stays_in_its_module() -> None:
+    crossing = [
+        f"{module} imports {target}"
+        for module, target in arrows()
+        if any(name.startswith("_") for name in target.split(".")) and part(target)
+    ]
+    assert crossing == []
+
+
+@pytest.mark.parametrize("floor", WITHOUT_AIRFLOW)
+def test_it_can_be_imported_where_there_is_no_airflow(floor: str) -> None:
+    modules = [module for module in MODULES if part(module) == floor]
+    script = (
+        "import importlib, json, sys\n"
+        f"for module in {modules!r}: importlib.import_module(module)\n"
+        "print(json.dumps([name for name in sys.modules if name.partition('.')[0] == 'airflow']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT.parent)
+    assert modules
+    assert json.loads(done.stdout) == []
