@@ -1,0 +1,543 @@
+"""Waiting on a real server: what the task says meanwhile, when it notices, and how it ends.
+
+Every scenario is a function that plays worker and people; all of them run at the same time, since most of what they
+do is wait. Each test then looks at how its scenario went.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_conductor.exceptions import (
+    ConductorStartRefused,
+    ConductorWorkflowFailed,
+    ConductorWorkflowFailedForGood,
+    ConductorWorkflowTimeout,
+)
+from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
+from dev.conductor_server import ConductorServer
+from tests.integration.waiting_lab import WaitingLab
+from tests.waiting_modes.modes import Outcome, first_pokes, run_task
+
+__all__ = ["first_pokes"]
+
+pytestmark = pytest.mark.integration
+
+CARD = {"charge_card": {"retryCount": 2, "retryLogic": "FIXED", "retryDelaySeconds": 3}}
+DOWN = "card service down"
+
+SCENARIOS: dict[str, Callable[[WaitingLab], Any]] = {}
+
+
+def scenario(play: Callable[[WaitingLab], Any]) -> Callable[[WaitingLab], Any]:
+    SCENARIOS[play.__name__] = play
+    return play
+
+
+@pytest.fixture(scope="module")
+def plays(conductor_server: Any, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Any]]]:
+    """Those scenarios whose tests are selected, all begun."""
+    wanted = {item.name.removeprefix("test_") for item in request.session.items if item.module is request.module}
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(SCENARIOS)) as pool:
+        patch.setenv(
+            "AIRFLOW_CONN_CONDUCTOR_DEFAULT", f'{{"conn_type": "conductor", "host": "{conductor_server.url}"}}'
+        )
+        patch.setenv("AIRFLOW_CONN_CONDUCTOR_CRASHING", "")
+        yield {
+            name: pool.submit(WaitingLab(conductor_server.api_url).play, play)
+            for name, play in SCENARIOS.items()
+            if name in wanted
+        }
+
+
+@pytest.fixture
+def outcome(plays: dict[str, Future[Any]], request: pytest.FixtureRequest) -> Any:
+    return plays[request.node.name.removeprefix("test_")].result(330)
+
+
+# Retry delays
+
+
+@scenario
+def a_retry_delay_within_wait_for_seconds(lab: WaitingLab) -> Outcome:
+    lab.begin(lab.workflow(lab.simple("charge_card"), policy=CARD), wait_for_seconds=30)
+    lab.work("charge_card", "FAILED", reason=DOWN)
+    lab.hears("Conductor retries it at")
+    lab.work("charge_card", output={"paid": True})
+    return lab.done()
+
+
+def test_a_retry_delay_within_wait_for_seconds(outcome: Outcome) -> None:
+    assert outcome.error is None
+    line = outcome.told("Conductor retries it at")
+    assert re.fullmatch(
+        r"charge_card failed \(attempt 1 of 3: card service down\); Conductor retries it at [\d:]{8} UTC, in [23] s",
+        line,
+    )
+    assert outcome.deferrals == 0
+
+
+@scenario
+def a_retry_delay_past_wait_for_seconds(lab: WaitingLab) -> Outcome:
+    lab.begin(lab.workflow(lab.simple("charge_card"), policy=CARD), wait_for_seconds=2)
+    for attempt in (1, 2):
+        lab.work("charge_card", "FAILED", reason=DOWN)
+        lab.hears(f"attempt {attempt} of 3")
+    lab.work("charge_card", output={"paid": True})
+    return lab.done()
+
+
+def test_a_retry_delay_past_wait_for_seconds(outcome: Outcome) -> None:
+    assert outcome.error is None
+    assert outcome.told("Still RUNNING after 2 s: ")
+    assert outcome.told("attempt 1 of 3")
+    assert outcome.told("attempt 2 of 3")
+    assert outcome.deferrals == 1
+    assert "charge_card  3" in outcome.told("attempts")
+
+
+@scenario
+def exponential_backoff_is_announced(lab: WaitingLab) -> Outcome:
+    policy = {"ship": {"retryCount": 3, "retryLogic": "EXPONENTIAL_BACKOFF", "retryDelaySeconds": 6}}
+    lab.begin(lab.workflow(lab.simple("ship"), policy=policy))
+    for attempt in (1, 2):
+        lab.work("ship", "FAILED", reason="no driver")
+        lab.hears(f"attempt {attempt} of 4: no driver")
+    lab.work("ship")
+    return lab.done()
+
+
+def test_exponential_backoff_is_announced(outcome: Outcome) -> None:
+    assert outcome.error is None
+    assert re.search(r"in [1-6] s$", outcome.told("attempt 1 of 4: no driver"))
+    assert re.search(r"in ([7-9]|1[0-2]) s$", outcome.told("attempt 2 of 4: no driver"))
+
+
+@scenario
+def wait_for_seconds_of_70(lab: WaitingLab) -> tuple[Outcome, list[str]]:
+    name = lab.workflow(lab.system("WAIT", "cool_down", inputParameters={"duration": "30 seconds"}), lab.simple("ship"))
+    lab.begin(name, wait_for_seconds=70)
+    lab.hears("cool_down waits until")
+    time.sleep(25)
+    lab.work("ship", output={"shipped": 1})
+    outcome = lab.done()
+    return outcome, lab.client.get_running_workflows(name)
+
+
+def test_wait_for_seconds_of_70(outcome: tuple[Outcome, list[str]]) -> None:
+    done, still_running = outcome
+    assert done.error is None
+    assert done.deferrals == 0
+    assert 29 < done.seconds < 69
+    assert still_running == []
+    assert re.search(r"cool_down waits until \d\d:\d\d:\d\d UTC, in (29|30) s", done.told("cool_down waits"))
+
+
+# Workers
+
+
+@scenario
+def nobody_works(lab: WaitingLab) -> tuple[Outcome, Any]:
+    lab.begin(lab.workflow(lab.simple("charge_card")), stall_timeout=13)
+    outcome = lab.done()
+    return outcome, lab.client.get_workflow(outcome.workflow_id)
+
+
+def test_nobody_works(outcome: tuple[Outcome, Any]) -> None:
+    done, workflow = outcome
+    assert type(done.error) is ConductorWorkflowTimeout
+    message = str(done.error)
+    assert re.search(r"stall_timeout: .* no progress since \d\d:\d\d:\d\d UTC", message)
+    assert re.search(
+        r"charge_card is queued since \d\d:\d\d:\d\d UTC, and nobody has ever polled queue 'charge_card_\w+'", message
+    )
+    assert "Then it was terminated." in message
+    assert workflow.status == "TERMINATED"
+    assert workflow.reason.startswith("Airflow task timed out: nightly_orders.wait")
+    assert 12.5 < done.seconds < 25
+
+
+@scenario
+def a_worker_comes_back_after_the_stall_clock_began(lab: WaitingLab) -> Outcome:
+    name = lab.workflow(lab.simple("charge_card"))
+    lab.client.poll_task(lab.name("charge_card"), "worker-3")
+    lab.begin(name, stall_timeout=40)
+    lab.hears("nobody has polled")
+    lab.work("charge_card", output={"paid": True})
+    return lab.done()
+
+
+def test_a_worker_comes_back_after_the_stall_clock_began(outcome: Outcome) -> None:
+    assert outcome.error is None
+    assert re.search(
+        r"nobody has polled queue 'charge_card_\w+' for \d+ s \(last: worker-3\)", outcome.told("nobody has polled")
+    )
+
+
+# People
+
+
+@scenario
+def pause_and_resume(lab: WaitingLab) -> Outcome:
+    lab.begin(lab.workflow(lab.simple("charge_card")), stall_timeout=8)
+    time.sleep(2)
+    lab.client.pause_workflow(lab.workflow_id)
+    lab.hears("paused since")
+    time.sleep(9)
+    lab.client.resume_workflow(lab.workflow_id)
+    lab.hears("somebody resumed the workflow")
+    lab.work("charge_card", output={"paid": True})
+    return lab.done()
+
+
+def test_pause_and_resume(outcome: Outcome) -> None:
+    assert outcome.error is None
+    assert outcome.told("paused since").endswith("; it goes on when somebody resumes it")
+    assert outcome.seconds > 11
+
+
+@scenario
+def a_person_signs_off(lab: WaitingLab) -> Outcome:
+    lab.begin(lab.workflow(lab.system("HUMAN", "sign_off")), stall_timeout=2)
+    lab.hears("sign_off waits for a person")
+    time.sleep(4)
+    task = lab.client.get_workflow(lab.workflow_id).tasks[0]
+    lab.client.update_task(lab.workflow_id, task.task_id, "COMPLETED", {"approved": True})
+    return lab.done()
+
+
+def test_a_person_signs_off(outcome: Outcome) -> None:
+    assert outcome.error is None
+    assert outcome.result == {"approved": True}
+    assert re.fullmatch(r"sign_off waits for a person since \d\d:\d\d:\d\d UTC", outcome.told("waits for a person"))
+
+
+@scenario
+def somebody_skips(lab: WaitingLab) -> Outcome:
+    lab.begin(lab.workflow(lab.simple("charge_card"), lab.simple("thank")))
+    lab.hears("Still RUNNING")
+    lab.client.skip_task_from_workflow(lab.workflow_id, "thank")
+    lab.hears("somebody skipped")
+    lab.work("charge_card")
+    return lab.done()
+
+
+def test_somebody_skips(outcome: Outcome) -> None:
+    assert outcome.error is None
+    assert outcome.told("somebody skipped") == "somebody skipped thank"
+    assert "SKIPPED" in outcome.told("completed")
+
+
+@scenario
+def somebody_retries_and_restarts(lab: WaitingLab) -> Outcome:
+    """Between two looks it has failed and was brought back: a wait that sees it RUNNING goes on."""
+    lab.begin(lab.workflow(lab.simple("charge_card"), lab.simple("ship")), poll_interval=8, wait_for_seconds=0)
+    workflow_id = lab.workflow_id
+    for act, word in ((lab.client.retry_workflow, "retried"), (lab.client.restart_workflow, "restarted")):
+        if word == "retried":
+            lab.hears("charge_card is queued")
+            time.sleep(1)
+        lab.work("charge_card", "FAILED", reason=DOWN)
+        lab.eventually(lambda: lab.client.get_workflow(workflow_id).status == "FAILED")
+        act(workflow_id)
+        lab.hears(f"somebody {word} the workflow")
+    for ref in ("charge_card", "ship"):
+        lab.work(ref)
+    return lab.done()
+
+
+def test_somebody_retries_and_restarts(outcome: Outcome) -> None:
+    assert outcome.error is None
+    assert outcome.told("somebody retried the workflow: it goes on from its failed tasks")
+    assert outcome.told("somebody restarted the workflow: it begins again at its first task")
+
+
+@scenario
+def somebody_terminates(lab: WaitingLab) -> Outcome:
+    lab.begin(lab.workflow(lab.simple("charge_card")))
+    time.sleep(2)
+    lab.client.terminate_workflow(lab.workflow_id, "cancelled by the customer")
+    return lab.done()
+
+
+def test_somebody_terminates(outcome: Outcome) -> None:
+    assert type(outcome.error) is ConductorWorkflowFailedForGood
+    assert isinstance(outcome.error, AirflowFailException)
+    assert "was terminated: cancelled by the customer" in str(outcome.error)
+    assert "Still open then: charge_card." in str(outcome.error)
+
+
+# Failures
+
+
+@scenario
+def a_failure_two_levels_down(lab: WaitingLab) -> Outcome:
+    inner = lab.workflow(lab.simple("pack"), what="inner", policy={"pack": {"retryCount": 1, "retryDelaySeconds": 1}})
+
+    def runs(what: str, ref: str) -> dict[str, Any]:
+        return lab.system("SUB_WORKFLOW", ref, subWorkflowParam={"name": lab.name(what), "version": 1})
+
+    assert inner == lab.name("inner")
+    lab.workflow(runs("inner", "to_inner"), what="middle")
+    lab.begin(lab.workflow(runs("middle", "to_middle")))
+    lab.hears("to_middle/to_inner/pack")
+    lab.work("pack", "FAILED", reason="box too small")
+    task = lab.take("pack")
+    for line in ("measured 7 boxes", "none is larger than 30 cm"):
+        lab.client.log_task(task.task_id, line)
+    lab.client.update_task(task.data["workflowInstanceId"], task.task_id, "FAILED", {}, reason="box too small")
+    return lab.done()
+
+
+def test_a_failure_two_levels_down(outcome: Outcome) -> None:
+    assert type(outcome.error) is ConductorWorkflowFailed
+    message = str(outcome.error)
+    first = message.splitlines()[0]
+    assert "to_middle/to_inner/pack failed (attempt 2 of 2): box too small" in first
+    for told in (
+        "through to_middle/to_inner",
+        "last log lines (2 of 2)",
+        "    none is larger than 30 cm",
+        "What to do",
+    ):
+        assert told in message
+    assert f"/execution/{outcome.workflow_id}" in message
+    error = outcome.error
+    assert (error.task_reference_name, error.attempts, error.reason) == ("pack", 2, "box too small")
+    assert error.workflow_id == outcome.workflow_id != error.failed_workflow_id
+    assert error.log_lines == ("measured 7 boxes", "none is larger than 30 cm")
+    assert outcome.told("to_middle/to_inner/pack")
+
+
+@scenario
+def a_terminal_error_is_not_retried(lab: WaitingLab) -> Outcome:
+    lab.begin(lab.workflow(lab.simple("charge_card"), policy=CARD))
+    lab.work("charge_card", "FAILED_WITH_TERMINAL_ERROR", reason="no such card")
+    return lab.done()
+
+
+def test_a_terminal_error_is_not_retried(outcome: Outcome) -> None:
+    assert type(outcome.error) is ConductorWorkflowFailedForGood
+    assert isinstance(outcome.error, AirflowFailException)
+    assert "terminal error" in str(outcome.error)
+
+
+@scenario
+def a_missing_definition_is_not_retried(lab: WaitingLab) -> Outcome:
+    return lab.begin(lab.name("never_defined")).done()
+
+
+def test_a_missing_definition_is_not_retried(outcome: Outcome) -> None:
+    assert type(outcome.error) is ConductorStartRefused
+    assert isinstance(outcome.error, AirflowFailException)
+
+
+@scenario
+def a_timeout_terminates(lab: WaitingLab) -> tuple[Outcome, Any]:
+    lab.begin(lab.workflow(lab.simple("charge_card")), timeout=4)
+    lab.take("charge_card")
+    outcome = lab.done()
+    return outcome, lab.client.get_workflow(outcome.workflow_id)
+
+
+def test_a_timeout_terminates(outcome: tuple[Outcome, Any]) -> None:
+    done, workflow = outcome
+    assert type(done.error) is ConductorWorkflowTimeout
+    assert "charge_card runs on tester since" in str(done.error)
+    assert workflow.status == "TERMINATED"
+    assert workflow.reason.startswith("Airflow task timed out: nightly_orders.wait")
+
+
+# One task, no completion, archives
+
+
+@scenario
+def one_task_is_waited_for(lab: WaitingLab) -> tuple[Outcome, Any]:
+    name = lab.workflow(lab.simple("charge_card"), lab.simple("ship"), policy=CARD)
+    lab.begin(name, wait_until_task_ref="charge_card")
+    lab.work("charge_card", "FAILED", reason=DOWN)
+    lab.work("charge_card", output={"paid": True})
+    outcome = lab.done()
+    workflow = lab.client.get_workflow(outcome.workflow_id)
+    lab.client.terminate_workflow(outcome.workflow_id, "the test is over")
+    return outcome, workflow
+
+
+def test_one_task_is_waited_for(outcome: tuple[Outcome, Any]) -> None:
+    done, workflow = outcome
+    assert done.error is None
+    assert (done.result["status"], done.result["output"]) == ("RUNNING", {"paid": True})
+    assert workflow.status == "RUNNING"
+
+
+@scenario
+def an_archived_workflow_has_an_end(lab: WaitingLab) -> dict[str, Outcome]:
+    name = lab.workflow(lab.simple("charge_card"))
+    ended = {}
+    for status in ("COMPLETED", "FAILED"):
+        workflow_id = lab.client.start_workflow_by_name(name, {})
+        lab.work("charge_card", status, reason=DOWN)
+        lab.ended(workflow_id)
+        found = lab.eventually(
+            lambda workflow_id=workflow_id: list(lab.client.search_workflows(query=f"workflowId IN ({workflow_id})"))
+        )
+        assert found
+        lab.client.delete_workflow(workflow_id, archive_workflow=True)
+        ended[status] = run_task(ConductorWorkflowSensor, workflow_id=workflow_id, deferrable=True)
+    ended["gone"] = run_task(ConductorWorkflowSensor, workflow_id="0f7d3c36-aaaa-bbbb-cccc-" + lab.tag * 2)
+    return ended
+
+
+def test_an_archived_workflow_has_an_end(outcome: dict[str, Outcome]) -> None:
+    assert outcome["COMPLETED"].error is None
+    assert outcome["COMPLETED"].told("the server has archived the workflow; its index says COMPLETED")
+    assert type(outcome["FAILED"].error) is ConductorWorkflowFailed
+    assert "ended as FAILED" in str(outcome["FAILED"].error)
+    assert "is gone" in str(outcome["gone"].error)
+
+
+# What is said of each phase
+
+
+def snapshot(lab: WaitingLab, name: str, seconds: float) -> Outcome:
+    """What the task says that does not wait for completion; its workflow is ended afterwards."""
+    outcome = lab.begin(name, wait_for_completion=False, wait_for_seconds=seconds).done()
+    if outcome.error is None and outcome.result["status"] in ("RUNNING", "PAUSED"):
+        lab.client.terminate_workflow(outcome.workflow_id, "the test is over")
+    return outcome
+
+
+@scenario
+def every_phase_has_its_words(lab: WaitingLab) -> dict[str, str]:
+    api_url = lab.client.settings.api_url
+
+    def working(lab: WaitingLab) -> tuple[str, float]:
+        lab.later(0, lab.take, "charge_card")
+        return lab.workflow(lab.simple("charge_card")), 3
+
+    def retry_due(lab: WaitingLab) -> tuple[str, float]:
+        policy = {"charge_card": {"retryCount": 3, "retryDelaySeconds": 1}}
+        lab.later(0, lambda: lab.work("charge_card", "FAILED", reason=DOWN))
+        return lab.workflow(lab.simple("charge_card"), policy=policy), 16
+
+    def queued(lab: WaitingLab) -> tuple[str, float]:
+        return lab.workflow(lab.simple("charge_card")), 2
+
+    def rate_limited(lab: WaitingLab) -> tuple[str, float]:
+        name = lab.workflow(lab.simple("charge_card"), policy={"charge_card": {"concurrentExecLimit": 1}})
+        other = lab.client.start_workflow_by_name(name, {})
+        lab.take("charge_card")
+
+        def poll_in_vain() -> None:
+            for _ in range(20):
+                lab.client.poll_task(lab.name("charge_card"), "worker-3")
+                time.sleep(1)
+            lab.client.terminate_workflow(other, "the test is over")
+
+        lab.later(0, poll_in_vain)
+        return name, 14
+
+    def postponed(lab: WaitingLab) -> tuple[str, float]:
+        def put_back() -> None:
+            task = lab.take("long_job")
+            lab.client.update_task(
+                task.data["workflowInstanceId"],
+                task.task_id,
+                "IN_PROGRESS",
+                {},
+                worker_id="tester",
+                callback_after_seconds=120,
+            )
+
+        lab.later(0, put_back)
+        return lab.workflow(lab.simple("long_job")), 4
+
+    def start_delay(lab: WaitingLab) -> tuple[str, float]:
+        return lab.workflow(lab.simple("charge_card", startDelay=90)), 2
+
+    def timed_wait(lab: WaitingLab) -> tuple[str, float]:
+        return lab.workflow(lab.system("WAIT", "cool_down", inputParameters={"duration": "5 minutes"})), 2
+
+    def signal(lab: WaitingLab) -> tuple[str, float]:
+        return lab.workflow(lab.system("WAIT", "approval")), 2
+
+    def sub_workflow(lab: WaitingLab) -> tuple[str, float]:
+        lab.workflow(lab.simple("pack"), what="inner")
+        runs = lab.system("SUB_WORKFLOW", "to_inner", subWorkflowParam={"name": lab.name("inner"), "version": 1})
+        return lab.workflow(runs), 3
+
+    def fork(lab: WaitingLab) -> tuple[str, float]:
+        branches = [[lab.system("HUMAN", "sign_off")], [lab.system("WAIT", "approval")], [lab.simple("pack")]]
+        split = lab.system("FORK_JOIN", "fork", forkTasks=branches)
+        return lab.workflow(split, lab.system("JOIN", "join", joinOn=["sign_off", "approval", "pack"])), 3
+
+    played = (working, retry_due, queued, rate_limited, postponed, start_delay, timed_wait, signal, sub_workflow, fork)
+
+    def play(phase: Callable[[WaitingLab], tuple[str, float]]) -> str:
+        own = WaitingLab(api_url)
+        outcome = snapshot(own, *phase(own))
+        assert outcome.error is None, outcome.error
+        return str(outcome.result["progress"])
+
+    with ThreadPoolExecutor(len(played)) as pool:
+        return dict(zip((phase.__name__ for phase in played), pool.map(play, played), strict=True))
+
+
+WORDS = {
+    "working": r"charge_card runs on tester since {t}",
+    "retry_due": r"charge_card failed \(attempt 1 of 4: card service down\); its retry is due since {t}, and nobody "
+    r"has polled queue 'charge_card_\w+' for \d+ s \(last: tester\)",
+    "queued": r"charge_card is queued since {t}, for a worker to poll queue 'charge_card_\w+'",
+    "rate_limited": r"charge_card is queued since {t}, though worker-3 polled queue 'charge_card_\w+' \d+ s ago: "
+    "probably its rate or concurrency limit",
+    "postponed": r"long_job was put back by tester; it is due again at {t}, in (1\d\d s|2 min)",
+    "start_delay": r"charge_card starts at {t}, in \d+ s",
+    "timed_wait": r"cool_down waits until {t}, in [45] min",
+    "signal": r"approval waits for a signal since {t}",
+    "sub_workflow": r"to_inner/pack is queued since {t}, for a worker to poll queue 'pack_\w+'",
+    "fork": r"pack is queued since {t}, .*; approval waits for a signal since {t}; sign_off waits for a person since "
+    "{t}",
+}
+
+
+def test_every_phase_has_its_words(outcome: dict[str, str]) -> None:
+    assert outcome.keys() == WORDS.keys()
+    for phase, words in WORDS.items():
+        assert re.fullmatch(words.replace("{t}", r"\d\d:\d\d:\d\d UTC"), outcome[phase]), (phase, outcome[phase])
+
+
+# A crash
+
+
+@scenario
+def a_server_that_is_killed_and_comes_back(_: WaitingLab) -> tuple[Outcome, str]:
+    """SIGKILL in the middle of the wait; the server keeps its data, the wait its patience."""
+    with ConductorServer() as server:
+        os.environ["AIRFLOW_CONN_CONDUCTOR_CRASHING"] = f'{{"conn_type": "conductor", "host": "{server.url}"}}'
+        lab = WaitingLab(server.api_url)
+        lab.begin(lab.workflow(lab.simple("charge_card")), timeout=300, conductor_conn_id="conductor_crashing")
+        workflow_id = lab.workflow_id
+        lab.hears("Still RUNNING")
+        server.kill()
+        lab.hears("the server cannot be asked")
+        time.sleep(3)
+        server.restart()
+        lab.hears("the server is back after", seconds=90)
+        lab.work("charge_card", output={"paid": True})
+        return lab.done(), workflow_id
+
+
+def test_a_server_that_is_killed_and_comes_back(outcome: tuple[Outcome, str]) -> None:
+    done, workflow_id = outcome
+    assert done.error is None
+    assert done.workflow_id == workflow_id
+    about_the_server = [line for line in done.lines if line.startswith("the server ")]
+    assert len(about_the_server) == 2, about_the_server
