@@ -24,8 +24,7 @@ format: setup ## Let ruff put the code in order
 
 # What does not import Airflow is tested once, with the newest; the rest with both. On the oldest it runs on the
 # oldest Python as well.
-WITHOUT_AIRFLOW := tests/client tests/waiting tests/starting tests/docs \
-	tests/integration/test_client_operations.py tests/integration/test_client_old_server.py
+WITHOUT_AIRFLOW := tests/client tests/waiting tests/starting tests/docs tests/integration
 
 test: lint ## All checks, then the tests on Airflow 2.11 and 3.3 (PYTEST_ARGS="-k name")
 	@status=0; \

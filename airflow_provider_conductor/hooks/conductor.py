@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -95,10 +94,12 @@ class ConductorHook(BaseHook):
     async def async_client(self) -> AsyncConductorClient:
         """A new asyncio client; use it as an async context manager. The connection is looked up without blocking."""
         from airflow.providers.common.compat.connection import get_async_connection
+        from asgiref.sync import sync_to_async
 
         connection = await get_async_connection(self.conductor_conn_id)
-        # In a thread: reading the extra and masking secrets asks Airflow's supervisor, blocking.
-        return AsyncConductorClient(await asyncio.to_thread(_settings, connection))
+        # Reading the extra and masking secrets asks Airflow's supervisor, blocking. In asgiref's thread, since the
+        # question goes through the triggerer's own loop: from another thread it is answered late or never.
+        return AsyncConductorClient(await sync_to_async(_settings)(connection))
 
     def wait_for_workflow(
         self,
