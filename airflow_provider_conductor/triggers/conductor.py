@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ConductorWorkflowTrigger"]
 
+_endings: set[asyncio.Task[None]] = set()
+"""Terminations under way: a loop holds its tasks but weakly."""
+
 
 class ConductorWorkflowTrigger(BaseTrigger):
     """Fires one event when the workflow has ended, or the wait has.
@@ -57,13 +60,20 @@ class ConductorWorkflowTrigger(BaseTrigger):
             )
         except asyncio.CancelledError:
             if not TRIGGERS_HEAR_OF_KILLS:
-                await self._end_with_its_task()
+                await self._end_whatever_comes()
             raise
         yield TriggerEvent(event.to_json())
 
     async def on_kill(self) -> None:
         """The task was marked or cleared (Airflow 3.3 and later)."""
-        await self._end_with_its_task()
+        await self._end_whatever_comes()
+
+    async def _end_whatever_comes(self) -> None:
+        """Finish even if this is cancelled again: a busy triggerer asks twice, and Airflow drops what then remains."""
+        ending = asyncio.create_task(self._end_with_its_task())
+        _endings.add(ending)
+        ending.add_done_callback(_endings.discard)
+        await asyncio.shield(ending)
 
     async def _end_with_its_task(self) -> None:
         """Terminate the workflow if the task has been killed; a triggerer that stops or hands over kills nothing.
