@@ -87,7 +87,7 @@ class AsyncConductorClient:
         Raises:
             ConductorRequestError: see :mod:`airflow_provider_conductor.client.errors`.
         """
-        retrying = AsyncRetrying(sleep=self._sleep, **policy(self.settings.max_attempts))
+        retrying = AsyncRetrying(sleep=self._sleep, **policy(1 if call.once else self.settings.max_attempts))
         return await retrying(self._send_with_token, call)
 
     async def run(self, flow: Flow[T]) -> T:

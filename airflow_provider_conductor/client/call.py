@@ -61,6 +61,7 @@ class Call(Generic[T_co]):
         safe_to_repeat: True when a second sending does no more than the first.
         hold: seconds the server may keep the request before it answers.
         authenticated: False only for the request that fetches the token.
+        once: True where the caller repeats by itself, at its own pace.
     """
 
     method: str
@@ -71,6 +72,7 @@ class Call(Generic[T_co]):
     safe_to_repeat: bool = False
     hold: float = 0.0
     authenticated: bool = True
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,8 @@ def reached(workflow: Workflow, task_ref: str | None) -> bool:
     if workflow.status.ended:
         return True
     task = workflow.latest_attempt(task_ref) if task_ref else None
-    if task is None or not task.status.ended or task.retried:
+    status = task.known_status if task is not None else None
+    if task is None or status is None or not status.ended or task.retried:
         return False
-    final = task.status.successful or task.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    final = status.successful or status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
     return final or task.max_attempts is None or task.retry_count + 1 >= task.max_attempts

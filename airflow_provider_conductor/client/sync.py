@@ -87,7 +87,7 @@ class ConductorClient(Verbs):
         Raises:
             ConductorRequestError: see :mod:`airflow_provider_conductor.client.errors`.
         """
-        retrying = Retrying(sleep=self._sleep, **policy(self.settings.max_attempts))
+        retrying = Retrying(sleep=self._sleep, **policy(1 if call.once else self.settings.max_attempts))
         return retrying(self._send_with_token, call)  # type: ignore[no-any-return]
 
     def run(self, flow: Flow[T]) -> T:

@@ -27,6 +27,7 @@ from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.exceptions import ConductorWorkflowFailed, ConductorWorkflowTimeout
 from airflow_provider_conductor.version_compat import mask_secret
 from airflow_provider_conductor.waiting.durations import seconds
+from airflow_provider_conductor.waiting.look import read_ended
 from airflow_provider_conductor.waiting.wait import GONE, STALLED, TIMEOUT, WaitPlan, wait
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class ConductorHook(BaseHook):
 
         Raises:
             ConductorWorkflowTimeout: a limit ended the wait; nothing is terminated.
-            ConductorWorkflowFailed: the server does not know the workflow (any more).
+            ConductorWorkflowFailed: the server does not know the workflow (any more), so it cannot be read.
         """
         now = time.time()
         limit = seconds(timeout, "timeout")
@@ -148,7 +149,16 @@ class ConductorHook(BaseHook):
                 reason=event.message,
                 url=url,
             )
-        return self.client.get_workflow(workflow_id)
+        workflow = self.client.run(read_ended(workflow_id, plan.deadline))
+        if workflow is None:
+            raise ConductorWorkflowFailed(
+                f"Conductor workflow {workflow_id} ended as {event.status}, and was archived or deleted since",
+                workflow_id=workflow_id,
+                status=event.status,
+                reason=event.message,
+                url=url,
+            )
+        return workflow
 
     def sdk_configuration(self) -> Any:
         """A ``Configuration`` of Conductor's Python SDK for the same server and key.

@@ -130,6 +130,8 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         self._remember(context, workflow_id)
         plan = self._make_plan(context, workflow_id)
         event = self._wait_here(plan, patience=self.wait_for_seconds)
+        if not self.wait_for_completion and not self.wait_until_task_ref and event.status == "COMPLETED":
+            return self._snapshot(context, event)
         if event.status == STILL_RUNNING:
             self.log.info("Still RUNNING after %g s: %s", self.wait_for_seconds, event.message)
             if not self.wait_for_completion:

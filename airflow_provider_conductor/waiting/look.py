@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.call import Flow, Now, Sleep
+from airflow_provider_conductor.client.call import Call, Flow, Now, Sleep, T
 from airflow_provider_conductor.client.errors import (
     ConductorAnswerError,
     ConductorNotFound,
@@ -50,9 +50,9 @@ def look(workflow_id: str, clock: ServerClock, last: Look | None = None, *, whol
     """
     sent: float = yield Now()
     if last is not None and not whole and sent - last.tasks_read < TASKS_AGAIN:
-        workflow: Workflow = yield endpoints.get_workflow(workflow_id, include_tasks=False)
+        workflow: Workflow = yield _once(endpoints.get_workflow(workflow_id, include_tasks=False))
         return Look(workflow, None, clock, (yield Now()), last.tasks_read)
-    workflow = yield endpoints.get_workflow(workflow_id)
+    workflow = yield _once(endpoints.get_workflow(workflow_id))
     received: float = yield Now()
     clock = ServerClock.observed(workflow.observed_at, sent=sent, received=received)
     progress = yield from _assess(workflow, clock.server(received))
@@ -80,10 +80,15 @@ def _assess(workflow: Workflow, now: int) -> Flow[Progress]:
     return progress
 
 
+def _once(call: Call[T]) -> Call[T]:
+    """The same call, not repeated by the client: a wait looks again by itself, and says what it met."""
+    return replace(call, once=True)
+
+
 def _optional(call: Any) -> Flow[Any]:
     """The answer, or None where the server has none to give. One that is away is not asked on: that is raised."""
     try:
-        return (yield call)
+        return (yield _once(call))
     except (ConductorAnswerError, NotConductorError) as error:
         if error.repeatable:
             raise
@@ -113,7 +118,7 @@ def read_ended(workflow_id: str, until: float | None) -> Flow[Workflow | None]:
     failures = 0
     while True:
         try:
-            return (yield endpoints.get_workflow(workflow_id))  # type: ignore[no-any-return]
+            return (yield _once(endpoints.get_workflow(workflow_id)))  # type: ignore[no-any-return]
         except ConductorNotFound:
             return None
         except ConductorRequestError as error:
