@@ -5,11 +5,11 @@
     AirflowException                          retried as the DAG says
     ├── ConductorWorkflowFailed               the workflow ended, and not as COMPLETED
     │   └── ConductorWorkflowFailedForGood    … and trying again cannot help (also AirflowFailException)
-    ├── ConductorWorkflowTimeout              a time-out of the wait; the workflow had not ended
-    ├── ConductorOutputTooLarge               the output is over ``max_output_bytes``
-    └── ConductorStateError                   the workflow's state does not allow what was asked
+    └── ConductorWorkflowTimeout              a time-out of the wait; the workflow had not ended
     AirflowFailException                      never retried
-    └── ConductorStartRefused                 the definition does not exist, or the server refused the input
+    ├── ConductorStartRefused                 the definition does not exist, or the server refused the input
+    ├── ConductorOutputTooLarge               the output is over ``max_output_bytes``, and would be again
+    └── ConductorStateError                   the workflow's state does not allow what was asked
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ class ConductorWorkflowTimeout(AirflowException):
         self.workflow_id = workflow_id
 
 
-class ConductorOutputTooLarge(AirflowException):
+class ConductorOutputTooLarge(AirflowFailException):
     """The workflow completed, but its output is over ``max_output_bytes``; nothing was written to XCom."""
 
 
-class ConductorStateError(AirflowException):
+class ConductorStateError(AirflowFailException):
     """The workflow's state does not allow this; the message names the state and what would do."""
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from datetime import datetime
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+log = logging.getLogger(__name__)
 
 try:  # Airflow 3.2 and later
     from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
@@ -30,12 +35,18 @@ try:  # Airflow 3.3
 except ImportError:
     NEVER_EXPIRE = None
 
+TIMEOUT_FORESTALLS_RESUMPTION = find_spec("airflow.sdk") is None
+"""Airflow 2.11 raises ``execution_timeout`` before it resumes a task whose time is over: no method of it is called."""
+
 TRIGGERS_HEAR_OF_KILLS = hasattr(BaseTrigger, "on_kill")
 """Airflow 3.3 calls a trigger's ``on_kill``; before it, a killed task's trigger is just cancelled."""
 
 
 class TaskStateStore:
-    """What a task remembers across its tries: Airflow 3.3's ``task_state_store``; before it, nothing."""
+    """What a task remembers across its tries: Airflow 3.3's ``task_state_store``; before it, nothing.
+
+    A store that fails is a memory less and not a failed task: that is logged, and nothing raised.
+    """
 
     def __init__(self, context: Context) -> None:
         self._store: Any = context.get("task_state_store") if NEVER_EXPIRE is not None else None
@@ -44,15 +55,22 @@ class TaskStateStore:
         return self._store is not None
 
     def get(self, key: str) -> Any:
-        return self._store.get(key) if self else None
+        return self._tried("read", lambda: self._store.get(key))
 
     def set(self, key: str, value: Any) -> None:
-        if self:
-            self._store.set(key, value, retention=NEVER_EXPIRE)
+        self._tried("written", lambda: self._store.set(key, value, retention=NEVER_EXPIRE))
 
     def delete(self, key: str) -> None:
-        if self:
-            self._store.delete(key)
+        self._tried("cleared", lambda: self._store.delete(key))
+
+    def _tried(self, what: str, call: Callable[[], Any]) -> Any:
+        if not self:
+            return None
+        try:
+            return call()
+        except Exception as error:  # whatever Airflow's API, or a state store backend of somebody's own, may raise
+            log.warning("The task state store could not be %s: %s", what, error)
+            return None
 
 
 async def task_state(task_instance: Any) -> str | None:
@@ -105,6 +123,7 @@ def first_poke(sensor: Any, context: Context) -> datetime | None:
 
 
 __all__ = [
+    "TIMEOUT_FORESTALLS_RESUMPTION",
     "TRIGGERS_HEAR_OF_KILLS",
     "BaseTrigger",
     "TaskDeferralError",

@@ -169,6 +169,9 @@ class ConductorServerError(ConductorAnswerError):
     """The server failed; ``repeatable`` follows its own ``retryable`` and the status."""
 
 
+GATEWAY_STATUSES = frozenset({408, 425})
+"""Client errors by number only: a gateway ran out of patience, and the same request may well go through."""
+
 PASSING_STATUSES = frozenset({502, 503, 504})
 """Statuses of gateways in front of a server that is away or overloaded."""
 
@@ -201,7 +204,7 @@ def error_for_answer(
     429                                                    TooManyRequests         if safe
     4xx else                                               ConductorBadRequest     no
     5xx with retryable: true                               ConductorServerError    if safe
-    502, 503, 504 without a word on retryable              ConductorServerError    if safe
+    408, 425, 502-504 without a word on retryable          ConductorServerError    if safe
     5xx else                                               ConductorServerError    no
     =====================================================  ======================  ===================
 
@@ -228,11 +231,11 @@ def error_for_answer(
         kind = ConductorConflict
     elif status == 429:
         kind, repeatable = TooManyRequests, safe_to_repeat
-    elif status < 500:
+    elif status < 500 and status not in GATEWAY_STATUSES:
         kind = ConductorBadRequest
     else:
         kind = ConductorServerError
-        passing = retryable is True or (retryable is None and status in PASSING_STATUSES)
+        passing = retryable is True or (retryable is None and status in (PASSING_STATUSES | GATEWAY_STATUSES))
         repeatable = passing and safe_to_repeat
         fate_unknown = retryable is not False and not safe_to_repeat
     return kind(

@@ -25,6 +25,7 @@ from airflow_provider_conductor.starting.reasons import (
     killed_reason,
     timed_out_reason,
 )
+from airflow_provider_conductor.version_compat import TIMEOUT_FORESTALLS_RESUMPTION
 from airflow_provider_conductor.waiting import wait as waits
 from airflow_provider_conductor.waiting.look import diagnose, read_ended
 from airflow_provider_conductor.waiting.report import explain
@@ -119,10 +120,9 @@ class WaitsForWorkflow(UsesConductor):
         if limit is not None:
             ends.append(now + limit)
         if self.execution_timeout is not None:
-            begun, allowed = context["ti"].start_date, self.execution_timeout.total_seconds()
-            alarm = (begun.timestamp() if begun else now) + allowed
-            self._alarm_at = alarm - 1
-            ends.append(alarm - min(ALARM_MARGIN, allowed / 20))
+            self._set_alarm(context)
+            margin = min(ALARM_MARGIN, self.execution_timeout.total_seconds() / 20)
+            ends.append((self._alarm_at or now) - margin)
         return WaitPlan(
             workflow_id=workflow_id,
             started_at=now,
@@ -155,11 +155,17 @@ class WaitsForWorkflow(UsesConductor):
                 conductor_conn_id=self.conductor_conn_id,
                 plan=plan.to_json(),
                 kill_reason=killed_reason(self._task_label) if self.cancel_on_kill else None,
+                timeout_reason=timed_out_reason(self._task_label) if self._trigger_ends_it else None,
             ),
             method_name="execute_complete",
             kwargs={"deadline": plan.deadline},
             timeout=left,
         )
+
+    @property
+    def _trigger_ends_it(self) -> bool:
+        """Whether the trigger must terminate after a time-out, since nothing may be resumed that could."""
+        return TIMEOUT_FORESTALLS_RESUMPTION and self.execution_timeout is not None and self.on_timeout == "terminate"
 
     def execute_complete(self, context: Context, event: Any = None, deadline: float | None = None) -> Any:
         """Take over from the triggerer.
@@ -183,6 +189,17 @@ class WaitsForWorkflow(UsesConductor):
         """What ``on_kill`` and reasons need to know."""
         self._task_label = task_label(context)
         self._workflow_id = workflow_id
+        self._set_alarm(context)
+
+    def _set_alarm(self, context: Context) -> None:
+        if self.execution_timeout is not None:
+            begun = context["ti"].start_date or timezone.utcnow()
+            self._alarm_at = begun.timestamp() + self.execution_timeout.total_seconds()
+
+    @property
+    def _execution_timeout_is_over(self) -> bool:
+        """Whether it is Airflow's ``execution_timeout`` that has ended the wait; a deadline lies a little before."""
+        return self._alarm_at is not None and timezone.utcnow().timestamp() >= self._alarm_at - ALARM_MARGIN
 
     def _conclude(self, context: Context, event: WaitEvent) -> Any:
         """The result of an ended wait, or the error it means."""
@@ -287,11 +304,16 @@ class WaitsForWorkflow(UsesConductor):
 
     def _result(self, workflow: Workflow) -> Any:
         """The workflow's output, within ``max_output_bytes``."""
+        refuse_external(
+            workflow.output, workflow.external_output_path, f"the output of workflow {workflow.workflow_id}"
+        )
         return bounded(workflow.output, self.max_output_bytes, f"the output of workflow {workflow.workflow_id}")
 
     def _task_result(self, workflow: Workflow) -> dict[str, Any]:
         """The result where ``wait_until_task_ref`` was reached: the task's output, and how the workflow stands."""
         task = workflow.latest_attempt(self.wait_until_task_ref or "")
+        if task is not None:
+            refuse_external(task.output, task.external_output_path, f"the output of task {task.reference_name}")
         return {
             "workflow_id": workflow.workflow_id,
             "status": str(workflow.status),
@@ -332,10 +354,16 @@ class WaitsForWorkflow(UsesConductor):
         except AirflowException:
             if next_method != TRIGGER_FAILED:
                 raise
-            workflow_id = context["ti"].xcom_pull(task_ids=context["ti"].task_id, key=WORKFLOW_ID_KEY)
+            if "timeout" not in str((next_kwargs or {}).get("error", "")).lower():
+                # The trigger itself failed, a connection that could not be looked up perhaps. The workflow is sound,
+                # and the next try goes on with it.
+                self.log.error("The trigger failed; the workflow is left as it is")
+                raise
+            ti = context["ti"]
+            workflow_id = ti.xcom_pull(task_ids=ti.task_id, key=WORKFLOW_ID_KEY, map_indexes=ti.map_index)
             if isinstance(workflow_id, str):
                 done = self._let_go(workflow_id, timed_out_reason(self._task_label))
-                self.log.error("The triggerer did not answer in time or failed; workflow %s: %s", workflow_id, done)
+                self.log.error("The triggerer did not answer in time; workflow %s: %s", workflow_id, done)
             raise
 
     def on_kill(self) -> None:
@@ -343,7 +371,7 @@ class WaitsForWorkflow(UsesConductor):
         if self._workflow_id is None:
             super().on_kill()  # type: ignore[misc]
             return
-        if self._alarm_at is not None and timezone.utcnow().timestamp() >= self._alarm_at:
+        if self._execution_timeout_is_over:
             # Airflow's execution_timeout calls on_kill too; it is a time-out, and on_timeout decides.
             done = self._let_go(self._workflow_id, timed_out_reason(self._task_label))
             self.log.info("execution_timeout is over; the workflow: %s", done)
@@ -376,6 +404,19 @@ def bounded(value: Any, limit: int, what: str) -> Any:
             "workflow return less (its outputParameters), read it with ConductorHook, or raise max_output_bytes"
         )
     return value
+
+
+def refuse_external(output: Mapping[str, Any], path: str, what: str) -> None:
+    """Refuse an output that the server keeps elsewhere: what it answers in its place is empty.
+
+    Raises:
+        ConductorOutputTooLarge: the message names where it is.
+    """
+    if path and not output:
+        raise ConductorOutputTooLarge(
+            f"{what} is in Conductor's external payload storage, at {path}; nothing was written to XCom. Let the "
+            "workflow return less (its outputParameters), or read it from there"
+        )
 
 
 def check_trigger_arguments(plan: WaitPlan, conductor_conn_id: str) -> None:

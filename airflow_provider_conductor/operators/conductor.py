@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
+from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.exceptions import ConductorStateError
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.base import (
@@ -18,7 +19,7 @@ from airflow_provider_conductor.operators.base import (
     one_of,
 )
 from airflow_provider_conductor.operators.starting import StartsWorkflow
-from airflow_provider_conductor.waiting.durations import seconds
+from airflow_provider_conductor.waiting.durations import patience, seconds
 from airflow_provider_conductor.waiting.wait import STILL_RUNNING, WaitEvent, with_told
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
     def __init__(
         self,
         *,
-        wait_for_seconds: float = 10,
+        wait_for_seconds: float | timedelta = 10,
         wait_for_completion: bool = True,
         wait_until_task_ref: str | None = None,
         deferrable: bool | None = None,
@@ -111,7 +112,7 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.wait_for_seconds = wait_for_seconds
+        self.wait_for_seconds = patience(wait_for_seconds, "wait_for_seconds")
         self.wait_for_completion = wait_for_completion
         self.wait_until_task_ref = wait_until_task_ref
         self.deferrable = default_deferrable() if deferrable is None else deferrable
@@ -149,15 +150,16 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
 
     def _snapshot(self, context: Context, event: WaitEvent) -> dict[str, Any]:
         """What there is after ``wait_for_seconds``; the workflow goes on without this task."""
-        workflow = self.hook.client.get_workflow(event.workflow_id, include_tasks=False)
+        status, output = "COMPLETED" if event.status == "COMPLETED" else "RUNNING", {}
+        try:
+            workflow = self.hook.client.get_workflow(event.workflow_id, include_tasks=False)
+        except ConductorRequestError as error:
+            self.log.warning("What workflow %s has put out so far cannot be read: %s", event.workflow_id, error)
+        else:
+            status, output = str(workflow.status), self._result(workflow)
         self._workflow_id = None
         self._forget_start(context)
-        return {
-            "workflow_id": event.workflow_id,
-            "status": str(workflow.status),
-            "output": self._result(workflow),
-            "progress": event.message,
-        }
+        return {"workflow_id": event.workflow_id, "status": status, "output": output, "progress": event.message}
 
 
 class ConductorTerminateWorkflowOperator(UsesConductor, BaseOperator):
@@ -263,15 +265,21 @@ class ConductorRetryWorkflowOperator(WaitsForWorkflow, BaseOperator):
 
     def execute(self, context: Context) -> Any:
         workflow_id = self.workflow_id
+        if self.wait_for_completion:
+            self._remember(context, workflow_id)
         self._retry(context, workflow_id)
         self._announce(context, workflow_id)
         if not self.wait_for_completion:
             return workflow_id
-        self._remember(context, workflow_id)
         plan = self._make_plan(context, workflow_id)
         if self.deferrable:
             self._defer_wait(plan)
         return self._conclude(context, self._wait_here(plan))
+
+    def _is_automatic_retry(self, context: Context) -> bool:
+        """Whether an earlier try of this series may have sent the retry already."""
+        ti = context["ti"]
+        return ti.try_number > (ti.max_tries or 0) - (self.retries or 0) + 1
 
     def _retry(self, context: Context, workflow_id: str) -> None:
         status = self.hook.client.get_workflow_status(workflow_id).status
@@ -282,7 +290,7 @@ class ConductorRetryWorkflowOperator(WaitsForWorkflow, BaseOperator):
                 raise ConductorStateError(
                     f"workflow {workflow_id} is PAUSED: there is nothing to retry; resume it instead"
                 )
-            case "COMPLETED" if context["ti"].try_number > 1:
+            case "COMPLETED" if self._is_automatic_retry(context):
                 self.log.info("Workflow %s has completed meanwhile", workflow_id)
             case "COMPLETED":
                 raise ConductorStateError(

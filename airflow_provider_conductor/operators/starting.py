@@ -105,13 +105,17 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             raise ConductorStartRefused(f"workflow {self.workflow_name!r} was not started: {error}") from error
         except TerminatedByOthers as error:
             raise AirflowFailException(str(error)) from error
-        if self._killed_while_starting:
-            # Airflow 3 lets the task go on after on_kill until it is killed for good.
-            self._end_start(plan, started.workflow_id)
-            raise AirflowException(f"killed while workflow {started.workflow_id} was being started")
+        self._stop_if_killed(plan, started.workflow_id)
         self._announce(context, started.workflow_id)
+        self._stop_if_killed(plan, started.workflow_id)
         self._starting = None
         return started.workflow_id
+
+    def _stop_if_killed(self, plan: StartPlan, workflow_id: str) -> None:
+        """Airflow 3 lets the task go on after ``on_kill`` until it is killed for good."""
+        if self._killed_while_starting:
+            self._end_start(plan, workflow_id)
+            raise AirflowException(f"killed while workflow {workflow_id} was being started")
 
     def _start_plan(self, context: Context, store: TaskStateStore) -> StartPlan:
         from airflow_provider_conductor.client.endpoints import start_body
@@ -166,10 +170,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
 
     def _put_down(self, store: TaskStateStore, record: StartRecord) -> None:
         """For a later try. A start is worth more than its record: without one, the server is asked."""
-        try:
-            store.set(RECORD_KEY, record.to_json())
-        except Exception as error:  # whatever Airflow's API, or a state store backend of somebody's own, may raise
-            self.log.warning("The start could not be put down in the task state store: %s", error)
+        store.set(RECORD_KEY, record.to_json())
 
     def _forget_start(self, context: Context) -> None:
         """The task has succeeded: what was put down for a later try is not needed any more."""

@@ -193,4 +193,6 @@ class ConductorWorkflowSensor(WaitsForWorkflow, BaseSensorOperator):
         return super()._task_result(workflow) if self.return_output else None
 
     def _timeout_error(self, message: str, workflow_id: str) -> AirflowException:
+        if self._execution_timeout_is_over:  # retried, as Airflow's own error for it is; a sensor's time-out is not
+            return super()._timeout_error(message, workflow_id)
         return AirflowSensorTimeout(message)

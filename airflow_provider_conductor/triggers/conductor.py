@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.terminating import terminate_running
 from airflow_provider_conductor.version_compat import (
@@ -14,12 +16,15 @@ from airflow_provider_conductor.version_compat import (
     TriggerEvent,
     task_state,
 )
-from airflow_provider_conductor.waiting.wait import ERROR, WaitEvent, WaitPlan, wait
+from airflow_provider_conductor.waiting.wait import ERROR, STALLED, TIMEOUT, WaitEvent, WaitPlan, wait
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.aio import AsyncConductorClient
 
 __all__ = ["ConductorWorkflowTrigger"]
+
+LOOK_UP_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+"""Seconds after each failed look-up of the connection: a minute in all, which a deploy takes."""
 
 _endings: set[asyncio.Task[None]] = set()
 """Terminations under way: a loop holds its tasks but weakly."""
@@ -35,18 +40,33 @@ class ConductorWorkflowTrigger(BaseTrigger):
         conductor_conn_id: id of the connection; it is looked up in the triggerer.
         plan: a :class:`~airflow_provider_conductor.waiting.wait.WaitPlan` as JSON: ids and numbers only.
         kill_reason: given to the workflow when a killed task takes it along; None leaves it running.
+        timeout_reason: given to the workflow that the trigger itself terminates after a time-out; None leaves that to
+            the task.
     """
 
-    def __init__(self, *, conductor_conn_id: str, plan: dict[str, Any], kill_reason: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        conductor_conn_id: str,
+        plan: dict[str, Any],
+        kill_reason: str | None = None,
+        timeout_reason: str | None = None,
+    ) -> None:
         super().__init__()
         self.conductor_conn_id = conductor_conn_id
         self.plan = plan
         self.kill_reason = kill_reason
+        self.timeout_reason = timeout_reason
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
-            {"conductor_conn_id": self.conductor_conn_id, "plan": self.plan, "kill_reason": self.kill_reason},
+            {
+                "conductor_conn_id": self.conductor_conn_id,
+                "plan": self.plan,
+                "kill_reason": self.kill_reason,
+                "timeout_reason": self.timeout_reason,
+            },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -54,6 +74,8 @@ class ConductorWorkflowTrigger(BaseTrigger):
         try:
             async with await self._client() as client:
                 event = await client.run(wait(plan, self.log.info, warn=self.log.warning))
+                if self.timeout_reason is not None and event.status in (TIMEOUT, STALLED):
+                    await client.run(terminate_running(plan.workflow_id, self.timeout_reason))
         except ConductorError as error:
             event = WaitEvent(
                 workflow_id=plan.workflow_id, status=ERROR, message=str(error), error=type(error).__name__
@@ -102,6 +124,15 @@ class ConductorWorkflowTrigger(BaseTrigger):
             self.log.info("The task was killed (it is %s); workflow %s %s", state or "cleared", workflow_id, done)
 
     async def _client(self) -> AsyncConductorClient:
+        """The connection's client. A look-up that fails (a deploy, a secrets backend away) is tried again."""
         from airflow_provider_conductor.hooks.conductor import ConductorHook
 
+        for pause in LOOK_UP_PAUSES:
+            try:
+                return await ConductorHook(self.conductor_conn_id).async_client()
+            except (ConductorError, AirflowNotFoundException):
+                raise
+            except Exception as error:  # whatever the metadata database or a secrets backend raises
+                self.log.warning("Connection %s cannot be looked up: %s", self.conductor_conn_id, error)
+                await asyncio.sleep(pause)
         return await ConductorHook(self.conductor_conn_id).async_client()

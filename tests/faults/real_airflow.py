@@ -245,7 +245,7 @@ class RealAirflow:
             self.url + path, None if body is None else json.dumps(body).encode(), headers, method=method
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=30) as answer:
+        with opener.open(request, timeout=90) as answer:
             return json.loads(answer.read() or b"null")
 
 
