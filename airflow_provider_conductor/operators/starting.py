@@ -55,6 +55,9 @@ class StartsWorkflow(UsesConductor, BaseOperator):
     _starting: StartPlan | None = None
     """The start under way, whose workflow's id is not known yet."""
 
+    _started_id: str | None = None
+    """What it has started, until that is known to all."""
+
     _killed_while_starting = False
 
     def __init__(
@@ -105,6 +108,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             raise ConductorStartRefused(f"workflow {self.workflow_name!r} was not started: {error}") from error
         except TerminatedByOthers as error:
             raise AirflowFailException(str(error)) from error
+        self._started_id = started.workflow_id
         self._stop_if_killed(plan, started.workflow_id)
         self._announce(context, started.workflow_id)
         self._stop_if_killed(plan, started.workflow_id)
@@ -182,8 +186,9 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         if plan is None or not self.cancel_on_kill:
             return
         self._killed_while_starting = True
-        if plan.label is None:  # under a label it may be another task's; ours is ended when its id arrives
-            self._end_start(plan)
+        # Under a label it may be another task's workflow; ours is ended when its id is known.
+        if plan.label is None or self._started_id:
+            self._end_start(plan, self._started_id)
 
     def _end_start(self, plan: StartPlan, workflow_id: str | None = None) -> None:
         """Terminate the workflow with this id, or whatever runs of this task's starts."""
