@@ -105,10 +105,6 @@ def _as_promised(way: str, there: list[Workflow]) -> bool:
             return states == ["RUNNING"]
         case "clear":
             return states == ["TERMINATED", "RUNNING"] and ended_by_our_kill(there[0].reason)
-        case "timeout":
+        case "timeout" | "execution_timeout":
             return states == ["TERMINATED"] and ended_by_our_timeout(there[0].reason)
-        case "execution_timeout":
-            return states == ["TERMINATED"] and (
-                ended_by_our_timeout(there[0].reason) or ended_by_our_kill(there[0].reason)
-            )
     return states == ["TERMINATED"] and ended_by_our_kill(there[0].reason)

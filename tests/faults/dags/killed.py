@@ -29,7 +29,7 @@ for wanted in os.environ.get("KILLED_DAGS", "").split():
         start_date=datetime(2026, 1, 1),
         catchup=False,
         is_paused_upon_creation=False,
-        dagrun_timeout=timedelta(seconds=20) if way == "dagrun_timeout" else None,
+        dagrun_timeout=timedelta(seconds=60) if way == "dagrun_timeout" else None,
     ) as dag:
         ConductorExecuteWorkflowOperator(
             task_id="killed",
@@ -40,6 +40,7 @@ for wanted in os.environ.get("KILLED_DAGS", "").split():
             cancel_on_kill=way != "kept",
             deferrable=mode == "deferred",
             retries=0,
+            retry_delay=timedelta(seconds=1),
             **limits,
         )
     globals()[dag.dag_id] = dag
