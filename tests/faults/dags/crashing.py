@@ -49,10 +49,10 @@ class Crashing:
             self._lay_the_mine()
         return str(super()._start(context))  # type: ignore[misc]
 
-    def execute_complete(self, context: Any, event: Any = None) -> Any:
+    def execute_complete(self, context: Any, event: Any = None, **kwargs: Any) -> Any:
         if self.point == "resumed" and context["ti"].try_number == 1:
             die()
-        return super().execute_complete(context, event)  # type: ignore[misc]
+        return super().execute_complete(context, event, **kwargs)  # type: ignore[misc]
 
     def _lay_the_mine(self) -> None:
         send_once = ConductorClient._send_once
