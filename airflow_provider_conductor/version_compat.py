@@ -15,16 +15,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-try:  # Airflow 3.2 and later
-    from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
-except ImportError:
-    from airflow.exceptions import TaskDeferralError
-
-    try:  # Airflow 3.0 and 3.1
-        from airflow.exceptions import TaskDeferralTimeout
-    except ImportError:  # Airflow 2.11 has one error for a trigger that failed and one that ran out of time
-        TaskDeferralTimeout = TaskDeferralError
-
 try:  # Airflow 3; common-compat offers it from 1.22 on only
     from airflow.sdk.log import mask_secret
 except ImportError:
@@ -126,8 +116,6 @@ __all__ = [
     "TIMEOUT_FORESTALLS_RESUMPTION",
     "TRIGGERS_HEAR_OF_KILLS",
     "BaseTrigger",
-    "TaskDeferralError",
-    "TaskDeferralTimeout",
     "TaskStateStore",
     "TriggerEvent",
     "first_poke",

@@ -67,7 +67,6 @@ class UsesConductor:
 
     if TYPE_CHECKING:
         log: logging.Logger
-        do_xcom_push: bool
 
     @cached_property
     def hook(self) -> ConductorHook:
