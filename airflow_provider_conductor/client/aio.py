@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from multidict import CIMultiDictProxy
 from tenacity import AsyncRetrying
 from yarl import URL
 
+from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.auth import TokenKeeper
 from airflow_provider_conductor.client.call import Answer, Call, Flow, Now, Sleep
 from airflow_provider_conductor.client.capabilities import Capabilities
@@ -39,6 +40,15 @@ from airflow_provider_conductor.client.tls import tls_context
 __all__ = ["AsyncConductorClient"]
 
 T = TypeVar("T")
+
+POOL = 16
+"""Connections of a client's requests."""
+
+SILENCE = 45.0
+"""Seconds without a byte after which an event stream is dead: the server's heartbeat comes every 15 s."""
+
+ANSWER_LIMIT = 65_536
+"""Bytes read of an answer that is no stream."""
 
 
 class AsyncConductorClient:
@@ -67,6 +77,8 @@ class AsyncConductorClient:
         self._sleep = sleep
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
+        self._streams: aiohttp.ClientSession | None = None
+        self._tls_context: ssl.SSLContext | bool | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.settings.api_url!r})"
@@ -80,9 +92,10 @@ class AsyncConductorClient:
         await self.close()
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._session, self._streams):
+            if session is not None:
+                await session.close()
+        self._session = self._streams = None
 
     async def send(self, call: Call[T]) -> T:
         """Send one call, repeating it where that is allowed and can help.
@@ -108,6 +121,41 @@ class AsyncConductorClient:
             return end.value  # type: ignore[no-any-return]
         finally:
             flow.close()
+
+    async def listen(self, workflow_id: str) -> AsyncIterator[str]:
+        """The kinds of events in the server's stream of this workflow (``done``, ``error`` …), "" when it opens.
+
+        It goes on until the server ends it. Servers before 3.32 have none.
+
+        Raises:
+            MissingRoute, ConductorNotFound: no such endpoint; no such workflow.
+            ConductorTimeout: nothing for :data:`SILENCE`, not even the server's heartbeat.
+            ConductorRequestError: any other failure; nothing is repeated.
+        """
+        call = endpoints.event_stream(workflow_id)
+        token = await self._token()
+        headers = self._exchange.headers(call, token) | {"Accept": "text/event-stream"}
+        try:
+            async with self._open_streams().get(
+                URL(self._exchange.url(call), encoded=True),
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=self.settings.connect_timeout, sock_read=SILENCE
+                ),
+                allow_redirects=False,
+                proxy=self._exchange.proxy,
+            ) as response:
+                if response.status != 200 or response.content_type != "text/event-stream":
+                    content = await response.content.read(ANSWER_LIMIT)
+                    self._exchange.value(call, Answer(response.status, _lowered(response.headers), content))
+                yield ""
+                async for line in response.content:
+                    if line.startswith(b"event:"):
+                        yield line[6:].decode(errors="replace").strip()
+        except aiohttp.ClientHttpProxyError as error:
+            raise self._error(call, error) from None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise self._error(call, error) from error
 
     async def _do(self, step: Call[Any] | Sleep | Now) -> Any:
         if isinstance(step, Sleep):
@@ -198,13 +246,25 @@ class AsyncConductorClient:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=16, ssl=self._tls()), cookie_jar=aiohttp.DummyCookieJar()
-            )
-            # aiohttp sends GET, PUT and DELETE again by itself after a lost answer, which is not its to decide:
-            # a second poll takes a second task. There is no public switch.
-            self._session._retry_connection = False
+            self._session = self._new_session(POOL)
         return self._session
+
+    def _open_streams(self) -> aiohttp.ClientSession:
+        """Streams are many and stay: in the pool of the requests they would leave no room."""
+        if self._streams is None:
+            self._streams = self._new_session(0)
+        return self._streams
+
+    def _new_session(self, limit: int) -> aiohttp.ClientSession:
+        if self._tls_context is None:
+            self._tls_context = self._tls()
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=limit, ssl=self._tls_context), cookie_jar=aiohttp.DummyCookieJar()
+        )
+        # aiohttp sends GET, PUT and DELETE again by itself after a lost answer, which is not its to decide:
+        # a second poll takes a second task. There is no public switch.
+        session._retry_connection = False
+        return session
 
     def _tls(self) -> ssl.SSLContext | bool:
         encrypted = self.settings.api_url.startswith("https://")

@@ -91,7 +91,6 @@ class Asker:
     measured (seconds of a request, the server's included, by ids) where it is not plain from the bytes.
 
     Attributes:
-        tells_times: whether answers carry the workflow's ``updateTime``; ``/status`` has none.
         requests, errors: how many so far.
     """
 
@@ -99,7 +98,6 @@ class Asker:
         self, client: Sends, *, clock: Callable[[], float] = time.time, timer: Callable[[], float] = time.perf_counter
     ) -> None:
         self.client = client
-        self.tells_times = True
         self.requests = 0
         self.errors = 0
         self._clock = clock
@@ -178,7 +176,6 @@ class Asker:
         self._bulk.measured(self._timer() - began, len(batch), self._clock())
         self._last_batch = max(len(batch), FIRST_BATCH // GROWTH)
         self._bytes_each = max(1.0, size / len(batch))
-        self.tells_times = True
         return {item["workflowId"]: _seen(item) for item in items if _is_workflow(item)}
 
     # One by one
@@ -218,14 +215,12 @@ class Asker:
             if capabilities.status:
                 try:
                     workflow = await self._send(endpoints.get_workflow_status(workflow_id))
-                    self.tells_times = False
                     return Seen(Mark(str(workflow.status), workflow.update_time))
                 except MissingRoute:
                     capabilities.status = False
             workflow = await self._send(endpoints.get_workflow(workflow_id, include_tasks=False))
         except ConductorNotFound:
             return None
-        self.tells_times = bool(workflow.update_time)
         return Seen(Mark(str(workflow.status), workflow.update_time), workflow.reason)
 
     async def _send(self, call: Call[T]) -> T:

@@ -72,7 +72,13 @@ def adaptive_pause(age: float, jitter: float) -> float:
 
 
 def wake_at(
-    progress: Progress, now: float, clock: ServerClock, *, jitter: float, look_by: float | None = None
+    progress: Progress,
+    now: float,
+    clock: ServerClock,
+    *,
+    jitter: float,
+    look_by: float | None = None,
+    closely: bool = False,
 ) -> tuple[float, float]:
     """When a wait must look for itself though nothing seems to have changed, with and without an ``updateTime``.
 
@@ -82,7 +88,7 @@ def wake_at(
     a limit of its own (``look_by``)              then
     a retry, a WAIT's end, a postponed task       a little after that moment
     somebody to take a task, a worker at it,      after a fifth of the run's age, within 30 s and 10 min:
-    a sub-workflow                                the workflow's ``updateTime`` does not tell
+    a sub-workflow; anything, ``closely``         the workflow's ``updateTime`` does not tell
     else                                          after an hour, just in case
     anything, on a server that tells no           after a fifth of the run's age, within 10 s and 10 min
     ``updateTime``
@@ -90,6 +96,7 @@ def wake_at(
 
     Args:
         jitter, look_by: as in :func:`next_look`.
+        closely: one of its tasks is waited for, whose end every server may not show in ``updateTime``.
     """
     age = max(0.0, now - clock.ours(progress.started))
     spread = 1 - JITTER * jitter
@@ -98,7 +105,7 @@ def wake_at(
         moments.append(look_by)
     if progress.next_change is not None:
         moments.append(clock.ours(progress.next_change) + AFTER_DUE * (1 + jitter))
-    if any(_unseen(holdup) for holdup in progress.holdups):
+    if closely or any(_unseen(holdup) for holdup in progress.holdups):
         moments.append(now + min(UNSEEN_LONGEST, max(UNSEEN_SHORTEST, age * UNSEEN_SHARE)) * spread)
     blind = now + min(UNSEEN_LONGEST, max(BLIND_SHORTEST, age * UNSEEN_SHARE)) * spread
     seeing = max(now, min(moments))

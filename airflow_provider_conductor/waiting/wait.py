@@ -358,7 +358,8 @@ def _next_look(state: _Wait, mark: Mark, now: float) -> float:
     if interval is not None and plan.exponential_backoff:
         interval = backed_off(interval, state.looks + 1, state.jitter(), plan.max_wait)
     jitter = state.jitter()
-    seeing, blind = wake_at(state.progress, now, state.clock, jitter=jitter, look_by=state.limit)
+    closely = bool(plan.wait_until_task_ref)
+    seeing, blind = wake_at(state.progress, now, state.clock, jitter=jitter, look_by=state.limit, closely=closely)
     state.rest = Rest(
         0.0,
         workflow_id=plan.workflow_id,

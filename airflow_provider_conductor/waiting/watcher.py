@@ -29,6 +29,7 @@ from airflow_provider_conductor.client.errors import (
 from airflow_provider_conductor.waiting.asking import Asker, Seen
 from airflow_provider_conductor.waiting.rest import Rest, Sighting
 from airflow_provider_conductor.waiting.schedule import LONGEST, adaptive_pause, next_look_after_failure
+from airflow_provider_conductor.waiting.streams import Streams
 
 __all__ = ["Counts", "Watcher"]
 
@@ -66,6 +67,16 @@ class _Resting:
     earliest: float = 0.0
     told_of: int = 0
     """Which trouble it has been woken for."""
+    blind: bool = False
+    """Whether the last answer about it told no ``updateTime``."""
+
+    @property
+    def wake_at(self) -> float:
+        return self.rest.blind_wake_at if self.blind else self.rest.wake_at
+
+    def is_at(self, due: float) -> bool:
+        """Whether the place at ``due`` in the heap is its own; a prompt leaves an earlier one behind."""
+        return self.due == due and not self.done.done()
 
 
 @dataclass(slots=True)
@@ -131,13 +142,20 @@ class Watcher:
         self._not_before = 0.0
         self._stretch = 1.0
         self._retired: list[AsyncConductorClient] = []
+        self._streams = Streams(lambda: self.client, self._prompt, sleep=sleep)
+        self._streams.off = not client.settings.completion_stream
+        self._by_id: dict[str, set[_Resting]] = {}
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive one wait; where it rests, look in its stead. Cancelled, it is closed and leaves nothing behind."""
         self.counts.waits += 1
+        held = ""
         try:
             step = next(flow)
             while True:
+                if isinstance(step, Rest) and not held:
+                    held = step.workflow_id
+                    self._streams.hold(held)
                 try:
                     result = await self._do(step)
                 except Exception as error:
@@ -148,10 +166,13 @@ class Watcher:
             return end.value  # type: ignore[no-any-return]
         finally:
             self.counts.waits -= 1
+            if held:
+                self._streams.release(held)
             flow.close()
 
     async def close(self) -> None:
         """Stop looking; waits still at rest are left to whoever cancels them."""
+        await self._streams.close()
         if self._sweeping is not None:
             self._sweeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -196,6 +217,7 @@ class Watcher:
     async def _rest(self, rest: Rest) -> Sighting | None:
         now = self._clock()
         resting = _Resting(rest, asyncio.get_running_loop().create_future())
+        self._by_id.setdefault(rest.workflow_id, set()).add(resting)
         if rest.away and self._trouble is not None:
             resting.told_of = self._troubles
         self._push(resting, now, rest.seconds)
@@ -207,23 +229,39 @@ class Watcher:
         try:
             return await resting.done
         except asyncio.CancelledError:
-            self._forget_one()
+            self._gone_from_heap(1)
             raise
+        finally:
+            others = self._by_id[rest.workflow_id]
+            others.discard(resting)
+            if not others:
+                del self._by_id[rest.workflow_id]
 
     def _push(self, resting: _Resting, now: float, pause: float) -> None:
-        rest = resting.rest
-        wake_at = rest.wake_at if self._asker.tells_times else rest.blind_wake_at
+        wake_at = resting.wake_at
+        if resting.rest.poll_interval is None and self._streams.alive(resting.rest.workflow_id):
+            pause = max(pause, LONGEST)
         resting.due = max(now, min(max(now + pause * self._stretch, self._not_before), wake_at))
         resting.earliest = resting.due - min(max(TICK, pause * EARLY), LONGEST * EARLY)
         if not self._heap or resting.due < self._heap[0][0]:
             self._sooner.set()
         heapq.heappush(self._heap, (resting.due, next(self._order), resting))
 
-    def _forget_one(self) -> None:
-        """A wait at rest was cancelled: its place in the heap goes when half of them are such."""
-        self._gone += 1
+    def _prompt(self, workflow_id: str) -> None:
+        """Something has happened to it: look now."""
+        now = self._clock()
+        for resting in self._by_id.get(workflow_id, ()):
+            if not resting.done.done() and resting.due > now:
+                self._gone_from_heap(1)
+                resting.due = resting.earliest = now
+                heapq.heappush(self._heap, (now, next(self._order), resting))
+                self._sooner.set()
+
+    def _gone_from_heap(self, count: int) -> None:
+        """So many places in the heap mean nothing any more; they go when half of them are such."""
+        self._gone += count
         if self._gone * 2 > len(self._heap) >= COMPACT_FROM:
-            self._heap = [item for item in self._heap if not item[2].done.done()]
+            self._heap = [item for item in self._heap if item[2].is_at(item[0])]
             heapq.heapify(self._heap)
             self._gone = 0
 
@@ -270,12 +308,12 @@ class Watcher:
         later: list[_Resting] = []
         self.counts.lag = 0.0
         while self._heap and self._heap[0][0] <= (now + LONGEST * EARLY if due else now):
-            resting = heapq.heappop(self._heap)[2]
-            if resting.done.done():
+            at, _, resting = heapq.heappop(self._heap)
+            if not resting.is_at(at):
                 self._gone = max(0, self._gone - 1)
             elif resting.earliest > now:
                 later.append(resting)
-            elif self._must_wake(resting.rest, now):
+            elif resting.rest.mark is None or resting.wake_at <= now:
                 self._wake(resting)
             elif now < self._not_before:
                 self._put_off(resting, now)
@@ -285,10 +323,6 @@ class Watcher:
         for resting in later:
             heapq.heappush(self._heap, (resting.due, next(self._order), resting))
         return due
-
-    def _must_wake(self, rest: Rest, now: float) -> bool:
-        wake_at = rest.wake_at if self._asker.tells_times else rest.blind_wake_at
-        return rest.mark is None or wake_at <= now
 
     def _put_off(self, resting: _Resting, now: float) -> None:
         """The server is not to be asked now. A wait that is due is told why once; it says so, and counts its time."""
@@ -322,7 +356,9 @@ class Watcher:
             return
         if seen is None or rest.mark is None:
             self._wake(resting)
-        elif not rest.mark.matches(seen.mark):
+            return
+        resting.blind = not seen.mark.update_time
+        if not rest.mark.matches(seen.mark):
             self._wake(resting, Sighting(seen.mark, True, seen.reason))
         elif rest.away:
             self._wake(resting, Sighting(seen.mark, False))

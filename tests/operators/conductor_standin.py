@@ -132,6 +132,11 @@ class ConductorStandIn:
             if output is not None:
                 self.workflows[workflow_id]["output"] = dict(output)
 
+    def has_tasks(self, workflow_id: str, *tasks: Mapping[str, Any]) -> None:
+        """Its tasks are these now; a task that ends moves the workflow's ``updateTime``."""
+        with self._lock:
+            self.workflows[workflow_id].update(tasks=[dict(task) for task in tasks], updateTime=int(time.time() * 1000))
+
     def plays(self, workflow_id: str, script: Script) -> str:
         self._scripts[workflow_id] = (time.monotonic(), script)
         return workflow_id

@@ -74,16 +74,8 @@ def test_it_can_wait_for_one_task_only(conductor: ConductorStandIn, deferrable: 
         while not conductor.workflows:
             time.sleep(0.01)
         time.sleep(SOON)
-        workflow = conductor.workflows[conductor.only_workflow]
-        workflow["tasks"] = [
-            {
-                "taskId": "1",
-                "referenceTaskName": "pack",
-                "taskType": "SIMPLE",
-                "status": "COMPLETED",
-                "outputData": {"boxes": 2},
-            }
-        ]
+        done = {"taskId": "1", "referenceTaskName": "pack", "taskType": "SIMPLE", "status": "COMPLETED"}
+        conductor.has_tasks(conductor.only_workflow, {**done, "outputData": {"boxes": 2}})
 
     threading.Thread(target=pack, daemon=True).start()
     result = run(operator, context_of(operator))

@@ -79,10 +79,10 @@ def test_a_paused_workflow_is_waited_for(conductor: ConductorStandIn, way: str) 
 def test_it_can_wait_for_one_task_only(conductor: ConductorStandIn, way: str) -> None:
     workflow_id = conductor.add()
     pack = {"taskId": "1", "referenceTaskName": "pack", "taskType": "SIMPLE", "outputData": {"boxes": 2}}
-    conductor.workflows[workflow_id]["tasks"] = [{**pack, "status": "IN_PROGRESS"}]
+    conductor.has_tasks(workflow_id, {**pack, "status": "IN_PROGRESS"})
 
     def finish() -> None:
-        conductor.workflows[workflow_id]["tasks"] = [{**pack, "status": "COMPLETED"}]
+        conductor.has_tasks(workflow_id, {**pack, "status": "COMPLETED"})
 
     threading.Timer(SOON, finish).start()
     result = sense(workflow_id, way, wait_until_task_ref="pack", return_output=True)

@@ -37,6 +37,7 @@ from airflow_provider_conductor.client.endpoints.token import fetch_token
 from airflow_provider_conductor.client.endpoints.workflows import (
     MAX_HOLD_SECONDS,
     delete_workflow,
+    event_stream,
     execute_workflow,
     get_by_correlation_ids,
     get_running_workflows,
@@ -67,6 +68,7 @@ __all__ = [
     "bulk_search",
     "bulk_terminate",
     "delete_workflow",
+    "event_stream",
     "execute_workflow",
     "fetch_token",
     "get_by_correlation_ids",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_conductor.client.call import Call
+from airflow_provider_conductor.client.call import Answer, Call
 from airflow_provider_conductor.client.endpoints import reading, writing
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.models import SearchResult, StartWorkflowRequest, Workflow
@@ -257,3 +257,12 @@ def get_running_workflows(name: str, *, version: int = 1) -> Call[list[str]]:
 def test_workflow(request: Mapping[str, Any] | Any) -> Call[Workflow]:
     """The server's dry run: a start request plus ``taskRefToMockOutput`` {ref: [{status, output}]}."""
     return Call("POST", "/workflow/test", reading.a_workflow, body=writing.start_body(request), safe_to_repeat=True)
+
+
+def event_stream(workflow_id: str) -> Call[None]:
+    """What happens to the workflow, as server-sent events. From 3.32 on, and undocumented there."""
+    return Call("GET", writing.path("/agent/stream/{id}", id=workflow_id), _no_stream)
+
+
+def _no_stream(answer: Answer) -> None:
+    raise ValueError("an event stream was expected")
