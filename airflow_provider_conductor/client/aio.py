@@ -154,6 +154,8 @@ class AsyncConductorClient:
                         yield line[6:].decode(errors="replace").strip()
         except aiohttp.ClientHttpProxyError as error:
             raise self._error(call, error) from None
+        except aiohttp.SocketTimeoutError as error:
+            raise self._exchange.failed(call, ConductorTimeout, f"nothing came for {SILENCE:g} s") from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise self._error(call, error) from error
 

@@ -1,0 +1,71 @@
+"""The event stream of a workflow, as the asyncio client reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from airflow_provider_conductor.client import aio
+from airflow_provider_conductor.client.aio import AsyncConductorClient
+from airflow_provider_conductor.client.errors import (
+    ConductorConnectionLost,
+    ConductorNotFound,
+    ConductorTimeout,
+    ConductorUnreachable,
+    MissingRoute,
+    NotConductorError,
+)
+from airflow_provider_conductor.client.settings import ConductorSettings
+from tests.client import fault_server as told
+from tests.client.fault_server import FaultServer
+
+STREAM = b":connected\n\nid:1\nevent:tool_call\ndata:{}\n\nid:2\nevent:done\ndata:{}\n\n"
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+"""As 3.32 sends it, and then the end."""
+
+
+async def heard(server: FaultServer | str, **settings: object) -> list[str]:
+    url = server if isinstance(server, str) else server.api_url
+    client = AsyncConductorClient(ConductorSettings(url, **settings))  # type: ignore[arg-type]
+    async with client:
+        return [event async for event in client.listen("w1")]
+
+
+async def test_it_hears_the_kinds_of_events(serve: Callable[..., FaultServer]) -> None:
+    server = serve(told.by_path(token=told.token("t"), agent=told.raw(HEAD + STREAM)))
+    assert await heard(server, key_id="k", key_secret="s") == ["", "tool_call", "done"]
+    (request,) = server.sent_to("/agent/stream/w1")
+    assert request.headers["x-authorization"] == "t"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        (told.status(404), MissingRoute),
+        (told.status(404, {"message": "No such workflow found by id: w1"}), ConductorNotFound),
+        (told.html(), NotConductorError),
+        (told.json_answer({}), NotConductorError),
+        (told.drop, ConductorConnectionLost),
+    ],
+)
+async def test_what_is_no_stream_is_told(
+    serve: Callable[..., FaultServer], behaviour: told.Behaviour, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await heard(serve(behaviour))
+
+
+async def test_a_stream_without_a_heartbeat_is_dead(
+    serve: Callable[..., FaultServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aio, "SILENCE", 0.3)
+    with pytest.raises(ConductorTimeout):
+        await heard(serve(told.silent))
+
+
+async def test_a_server_that_is_away_is_told() -> None:
+    with pytest.raises(ConductorUnreachable):
+        await heard("http://127.0.0.1:9/api")

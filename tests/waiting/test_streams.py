@@ -1,0 +1,256 @@
+"""The event stream brings looks forward, and is believed in nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client.errors import (
+    ConductorError,
+    ConductorNotFound,
+    ConductorTimeout,
+    MissingRoute,
+    NotConductorError,
+)
+from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.waiting.streams import MAX_STREAMS, REOPEN_AFTER
+from tests.waiting.simulated import ROUTE, Server, end, resting, start, watcher_of
+from tests.waiting.virtual_time import now, run
+
+
+@dataclass
+class Streaming(Server):
+    """A server with event streams: what is put into ``events[id]`` comes out of each stream of it.
+
+    ``refusal`` is what opening a stream raises; an exception among the events is raised by the stream, and None
+    ends it.
+    """
+
+    settings: ConductorSettings = field(
+        default_factory=lambda: ConductorSettings("http://conductor:8080", completion_stream=True)
+    )
+    events: dict[str, asyncio.Queue[Any]] = field(default_factory=dict)
+    refusal: ConductorError | None = None
+    opened: list[str] = field(default_factory=list)
+    open_now: int = 0
+
+    def tell(self, name: str, event: Any) -> None:
+        self.events.setdefault(name, asyncio.Queue()).put_nowait(event)
+
+    async def listen(self, workflow_id: str) -> AsyncIterator[str]:
+        self.opened.append(workflow_id)
+        if self.refusal is not None:
+            raise self.refusal
+        self.open_now += 1
+        try:
+            yield ""
+            while True:
+                event = await self.events.setdefault(workflow_id, asyncio.Queue()).get()
+                if event is None:
+                    return
+                if isinstance(event, Exception):
+                    raise event
+                yield event
+        finally:
+            self.open_now -= 1
+
+
+def old(name: str) -> Any:
+    """A wait for a workflow that runs for a day: it is looked at once a minute."""
+    return resting(name, 60.0, started=now() - 86_400)
+
+
+def test_an_end_is_seen_at_once() -> None:
+    async def main() -> None:
+        server = Streaming()
+        server.add("a")
+        watcher = watcher_of(server)
+        waiting = start(watcher.run(old("a")))
+        await asyncio.sleep(10)
+        ended = now()
+        server.end("a")
+        server.tell("a", "done")
+        assert (await waiting).mark.status == "COMPLETED"
+        assert now() - ended < 0.05
+        await end(watcher)
+        assert server.open_now == 0
+
+    run(main())
+
+
+def test_an_event_that_comes_before_the_status_is_looked_at_again() -> None:
+    async def main() -> None:
+        server = Streaming()
+        server.add("a")
+        watcher = watcher_of(server)
+        waiting = start(watcher.run(old("a")))
+        await asyncio.sleep(10)
+        told = now()
+        server.tell("a", "done")
+        await asyncio.sleep(0.1)
+        server.end("a")
+        await waiting
+        assert now() - told < 0.5
+        await end(watcher)
+
+    run(main())
+
+
+def test_an_event_alone_ends_no_wait() -> None:
+    """Old events are replayed after a retry."""
+
+    async def main() -> None:
+        server = Streaming()
+        server.add("a")
+        watcher = watcher_of(server)
+        server.tell("a", "done")
+        waiting = start(watcher.run(old("a")))
+        await asyncio.sleep(30)
+        assert not waiting.done()
+        await end(watcher, waiting)
+
+    run(main())
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_an_end_without_an_event_is_seen_all_the_same(silent: bool) -> None:
+    async def main() -> None:
+        server = Streaming()
+        server.add("a")
+        watcher = watcher_of(server)
+        waiting = start(watcher.run(resting("a")))
+        await asyncio.sleep(5)
+        if not silent:
+            server.tell("a", "tool_call")
+        server.end("a")
+        await asyncio.wait_for(waiting, 61)
+        await end(watcher)
+
+    run(main())
+
+
+def test_while_it_listens_it_asks_less() -> None:
+    async def main() -> int:
+        server = Streaming()
+        server.add("a")
+        watcher = watcher_of(server)
+        waiting = start(watcher.run(resting("a")))
+        await asyncio.sleep(300)
+        await end(watcher, waiting)
+        return server.asked["bulk"]
+
+    assert run(main()) <= 7
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        MissingRoute("no such endpoint", status=404, **ROUTE),
+        NotConductorError("the answer is not one Conductor gives", **ROUTE),
+    ],
+    ids=["an older server", "something in between"],
+)
+def test_it_is_off_where_the_server_has_no_streams(refusal: ConductorError) -> None:
+    async def main() -> None:
+        server = Streaming(refusal=refusal)
+        server.add("a", "b")
+        watcher = watcher_of(server)
+        waits = [start(watcher.run(resting("a")))]
+        await asyncio.sleep(2)
+        waits.append(start(watcher.run(resting("b"))))
+        await asyncio.sleep(300)
+        assert server.opened == ["a"]
+        server.end("a", "b")
+        assert {seen.mark.status for seen in await asyncio.gather(*waits)} == {"COMPLETED"}
+        await end(watcher)
+
+    run(main())
+
+
+def test_a_workflow_that_the_stream_does_not_know_is_its_own_affair() -> None:
+    async def main() -> None:
+        server = Streaming(refusal=ConductorNotFound("No such workflow found by id", status=404, **ROUTE))
+        server.add("a", "b")
+        watcher = watcher_of(server)
+        waits = [start(watcher.run(resting("a")))]
+        await asyncio.sleep(2)
+        server.refusal = None
+        waits.append(start(watcher.run(resting("b"))))
+        await asyncio.sleep(2)
+        assert server.opened == ["a", "b"]
+        await end(watcher, *waits)
+
+    run(main())
+
+
+@pytest.mark.parametrize("event", [None, ConductorTimeout("nothing for 45 s", repeatable=True, **ROUTE)])
+def test_a_stream_that_ends_or_breaks_is_opened_again(event: Any) -> None:
+    async def main() -> None:
+        server = Streaming()
+        server.add("a")
+        watcher = watcher_of(server)
+        waiting = start(watcher.run(old("a")))
+        await asyncio.sleep(5)
+        server.tell("a", event)
+        await asyncio.sleep(REOPEN_AFTER + 1)
+        assert server.opened == ["a", "a"]
+        assert server.open_now == 1
+        await end(watcher, waiting)
+        assert server.open_now == 0
+
+    run(main())
+
+
+def test_the_number_of_streams_is_bounded() -> None:
+    async def main() -> None:
+        names = [f"w{index}" for index in range(MAX_STREAMS + 50)]
+        server = Streaming()
+        server.add(*names)
+        watcher = watcher_of(server)
+        waits = [start(watcher.run(resting(name))) for name in names]
+        await asyncio.sleep(5)
+        assert server.open_now == MAX_STREAMS
+        server.end(*names)
+        await asyncio.gather(*waits)
+        await asyncio.sleep(0)
+        assert server.open_now == 0
+        server.add("later")
+        waiting = start(watcher.run(resting("later")))
+        await asyncio.sleep(1)
+        assert server.open_now == 1, "those that have ended leave room"
+        await end(watcher, waiting)
+
+    run(main())
+
+
+def test_two_waits_for_one_workflow_share_its_stream() -> None:
+    async def main() -> None:
+        server = Streaming()
+        server.add("a")
+        watcher = watcher_of(server)
+        waits = [start(watcher.run(resting("a"))) for _ in range(2)]
+        await asyncio.sleep(1)
+        waits[0].cancel()
+        await asyncio.sleep(1)
+        assert (server.opened, server.open_now) == (["a"], 1)
+        await end(watcher, *waits)
+        assert server.open_now == 0
+
+    run(main())
+
+
+def test_nobody_listens_unless_the_connection_asks_for_it() -> None:
+    async def main() -> None:
+        server = Streaming(settings=ConductorSettings("http://conductor:8080"))
+        server.add("a")
+        watcher = watcher_of(server)
+        waiting = start(watcher.run(resting("a")))
+        await asyncio.sleep(10)
+        assert server.opened == []
+        await end(watcher, waiting)
+
+    run(main())
