@@ -1,0 +1,202 @@
+"""The watcher on real servers: many waits, few requests, and every end seen."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.aio import AsyncConductorClient
+from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.waiting.wait import WaitEvent, WaitPlan, wait
+from airflow_provider_conductor.waiting.watcher import Watcher
+
+MANY = 120
+FEW = 10
+
+
+def definition(padding: int = 0) -> dict[str, Any]:
+    """One task that waits for a signal."""
+    signal = {"name": "signal", "taskReferenceName": "signal", "type": "WAIT"}
+    return {
+        "name": f"watched_{uuid.uuid4().hex[:8]}",
+        "version": 1,
+        "ownerEmail": "tests@example.com",
+        "description": "x" * padding,
+        "tasks": [signal],
+    }
+
+
+class Lab:
+    """A watcher on a real server, and another client that does things to workflows."""
+
+    def __init__(self, api_url: str, **settings: Any) -> None:
+        self.client = AsyncConductorClient(api_url)
+        self.watching = AsyncConductorClient(ConductorSettings(api_url, **settings))
+        self.watcher = Watcher(self.watching)
+        self.waits: dict[str, asyncio.Task[WaitEvent]] = {}
+        self.lines: list[str] = []
+
+    async def __aenter__(self) -> Lab:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        left = [workflow_id for workflow_id, waiting in self.waits.items() if not waiting.done()]
+        for waiting in self.waits.values():
+            waiting.cancel()
+        await asyncio.gather(*self.waits.values(), return_exceptions=True)
+        await self.watcher.close()
+        if left:
+            for workflow_id in left:
+                await self.client.send(endpoints.terminate_workflow(workflow_id))
+        await self.client.close()
+
+    async def start(self, count: int, padding: int = 0) -> list[str]:
+        body = {"name": "", "workflowDef": definition(padding), "input": {}}
+        body["name"] = body["workflowDef"]["name"]
+        return [await self.client.send(endpoints.start_workflow(body)) for _ in range(count)]
+
+    def wait_for(self, *workflow_ids: str, **plan: Any) -> None:
+        for workflow_id in workflow_ids:
+            whole = WaitPlan(workflow_id=workflow_id, started_at=time.time(), **plan)
+            self.waits[workflow_id] = asyncio.create_task(self.watcher.run(wait(whole, self.lines.append)))
+
+    async def complete(self, *workflow_ids: str) -> None:
+        for workflow_id in workflow_ids:
+            await self.signal(workflow_id, "COMPLETED")
+
+    async def signal(self, workflow_id: str, status: str) -> None:
+        task = (await self.client.send(endpoints.get_workflow(workflow_id))).latest_attempt("signal")
+        assert task is not None
+        await self.client.send(endpoints.update_task(workflow_id, task.task_id, status))
+
+    async def swept(self, times: int) -> None:
+        """Until everything has been looked at so often more."""
+        wanted = self.watcher.counts.looks + times * len([w for w in self.waits.values() if not w.done()])
+        await self.until(lambda: self.watcher.counts.looks >= wanted)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(120):
+            while not condition():  # noqa: ASYNC110 - a real server is what changes it
+                await asyncio.sleep(0.05)
+
+    async def events(self) -> dict[str, str]:
+        async with asyncio.timeout(120):
+            ended = await asyncio.gather(*self.waits.values())
+        return {event.workflow_id: event.status for event in ended}
+
+
+async def test_many_waits_share_their_requests_and_each_end_is_told(conductor_server: Any) -> None:
+    async with Lab(conductor_server.api_url) as lab:
+        ids = await lab.start(MANY)
+        lab.wait_for(*ids, "no-such-workflow")
+        await lab.swept(1)
+        before = lab.watcher.counts.requests
+        looks = lab.watcher.counts.looks
+        await lab.swept(4)
+        requests, looks = lab.watcher.counts.requests - before, lab.watcher.counts.looks - looks
+        assert looks >= 4 * MANY
+        assert requests <= looks / 10, "peers send one request a look"
+        await lab.complete(*ids[: MANY - 2])
+        await lab.client.send(endpoints.terminate_workflow(ids[-1], "enough"))
+        await lab.signal(ids[-2], "FAILED_WITH_TERMINAL_ERROR")
+        events = await lab.events()
+        assert events.pop("no-such-workflow") == "gone"
+        assert (events.pop(ids[-1]), events.pop(ids[-2])) == ("TERMINATED", "FAILED")
+        assert set(events.values()) == {"COMPLETED"}
+        assert len(events) == MANY - 2
+
+
+async def test_a_pause_and_a_resume_are_seen_and_told(conductor_server: Any) -> None:
+    async with Lab(conductor_server.api_url) as lab:
+        (workflow_id,) = await lab.start(1)
+        lab.wait_for(workflow_id)
+        await lab.swept(2)
+        await lab.client.send(endpoints.pause_workflow(workflow_id))
+        await lab.until(lambda: any("paused" in line for line in lab.lines))
+        await lab.client.send(endpoints.resume_workflow(workflow_id))
+        await lab.until(lambda: any("resumed" in line for line in lab.lines))
+        await lab.complete(workflow_id)
+        assert set((await lab.events()).values()) == {"COMPLETED"}
+
+
+async def test_the_end_of_one_task_is_seen(conductor_server: Any) -> None:
+    async with Lab(conductor_server.api_url) as lab:
+        chain = definition()
+        chain["tasks"].append({"name": "later", "taskReferenceName": "later", "type": "WAIT"})
+        workflow_id = await lab.client.send(
+            endpoints.start_workflow({"name": chain["name"], "workflowDef": chain, "input": {}})
+        )
+        lab.wait_for(workflow_id, wait_until_task_ref="signal")
+        await lab.swept(2)
+        await lab.complete(workflow_id)
+        assert await lab.events() == {workflow_id: "task_ended"}
+        await lab.client.send(endpoints.terminate_workflow(workflow_id))
+
+
+async def test_large_workflows_are_not_read_in_bulk(conductor_server: Any) -> None:
+    async with Lab(conductor_server.api_url) as lab:
+        asked: list[str] = []
+        send = lab.watching.send
+
+        async def counting(call: Any) -> Any:
+            asked.append(call.path)
+            return await send(call)
+
+        lab.watching.send = counting  # type: ignore[method-assign]
+        ids = await lab.start(FEW, padding=60_000)
+        lab.wait_for(*ids)
+        await lab.swept(6)
+        assert asked.count("/workflow/bulk/search") == 1
+        assert sum(path.endswith("/status") for path in asked) >= 4 * FEW
+        await lab.complete(*ids)
+        assert set((await lab.events()).values()) == {"COMPLETED"}
+
+
+async def test_a_server_without_bulk_requests_is_asked_one_by_one(old_conductor_server: Any) -> None:
+    async with Lab(old_conductor_server.api_url, completion_stream=True) as lab:
+        ids = await lab.start(FEW)
+        lab.wait_for(*ids)
+        await lab.swept(3)
+        await lab.complete(*ids)
+        assert set((await lab.events()).values()) == {"COMPLETED"}
+
+
+async def test_the_event_stream_tells_of_the_end(conductor_server: Any) -> None:
+    """Each wait looks once a minute while it listens: an end seen in less was heard."""
+    async with Lab(conductor_server.api_url, completion_stream=True) as lab:
+        ids = await lab.start(FEW)
+        lab.wait_for(*ids)
+        await lab.until(lambda: all(lab.watcher._streams.alive(workflow_id) for workflow_id in ids))
+        await lab.swept(1)
+        looks = lab.watcher.counts.looks
+        await lab.complete(*ids[:5])
+        await lab.client.send(endpoints.terminate_workflow(ids[5], "enough"))
+        await lab.until(lambda: sum(waiting.done() for waiting in lab.waits.values()) >= 6)
+        assert lab.watcher.counts.looks - looks <= 6 * 4
+        await lab.complete(*ids[6:])
+        events = await lab.events()
+        assert events.pop(ids[5]) == "TERMINATED"
+        assert set(events.values()) == {"COMPLETED"}
+
+
+@pytest.mark.parametrize("padding", [0, 60_000])
+async def test_a_wait_that_is_cancelled_is_not_asked_about(conductor_server: Any, padding: int) -> None:
+    async with Lab(conductor_server.api_url) as lab:
+        ids = await lab.start(2, padding=padding)
+        lab.wait_for(*ids)
+        await lab.swept(2)
+        for waiting in lab.waits.values():
+            waiting.cancel()
+        await asyncio.gather(*lab.waits.values(), return_exceptions=True)
+        looks = lab.watcher.counts.looks
+        await asyncio.sleep(3)
+        assert lab.watcher.counts.looks == looks
+        assert lab.watcher.counts.waits == 0
+        for workflow_id in ids:
+            await lab.client.send(endpoints.terminate_workflow(workflow_id))
