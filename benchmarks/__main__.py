@@ -15,7 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import client_speed, imports  # noqa: F401  (they register their rows)
+from benchmarks import client_speed, execute, growth, imports, latency, sweep, triggerer  # noqa: F401  (they register their rows)
+from benchmarks.airflow_here import own_home
 from benchmarks.comparison import Comparison
 from benchmarks.lab import Lab
 from benchmarks.registry import ROWS, Bench
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [name.strip() for name in chosen.only.split(",") if name.strip()] or list(ROWS)
     if unknown := [name for name in names if name not in ROWS]:
         parser.error(f"no row is called {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    own_home()
     results: dict[str, list[Comparison]] = {}
     broken: list[str] = []
     with Lab() as lab:

@@ -40,6 +40,7 @@ class Lab:
         self._stack = contextlib.ExitStack()
         self._definitions: list[str] = []
         self._made: list[str] = []
+        self._pool: list[str] = []
 
     def __enter__(self) -> Lab:
         return self
@@ -98,6 +99,18 @@ class Lab:
             ids = list(pool.map(one, range(count)))
         self._made += ids
         return ids
+
+    def running(self, count: int) -> list[str]:
+        """Ids of so many workflows that wait on the server; those of earlier rows are used again."""
+        if count > len(self._pool):
+            self._pool += self.start(self.waiting, count - len(self._pool))
+        return self._pool[:count]
+
+    def take_running(self, count: int) -> list[str]:
+        """The same for a row that ends them."""
+        taken = self.running(count)
+        self._pool = self._pool[count:]
+        return taken
 
     def complete(self, workflow_ids: Sequence[str], ref: str = "hold") -> None:
         """Let their one open task end, and with it the workflow."""

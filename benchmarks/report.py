@@ -82,9 +82,9 @@ def _goal(item: Comparison) -> str:
         case "ours":
             return f"{sense} {_number(item.goal.bound)} {item.unit}"
         case "ratio":
-            return f"{sense} {_number(item.goal.bound)} ×"
+            return f"{sense} {_number(item.goal.bound)} x"
         case "inverse ratio":
-            return f"{sense} {_number(item.goal.bound)} × less"
+            return f"{sense} {_number(item.goal.bound)} x less"
         case "difference":
             return f"{sense} {_number(item.goal.bound)} {item.unit} more"
 
