@@ -12,7 +12,14 @@ from airflow_provider_conductor.client.settings import EXTRA_FIELDS, ExtraField
 CONNECTION_TYPE = "conductor"
 HOOK_NAME = "Conductor"
 
-_JSON_TYPES = {"text": "string", "flag": "boolean", "number": "number", "count": "integer", "headers": "string"}
+_JSON_TYPES = {
+    "text": "string",
+    "flag": "boolean",
+    "number": "number",
+    "rate": "number",
+    "count": "integer",
+    "headers": "string",
+}
 
 
 def conn_fields() -> dict[str, Any]:

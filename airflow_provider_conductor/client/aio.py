@@ -30,6 +30,8 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 from airflow_provider_conductor.client.exchange import Exchange
+from airflow_provider_conductor.client.large_json import LARGE, loads_in_steps
+from airflow_provider_conductor.client.pacing import Pace
 from airflow_provider_conductor.client.retrying import policy
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.tls import tls_context
@@ -61,6 +63,7 @@ class AsyncConductorClient:
         self._exchange = Exchange(self.settings)
         self._tokens = TokenKeeper(self.settings)
         self._token_lock = asyncio.Lock()
+        self._pace = Pace(self.settings.max_requests_per_second)
         self._sleep = sleep
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
@@ -139,6 +142,9 @@ class AsyncConductorClient:
         url: str | None = self._exchange.url(call)
         hops = 0
         while url:
+            delay = self._pace.delay(self._clock())
+            if delay:
+                await self._sleep(delay)
             answer = await self._exchange_one(call, url, token)
             url = self._exchange.redirected(call, answer, url, hops)
             hops += 1
@@ -163,7 +169,13 @@ class AsyncConductorClient:
             raise self._error(call, error) from None  # it prints the proxy's URL with its password
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._error(call, error) from error
-        return Answer(response.status, _lowered(response.headers), content)
+        headers = _lowered(response.headers)
+        if len(content) < LARGE or "json" not in headers.get("content-type", ""):
+            return Answer(response.status, headers, content)
+        try:
+            return Answer(response.status, headers, content, await asyncio.to_thread(loads_in_steps, content))
+        except ValueError:  # told where the answer is read
+            return Answer(response.status, headers, content)
 
     def _error(self, call: Call[Any], error: Exception) -> ConductorRequestError:
         """The transport's failure in this client's words, without addresses of proxies or anything secret."""

@@ -8,6 +8,7 @@ is written once and driven by either transport.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -19,6 +20,9 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
+UNREAD: Any = object()
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came back: ``headers`` with lower-case names, ``content`` whole."""
@@ -26,6 +30,12 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     content: bytes
+    read: Any = UNREAD
+    """The content as JSON, where the transport has read it already."""
+
+    def json(self) -> Any:
+        """The content as JSON; ``ValueError`` where it is none."""
+        return json.loads(self.content) if self.read is UNREAD else self.read
 
     @property
     def server_time(self) -> int:

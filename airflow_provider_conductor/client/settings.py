@@ -25,7 +25,7 @@ class ExtraField:
     """One key of a connection's extra."""
 
     name: str
-    kind: Literal["text", "flag", "number", "count", "headers"]
+    kind: Literal["text", "flag", "number", "rate", "count", "headers"]
     default: Any
     title: str
     description: str
@@ -44,6 +44,20 @@ EXTRA_FIELDS: tuple[ExtraField, ...] = (
     ExtraField("connect_timeout", "number", 10.0, "Connect time-out", "Seconds to wait for a connection."),
     ExtraField("read_timeout", "number", 60.0, "Read time-out", "Seconds to wait for an answer."),
     ExtraField("ui_url", "text", None, "UI address", "Base of the links to Conductor's UI, if not the server's own."),
+    ExtraField(
+        "max_requests_per_second",
+        "rate",
+        None,
+        "Max requests per second",
+        "What each process keeps to, a triggerer with all its waits included; unset, there is no limit.",
+    ),
+    ExtraField(
+        "completion_stream",
+        "flag",
+        False,
+        "Completion stream",
+        "Hear of ends from the server's event stream, where it has one, on top of asking.",
+    ),
     ExtraField("max_attempts", "count", 5, "Max attempts", "How often a request that is safe to repeat is sent."),
 )
 
@@ -57,6 +71,8 @@ class ConductorSettings:
         key_id, key_secret: a key of a server with authentication; both empty for an open one.
         connect_timeout, read_timeout: seconds; ``read_timeout`` also bounds a whole answer's arrival.
         max_attempts: sendings of a request that is safe to repeat, the first included.
+        max_requests_per_second: what each client keeps to; None for no limit.
+        completion_stream: hear of ends from the server's event stream, on top of asking.
 
     Raises:
         ConductorConfigError: a setting that cannot be used, by name.
@@ -76,6 +92,8 @@ class ConductorSettings:
     read_timeout: float = 60.0
     ui_url: str | None = None
     max_attempts: int = 5
+    max_requests_per_second: float | None = None
+    completion_stream: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "api_url", _api_url(self.api_url))
@@ -229,6 +247,10 @@ def _extra_value(item: ExtraField, value: Any) -> Any:
                 if isinstance(value, bool) or not 0 < float(value) < float("inf"):
                     raise ValueError("a number of seconds above 0")
                 return float(value)
+            case "rate":
+                if isinstance(value, bool) or not 0 < float(value) < float("inf"):
+                    raise ValueError
+                return float(value)
             case "count":
                 if isinstance(value, bool) or float(value) != int(value) or int(value) < 1:
                     raise ValueError("a whole number from 1 on")
@@ -241,6 +263,7 @@ def _extra_value(item: ExtraField, value: Any) -> Any:
     except (ValueError, TypeError, OverflowError) as error:
         wanted = {
             "number": "a number of seconds above 0",
+            "rate": "a number of requests per second above 0",
             "count": "a whole number from 1 on",
             "headers": "a JSON object of header names and texts of one line",
         }.get(item.kind, str(error))

@@ -31,6 +31,7 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 from airflow_provider_conductor.client.exchange import Exchange
+from airflow_provider_conductor.client.pacing import Pace
 from airflow_provider_conductor.client.retrying import policy
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.tls import tls_context
@@ -62,6 +63,7 @@ class ConductorClient(Verbs):
         self.capabilities = Capabilities()
         self._exchange = Exchange(self.settings)
         self._tokens = TokenKeeper(self.settings)
+        self._pace = Pace(self.settings.max_requests_per_second)
         self._token_lock = threading.Lock()
         self._sleep = sleep
         self._clock = clock
@@ -139,6 +141,9 @@ class ConductorClient(Verbs):
         url: str | None = self._exchange.url(call)
         hops = 0
         while url:
+            delay = self._pace.delay(self._clock())
+            if delay:
+                self._sleep(delay)
             answer = self._exchange_one(call, url, token)
             url = self._exchange.redirected(call, answer, url, hops)
             hops += 1

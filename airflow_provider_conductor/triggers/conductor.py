@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
-
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from typing import Any
 
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.terminating import terminate_running
+from airflow_provider_conductor.triggers.sharing import shared_watcher
 from airflow_provider_conductor.version_compat import (
     TRIGGERS_HEAR_OF_KILLS,
     BaseTrigger,
@@ -18,13 +17,7 @@ from airflow_provider_conductor.version_compat import (
 )
 from airflow_provider_conductor.waiting.wait import ERROR, STALLED, TIMEOUT, WaitEvent, WaitPlan, wait
 
-if TYPE_CHECKING:
-    from airflow_provider_conductor.client.aio import AsyncConductorClient
-
 __all__ = ["ConductorWorkflowTrigger"]
-
-LOOK_UP_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
-"""Seconds after each failed look-up of the connection: a minute in all, which a deploy takes."""
 
 _endings: set[asyncio.Task[None]] = set()
 """Terminations under way: a loop holds its tasks but weakly."""
@@ -72,10 +65,10 @@ class ConductorWorkflowTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         plan = WaitPlan.from_json(self.plan)
         try:
-            async with await self._client() as client:
-                event = await client.run(wait(plan, self.log.info, warn=self.log.warning))
+            async with shared_watcher(self.conductor_conn_id) as watcher:
+                event = await watcher.run(wait(plan, self.log.info, warn=self.log.warning))
                 if self.timeout_reason is not None and event.status in (TIMEOUT, STALLED):
-                    await client.run(terminate_running(plan.workflow_id, self.timeout_reason))
+                    await watcher.client.run(terminate_running(plan.workflow_id, self.timeout_reason))
         except ConductorError as error:
             event = WaitEvent(
                 workflow_id=plan.workflow_id, status=ERROR, message=str(error), error=type(error).__name__
@@ -115,24 +108,10 @@ class ConductorWorkflowTrigger(BaseTrigger):
             self.log.info("Workflow %s runs on: its task is still deferred", workflow_id)
             return
         try:
-            async with await self._client() as client:
-                ended = await client.run(terminate_running(workflow_id, self.kill_reason))
+            async with shared_watcher(self.conductor_conn_id) as watcher:
+                ended = await watcher.client.run(terminate_running(workflow_id, self.kill_reason))
         except ConductorError as error:
             self.log.error("Workflow %s could not be terminated and may still run: %s", workflow_id, error)
         else:
             done = f"had ended as {ended}" if ended else "was terminated"
             self.log.info("The task was killed (it is %s); workflow %s %s", state or "cleared", workflow_id, done)
-
-    async def _client(self) -> AsyncConductorClient:
-        """The connection's client. A look-up that fails (a deploy, a secrets backend away) is tried again."""
-        from airflow_provider_conductor.hooks.conductor import ConductorHook
-
-        for pause in LOOK_UP_PAUSES:
-            try:
-                return await ConductorHook(self.conductor_conn_id).async_client()
-            except (ConductorError, AirflowNotFoundException):
-                raise
-            except Exception as error:  # whatever the metadata database or a secrets backend raises
-                self.log.warning("Connection %s cannot be looked up: %s", self.conductor_conn_id, error)
-                await asyncio.sleep(pause)
-        return await ConductorHook(self.conductor_conn_id).async_client()

@@ -17,6 +17,7 @@ from airflow_provider_conductor.client.models import PollData, Workflow
 from airflow_provider_conductor.waiting.clock import ServerClock
 from airflow_provider_conductor.waiting.progress import MAX_DEPTH, Progress, assess
 from airflow_provider_conductor.waiting.report import Failure, root_cause
+from airflow_provider_conductor.waiting.rest import Mark
 from airflow_provider_conductor.waiting.schedule import next_look_after_failure
 
 __all__ = ["Diagnosis", "Look", "diagnose", "look", "read_ended", "search_ended"]
@@ -42,16 +43,21 @@ class Look:
     def server_now(self) -> int:
         return self.clock.server(self.received)
 
+    @property
+    def mark(self) -> Mark:
+        return Mark(str(self.workflow.status), self.workflow.update_time)
 
-def look(workflow_id: str, clock: ServerClock, last: Look | None = None, *, whole: bool = False) -> Flow[Look]:
+
+def look(workflow_id: str, clock: ServerClock, tasks_read: float | None = None, *, whole: bool = False) -> Flow[Look]:
     """Read the workflow and say what it is doing.
 
-    Right after a ``last`` look that has read the tasks, the status alone is read, unless the ``whole`` is wanted.
+    Right after a look that has read the tasks (at ``tasks_read``), the status alone is read, unless the ``whole`` is
+    wanted.
     """
     sent: float = yield Now()
-    if last is not None and not whole and sent - last.tasks_read < TASKS_AGAIN:
+    if tasks_read is not None and not whole and sent - tasks_read < TASKS_AGAIN:
         workflow: Workflow = yield _once(endpoints.get_workflow(workflow_id, include_tasks=False))
-        return Look(workflow, None, clock, (yield Now()), last.tasks_read)
+        return Look(workflow, None, clock, (yield Now()), tasks_read)
     workflow = yield _once(endpoints.get_workflow(workflow_id))
     received: float = yield Now()
     clock = ServerClock.observed(workflow.observed_at, sent=sent, received=received)

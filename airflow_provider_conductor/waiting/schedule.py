@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from airflow_provider_conductor.waiting.clock import ServerClock
+from airflow_provider_conductor.waiting.holdup import Holdup, Phase
 from airflow_provider_conductor.waiting.progress import Progress
 
-__all__ = ["first_look", "next_look", "next_look_after_failure"]
+__all__ = ["adaptive_pause", "first_look", "next_look", "next_look_after_failure", "wake_at"]
 
 SHORTEST = 1.0
 LONGEST = 60.0
@@ -16,6 +17,17 @@ the age; and not by more than this: an hour costs 268 looks at most by the rule,
 
 AFTER_DUE = 0.25
 """Seconds after a due moment to look: the server needs some to notice it itself."""
+
+UNSEEN_PHASES = frozenset({Phase.QUEUED, Phase.RETRY_DUE, Phase.RATE_LIMITED, Phase.UNREAD})
+"""What gets ahead without a trace in the workflow's own ``updateTime``: a worker takes a task (seen on 3.32)."""
+
+UNSEEN_SHARE = 0.2
+UNSEEN_SHORTEST = 30.0
+UNSEEN_LONGEST = 600.0
+BLIND_SHORTEST = 10.0
+
+JUST_IN_CASE = 3_600.0
+"""Seconds after which a wait looks for itself though its driver has seen no change."""
 
 
 def next_look(
@@ -47,12 +59,55 @@ def next_look(
     if poll_interval is not None:
         pause = poll_interval
     else:
-        age = max(0.0, now - clock.ours(progress.started))
-        pause = min(LONGEST, max(SHORTEST, age * SHARE_OF_AGE)) * (1 - JITTER * jitter)
+        pause = adaptive_pause(now - clock.ours(progress.started), jitter)
         if progress.next_change is not None:
             due = clock.ours(progress.next_change) + AFTER_DUE * (1 + jitter)
             pause = max(pause, min(due - now, LONGEST))
     return _bounded(now + pause, now, look_by)
+
+
+def adaptive_pause(age: float, jitter: float) -> float:
+    """Seconds between two looks at a run that is ``age`` seconds old."""
+    return min(LONGEST, max(SHORTEST, age * SHARE_OF_AGE)) * (1 - JITTER * jitter)
+
+
+def wake_at(
+    progress: Progress, now: float, clock: ServerClock, *, jitter: float, look_by: float | None = None
+) -> tuple[float, float]:
+    """When a wait must look for itself though nothing seems to have changed, with and without an ``updateTime``.
+
+    ============================================  ==================================================
+    it waits for                                  looks for itself
+    ============================================  ==================================================
+    a limit of its own (``look_by``)              then
+    a retry, a WAIT's end, a postponed task       a little after that moment
+    somebody to take a task, a worker at it,      after a fifth of the run's age, within 30 s and 10 min:
+    a sub-workflow                                the workflow's ``updateTime`` does not tell
+    else                                          after an hour, just in case
+    anything, on a server that tells no           after a fifth of the run's age, within 10 s and 10 min
+    ``updateTime``
+    ============================================  ==================================================
+
+    Args:
+        jitter, look_by: as in :func:`next_look`.
+    """
+    age = max(0.0, now - clock.ours(progress.started))
+    spread = 1 - JITTER * jitter
+    moments = [now + JUST_IN_CASE * spread]
+    if look_by is not None:
+        moments.append(look_by)
+    if progress.next_change is not None:
+        moments.append(clock.ours(progress.next_change) + AFTER_DUE * (1 + jitter))
+    if any(_unseen(holdup) for holdup in progress.holdups):
+        moments.append(now + min(UNSEEN_LONGEST, max(UNSEEN_SHORTEST, age * UNSEEN_SHARE)) * spread)
+    blind = now + min(UNSEEN_LONGEST, max(BLIND_SHORTEST, age * UNSEEN_SHARE)) * spread
+    seeing = max(now, min(moments))
+    return seeing, min(seeing, blind)
+
+
+def _unseen(holdup: Holdup) -> bool:
+    at_a_worker = holdup.phase is Phase.WORKING and not holdup.by_server
+    return at_a_worker or holdup.phase in UNSEEN_PHASES or bool(holdup.path)
 
 
 def first_look(held: float) -> float:

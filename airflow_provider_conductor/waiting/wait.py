@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from airflow_provider_conductor.client.call import Flow, Now, Sleep
+from airflow_provider_conductor.client.call import Flow, Now
 from airflow_provider_conductor.client.capabilities import reached
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
@@ -23,7 +24,14 @@ from airflow_provider_conductor.waiting.look import Look, look, search_ended
 from airflow_provider_conductor.waiting.messages import describe
 from airflow_provider_conductor.waiting.people import Footprint, acts
 from airflow_provider_conductor.waiting.progress import Phase, Progress
-from airflow_provider_conductor.waiting.schedule import first_look, next_look, next_look_after_failure
+from airflow_provider_conductor.waiting.rest import Mark, Rest, Sighting
+from airflow_provider_conductor.waiting.schedule import (
+    adaptive_pause,
+    first_look,
+    next_look,
+    next_look_after_failure,
+    wake_at,
+)
 from airflow_provider_conductor.waiting.wording import clock_time, duration
 
 __all__ = ["WaitEvent", "WaitPlan", "wait"]
@@ -59,6 +67,8 @@ class WaitPlan:
         told, warned, seen, away_since: what people have been told last, the standstill they were warned about, the
             last look's footprint, and since when the server cannot be asked, so that nothing is told again after a
             deferral or at the next poke.
+        rest: a :class:`~airflow_provider_conductor.waiting.rest.Rest` as JSON: what the last look saw and when the next
+            is due, so that a wait that goes on elsewhere begins at rest; None for a look at once.
     """
 
     workflow_id: str
@@ -73,6 +83,7 @@ class WaitPlan:
     warned: str = ""
     seen: str = ""
     away_since: float | None = None
+    rest: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -149,9 +160,13 @@ class _Wait:
     clock: ServerClock = field(default_factory=ServerClock)
     looks: int = 0
     failures: int = 0
-    last: Look | None = None
+    tasks_read: float | None = None
     progress: Progress | None = None
     look_by: float | None = None
+    """The latest moment of the next look, our caller's patience included."""
+    limit: float | None = None
+    """The same without it: what holds for the wait wherever it goes on."""
+    rest: Rest | None = None
 
     @classmethod
     def of(
@@ -180,6 +195,7 @@ class _Wait:
             footprint=Footprint.read(plan.seen),
             away_since=plan.away_since,
             failures=0 if plan.away_since is None else 1,
+            rest=None if plan.rest is None else Rest.from_json(plan.workflow_id, plan.rest),
         )
 
     @property
@@ -194,6 +210,7 @@ class _Wait:
             warned=self.limits.warned,
             seen=str(self.footprint or ""),
             away_since=self.away_since,
+            rest=None if self.rest is None else self.rest.to_json(),
         )
         return WaitEvent(
             workflow_id=self.plan.workflow_id, status=status, message=message[:MESSAGE_LIMIT], plan=going_on
@@ -203,11 +220,26 @@ class _Wait:
         """Whether the next look must read the tasks: one of them is waited for, or it may be the last look."""
         return bool(self.plan.wait_until_task_ref) or (self.look_by is not None and now >= self.look_by)
 
+    def resting(self, at: float, now: float) -> Rest:
+        """The rest until ``at``. What is known of the workflow stays as it was while the server is away."""
+        rest = self.rest or Rest(0.0, workflow_id=self.plan.workflow_id, wake_at=at, blind_wake_at=at)
+        rest = replace(rest, seconds=max(0.0, at - now), away=self.away_since is not None)
+        if not rest.away:
+            return rest
+        end = self.limits.end or math.inf  # before ``at`` it must not even try, and what is due meanwhile can wait
+        return replace(
+            rest, wake_at=min(end, max(at, rest.wake_at)), blind_wake_at=min(end, max(at, rest.blind_wake_at))
+        )
+
+    def back(self, now: float) -> None:
+        """The server has answered; a line if it was away."""
+        if self.away_since is not None:
+            self.say(f"the server is back after {duration((now - self.away_since) * 1000)}")
+            self.away_since, self.failures = None, 0
+
     def tell(self, seen: Look) -> None:
         """A line for what somebody has done, and one when something has changed; none when nothing has."""
-        if self.away_since is not None:
-            self.say(f"the server is back after {duration((seen.received - self.away_since) * 1000)}")
-            self.away_since, self.failures = None, 0
+        self.back(seen.received)
         if seen.progress is None:
             return
         self.progress = seen.progress
@@ -245,7 +277,8 @@ def wait(
         ConductorRequestError: the very first look got an answer that shows a wrong address.
     """
     state = _Wait.of(plan, say, warn or say, jitter, (yield Now()), patience)
-    while True:
+    event = None if state.rest is None else (yield from _rest(state, state.rest))
+    while event is None:
         try:
             seen = yield from _look(state)
         except (ConductorAuthError, ConductorConfigError):
@@ -257,16 +290,32 @@ def wait(
         else:
             event, at = _judge(state, seen) if isinstance(seen, Look) else (_not_found(state, seen), 0.0)
         state.looks += 1
-        if event is not None:
-            return event
-        yield Sleep(max(0.0, at - (yield Now())))
+        if event is None:
+            event = yield from _rest(state, state.resting(at, (yield Now())))
+    return event
+
+
+def _rest(state: _Wait, rest: Rest) -> Flow[WaitEvent | None]:
+    """Rest until there is something to look at; the event, where the driver has seen the end in our stead."""
+    while True:
+        seen: Sighting | None = yield rest
+        if seen is None:
+            return None
+        now: float = yield Now()
+        state.back(now)
+        if seen.mark.status == "COMPLETED":  # any other end has a reason in its tasks, which is worth a look
+            return state.event("COMPLETED", seen.reason)
+        if seen.changed:
+            return None
+        pause = rest.poll_interval or adaptive_pause(now - rest.started, state.jitter())
+        rest = state.resting(now + pause, now)
 
 
 def _look(state: _Wait) -> Flow[Look | Workflow | None]:
     """A look; what the index has instead, where the server does not know the workflow: it archives and expires."""
     workflow_id = state.plan.workflow_id
     try:
-        seen: Look = yield from look(workflow_id, state.clock, state.last, whole=state.needs_all((yield Now())))
+        seen: Look = yield from look(workflow_id, state.clock, state.tasks_read, whole=state.needs_all((yield Now())))
     except ConductorNotFound:
         return (yield from search_ended(workflow_id))
     return seen
@@ -274,7 +323,7 @@ def _look(state: _Wait) -> Flow[Look | Workflow | None]:
 
 def _judge(state: _Wait, seen: Look) -> tuple[WaitEvent | None, float]:
     """After a look: the event that ends the wait, or the moment of the next look."""
-    state.last, state.clock, now = seen, seen.clock, seen.received
+    state.tasks_read, state.clock, now = seen.tasks_read, seen.clock, seen.received
     state.tell(seen)
     workflow = seen.workflow
     if workflow.status.ended:
@@ -292,27 +341,34 @@ def _judge(state: _Wait, seen: Look) -> tuple[WaitEvent | None, float]:
         case Verdict.WARN if seen.progress is not None:
             state.limits = state.limits.after_warning(seen.progress)
             state.warn(f"no worker takes its task: {what}")
-    if state.give_up is not None and now >= state.give_up:
-        return state.event(STILL_RUNNING, what), now
     if seen.progress is not None:
         state.look_by = _earlier(judgement.look_by, state.give_up)
-    return None, _next_look(state, now)
+        state.limit = judgement.look_by
+    at = _next_look(state, seen.mark, now)
+    if state.give_up is not None and now >= state.give_up:
+        return state.event(STILL_RUNNING, what), now
+    return None, at
 
 
-def _next_look(state: _Wait, now: float) -> float:
+def _next_look(state: _Wait, mark: Mark, now: float) -> float:
+    """The moment of the next look, and in ``state.rest`` what a driver needs that looks in our stead."""
     plan, held = state.plan, now - state.begun
     assert state.progress is not None  # the first look reads the tasks
     interval = plan.poll_interval
     if interval is not None and plan.exponential_backoff:
         interval = backed_off(interval, state.looks + 1, state.jitter(), plan.max_wait)
-    at = next_look(
-        state.progress,
-        now,
-        state.clock,
-        jitter=state.jitter(),
+    jitter = state.jitter()
+    seeing, blind = wake_at(state.progress, now, state.clock, jitter=jitter, look_by=state.limit)
+    state.rest = Rest(
+        0.0,
+        workflow_id=plan.workflow_id,
+        mark=mark,
+        started=state.clock.ours(state.progress.started),
         poll_interval=interval,
-        look_by=state.look_by,
+        wake_at=seeing,
+        blind_wake_at=blind,
     )
+    at = next_look(state.progress, now, state.clock, jitter=jitter, poll_interval=interval, look_by=state.look_by)
     if state.give_up is not None and interval is None and held < HELD:
         at = min(at, now + first_look(held))
     return at

@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat import connection
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, Connection
 
-from airflow_provider_conductor.triggers import conductor as triggers
+from airflow_provider_conductor.triggers import sharing
 from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
 from airflow_provider_conductor.waiting.wait import WaitPlan
 from tests.operators.airflow_standin import first_event
@@ -39,8 +39,8 @@ class LookUps:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> tuple[float, ...]:
-    zeros = (0.0,) * len(triggers.LOOK_UP_PAUSES)
-    monkeypatch.setattr(triggers, "LOOK_UP_PAUSES", zeros)
+    zeros = (0.0,) * len(sharing.LOOK_UP_PAUSES)
+    monkeypatch.setattr(sharing, "LOOK_UP_PAUSES", zeros)
     return zeros
 
 
@@ -94,7 +94,7 @@ def test_a_connection_that_cannot_be_used_is_looked_up_once(
 
 
 def test_a_deploy_of_a_minute_is_outlasted() -> None:
-    assert sum(triggers.LOOK_UP_PAUSES) >= 60
+    assert sum(sharing.LOOK_UP_PAUSES) >= 60
 
 
 async def test_a_cancelled_trigger_does_not_look_on(

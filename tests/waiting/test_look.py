@@ -108,9 +108,9 @@ def test_right_after_a_look_the_status_alone_is_read() -> None:
     world = World([(0, workflow(live()))])
     first = world.drive(look("wf-1", HERE))
     world.now += TASKS_AGAIN / 2
-    second = world.drive(look("wf-1", first.clock, first))
+    second = world.drive(look("wf-1", first.clock, first.tasks_read))
     world.now += TASKS_AGAIN / 2
-    third = world.drive(look("wf-1", second.clock, second))
+    third = world.drive(look("wf-1", second.clock, second.tasks_read))
     assert [seen.progress is None for seen in (first, second, third)] == [False, True, False]
     assert len(world.whole_looks) == 2
 
@@ -118,7 +118,7 @@ def test_right_after_a_look_the_status_alone_is_read() -> None:
 def test_but_all_of_it_where_that_is_wanted() -> None:
     world = World([(0, workflow(live()))])
     first = world.drive(look("wf-1", HERE))
-    assert world.drive(look("wf-1", first.clock, first, whole=True)).progress is not None
+    assert world.drive(look("wf-1", first.clock, first.tasks_read, whole=True)).progress is not None
 
 
 @pytest.mark.parametrize("skew", [-400, 0, 400])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.operators.conductor_standin import ConductorStandIn, Request
@@ -67,6 +67,16 @@ class RecordedServer(ConductorStandIn):
                 if scene.instead is not None and workflow_id not in self.ended_with:
                     return scene.instead
                 self.workflows[workflow_id] = self._now(workflow_id, scene)
+            case "POST", ["workflow", "bulk", "search"]:
+                for workflow_id in request.body:
+                    scene = self._scene(workflow_id)
+                    if scene is GONE or workflow_id in self.ended_with:
+                        continue
+                    if scene.instead is not None:
+                        return scene.instead
+                    self.workflows[workflow_id] = self._now(workflow_id, scene)
+                there = [item for item in request.body if self._scene(item) is not GONE or item in self.ended_with]
+                return super()._route(replace(request, body=there))
             case "GET", ["tasks", "queue", "polldata"]:
                 return _json([item for item in self.poll_data if item["queueName"] == request.query["taskType"]])
             case "GET", ["tasks", _, "log"]:

@@ -261,8 +261,9 @@ def in_all(modes: Mapping[str, Any], server: RecordedServer, situation: Situatio
 
 
 def words_of(outcome: Outcome) -> str:
-    """The message, without what differs between any two runs: ids, addresses, moments."""
-    text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]+", "<id>", str(outcome.error))
+    """The message, without what differs between any two runs: ids, addresses, moments, and which request it was."""
+    text = re.sub(r"(GET|POST) /workflow/\S+ at", "<request> at", str(outcome.error))
+    text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]+", "<id>", text)
     text = re.sub(r"(http://127\.0\.0\.1:)\d+", r"\1<port>", text)
     text = re.sub(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d UTC", "<time>", text)
     return re.sub(r"\b\d+ (s|min)\b", "<duration>", text)

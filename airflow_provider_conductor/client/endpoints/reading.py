@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from airflow_provider_conductor.client.call import Answer
@@ -10,7 +9,7 @@ from airflow_provider_conductor.client.models import BulkResult, PollData, Searc
 
 
 def any_json(answer: Answer) -> Any:
-    return json.loads(answer.content)
+    return answer.json()
 
 
 def an_object(answer: Answer) -> dict[str, Any]:

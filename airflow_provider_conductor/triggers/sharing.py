@@ -1,0 +1,127 @@
+"""One watcher for all of a connection's waits in an event loop: begun by the first, gone with the last."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, Stats
+
+from airflow_provider_conductor.client.aio import AsyncConductorClient
+from airflow_provider_conductor.client.errors import ConductorError
+from airflow_provider_conductor.waiting.watcher import Counts, Watcher
+
+__all__ = ["shared_watcher"]
+
+log = logging.getLogger(__name__)
+
+LOOK_UP_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+"""Seconds after each failed look-up of the connection: a minute in all, which a deploy takes."""
+
+METRICS_EVERY = 1.0
+"""Seconds between two reports of the metrics, at least."""
+
+
+@dataclass(slots=True, eq=False)
+class _Shared:
+    """A watcher, being made or made, and how many use it."""
+
+    made: asyncio.Task[Watcher]
+    users: int = 0
+
+
+_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_watcher(conductor_conn_id: str) -> AsyncIterator[Watcher]:
+    """The watcher of this connection: one session, one token, one look-up of the connection for all its waits.
+
+    Raises:
+        ConductorConfigError, AirflowNotFoundException: the connection cannot be used; each wait is told.
+    """
+    of_loop = _watchers.setdefault(asyncio.get_running_loop(), {})
+    shared = of_loop.get(conductor_conn_id)
+    if shared is None or _failed(shared.made):
+        shared = of_loop[conductor_conn_id] = _Shared(asyncio.create_task(_make(conductor_conn_id)))
+    shared.users += 1
+    try:
+        # Shielded: one wait's cancellation must not take away what the others wait for.
+        yield await asyncio.shield(shared.made)
+    finally:
+        shared.users -= 1
+        if not shared.users:
+            if of_loop.get(conductor_conn_id) is shared:
+                del of_loop[conductor_conn_id]
+            await _close(shared.made)
+
+
+def _failed(made: asyncio.Task[Watcher]) -> bool:
+    return made.done() and (made.cancelled() or made.exception() is not None)
+
+
+async def _make(conductor_conn_id: str) -> Watcher:
+    async def renew() -> AsyncConductorClient:
+        return await _client(conductor_conn_id)
+
+    return Watcher(await _patient_client(conductor_conn_id), renew=renew, on_counts=_Metrics(conductor_conn_id))
+
+
+async def _close(made: asyncio.Task[Watcher]) -> None:
+    if not made.done():
+        made.cancel()
+    elif not _failed(made):
+        await made.result().close()
+
+
+async def _client(conductor_conn_id: str) -> AsyncConductorClient:
+    from airflow_provider_conductor.hooks.conductor import ConductorHook
+
+    return await ConductorHook(conductor_conn_id).async_client()
+
+
+async def _patient_client(conductor_conn_id: str) -> AsyncConductorClient:
+    """The connection's client. A look-up that fails (a deploy, a secrets backend away) is tried again."""
+    for pause in LOOK_UP_PAUSES:
+        try:
+            return await _client(conductor_conn_id)
+        except (ConductorError, AirflowNotFoundException):
+            raise
+        except Exception as error:  # whatever the metadata database or a secrets backend raises
+            log.warning("Connection %s cannot be looked up: %s", conductor_conn_id, error)
+            await asyncio.sleep(pause)
+    return await _client(conductor_conn_id)
+
+
+class _Metrics:
+    """Reports a watcher's counts to Airflow's Stats, tagged with the connection.
+
+    Gauge ``conductor.waits``, counters ``conductor.requests``, ``conductor.errors``, ``conductor.looks`` and
+    ``conductor.woken``, gauge ``conductor.lag`` (seconds between due and asked).
+    """
+
+    def __init__(self, conductor_conn_id: str) -> None:
+        self._tags = {"conn_id": conductor_conn_id}
+        self._told = Counts()
+        self._next = 0.0
+
+    def __call__(self, counts: Counts) -> None:
+        now = time.monotonic()
+        if now < self._next and counts.waits:
+            return
+        self._next = now + METRICS_EVERY
+        try:
+            Stats.gauge("conductor.waits", counts.waits, tags=self._tags)
+            Stats.gauge("conductor.lag", round(counts.lag, 3), tags=self._tags)
+            for name in ("requests", "errors", "looks", "woken"):
+                more = getattr(counts, name) - getattr(self._told, name)
+                if more:
+                    Stats.incr(f"conductor.{name}", more, tags=self._tags)
+        except Exception as error:  # a metrics backend that fails must not end a wait
+            log.debug("The metrics could not be reported: %s", error)
+        self._told = replace(counts)

@@ -1,0 +1,405 @@
+"""One poller for all waits of a connection in an event loop.
+
+Waits lie in a heap by their next look. Those due together are asked together. A wait whose workflow has not changed
+rests on without being woken, so it costs next to nothing; one whose workflow has changed looks for itself, says why,
+and rests again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import heapq
+import itertools
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from airflow_provider_conductor.client.aio import AsyncConductorClient
+from airflow_provider_conductor.client.call import Call, Flow, Now, Sleep
+from airflow_provider_conductor.client.errors import (
+    ConductorAuthError,
+    ConductorRequestError,
+    ConductorUnreachable,
+    TooManyRequests,
+)
+from airflow_provider_conductor.waiting.asking import Asker, Seen
+from airflow_provider_conductor.waiting.rest import Rest, Sighting
+from airflow_provider_conductor.waiting.schedule import LONGEST, adaptive_pause, next_look_after_failure
+
+__all__ = ["Counts", "Watcher"]
+
+T = TypeVar("T")
+
+TICK = 0.25
+"""Seconds by which any look may be early, so that those due at almost the same time share a request."""
+
+EARLY = 0.05
+"""The share of its pause by which a look may be early: 3 s of a minute. A look that comes early is not a late one."""
+
+LOOKS_AT_ONCE = 8
+"""Requests of woken waits under way at the same time; the rest of the pool's 16 connections is the sweep's."""
+
+MAX_STRETCH = 16.0
+"""How far "too many requests" can stretch the pauses; each of them doubles it, each good sweep takes back a tenth."""
+
+BRIEF = 5.0
+"""Seconds that a wait's own look waits where the server asks for a pause; for a longer one it is told."""
+
+RENEW_EVERY = 5
+"""Sweeps that fail in a row after which the connection is looked up again: it may have been changed."""
+
+COMPACT_FROM = 64
+"""Waits in the heap from which those that are gone are removed once they are half of it."""
+
+
+@dataclass(slots=True, eq=False)
+class _Resting:
+    """One wait at rest."""
+
+    rest: Rest
+    done: asyncio.Future[Sighting | None]
+    due: float = 0.0
+    earliest: float = 0.0
+    told_of: int = 0
+    """Which trouble it has been woken for."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a watcher has done so far, for metrics and tests.
+
+    Attributes:
+        waits: how many there are now.
+        requests, errors: sent, and failed for another reason than that the workflow or endpoint is not there.
+        looks: workflows that were looked at in a wait's stead.
+        woken: waits that were woken.
+        lag: seconds by which the look that was latest in the last sweep came after it was due.
+    """
+
+    waits: int = 0
+    requests: int = 0
+    errors: int = 0
+    looks: int = 0
+    woken: int = 0
+    lag: float = 0.0
+
+
+class Watcher:
+    """Looks at workflows for many waits.
+
+    Args:
+        client: the connection's client; this watcher is its only user and closes it.
+        renew: makes the connection's client anew: called when the server refuses the credentials or stays away, for
+            somebody may have changed the connection.
+        on_counts: told of the counts after each sweep.
+        clock, sleep, jitter: replaced by tests.
+    """
+
+    def __init__(
+        self,
+        client: AsyncConductorClient,
+        *,
+        renew: Callable[[], Awaitable[AsyncConductorClient]] | None = None,
+        on_counts: Callable[[Counts], None] | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.client = client
+        self.counts = Counts()
+        self._asker = Asker(client, clock=clock)
+        self._renew = renew
+        self._on_counts = on_counts
+        self._clock = clock
+        self._sleep = sleep
+        self._jitter = jitter
+        self._heap: list[tuple[float, int, _Resting]] = []
+        self._order = itertools.count()
+        self._gone = 0
+        self._sooner = asyncio.Event()
+        self._sweeping: asyncio.Task[None] | None = None
+        self._own_looks = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._own_requests = 0
+        self._own_errors = 0
+        self._trouble: ConductorRequestError | None = None
+        self._troubles = 0
+        self._failures = 0
+        self._not_before = 0.0
+        self._stretch = 1.0
+        self._retired: list[AsyncConductorClient] = []
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Drive one wait; where it rests, look in its stead. Cancelled, it is closed and leaves nothing behind."""
+        self.counts.waits += 1
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    result = await self._do(step)
+                except Exception as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(result)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        finally:
+            self.counts.waits -= 1
+            flow.close()
+
+    async def close(self) -> None:
+        """Stop looking; waits still at rest are left to whoever cancels them."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeping
+        self._tell_counts()
+        for client in (self.client, *self._retired):
+            await client.close()
+
+    # One wait's steps
+
+    async def _do(self, step: Call[Any] | Sleep | Now) -> Any:
+        if isinstance(step, Rest):
+            return await self._rest(step)
+        if isinstance(step, Sleep):
+            return await self._sleep(step.seconds)
+        if isinstance(step, Now):
+            return self._clock()
+        async with self._own_looks:
+            return await self._look_itself(step)
+
+    async def _look_itself(self, call: Call[Any]) -> Any:
+        pause = self._not_before - self._clock()
+        if pause > 0 and self._trouble is not None:
+            if pause > BRIEF or not isinstance(self._trouble, TooManyRequests):
+                raise self._trouble  # that it is over is found out once for all
+            await self._sleep(pause)
+        self._own_requests += 1
+        client = self.client
+        try:
+            found = await client.send(call)
+        except ConductorAuthError:
+            if client is self.client and not await self._renewed():
+                raise
+            return await self.client.send(call)
+        except (ConductorUnreachable, TooManyRequests) as error:  # anything else may be this workflow's alone
+            self._own_errors += 1
+            self._failed(error)
+            raise
+        self._recovered()
+        return found
+
+    async def _rest(self, rest: Rest) -> Sighting | None:
+        now = self._clock()
+        resting = _Resting(rest, asyncio.get_running_loop().create_future())
+        if rest.away and self._trouble is not None:
+            resting.told_of = self._troubles
+        self._push(resting, now, rest.seconds)
+        if self._sweeping is None or self._sweeping.done():
+            # A context of its own: the first wait's log is not where the sweep's lines belong.
+            self._sweeping = asyncio.create_task(
+                self._sweep_on(), name="conductor-watcher", context=contextvars.Context()
+            )
+        try:
+            return await resting.done
+        except asyncio.CancelledError:
+            self._forget_one()
+            raise
+
+    def _push(self, resting: _Resting, now: float, pause: float) -> None:
+        rest = resting.rest
+        wake_at = rest.wake_at if self._asker.tells_times else rest.blind_wake_at
+        resting.due = max(now, min(max(now + pause * self._stretch, self._not_before), wake_at))
+        resting.earliest = resting.due - min(max(TICK, pause * EARLY), LONGEST * EARLY)
+        if not self._heap or resting.due < self._heap[0][0]:
+            self._sooner.set()
+        heapq.heappush(self._heap, (resting.due, next(self._order), resting))
+
+    def _forget_one(self) -> None:
+        """A wait at rest was cancelled: its place in the heap goes when half of them are such."""
+        self._gone += 1
+        if self._gone * 2 > len(self._heap) >= COMPACT_FROM:
+            self._heap = [item for item in self._heap if not item[2].done.done()]
+            heapq.heapify(self._heap)
+            self._gone = 0
+
+    # Sweeping
+
+    async def _sweep_on(self) -> None:
+        """Look at what is due, until no wait rests."""
+        while self._heap:
+            await self._until_due()
+            due = self._take_due()
+            if not due:
+                continue
+            try:
+                await self._look_at(due)
+            except ConductorAuthError as error:
+                if not await self._renewed():
+                    self._wake_all(due, error)
+                self._put_back(due, 0.0)
+            except ConductorRequestError as error:
+                await self._back_off(due, error)
+            except Exception as error:  # a defect of ours must not leave anybody waiting for ever
+                self._wake_all(due, error)
+            else:
+                self._recovered()
+            self._tell_counts()
+
+    async def _until_due(self) -> None:
+        self._sooner.clear()
+        pause = self._heap[0][0] - self._clock()
+        if pause <= 0:
+            return
+        sleeper = asyncio.ensure_future(self._sleep(pause))
+        sooner = asyncio.ensure_future(self._sooner.wait())
+        try:
+            await asyncio.wait((sleeper, sooner), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            sooner.cancel()
+
+    def _take_due(self) -> list[_Resting]:
+        """Those due by now, and those who may be looked at early; whoever must look for itself is woken."""
+        now = self._clock()
+        due: list[_Resting] = []
+        later: list[_Resting] = []
+        self.counts.lag = 0.0
+        while self._heap and self._heap[0][0] <= (now + LONGEST * EARLY if due else now):
+            resting = heapq.heappop(self._heap)[2]
+            if resting.done.done():
+                self._gone = max(0, self._gone - 1)
+            elif resting.earliest > now:
+                later.append(resting)
+            elif self._must_wake(resting.rest, now):
+                self._wake(resting)
+            elif now < self._not_before:
+                self._put_off(resting, now)
+            else:
+                self.counts.lag = max(self.counts.lag, now - resting.due)
+                due.append(resting)
+        for resting in later:
+            heapq.heappush(self._heap, (resting.due, next(self._order), resting))
+        return due
+
+    def _must_wake(self, rest: Rest, now: float) -> bool:
+        wake_at = rest.wake_at if self._asker.tells_times else rest.blind_wake_at
+        return rest.mark is None or wake_at <= now
+
+    def _put_off(self, resting: _Resting, now: float) -> None:
+        """The server is not to be asked now. A wait that is due is told why once; it says so, and counts its time."""
+        if resting.told_of == self._troubles or isinstance(self._trouble, TooManyRequests):
+            self._push(resting, now, 0.0)
+        else:
+            resting.told_of = self._troubles
+            self._wake(resting)
+
+    async def _look_at(self, due: list[_Resting]) -> None:
+        """Ask about those due and answer them; each that has been answered leaves the list."""
+        by_id: dict[str, list[_Resting]] = {}
+        for resting in due:
+            by_id.setdefault(resting.rest.workflow_id, []).append(resting)
+        ids = list(by_id)
+        asked = 0
+        while asked < len(ids):
+            count, seen = await self._asker.ask(ids[asked:])
+            now = self._clock()
+            for workflow_id in ids[asked : asked + count]:
+                for resting in by_id.pop(workflow_id):
+                    self._answer(resting, seen.get(workflow_id), now)
+            asked += count
+            due[:] = itertools.chain.from_iterable(by_id.values())
+
+    def _answer(self, resting: _Resting, seen: Seen | None, now: float) -> None:
+        """Let it rest on where nothing has changed; ``seen`` is None where it has to look for itself."""
+        self.counts.looks += 1
+        rest = resting.rest
+        if resting.done.done():
+            return
+        if seen is None or rest.mark is None:
+            self._wake(resting)
+        elif not rest.mark.matches(seen.mark):
+            self._wake(resting, Sighting(seen.mark, True, seen.reason))
+        elif rest.away:
+            self._wake(resting, Sighting(seen.mark, False))
+        else:
+            pause = rest.poll_interval
+            if pause is None:
+                pause = adaptive_pause(now - rest.started, self._jitter())
+            self._push(resting, now, pause)
+
+    def _wake(self, resting: _Resting, seen: Sighting | None = None) -> None:
+        if not resting.done.done():
+            self.counts.woken += 1
+            resting.done.set_result(seen)
+
+    def _wake_all(self, due: list[_Resting], error: Exception) -> None:
+        for resting in due:
+            if not resting.done.done():
+                self.counts.woken += 1
+                resting.done.set_exception(error)
+        due.clear()
+
+    def _put_back(self, due: Iterable[_Resting], pause: float) -> None:
+        now = self._clock()
+        for resting in due:
+            if not resting.done.done():
+                self._push(resting, now, pause)
+
+    # Trouble
+
+    async def _back_off(self, due: Iterable[_Resting], error: ConductorRequestError) -> None:
+        """The server cannot be asked: pause once for all."""
+        self._failed(error)
+        now = self._clock()
+        for resting in due:
+            if not resting.done.done():
+                self._put_off(resting, now)
+        if self._failures % RENEW_EVERY == 0:
+            await self._renewed()
+
+    def _failed(self, error: ConductorRequestError) -> None:
+        """Nothing is sent for a while: longer with each failure in a row, or as long as the server asks for."""
+        now = self._clock()
+        if now < self._not_before:
+            return  # one of several that were under way
+        self._failures += 1
+        pause = next_look_after_failure(self._failures, now, jitter=self._jitter()) - now
+        self._not_before = now + max(pause, error.retry_after or 0.0)
+        if isinstance(error, TooManyRequests):
+            self._stretch = min(MAX_STRETCH, self._stretch * 2)
+        elif self._trouble is None or isinstance(self._trouble, TooManyRequests):
+            self._troubles += 1
+        self._trouble = error
+
+    def _recovered(self) -> None:
+        if self._trouble is None:
+            self._stretch = max(1.0, self._stretch * 0.9)
+        self._failures = 0
+        self._trouble = None
+
+    async def _renewed(self) -> bool:
+        """Look the connection up again; whether it has changed."""
+        if self._renew is None:
+            return False
+        before = self.client
+        try:
+            fresh = await self._renew()
+        except Exception:  # whatever the metadata database or a secrets backend raises: the old one stays
+            return False
+        if before is not self.client or fresh.settings == before.settings:
+            await fresh.close()
+            return before is not self.client
+        self._retired.append(before)  # some of its requests may be under way
+        self.client = self._asker.client = fresh
+        return True
+
+    def _tell_counts(self) -> None:
+        self.counts.requests = self._asker.requests + self._own_requests
+        self.counts.errors = self._asker.errors + self._own_errors
+        if self._on_counts is not None:
+            self._on_counts(self.counts)

@@ -1,0 +1,50 @@
+"""``max_requests_per_second`` holds whatever is sent, by either transport."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.large_json import LARGE
+from airflow_provider_conductor.client.pacing import Pace
+from tests.client import fault_server as told
+from tests.client.fault_server import FaultServer
+from tests.client.transports import Clock, Transport
+
+READ = endpoints.get_workflow("w1")
+
+
+def test_moments_are_apart_and_nothing_is_saved_up() -> None:
+    pace = Pace(4.0)
+    assert [pace.delay(100.0) for _ in range(4)] == [0.0, 0.25, 0.5, 0.75]
+    assert pace.delay(100.9) == pytest.approx(0.1)
+    assert [pace.delay(200.0), pace.delay(200.0)] == [0.0, 0.25]
+
+
+def test_without_a_limit_nobody_waits() -> None:
+    pace = Pace(None)
+    assert {pace.delay(now) for now in (1.0, 1.0, 2.0)} == {0.0}
+
+
+def test_every_request_counts(
+    serve: Callable[..., FaultServer], connect: Callable[..., Transport], clock: Clock
+) -> None:
+    """The token's and the repeated ones too."""
+    server = serve(
+        told.by_path(token=told.token("t"), workflow=told.in_turn(told.status(503), told.workflow(), told.workflow()))
+    )
+    client = connect(server, key_id="k", key_secret="s", max_requests_per_second=0.5)
+    began = clock.now
+    client.send(READ)
+    client.send(READ)
+    assert len(server.requests) == 4
+    assert clock.now - began >= 6.0
+
+
+def test_a_large_answer_is_read_like_a_small_one(
+    serve: Callable[..., FaultServer], connect: Callable[..., Transport]
+) -> None:
+    client = connect(serve(told.workflow(output={"text": "é" * LARGE})))
+    assert client.send(READ).output["text"] == "é" * LARGE
