@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 __all__ = ["EmptyTrigger"]
 
 
-class EmptyTrigger(BaseTrigger):
+class EmptyTrigger(BaseTrigger):  # type: ignore[misc]
     """Waits for ever. It carries an id, as every trigger does."""
 
     def __init__(self, workflow_id: str) -> None:

@@ -69,20 +69,20 @@ def _measure(python: str, rounds: int) -> list[Comparison]:
             airflow, wall, cpu = _probe(python, module)
             if turn:  # the first round is there to write bytecode
                 taken[module].append((wall, cpu))
-    wall = {module: statistics.median(item[0] for item in rounds) * 1e3 for module, rounds in taken.items()}
-    cpu = {module: statistics.median(item[1] for item in rounds) * 1e3 for module, rounds in taken.items()}
+    walls = {module: statistics.median(item[0] for item in found) * 1e3 for module, found in taken.items()}
+    cpus = {module: statistics.median(item[1] for item in found) * 1e3 for module, found in taken.items()}
     lines = []
     for module in OURS:
         what = f"import {module.removeprefix('airflow_provider_conductor.')} (Airflow {airflow})"
-        note = f"CPU {cpu[module]:.1f} ms"
-        lines.append(Comparison(what=what, unit="ms", ours=wall[module], n=rounds, goal=AtMost(10.0), note=note))
+        note = f"CPU {cpus[module]:.1f} ms"
+        lines.append(Comparison(what=what, unit="ms", ours=walls[module], n=rounds, goal=AtMost(10.0), note=note))
     return lines + [
         Comparison(
             what=f"import operators.conductor (Airflow {airflow})",
             unit="ms",
-            ours=wall[OURS[0]],
+            ours=walls[OURS[0]],
             peer=peer,
-            theirs=wall[theirs],
+            theirs=walls[theirs],
             n=rounds,
         )
         for peer, theirs in PEERS.items()

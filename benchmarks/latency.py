@@ -6,7 +6,7 @@ import asyncio
 import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,8 +68,8 @@ async def _measure(bench: Bench, variant: Variant) -> Comparison:
     await asyncio.sleep(max(0.0, age - WATCHED_BEFORE))
     ours, theirs = ids[::2], ids[1::2]
     seen = asyncio.gather(
-        *(_seen(lambda workflow_id=workflow_id: _by_trigger(conn_id, workflow_id)) for workflow_id in ours),
-        *(_seen(lambda workflow_id=workflow_id: _by_polls(bench.lab.api_url, workflow_id)) for workflow_id in theirs),
+        *(_moment_of(_by_trigger(conn_id, workflow_id)) for workflow_id in ours),
+        *(_moment_of(_by_polls(bench.lab.api_url, workflow_id)) for workflow_id in theirs),
     )
     await asyncio.sleep(WATCHED_BEFORE)
     oldest = time.monotonic() - begun
@@ -102,8 +102,8 @@ async def _end_them(bench: Bench, ids: Sequence[str], spread: float) -> None:
     await asyncio.gather(*map(end, ids))
 
 
-async def _seen(until: Callable[[], Awaitable[None]]) -> float:
-    await until()
+async def _moment_of(end: Awaitable[None]) -> float:
+    await end
     return time.time()
 
 

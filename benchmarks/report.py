@@ -37,7 +37,7 @@ def environment() -> dict[str, Any]:
 
 def table(results: Mapping[str, Iterable[Comparison]]) -> str:
     """All comparisons, a line each, below their row's title; notes below those."""
-    lines = [HEADINGS]
+    lines: list[tuple[str, ...]] = [HEADINGS]
     titles: dict[int, str] = {}
     notes: dict[int, str] = {}
     for title, comparisons in results.items():

@@ -177,7 +177,7 @@ def _runner(events: list[Any], failures: list[Any]) -> Any:
 
     from airflow.jobs.triggerer_job_runner import TriggerRunner, messages
 
-    class Runner(TriggerRunner):
+    class Runner(TriggerRunner):  # type: ignore[misc]
         async def init_comms(self) -> None:
             never = asyncio.create_task(asyncio.Event().wait())
             self.comms_decoder = SimpleNamespace(_reader_task=never)

@@ -94,7 +94,6 @@ class Waits:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.watcher.close()
-        await self.client.close()
 
     async def _one(self, workflow_id: str) -> None:
         plan = WaitPlan(workflow_id=workflow_id, started_at=self.clock(), poll_interval=self._interval())
