@@ -61,7 +61,8 @@ def _pythons() -> list[str]:
 
 
 def _measure(python: str, rounds: int) -> list[Comparison]:
-    modules = [*OURS, *PEERS.values()]
+    peers = {peer: module for peer, module in PEERS.items() if _installed(python, module)}
+    modules = [*OURS, *peers.values()]
     airflow = ""
     taken: dict[str, list[tuple[float, float]]] = {module: [] for module in modules}
     for turn in range(rounds + 1):
@@ -85,8 +86,15 @@ def _measure(python: str, rounds: int) -> list[Comparison]:
             theirs=walls[theirs],
             n=rounds,
         )
-        for peer, theirs in PEERS.items()
+        for peer, theirs in peers.items()
     ]
+
+
+def _installed(python: str, module: str) -> bool:
+    """Whether this peer is there to be compared with; `make setup` installs them all."""
+    package = module.rsplit(".", 2)[0]
+    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
+    return not subprocess.run([python, "-c", code, package], capture_output=True, timeout=120, check=False).returncode
 
 
 def _probe(python: str, module: str) -> tuple[str, float, float]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import os
 import subprocess
@@ -167,7 +166,6 @@ async def _steady(limit: float = 240.0) -> int:
         if now <= before * (1 + STEADY):
             break
         before = now
-    gc.collect()
     return resident()
 
 
