@@ -19,7 +19,7 @@ DURATIONS = (0.05, 0.5, 3.0)
 @row("execute", "execute: from the workflow's end to its output, not deferred")
 def execute(bench: Bench) -> list[Comparison]:
     """Lag behind the workflow's own ``endTime``; server and client share a clock here."""
-    rounds = bench.count(21, 2)
+    rounds = bench.count(15, 3)
     return [_measure(bench, seconds, rounds) for seconds in DURATIONS[: bench.count(len(DURATIONS), 1)]]
 
 
