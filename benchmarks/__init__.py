@@ -1,0 +1,1 @@
+"""What the provider costs, measured beside what its peers cost; `python -m benchmarks` prints the table."""

@@ -1,0 +1,106 @@
+"""One look at many workflows: how many requests, how much CPU, and how both grow."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+
+from benchmarks import polling
+from benchmarks.comparison import AtMost, Comparison
+from benchmarks.registry import Bench, row
+from benchmarks.watching import Waits
+
+SHORTEST, LONGEST = 1.0, 60.0
+"""Seconds between a wait's looks."""
+
+
+@row("requests", "requests of ten thousand waits")
+def requests(bench: Bench) -> list[Comparison]:
+    """A sweep with all due together, and a minute with looks at intervals from 1 to 60 s."""
+    return asyncio.run(_requests(bench))
+
+
+async def _requests(bench: Bench) -> list[Comparison]:
+    count = bench.count(10_000, 100)
+    rounds = bench.count(3, 1)
+    ids = await asyncio.to_thread(bench.lab.running, count)
+    async with Waits(bench.lab.api_url, ids) as waits:
+        sweeps = [(await waits.sweep())[0] for _ in range(rounds)]
+    together = Comparison(
+        what=f"a sweep of {count:,}, all due together",
+        unit="requests",
+        ours=statistics.median(sweeps),
+        peer="a request for each wait",
+        theirs=count,
+        n=rounds,
+        goal=AtMost(10.0),
+    )
+    seconds = bench.count(60, 3)
+    chance = random.Random(1)
+    async with Waits(bench.lab.api_url, ids, lambda: chance.uniform(SHORTEST, LONGEST)) as waits:
+        before, looks = waits.client.requests, waits.watcher.counts.looks
+        await asyncio.sleep(seconds)
+        asked, looked = waits.client.requests - before, waits.watcher.counts.looks - looks
+    over_a_minute = Comparison(
+        what=f"{seconds} s of {count:,} waits, a look every {SHORTEST:g} to {LONGEST:g} s",
+        unit="requests/s",
+        ours=asked / seconds,
+        peer="a request for each look",
+        theirs=looked / seconds,
+        n=1,
+    )
+    return [together, over_a_minute]
+
+
+@row("cpu", "CPU of a sweep of a thousand")
+def cpu(bench: Bench) -> list[Comparison]:
+    """This process's CPU time; the server's is its own."""
+    return asyncio.run(_cpu(bench))
+
+
+async def _cpu(bench: Bench) -> list[Comparison]:
+    count, rounds = bench.count(1_000, 50), bench.count(11, 2)
+    ids = await asyncio.to_thread(bench.lab.running, count)
+    api_url = bench.lab.api_url
+    taken: dict[str, list[float]] = {"ours": [], "bulk": [], "pooled": [], "new": []}
+    async with aiohttp.ClientSession() as session, Waits(api_url, ids) as waits:
+        bodies: dict[str, Callable[[], Awaitable[object]]] = {
+            "bulk": lambda: polling.bulk_search(session, api_url, ids),
+            "pooled": lambda: polling.pooled_polls(session, api_url, ids),
+            "new": lambda: polling.new_session_per_poll(api_url, ids),
+        }
+        for turn in range(rounds + 1):
+            gc.collect()
+            spent = {"ours": (await waits.sweep())[1]}
+            for name, body in bodies.items():
+                gc.collect()
+                begun = time.process_time()
+                await body()
+                spent[name] = time.process_time() - begun
+            if turn:
+                for name, seconds in spent.items():
+                    taken[name].append(seconds * 1e3)
+    median = {name: statistics.median(found) for name, found in taken.items()}
+
+    def beside(peer: str, name: str, goal: AtMost | None) -> Comparison:
+        return Comparison(
+            what=f"a sweep of {count:,}",
+            unit="ms CPU",
+            ours=median["ours"],
+            peer=peer,
+            theirs=median[name],
+            n=rounds,
+            goal=goal,
+        )
+
+    return [
+        beside("a bare bulk/search and json.loads", "bulk", AtMost(1.3, "ratio")),
+        beside("a new session for each poll", "new", AtMost(1 / 8, "ratio")),
+        beside("a request for each wait, pooled", "pooled", None),
+    ]
