@@ -6,14 +6,19 @@ from airflow_provider_conductor.waiting.clock import ServerClock
 from airflow_provider_conductor.waiting.holdup import Holdup, Phase
 from airflow_provider_conductor.waiting.progress import Progress
 
-__all__ = ["adaptive_pause", "first_look", "next_look", "next_look_after_failure", "wake_at"]
+__all__ = ["HELD", "HELD_PAUSE", "adaptive_pause", "next_look", "next_look_after_failure", "wake_at"]
 
 SHORTEST = 1.0
 LONGEST = 60.0
 SHARE_OF_AGE = 0.02
-JITTER = 0.04
+JITTER = 0.02
 """How much of an interval chance may take away. It only ever shortens: the end is still seen within 2 % of
-the age; and not by more than this: an hour costs 268 looks at most by the rule, and 280 with it."""
+the age; and not by more than this: an hour costs 268 looks at most by the rule, and 274 with it."""
+
+HELD = 3.5
+HELD_PAUSE = 0.125
+"""Seconds for which looks are close together while somebody holds the line, and how close: a server's own hold reads
+the workflow every 0.1 s (seen on 3.32). They are 24 more than one a second, which leaves an hour's wait below 300."""
 
 AFTER_DUE = 0.25
 """Seconds after a due moment to look: the server needs some to notice it itself."""
@@ -115,15 +120,6 @@ def wake_at(
 def _unseen(holdup: Holdup) -> bool:
     at_a_worker = holdup.phase is Phase.WORKING and not holdup.by_server
     return at_a_worker or holdup.phase in UNSEEN_PHASES or bool(holdup.path)
-
-
-def first_look(held: float) -> float:
-    """Seconds to the next look while somebody holds the line: a fifth of the time held, within 0.1 s and 1 s.
-
-    A server's own hold reads the workflow every 0.1 s (seen on 3.32). Ten seconds cost 22 looks, 12 more than
-    one a second, which leaves an hour's wait below 300 in all.
-    """
-    return min(SHORTEST, max(0.1, held * 0.2))
 
 
 def next_look_after_failure(failures: int, now: float, *, jitter: float, look_by: float | None = None) -> float:

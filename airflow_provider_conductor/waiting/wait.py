@@ -26,8 +26,9 @@ from airflow_provider_conductor.waiting.people import Footprint, acts
 from airflow_provider_conductor.waiting.progress import Phase, Progress
 from airflow_provider_conductor.waiting.rest import Mark, Rest, Sighting
 from airflow_provider_conductor.waiting.schedule import (
+    HELD,
+    HELD_PAUSE,
     adaptive_pause,
-    first_look,
     next_look,
     next_look_after_failure,
     wake_at,
@@ -42,9 +43,6 @@ TASK_ENDED = "task_ended"
 STILL_RUNNING = "still_running"
 GONE = "gone"
 ERROR = "error"
-
-HELD = 10.0
-"""Seconds for which looks are close together while somebody holds the line; any longer hold is a wait like others."""
 
 MESSAGE_LIMIT = 1_000
 """Characters of an event's message: it is stored in Airflow's metadata database."""
@@ -371,7 +369,7 @@ def _next_look(state: _Wait, mark: Mark, now: float) -> float:
     )
     at = next_look(state.progress, now, state.clock, jitter=jitter, poll_interval=interval, look_by=state.look_by)
     if state.give_up is not None and interval is None and held < HELD:
-        at = min(at, now + first_look(held))
+        at = min(at, now + HELD_PAUSE)
     return at
 
 

@@ -19,6 +19,7 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.waiting.schedule import HELD, HELD_PAUSE
 from airflow_provider_conductor.waiting.wait import (
     GONE,
     MESSAGE_LIMIT,
@@ -550,10 +551,10 @@ def test_patience_is_kept_to_the_second(patience: float) -> None:
 
 @given(some.floats(0.2, 10))
 @QUICK
-def test_an_end_during_the_hold_is_seen_at_once(ends: float) -> None:
+def test_an_end_in_the_first_seconds_of_the_hold_is_seen_at_once(ends: float) -> None:
     world = World([(ends, DONE)])
     assert world.wait(patience=30).status == "COMPLETED"
-    assert world.age - ends <= min(1.0, 0.1 + 0.2 * ends) + 0.05
+    assert world.age - ends <= (HELD_PAUSE if ends < HELD - 0.1 else 1.0) + 0.05
 
 
 def test_close_looks_read_the_status_alone() -> None:
