@@ -5,6 +5,7 @@
     AirflowException                          retried as the DAG says
     ├── ConductorWorkflowFailed               the workflow ended, and not as COMPLETED
     │   └── ConductorWorkflowFailedForGood    … and trying again cannot help (also AirflowFailException)
+    ├── ConductorTaskMissed                   a task of the workflow cannot come to the status it is waited for
     └── ConductorWorkflowTimeout              a time-out of the wait; the workflow had not ended
     AirflowFailException                      never retried
     ├── ConductorStartRefused                 the definition does not exist, or the server refused the input
@@ -22,6 +23,7 @@ __all__ = [
     "ConductorOutputTooLarge",
     "ConductorStartRefused",
     "ConductorStateError",
+    "ConductorTaskMissed",
     "ConductorWorkflowFailed",
     "ConductorWorkflowFailedForGood",
     "ConductorWorkflowTimeout",
@@ -71,6 +73,21 @@ class ConductorWorkflowFailed(AirflowException):
 
 class ConductorWorkflowFailedForGood(ConductorWorkflowFailed, AirflowFailException):
     """The same where an Airflow retry cannot help: a terminal error, or somebody terminated it on purpose."""
+
+
+class ConductorTaskMissed(AirflowException):
+    """A task of a workflow cannot come to the status it is waited for any more; the message says why.
+
+    Attributes:
+        workflow_id, task_reference_name: the task that was waited for.
+        url: the workflow's page in Conductor's UI.
+    """
+
+    def __init__(self, message: str, *, workflow_id: str = "", task_reference_name: str = "", url: str = "") -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.task_reference_name = task_reference_name
+        self.url = url
 
 
 class ConductorWorkflowTimeout(AirflowException):

@@ -1,0 +1,25 @@
+"""What can be told of an argument when the DAG is parsed, before any template is rendered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["given", "is_template"]
+
+
+def is_template(value: Any) -> bool:
+    """Whether the value is known only when the task runs: a Jinja template, or what another task returns."""
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    return hasattr(value, "resolve") or hasattr(value, "iter_references")
+
+
+def given(value: Any, name: str) -> Any:
+    """``value``, which must not be empty.
+
+    Raises:
+        ValueError: it is None, or a text without a letter.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise ValueError(f"{name} must not be empty")
+    return value
