@@ -6,6 +6,7 @@
     ├── ConductorWorkflowFailed               the workflow ended, and not as COMPLETED
     │   └── ConductorWorkflowFailedForGood    … and trying again cannot help (also AirflowFailException)
     ├── ConductorTaskMissed                   a task of the workflow cannot come to the status it is waited for
+    ├── ConductorTaskNotThere                 the workflow has not come to the task that is to be ended
     └── ConductorWorkflowTimeout              a time-out of the wait; the workflow had not ended
     AirflowFailException                      never retried
     ├── ConductorStartRefused                 the definition does not exist, or the server refused the input
@@ -24,6 +25,7 @@ __all__ = [
     "ConductorStartRefused",
     "ConductorStateError",
     "ConductorTaskMissed",
+    "ConductorTaskNotThere",
     "ConductorWorkflowFailed",
     "ConductorWorkflowFailedForGood",
     "ConductorWorkflowTimeout",
@@ -88,6 +90,10 @@ class ConductorTaskMissed(AirflowException):
         self.workflow_id = workflow_id
         self.task_reference_name = task_reference_name
         self.url = url
+
+
+class ConductorTaskNotThere(AirflowException):
+    """The workflow has not come to the task that is to be ended; a later try may find it there."""
 
 
 class ConductorWorkflowTimeout(AirflowException):

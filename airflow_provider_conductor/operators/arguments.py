@@ -8,9 +8,11 @@ __all__ = ["given", "is_template"]
 
 
 def is_template(value: Any) -> bool:
-    """Whether the value is known only when the task runs: a Jinja template, or what another task returns."""
+    """Whether it is known only when the task runs: a Jinja template, what another task returns, a list with one."""
     if isinstance(value, str):
         return "{{" in value or "{%" in value
+    if isinstance(value, (list, tuple)):
+        return any(map(is_template, value))
     return hasattr(value, "resolve") or hasattr(value, "iter_references")
 
 

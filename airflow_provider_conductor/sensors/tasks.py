@@ -49,9 +49,8 @@ class ConductorTaskSensor(ConductorSensor):
         super().__init__(**kwargs)
         self.task_reference_name = given(task_reference_name, "task_reference_name")
         self.expected_status = expected_status
-        several = [expected_status] if isinstance(expected_status, str) else expected_status
-        if isinstance(several, (list, tuple, set, frozenset)) and not any(map(is_template, several)):
-            joined_statuses(several)
+        if isinstance(expected_status, (str, list, tuple)) and not is_template(expected_status):
+            joined_statuses(expected_status)
 
     @property
     def _expected(self) -> str:
