@@ -9,6 +9,7 @@
     ├── ConductorTaskNotThere                 the workflow has not come to the task that is to be ended
     └── ConductorWorkflowTimeout              a time-out of the wait; the workflow had not ended
     AirflowFailException                      never retried
+    ├── ConductorDefinitionRefused            a definition cannot be registered
     ├── ConductorStartRefused                 the definition does not exist, or the server refused the input
     ├── ConductorOutputTooLarge               the output is over ``max_output_bytes``, and would be again
     └── ConductorStateError                   the workflow's state does not allow what was asked
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 __all__ = [
+    "ConductorDefinitionRefused",
     "ConductorOutputTooLarge",
     "ConductorStartRefused",
     "ConductorStateError",
@@ -114,3 +116,7 @@ class ConductorStateError(AirflowFailException):
 
 class ConductorStartRefused(AirflowFailException):
     """Nothing was started, and trying again cannot help."""
+
+
+class ConductorDefinitionRefused(AirflowFailException):
+    """A definition is wrong, here or to the server; nothing was registered, and trying again cannot help."""

@@ -277,6 +277,10 @@ class Verbs(ABC):
         """Create or replace workflow definitions (one or several; dicts or SDK objects)."""
         return self.send(endpoints.register_workflow_defs(definitions))
 
+    def validate_workflow_def(self, definition: Mapping[str, Any] | Any) -> None:
+        """Let the server check a workflow definition without keeping it; ``ConductorBadRequest`` says what is wrong."""
+        self.send(endpoints.validate_workflow_def(definition))
+
     def get_workflow_def(self, name: str, version: int | None = None) -> dict[str, Any]:
         return self.send(endpoints.get_workflow_def(name, version=version))
 

@@ -23,6 +23,7 @@ from airflow_provider_conductor.client.endpoints.metadata import (
     register_workflow_defs,
     unregister_task_def,
     unregister_workflow_def,
+    validate_workflow_def,
 )
 from airflow_provider_conductor.client.endpoints.tasks import (
     get_poll_data,
@@ -99,4 +100,5 @@ __all__ = [
     "unregister_task_def",
     "unregister_workflow_def",
     "update_task",
+    "validate_workflow_def",
 ]
