@@ -13,7 +13,7 @@ def is_template(value: Any) -> bool:
         return "{{" in value or "{%" in value
     if isinstance(value, (list, tuple)):
         return any(map(is_template, value))
-    return hasattr(value, "resolve") or hasattr(value, "iter_references")
+    return hasattr(value, "iter_references")
 
 
 def given(value: Any, name: str) -> Any:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ConductorCompleteTaskOperator", "ConductorSignalWorkflowOperator"]
 
+STATUSES = tuple(str(status) for status in ENDINGS)
+
 
 class EndsTask(UsesConductor, BaseOperator):
     """The arguments of a task's end, and the try that made it."""
@@ -46,7 +48,7 @@ class EndsTask(UsesConductor, BaseOperator):
         super().__init__(**kwargs)
         self.conductor_conn_id = conductor_conn_id
         self.workflow_id = given(workflow_id, "workflow_id")
-        self.status = status if is_template(status) else one_of(status, ENDINGS, "status")
+        self.status = status if is_template(status) else one_of(status, STATUSES, "status")
         if isinstance(task_output, (list, tuple, set, int, float)):
             raise ValueError(f"task_output must be a mapping of names to values, not {task_output!r}")
         self.task_output = task_output
@@ -54,7 +56,7 @@ class EndsTask(UsesConductor, BaseOperator):
 
     def _ending(self, identity: TaskIdentity) -> Ending:
         return Ending(
-            status=TaskStatus(one_of(self.status, ENDINGS, "status")),
+            status=TaskStatus(one_of(self.status, STATUSES, "status")),
             output=self.task_output if self.task_output is not None else {},
             reason=self.reason or None,
             by=identity.correlation_id(StartKey(identity.series)),
