@@ -13,6 +13,7 @@ from airflow_provider_conductor.exceptions import ConductorStateError, Conductor
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.arguments import given, is_template
 from airflow_provider_conductor.operators.base import UsesConductor, one_of
+from airflow_provider_conductor.operators.starting import DEFAULT_IDENTITY_PREFIX
 from airflow_provider_conductor.starting.identity import StartKey, TaskIdentity
 from airflow_provider_conductor.starting.record import first_try_of_series
 
@@ -66,7 +67,7 @@ class EndsTask(UsesConductor, BaseOperator):
         """Who ends it: a task in one series of tries, so that a retry knows what its earlier try has done."""
         ti = context["ti"]
         return TaskIdentity(
-            prefix=self.hook.settings.identity_prefix or "airflow",
+            prefix=self.hook.settings.identity_prefix or DEFAULT_IDENTITY_PREFIX,
             dag_id=ti.dag_id,
             run_id=ti.run_id,
             task_id=ti.task_id,
