@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = ["given", "is_template"]
 
 
 def is_template(value: Any) -> bool:
-    """Whether it is known only when the task runs: a Jinja template, what another task returns, a list with one."""
+    """Whether it, or something within it, is known only when the task runs: a Jinja template, another task's result."""
     if isinstance(value, str):
         return "{{" in value or "{%" in value
+    if isinstance(value, Mapping):
+        return any(map(is_template, value.values()))
     if isinstance(value, (list, tuple)):
         return any(map(is_template, value))
     return hasattr(value, "iter_references")

@@ -51,11 +51,10 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.conductor_conn_id = conductor_conn_id
-        self.definitions = definitions if is_template(definitions) else [_plain(item) for item in _several(definitions)]
+        self.definitions = [_plain(item) for item in _several(definitions)]
         self.allow_lower_version = allow_lower_version
-        if not is_template(definitions):
-            known = [item for item in self.definitions if not isinstance(item, str) and not is_template(item)]
-            check([found for item in known for found in definitions_in(item)])
+        known = [item for item in self.definitions if not isinstance(item, str) and not is_template(item)]
+        check(definitions_in(known))
 
     def execute(self, context: Context) -> dict[str, list[str]]:
         from airflow_provider_conductor.defining.definition import DefinitionError
@@ -79,7 +78,8 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
 
         found: list[Definition] = []
         paths: dict[Path, None] = {}
-        for item in _several(self.definitions):
+        given_now = [_several(item) for item in _several(self.definitions)]  # another task may have returned a list
+        for item in (item for several in given_now for item in several):
             if isinstance(item, (str, Path)):
                 paths.update(dict.fromkeys(find(str(item), self._folders())))
             else:

@@ -117,7 +117,8 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         began = first.timestamp()
         stored = TaskStateStore(context).get(POKES_KEY)
         if stored and stored["started_at"] >= began - 1:  # else it is of an earlier try
-            plan = replace(WaitPlan.from_json(stored), workflow_id=plan.workflow_id)
+            so_far = WaitPlan.from_json(stored)
+            plan = replace(plan, told=so_far.told, warned=so_far.warned, seen=so_far.seen, away_since=so_far.away_since)
         return replace(plan, started_at=began, deadline=began + self.timeout)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:

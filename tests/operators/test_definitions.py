@@ -53,6 +53,28 @@ def test_a_path_may_be_a_template(conductor: ConductorStandIn) -> None:
     assert conductor.requests == []
 
 
+def test_what_is_a_template_in_a_definition_is_checked_when_the_task_runs(conductor: ConductorStandIn) -> None:
+    register = operator({**ORDERS, "version": "{{ params.version }}"})
+    register.render_template_fields({"params": {"version": "latest"}})
+    with pytest.raises(ConductorDefinitionRefused, match="not 'latest'"):
+        register.execute(context_of(register))
+
+
+def test_another_task_may_return_the_definitions(conductor: ConductorStandIn) -> None:
+    from airflow.providers.common.compat.sdk import DAG, BaseOperator
+
+    with DAG("orders", schedule=None):
+        made = BaseOperator(task_id="make")
+        register = operator([made.output, "absent.json"])
+    assert register.upstream_task_ids == {"make"}
+    register.definitions = [[ORDERS, {"name": "charge", "retryCount": -1}], "absent.json"]
+    with pytest.raises(ConductorDefinitionRefused, match=r"no file 'absent.json'"):
+        register.execute(context_of(register))
+    register.definitions = register.definitions[:1]
+    with pytest.raises(ConductorDefinitionRefused, match="task 'charge': retryCount"):
+        register.execute(context_of(register))
+
+
 def test_a_definition_from_a_template_is_checked_before_anything_is_sent(conductor: ConductorStandIn) -> None:
     register = operator("{{ a }}")
     register.definitions = [{"name": "orders", "tasks": []}]
