@@ -142,3 +142,9 @@ def test_a_task_without_an_output_is_named_and_nothing_runs_on(lab: Lab, outputs
 def test_an_output_that_is_no_mapping_is_refused(lab: Lab) -> None:
     with pytest.raises(ConductorInputError, match="task 'approve' must be a mapping, not 'yes'"):
         lab.client.run(dry_run(approval(lab), task_outputs={"approve": "yes"}))
+
+
+def test_the_oldest_server_runs_dry_too(old_conductor_server) -> None:
+    lab = Lab(old_conductor_server.api_url)
+    done = lab.client.run(dry_run(approval(lab), task_outputs={"approve": {"ok": "false"}}))
+    assert (done.status, done.tasks[0].output) == ("COMPLETED", {"ok": "false"})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client.errors import ConductorNotFound
-from airflow_provider_conductor.exceptions import ConductorTaskNotThere
+from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotThere
 from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn
@@ -81,6 +81,26 @@ def test_the_update_carries_what_was_asked_and_who_asked(conductor: ConductorSta
     again = operator(workflow_id=workflow_id, task_output={"by": "Ana"})
     assert again.execute(context_of(again))["status"] == "COMPLETED"
     assert len(conductor.sent("POST")) == 1
+
+
+@pytest.mark.parametrize("by_bo", ["COMPLETED", "FAILED"])
+def test_somebody_else_may_be_faster(conductor: ConductorStandIn, by_bo: str) -> None:
+    """Between our look and our update: the server drops the update and says 200."""
+    workflow_id = conductor.add(tasks=[WAIT])
+
+    def server(request: Any) -> tuple[int, str, bytes] | None:
+        if (request.method, request.path) != ("POST", "/tasks"):
+            return None
+        conductor.workflows[workflow_id]["tasks"][0].update(status=by_bo, workerId="Bo", outputData={"by": "Bo"})
+        return 200, "text/plain", b"7"
+
+    conductor.instead = server
+    approve = operator(workflow_id=workflow_id, task_output={"by": "Ana"})
+    if by_bo == "COMPLETED":
+        assert approve.execute(context_of(approve))["status"] == "COMPLETED"
+    else:
+        with pytest.raises(ConductorStateError, match="is FAILED, not open: it cannot become COMPLETED"):
+            approve.execute(context_of(approve))
 
 
 def test_an_update_without_effect_is_no_success(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
