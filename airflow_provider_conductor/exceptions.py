@@ -5,8 +5,11 @@
     AirflowException                          retried as the DAG says
     ├── ConductorWorkflowFailed               the workflow ended, and not as COMPLETED
     │   └── ConductorWorkflowFailedForGood    … and trying again cannot help (also AirflowFailException)
+    ├── ConductorTaskMissed                   a task of the workflow cannot come to the status it is waited for
+    ├── ConductorTaskNotThere                 the workflow has not come to the task that is to be ended
     └── ConductorWorkflowTimeout              a time-out of the wait; the workflow had not ended
     AirflowFailException                      never retried
+    ├── ConductorDefinitionRefused            a definition cannot be registered
     ├── ConductorStartRefused                 the definition does not exist, or the server refused the input
     ├── ConductorOutputTooLarge               the output is over ``max_output_bytes``, and would be again
     └── ConductorStateError                   the workflow's state does not allow what was asked
@@ -19,9 +22,12 @@ from collections.abc import Sequence
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 __all__ = [
+    "ConductorDefinitionRefused",
     "ConductorOutputTooLarge",
     "ConductorStartRefused",
     "ConductorStateError",
+    "ConductorTaskMissed",
+    "ConductorTaskNotThere",
     "ConductorWorkflowFailed",
     "ConductorWorkflowFailedForGood",
     "ConductorWorkflowTimeout",
@@ -73,6 +79,25 @@ class ConductorWorkflowFailedForGood(ConductorWorkflowFailed, AirflowFailExcepti
     """The same where an Airflow retry cannot help: a terminal error, or somebody terminated it on purpose."""
 
 
+class ConductorTaskMissed(AirflowException):
+    """A task of a workflow cannot come to the status it is waited for any more; the message says why.
+
+    Attributes:
+        workflow_id, task_reference_name: the task that was waited for.
+        url: the workflow's page in Conductor's UI.
+    """
+
+    def __init__(self, message: str, *, workflow_id: str = "", task_reference_name: str = "", url: str = "") -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.task_reference_name = task_reference_name
+        self.url = url
+
+
+class ConductorTaskNotThere(AirflowException):
+    """The workflow has not come to the task that is to be ended; a later try may find it there."""
+
+
 class ConductorWorkflowTimeout(AirflowException):
     """``timeout``, ``stall_timeout`` or ``execution_timeout`` ended the wait; ``workflow_id`` names the workflow."""
 
@@ -91,3 +116,7 @@ class ConductorStateError(AirflowFailException):
 
 class ConductorStartRefused(AirflowFailException):
     """Nothing was started, and trying again cannot help."""
+
+
+class ConductorDefinitionRefused(AirflowFailException):
+    """A definition is wrong, here or to the server; nothing was registered, and trying again cannot help."""

@@ -16,7 +16,10 @@ ROOT = Path(airflow_provider_conductor.__file__).parents[1]
 PARSED = (
     "airflow_provider_conductor.links.conductor",
     "airflow_provider_conductor.operators.conductor",
+    "airflow_provider_conductor.operators.definitions",
+    "airflow_provider_conductor.operators.tasks",
     "airflow_provider_conductor.sensors.conductor",
+    "airflow_provider_conductor.sensors.tasks",
 )
 """What DAG files import."""
 

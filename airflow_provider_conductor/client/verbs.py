@@ -252,6 +252,49 @@ class Verbs(ABC):
             )
         )
 
+    def update_task_by_ref_name(
+        self,
+        workflow_id: str,
+        task_ref_name: str,
+        status: TaskStatus | str,
+        output: Mapping[str, Any] | None = None,
+        worker_id: str | None = None,
+    ) -> str:
+        """Report the result of the open task of this reference name; returns its id, "" where none is open."""
+        return self.send(
+            endpoints.update_task_by_ref_name(workflow_id, task_ref_name, status, output, worker_id=worker_id)
+        )
+
+    def update_task_sync(
+        self,
+        workflow_id: str,
+        task_ref_name: str,
+        status: TaskStatus | str,
+        output: Mapping[str, Any] | None = None,
+        worker_id: str | None = None,
+    ) -> Workflow:
+        """The same; returns the workflow, and raises ``ConductorNotFound`` where no such task is open."""
+        return self.send(endpoints.update_task_sync(workflow_id, task_ref_name, status, output, worker_id=worker_id))
+
+    def signal_workflow_task_async(
+        self, workflow_id: str, status: TaskStatus | str, output: Mapping[str, Any] | None = None
+    ) -> None:
+        """End the first open WAIT, here or in a running sub-workflow; nothing tells whether there was one."""
+        self.send(endpoints.signal_workflow_task_async(workflow_id, status, output))
+
+    def signal_workflow_task_sync(
+        self,
+        workflow_id: str,
+        status: TaskStatus | str,
+        output: Mapping[str, Any] | None = None,
+        hold_seconds: float = 5,
+    ) -> Workflow:
+        """The same; returns the workflow, ended or at its next WAIT or as it is after ``hold_seconds``.
+
+        ``ConductorNotFound`` where no WAIT is open.
+        """
+        return self.send(endpoints.signal_workflow_task_sync(workflow_id, status, output, hold_seconds=hold_seconds))
+
     def get_task(self, task_id: str) -> Task | None:
         return self.send(endpoints.get_task(task_id))
 
@@ -276,6 +319,10 @@ class Verbs(ABC):
     def register_workflow_defs(self, definitions: Sequence[Any] | Any) -> BulkResult | None:
         """Create or replace workflow definitions (one or several; dicts or SDK objects)."""
         return self.send(endpoints.register_workflow_defs(definitions))
+
+    def validate_workflow_def(self, definition: Mapping[str, Any] | Any) -> None:
+        """Let the server check a workflow definition without keeping it; ``ConductorBadRequest`` says what is wrong."""
+        self.send(endpoints.validate_workflow_def(definition))
 
     def get_workflow_def(self, name: str, version: int | None = None) -> dict[str, Any]:
         return self.send(endpoints.get_workflow_def(name, version=version))

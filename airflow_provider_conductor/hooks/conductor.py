@@ -24,6 +24,7 @@ from airflow_provider_conductor.client.errors import (
 )
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.defining.dry_run import dry_run
 from airflow_provider_conductor.exceptions import ConductorWorkflowFailed, ConductorWorkflowTimeout
 from airflow_provider_conductor.version_compat import mask_secret
 from airflow_provider_conductor.waiting.durations import seconds
@@ -159,6 +160,31 @@ class ConductorHook(BaseHook):
                 url=url,
             )
         return workflow
+
+    def test_workflow(
+        self,
+        workflow: str | Any,
+        *,
+        version: int | None = None,
+        workflow_input: Mapping[str, Any] | None = None,
+        task_outputs: Mapping[str, Any] | None = None,
+    ) -> Workflow:
+        """The server's dry run of a workflow, for tests of a definition: no worker takes part.
+
+        Args:
+            workflow: name of a registered definition, or a definition: a dict or an object of the SDK.
+            workflow_input: the workflow's input.
+            task_outputs: by reference name, what the task puts out, or a list with one item for each attempt. An
+                attempt that does not complete is ``{"status": "FAILED", "output": {...}}``.
+
+        Returns the workflow as it ended, with its tasks.
+
+        Raises:
+            DryRunIncomplete: the workflow came to a task for which no output is left; it is terminated.
+        """
+        return self.client.run(
+            dry_run(workflow, version=version, workflow_input=workflow_input, task_outputs=task_outputs)
+        )
 
     def sdk_configuration(self) -> Any:
         """A ``Configuration`` of Conductor's Python SDK for the same server and key.

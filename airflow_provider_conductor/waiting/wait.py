@@ -17,6 +17,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorRequestError,
 )
 from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.waiting.awaited import standing, task_statuses
 from airflow_provider_conductor.waiting.clock import ServerClock
 from airflow_provider_conductor.waiting.deadline import Deadline, Verdict, judge
 from airflow_provider_conductor.waiting.holdup import PICKUP_GRACE
@@ -40,6 +41,7 @@ __all__ = ["WaitEvent", "WaitPlan", "wait"]
 TIMEOUT = "timeout"
 STALLED = "stalled"
 TASK_ENDED = "task_ended"
+TASK_MISSED = "task_missed"
 STILL_RUNNING = "still_running"
 GONE = "gone"
 ERROR = "error"
@@ -61,7 +63,8 @@ class WaitPlan:
         stall_timeout: time without progress after which the wait is over; None for a warning only.
         poll_interval: between looks; None adapts.
         exponential_backoff, max_wait: Airflow's sensor arguments, applied to ``poll_interval``.
-        wait_until_task_ref: wait only until this task has ended.
+        wait_until_task_ref: wait only until this task has ended, or has one of
+        wait_until_task_status: these statuses, joined by commas.
         told, warned, seen, away_since: what people have been told last, the standstill they were warned about, the
             last look's footprint, and since when the server cannot be asked, so that nothing is told again after a
             deferral or at the next poke.
@@ -77,6 +80,7 @@ class WaitPlan:
     exponential_backoff: bool = False
     max_wait: float | None = None
     wait_until_task_ref: str | None = None
+    wait_until_task_status: str = ""
     told: str = ""
     warned: str = ""
     seen: str = ""
@@ -101,7 +105,9 @@ class WaitEvent:
     status                                            meaning
     ================================================  ====================================================
     COMPLETED, FAILED, TIMED_OUT, TERMINATED          the workflow has ended so
-    ``task_ended``                                    the task waited for has, the workflow goes on
+    ``task_ended``                                    the task waited for has, the workflow goes on; or it has the
+                                                      status that it was waited for
+    ``task_missed``                                   the task cannot come to that status any more
     ``timeout``                                       the whole time is over
     ``stalled``                                       nothing got ahead for ``stall_timeout``
     ``gone``                                          the server does not know the workflow (any more)
@@ -324,9 +330,13 @@ def _judge(state: _Wait, seen: Look) -> tuple[WaitEvent | None, float]:
     state.tasks_read, state.clock, now = seen.tasks_read, seen.clock, seen.received
     state.tell(seen)
     workflow = seen.workflow
-    if workflow.status.ended:
+    if state.plan.wait_until_task_ref and state.plan.wait_until_task_status:
+        stands = standing(workflow, state.plan.wait_until_task_ref, task_statuses(state.plan.wait_until_task_status))
+        if stands.come or stands.missed:
+            return state.event(TASK_ENDED if stands.come else TASK_MISSED, stands.missed), now
+    elif workflow.status.ended:
         return state.event(str(workflow.status), workflow.reason), now
-    if state.plan.wait_until_task_ref and reached(workflow, state.plan.wait_until_task_ref):
+    elif state.plan.wait_until_task_ref and reached(workflow, state.plan.wait_until_task_ref):
         return state.event(TASK_ENDED), now
     judgement = judge(state.limits, seen.progress, now, seen.clock)
     what = describe(state.progress, seen.server_now) if state.progress else f"it is {workflow.status}"

@@ -94,6 +94,10 @@ def test_any_name_survives_its_quoting(name: str) -> None:
         (lambda: endpoints.update_task("", "t", "COMPLETED"), "must not be empty"),
         (lambda: endpoints.update_task("w", "", "COMPLETED"), "must not be empty"),
         (lambda: endpoints.update_task("w", "t", "DONE"), "DONE"),
+        (lambda: endpoints.update_task_by_ref_name("w", "t", "DONE"), "DONE"),
+        (lambda: endpoints.update_task_sync("w", "", "COMPLETED"), "must not be empty"),
+        (lambda: endpoints.signal_workflow_task_async("", "COMPLETED"), "must not be empty"),
+        (lambda: endpoints.signal_workflow_task_sync("w", "DONE"), "DONE"),
         (lambda: endpoints.update_task("w", "t", "COMPLETED", output={"x": float("nan")}), "not JSON compliant"),
         (lambda: endpoints.register_workflow_defs([]), "no workflow definition"),
         (lambda: endpoints.register_workflow_defs({"tasks": []}), "name of a workflow definition"),
@@ -137,6 +141,7 @@ SAFE = {
     "search_workflows",
     "test_workflow",
     "update_task",
+    "validate_workflow_def",
 }
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "execute_workflow": ({"name": "a"},),
@@ -150,9 +155,14 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "register_task_defs": ({"name": "a"},),
     "register_workflow_defs": ({"name": "a"},),
     "search_workflows": (),
+    "signal_workflow_task_async": ("w1", "COMPLETED"),
+    "signal_workflow_task_sync": ("w1", "COMPLETED"),
     "skip_task_from_workflow": ("w1", "ship"),
     "unregister_workflow_def": ("a", 1),
     "update_task": ("w1", "t1", "COMPLETED"),
+    "update_task_by_ref_name": ("w1", "ship", "COMPLETED"),
+    "update_task_sync": ("w1", "ship", "COMPLETED"),
+    "validate_workflow_def": ({"name": "a"},),
 }
 NOT_ENDPOINTS = {"MAX_BULK_IDS", "MAX_HOLD_SECONDS", "start_body"}
 

@@ -18,7 +18,14 @@ pytestmark = pytest.mark.integration
 PATIENCE = 300
 
 
-EXAMPLES = ("order_pipeline", "nightly_model_training", "stop_and_retry", "approval")
+EXAMPLES = (
+    "order_pipeline",
+    "nightly_model_training",
+    "stop_and_retry",
+    "approval",
+    "conductor_approval",
+    "conductor_definitions",
+)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +102,22 @@ def test_approval_waits_for_a_person(results):
     assert done["wait_for_approval"]["output"]["approved_by"] == "Ana"
     assert done["note_approver"] == "approved by Ana"
     assert done["wait_until_live"] == {"published": "spring, approved by Ana"}
+
+
+def test_conductor_approval_is_given_by_airflow(results):
+    done = results["conductor_approval"]
+    assert done["give_verdict"]["workflow_id"] == done["propose_prices"]
+    assert (done["give_verdict"]["task_reference_name"], done["give_verdict"]["status"]) == ("approve", "COMPLETED")
+    assert done["wait_until_live"] == {"published": "autumn, approved by conductor_approval"}
+
+
+def test_conductor_definitions_runs_what_it_has_registered(results, client):
+    done = results["conductor_definitions"]
+    registered = done["register_definitions"]
+    assert "workflow stock_report 1" in registered["registered"] + registered["unchanged"]
+    assert "task reserve_stock" in registered["unchanged"]
+    assert done["report_stock"] == {"shelf": "B6"}
+    assert client.get_workflow_def("stock_report")["outputParameters"] == {"shelf": "${reserve_stock.output.shelf}"}
 
 
 def approve(client: ConductorClient, airflow: subprocess.Popen[str], before: set[str]) -> None:

@@ -23,6 +23,7 @@ from airflow_provider_conductor.client.endpoints.metadata import (
     register_workflow_defs,
     unregister_task_def,
     unregister_workflow_def,
+    validate_workflow_def,
 )
 from airflow_provider_conductor.client.endpoints.tasks import (
     get_poll_data,
@@ -31,7 +32,11 @@ from airflow_provider_conductor.client.endpoints.tasks import (
     get_task_logs,
     log_task,
     poll_task,
+    signal_workflow_task_async,
+    signal_workflow_task_sync,
     update_task,
+    update_task_by_ref_name,
+    update_task_sync,
 )
 from airflow_provider_conductor.client.endpoints.token import fetch_token
 from airflow_provider_conductor.client.endpoints.workflows import (
@@ -92,6 +97,8 @@ __all__ = [
     "resume_workflow",
     "retry_workflow",
     "search_workflows",
+    "signal_workflow_task_async",
+    "signal_workflow_task_sync",
     "skip_task_from_workflow",
     "start_body",
     "start_workflow",
@@ -101,4 +108,7 @@ __all__ = [
     "unregister_task_def",
     "unregister_workflow_def",
     "update_task",
+    "update_task_by_ref_name",
+    "update_task_sync",
+    "validate_workflow_def",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_conductor.client.call import Call
@@ -19,6 +19,12 @@ def register_workflow_defs(definitions: Sequence[Any] | Any) -> Call[BulkResult 
         body=writing.definitions(definitions, "workflow definition"),
         safe_to_repeat=True,
     )
+
+
+def validate_workflow_def(definition: Mapping[str, Any] | Any) -> Call[None]:
+    """The server's own checks of one workflow definition, which is not kept; a 400 says what is wrong."""
+    (body,) = writing.definitions(definition, "workflow definition")
+    return Call("POST", "/metadata/workflow/validate", reading.nothing, body=body, safe_to_repeat=True)
 
 
 def get_workflow_def(name: str, *, version: int | None = None) -> Call[dict[str, Any]]:

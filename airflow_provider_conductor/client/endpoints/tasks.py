@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_provider_conductor.client.call import Call
 from airflow_provider_conductor.client.endpoints import reading, writing
-from airflow_provider_conductor.client.models import PollData, Task, TaskStatus
+from airflow_provider_conductor.client.models import PollData, Task, TaskStatus, Workflow
 
 
 def poll_task(task_type: str, *, worker_id: str | None = None, domain: str | None = None) -> Call[Task | None]:
@@ -46,6 +46,96 @@ def update_task(
     }
     body |= {key: value for key, value in optional.items() if value is not None}
     return Call("POST", "/tasks", reading.text, body=body, safe_to_repeat=True)
+
+
+def update_task_by_ref_name(
+    workflow_id: str,
+    task_ref_name: str,
+    status: TaskStatus | str,
+    output: Mapping[str, Any] | None = None,
+    *,
+    worker_id: str | None = None,
+) -> Call[str]:
+    """Report the result of the open task of this reference name; answers its id, or "" where none is open.
+
+    Not safe to repeat: a task that has failed may be there anew. 3.13.8 has no such endpoint.
+    """
+    return Call(
+        "POST",
+        _by_ref_name(workflow_id, task_ref_name, status),
+        reading.text,
+        params=writing.query(workerid=worker_id),
+        body=writing.plain_input(output, "output"),
+    )
+
+
+def update_task_sync(
+    workflow_id: str,
+    task_ref_name: str,
+    status: TaskStatus | str,
+    output: Mapping[str, Any] | None = None,
+    *,
+    worker_id: str | None = None,
+) -> Call[Workflow]:
+    """The same, answered with the workflow; 404 where no such task is open."""
+    return Call(
+        "POST",
+        f"{_by_ref_name(workflow_id, task_ref_name, status)}/sync",
+        reading.a_workflow,
+        params=writing.query(workerid=worker_id),
+        body=writing.plain_input(output, "output"),
+    )
+
+
+def _by_ref_name(workflow_id: str, task_ref_name: str, status: TaskStatus | str) -> str:
+    return writing.path(
+        "/tasks/{workflow_id}/{task_ref_name}/{status}",
+        workflow_id=workflow_id,
+        task_ref_name=task_ref_name,
+        status=writing.one_of(TaskStatus, status),
+    )
+
+
+def signal_workflow_task_async(
+    workflow_id: str, status: TaskStatus | str, output: Mapping[str, Any] | None = None
+) -> Call[None]:
+    """End the first open WAIT task, here or in a running sub-workflow. Answers alike where there is none.
+
+    Sent twice it reaches the next WAIT too. 3.13.8 has no such endpoint.
+    """
+    return Call(
+        "POST",
+        writing.path(
+            "/tasks/{workflow_id}/{status}/signal", workflow_id=workflow_id, status=writing.one_of(TaskStatus, status)
+        ),
+        reading.nothing,
+        body=writing.plain_input(output, "output"),
+    )
+
+
+def signal_workflow_task_sync(
+    workflow_id: str,
+    status: TaskStatus | str,
+    output: Mapping[str, Any] | None = None,
+    *,
+    hold_seconds: float = 5,
+) -> Call[Workflow]:
+    """The same, answered with the workflow when it has ended or stands at its next WAIT, or after ``hold_seconds``.
+
+    404 where no WAIT is open.
+    """
+    return Call(
+        "POST",
+        writing.path(
+            "/tasks/{workflow_id}/{status}/signal/sync",
+            workflow_id=workflow_id,
+            status=writing.one_of(TaskStatus, status),
+        ),
+        reading.a_workflow,
+        params=writing.query(returnStrategy="TARGET_WORKFLOW", timeoutMillis=round(hold_seconds * 1000)),
+        body=writing.plain_input(output, "output"),
+        hold=hold_seconds,
+    )
 
 
 def get_task(task_id: str) -> Call[Task | None]:

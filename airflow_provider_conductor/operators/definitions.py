@@ -1,0 +1,109 @@
+"""Operator: register workflow and task definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_conductor.client.definitions import to_plain
+from airflow_provider_conductor.defining.definition import Definition, check, definitions_in
+from airflow_provider_conductor.exceptions import ConductorDefinitionRefused
+from airflow_provider_conductor.operators.arguments import given, is_template
+from airflow_provider_conductor.operators.base import UsesConductor
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+__all__ = ["ConductorRegisterDefinitionsOperator"]
+
+
+class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
+    """Register workflow and task definitions where they differ from the server's.
+
+    Args:
+        definitions: one or several of: a definition as a dict or as an object of Conductor's Python SDK; a path of a
+            JSON or YAML file, or a glob. Paths are relative to the DAG file, then to the DAG's
+            ``template_searchpath``. What has ``tasks`` is a workflow definition, all else a task definition.
+        allow_lower_version: register a workflow version below the server's latest, too.
+        conductor_conn_id: connection of type ``conductor``.
+
+    Returns ``{"registered": [...], "unchanged": [...]}``, lists of ``workflow NAME VERSION`` and ``task NAME``.
+
+    Raises:
+        ConductorDefinitionRefused: a definition is wrong, here or to the server; nothing was registered.
+    """
+
+    template_fields: Sequence[str] = ("conductor_conn_id", "definitions")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"definitions": "json"}
+    ui_color = "#1976d2"
+    ui_fgcolor = "#ffffff"
+
+    def __init__(
+        self,
+        *,
+        definitions: Any,
+        allow_lower_version: bool = False,
+        conductor_conn_id: str = "conductor_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.conductor_conn_id = conductor_conn_id
+        self.definitions = [_plain(item) for item in _several(definitions)]
+        self.allow_lower_version = allow_lower_version
+        known = [item for item in self.definitions if not isinstance(item, str) and not is_template(item)]
+        check(definitions_in(known))
+
+    def execute(self, context: Context) -> dict[str, list[str]]:
+        from airflow_provider_conductor.defining.definition import DefinitionError
+        from airflow_provider_conductor.defining.registering import register
+
+        try:
+            done = self.hook.client.run(
+                register(
+                    self._read(),
+                    say=self.log.info,
+                    warn=self.log.warning,
+                    allow_lower_version=self.allow_lower_version,
+                )
+            )
+        except DefinitionError as error:
+            raise ConductorDefinitionRefused(str(error)) from None
+        return {"registered": list(done.registered), "unchanged": list(done.unchanged)}
+
+    def _read(self) -> list[Definition]:
+        from airflow_provider_conductor.defining.files import find, read
+
+        found: list[Definition] = []
+        paths: dict[Path, None] = {}
+        given_now = [_several(item) for item in _several(self.definitions)]  # another task may have returned a list
+        for item in (item for several in given_now for item in several):
+            if isinstance(item, (str, Path)):
+                paths.update(dict.fromkeys(find(str(item), self._folders())))
+            else:
+                found += definitions_in(item)
+        return found + [item for path in paths for item in read(path)]
+
+    def _folders(self) -> list[Path]:
+        """Where paths begin: the DAG file's folder, then the DAG's ``template_searchpath``."""
+        dag: Any = self.get_dag()
+        if dag is None:
+            return [Path.cwd()]
+        more = dag.template_searchpath or ()
+        return [Path(dag.fileloc).parent, *(Path(path) for path in ([more] if isinstance(more, str) else more))]
+
+
+def _several(definitions: Any) -> list[Any]:
+    several = list(definitions) if isinstance(definitions, (list, tuple)) else [definitions]
+    if not several:
+        raise ValueError("definitions must not be empty")
+    return [given(item, "one of the definitions") for item in several]
+
+
+def _plain(item: Any) -> Any:
+    """A path as text, a definition as a dict: what Airflow can keep of a template field."""
+    if isinstance(item, Path):
+        return str(item)
+    return item if is_template(item) else to_plain(item)

@@ -1,0 +1,168 @@
+"""Operators: end an open task of a workflow, as a worker, a person or a signal would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_conductor.client.models import Task, TaskStatus
+from airflow_provider_conductor.completing.choice import ENDINGS, CompletionRefused, Ending
+from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotThere
+from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
+from airflow_provider_conductor.operators.arguments import given, is_template
+from airflow_provider_conductor.operators.base import UsesConductor, one_of
+from airflow_provider_conductor.operators.starting import DEFAULT_IDENTITY_PREFIX
+from airflow_provider_conductor.starting.identity import StartKey, TaskIdentity
+from airflow_provider_conductor.starting.record import first_try_of_series
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+
+    from airflow_provider_conductor.client.call import Flow
+
+__all__ = ["ConductorCompleteTaskOperator", "ConductorSignalWorkflowOperator"]
+
+STATUSES = tuple(str(status) for status in ENDINGS)
+
+
+class EndsTask(UsesConductor, BaseOperator):
+    """The arguments of a task's end, and the try that made it."""
+
+    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "status", "task_output", "reason")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"task_output": "json"}
+    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
+    ui_color = "#1976d2"
+    ui_fgcolor = "#ffffff"
+
+    def __init__(
+        self,
+        *,
+        workflow_id: str,
+        status: str = "COMPLETED",
+        task_output: Mapping[str, Any] | None = None,
+        reason: str | None = None,
+        conductor_conn_id: str = "conductor_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.conductor_conn_id = conductor_conn_id
+        self.workflow_id = given(workflow_id, "workflow_id")
+        self.status = status if is_template(status) else one_of(status, STATUSES, "status")
+        if isinstance(task_output, (list, tuple, set, int, float)):
+            raise ValueError(f"task_output must be a mapping of names to values, not {task_output!r}")
+        self.task_output = task_output
+        self.reason = reason
+
+    def _ending(self, identity: TaskIdentity) -> Ending:
+        return Ending(
+            status=TaskStatus(one_of(self.status, STATUSES, "status")),
+            output=self.task_output if self.task_output is not None else {},
+            reason=self.reason or None,
+            by=identity.correlation_id(StartKey(identity.series)),
+        )
+
+    def _identity(self, context: Context) -> TaskIdentity:
+        """Who ends it: a task in one series of tries, so that a retry knows what its earlier try has done."""
+        ti = context["ti"]
+        return TaskIdentity(
+            prefix=self.hook.settings.identity_prefix or DEFAULT_IDENTITY_PREFIX,
+            dag_id=ti.dag_id,
+            run_id=ti.run_id,
+            task_id=ti.task_id,
+            map_index=-1 if ti.map_index is None else ti.map_index,
+            try_number=ti.try_number,
+            first_try=first_try_of_series(None, max_tries=ti.max_tries or 0, retries=self.retries or 0),
+        )
+
+    def _carry_out(self, flow: Flow[Task]) -> dict[str, Any]:
+        try:
+            task: Task = self.hook.client.run(flow)
+        except CompletionRefused as error:
+            raise (ConductorTaskNotThere if error.passing else ConductorStateError)(
+                f"{error}. See {self.hook.workflow_url(self.workflow_id)}"
+            ) from None
+        return {
+            "workflow_id": str(task.data.get("workflowInstanceId") or self.workflow_id),
+            "task_id": task.task_id,
+            "task_reference_name": task.reference_name,
+            "status": str(task.status),
+        }
+
+
+class ConductorCompleteTaskOperator(EndsTask):
+    """Complete or fail an open task of a workflow: approve a HUMAN task, end a WAIT, do a worker's task.
+
+    Args:
+        workflow_id: the workflow; of a task in a sub-workflow, the sub-workflow.
+        task_reference_name: the task, by its reference name in the workflow.
+        conductor_task_id: the task, by Conductor's own id of it, in place of ``task_reference_name``.
+        status: COMPLETED, FAILED (tried again, where its definition has retries) or FAILED_WITH_TERMINAL_ERROR.
+        task_output: what the task puts out.
+        reason: why it did not complete; kept by the server.
+        conductor_conn_id: connection of type ``conductor``.
+
+    Returns ``{"workflow_id", "task_id", "task_reference_name", "status"}``. A task that has ended so already is a
+    success with a log line.
+
+    Raises:
+        ConductorTaskNotThere: the workflow has not come to the task yet.
+        ConductorStateError: the task has ended otherwise, or the workflow has ended.
+    """
+
+    template_fields: Sequence[str] = (*EndsTask.template_fields, "task_reference_name", "conductor_task_id")
+
+    def __init__(
+        self, *, task_reference_name: str | None = None, conductor_task_id: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if (task_reference_name is None) == (conductor_task_id is None):
+            raise ValueError("name the task by either task_reference_name or conductor_task_id")
+        if conductor_task_id is None:
+            given(task_reference_name, "task_reference_name")
+        else:
+            given(conductor_task_id, "conductor_task_id")
+        self.task_reference_name = task_reference_name
+        self.conductor_task_id = conductor_task_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_conductor.completing.complete import complete
+
+        task_ref, task_id = self.task_reference_name or "", self.conductor_task_id or ""
+        given(task_ref or task_id, "task_reference_name or conductor_task_id")
+        self._announce(context, self.workflow_id)
+        ending = self._ending(self._identity(context))
+        return self._carry_out(
+            complete(self.workflow_id, ending, say=self.log.info, task_ref=task_ref, task_id=task_id)
+        )
+
+
+class ConductorSignalWorkflowOperator(EndsTask):
+    """Let a workflow go on that stands at a WAIT task: the first that is open, in it or in its sub-workflows.
+
+    It reaches the task that a signal of the server's would (of Conductor 3.32's and Orkes'), on any server, and
+    reaches it once: a retry of this task does not signal the next WAIT.
+
+    Args:
+        workflow_id: the workflow.
+        status: COMPLETED, FAILED or FAILED_WITH_TERMINAL_ERROR.
+        task_output: what the WAIT task puts out.
+        reason: why it did not complete; kept by the server.
+        conductor_conn_id: connection of type ``conductor``.
+
+    Returns ``{"workflow_id", "task_id", "task_reference_name", "status"}`` of the task that was signalled;
+    ``workflow_id`` may be a sub-workflow's.
+
+    Raises:
+        ConductorTaskNotThere: no WAIT task is open now.
+        ConductorStateError: the workflow has ended.
+    """
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_conductor.completing.complete import signal
+
+        self._announce(context, self.workflow_id)
+        identity = self._identity(context)
+        ending = self._ending(identity)
+        return self._carry_out(signal(self.workflow_id, ending, say=self.log.info, again=not identity.begins_series))

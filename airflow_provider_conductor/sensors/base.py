@@ -1,0 +1,186 @@
+"""What the sensors share: three ways to wait for somebody else's workflow, with one outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    timezone,
+)
+
+from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
+from airflow_provider_conductor.operators.arguments import given
+from airflow_provider_conductor.operators.base import DEFAULT_MAX_OUTPUT_BYTES, WaitsForWorkflow, one_of
+from airflow_provider_conductor.operators.conductor import ON_TIMEOUT, OnTimeout, default_deferrable
+from airflow_provider_conductor.version_compat import TaskStateStore, first_poke
+from airflow_provider_conductor.waiting.durations import seconds
+from airflow_provider_conductor.waiting.schedule import LONGEST, SHARE_OF_AGE, SHORTEST
+from airflow_provider_conductor.waiting.wait import STILL_RUNNING, TIMEOUT, WaitEvent, WaitPlan, with_told
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+
+__all__ = ["ConductorSensor"]
+
+POKES_KEY = "conductor_pokes"
+"""Where a rescheduled sensor keeps, if Airflow has a task state store, what its earlier pokes have told."""
+
+
+class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
+    """The wait for somebody else's workflow, or for a part of it, in poke, reschedule and deferrable mode alike.
+
+    What has come, and what else ends the wait, is the plan's to say, and the subclass's to conclude from.
+    """
+
+    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id")
+    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
+    ui_color = "#1976d2"
+    ui_fgcolor = "#ffffff"
+
+    _plan: WaitPlan | None = None
+    """The plan of the pokes, with what they have told so far."""
+
+    _last: WaitEvent | None = None
+    """What the last poke saw."""
+
+    def __init__(
+        self,
+        *,
+        workflow_id: str,
+        return_output: bool = False,
+        deferrable: bool | None = None,
+        poke_interval: float | timedelta | None = None,
+        stall_timeout: float | timedelta | None = None,
+        on_timeout: OnTimeout = "leave",
+        cancel_on_kill: bool = False,
+        max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
+        conductor_conn_id: str = "conductor_default",
+        **kwargs: Any,
+    ) -> None:
+        if poke_interval is not None:
+            kwargs["poke_interval"] = poke_interval
+        super().__init__(**kwargs)
+        self.conductor_conn_id = conductor_conn_id
+        self.workflow_id = given(workflow_id, "workflow_id")
+        self.return_output = return_output
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.poll_interval = seconds(poke_interval, "poke_interval")
+        self.stall_timeout = seconds(stall_timeout, "stall_timeout")
+        self.on_timeout = one_of(on_timeout, ON_TIMEOUT, "on_timeout")
+        self.cancel_on_kill = cancel_on_kill
+        self.max_output_bytes = max_output_bytes
+
+    def _wait_limit(self) -> float | None:
+        return float(self.timeout)
+
+    def _make_plan(self, context: Context, workflow_id: str) -> WaitPlan:
+        plan = super()._make_plan(context, workflow_id)
+        return replace(
+            plan,
+            exponential_backoff=self.exponential_backoff,
+            max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+        )
+
+    def execute(self, context: Context) -> Any:
+        self._announce(context, self.workflow_id)
+        self._remember(context, self.workflow_id)
+        if self.deferrable:
+            plan = self._make_plan(context, self.workflow_id)
+            event = self._wait_here(plan, patience=0)
+            if event.status == STILL_RUNNING:
+                self._defer_wait(with_told(plan, event))
+            return self._conclude(context, event)
+        self._plan = self._plan_of_pokes(context)
+        try:
+            return super().execute(context)
+        except (AirflowSensorTimeout, AirflowSkipException) as error:
+            if self._workflow_id is None or self._last is None:
+                raise
+            # Airflow's own count of the time came before the look that would have found it over.
+            timed_out = self._timed_out(replace(self._last, status=TIMEOUT))
+            raise self._leniently(timed_out) from error
+
+    def _plan_of_pokes(self, context: Context) -> WaitPlan:
+        """One wait, whose looks are the pokes; rescheduled ones are counted from the first of the series."""
+        plan = self._make_plan(context, self.workflow_id)
+        first = first_poke(self, context) if self.reschedule else None
+        if first is None:
+            return plan
+        began = first.timestamp()
+        stored = TaskStateStore(context).get(POKES_KEY)
+        if stored and stored["started_at"] >= began - 1:  # else it is of an earlier try
+            so_far = WaitPlan.from_json(stored)
+            plan = replace(plan, told=so_far.told, warned=so_far.warned, seen=so_far.seen, away_since=so_far.away_since)
+        return replace(plan, started_at=began, deadline=began + self.timeout)
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:
+        """One look; Airflow's sensor lets the time between two looks pass."""
+        plan = self._plan or self._plan_of_pokes(context)
+        self._last = self._wait_here(plan, patience=0)
+        self._plan = with_told(plan, self._last)
+        if self._last.status == STILL_RUNNING:
+            if self.reschedule:
+                TaskStateStore(context).set(POKES_KEY, self._plan.to_json())
+            return False
+        return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, self._last))
+
+    def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
+        """Airflow's interval, ours where none was given; the last poke falls on the deadline, not past it."""
+        if self.poll_interval is not None:
+            interval = float(super()._get_next_poke_interval(started_at, run_duration, poke_count))
+        else:
+            interval = min(max(SHORTEST, run_duration() * SHARE_OF_AGE), LONGEST)
+        if self._plan is not None and self._plan.deadline is not None:
+            interval = min(interval, self._plan.deadline - timezone.utcnow().timestamp())
+        return max(0.0, interval)
+
+    def _conclude(self, context: Context, event: WaitEvent) -> Any:
+        if self.reschedule:
+            TaskStateStore(context).delete(POKES_KEY)
+        try:
+            result = self._outcome(context, event)
+        except AirflowException as error:
+            self._workflow_id = None
+            lenient = self._leniently(error)
+            if lenient is error:
+                raise
+            raise lenient from error
+        self._workflow_id = None
+        return result
+
+    def _outcome(self, context: Context, event: WaitEvent) -> Any:
+        """The result of an ended wait, or the error it means, whatever ``soft_fail`` makes of that."""
+        return super()._conclude(context, event)
+
+    def _leniently(self, error: AirflowException) -> AirflowException:
+        """The error, or a skip where ``soft_fail`` or ``never_fail`` asks for that."""
+        if not self.soft_fail and not self.never_fail:
+            return error
+        return AirflowSkipException(f"skipped ({'soft_fail' if self.soft_fail else 'never_fail'}): {error}")
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """As it is, but Airflow's own skip does not hide the reason that ours gives."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSkipException as error:
+            ours = error.__cause__
+            raise (ours if isinstance(ours, AirflowSkipException) else error) from None
+
+    def _result(self, workflow: Any) -> Any:
+        return super()._result(workflow) if self.return_output else None
+
+    def _task_result(self, workflow: Any) -> Any:
+        return super()._task_result(workflow) if self.return_output else None
+
+    def _timeout_error(self, message: str, workflow_id: str) -> AirflowException:
+        if self._execution_timeout_is_over:  # retried, as Airflow's own error for it is; a sensor's time-out is not
+            return super()._timeout_error(message, workflow_id)
+        return AirflowSensorTimeout(message)

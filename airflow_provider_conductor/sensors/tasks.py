@@ -1,0 +1,94 @@
+"""Sensor: wait for a task of a workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException
+
+from airflow_provider_conductor.client.models import WorkflowStatus
+from airflow_provider_conductor.exceptions import ConductorTaskMissed
+from airflow_provider_conductor.operators.arguments import given, is_template
+from airflow_provider_conductor.sensors.base import ConductorSensor
+from airflow_provider_conductor.waiting.awaited import SUCCESS, joined_statuses
+from airflow_provider_conductor.waiting.wait import TASK_ENDED, TASK_MISSED, WaitEvent, WaitPlan
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+__all__ = ["ConductorTaskSensor"]
+
+
+class ConductorTaskSensor(ConductorSensor):
+    """Wait until a task of somebody else's workflow has a status, in poke, reschedule and deferrable mode alike.
+
+    Takes the arguments of :class:`~airflow_provider_conductor.sensors.conductor.ConductorWorkflowSensor` (but
+    ``wait_until_task_ref``), and:
+
+    Args:
+        task_reference_name: the task, by its reference name in the workflow; in a loop with the iteration, as in
+            ``ship__2``.
+        expected_status: the status, or several of them, one of which will do: SCHEDULED, IN_PROGRESS, COMPLETED,
+            COMPLETED_WITH_ERRORS, FAILED, FAILED_WITH_TERMINAL_ERROR, TIMED_OUT, CANCELED, SKIPPED. Left out: the task
+            has ended well. SCHEDULED and IN_PROGRESS pass by: one that is over before it was seen counts as missed.
+        return_output: put the task's output into XCom.
+
+    Raises:
+        ConductorTaskMissed: the status cannot be reached any more: the task ended otherwise and is not tried again,
+            or the workflow ended.
+        AirflowSensorTimeout: ``timeout`` ended the wait.
+    """
+
+    template_fields: Sequence[str] = (*ConductorSensor.template_fields, "task_reference_name", "expected_status")
+
+    def __init__(
+        self, *, task_reference_name: str, expected_status: str | Sequence[str] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.task_reference_name = given(task_reference_name, "task_reference_name")
+        self.expected_status = expected_status
+        if isinstance(expected_status, (str, list, tuple)) and not is_template(expected_status):
+            joined_statuses(expected_status)
+
+    @property
+    def _expected(self) -> str:
+        return joined_statuses(SUCCESS if self.expected_status is None else self.expected_status)
+
+    def _make_plan(self, context: Context, workflow_id: str) -> WaitPlan:
+        task_ref = given(self.task_reference_name, "task_reference_name")
+        return replace(
+            super()._make_plan(context, workflow_id),
+            wait_until_task_ref=task_ref,
+            wait_until_task_status=self._expected,
+        )
+
+    def _outcome(self, context: Context, event: WaitEvent) -> Any:
+        if event.status == TASK_MISSED:
+            raise self._missed(event, event.message)
+        if event.status in WorkflowStatus.__members__:  # from the index, which keeps no tasks
+            raise self._missed(
+                event, f"it ended as {event.status} and was archived: what became of its task cannot be read any more"
+            )
+        if event.status == TASK_ENDED:
+            self.log.info("Task %r of workflow %s is there", self.task_reference_name, event.workflow_id)
+        self.wait_until_task_ref = self.task_reference_name
+        return super()._outcome(context, event)
+
+    def _missed(self, event: WaitEvent, why: str) -> ConductorTaskMissed:
+        url = self.hook.workflow_url(event.workflow_id)
+        return ConductorTaskMissed(
+            f"Conductor workflow {event.workflow_id}: {why}. See {url}",
+            workflow_id=event.workflow_id,
+            task_reference_name=self.task_reference_name,
+            url=url,
+        )
+
+    def _task_result(self, workflow: Any) -> Any:
+        result = super()._task_result(workflow)
+        return result["output"] if result else None
+
+    def _timeout_error(self, message: str, workflow_id: str) -> AirflowException:
+        wanted = self._expected.replace(",", " or ")
+        return super()._timeout_error(f"task {self.task_reference_name!r} is not {wanted}: {message}", workflow_id)

@@ -1,0 +1,81 @@
+"""Whether a task has come to where it is waited for, or cannot any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from airflow_provider_conductor.client.capabilities import reached
+from airflow_provider_conductor.client.models import TaskStatus, Workflow
+
+__all__ = ["SUCCESS", "Standing", "joined_statuses", "standing", "task_statuses"]
+
+SUCCESS = tuple(status for status in TaskStatus if status.successful)
+"""What a task is waited for where nothing else is asked: that it has ended, and well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the task stands to what is waited for: come to it, or ``missed`` it (why, for people), or neither yet."""
+
+    come: bool = False
+    missed: str = ""
+
+
+def standing(workflow: Workflow, task_ref: str, statuses: Iterable[TaskStatus]) -> Standing:
+    """Tell after a look that has read the tasks.
+
+    ====================================================  ==========
+    the workflow has                                      standing
+    ====================================================  ==========
+    an attempt of the task in one of the statuses         come
+    ended, with the task elsewhere or without it          missed
+    the task ended elsewhere, and it is not tried again   missed
+    else (not there yet, on its way, tried again)         neither
+    ====================================================  ==========
+
+    An earlier attempt counts, so a failure that is waited for is seen though the server tries again at once.
+    """
+    wanted = set(statuses)
+    if any(task.reference_name == task_ref and task.known_status in wanted for task in workflow.tasks):
+        return Standing(come=True)
+    if not reached(workflow, task_ref):
+        return Standing()
+    task = workflow.latest_attempt(task_ref)
+    words = " or ".join(status for status in TaskStatus if status in wanted)
+    if task is None:
+        why = (
+            f"workflow {workflow.name or workflow.workflow_id} ended as {workflow.status} and has no task {task_ref!r} "
+            f"(it has {_names(workflow)}; in a loop the name carries the iteration, as in {task_ref}__1)"
+        )
+    else:
+        after = f" after {task.retry_count + 1} attempts" if task.retry_count else ""
+        why = f"task {task_ref!r} is {task.known_status or task.data.get('status')}{after}"
+        if task.reason:
+            why += f" ({task.reason})"
+        if workflow.status.ended:
+            why += f", and the workflow ended as {workflow.status}"
+    return Standing(missed=f"{why}: it cannot become {words} any more")
+
+
+def _names(workflow: Workflow) -> str:
+    return ", ".join(dict.fromkeys(repr(task.reference_name) for task in workflow.tasks)) or "none"
+
+
+def task_statuses(text: str) -> tuple[TaskStatus, ...]:
+    """Read what :func:`joined_statuses` wrote; a name that a later version wrote is left out."""
+    return tuple(TaskStatus(name) for name in text.split(",") if name in TaskStatus.__members__)
+
+
+def joined_statuses(statuses: str | Iterable[str]) -> str:
+    """One or several names of task statuses (or a text with commas) as the text that a plan carries.
+
+    Raises:
+        ValueError: none, or a name that is no task status.
+    """
+    names = statuses.split(",") if isinstance(statuses, str) else [str(status) for status in statuses]
+    names = [name.strip().upper() for name in names]
+    unknown = [name for name in names if name not in TaskStatus.__members__]
+    if unknown or not names:
+        raise ValueError(f"a task's status is one or several of {', '.join(TaskStatus)}, not {statuses!r}")
+    return ",".join(dict.fromkeys(names))

@@ -1,0 +1,150 @@
+"""Task updates by name, the server's own signals, validation and the dry run, on a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client.errors import (
+    ConductorBadRequest,
+    ConductorInputError,
+    ConductorNotFound,
+    MissingRoute,
+)
+from airflow_provider_conductor.defining.dry_run import DryRunIncomplete, dry_run
+from tests.integration.client_lab import Lab
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def lab(conductor_server) -> Iterator[Lab]:
+    lab = Lab(conductor_server.api_url)
+    yield lab
+    lab.client.close()
+
+
+def waits(lab: Lab) -> str:
+    """A workflow of two WAITs that stands at the first."""
+    refs = [{"name": ref, "taskReferenceName": ref, "type": "WAIT"} for ref in ("one", "two")]
+    workflow_id = lab.client.start_workflow_by_name(lab.define("waits", *refs))
+    lab.eventually(lambda: lab.status_of(workflow_id, "one"))
+    return workflow_id
+
+
+def test_a_task_is_updated_by_its_name(lab: Lab) -> None:
+    workflow_id = waits(lab)
+    task = lab.client.get_workflow(workflow_id).latest_attempt("one")
+    assert task is not None
+    assert lab.client.update_task_by_ref_name(workflow_id, "one", "COMPLETED", {"a": 1}, "Ana") == task.task_id
+    done = lab.client.get_task(task.task_id)
+    assert done is not None
+    assert (done.status, done.output, done.worker_id) == ("COMPLETED", {"a": 1}, "Ana")
+    assert lab.client.update_task_by_ref_name(workflow_id, "one", "COMPLETED") == ""
+    assert lab.client.update_task_sync(workflow_id, "two", "COMPLETED", {"b": 2}).workflow_id == workflow_id
+    assert lab.ended(workflow_id).status == "COMPLETED"
+    with pytest.raises(ConductorNotFound, match="no running task two"):
+        lab.client.update_task_sync(workflow_id, "two", "COMPLETED")
+
+
+def test_a_signal_reaches_the_first_wait_and_says_so_only_if_asked(lab: Lab) -> None:
+    workflow_id = waits(lab)
+    lab.client.signal_workflow_task_async(workflow_id, "COMPLETED", {"a": 1})
+    assert lab.status_of(workflow_id, "one") == "COMPLETED"
+    lab.eventually(lambda: lab.status_of(workflow_id, "two"))
+    found = lab.client.signal_workflow_task_sync(workflow_id, "COMPLETED", {"b": 2})
+    assert (found.workflow_id, found.status) == (workflow_id, "COMPLETED")
+    lab.client.signal_workflow_task_async(workflow_id, "COMPLETED")
+    with pytest.raises(ConductorNotFound, match="no blocked task"):
+        lab.client.signal_workflow_task_sync(workflow_id, "COMPLETED")
+
+
+def test_old_servers_have_neither(old_conductor_server) -> None:
+    lab = Lab(old_conductor_server.api_url)
+    for call in (
+        lambda: lab.client.signal_workflow_task_async("abc", "COMPLETED"),
+        lambda: lab.client.signal_workflow_task_sync("abc", "COMPLETED"),
+        lambda: lab.client.update_task_by_ref_name("abc", "one", "COMPLETED"),
+        lambda: lab.client.update_task_sync("abc", "one", "COMPLETED"),
+    ):
+        with pytest.raises(MissingRoute):
+            call()
+
+
+def test_the_server_validates_a_definition_without_keeping_it(lab: Lab) -> None:
+    lab.client.validate_workflow_def(lab.definition("checked", lab.simple("pack")))
+    with pytest.raises(ConductorBadRequest, match="list cannot be empty"):
+        lab.client.validate_workflow_def({**lab.definition("checked"), "tasks": []})
+    with pytest.raises(ConductorNotFound):
+        lab.client.get_workflow_def(lab.name("checked"))
+
+
+# The dry run
+
+
+def approval(lab: Lab) -> dict[str, Any]:
+    """Ship what is approved; a refusal ends it."""
+    verdict = {
+        "name": "verdict",
+        "taskReferenceName": "verdict",
+        "type": "SWITCH",
+        "evaluatorType": "value-param",
+        "expression": "ok",
+        "inputParameters": {"ok": "${approve.output.ok}"},
+        "decisionCases": {"true": [lab.simple("ship")]},
+        "defaultCase": [],
+    }
+    approve = {"name": "approve", "taskReferenceName": "approve", "type": "HUMAN"}
+    return lab.definition("approval", approve, verdict, outputParameters={"parcel": "${ship.output.parcel}"})
+
+
+def test_a_dry_run_takes_the_branch_that_the_outputs_lead_to(lab: Lab) -> None:
+    outputs = {"approve": {"ok": "true"}, "ship": {"parcel": "B6"}}
+    done = lab.client.run(dry_run(approval(lab), workflow_input={"a": 1}, task_outputs=outputs))
+    assert (done.status, done.output, done.input["a"]) == ("COMPLETED", {"parcel": "B6"}, 1)
+    refused = lab.client.run(dry_run(approval(lab), task_outputs={"approve": {"ok": "false"}}))
+    assert [task.reference_name for task in refused.tasks] == ["approve", "verdict"]
+
+
+def test_a_registered_definition_is_run_by_its_name(lab: Lab) -> None:
+    lab.client.register_workflow_defs(approval(lab))
+    outputs = {"approve": {"status": "FAILED", "output": {"why": "too dear"}}}
+    done = lab.client.run(dry_run(lab.name("approval"), version=1, task_outputs=outputs))
+    assert (done.status, done.tasks[0].output) == ("FAILED", {"why": "too dear"})
+
+
+def test_a_task_may_fail_and_be_tried_again(lab: Lab) -> None:
+    name = lab.define("packing", lab.simple("pack"))
+    lab.client.register_task_defs(
+        {"name": lab.name("pack"), "retryCount": 1, "retryDelaySeconds": 600, "ownerEmail": "tests@example.com"}
+    )
+    outputs = {"pack": [{"status": "FAILED", "output": {}}, {"boxes": 2}]}
+    done = lab.client.run(dry_run(name, task_outputs=outputs))
+    assert [(str(task.status), task.output) for task in done.tasks] == [("FAILED", {}), ("COMPLETED", {"boxes": 2})]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "says"),
+    [
+        ({}, r"RUNNING at 'approve' \(HUMAN\): .* it has nothing$"),
+        ({"approve": {"ok": "true"}}, r"RUNNING at 'ship' \(ship_\w+\): .* it has 'approve'$"),
+    ],
+)
+def test_a_task_without_an_output_is_named_and_nothing_runs_on(lab: Lab, outputs: Any, says: str) -> None:
+    before = set(lab.client.get_running_workflows(lab.name("approval")))
+    with pytest.raises(DryRunIncomplete, match=says):
+        lab.client.run(dry_run(approval(lab), task_outputs=outputs))
+    assert set(lab.client.get_running_workflows(lab.name("approval"))) == before
+
+
+def test_an_output_that_is_no_mapping_is_refused(lab: Lab) -> None:
+    with pytest.raises(ConductorInputError, match="task 'approve' must be a mapping, not 'yes'"):
+        lab.client.run(dry_run(approval(lab), task_outputs={"approve": "yes"}))
+
+
+def test_the_oldest_server_runs_dry_too(old_conductor_server) -> None:
+    lab = Lab(old_conductor_server.api_url)
+    done = lab.client.run(dry_run(approval(lab), task_outputs={"approve": {"ok": "false"}}))
+    assert (done.status, done.tasks[0].output) == ("COMPLETED", {"ok": "false"})

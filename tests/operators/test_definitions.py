@@ -1,0 +1,125 @@
+"""Registering definitions: what is told when the DAG is parsed, and what Airflow keeps of the arguments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.exceptions import ConductorDefinitionRefused
+from airflow_provider_conductor.operators.definitions import ConductorRegisterDefinitionsOperator
+from tests.operators.airflow_standin import context_of
+from tests.operators.conductor_standin import ConductorStandIn
+
+PACK = {"name": "pack", "taskReferenceName": "pack", "type": "SIMPLE"}
+ORDERS = {"name": "orders", "tasks": [PACK]}
+
+
+def operator(definitions: Any, **arguments: Any) -> ConductorRegisterDefinitionsOperator:
+    return ConductorRegisterDefinitionsOperator(task_id="register", definitions=definitions, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("definitions", "says"),
+    [
+        ([], "definitions must not be empty"),
+        (None, "must not be empty"),
+        (["orders.json", ""], "must not be empty"),
+        ({"name": "orders", "tasks": []}, "at least one task"),
+        ([ORDERS, ORDERS], "is given twice"),
+        (object(), "cannot turn"),
+    ],
+)
+def test_what_is_wrong_is_told_when_the_dag_is_parsed(definitions: Any, says: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=says):
+        operator(definitions)
+
+
+def test_airflow_keeps_plain_values() -> None:
+    from conductor.client.http.models.task_def import TaskDef
+
+    kept = operator([Path("a") / "*.json", TaskDef(name="charge", retry_count=2), ORDERS]).definitions
+    assert json.loads(json.dumps(kept)) == kept
+    assert (kept[0], kept[1]["retryCount"], kept[2]) == ("a/*.json", 2, ORDERS)
+
+
+def test_a_path_may_be_a_template(conductor: ConductorStandIn) -> None:
+    register = operator("definitions/{{ params.stage }}.json")
+    register.render_template_fields({"params": {"stage": "test"}})
+    with pytest.raises(ConductorDefinitionRefused, match=r"no file 'definitions/test.json'"):
+        register.execute(context_of(register))
+    assert conductor.requests == []
+
+
+def test_what_is_a_template_in_a_definition_is_checked_when_the_task_runs(conductor: ConductorStandIn) -> None:
+    register = operator({**ORDERS, "version": "{{ params.version }}"})
+    register.render_template_fields({"params": {"version": "latest"}})
+    with pytest.raises(ConductorDefinitionRefused, match="not 'latest'"):
+        register.execute(context_of(register))
+
+
+def test_another_task_may_return_the_definitions(conductor: ConductorStandIn) -> None:
+    from airflow.providers.common.compat.sdk import DAG, BaseOperator
+
+    with DAG("orders", schedule=None):
+        made = BaseOperator(task_id="make")
+        register = operator([made.output, "absent.json"])
+    assert register.upstream_task_ids == {"make"}
+    register.definitions = [[ORDERS, {"name": "charge", "retryCount": -1}], "absent.json"]
+    with pytest.raises(ConductorDefinitionRefused, match=r"no file 'absent.json'"):
+        register.execute(context_of(register))
+    register.definitions = register.definitions[:1]
+    with pytest.raises(ConductorDefinitionRefused, match="task 'charge': retryCount"):
+        register.execute(context_of(register))
+
+
+def test_a_definition_from_a_template_is_checked_before_anything_is_sent(conductor: ConductorStandIn) -> None:
+    register = operator("{{ a }}")
+    register.definitions = [{"name": "orders", "tasks": []}]
+    with pytest.raises(ConductorDefinitionRefused, match="at least one task"):
+        register.execute(context_of(register))
+    assert conductor.requests == []
+
+
+def test_a_definition_the_server_fails_to_register_is_told_by_name(conductor: ConductorStandIn) -> None:
+    def server(request: Any) -> tuple[int, str, bytes] | None:
+        if request.path.startswith("/metadata/workflow") and request.method == "GET":
+            return 404, "application/json", b'{"message": "No such workflow found by name: orders"}'
+        if request.method == "PUT":
+            return (
+                200,
+                "application/json",
+                b'{"bulkErrorResults": {"orders": "disk full"}, "bulkSuccessfulResults": []}',
+            )
+        return None
+
+    conductor.instead = server
+    register = operator(ORDERS)
+    with pytest.raises(ConductorDefinitionRefused, match="workflow 'orders': the server says: disk full"):
+        register.execute(context_of(register))
+
+
+def test_a_server_without_validation_is_not_asked_twice(conductor: ConductorStandIn) -> None:
+    stored: dict[str, Any] = {}
+
+    def server(request: Any) -> tuple[int, str, bytes] | None:
+        if request.method == "PUT":
+            stored.update({item["name"]: item for item in request.body})
+            return 200, "application/json", b'{"bulkErrorResults": {}, "bulkSuccessfulResults": ["orders", "more"]}'
+        if request.path.startswith("/metadata/workflow/") and request.method == "GET":
+            found = stored.get(request.path.rpartition("/")[2])
+            missing = b'{"message": "No such workflow found by name"}'
+            return (
+                (200, "application/json", json.dumps(found).encode()) if found else (404, "application/json", missing)
+            )
+        return None
+
+    conductor.instead = server
+    register = operator([ORDERS, {**ORDERS, "name": "more"}])
+    assert register.execute(context_of(register)) == {
+        "registered": ["workflow orders 1", "workflow more 1"],
+        "unchanged": [],
+    }
+    assert len([request for request in conductor.requests if request.path.endswith("/validate")]) == 1

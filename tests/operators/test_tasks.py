@@ -1,0 +1,123 @@
+"""Ending a task: what is wrong is told when the DAG is parsed, and what the server may do meanwhile."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client.errors import ConductorNotFound
+from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotThere
+from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
+from tests.operators.airflow_standin import context_of
+from tests.operators.conductor_standin import ConductorStandIn
+
+WAIT = {"taskId": "7", "referenceTaskName": "approve", "taskType": "WAIT", "status": "IN_PROGRESS"}
+
+
+def operator(**arguments: Any) -> ConductorCompleteTaskOperator:
+    return ConductorCompleteTaskOperator(
+        **{"task_id": "approve", "workflow_id": "abc", "task_reference_name": "approve", **arguments}
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"workflow_id": ""}, "workflow_id must not be empty"),
+        ({"workflow_id": None}, "workflow_id must not be empty"),
+        ({"task_reference_name": " "}, "task_reference_name must not be empty"),
+        ({"task_reference_name": None}, "either task_reference_name or conductor_task_id"),
+        ({"conductor_task_id": "7"}, "either task_reference_name or conductor_task_id"),
+        ({"task_reference_name": None, "conductor_task_id": ""}, "conductor_task_id must not be empty"),
+        ({"status": "DONE"}, "status must be one of 'COMPLETED'"),
+        ({"status": "IN_PROGRESS"}, "status must be one of 'COMPLETED'"),
+        ({"task_output": ["a"]}, "task_output must be a mapping"),
+    ],
+)
+def test_what_is_wrong_is_told_when_the_dag_is_parsed(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        operator(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"workflow_id": ""}, {"status": "DONE"}, {"task_output": 7}])
+def test_a_signal_is_checked_alike(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        ConductorSignalWorkflowOperator(**{"task_id": "go", "workflow_id": "abc", **arguments})
+
+
+def test_a_template_is_checked_when_the_task_runs(conductor: ConductorStandIn) -> None:
+    late = operator(workflow_id=conductor.add(tasks=[WAIT]), status="{{ params.verdict }}")
+    late.render_template_fields({"params": {"verdict": "MAYBE"}})
+    with pytest.raises(ValueError, match="MAYBE"):
+        late.execute(context_of(late))
+    assert conductor.sent("POST") == []
+
+
+def test_the_update_carries_what_was_asked_and_who_asked(conductor: ConductorStandIn) -> None:
+    workflow_id = conductor.add(tasks=[{**WAIT, "outputData": {"asked": "Bo"}}])
+
+    def server(request: Any) -> tuple[int, str, bytes] | None:
+        if (request.method, request.path) != ("POST", "/tasks"):
+            return None
+        (task,) = conductor.workflows[workflow_id]["tasks"]
+        sent = request.body
+        task.update(status=sent["status"], outputData=sent["outputData"], workerId=sent["workerId"])
+        return 200, "text/plain", b"7"
+
+    conductor.instead = server
+    approve = operator(workflow_id=workflow_id, task_output={"by": "Ana"}, reason="")
+    approve.execute(context_of(approve, conductor.journal))
+    (update,) = conductor.sent("POST")
+    assert update.body == {
+        "workflowInstanceId": workflow_id,
+        "taskId": "7",
+        "status": "COMPLETED",
+        "outputData": {"asked": "Bo", "by": "Ana"},
+        "workerId": "airflow:nightly_orders:scheduled__2026-01-01T00:00:00+00:00:approve:-1:1",
+    }
+    assert conductor.journal[:2] == ["xcom workflow_id", "xcom workflow_url"]
+    again = operator(workflow_id=workflow_id, task_output={"by": "Ana"})
+    assert again.execute(context_of(again))["status"] == "COMPLETED"
+    assert len(conductor.sent("POST")) == 1
+
+
+@pytest.mark.parametrize("by_bo", ["COMPLETED", "FAILED"])
+def test_somebody_else_may_be_faster(conductor: ConductorStandIn, by_bo: str) -> None:
+    """Between our look and our update: the server drops the update and says 200."""
+    workflow_id = conductor.add(tasks=[WAIT])
+
+    def server(request: Any) -> tuple[int, str, bytes] | None:
+        if (request.method, request.path) != ("POST", "/tasks"):
+            return None
+        conductor.workflows[workflow_id]["tasks"][0].update(status=by_bo, workerId="Bo", outputData={"by": "Bo"})
+        return 200, "text/plain", b"7"
+
+    conductor.instead = server
+    approve = operator(workflow_id=workflow_id, task_output={"by": "Ana"})
+    if by_bo == "COMPLETED":
+        assert approve.execute(context_of(approve))["status"] == "COMPLETED"
+    else:
+        with pytest.raises(ConductorStateError, match="is FAILED, not open: it cannot become COMPLETED"):
+            approve.execute(context_of(approve))
+
+
+def test_an_update_without_effect_is_no_success(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server answers 200 to an update that it drops."""
+    monkeypatch.setattr("airflow_provider_conductor.completing.complete.CHECKS", (0.0, 0.01))
+    workflow_id = conductor.add(tasks=[WAIT])
+    conductor.instead = lambda request: (200, "text/plain", b"7") if request.path == "/tasks" else None
+    approve = operator(workflow_id=workflow_id)
+    with pytest.raises(ConductorTaskNotThere, match=r"took the update.*but the task is still IN_PROGRESS"):
+        approve.execute(context_of(approve))
+
+
+def test_a_workflow_that_is_not_there_is_an_error(conductor: ConductorStandIn) -> None:
+    approve = operator(workflow_id="no-such-id")
+    with pytest.raises(ConductorNotFound, match="no-such-id"):
+        approve.execute(context_of(approve))
+
+
+def test_its_arguments_are_plain_for_airflows_database() -> None:
+    assert json.dumps({name: getattr(operator(), name) for name in ConductorCompleteTaskOperator.template_fields})
