@@ -75,7 +75,7 @@ class UsesConductor:
     @conductor_conn_id.setter
     def conductor_conn_id(self, value: str) -> None:
         if is_sdk_configuration(value):
-            raise AirflowException(
+            raise ValueError(
                 "conductor_conn_id must be the id of a connection: a Configuration holds the key itself, which would "
                 "be stored with the DAG. Put its host and key into a connection of type conductor, or use "
                 "ConductorHook(configuration) in a task of your own"

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import trustme
-from airflow.providers.common.compat.sdk import AirflowException, AirflowOptionalProviderFeatureException, redact
+from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException, redact
 from conductor.client.configuration.configuration import Configuration
 from conductor.client.configuration.settings.authentication_settings import AuthenticationSettings
 from conductor.client.http.models.start_workflow_request import StartWorkflowRequest
@@ -284,6 +284,6 @@ def test_its_secret_is_neither_shown_nor_logged() -> None:
 )
 def test_an_operator_refuses_it_when_the_dag_is_parsed(kind: type, needed: dict[str, Any]) -> None:
     configuration = with_key("http://conductor:8080/api")
-    with pytest.raises(AirflowException, match="must be the id of a connection") as refusal:
+    with pytest.raises(ValueError, match="must be the id of a connection") as refusal:
         kind(task_id="task", conductor_conn_id=configuration, **needed)
     assert SECRET not in str(refusal.value)
