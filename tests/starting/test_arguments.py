@@ -71,7 +71,7 @@ def test_an_argument_that_says_the_same_is_fine(name: str) -> None:
         ("version", 3),
         ("version", "{{ params.version }}"),
         ("workflow_input", {"a": 2}),
-        ("workflow_def", {"name": "returns"}),
+        ("workflow_def", {"name": "orders", "tasks": ["another"]}),
         ("correlation_id", "c2"),
         ("priority", 6),
         ("task_to_domain", {"pack": "asia"}),
@@ -92,6 +92,13 @@ def test_the_name_is_at_last_the_definitions() -> None:
 def test_a_start_without_a_name_is_refused(request_: Any) -> None:
     with pytest.raises(ConductorInputError, match="workflow_name is missing"):
         taken(request_)
+
+
+def test_a_definition_of_another_name_is_refused() -> None:
+    with pytest.raises(ConductorInputError, match="'orders' and the definition's name 'returns'"):
+        taken(workflow_name="orders", workflow_def={"name": "returns"})
+    assert taken(workflow_name="{{ params.name }}", workflow_def={"name": "returns"})
+    assert taken(workflow_name="orders", workflow_def={"name": "{{ params.name }}"})
 
 
 def test_other_tasks_results_inside_stay_for_later() -> None:
