@@ -298,8 +298,9 @@ class Verbs(ABC):
         status: TaskStatus | str,
         output: Mapping[str, Any] | None = None,
         worker_id: str | None = None,
-    ) -> str:
-        """Report the result of the open task with this reference name; returns the task's id."""
+    ) -> str | None:
+        """Report the result of the open task of this name; returns its id, None where none is open. Not on old
+        servers."""
         return self.send(
             endpoints.update_task_by_ref_name(
                 workflow_id, task_reference_name, status, output=output, worker_id=worker_id
@@ -312,7 +313,8 @@ class Verbs(ABC):
         status: TaskStatus | str = TaskStatus.COMPLETED,
         output: Mapping[str, Any] | None = None,
     ) -> None:
-        """End the task the workflow is blocked on; nothing happens where there is none. Not on old servers."""
+        """End the first open WAIT task, of sub-workflows too; nothing happens where there is none. Not on old
+        servers."""
         self.send(endpoints.signal_workflow(workflow_id, status, output=output))
 
     def search_tasks(

@@ -55,8 +55,11 @@ def update_task_by_ref_name(
     *,
     output: Mapping[str, Any] | None = None,
     worker_id: str | None = None,
-) -> Call[str]:
-    """Report the result of the open task with this reference name; answers the task's id."""
+) -> Call[str | None]:
+    """Report the result of the open task with this reference name; answers its id, or None where none is open.
+
+    :class:`MissingRoute` on old servers.
+    """
     return Call(
         "POST",
         writing.path(
@@ -65,7 +68,7 @@ def update_task_by_ref_name(
             task_reference_name=task_reference_name,
             status=writing.one_of(TaskStatus, status),
         ),
-        reading.text,
+        lambda answer: reading.text(answer) or None,
         params=writing.query(workerid=worker_id),
         body=writing.plain_input(output, "output"),
     )
@@ -74,9 +77,9 @@ def update_task_by_ref_name(
 def signal_workflow(
     workflow_id: str, status: TaskStatus | str = TaskStatus.COMPLETED, *, output: Mapping[str, Any] | None = None
 ) -> Call[None]:
-    """End the task that the workflow, or its innermost sub-workflow, is blocked on (WAIT, HUMAN …).
+    """End the first open WAIT task of the workflow, or else of the sub-workflows it runs (source, 3.32).
 
-    Nothing happens where none is, and nobody is told. :class:`MissingRoute` on old servers.
+    Where there is none, nothing happens and nobody is told. :class:`MissingRoute` on old servers.
     """
     return Call(
         "POST",
