@@ -291,32 +291,6 @@ class Verbs(ABC):
             )
         )
 
-    def update_task_by_ref_name(
-        self,
-        workflow_id: str,
-        task_reference_name: str,
-        status: TaskStatus | str,
-        output: Mapping[str, Any] | None = None,
-        worker_id: str | None = None,
-    ) -> str | None:
-        """Report the result of the open task of this name; returns its id, None where none is open. Not on old
-        servers."""
-        return self.send(
-            endpoints.update_task_by_ref_name(
-                workflow_id, task_reference_name, status, output=output, worker_id=worker_id
-            )
-        )
-
-    def signal_workflow(
-        self,
-        workflow_id: str,
-        status: TaskStatus | str = TaskStatus.COMPLETED,
-        output: Mapping[str, Any] | None = None,
-    ) -> None:
-        """End the first open WAIT task, of sub-workflows too; nothing happens where there is none. Not on old
-        servers."""
-        self.send(endpoints.signal_workflow(workflow_id, status, output=output))
-
     def search_tasks(
         self,
         query: str | None = None,

@@ -22,9 +22,6 @@ WITH_AN_ID: dict[str, Callable[[str], Call[Any]]] = {
     "decide_workflow": endpoints.decide_workflow,
     "reset_workflow_callbacks": endpoints.reset_workflow_callbacks,
     "terminate_and_delete_workflow": endpoints.terminate_and_delete_workflow,
-    "update_task_by_ref_name": lambda part: endpoints.update_task_by_ref_name("w1", part, "COMPLETED"),
-    "update_task_by_ref_name of": lambda part: endpoints.update_task_by_ref_name(part, "ship", "COMPLETED"),
-    "signal_workflow": endpoints.signal_workflow,
     "requeue_tasks": endpoints.requeue_tasks,
     "pause_workflow": endpoints.pause_workflow,
     "resume_workflow": endpoints.resume_workflow,
@@ -103,9 +100,6 @@ def test_any_name_survives_its_quoting(name: str) -> None:
         (lambda: endpoints.update_task("w", "", "COMPLETED"), "must not be empty"),
         (lambda: endpoints.update_task("w", "t", "DONE"), "DONE"),
         (lambda: endpoints.update_task("w", "t", "COMPLETED", output={"x": float("nan")}), "not JSON compliant"),
-        (lambda: endpoints.update_task_by_ref_name("w", "ship", "DONE"), "DONE"),
-        (lambda: endpoints.signal_workflow("w", "DONE"), "DONE"),
-        (lambda: endpoints.signal_workflow("w", output={"x": float("nan")}), "not JSON compliant"),
         (lambda: endpoints.get_workflow_tasks("w", statuses=["DONE"]), "DONE"),
         (lambda: endpoints.get_queue_size(""), "must not be empty"),
         (lambda: endpoints.register_workflow_defs([]), "no workflow definition"),
@@ -181,7 +175,6 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "skip_task_from_workflow": ("w1", "ship"),
     "unregister_workflow_def": ("a", 1),
     "update_task": ("w1", "t1", "COMPLETED"),
-    "update_task_by_ref_name": ("w1", "ship", "COMPLETED"),
 }
 NOT_ENDPOINTS = {"MAX_BULK_IDS", "MAX_HOLD_SECONDS", "start_body"}
 

@@ -119,14 +119,6 @@ TABLE: list[tuple[Callable[[ConductorClient], Any], str, dict[str, str], Any, An
         ["w1"],
         BULK,
     ),
-    (
-        lambda c: c.update_task_by_ref_name("w1", "ship", "COMPLETED", {"a": 1}, "me"),
-        "POST /tasks/w1/ship/completed",
-        {"workerid": "me"},
-        {"a": 1},
-        "t1",
-    ),
-    (lambda c: c.signal_workflow("w1", "FAILED", {"a": 1}), "POST /tasks/w1/failed/signal", {}, {"a": 1}, None),
     (lambda c: c.get_all_poll_data(), "GET /tasks/queue/polldata/all", {}, None, []),
     (
         lambda c: c.get_queue_size("ship", "berlin"),

@@ -41,64 +41,16 @@ def nothing_is_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     for name in {"newest", "oldest"} & set(request.fixturenames):
         there: Lab = request.getfixturevalue(name)
-        for what in ("orders", "asking"):
-            running = there.client.get_running_workflows(there.name(what))
-            if running:
-                there.client.bulk_terminate(running)
+        running = there.client.get_running_workflows(there.name("orders"))
+        if running:
+            there.client.bulk_terminate(running)
 
 
 def orders(lab: Lab) -> str:
     return lab.define("orders", lab.simple("pack"), lab.simple("ship"))
 
 
-def asking(lab: Lab) -> str:
-    """Waits for an answer, twice."""
-    return lab.define(
-        "asking",
-        {"name": "ask", "taskReferenceName": "first", "type": "WAIT", "inputParameters": {}},
-        {"name": "ask", "taskReferenceName": "second", "type": "WAIT", "inputParameters": {}},
-        outputParameters={"first": "${first.output.said}", "second": "${second.output.said}"},
-    )
-
-
 # Tasks
-
-
-def test_a_task_is_ended_by_its_reference_name(newest: Lab) -> None:
-    lab = newest
-    workflow_id = lab.client.start_workflow_by_name(asking(lab))
-    first = lab.eventually(lambda: lab.client.get_workflow(workflow_id).latest_attempt("first"))
-    answered = lab.client.update_task_by_ref_name(workflow_id, "first", "COMPLETED", {"said": "yes"}, "Ana")
-    assert answered == first.task_id
-    lab.eventually(lambda: lab.status_of(workflow_id, "second"))
-    lab.client.update_task_by_ref_name(workflow_id, "second", "COMPLETED", {"said": "no"})
-    ended = lab.ended(workflow_id)
-    assert (ended.status, ended.output) == ("COMPLETED", {"first": "yes", "second": "no"})
-    first = ended.latest_attempt("first")
-    assert first is not None
-    assert first.worker_id == "Ana"
-
-
-def test_a_task_that_is_not_open_is_none(newest: Lab) -> None:
-    workflow_id = newest.client.start_workflow_by_name(asking(newest))
-    assert newest.client.update_task_by_ref_name(workflow_id, "second", "COMPLETED") is None
-    assert newest.status_of(workflow_id, "second") is None
-
-
-def test_a_signal_ends_what_the_workflow_is_blocked_on(newest: Lab) -> None:
-    workflow_id = newest.client.start_workflow_by_name(asking(newest))
-    newest.eventually(lambda: newest.status_of(workflow_id, "first"))
-    newest.client.signal_workflow(workflow_id, output={"said": "yes"})
-    newest.eventually(lambda: newest.status_of(workflow_id, "second"))
-    newest.client.signal_workflow(workflow_id, "FAILED", {"said": "no"})
-    ended = newest.ended(workflow_id)
-    assert (ended.status, ended.output["first"]) == ("FAILED", "yes")
-
-
-def test_a_signal_that_nobody_waits_for_is_no_error(newest: Lab) -> None:
-    workflow_id = newest.client.start_workflow_by_name(orders(newest))
-    newest.client.signal_workflow(workflow_id)
-    assert newest.status_of(workflow_id, "pack") == "SCHEDULED"
 
 
 def test_a_workflows_tasks_come_in_pages_and_by_status(newest: Lab) -> None:
@@ -194,8 +146,6 @@ def test_the_oldest_server_says_that_it_lacks_these(oldest: Lab) -> None:
     workflow_id = client.start_workflow_by_name(orders(oldest))
     for verb in (
         client.get_workflow_tasks,
-        client.signal_workflow,
-        lambda one: client.update_task_by_ref_name(one, "pack", "COMPLETED"),
         client.terminate_and_delete_workflow,
         lambda one: client.bulk_terminate_and_delete([one]),
     ):

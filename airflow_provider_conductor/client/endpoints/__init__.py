@@ -39,9 +39,7 @@ from airflow_provider_conductor.client.endpoints.tasks import (
     poll_task,
     requeue_tasks,
     search_tasks,
-    signal_workflow,
     update_task,
-    update_task_by_ref_name,
 )
 from airflow_provider_conductor.client.endpoints.token import fetch_token
 from airflow_provider_conductor.client.endpoints.workflows import (
@@ -117,7 +115,6 @@ __all__ = [
     "search_tasks",
     "search_workflows",
     "search_workflows_by_tasks",
-    "signal_workflow",
     "skip_task_from_workflow",
     "start_body",
     "start_workflow",
@@ -128,5 +125,4 @@ __all__ = [
     "unregister_task_def",
     "unregister_workflow_def",
     "update_task",
-    "update_task_by_ref_name",
 ]

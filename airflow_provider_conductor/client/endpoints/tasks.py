@@ -48,51 +48,6 @@ def update_task(
     return Call("POST", "/tasks", reading.text, body=body, safe_to_repeat=True)
 
 
-def update_task_by_ref_name(
-    workflow_id: str,
-    task_reference_name: str,
-    status: TaskStatus | str,
-    *,
-    output: Mapping[str, Any] | None = None,
-    worker_id: str | None = None,
-) -> Call[str | None]:
-    """Report the result of the open task with this reference name; answers its id, or None where none is open.
-
-    :class:`MissingRoute` on old servers.
-    """
-    return Call(
-        "POST",
-        writing.path(
-            "/tasks/{workflow_id}/{task_reference_name}/{status}",
-            workflow_id=workflow_id,
-            task_reference_name=task_reference_name,
-            status=writing.one_of(TaskStatus, status),
-        ),
-        lambda answer: reading.text(answer) or None,
-        params=writing.query(workerid=worker_id),
-        body=writing.plain_input(output, "output"),
-    )
-
-
-def signal_workflow(
-    workflow_id: str, status: TaskStatus | str = TaskStatus.COMPLETED, *, output: Mapping[str, Any] | None = None
-) -> Call[None]:
-    """End the first open WAIT task of the workflow, or else of the sub-workflows it runs (source, 3.32).
-
-    Where there is none, nothing happens and nobody is told. :class:`MissingRoute` on old servers.
-    """
-    return Call(
-        "POST",
-        writing.path(
-            "/tasks/{workflow_id}/{status}/signal",
-            workflow_id=workflow_id,
-            status=writing.one_of(TaskStatus, status),
-        ),
-        reading.nothing,
-        body=writing.plain_input(output, "output"),
-    )
-
-
 def search_tasks(
     *,
     query: str | None = None,
