@@ -70,6 +70,8 @@ def test_a_search_finds_tasks_and_their_workflows(newest: Lab) -> None:
     found = newest.eventually(lambda: newest.client.search_tasks(query))
     assert [task.data["workflowId"] for task in found][:1] == [workflow_id]
     assert found.results[0].reason == "no box"
+    with_them = newest.eventually(lambda: newest.client.search_workflows_by_tasks(query))
+    assert [workflow.workflow_id for workflow in with_them] == [workflow_id]
     assert len(newest.client.search_tasks(f"taskDefName IN ({newest.name('nobody')})")) == 0
 
 
