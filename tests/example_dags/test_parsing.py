@@ -45,7 +45,7 @@ def test_each_file_is_one_dag_of_its_name(parsed):
     assert (
         sorted(parsed["tasks"])
         == EXAMPLES
-        == ["approval", "nightly_model_training", "order_pipeline", "stop_and_retry"]
+        == ["approval", "conductor_sdk", "nightly_model_training", "order_pipeline", "stop_and_retry"]
     )
 
 
@@ -62,4 +62,4 @@ def test_each_definition_uses_known_tasks():
 def test_each_dag_names_a_defined_workflow():
     for name in EXAMPLES:
         source = (DAGS / f"{name}.py").read_text()
-        assert any(f'workflow_name="{path.stem}"' in source for path in DEFINITIONS.glob("*.json")), name
+        assert any(f'name="{path.stem}"' in source for path in DEFINITIONS.glob("*.json")), name

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 PATIENCE = 300
 
 
-EXAMPLES = ("order_pipeline", "nightly_model_training", "stop_and_retry", "approval")
+EXAMPLES = ("order_pipeline", "nightly_model_training", "stop_and_retry", "approval", "conductor_sdk")
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,13 @@ def test_approval_waits_for_a_person(results):
     assert done["wait_for_approval"]["output"]["approved_by"] == "Ana"
     assert done["note_approver"] == "approved by Ana"
     assert done["wait_until_live"] == {"published": "spring, approved by Ana"}
+
+
+def test_code_of_the_sdk_runs_as_it_is(results):
+    done = results["conductor_sdk"]
+    assert done["fulfil_order"] == {"order_id": "A-1007", "charged": 129.9, "parcel": "B6-A-1007"}
+    assert done["send_replacement"] == {"parcel": "B6-A-1007"}
+    assert done["list_steps"] == ["reserve_stock: COMPLETED", "ship_order: COMPLETED"]
 
 
 def approve(client: ConductorClient, airflow: subprocess.Popen[str], before: set[str]) -> None:
