@@ -26,7 +26,14 @@ PAGE = TESTS.parent / "docs" / "coverage.md"
 ROUTES = TESTS / "recorded" / "routes"
 
 LEFT_OUT = "left out"
-PLACES = ("operators.conductor", "operators.tasks", "operators.definitions", "operators.batch", "sensors.conductor")
+PLACES = (
+    "operators.conductor",
+    "operators.tasks",
+    "operators.definitions",
+    "operators.batch",
+    "sensors.conductor",
+    "sensors.tasks",
+)
 """Where operators and sensors are."""
 
 
@@ -118,8 +125,8 @@ def operators() -> dict[str, Any]:
     for place in PLACES:
         module = f"airflow_provider_conductor.{place}"
         if importlib.util.find_spec(module):
-            names = vars(importlib.import_module(module))
-            found |= {name: thing for name, thing in names.items() if name.startswith("Conductor")}
+            place_of = importlib.import_module(module)
+            found |= {name: getattr(place_of, name) for name in place_of.__all__}
     return found
 
 
