@@ -66,6 +66,9 @@ class StartsWorkflow(UsesConductor, BaseOperator):
 
     _killed_while_starting = False
 
+    _named_later: ClassVar[bool] = False
+    """True where a subclass learns only when it runs what to start; the arguments are checked then."""
+
     def __init__(
         self,
         *,
@@ -92,7 +95,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         self.priority = priority
         self.task_to_domain = task_to_domain
         self.request = request
-        if not given_later(request):
+        if not self._named_later and not given_later(request):
             self._take_request()
         self.retry_from = one_of(retry_from, RETRY_FROM, "retry_from")
         self.cancel_on_kill = cancel_on_kill

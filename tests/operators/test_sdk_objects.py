@@ -110,6 +110,18 @@ def test_a_request_that_came_and_cannot_be_started_is_not_retried(came: Any, con
     assert conductor.started == []
 
 
+def test_a_subclass_may_name_the_workflow_when_it_runs(orders: ConductorWorkflow, conductor: ConductorStandIn) -> None:
+    class Late(ConductorStartWorkflowOperator):
+        _named_later = True
+
+    start = Late(task_id="start")
+    with pytest.raises(ConductorStartRefused, match="workflow_name is missing"):
+        start.execute(context_of(start))
+    start.request = StartWorkflowRequest(workflow_def=orders.to_workflow_def())
+    start.execute(context_of(start))
+    assert [body["name"] for body in conductor.started] == ["orders"]
+
+
 def test_another_tasks_result_may_stand_inside_a_request() -> None:
     with DAG("orders", start_date=timezone.datetime(2026, 1, 1), schedule=None):
         first = ConductorExecuteWorkflowOperator(task_id="first", workflow_name="orders")
