@@ -291,17 +291,6 @@ class Verbs(ABC):
             )
         )
 
-    def search_tasks(
-        self,
-        query: str | None = None,
-        free_text: str = "*",
-        start: int = 0,
-        size: int = 100,
-        sort: str | None = None,
-    ) -> TaskSearchResult:
-        """Summaries from the index (eventually consistent), e.g. ``query="status IN (FAILED)"``."""
-        return self.send(endpoints.search_tasks(query=query, free_text=free_text, start=start, size=size, sort=sort))
-
     def get_task(self, task_id: str) -> Task | None:
         return self.send(endpoints.get_task(task_id))
 
@@ -336,6 +325,17 @@ class Verbs(ABC):
     def requeue_tasks(self, task_type: str) -> str:
         """Put scheduled tasks that have got lost from their queue back into it."""
         return self.send(endpoints.requeue_tasks(task_type))
+
+    def search_tasks(
+        self,
+        query: str | None = None,
+        free_text: str = "*",
+        start: int = 0,
+        size: int = 100,
+        sort: str | None = None,
+    ) -> TaskSearchResult:
+        """Summaries from the index (eventually consistent), e.g. ``query="status IN (FAILED)"``."""
+        return self.send(endpoints.search_tasks(query=query, free_text=free_text, start=start, size=size, sort=sort))
 
     # Definitions
 

@@ -48,24 +48,6 @@ def update_task(
     return Call("POST", "/tasks", reading.text, body=body, safe_to_repeat=True)
 
 
-def search_tasks(
-    *,
-    query: str | None = None,
-    free_text: str = "*",
-    start: int = 0,
-    size: int = 100,
-    sort: str | None = None,
-) -> Call[TaskSearchResult]:
-    """Summaries from the index, e.g. ``query="taskDefName IN (a,b) AND status IN (FAILED)"``."""
-    return Call(
-        "GET",
-        "/tasks/search",
-        reading.task_search_result,
-        params=writing.query(start=start, size=size, sort=sort, freeText=free_text, query=query),
-        safe_to_repeat=True,
-    )
-
-
 def get_task(task_id: str) -> Call[Task | None]:
     return Call("GET", writing.path("/tasks/{task_id}", task_id=task_id), reading.task_or_none, safe_to_repeat=True)
 
@@ -131,3 +113,21 @@ def get_all_queue_sizes() -> Call[dict[str, int]]:
 def requeue_tasks(task_type: str) -> Call[str]:
     """Put scheduled tasks of this type that have got lost from their queue back into it; answers ``true`` or so."""
     return Call("POST", writing.path("/tasks/queue/requeue/{task_type}", task_type=task_type), reading.text)
+
+
+def search_tasks(
+    *,
+    query: str | None = None,
+    free_text: str = "*",
+    start: int = 0,
+    size: int = 100,
+    sort: str | None = None,
+) -> Call[TaskSearchResult]:
+    """Summaries from the index, e.g. ``query="taskDefName IN (a,b) AND status IN (FAILED)"``."""
+    return Call(
+        "GET",
+        "/tasks/search",
+        reading.task_search_result,
+        params=writing.query(start=start, size=size, sort=sort, freeText=free_text, query=query),
+        safe_to_repeat=True,
+    )
