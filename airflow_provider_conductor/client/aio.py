@@ -55,7 +55,7 @@ class AsyncConductorClient:
     """One pooled session with one Conductor server, inside one event loop.
 
     Args:
-        settings: where the server is, or just its API address.
+        settings: where the server is, or just its API address, or a ``Configuration`` of the Python SDK.
         sleep, clock: replaced by tests; seconds, and seconds since the epoch.
 
     An async context manager; :meth:`close` gives the sockets back.
@@ -63,12 +63,12 @@ class AsyncConductorClient:
 
     def __init__(
         self,
-        settings: ConductorSettings | str,
+        settings: ConductorSettings | str | Any,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.settings = ConductorSettings(settings) if isinstance(settings, str) else settings
+        self.settings = ConductorSettings.of(settings)
         self.capabilities = Capabilities()
         self._exchange = Exchange(self.settings)
         self._tokens = TokenKeeper(self.settings)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-__all__ = ["to_plain"]
+__all__ = ["model_fields", "to_plain"]
 
 
 def to_plain(value: Any) -> Any:
@@ -42,11 +42,19 @@ def to_plain(value: Any) -> Any:
     if not isinstance(value, type):
         if callable(getattr(value, "to_workflow_def", None)):
             return to_plain(value.to_workflow_def())
-        names = getattr(value, "attribute_map", None)
-        if hasattr(value, "swagger_types") and isinstance(names, Mapping):
-            pairs = ((wire, getattr(value, name, None)) for name, wire in names.items())
-            return {wire: to_plain(item) for wire, item in pairs if item is not None}
+        fields = model_fields(value)
+        if fields is not None:
+            return {wire: to_plain(item) for wire, item in fields.items()}
     raise TypeError(
         f"cannot turn {type(value).__module__}.{type(value).__qualname__} into JSON; "
         "give plain dicts, lists, strings, numbers and booleans, or an object of the Conductor Python SDK"
     )
+
+
+def model_fields(value: Any) -> dict[str, Any] | None:
+    """The fields an SDK model has set, by their JSON names, values as they are; None for anything else."""
+    names = getattr(value, "attribute_map", None)
+    if isinstance(value, type) or not hasattr(value, "swagger_types") or not isinstance(names, Mapping):
+        return None
+    pairs = ((wire, getattr(value, name, None)) for name, wire in names.items())
+    return {wire: item for wire, item in pairs if item is not None}

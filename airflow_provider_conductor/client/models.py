@@ -22,6 +22,7 @@ __all__ = [
     "SearchResult",
     "StartWorkflowRequest",
     "Task",
+    "TaskSearchResult",
     "TaskStatus",
     "Workflow",
     "WorkflowStatus",
@@ -375,6 +376,20 @@ class SearchResult:
     results: tuple[Workflow, ...]
 
     def __iter__(self) -> Iterator[Workflow]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSearchResult:
+    """One page of tasks, of a workflow or of a search (then summaries from the eventually consistent index)."""
+
+    total_hits: int
+    results: tuple[Task, ...]
+
+    def __iter__(self) -> Iterator[Task]:
         return iter(self.results)
 
     def __len__(self) -> int:

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from airflow_provider_conductor.client.errors import ConductorConfigError
 
-__all__ = ["EXTRA_FIELDS", "ConductorSettings", "ExtraField"]
+__all__ = ["EXTRA_FIELDS", "ConductorSettings", "ExtraField", "is_sdk_configuration"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +159,68 @@ class ConductorSettings:
             key_secret=password or "",
             **_checked_extra(extra or {}),
         )
+
+    @classmethod
+    def of(cls, where: ConductorSettings | str | Any) -> ConductorSettings:
+        """Settings as they are, or of an API address, or of a ``Configuration`` of the Python SDK.
+
+        Raises:
+            ConductorConfigError: none of these, or a setting that cannot be used.
+        """
+        if isinstance(where, ConductorSettings):
+            return where
+        if isinstance(where, str):
+            return cls(where)
+        return cls.from_sdk(where)
+
+    @classmethod
+    def from_sdk(cls, configuration: Any) -> ConductorSettings:
+        """Read a ``Configuration`` of the Python SDK by its attributes, without importing the SDK.
+
+        ======================================  =================================================
+        ``host``                                ``api_url``
+        ``authentication_settings``             ``key_id``, ``key_secret``
+        ``verify_ssl``, ``ssl_ca_cert``         ``verify_ssl``, ``ca_bundle``
+        ``cert_file``, ``key_file``             ``client_cert``, ``client_key``
+        ``proxy``                               ``proxy``
+        ======================================  =================================================
+
+        The SDK itself reads only the first two; the others are honoured here.
+
+        Raises:
+            ConductorConfigError: no ``Configuration``, or one with an HTTP client of its own, which cannot be read.
+        """
+        if not is_sdk_configuration(configuration):
+            raise ConductorConfigError(
+                f"cannot make a connection of a {type(configuration).__name__}: give settings, the API's address, "
+                "or a Configuration of Conductor's Python SDK"
+            )
+        for name in ("http_connection", "assert_hostname"):
+            if getattr(configuration, name, None) is not None:
+                raise ConductorConfigError(
+                    f"the SDK's Configuration has a {name}, which cannot be taken over: "
+                    "use a connection of type conductor, with verify_ssl, ca_bundle, proxy or headers"
+                )
+        key = configuration.authentication_settings
+        return cls(
+            api_url=configuration.host,
+            key_id=(key and key.key_id) or "",
+            key_secret=(key and key.key_secret) or "",
+            verify_ssl=getattr(configuration, "verify_ssl", True) is not False,
+            ca_bundle=getattr(configuration, "ssl_ca_cert", None) or None,
+            client_cert=getattr(configuration, "cert_file", None) or None,
+            client_key=getattr(configuration, "key_file", None) or None,
+            proxy=getattr(configuration, "proxy", None) or None,
+        )
+
+
+def is_sdk_configuration(value: Any) -> bool:
+    """Whether ``value`` is (as good as) a ``Configuration`` of the Python SDK."""
+    return (
+        not isinstance(value, type)
+        and hasattr(value, "authentication_settings")
+        and isinstance(getattr(value, "host", None), str)
+    )
 
 
 def _url_from_parts(host: str, schema: str, port: int | None) -> str:

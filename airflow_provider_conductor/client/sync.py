@@ -46,7 +46,7 @@ class ConductorClient(Verbs):
     """One pooled session with one Conductor server; safe to share between threads.
 
     Args:
-        settings: where the server is, or just its API address.
+        settings: where the server is, or just its API address, or a ``Configuration`` of the Python SDK.
         sleep, clock: replaced by tests; seconds, and seconds since the epoch.
 
     A context manager; :meth:`close` gives the sockets back.
@@ -54,12 +54,12 @@ class ConductorClient(Verbs):
 
     def __init__(
         self,
-        settings: ConductorSettings | str,
+        settings: ConductorSettings | str | Any,
         *,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.settings = ConductorSettings(settings) if isinstance(settings, str) else settings
+        self.settings = ConductorSettings.of(settings)
         self.capabilities = Capabilities()
         self._exchange = Exchange(self.settings)
         self._tokens = TokenKeeper(self.settings)

@@ -16,6 +16,7 @@ from airflow_provider_conductor.client.models import (
     SearchResult,
     StartWorkflowRequest,
     Task,
+    TaskSearchResult,
     TaskStatus,
     Workflow,
 )
@@ -124,6 +125,19 @@ class Verbs(ABC):
             endpoints.search_workflows(query=query, free_text=free_text, start=start, size=size, sort=sort)
         )
 
+    def search_workflows_by_tasks(
+        self,
+        query: str | None = None,
+        free_text: str = "*",
+        start: int = 0,
+        size: int = 100,
+        sort: str | None = None,
+    ) -> SearchResult:
+        """Summaries of workflows that have such tasks, e.g. ``query="taskDefName IN (ship)"``."""
+        return self.send(
+            endpoints.search_workflows_by_tasks(query=query, free_text=free_text, start=start, size=size, sort=sort)
+        )
+
     def get_by_correlation_ids(
         self,
         name: str,
@@ -142,7 +156,21 @@ class Verbs(ABC):
         """Ids of the running workflows of this name and version; with some databases (SQLite) of all its versions."""
         return self.send(endpoints.get_running_workflows(name, version=version))
 
+    def get_workflow_tasks(
+        self, workflow_id: str, statuses: Sequence[TaskStatus | str] = (), start: int = 0, count: int = 100
+    ) -> TaskSearchResult:
+        """A page of its tasks, of these statuses; ``MissingRoute`` on old servers."""
+        return self.send(endpoints.get_workflow_tasks(workflow_id, statuses=statuses, start=start, count=count))
+
     # Steer
+
+    def decide_workflow(self, workflow_id: str) -> None:
+        """Let the server look at it now, as it does by itself every now and then."""
+        self.send(endpoints.decide_workflow(workflow_id))
+
+    def reset_workflow_callbacks(self, workflow_id: str) -> None:
+        """Make its tasks that were put off (by their worker, or for a retry) due now."""
+        self.send(endpoints.reset_workflow_callbacks(workflow_id))
 
     def pause_workflow(self, workflow_id: str) -> None:
         """Schedule no further tasks."""
@@ -201,6 +229,12 @@ class Verbs(ABC):
         """Remove it from the database; archived, it stays in the index."""
         self.send(endpoints.delete_workflow(workflow_id, archive_workflow=archive_workflow))
 
+    def terminate_and_delete_workflow(
+        self, workflow_id: str, reason: str | None = None, archive_workflow: bool = True
+    ) -> None:
+        """End it if it runs, and remove it; ``MissingRoute`` on old servers."""
+        self.send(endpoints.terminate_and_delete_workflow(workflow_id, reason, archive_workflow=archive_workflow))
+
     # Steer many: up to 1,000 ids a call, a result for each
 
     def bulk_pause(self, workflow_ids: Iterable[str]) -> BulkResult:
@@ -217,6 +251,11 @@ class Verbs(ABC):
 
     def bulk_terminate(self, workflow_ids: Iterable[str], reason: str | None = None) -> BulkResult:
         return self.send(endpoints.bulk_terminate(workflow_ids, reason))
+
+    def bulk_terminate_and_delete(
+        self, workflow_ids: Iterable[str], reason: str | None = None, archive_workflow: bool = True
+    ) -> BulkResult:
+        return self.send(endpoints.bulk_terminate_and_delete(workflow_ids, reason, archive_workflow=archive_workflow))
 
     def bulk_delete(self, workflow_ids: Iterable[str], archive_workflow: bool = True) -> BulkResult:
         return self.send(endpoints.bulk_delete(workflow_ids, archive_workflow=archive_workflow))
@@ -314,6 +353,33 @@ class Verbs(ABC):
         """How many tasks wait in each queue."""
         return self.send(endpoints.get_queue_sizes(task_types))
 
+    def get_all_poll_data(self) -> tuple[PollData, ...]:
+        """Who polled last, for every queue somebody ever polled."""
+        return self.send(endpoints.get_all_poll_data())
+
+    def get_queue_size(self, task_type: str, domain: str | None = None) -> int:
+        """How many tasks wait in one queue, of a domain if told."""
+        return self.send(endpoints.get_queue_size(task_type, domain=domain))
+
+    def get_all_queue_sizes(self) -> dict[str, int]:
+        """How many tasks wait in each queue there is, the server's own among them."""
+        return self.send(endpoints.get_all_queue_sizes())
+
+    def requeue_tasks(self, task_type: str) -> str:
+        """Put scheduled tasks that have got lost from their queue back into it."""
+        return self.send(endpoints.requeue_tasks(task_type))
+
+    def search_tasks(
+        self,
+        query: str | None = None,
+        free_text: str = "*",
+        start: int = 0,
+        size: int = 100,
+        sort: str | None = None,
+    ) -> TaskSearchResult:
+        """Summaries from the index (eventually consistent), e.g. ``query="status IN (FAILED)"``."""
+        return self.send(endpoints.search_tasks(query=query, free_text=free_text, start=start, size=size, sort=sort))
+
     # Definitions
 
     def register_workflow_defs(self, definitions: Sequence[Any] | Any) -> BulkResult | None:
@@ -326,6 +392,14 @@ class Verbs(ABC):
 
     def get_workflow_def(self, name: str, version: int | None = None) -> dict[str, Any]:
         return self.send(endpoints.get_workflow_def(name, version=version))
+
+    def get_workflow_defs(self) -> list[dict[str, Any]]:
+        """All workflow definitions, in all their versions."""
+        return self.send(endpoints.get_workflow_defs())
+
+    def get_workflow_names_and_versions(self) -> dict[str, list[int]]:
+        """The versions there are of each workflow, lowest first."""
+        return self.send(endpoints.get_workflow_names_and_versions())
 
     def unregister_workflow_def(self, name: str, version: int) -> None:
         self.send(endpoints.unregister_workflow_def(name, version))

@@ -14,7 +14,6 @@ from airflow_provider_conductor import connection_form
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
-    ConductorConfigError,
     ConductorError,
     ConductorNotFound,
     ConductorTlsError,
@@ -22,7 +21,7 @@ from airflow_provider_conductor.client.errors import (
     MissingRoute,
     NotConductorError,
 )
-from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.client.settings import ConductorSettings, is_sdk_configuration
 from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.defining.dry_run import dry_run
 from airflow_provider_conductor.exceptions import ConductorWorkflowFailed, ConductorWorkflowTimeout
@@ -52,7 +51,8 @@ class ConductorHook(BaseHook):
         hook.client.get_workflow(workflow_id).status
 
     Args:
-        conductor_conn_id: id of a connection of type ``conductor``.
+        conductor_conn_id: id of a connection of type ``conductor``, or, for those who have one, a ``Configuration``
+            of Conductor's Python SDK. Operators take the id only: a key has no place in a DAG file.
     """
 
     conn_name_attr = "conductor_conn_id"
@@ -60,9 +60,10 @@ class ConductorHook(BaseHook):
     conn_type = connection_form.CONNECTION_TYPE
     hook_name = connection_form.HOOK_NAME
 
-    def __init__(self, conductor_conn_id: str = default_conn_name) -> None:
+    def __init__(self, conductor_conn_id: str | Any = default_conn_name) -> None:
         super().__init__()
-        self.conductor_conn_id = conductor_conn_id
+        self._configuration = conductor_conn_id if is_sdk_configuration(conductor_conn_id) else None
+        self.conductor_conn_id: str = conductor_conn_id if self._configuration is None else ""
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -82,6 +83,10 @@ class ConductorHook(BaseHook):
             AirflowNotFoundException: no such connection.
             ConductorConfigError: a field that cannot be used, by name.
         """
+        if self._configuration is not None:
+            settings = ConductorSettings.from_sdk(self._configuration)
+            mask_secret(settings.key_secret)  # as Airflow does with a connection's password
+            return _masked(settings)
         return _settings(self.get_connection(self.conductor_conn_id))
 
     @cached_property
@@ -98,6 +103,8 @@ class ConductorHook(BaseHook):
         from airflow.providers.common.compat.connection import get_async_connection
         from asgiref.sync import sync_to_async
 
+        if self._configuration is not None:
+            return AsyncConductorClient(await sync_to_async(lambda: self.settings)())
         connection = await get_async_connection(self.conductor_conn_id)
         # Reading the extra and masking secrets asks Airflow's supervisor, blocking. In asgiref's thread, since the
         # question goes through the triggerer's own loop: from another thread it is answered late or never.
@@ -187,35 +194,24 @@ class ConductorHook(BaseHook):
         )
 
     def sdk_configuration(self) -> Any:
-        """A ``Configuration`` of Conductor's Python SDK for the same server and key.
+        """A ``Configuration`` of Conductor's Python SDK for the same server, key, TLS files, proxy and headers.
 
-        The SDK has no settings for a CA bundle, a client certificate, a proxy or headers: with one of those in the
-        connection it would speak to the server in another way than this hook, so that is refused.
+        ::
+
+            client = OrkesWorkflowClient(ConductorHook("conductor_default").sdk_configuration())
 
         Raises:
             AirflowOptionalProviderFeatureException: the extra ``sdk`` is not installed.
-            ConductorConfigError: the connection has a setting that the SDK cannot honour.
+            ConductorConfigError: a setting of the connection that cannot be used.
         """
+        from airflow_provider_conductor.client.sdk import configuration_for
+
         try:
-            from conductor.client.configuration.configuration import Configuration
-            from conductor.client.configuration.settings.authentication_settings import AuthenticationSettings
-        except ImportError:
+            return configuration_for(self.settings)
+        except ImportError as error:
             raise AirflowOptionalProviderFeatureException(
                 "the Conductor Python SDK is not installed: pip install 'airflow-provider-conductor[sdk]'"
-            ) from None
-        settings = self.settings
-        names = ("ca_bundle", "client_cert", "client_key", "proxy")
-        unheard = [name for name in names if getattr(settings, name)] + ["headers"] * bool(settings.headers)
-        if not settings.verify_ssl:
-            unheard.append("verify_ssl")
-        if unheard:
-            raise ConductorConfigError(f"the Conductor Python SDK cannot honour {', '.join(unheard)} of the connection")
-        key = (
-            AuthenticationSettings(key_id=settings.key_id, key_secret=settings.key_secret)
-            if settings.authenticated
-            else None
-        )
-        return Configuration(server_api_url=settings.api_url, authentication_settings=key)
+            ) from error
 
     def workflow_url(self, workflow_id: str) -> str:
         """The page of an execution in Conductor's UI; no request is made."""
@@ -245,14 +241,20 @@ class ConductorHook(BaseHook):
 
 def _settings(connection: Connection) -> ConductorSettings:
     extra: Mapping[str, Any] = connection.extra_dejson
-    settings = ConductorSettings.from_connection(
-        host=connection.host,
-        schema=connection.schema,
-        port=connection.port,
-        login=connection.login,
-        password=connection.password,
-        extra=extra,
+    return _masked(
+        ConductorSettings.from_connection(
+            host=connection.host,
+            schema=connection.schema,
+            port=connection.port,
+            login=connection.login,
+            password=connection.password,
+            extra=extra,
+        )
     )
+
+
+def _masked(settings: ConductorSettings) -> ConductorSettings:
+    """The settings, after Airflow was told which of them no log may show."""
     for value in settings.headers.values():
         mask_secret(value)
     if settings.proxy:

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTim
 
 from airflow_provider_conductor.client import errors
 from airflow_provider_conductor.client.errors import ConductorError
+from airflow_provider_conductor.client.settings import is_sdk_configuration
 from airflow_provider_conductor.exceptions import (
     ConductorOutputTooLarge,
     ConductorWorkflowFailed,
@@ -61,12 +62,25 @@ with the version, and a sensor turns it into a time-out or a skip."""
 class UsesConductor:
     """The connection, lazily, and what is written to XCom right after a start."""
 
-    conductor_conn_id: str
-
     _task_label: str = "an Airflow task"
 
     if TYPE_CHECKING:
         log: logging.Logger
+
+    @property
+    def conductor_conn_id(self) -> str:
+        """Id of the connection. Never the key itself, which would end up in the DAG and in a trigger's arguments."""
+        return self.__dict__["conductor_conn_id"]  # type: ignore[no-any-return]
+
+    @conductor_conn_id.setter
+    def conductor_conn_id(self, value: str) -> None:
+        if is_sdk_configuration(value):
+            raise ValueError(
+                "conductor_conn_id must be the id of a connection: a Configuration holds the key itself, which would "
+                "be stored with the DAG. Put its host and key into a connection of type conductor, or use "
+                "ConductorHook(configuration) in a task of your own"
+            )
+        self.__dict__["conductor_conn_id"] = value
 
     @cached_property
     def hook(self) -> ConductorHook:

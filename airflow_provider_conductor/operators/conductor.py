@@ -44,7 +44,8 @@ class ConductorStartWorkflowOperator(StartsWorkflow):
     """Start a workflow and do not wait for it.
 
     Args:
-        workflow_name: name of the definition, registered on the server or given as ``workflow_def``.
+        workflow_name: name of the definition, registered on the server or given as ``workflow_def``; needed unless
+            that or ``request`` has one.
         version: version of the definition; None is the latest.
         workflow_input: what the workflow gets as input.
         workflow_def: an inline definition: a dict, or an object of Conductor's Python SDK.
@@ -52,6 +53,8 @@ class ConductorStartWorkflowOperator(StartsWorkflow):
             is what keeps a retried task from starting a second workflow; a label is not unique, and weaker.
         priority: 0 to 99; higher goes first.
         task_to_domain: task reference name → task domain.
+        request: a ``StartWorkflowRequest`` of Conductor's Python SDK, or a dict with the server's names, in place of
+            the arguments above. What it leaves open they may fill in; one that contradicts it is an error.
         retry_from: what a retry of this task does where its earlier try left a failed workflow: ``failed_task`` runs
             that on from its failed tasks, ``start`` runs it again from its start, ``new`` starts another.
         cancel_on_kill: terminate what is being started when Airflow kills the task, and, after a clear, what

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow_provider_conductor.exceptions import ConductorStartRefused
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.base import UsesConductor, one_of, task_label, whole_number
+from airflow_provider_conductor.starting.arguments import ARGUMENTS, given_later, start_arguments
 from airflow_provider_conductor.starting.identity import TaskIdentity
 from airflow_provider_conductor.starting.reasons import killed_reason
 from airflow_provider_conductor.starting.record import StartRecord, first_try_of_series
@@ -46,8 +47,13 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         "correlation_id",
         "priority",
         "task_to_domain",
+        "request",
     )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"workflow_input": "json", "workflow_def": "json"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "workflow_input": "json",
+        "workflow_def": "json",
+        "request": "json",
+    }
     operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
     ui_color = "#1976d2"
     ui_fgcolor = "#ffffff"
@@ -60,16 +66,20 @@ class StartsWorkflow(UsesConductor, BaseOperator):
 
     _killed_while_starting = False
 
+    _named_later: ClassVar[bool] = False
+    """True where a subclass learns only when it runs what to start; the arguments are checked then."""
+
     def __init__(
         self,
         *,
-        workflow_name: str,
+        workflow_name: str | None = None,
         version: int | str | None = None,
         workflow_input: Mapping[str, Any] | None = None,
         workflow_def: Any = None,
         correlation_id: str | None = None,
         priority: int | str = 0,
         task_to_domain: Mapping[str, str] | None = None,
+        request: Any = None,
         retry_from: Literal["failed_task", "start", "new"] = "failed_task",
         cancel_on_kill: bool = True,
         conductor_conn_id: str = "conductor_default",
@@ -84,8 +94,22 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         self.correlation_id = correlation_id
         self.priority = priority
         self.task_to_domain = task_to_domain
+        self.request = request
+        if not self._named_later and not given_later(request):
+            self._take_request()
         self.retry_from = one_of(retry_from, RETRY_FROM, "retry_from")
         self.cancel_on_kill = cancel_on_kill
+
+    def _take_request(self) -> None:
+        """Fill the arguments from ``request``, which has then done its part.
+
+        Raises:
+            ConductorInputError: no name, or a request that cannot be read or contradicts an argument.
+        """
+        given = {name: getattr(self, name) for name in ARGUMENTS}
+        for name, value in start_arguments(self.request, given).items():
+            setattr(self, name, value)
+        self.request = None
 
     def _start(self, context: Context) -> str:
         """Start the workflow, or find the one this series has started; announce it and return its id."""
@@ -105,7 +129,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
                 )
             )
         except (StartRefused, ConductorInputError) as error:
-            raise ConductorStartRefused(f"workflow {self.workflow_name!r} was not started: {error}") from error
+            raise ConductorStartRefused(f"workflow {self.workflow_name or '?'!r} was not started: {error}") from error
         except TerminatedByOthers as error:
             raise AirflowFailException(str(error)) from error
         self._started_id = started.workflow_id
@@ -126,8 +150,9 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         from airflow_provider_conductor.client.models import StartWorkflowRequest
         from airflow_provider_conductor.starting.start_once import StartPlan
 
+        self._take_request()
         request = StartWorkflowRequest(
-            name=self.workflow_name,
+            name=self.workflow_name or "",
             version=whole_number(self.version, "version"),
             input=self.workflow_input if self.workflow_input is not None else {},
             workflow_def=self.workflow_def,

@@ -307,7 +307,8 @@ def _rest(state: _Wait, rest: Rest) -> Flow[WaitEvent | None]:
             return None
         now: float = yield Now()
         state.back(now)
-        if seen.mark.status == "COMPLETED":  # any other end has a reason in its tasks, which is worth a look
+        if seen.mark.status == "COMPLETED" and not state.plan.wait_until_task_ref:
+            # Any other end has a reason in its tasks, which is worth a look.
             return state.event("COMPLETED", seen.reason)
         if seen.changed:
             return None

@@ -42,18 +42,7 @@ def test_no_import_errors(parsed):
 
 
 def test_each_file_is_one_dag_of_its_name(parsed):
-    assert (
-        sorted(parsed["tasks"])
-        == EXAMPLES
-        == [
-            "approval",
-            "conductor_approval",
-            "conductor_definitions",
-            "nightly_model_training",
-            "order_pipeline",
-            "stop_and_retry",
-        ]
-    )
+    assert sorted(parsed["tasks"]) == EXAMPLES
 
 
 def test_each_definition_uses_known_tasks():
@@ -69,4 +58,4 @@ def test_each_definition_uses_known_tasks():
 def test_each_dag_names_a_defined_workflow():
     for name in EXAMPLES:
         source = (DAGS / f"{name}.py").read_text()
-        assert any(f'workflow_name="{path.stem}"' in source for path in DEFINITIONS.iterdir()), name
+        assert any(f'name="{path.stem}"' in source for path in DEFINITIONS.glob("*.json")), name

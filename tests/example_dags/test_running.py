@@ -11,21 +11,14 @@ from collections.abc import Iterator
 import pytest
 
 from airflow_provider_conductor.client.sync import ConductorClient
-from dev.examples import ROOT, airflow_environment, register_definitions, running, running_worker
+from dev.examples import DAGS, ROOT, airflow_environment, register_definitions, running, running_worker
 
 pytestmark = pytest.mark.integration
 
 PATIENCE = 300
 
 
-EXAMPLES = (
-    "order_pipeline",
-    "nightly_model_training",
-    "stop_and_retry",
-    "approval",
-    "conductor_approval",
-    "conductor_definitions",
-)
+EXAMPLES = sorted(path.stem for path in DAGS.glob("*.py"))
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +111,13 @@ def test_conductor_definitions_runs_what_it_has_registered(results, client):
     assert "task reserve_stock" in registered["unchanged"]
     assert done["report_stock"] == {"shelf": "B6"}
     assert client.get_workflow_def("stock_report")["outputParameters"] == {"shelf": "${reserve_stock.output.shelf}"}
+
+
+def test_code_of_the_sdk_runs_as_it_is(results):
+    done = results["conductor_sdk"]
+    assert done["fulfil_order"] == {"order_id": "A-1007", "charged": 129.9, "parcel": "B6-A-1007"}
+    assert done["send_replacement"] == {"parcel": "B6-A-1007"}
+    assert done["list_steps"] == ["reserve_stock: COMPLETED", "ship_order: COMPLETED"]
 
 
 def approve(client: ConductorClient, airflow: subprocess.Popen[str], before: set[str]) -> None:

@@ -42,6 +42,15 @@ def bulk_terminate(workflow_ids: Iterable[str], reason: str | None = None) -> Ca
     return _bulk_call("POST", "terminate", workflow_ids, reason=reason or None)
 
 
+def bulk_terminate_and_delete(
+    workflow_ids: Iterable[str], reason: str | None = None, *, archive_workflow: bool = True
+) -> Call[BulkResult]:
+    """End what runs and remove all; :class:`MissingRoute` on old servers."""
+    return _bulk_call(
+        "DELETE", "terminate-remove", workflow_ids, archiveWorkflow=archive_workflow, reason=reason or None
+    )
+
+
 def bulk_delete(workflow_ids: Iterable[str], *, archive_workflow: bool = True) -> Call[BulkResult]:
     return _bulk_call("DELETE", "remove", workflow_ids, archiveWorkflow=archive_workflow)
 

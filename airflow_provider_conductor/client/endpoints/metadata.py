@@ -37,6 +37,16 @@ def get_workflow_def(name: str, *, version: int | None = None) -> Call[dict[str,
     )
 
 
+def get_workflow_defs() -> Call[list[dict[str, Any]]]:
+    """All workflow definitions, in all their versions."""
+    return Call("GET", "/metadata/workflow", reading.objects, safe_to_repeat=True)
+
+
+def get_workflow_names_and_versions() -> Call[dict[str, list[int]]]:
+    """The versions there are of each workflow, without the definitions, lowest first."""
+    return Call("GET", "/metadata/workflow/names-and-versions", reading.versions, safe_to_repeat=True)
+
+
 def unregister_workflow_def(name: str, version: int) -> Call[None]:
     return Call(
         "DELETE",

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_conductor.client.call import Answer
-from airflow_provider_conductor.client.models import BulkResult, PollData, SearchResult, Task, Workflow, WorkflowStatus
+from airflow_provider_conductor.client.models import (
+    BulkResult,
+    PollData,
+    SearchResult,
+    Task,
+    TaskSearchResult,
+    Workflow,
+    WorkflowStatus,
+)
 
 
 def any_json(answer: Answer) -> Any:
@@ -74,6 +82,18 @@ def search_result(answer: Answer) -> SearchResult:
     )
 
 
+def task_search_result(answer: Answer) -> TaskSearchResult:
+    data = an_object(answer)
+    results = data.get("results")
+    if not isinstance(results, list) or not all(isinstance(item, dict) and item.get("taskId") for item in results):
+        raise ValueError("a search answer without tasks")
+    return TaskSearchResult(total_hits=int(data.get("totalHits") or 0), results=tuple(map(Task, results)))
+
+
+def versions(answer: Answer) -> dict[str, list[int]]:
+    return {name: sorted(int(item["version"]) for item in found) for name, found in an_object(answer).items()}
+
+
 def correlated(answer: Answer) -> dict[str, tuple[Workflow, ...]]:
     return {key: tuple(_as_workflow(item, answer) for item in found or ()) for key, found in an_object(answer).items()}
 
@@ -90,6 +110,13 @@ def bulk_result(answer: Answer) -> BulkResult:
 
 def poll_data(answer: Answer) -> tuple[PollData, ...]:
     return tuple(PollData.of(item) for item in objects(answer))
+
+
+def a_number(answer: Answer) -> int:
+    value = any_json(answer)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"a whole number was expected, not {type(value).__name__}")
+    return value
 
 
 def text(answer: Answer) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_provider_conductor.client.call import Call
 from airflow_provider_conductor.client.endpoints import reading, writing
-from airflow_provider_conductor.client.models import PollData, Task, TaskStatus, Workflow
+from airflow_provider_conductor.client.models import PollData, Task, TaskSearchResult, TaskStatus, Workflow
 
 
 def poll_task(task_type: str, *, worker_id: str | None = None, domain: str | None = None) -> Call[Task | None]:
@@ -175,5 +175,49 @@ def get_queue_sizes(task_types: Sequence[str]) -> Call[dict[str, int]]:
         "/tasks/queue/sizes",
         reading.an_object,
         params=tuple(("taskType", task_type) for task_type in writing.several(task_types, "task types")),
+        safe_to_repeat=True,
+    )
+
+
+def get_all_poll_data() -> Call[tuple[PollData, ...]]:
+    """Who polled last, for every queue somebody ever polled."""
+    return Call("GET", "/tasks/queue/polldata/all", reading.poll_data, safe_to_repeat=True)
+
+
+def get_queue_size(task_type: str, *, domain: str | None = None) -> Call[int]:
+    """How many tasks wait in one queue, of a domain if told."""
+    return Call(
+        "GET",
+        "/tasks/queue/size",
+        reading.a_number,
+        params=writing.query(taskType=writing.given(task_type, "task_type"), domain=domain),
+        safe_to_repeat=True,
+    )
+
+
+def get_all_queue_sizes() -> Call[dict[str, int]]:
+    """How many tasks wait in each queue there is, the server's own (``_deciderQueue`` …) among them."""
+    return Call("GET", "/tasks/queue/all", reading.an_object, safe_to_repeat=True)
+
+
+def requeue_tasks(task_type: str) -> Call[str]:
+    """Put scheduled tasks of this type that have got lost from their queue back into it; answers ``true`` or so."""
+    return Call("POST", writing.path("/tasks/queue/requeue/{task_type}", task_type=task_type), reading.text)
+
+
+def search_tasks(
+    *,
+    query: str | None = None,
+    free_text: str = "*",
+    start: int = 0,
+    size: int = 100,
+    sort: str | None = None,
+) -> Call[TaskSearchResult]:
+    """Summaries from the index, e.g. ``query="taskDefName IN (a,b) AND status IN (FAILED)"``."""
+    return Call(
+        "GET",
+        "/tasks/search",
+        reading.task_search_result,
+        params=writing.query(start=start, size=size, sort=sort, freeText=free_text, query=query),
         safe_to_repeat=True,
     )

@@ -8,7 +8,13 @@ from typing import Any
 from airflow_provider_conductor.client.call import Answer, Call
 from airflow_provider_conductor.client.endpoints import reading, writing
 from airflow_provider_conductor.client.errors import ConductorInputError
-from airflow_provider_conductor.client.models import SearchResult, StartWorkflowRequest, Workflow
+from airflow_provider_conductor.client.models import (
+    SearchResult,
+    StartWorkflowRequest,
+    TaskSearchResult,
+    TaskStatus,
+    Workflow,
+)
 
 MAX_HOLD_SECONDS = 25
 """Longest hold asked of a server in one request: a stock 3.32 answers 500 past about 30 s (seen), gateways too."""
@@ -96,6 +102,37 @@ def get_workflow_status(
         reading.a_workflow,
         params=writing.query(includeOutput=include_output, includeVariables=include_variables),
         safe_to_repeat=True,
+    )
+
+
+def get_workflow_tasks(
+    workflow_id: str, *, statuses: Sequence[TaskStatus | str] = (), start: int = 0, count: int = 100
+) -> Call[TaskSearchResult]:
+    """A page of the workflow's tasks, oldest first, of these statuses; :class:`MissingRoute` on old servers."""
+    wanted = tuple(("status", writing.one_of(TaskStatus, status)) for status in statuses)
+    return Call(
+        "GET",
+        writing.path("/workflow/{workflow_id}/tasks", workflow_id=workflow_id),
+        reading.task_search_result,
+        params=writing.query(start=start, count=count) + wanted,
+        safe_to_repeat=True,
+    )
+
+
+def decide_workflow(workflow_id: str) -> Call[None]:
+    """Let the server look at the workflow now and go on where it can, as it does by itself every now and then."""
+    return Call(
+        "PUT",
+        writing.path("/workflow/decide/{workflow_id}", workflow_id=workflow_id),
+        reading.nothing,
+        safe_to_repeat=True,
+    )
+
+
+def reset_workflow_callbacks(workflow_id: str) -> Call[None]:
+    """Make its SIMPLE tasks that were put off (by their worker, or for a retry) due now."""
+    return Call(
+        "POST", writing.path("/workflow/{workflow_id}/resetcallbacks", workflow_id=workflow_id), reading.nothing
     )
 
 
@@ -211,6 +248,18 @@ def delete_workflow(workflow_id: str, *, archive_workflow: bool = True) -> Call[
     )
 
 
+def terminate_and_delete_workflow(
+    workflow_id: str, reason: str | None = None, *, archive_workflow: bool = True
+) -> Call[None]:
+    """End it if it runs, and remove it; :class:`MissingRoute` on old servers."""
+    return Call(
+        "DELETE",
+        writing.path("/workflow/{workflow_id}/terminate-remove", workflow_id=workflow_id),
+        reading.nothing,
+        params=writing.query(reason=reason or None, archiveWorkflow=archive_workflow),
+    )
+
+
 def search_workflows(
     *,
     query: str | None = None,
@@ -223,6 +272,24 @@ def search_workflows(
     return Call(
         "GET",
         "/workflow/search",
+        reading.search_result,
+        params=writing.query(start=start, size=size, sort=sort, freeText=free_text, query=query),
+        safe_to_repeat=True,
+    )
+
+
+def search_workflows_by_tasks(
+    *,
+    query: str | None = None,
+    free_text: str = "*",
+    start: int = 0,
+    size: int = 100,
+    sort: str | None = None,
+) -> Call[SearchResult]:
+    """Workflows that have such tasks, from the tasks' index, e.g. ``query="taskDefName IN (a)"``."""
+    return Call(
+        "GET",
+        "/workflow/search-by-tasks",
         reading.search_result,
         params=writing.query(start=start, size=size, sort=sort, freeText=free_text, query=query),
         safe_to_repeat=True,
