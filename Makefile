@@ -5,7 +5,7 @@ OLD := .venv/airflow-2.11/bin
 STRICT := airflow_provider_conductor dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test faults lint format demo airflow server lock clean
+.PHONY: help setup test docs faults lint format demo airflow server lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,15 +22,13 @@ format: setup ## Let ruff put the code in order
 	$(NEW)/ruff check --fix .
 	$(NEW)/ruff format .
 
-# What does not import Airflow is tested once, with the newest; the rest with both. On the oldest it runs on the
-# oldest Python as well.
-WITHOUT_AIRFLOW := tests/client tests/waiting tests/starting tests/docs tests/integration
+test: lint ## All checks, then the tests on Airflow 2.11 and 3.3 side by side (PYTEST_ARGS="-k name")
+	@$(PYTHON) dev/run_tests.py $(PYTEST_ARGS)
 
-test: lint ## All checks, then the tests on Airflow 2.11 and 3.3 (PYTEST_ARGS="-k name")
-	@status=0; \
-	$(OLD)/python -m pytest $(WITHOUT_AIRFLOW:%=--ignore=%) $(PYTEST_ARGS) || status=1; \
-	$(NEW)/python -m pytest $(PYTEST_ARGS) || status=1; \
-	exit $$status
+docs: ## The site of docs/ and the API reference, in build/docs; a broken link or reference fails
+	@$(PYTHON) dev/environments.py docs
+	.venv/docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees docs build/docs
+	@echo build/docs/index.html
 
 faults: setup ## The long runs of crashes, kills and network faults, on both Airflows
 	$(OLD)/python -m pytest -m faults tests/faults
