@@ -27,19 +27,15 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_airflow_home}/airflow.db"
 
 
-COUNTED = "counted"
-"""The property of a test's report that holds a line for the end of the run."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What waits for servers comes first: where tests run in several processes, the last to end is a short one."""
     items.sort(key=lambda item: "integration" not in item.keywords)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """What tests have counted. Reports carry it here, whichever process the test ran in."""
+    """What tests have counted: their property "counted", which comes here from whichever process they ran in."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
-    counted = [line for report in reports for name, line in report.user_properties if name == COUNTED]
+    counted = [line for report in reports for name, line in report.user_properties if name == "counted"]
     if counted:
         terminalreporter.section("counted")
         for line in counted:

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client.sync import ConductorClient
-from tests.conftest import COUNTED
 from tests.faults.proxy import FaultProxy
 
 WAITS = {
@@ -37,7 +36,7 @@ ENDS = {
 @pytest.fixture
 def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Says at the end of the run what was counted."""
-    return lambda line: record_property(COUNTED, line)
+    return lambda line: record_property("counted", line)
 
 
 @pytest.fixture(scope="session")
