@@ -1,11 +1,12 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
+CELLS ?=
 NEW := .venv/airflow-3.3/bin
 OLD := .venv/airflow-2.11/bin
 STRICT := airflow_provider_conductor dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test docs faults lint format demo airflow server lock clean
+.PHONY: help setup test matrix docs faults lint format demo airflow server lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +25,9 @@ format: setup ## Let ruff put the code in order
 
 test: lint ## All checks, then the tests on Airflow 2.11 and 3.3 side by side (PYTEST_ARGS="-k name")
 	@$(PYTHON) dev/run_tests.py $(PYTEST_ARGS)
+
+matrix: ## What imports Airflow, on 2.11 to 3.3 with Python 3.11 to 3.13 (CELLS="3.0.6-3.12 3.3.2-3.13")
+	@$(PYTHON) dev/matrix.py $(if $(PYTEST_ARGS),--pytest-args '$(PYTEST_ARGS)') $(CELLS)
 
 docs: ## The site of docs/ and the API reference, in build/docs; a broken link or reference fails
 	@$(PYTHON) dev/environments.py docs

@@ -20,7 +20,7 @@ from dev.suites import WITHOUT_AIRFLOW, Run, end_all, passed, start
 
 # Most of the tests' time is spent waiting, so there are more processes than a small machine has cores. A file stays
 # in one process: its module fixtures are made once.
-AT_THE_SAME_TIME = {OLDEST_CELL: 2, NEWEST_CELL: 4}
+AT_THE_SAME_TIME = {OLDEST_CELL: 2, NEWEST_CELL: 3}
 
 
 def arguments_of(environment: Environment, selection: Sequence[str]) -> list[str]:
@@ -38,8 +38,8 @@ def say(line: str) -> None:
 
 
 def main(selection: Sequence[str]) -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    signal.signal(signal.SIGHUP, lambda *_: sys.exit(128 + signal.SIGHUP))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     # A shell starts what runs in its background deaf to Ctrl-C; pytest needs to hear it to tidy up.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     runs: list[Run] = []

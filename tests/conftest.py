@@ -27,11 +27,6 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_airflow_home}/airflow.db"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits for servers comes first: where tests run in several processes, the last to end is a short one."""
-    items.sort(key=lambda item: "integration" not in item.keywords)
-
-
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """What tests have counted: their property "counted", which comes here from whichever process they ran in."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
