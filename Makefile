@@ -51,5 +51,5 @@ lock: ## Resolve requirements/*.txt anew
 	$(PYTHON) dev/environments.py --lock
 
 clean: ## Remove the environments and what tools left behind
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/api
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

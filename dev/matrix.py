@@ -27,7 +27,7 @@ LOGS = ROOT / "build" / "matrix"
 def cell_name(environment: Environment) -> str:
     """Airflow's whole version, as in the requirements, and Python's."""
     pinned = (ROOT / "requirements" / f"{environment.requirements}.in").read_text()
-    return f"{pinned.partition('==')[2].strip()}-{environment.pythons[0]}"
+    return f"{pinned.partition('==')[2].split()[0]}-{environment.pythons[0]}"
 
 
 def run(environment: Environment, arguments: Sequence[str], servers: str) -> tuple[int, str]:
