@@ -31,6 +31,7 @@ matrix: ## What imports Airflow, on 2.11 to 3.3 with Python 3.11 to 3.13 (CELLS=
 
 docs: ## The site of docs/ and the API reference, in build/docs; a broken link or reference fails
 	@$(PYTHON) dev/environments.py docs
+	rm -rf docs/api
 	.venv/docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees docs build/docs
 	@echo build/docs/index.html
 
