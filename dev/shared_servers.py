@@ -40,9 +40,11 @@ def sharing_servers() -> Iterator[str]:
                     self.answer(500, str(error))
 
             def answer(self, status: int, said: str) -> None:
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(json.dumps(said).encode())
+                # Who asked may have been ended while the server started.
+                with contextlib.suppress(ConnectionError):
+                    self.send_response(status)
+                    self.end_headers()
+                    self.wfile.write(json.dumps(said).encode())
 
             def log_message(self, *_: object) -> None:
                 """Nobody reads it."""

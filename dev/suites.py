@@ -17,8 +17,15 @@ from dev.shared_servers import VARIABLE
 
 __all__ = ["WITHOUT_AIRFLOW", "Run", "end_all", "passed", "start"]
 
-# What does not import Airflow is tested once, with the newest; the rest with each.
-WITHOUT_AIRFLOW = ("tests/client", "tests/waiting", "tests/starting", "tests/docs", "tests/integration")
+# What does not import Airflow, or is the same with each, is tested once, with the newest; the rest with each.
+WITHOUT_AIRFLOW = (
+    "tests/client",
+    "tests/docs",
+    "tests/integration",
+    "tests/starting",
+    "tests/test_wheel.py",
+    "tests/waiting",
+)
 
 NOTHING_SELECTED = 5
 CLOSING = re.compile(r"^=* ?(?:\d+ \w+.*|no tests ran) in [\d.]+s\b.*$")
