@@ -27,7 +27,7 @@ test: lint ## All checks, then the tests on Airflow 2.11 and 3.3 side by side (P
 	@$(PYTHON) dev/run_tests.py $(PYTEST_ARGS)
 
 matrix: ## What imports Airflow, on 2.11 to 3.3 with Python 3.11 to 3.13 (CELLS="3.0.6-3.12 3.3.2-3.13")
-	@$(PYTHON) dev/matrix.py --pytest-args "$$PYTEST_ARGS" $(CELLS)
+	@$(PYTHON) dev/matrix.py --pytest-args="$$PYTEST_ARGS" $(CELLS)
 
 docs: ## The site of docs/ and the API reference, in build/docs; a broken link or reference fails
 	@$(PYTHON) dev/environments.py docs
