@@ -1,11 +1,12 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
+CELLS ?=
 NEW := .venv/airflow-3.3/bin
 OLD := .venv/airflow-2.11/bin
 STRICT := airflow_provider_conductor dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test faults lint format demo airflow server lock clean
+.PHONY: help setup test matrix docs faults lint format demo airflow server lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,15 +23,17 @@ format: setup ## Let ruff put the code in order
 	$(NEW)/ruff check --fix .
 	$(NEW)/ruff format .
 
-# What does not import Airflow is tested once, with the newest; the rest with both. On the oldest it runs on the
-# oldest Python as well.
-WITHOUT_AIRFLOW := tests/client tests/waiting tests/starting tests/docs tests/integration
+test: lint ## All checks, then the tests on Airflow 2.11 and 3.3 side by side (PYTEST_ARGS="-k name")
+	@$(PYTHON) dev/run_tests.py $(PYTEST_ARGS)
 
-test: lint ## All checks, then the tests on Airflow 2.11 and 3.3 (PYTEST_ARGS="-k name")
-	@status=0; \
-	$(OLD)/python -m pytest $(WITHOUT_AIRFLOW:%=--ignore=%) $(PYTEST_ARGS) || status=1; \
-	$(NEW)/python -m pytest $(PYTEST_ARGS) || status=1; \
-	exit $$status
+matrix: ## What imports Airflow, on 2.11 to 3.3 with Python 3.11 to 3.13 (CELLS="3.0.6-3.12 3.3.2-3.13")
+	@$(PYTHON) dev/matrix.py --pytest-args="$$PYTEST_ARGS" $(CELLS)
+
+docs: ## The site of docs/ and the API reference, in build/docs; a broken link or reference fails
+	@$(PYTHON) dev/environments.py docs
+	rm -rf docs/api
+	.venv/docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees docs build/docs
+	@echo build/docs/index.html
 
 faults: setup ## The long runs of crashes, kills and network faults, on both Airflows
 	$(OLD)/python -m pytest -m faults tests/faults
@@ -49,5 +52,5 @@ lock: ## Resolve requirements/*.txt anew
 	$(PYTHON) dev/environments.py --lock
 
 clean: ## Remove the environments and what tools left behind
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/api
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,8 @@
-"""The virtual environments that the tests run in, one for each Airflow we name. Standard library only.
+"""The virtual environments that tests and docs are made in. Standard library only.
 
-    python3 dev/environments.py 2.11 3.3     make them, or find that they are up to date
-    python3 dev/environments.py --lock       resolve requirements/*.txt anew
+    python3 dev/environments.py                       those that CI uses, made or found to be up to date
+    python3 dev/environments.py docs matrix/3.0-3.12  these
+    python3 dev/environments.py --lock                resolve requirements/*.txt anew
 
 An environment is made anew when its requirements have changed, and never otherwise. The work is done by a
 private, pinned uv.
@@ -17,17 +18,52 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENVS = ROOT / ".venv"
 UV = "0.13.9"
 
-# Which Pythons an Airflow runs on, the one we'd rather have first.
-PYTHONS = {
-    "2.11": ("3.12", "3.11"),
-    "3.3": ("3.13", "3.12", "3.11"),
+# The Pythons that an Airflow runs on, of those we name.
+AIRFLOWS = {
+    "2.11": ("3.11", "3.12"),
+    "3.0": ("3.11", "3.12"),
+    "3.1": ("3.11", "3.12", "3.13"),
+    "3.2": ("3.11", "3.12", "3.13"),
+    "3.3": ("3.11", "3.12", "3.13"),
 }
+NEWEST = "3.3"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A folder below `.venv`, what is installed there, and the Pythons that it may have, the best one first."""
+
+    name: str
+    requirements: str
+    pythons: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        return VENVS / self.name
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+
+# Oldest with oldest, newest with newest, as far as this machine has them.
+OLDEST_CELL = Environment("airflow-2.11", "airflow-2.11", AIRFLOWS["2.11"])
+NEWEST_CELL = Environment("airflow-3.3", "airflow-3.3", AIRFLOWS[NEWEST][::-1])
+DOCS = Environment("docs", "docs", AIRFLOWS[NEWEST][::-1])
+CELLS = tuple(
+    Environment(f"matrix/{airflow}-{python}", f"airflow-{airflow}", (python,))
+    for airflow, pythons in AIRFLOWS.items()
+    for python in pythons
+)
+CI = (OLDEST_CELL, NEWEST_CELL)
+ALL = {environment.name: environment for environment in (*CI, DOCS, *CELLS)}
 
 
 def run(*command: str | Path) -> None:
@@ -70,27 +106,26 @@ def works(python: Path) -> bool:
     return probe.returncode == 0
 
 
-def python_for(airflow: str) -> str:
-    for version in PYTHONS[airflow]:
+def python_for(environment: Environment) -> str:
+    for version in environment.pythons:
         for python in interpreters(version):
             if works(python):
                 return str(python)
-    return PYTHONS[airflow][0]
+    return environment.pythons[0]
 
 
 def digest(*files: Path) -> str:
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def make(airflow: str) -> None:
-    venv = VENVS / f"airflow-{airflow}"
-    python = venv / "bin" / "python"
-    requirements = ROOT / "requirements" / f"airflow-{airflow}.txt"
+def make(environment: Environment) -> None:
+    venv, python = environment.folder, environment.python
+    requirements = ROOT / "requirements" / f"{environment.requirements}.txt"
     installed, linked = venv / ".requirements", venv / ".project"
     if not installed.exists() or installed.read_text() != digest(requirements):
         print(f"making {venv.relative_to(ROOT)} ...", flush=True)
         shutil.rmtree(venv, ignore_errors=True)
-        run(uv(), "venv", "--quiet", "--python", python_for(airflow), venv)
+        run(uv(), "venv", "--quiet", "--python", python_for(environment), venv)
         run(uv(), "pip", "install", "--quiet", "--python", python, "-r", requirements)
         installed.write_text(digest(requirements))
     # The entry point and the version are written down at installation.
@@ -100,34 +135,45 @@ def make(airflow: str) -> None:
         linked.write_text(project)
 
 
+def make_all(environments: Sequence[Environment]) -> None:
+    """One after the other, and not while another process does the same."""
+    VENVS.mkdir(exist_ok=True)
+    with (VENVS / ".lock").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        for environment in environments:
+            make(environment)
+
+
 def lock() -> None:
-    for airflow in PYTHONS:
-        source = ROOT / "requirements" / f"airflow-{airflow}.in"
-        run(
-            *(uv(), "pip", "compile", "--quiet", "--upgrade", "--universal"),
-            *("--python-version", PYTHONS[airflow][-1]),
-            *("--no-emit-index-url", "--no-emit-find-links", "--no-annotate"),
-            *("--custom-compile-command", "make lock"),
-            *("--extra", "dev", "--extra", "sdk"),
-            *("pyproject.toml", source, "--output-file", source.with_suffix(".txt")),
-        )
+    requirements = ROOT / "requirements"
+    for airflow in AIRFLOWS:
+        name = f"airflow-{airflow}"
+        resolve(name, "--extra", "dev", "--extra", "sdk", requirements / f"{name}.in")
+    # The docs read the package, so they need what it needs; of the versions that the tests have.
+    resolve("docs", "--extra", "docs", "--extra", "sdk", "--constraint", requirements / f"airflow-{NEWEST}.txt")
+
+
+def resolve(name: str, *what: str | Path) -> None:
+    run(
+        *(uv(), "pip", "compile", "--quiet", "--upgrade", "--universal", "--python-version", "3.11"),
+        *("--no-emit-index-url", "--no-emit-find-links", "--no-annotate"),
+        *("--custom-compile-command", "make lock"),
+        *("pyproject.toml", *what, "--output-file", ROOT / "requirements" / f"{name}.txt"),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("airflow", nargs="*", help=f"of {', '.join(PYTHONS)}; all of them unless told")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}")
     parser.add_argument("--lock", action="store_true", help="resolve the requirements anew")
     chosen = parser.parse_args(arguments)
-    if unknown := set(chosen.airflow) - set(PYTHONS):
-        parser.error(f"there is no environment for Airflow {', '.join(sorted(unknown))}")
-    VENVS.mkdir(exist_ok=True)
-    with (VENVS / ".lock").open("w") as alone:
-        fcntl.flock(alone, fcntl.LOCK_EX)
-        if chosen.lock:
-            lock()
-        else:
-            for airflow in chosen.airflow or PYTHONS:
-                make(airflow)
+    if unknown := set(chosen.names) - set(ALL):
+        parser.error(f"there is no environment {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    if chosen.lock:
+        VENVS.mkdir(exist_ok=True)
+        lock()
+    else:
+        make_all([ALL[name] for name in chosen.names] or CI)
 
 
 if __name__ == "__main__":

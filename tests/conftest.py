@@ -8,10 +8,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from dev.conductor_server import NEWEST, OLDEST, ConductorServer
+from dev.shared_servers import VARIABLE, ask_for
 
 # Airflow reads these when it is imported, so they are set before any test module is. What the developer's shell
 # says of another Airflow doesn't reach the tests.
@@ -25,9 +27,19 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_airflow_home}/airflow.db"
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What tests have counted: their property "counted", which comes here from whichever process they ran in."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    counted = [line for report in reports for name, line in report.user_properties if name == "counted"]
+    if counted:
+        terminalreporter.section("counted")
+        for line in counted:
+            terminalreporter.write_line(line)
+
+
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A server that the developer runs, named by an environment variable."""
+    """A server that somebody else has started: the developer, or who runs the tests."""
 
     url: str
 
@@ -40,6 +52,9 @@ def _server(version: str, variable: str) -> Iterator[ConductorServer | RunningSe
     url = os.environ.get(variable)
     if url:
         yield RunningServer(url.rstrip("/").removesuffix("/api"))
+        return
+    if shared := os.environ.get(VARIABLE):
+        yield RunningServer(ask_for(version, shared))
         return
     with ConductorServer(version) as server:
         yield server

@@ -101,7 +101,7 @@ def assess(
     has ended                               ENDED                                  stands still
     is paused                               PAUSED                                 stands still
     has no open task                        WORKING (between two tasks)            runs since the last end
-    has a task a worker or the server is at WORKING, whatever else it waits for    runs since the last move
+    has one a worker or the server is at    WORKING, whatever else it waits for    runs since the last move
     has a sub-workflow not read             UNREAD, if nothing is live elsewhere   stands still
     has a due task nobody has taken         RETRY_DUE, QUEUED or RATE_LIMITED      runs since it fell due
     only waits                              the phase that can end soonest by      stands still

@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 AIRFLOW_2 = airflow_version.startswith("2.")
+AIRFLOW_SERIALISES_TRIGGERS = not airflow_version.startswith(("2.", "3.0.", "3.1."))
+"""Before 3.2 a worker sends a trigger's arguments as plain JSON."""
 
 
 @dataclass
@@ -93,10 +95,12 @@ def sent_through_airflow(trigger: BaseTrigger) -> BaseTrigger:
     from airflow.models.trigger import Trigger
 
     classpath, kwargs = trigger.serialize()
-    if not AIRFLOW_2:
+    if AIRFLOW_SERIALISES_TRIGGERS:
         from airflow.sdk.serde import deserialize, serialize
 
         kwargs = deserialize(json.loads(json.dumps(serialize(kwargs))))
+    elif not AIRFLOW_2:
+        kwargs = json.loads(json.dumps(kwargs))
     row = Trigger(classpath=classpath, kwargs=kwargs)
     module, _, name = row.classpath.rpartition(".")
     return getattr(importlib.import_module(module), name)(**row.kwargs)

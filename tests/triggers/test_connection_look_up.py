@@ -7,8 +7,9 @@ import json
 from typing import Any
 
 import pytest
+from airflow.models.connection import Connection
 from airflow.providers.common.compat import connection
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, Connection
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_conductor.triggers import sharing
 from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger

@@ -1,0 +1,60 @@
+"""How the pages here and the API reference are made into a site: `make docs`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from airflow_provider_conductor import __version__
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# To read the operators imports Airflow, which writes a configuration where it lives.
+os.environ["AIRFLOW_HOME"] = str(ROOT / "build" / "airflow")
+
+project = "Apache Airflow provider for Conductor"
+author = "the provider's authors"
+release = version = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.apidoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["api/modules.rst"]
+html_theme = "furo"
+html_title = f"{project} {release}"
+
+# Pages link to each other's headings as GitHub names them.
+myst_heading_anchors = 4
+
+# Every module has a page, so a new one needs no entry.
+apidoc_modules = [
+    {
+        "path": str(ROOT / "airflow_provider_conductor"),
+        "destination": "api",
+        "separate_modules": True,
+        "implicit_namespaces": True,
+        "module_first": True,
+        "automodule_options": {"members", "show-inheritance"},
+    }
+]
+
+autodoc_class_signature = "mixed"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
+# "workflow_id, status: …" below "Attributes:" is one entry for several.
+napoleon_use_ivar = True
+
+# A reference to something of ours has to lead somewhere. What is others' is named, not linked: the build asks no
+# other site.
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!airflow_provider_conductor).*"),
+    # Type variables have no entry of their own.
+    (r"py:.*", r".*\.T(_co)?"),
+]
+# The guide's last entry takes the pages that the others do not name: there may be none.
+suppress_warnings = ["toc.empty_glob"]
