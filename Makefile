@@ -3,10 +3,10 @@ PYTEST_ARGS ?=
 CELLS ?=
 NEW := .venv/airflow-3.3/bin
 OLD := .venv/airflow-2.11/bin
-STRICT := airflow_provider_conductor dev
+STRICT := airflow_provider_conductor dev benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test matrix docs faults lint format demo airflow server lock clean
+.PHONY: help setup test matrix docs faults bench soak lint format demo airflow server lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,13 @@ docs: ## The site of docs/ and the API reference, in build/docs; a broken link o
 faults: setup ## The long runs of crashes, kills and network faults, on both Airflows
 	$(OLD)/python -m pytest -m faults tests/faults
 	$(NEW)/python -m pytest -m faults tests/faults
+
+bench: setup ## The provider beside its peers: a table, and build/benchmarks.json (ARGS="--only get,parse")
+	@$(PYTHON) dev/environments.py --with-peers
+	$(NEW)/python -m benchmarks $(ARGS)
+
+soak: setup ## Half an hour of waits, with two crashes of the server: none lost, nothing grows
+	$(NEW)/python -m benchmarks.soak --minutes 30 $(ARGS)
 
 demo: setup ## The provider at work, on a real Conductor server
 	$(NEW)/python dev/demo.py

@@ -63,6 +63,8 @@ CELLS = tuple(
     for python in pythons
 )
 CI = (OLDEST_CELL, NEWEST_CELL)
+PEERS = "peers"
+"""Requirements of what the benchmarks measure beside us, added to an environment that is there."""
 ALL = {environment.name: environment for environment in (*CI, DOCS, *CELLS)}
 
 
@@ -135,6 +137,14 @@ def make(environment: Environment) -> None:
         linked.write_text(project)
 
 
+def add_peers(environment: Environment) -> None:
+    requirements = ROOT / "requirements" / f"{PEERS}-{environment.requirements.removeprefix('airflow-')}.txt"
+    added = environment.folder / ".peers"
+    if not added.exists() or added.read_text() != digest(requirements):
+        run(uv(), "pip", "install", "--quiet", "--python", environment.python, "-r", requirements)
+        added.write_text(digest(requirements))
+
+
 def make_all(environments: Sequence[Environment]) -> None:
     """One after the other, and not while another process does the same."""
     VENVS.mkdir(exist_ok=True)
@@ -150,6 +160,11 @@ def lock() -> None:
         name = f"airflow-{airflow}"
         resolve(name, "--extra", "dev", "--extra", "sdk", requirements / f"{name}.in")
     # The docs read the package, so they need what it needs; of the versions that the tests have.
+    for cell in CI:
+        resolve(
+            f"{PEERS}-{cell.requirements.removeprefix('airflow-')}",
+            *("--extra", "bench", "--constraint", requirements / f"{cell.requirements}.txt"),
+        )
     resolve("docs", "--extra", "docs", "--extra", "sdk", "--constraint", requirements / f"airflow-{NEWEST}.txt")
 
 
@@ -165,6 +180,7 @@ def resolve(name: str, *what: str | Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}")
+    parser.add_argument("--with-peers", action="store_true", help="and what the benchmarks measure beside us")
     parser.add_argument("--lock", action="store_true", help="resolve the requirements anew")
     chosen = parser.parse_args(arguments)
     if unknown := set(chosen.names) - set(ALL):
@@ -173,7 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         VENVS.mkdir(exist_ok=True)
         lock()
     else:
-        make_all([ALL[name] for name in chosen.names] or CI)
+        environments = [ALL[name] for name in chosen.names] or CI
+        make_all(environments)
+        if chosen.with_peers:
+            for environment in environments:
+                add_peers(environment)
 
 
 if __name__ == "__main__":

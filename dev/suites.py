@@ -19,10 +19,14 @@ __all__ = ["WITHOUT_AIRFLOW", "Run", "end_all", "passed", "start"]
 
 # What does not import Airflow, or is the same with each, is tested once, with the newest; the rest with each.
 WITHOUT_AIRFLOW = (
+    "tests/benchmarks",
     "tests/client",
+    "tests/completing",
+    "tests/defining",
     "tests/docs",
     "tests/integration",
     "tests/starting",
+    "tests/steering",
     "tests/test_wheel.py",
     "tests/waiting",
 )
