@@ -19,8 +19,12 @@ from tests.waiting_modes.modes import Outcome, run_task
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(scope="module", params=["conductor_server", "old_conductor_server"], ids=["newest", "oldest"])
+SERVERS = ("newest", "oldest")
+
+
+@pytest.fixture(scope="module")
 def workflows(request: pytest.FixtureRequest) -> Iterator[Workflows]:
+    """On the server whose fixture the test names."""
     with ConductorClient(request.getfixturevalue(request.param).api_url) as client:
         yield Workflows(client)
 
@@ -155,40 +159,39 @@ def ending(workflows: Workflows, workflow_id: str) -> tuple[str, str]:
     return status, reason
 
 
-@pytest.mark.parametrize("count", [1, 2], ids=["one", "several"])
+@pytest.mark.parametrize("workflows", ["conductor_server"], ids=["newest"], indirect=True)
 @pytest.mark.parametrize(("kind", "arguments", "state", "expected"), CASES)
 def test_table(
-    workflows: Workflows,
-    kind: type,
-    arguments: dict[str, Any],
-    state: str,
-    expected: Done | Already | Refused,
-    count: int,
+    workflows: Workflows, kind: type, arguments: dict[str, Any], state: str, expected: Done | Already | Refused
 ) -> None:
-    ids = workflows.several(state, count)
-    before = [ending(workflows, item) for item in ids]
-    outcome = act(kind, ids[0] if count == 1 else ids, **arguments)
-    match expected:
-        case Done(then):
-            assert outcome.error is None
-            assert outcome.result == (ids[0] if kind is RETRY and count == 1 else ids)
-            assert [workflows.status(item) for item in ids] == [then] * count
-        case Already(told):
-            assert outcome.error is None
-            assert outcome.result == (ids[0] if kind is RETRY and count == 1 else [])
-            assert all(any(item in line and told in line for line in outcome.lines) for item in ids)
-            assert [ending(workflows, item) for item in ids] == before
-        case Refused(told):
-            assert type(outcome.error) is (ConductorNotFound if state == UNKNOWN else ConductorStateError)
-            assert re.search(told, str(outcome.error))
-            assert all(item in str(outcome.error) for item in ids)
-            assert state == UNKNOWN or state in str(outcome.error)
-            assert [ending(workflows, item) for item in ids] == before
-    assert outcome.xcoms["workflow_id"] == ids[0]
-    assert outcome.xcoms["workflow_url"].endswith(f"/execution/{ids[0]}")
-    workflows.end(ids)
+    """One by its own endpoint, then several by the bulk one."""
+    one, *several = workflows.several(state, 3)
+    for given in (one, several):
+        ids = [given] if isinstance(given, str) else given
+        before = [ending(workflows, item) for item in ids]
+        outcome = act(kind, given, **arguments)
+        match expected:
+            case Done(then):
+                assert outcome.error is None
+                assert outcome.result == (given if kind is RETRY else ids)
+                assert [workflows.status(item) for item in ids] == [then] * len(ids)
+            case Already(told):
+                assert outcome.error is None
+                assert outcome.result == (given if kind is RETRY and given is one else [])
+                assert all(any(item in line and told in line for line in outcome.lines) for item in ids)
+                assert [ending(workflows, item) for item in ids] == before
+            case Refused(told):
+                assert type(outcome.error) is (ConductorNotFound if state == UNKNOWN else ConductorStateError)
+                assert re.search(told, str(outcome.error))
+                assert all(item in str(outcome.error) for item in ids)
+                assert state == UNKNOWN or state in str(outcome.error)
+                assert [ending(workflows, item) for item in ids] == before
+        assert outcome.xcoms["workflow_id"] == ids[0]
+        assert outcome.xcoms["workflow_url"].endswith(f"/execution/{ids[0]}")
+    workflows.end([one, *several])
 
 
+@pytest.mark.parametrize("workflows", ["conductor_server", "old_conductor_server"], ids=SERVERS, indirect=True)
 @pytest.mark.parametrize(("kind", "arguments", "row"), EXPECTED.values(), ids=EXPECTED)
 def test_one_in_each_state(
     workflows: Workflows, kind: type, arguments: dict[str, Any], row: tuple[Done | Already | Refused, ...]

@@ -27,6 +27,7 @@ class Workflows:
         self.client = client
         self.name = f"control_{uuid.uuid4().hex[:8]}"
         self.impatient = f"{self.name}_impatient"
+        self._stock: list[str] = []
         task = {"ownerEmail": OWNER, "retryCount": 0, "timeoutSeconds": 0}
         client.register_task_defs(
             [
@@ -64,15 +65,24 @@ class Workflows:
         """That many workflows in this state."""
         if state == UNKNOWN:
             return [f"unknown-{uuid.uuid4()}" for _ in range(count)]
-        name = self.impatient if state == "TIMED_OUT" else self.name
-        ids = [self.client.start_workflow_by_name(name, {"order": 7}, **start) for _ in range(count)]
         if state == "TIMED_OUT":
-            for _ in ids:
-                assert self.client.poll_task(f"{self.impatient}_pack", "tester") is not None
-            time.sleep(1.1)
+            return [self._timed_out() for _ in range(count)]
+        ids = [self.client.start_workflow_by_name(self.name, {"order": 7}, **start) for _ in range(count)]
         for workflow_id in ids:
             self._bring(workflow_id, state)
         return ids
+
+    def _timed_out(self) -> str:
+        """One of a stock, which is made at once: they take a second."""
+        if not self._stock:
+            self._stock = [self.client.start_workflow_by_name(self.impatient, {"order": 7}) for _ in range(12)]
+            for _ in self._stock:
+                assert self.client.poll_task(f"{self.impatient}_pack", "tester") is not None
+            time.sleep(1.1)
+            for workflow_id in self._stock:
+                self.decide(workflow_id)
+                self.until(workflow_id, "TIMED_OUT")
+        return self._stock.pop()
 
     def one(self, state: str, **start: Any) -> str:
         return self.several(state, 1, **start)[0]
@@ -88,8 +98,6 @@ class Workflows:
                 self.finish(workflow_id, "pack", "FAILED")
             case "TERMINATED":
                 self.client.terminate_workflow(workflow_id, "by somebody")
-            case "TIMED_OUT":
-                self.decide(workflow_id)
         self.until(workflow_id, state)
 
     def decide(self, workflow_id: str) -> None:
