@@ -109,7 +109,9 @@ class _Steering:
             if due:
                 after = yield from look(due, include_tasks=self.command.reads_tasks)
             unsettled += self._without_effect(accepted, after)
-            due = self._to_send_again(refusals, after, last=round_number == ROUNDS)
+            due = self._to_send_again(refusals, after, round_number)
+            if due:
+                yield Sleep(PAUSES[0])
         yield from self._look_for_effects(unsettled)
 
     def _is_due(self, workflow_id: str, workflow: Workflow | None, *, attempted: bool) -> bool:
@@ -168,9 +170,12 @@ class _Steering:
         return [item for item in accepted if item not in set(shown)]
 
     def _to_send_again(
-        self, refusals: Mapping[str, Refusal], after: Mapping[str, Workflow], *, last: bool
+        self, refusals: Mapping[str, Refusal], after: Mapping[str, Workflow], round_number: int
     ) -> list[str]:
-        """Of what the server refused or left open: decide again on what is there now."""
+        """Of what the server refused or left open: decide again on what is there now.
+
+        What it refused though nothing has changed is sent once more: "database is locked" comes as a refusal too.
+        """
         again = []
         for workflow_id, refusal in refusals.items():
             before, now = self.before[workflow_id], after.get(workflow_id)
@@ -178,7 +183,7 @@ class _Steering:
                 self._done([workflow_id])
             elif self._is_due(workflow_id, now, attempted=True) and now is not None:
                 changed = refusal.fate_unknown or now.status != before.status
-                if changed and not last:
+                if round_number < (ROUNDS if changed else 2):
                     self.before[workflow_id] = now
                     again.append(workflow_id)
                 else:

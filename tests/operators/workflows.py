@@ -84,6 +84,14 @@ class Workflows:
                 self.until(workflow_id, "TIMED_OUT")
         return self._stock.pop()
 
+    def waiting(self, count: int, **start: Any) -> list[str]:
+        """Many that run and need nobody: one WAIT task, defined in the start itself."""
+        name = f"{self.name}_waiting"
+        task = {"name": "wait", "taskReferenceName": "wait", "type": "WAIT", "inputParameters": {}}
+        definition = {"name": name, "version": 1, "schemaVersion": 2, "ownerEmail": OWNER, "tasks": [task]}
+        request = {"name": name, "version": 1, "workflowDef": definition, **start}
+        return [self.client.start_workflow(request) for _ in range(count)]
+
     def one(self, state: str, **start: Any) -> str:
         return self.several(state, 1, **start)[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -171,7 +172,7 @@ def test_a_message_stays_readable_when_hundreds_fail(conductor: ConductorStandIn
     assert all(item in outcome.told_by_id for item in ids)
 
 
-def test_what_the_server_refuses_is_not_sent_again(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
+def test_what_the_server_refuses_is_sent_once_more(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
     one = conductor.add("COMPLETED")
     refusal = (404, "application/json", b'{"message":"Workflow is non-restartable","status":404}')
     conductor.instead = lambda request: refusal if request.path.endswith("/restart") else None
@@ -179,7 +180,16 @@ def test_what_the_server_refuses_is_not_sent_again(conductor: ConductorStandIn, 
     assert outcome.refusals[one].kind is Kind.DUE
     assert "COMPLETED, and the server refused" in outcome.failure
     assert "Workflow is non-restartable" in outcome.failure
-    assert requests(conductor).count(f"POST /workflow/{one}/restart") == 1
+    assert requests(conductor).count(f"POST /workflow/{one}/restart") == 2
+
+
+def test_what_the_server_refuses_in_passing_is_no_failure(
+    conductor: ConductorStandIn, do: Callable[..., Outcome]
+) -> None:
+    ids = [conductor.add("FAILED") for _ in range(3)]
+    busy = {"bulkErrorResults": dict.fromkeys(ids, "database is locked"), "bulkSuccessfulResults": []}
+    at_first(conductor, "/restart", lambda: (200, "application/json", json.dumps(busy).encode()))
+    assert do(commands.restart(), *ids).done == ids
 
 
 @pytest.mark.parametrize("count", [1, 2])
