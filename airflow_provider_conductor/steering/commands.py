@@ -126,12 +126,20 @@ def rerun(
         )
 
     def particulars(workflow: Workflow) -> Decision:
-        if from_task_ref and workflow.latest_attempt(from_task_ref) is None:
+        task = workflow.latest_attempt(from_task_ref) if from_task_ref else None
+        if from_task_ref and task is None:
             came_to = ", ".join(dict.fromkeys(task.reference_name for task in workflow.tasks)) or "none"
             return Decision(
                 Kind.CANNOT,
                 f"it never came to a task {from_task_ref!r} (it came to: {came_to}); give one of those, or "
                 "leave from_task_ref out to run it again from its start",
+            )
+        if task is not None and task.known_status is TaskStatus.SKIPPED:
+            # Seen on 3.32: a 500 with the rerun half done, the task in no queue and the workflow RUNNING for ever.
+            return Decision(
+                Kind.CANNOT,
+                f"its task {from_task_ref!r} was skipped, and servers cannot begin with such a one; begin with a task "
+                "before it, or use ConductorRestartWorkflowOperator",
             )
         limit = _time_limit_passed(workflow)
         if limit:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from airflow_provider_conductor.client.errors import ConductorNotFound
 from airflow_provider_conductor.client.sync import ConductorClient
 from dev.examples import ROOT, airflow_environment, register_definitions, running, running_worker
 
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.integration
 PATIENCE = 300
 
 
-EXAMPLES = ("order_pipeline", "nightly_model_training", "stop_and_retry", "approval")
+EXAMPLES = ("order_pipeline", "nightly_model_training", "stop_and_retry", "approval", "conductor_control")
+"""The approval comes before others that wait for a person, since the first to wait is approved."""
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,17 @@ def test_approval_waits_for_a_person(results):
     assert done["wait_for_approval"]["output"]["approved_by"] == "Ana"
     assert done["note_approver"] == "approved by Ana"
     assert done["wait_until_live"] == {"published": "spring, approved by Ana"}
+
+
+def test_conductor_control_does_each_verb(results, client):
+    done = results["conductor_control"]
+    spring, summer, autumn = done["propose"]
+    assert set(done["freeze"]) == set(done["thaw"]) == set(done["archive"]) == {spring, summer, autumn}
+    assert (done["withdraw"], done["publish_by_hand"]) == ([autumn], [spring])
+    assert done["wait_for_summer"] == {"published": "summer, approved by An"}
+    assert done["publish_again"] == {"published": "summer, approved by Ana"}
+    with pytest.raises(ConductorNotFound):
+        client.get_workflow(spring)
 
 
 def approve(client: ConductorClient, airflow: subprocess.Popen[str], before: set[str]) -> None:

@@ -77,6 +77,9 @@ def test_a_skipped_task_is_not_done_and_has_the_output(workflows: Workflows) -> 
     assert (ship.status, ship.output) == ("SKIPPED", {"by": "hand", "parcels": "2"})
     again = act(ConductorSkipTaskOperator, one, task_ref="ship")
     assert (again.error, again.result) == (None, [])
+    rerun = act(ConductorRerunWorkflowOperator, one, from_task_ref="ship")  # which would break it
+    assert type(rerun.error) is ConductorStateError
+    assert workflows.status(one) == "COMPLETED"
 
 
 @both_servers

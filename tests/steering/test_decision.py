@@ -105,6 +105,13 @@ def test_a_rerun_from_a_task_it_never_came_to_names_those_it_came_to() -> None:
     assert "'ship' (it came to: pack)" in decision.why
 
 
+def test_a_rerun_cannot_begin_with_a_skipped_task() -> None:
+    found = workflow("COMPLETED", ("ship", "SKIPPED"), ("pack", "COMPLETED"))
+    decision = commands.rerun(from_task_ref="ship").decide(found)
+    assert decision.kind is Kind.CANNOT
+    assert "'ship' was skipped" in decision.why
+
+
 @pytest.mark.parametrize(
     ("limit", "age", "fields", "kind"),
     [
