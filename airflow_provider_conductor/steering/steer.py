@@ -165,9 +165,9 @@ class _Steering:
 
     def _without_effect(self, accepted: Sequence[str], after: Mapping[str, Workflow]) -> list[str]:
         """Of what the server accepted, what does not show."""
-        shown = [item for item in accepted if self.command.has_effect(self.before[item], after.get(item))]
-        self._done(shown)
-        return [item for item in accepted if item not in set(shown)]
+        shows = {item: self.command.has_effect(self.before[item], after.get(item)) for item in accepted}
+        self._done([item for item, shown in shows.items() if shown])
+        return [item for item, shown in shows.items() if not shown]
 
     def _to_send_again(
         self, refusals: Mapping[str, Refusal], after: Mapping[str, Workflow], round_number: int
