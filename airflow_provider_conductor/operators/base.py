@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, timezone
+from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, conf, timezone
 
 from airflow_provider_conductor.client import errors
 from airflow_provider_conductor.client.errors import ConductorError
@@ -28,6 +28,7 @@ from airflow_provider_conductor.starting.reasons import (
 )
 from airflow_provider_conductor.version_compat import TIMEOUT_FORESTALLS_RESUMPTION
 from airflow_provider_conductor.waiting import wait as waits
+from airflow_provider_conductor.waiting.durations import seconds
 from airflow_provider_conductor.waiting.look import diagnose, read_ended
 from airflow_provider_conductor.waiting.report import explain
 from airflow_provider_conductor.waiting.timeline import timeline
@@ -53,6 +54,9 @@ look, so that a workflow that has just completed is not a time-out on the worker
 
 BACKSTOP = timedelta(minutes=5)
 """How long after its own deadline a trigger may answer before Airflow's deferral time-out ends the wait."""
+
+OnTimeout = Literal["terminate", "leave"]
+ON_TIMEOUT = ("terminate", "leave")
 
 TRIGGER_FAILED = "__fail__"
 """The method Airflow resumes a task in when its trigger failed or ran out of time. Which error it raises then differs
@@ -100,7 +104,9 @@ class UsesConductor:
 class WaitsForWorkflow(UsesConductor):
     """Waiting for one workflow: on the worker or in the triggerer, with the same results and errors."""
 
+    deferrable: bool
     poll_interval: float | None
+    timeout: Any  # seconds or None; on a sensor it is Airflow's own
     stall_timeout: float | None
     on_timeout: str
     cancel_on_kill: bool
@@ -121,9 +127,31 @@ class WaitsForWorkflow(UsesConductor):
 
         def defer(self, *, trigger: Any, method_name: str, kwargs: Any = None, timeout: Any = None) -> NoReturn: ...
 
+    def _take_wait_arguments(
+        self,
+        *,
+        deferrable: bool | None,
+        poll_interval: float | None,
+        timeout: float | timedelta | None,
+        stall_timeout: float | timedelta | None,
+        on_timeout: str,
+        max_output_bytes: int,
+    ) -> None:
+        """Check and keep the arguments of a wait.
+
+        Raises:
+            ValueError: one that cannot be, by name.
+        """
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.poll_interval = seconds(poll_interval, "poll_interval")
+        self.timeout = seconds(timeout, "timeout")
+        self.stall_timeout = seconds(stall_timeout, "stall_timeout")
+        self.on_timeout = one_of(on_timeout, ON_TIMEOUT, "on_timeout")
+        self.max_output_bytes = max_output_bytes
+
     def _wait_limit(self) -> float | None:
         """The operator's own ``timeout`` in seconds."""
-        raise NotImplementedError
+        return None if self.timeout is None else float(self.timeout)
 
     def _make_plan(self, context: Context, workflow_id: str) -> WaitPlan:
         """The plan of this try's wait; ``execution_timeout`` and ``timeout`` become one deadline."""
@@ -462,6 +490,10 @@ def whole_number(value: int | str | None, name: str) -> int | None:
         return int(value)
     except (ValueError, TypeError):
         raise ValueError(f"{name} must be a whole number, not {value!r}") from None
+
+
+def default_deferrable() -> bool:
+    return conf.getboolean("operators", "default_deferrable", fallback=False)
 
 
 def one_of(value: str, allowed: Mapping[str, object] | tuple[str, ...], name: str) -> str:

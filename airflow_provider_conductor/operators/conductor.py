@@ -1,43 +1,52 @@
-"""Operators: start, execute, terminate and retry Conductor workflows."""
+"""Operators: start and execute Conductor workflows; and, from here too, those that steer them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
-
-from airflow.providers.common.compat.sdk import BaseOperator, conf
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_conductor.client.errors import ConductorRequestError
-from airflow_provider_conductor.exceptions import ConductorStateError
-from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.base import (
     DEFAULT_MAX_OUTPUT_BYTES,
-    UsesConductor,
+    ON_TIMEOUT,
+    OnTimeout,
     WaitsForWorkflow,
     check_trigger_arguments,
-    one_of,
+    default_deferrable,
+)
+from airflow_provider_conductor.operators.control import (
+    ConductorDeleteWorkflowOperator,
+    ConductorPauseWorkflowOperator,
+    ConductorRerunWorkflowOperator,
+    ConductorRestartWorkflowOperator,
+    ConductorResumeWorkflowOperator,
+    ConductorRetryWorkflowOperator,
+    ConductorSkipTaskOperator,
+    ConductorTerminateWorkflowOperator,
 )
 from airflow_provider_conductor.operators.starting import StartsWorkflow
-from airflow_provider_conductor.waiting.durations import patience, seconds
+from airflow_provider_conductor.waiting.durations import patience
 from airflow_provider_conductor.waiting.wait import STILL_RUNNING, WaitEvent, with_told
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+    from airflow.providers.common.compat.sdk import Context
 
 __all__ = [
+    "ON_TIMEOUT",
+    "ConductorDeleteWorkflowOperator",
     "ConductorExecuteWorkflowOperator",
+    "ConductorPauseWorkflowOperator",
+    "ConductorRerunWorkflowOperator",
+    "ConductorRestartWorkflowOperator",
+    "ConductorResumeWorkflowOperator",
     "ConductorRetryWorkflowOperator",
+    "ConductorSkipTaskOperator",
     "ConductorStartWorkflowOperator",
     "ConductorTerminateWorkflowOperator",
+    "OnTimeout",
+    "default_deferrable",
 ]
-
-OnTimeout = Literal["terminate", "leave"]
-ON_TIMEOUT = ("terminate", "leave")
-
-
-def default_deferrable() -> bool:
-    return conf.getboolean("operators", "default_deferrable", fallback=False)
 
 
 class ConductorStartWorkflowOperator(StartsWorkflow):
@@ -118,15 +127,14 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         self.wait_for_seconds = patience(wait_for_seconds, "wait_for_seconds")
         self.wait_for_completion = wait_for_completion
         self.wait_until_task_ref = wait_until_task_ref
-        self.deferrable = default_deferrable() if deferrable is None else deferrable
-        self.poll_interval = seconds(poll_interval, "poll_interval")
-        self.timeout = seconds(timeout, "timeout")
-        self.stall_timeout = seconds(stall_timeout, "stall_timeout")
-        self.on_timeout = one_of(on_timeout, ON_TIMEOUT, "on_timeout")
-        self.max_output_bytes = max_output_bytes
-
-    def _wait_limit(self) -> float | None:
-        return self.timeout
+        self._take_wait_arguments(
+            deferrable=deferrable,
+            poll_interval=poll_interval,
+            timeout=timeout,
+            stall_timeout=stall_timeout,
+            on_timeout=on_timeout,
+            max_output_bytes=max_output_bytes,
+        )
 
     def execute(self, context: Context) -> Any:
         check_trigger_arguments(self._make_plan(context, "not started"), self.conductor_conn_id)
@@ -163,142 +171,3 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         self._workflow_id = None
         self._forget_start(context)
         return {"workflow_id": event.workflow_id, "status": status, "output": output, "progress": event.message}
-
-
-class ConductorTerminateWorkflowOperator(UsesConductor, BaseOperator):
-    """Terminate what still runs; leave what has ended as it is.
-
-    Args:
-        workflow_id: one id or a list of them.
-        reason: kept by the server as the workflow's reason.
-        conductor_conn_id: connection of type ``conductor``.
-
-    Returns the ids that were terminated. A workflow that had ended already is a success with a log line, and keeps
-    its status; one that does not exist fails the task.
-    """
-
-    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "reason")
-    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
-    ui_color = "#1976d2"
-    ui_fgcolor = "#ffffff"
-
-    def __init__(
-        self,
-        *,
-        workflow_id: str | Sequence[str],
-        reason: str = "terminated by Airflow task {{ ti.dag_id }}.{{ ti.task_id }}",
-        conductor_conn_id: str = "conductor_default",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.conductor_conn_id = conductor_conn_id
-        self.workflow_id = workflow_id
-        self.reason = reason
-
-    def execute(self, context: Context) -> list[str]:
-        from airflow_provider_conductor.client.terminating import terminate_running
-
-        workflow_ids = [self.workflow_id] if isinstance(self.workflow_id, str) else list(self.workflow_id)
-        if workflow_ids:
-            self._announce(context, workflow_ids[0])
-        terminated = []
-        for workflow_id in workflow_ids:
-            ended = self.hook.client.run(terminate_running(workflow_id, self.reason))
-            if ended is None:
-                self.log.info("Terminated workflow %s", workflow_id)
-                terminated.append(workflow_id)
-            else:
-                self.log.info("Workflow %s has ended already, as %s", workflow_id, ended)
-        return terminated
-
-
-class ConductorRetryWorkflowOperator(WaitsForWorkflow, BaseOperator):
-    """Run a failed, timed-out or terminated workflow on from its failed tasks, under the same id.
-
-    Args:
-        workflow_id: the workflow.
-        resume_subworkflow_tasks: of a failed sub-workflow, run on from its failed task, not from its start.
-        wait_for_completion: wait for the end, as :class:`ConductorExecuteWorkflowOperator` does, with the same
-            arguments.
-        conductor_conn_id: connection of type ``conductor``.
-
-    Returns the workflow's output, or its id without ``wait_for_completion``. One that runs already is a success
-    with a log line.
-
-    Raises:
-        ConductorStateError: the workflow completed or is paused; the message names the operator that would do.
-    """
-
-    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id")
-    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
-    ui_color = "#1976d2"
-    ui_fgcolor = "#ffffff"
-
-    def __init__(
-        self,
-        *,
-        workflow_id: str,
-        resume_subworkflow_tasks: bool = True,
-        wait_for_completion: bool = False,
-        deferrable: bool | None = None,
-        poll_interval: float | None = None,
-        timeout: float | timedelta | None = None,
-        stall_timeout: float | timedelta | None = None,
-        on_timeout: OnTimeout = "terminate",
-        cancel_on_kill: bool = True,
-        max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
-        conductor_conn_id: str = "conductor_default",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.conductor_conn_id = conductor_conn_id
-        self.workflow_id = workflow_id
-        self.resume_subworkflow_tasks = resume_subworkflow_tasks
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = default_deferrable() if deferrable is None else deferrable
-        self.poll_interval = seconds(poll_interval, "poll_interval")
-        self.timeout = seconds(timeout, "timeout")
-        self.stall_timeout = seconds(stall_timeout, "stall_timeout")
-        self.on_timeout = one_of(on_timeout, ON_TIMEOUT, "on_timeout")
-        self.cancel_on_kill = cancel_on_kill
-        self.max_output_bytes = max_output_bytes
-
-    def _wait_limit(self) -> float | None:
-        return self.timeout
-
-    def execute(self, context: Context) -> Any:
-        workflow_id = self.workflow_id
-        if self.wait_for_completion:
-            self._remember(context, workflow_id)
-        self._retry(context, workflow_id)
-        self._announce(context, workflow_id)
-        if not self.wait_for_completion:
-            return workflow_id
-        plan = self._make_plan(context, workflow_id)
-        if self.deferrable:
-            self._defer_wait(plan)
-        return self._conclude(context, self._wait_here(plan))
-
-    def _is_automatic_retry(self, context: Context) -> bool:
-        """Whether an earlier try of this series may have sent the retry already."""
-        ti = context["ti"]
-        return ti.try_number > (ti.max_tries or 0) - (self.retries or 0) + 1
-
-    def _retry(self, context: Context, workflow_id: str) -> None:
-        status = self.hook.client.get_workflow_status(workflow_id).status
-        match status.value:
-            case "RUNNING":
-                self.log.info("Workflow %s runs already", workflow_id)
-            case "PAUSED":
-                raise ConductorStateError(
-                    f"workflow {workflow_id} is PAUSED: there is nothing to retry; resume it instead"
-                )
-            case "COMPLETED" if self._is_automatic_retry(context):
-                self.log.info("Workflow %s has completed meanwhile", workflow_id)
-            case "COMPLETED":
-                raise ConductorStateError(
-                    f"workflow {workflow_id} is COMPLETED: there is nothing to retry; restart it to run it again"
-                )
-            case _:
-                self.hook.client.retry_workflow(workflow_id, self.resume_subworkflow_tasks)
-                self.log.info("Workflow %s was %s and runs on from its failed tasks", workflow_id, status)

@@ -20,8 +20,6 @@ EXECUTE = operators.ConductorExecuteWorkflowOperator
 DOCUMENTED = {
     START: "operators.md",
     EXECUTE: "operators.md",
-    operators.ConductorTerminateWorkflowOperator: "operators.md",
-    operators.ConductorRetryWorkflowOperator: "operators.md",
     ConductorWorkflowSensor: "sensor.md",
     ConductorCompleteTaskOperator: "tasks.md",
     ConductorSignalWorkflowOperator: "tasks.md",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorError
+from airflow_provider_conductor.client.errors import ConductorError, ConductorNotFound
 from airflow_provider_conductor.client.sync import ConductorClient
 from dev.examples import DAGS, ROOT, airflow_environment, register_definitions, running, running_worker
 
@@ -119,6 +119,17 @@ def test_code_of_the_sdk_runs_as_it_is(results):
     assert done["fulfil_order"] == {"order_id": "A-1007", "charged": 129.9, "parcel": "B6-A-1007"}
     assert done["send_replacement"] == {"parcel": "B6-A-1007"}
     assert done["list_steps"] == ["reserve_stock: COMPLETED", "ship_order: COMPLETED"]
+
+
+def test_conductor_control_does_each_verb(results, client):
+    done = results["conductor_control"]
+    spring, summer, autumn = done["propose"]
+    assert set(done["freeze"]) == set(done["thaw"]) == set(done["archive"]) == {spring, summer, autumn}
+    assert (done["withdraw"], done["publish_by_hand"]) == ([autumn], [spring])
+    assert done["wait_for_summer"] == {"published": "summer, approved by An"}
+    assert done["publish_again"] == {"published": "summer, approved by Ana"}
+    with pytest.raises(ConductorNotFound):
+        client.get_workflow(spring)
 
 
 def approve(client: ConductorClient, airflow: subprocess.Popen[str]) -> None:

@@ -7,12 +7,13 @@ meet the same workflows. A workflow it starts runs as its ``Script`` says.
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -24,6 +25,18 @@ __all__ = ["ConductorStandIn", "Request", "Script", "conductor"]
 TOKEN = "token-that-nobody-may-see"
 
 RUNS = ("RUNNING", "PAUSED")
+
+BULK = {
+    "pause": ("PUT", ["pause"]),
+    "resume": ("PUT", ["resume"]),
+    "terminate": ("DELETE", []),
+    "restart": ("POST", ["restart"]),
+    "retry": ("POST", ["retry"]),
+    "remove": ("DELETE", ["remove"]),
+}
+"""The bulk endpoints, and what each does to one workflow."""
+
+_CONDITION = re.compile(r"(\w+)\s*(?:=|IN)\s*(.*)")
 
 
 @dataclass(frozen=True)
@@ -196,11 +209,13 @@ class ConductorStandIn:
                 found = [_in_bulk(self._look(item)) for item in request.body if item in self.workflows]
                 missing = {item: "No such workflow" for item in request.body if item not in self.workflows}
                 return _json(200, {"bulkSuccessfulResults": found, "bulkErrorResults": missing})
+            case _, ["workflow", "bulk", verb] if verb in BULK:
+                return self._bulk(request, verb)
             case "POST", ["workflow", name, "correlated"]:
                 closed = request.query.get("includeClosed") == "true"
                 return _json(200, {label: self._correlated(name, label, closed) for label in request.body})
             case "GET", ["workflow", "search"]:
-                return _json(200, {"totalHits": 0, "results": []})
+                return self._search(request.query)
             case "GET", ["metadata", "taskdefs"] | ["tasks", _, "log"] | ["tasks", "queue", "polldata"]:
                 return _json(200, [])
             case "GET", ["metadata", "taskdefs", name]:
@@ -230,6 +245,40 @@ class ConductorStandIn:
             if (item["workflowName"], item["correlationId"]) == (name, label) and (closed or item["status"] in RUNS)
         ]
 
+    def _search(self, query: Mapping[str, str]) -> tuple[int, str, bytes]:
+        """As an SQL index does: a condition on a field that it does not know is ignored."""
+        known = {"workflowType": "workflowName"} | {name: name for name in ("workflowId", "status", "correlationId")}
+        found = [self._look(item) for item in self.workflows]
+        for condition in query["query"].split(" AND "):
+            name, values = _CONDITION.findall(condition)[0]
+            if name in known:
+                found = [item for item in found if item[known[name]] in re.findall(r"[^\s(),']+", values)]
+        start, size = int(query["start"]), int(query["size"])
+        return _json(200, {"totalHits": len(found), "results": found[start : start + size]})
+
+    def _bulk(self, request: Request, verb: str) -> tuple[int, str, bytes]:
+        if len(request.body) > 1000:
+            return _json(400, {"message": "Cannot process more than 1000 workflows", "status": 400})
+        method, rest = BULK[verb]
+        one = replace(request, method=method)
+        worked, refused = [], {}
+        for workflow_id in request.body:
+            if workflow_id not in self.workflows:
+                refused[workflow_id] = f"No such workflow found by id: {workflow_id}"
+                continue
+            status, _, body = self._steer(one, workflow_id, self._look(workflow_id), rest)
+            if status < 300:
+                worked.append(workflow_id)
+            else:
+                refused[workflow_id] = json.loads(body)["message"]
+        return _json(200, {"bulkSuccessfulResults": worked, "bulkErrorResults": refused})
+
+    def _run_again(self, workflow_id: str, **changes: Any) -> tuple[int, str, bytes]:
+        now = int(time.time() * 1000)
+        self.workflows[workflow_id].update(status="RUNNING", reasonForIncompletion=None, updateTime=now, **changes)
+        self.plays(workflow_id, self.script)
+        return 204, "application/json", b""
+
     def _steer(
         self, request: Request, workflow_id: str, workflow: dict[str, Any], rest: list[str]
     ) -> tuple[int, str, bytes]:
@@ -251,10 +300,26 @@ class ConductorStandIn:
                     return _json(404, {"message": "Workflow is still running", "status": 404})
                 if status == "COMPLETED":
                     return _json(409, {"message": "no retryable tasks! Use restart", "status": 409})
-                now = int(time.time() * 1000)
-                workflow.update(status="RUNNING", reasonForIncompletion=None, endTime=0, updateTime=now)
-                self.plays(workflow_id, self.script)
-                return 204, "application/json", b""
+                return self._run_again(workflow_id, lastRetriedTime=int(time.time() * 1000))
+            case "POST", ["restart"]:
+                if status in RUNS:
+                    return _json(409, {"message": "not in terminal state, unable to restart.", "status": 409})
+                return self._run_again(workflow_id, createTime=int(time.time() * 1000), endTime=0, lastRetriedTime=0)
+            case "PUT", ["pause"]:
+                if status not in RUNS:
+                    return _json(409, {"message": "has ended, status cannot be updated.", "status": 409})
+                workflow.update(status="PAUSED", updateTime=int(time.time() * 1000))
+                return 200, "application/json", b""
+            case "PUT", ["resume"]:
+                if status != "PAUSED":
+                    return _json(500, {"message": "is not PAUSED so cannot resume.", "status": 500, "retryable": False})
+                workflow.update(status="RUNNING", updateTime=int(time.time() * 1000))
+                return 200, "application/json", b""
+            case "DELETE", ["remove"]:
+                if status in RUNS and request.query.get("archiveWorkflow") == "true":
+                    return _json(400, {"message": f"Cannot archive workflow with status: {status}", "status": 400})
+                del self.workflows[workflow_id]
+                return 200, "application/json", b""
         return _json(404, {"message": f"No static resource api{request.path}.", "status": 404})
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

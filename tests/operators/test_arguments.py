@@ -9,8 +9,14 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowException, BaseOperator, timezone
 
 from airflow_provider_conductor.operators.conductor import (
+    ConductorDeleteWorkflowOperator,
     ConductorExecuteWorkflowOperator,
+    ConductorPauseWorkflowOperator,
+    ConductorRerunWorkflowOperator,
+    ConductorRestartWorkflowOperator,
+    ConductorResumeWorkflowOperator,
     ConductorRetryWorkflowOperator,
+    ConductorSkipTaskOperator,
     ConductorStartWorkflowOperator,
     ConductorTerminateWorkflowOperator,
 )
@@ -19,15 +25,27 @@ from tests.operators.airflow_standin import context_of, run
 from tests.operators.conductor_standin import ConductorStandIn, Script
 
 STARTING = (ConductorStartWorkflowOperator, ConductorExecuteWorkflowOperator)
-WAITING = (ConductorExecuteWorkflowOperator, ConductorRetryWorkflowOperator)
-BY_ID = (ConductorTerminateWorkflowOperator, ConductorRetryWorkflowOperator, ConductorWorkflowSensor)
+STEERING_ON = (
+    ConductorResumeWorkflowOperator,
+    ConductorRestartWorkflowOperator,
+    ConductorRetryWorkflowOperator,
+    ConductorRerunWorkflowOperator,
+)
+STEERING = (
+    *STEERING_ON,
+    ConductorPauseWorkflowOperator,
+    ConductorTerminateWorkflowOperator,
+    ConductorSkipTaskOperator,
+    ConductorDeleteWorkflowOperator,
+)
+WAITING = (ConductorExecuteWorkflowOperator, *STEERING_ON)
+BY_ID = (*STEERING, ConductorWorkflowSensor)
 
 REQUIRED: dict[type, dict[str, Any]] = {
     ConductorStartWorkflowOperator: {"workflow_name": "orders"},
     ConductorExecuteWorkflowOperator: {"workflow_name": "orders"},
-    ConductorTerminateWorkflowOperator: {"workflow_id": "abc"},
-    ConductorRetryWorkflowOperator: {"workflow_id": "abc"},
-    ConductorWorkflowSensor: {"workflow_id": "abc"},
+    **{kind: {"workflow_id": "abc"} for kind in BY_ID},
+    ConductorSkipTaskOperator: {"workflow_id": "abc", "task_ref": "ship"},
 }
 
 
@@ -90,6 +108,35 @@ def test_a_workflow_id_and_connection_are_templates(kind: type) -> None:
     assert (operator.workflow_id, operator.conductor_conn_id) == ("abc", "europe")
 
 
+@pytest.mark.parametrize("kind", STEERING)
+def test_a_selection_is_a_template(kind: type) -> None:
+    how = rendered(
+        make(kind, workflow_id=None, workflow_name="{{ params.name }}", correlation_id="{{ run_id }}"), name="orders"
+    )
+    assert (how.workflow_name, how.correlation_id) == ("orders", "scheduled__2026-01-01T00:00:00+00:00")
+    assert (
+        rendered(make(kind, workflow_id=None, query="status = {{ params.s }}"), s="PAUSED").query == "status = PAUSED"
+    )
+
+
+def test_new_inputs_are_templates() -> None:
+    rerun = rendered(
+        make(
+            ConductorRerunWorkflowOperator,
+            from_task_ref="{{ params.ref }}",
+            task_input={"sku": "{{ params.ref }}"},
+            workflow_input={"lines": ["{{ params.ref }}"]},
+        ),
+        ref="pack",
+    )
+    assert rerun.from_task_ref == "pack"
+    assert (rerun.task_input, rerun.workflow_input) == ({"sku": "pack"}, {"lines": ["pack"]})
+    skip = rendered(
+        make(ConductorSkipTaskOperator, task_ref="{{ params.ref }}", task_output={"a": "{{ params.ref }}"}), ref="pack"
+    )
+    assert (skip.task_ref, skip.task_output) == ("pack", {"a": "pack"})
+
+
 def test_each_of_several_workflow_ids_and_the_reason_are_templates() -> None:
     operator = rendered(
         ConductorTerminateWorkflowOperator(
@@ -124,9 +171,10 @@ def test_what_takes_a_started_workflows_id_comes_after_its_start(kind: type) -> 
 
 @pytest.mark.parametrize("kind", REQUIRED)
 def test_every_operator_can_be_mapped(kind: type) -> None:
-    (name,) = REQUIRED[kind]
+    name, *others = REQUIRED[kind]
     with DAG("orders", start_date=timezone.datetime(2026, 1, 1), schedule=None) as dag:
-        kind.partial(task_id="mapped").expand(**{name: ["a", "b"]})
+        fixed = {other: REQUIRED[kind][other] for other in others}
+        kind.partial(task_id="mapped", **fixed).expand(**{name: ["a", "b"]})
     assert type(dag.get_task("mapped")).__name__ == "MappedOperator"
 
 
@@ -185,7 +233,88 @@ def test_the_sensor_refuses_by_name_too(name: str, value: Any) -> None:
         make(ConductorWorkflowSensor, **{name: value})
 
 
+SELECTED = {"workflow_name": "orders", "correlation_id": "monday"}
+
+
+@pytest.mark.parametrize("kind", STEERING)
+@pytest.mark.parametrize(
+    "selection",
+    [
+        {"workflow_id": None},
+        {"workflow_id": None, "workflow_name": "orders"},
+        {"workflow_id": None, "correlation_id": "monday"},
+        {"workflow_id": "abc", "query": "status = RUNNING"},
+        {"workflow_id": "abc", **SELECTED},
+        {"workflow_id": None, "query": "status = RUNNING", **SELECTED},
+    ],
+    ids=lambda selection: " and ".join(name for name, value in selection.items() if value) or "nothing",
+)
+def test_there_is_exactly_one_way_of_selection(kind: type, selection: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="exactly one of workflow_id, workflow_name with correlation_id, or query"):
+        make(kind, **selection)
+
+
+@pytest.mark.parametrize("kind", STEERING)
+@pytest.mark.parametrize(
+    "selection",
+    [
+        {"workflow_id": ""},
+        {"workflow_id": ["abc", " "]},
+        {"workflow_id": ["abc", None]},
+        {"workflow_id": None, "query": ""},
+        {"workflow_id": None, "workflow_name": "orders", "correlation_id": ""},
+        {"max_workflows": 0},
+        {"max_workflows": "100"},
+        {"max_workflows": True},
+    ],
+    ids=str,
+)
+def test_an_empty_selection_or_bound_is_refused(kind: type, selection: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(reversed(selection))):
+        make(kind, **selection)
+
+
+@pytest.mark.parametrize("kind", STEERING_ON)
+@pytest.mark.parametrize(
+    "selection",
+    [
+        {"workflow_id": ["abc", "def"]},
+        {"workflow_id": None, "query": "status = PAUSED"},
+        {"workflow_id": None, **SELECTED},
+    ],
+    ids=["a list", "a query", "a label"],
+)
+def test_only_one_workflow_can_be_waited_for(kind: type, selection: dict[str, Any]) -> None:
+    make(kind, **selection)
+    with pytest.raises(ValueError, match="wait_for_completion waits for one workflow"):
+        make(kind, wait_for_completion=True, **selection)
+
+
+def test_the_input_of_no_task_is_refused() -> None:
+    with pytest.raises(ValueError, match="from_task_ref"):
+        make(ConductorRerunWorkflowOperator, task_input={"a": 1})
+    with pytest.raises(ValueError, match="from_task_ref must not be empty"):
+        make(ConductorRerunWorkflowOperator, from_task_ref="")
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [1], None])
+def test_an_output_that_a_skip_cannot_carry_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="task_output\\['lines'\\]"):
+        make(ConductorSkipTaskOperator, task_output={"lines": value})
+    with pytest.raises(ValueError, match="task_ref"):
+        make(ConductorSkipTaskOperator, task_ref="")
+
+
 # What holds where nothing is said
+
+
+@pytest.mark.parametrize("kind", STEERING_ON)
+def test_default_arguments_of_a_dag_reach_every_parameter(kind: type) -> None:
+    """Airflow looks for them in each class's own signature, and these are spread over several."""
+    wanted = {"max_workflows": 7, "timeout": 60, "on_timeout": "leave", "conductor_conn_id": "europe"}
+    with DAG("orders", start_date=timezone.datetime(2026, 1, 1), schedule=None, default_args=wanted):
+        operator = make(kind)
+    assert {name: getattr(operator, name) for name in wanted} == wanted
 
 
 @pytest.mark.parametrize("kind", [*WAITING, ConductorWorkflowSensor])

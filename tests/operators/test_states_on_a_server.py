@@ -1,97 +1,208 @@
-"""Terminate and retry, and what a real server does with a workflow in each state."""
+"""Each operator that steers, on real servers: what it does to a workflow in each state, to one and to several."""
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from airflow_provider_conductor.client.errors import ConductorNotFound
 from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.exceptions import ConductorStateError
-from airflow_provider_conductor.operators.conductor import (
-    ConductorRetryWorkflowOperator,
-    ConductorTerminateWorkflowOperator,
-)
-from tests.operators.airflow_standin import context_of
+from airflow_provider_conductor.operators import conductor as operators
+from tests.operators.workflows import STATES, UNKNOWN, Workflows
+from tests.waiting_modes.modes import Outcome, run_task
 
 pytestmark = pytest.mark.integration
 
-NAME = f"states_{uuid.uuid4().hex[:8]}"
+
+SERVERS = ("newest", "oldest")
 
 
-@pytest.fixture(scope="module", params=["conductor_server", "old_conductor_server"], ids=["newest", "oldest"])
-def client(request: pytest.FixtureRequest) -> Iterator[ConductorClient]:
-    """A server that has a workflow of one task, which a worker has to take."""
+@pytest.fixture(scope="module")
+def workflows(request: pytest.FixtureRequest) -> Iterator[Workflows]:
+    """On the server whose fixture the test names."""
     with ConductorClient(request.getfixturevalue(request.param).api_url) as client:
-        client.register_task_defs({"name": NAME, "retryCount": 0, "timeoutSeconds": 0, "ownerEmail": "a@example.com"})
-        task = {"name": NAME, "taskReferenceName": "pack", "type": "SIMPLE"}
-        definition = {"name": NAME, "version": 1, "schemaVersion": 2, "ownerEmail": "a@example.com", "tasks": [task]}
-        client.register_workflow_defs(definition)
-        yield client
+        yield Workflows(client)
 
 
 @pytest.fixture(autouse=True)
-def connection(client: ConductorClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def connection(workflows: Workflows, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
-        "AIRFLOW_CONN_CONDUCTOR_DEFAULT", f'{{"conn_type": "conductor", "host": "{client.settings.api_url}"}}'
+        "AIRFLOW_CONN_CONDUCTOR_DEFAULT", f'{{"conn_type": "conductor", "host": "{workflows.client.settings.api_url}"}}'
     )
 
 
-def settle(client: ConductorClient, status: str) -> str:
-    """A workflow in this state; returns its id."""
-    workflow_id = client.start_workflow_by_name(NAME)
+@dataclass(frozen=True)
+class Done:
+    """It is done, and the workflow is then in this state."""
 
-    def finish(result: str) -> None:
-        give_up = time.monotonic() + 15
-        while client.get_workflow_status(workflow_id).status == "RUNNING":
-            assert time.monotonic() < give_up
-            for task in client.get_workflow(workflow_id).tasks:
-                client.update_task(workflow_id, task.task_id, result, reason="by itself")
-
-    steps: dict[str, Callable[[], Any]] = {
-        "RUNNING": lambda: None,
-        "PAUSED": lambda: client.pause_workflow(workflow_id),
-        "COMPLETED": lambda: finish("COMPLETED"),
-        "FAILED": lambda: finish("FAILED"),
-        "TERMINATED": lambda: client.terminate_workflow(workflow_id, "by somebody"),
-    }
-    steps[status]()
-    assert client.get_workflow_status(workflow_id).status == status
-    return workflow_id
+    then: str
 
 
-@pytest.mark.parametrize(
-    ("before", "terminated"),
-    [("RUNNING", True), ("PAUSED", True), ("COMPLETED", False), ("FAILED", False), ("TERMINATED", False)],
-)
-def test_terminate(client: ConductorClient, before: str, terminated: bool) -> None:
-    workflow_id = settle(client, before)
-    reason_before = client.get_workflow(workflow_id, include_tasks=False).reason
-    operator = ConductorTerminateWorkflowOperator(task_id="terminate", workflow_id=workflow_id, reason="by Airflow")
-    assert operator.execute(context_of(operator)) == ([workflow_id] if terminated else [])
-    after = client.get_workflow(workflow_id, include_tasks=False)
-    assert after.status == ("TERMINATED" if terminated else before)
-    assert after.reason == ("by Airflow" if terminated else reason_before)
+@dataclass(frozen=True)
+class Already:
+    """It is so already: a success with this in the log, and nothing is changed."""
+
+    told: str
 
 
-@pytest.mark.parametrize(
-    ("before", "after"), [("RUNNING", "RUNNING"), ("FAILED", "RUNNING"), ("TERMINATED", "RUNNING")]
-)
-def test_retry(client: ConductorClient, before: str, after: str) -> None:
-    workflow_id = settle(client, before)
-    operator = ConductorRetryWorkflowOperator(task_id="retry", workflow_id=workflow_id)
-    assert operator.execute(context_of(operator)) == workflow_id
-    assert client.get_workflow_status(workflow_id).status == after
-    client.terminate_workflow(workflow_id)
+@dataclass(frozen=True)
+class Refused:
+    """The task fails with this message, which names what would do, and nothing is changed."""
+
+    told: str
 
 
-@pytest.mark.parametrize("before", ["PAUSED", "COMPLETED"])
-def test_retry_is_refused(client: ConductorClient, before: str) -> None:
-    workflow_id = settle(client, before)
-    operator = ConductorRetryWorkflowOperator(task_id="retry", workflow_id=workflow_id)
-    with pytest.raises(ConductorStateError, match=before):
-        operator.execute(context_of(operator))
-    assert client.get_workflow_status(workflow_id).status == before
+RETRY = operators.ConductorRetryWorkflowOperator
+
+MISSING = Refused("not there")
+RUN_ON = "ConductorRetryWorkflowOperator"
+AGAIN = "ConductorRestartWorkflowOperator"
+RESUMES = "ConductorResumeWorkflowOperator"
+ENDS = "ConductorTerminateWorkflowOperator"
+
+EXPECTED: dict[str, tuple[type, dict[str, Any], tuple[Done | Already | Refused, ...]]] = {
+    # RUNNING, PAUSED, COMPLETED, FAILED, TIMED_OUT, TERMINATED, unknown
+    "pause": (
+        operators.ConductorPauseWorkflowOperator,
+        {},
+        (Done("PAUSED"), Already("paused"), Refused(AGAIN), *[Refused(RUN_ON)] * 3, MISSING),
+    ),
+    "resume": (
+        operators.ConductorResumeWorkflowOperator,
+        {},
+        (
+            Refused("ConductorPauseWorkflowOperator"),
+            Done("RUNNING"),
+            Refused(AGAIN),
+            *[Refused(RUN_ON)] * 3,
+            MISSING,
+        ),
+    ),
+    "terminate": (
+        operators.ConductorTerminateWorkflowOperator,
+        {"reason": "by Airflow"},
+        (Done("TERMINATED"), Done("TERMINATED"), *[Already("ended already")] * 4, MISSING),
+    ),
+    "restart": (
+        operators.ConductorRestartWorkflowOperator,
+        {},
+        (Refused(ENDS), Refused(RESUMES), *[Done("RUNNING")] * 4, MISSING),
+    ),
+    "restart with the latest definition": (
+        operators.ConductorRestartWorkflowOperator,
+        {"use_latest_definition": True},
+        (Refused(ENDS), Refused(RESUMES), *[Done("RUNNING")] * 4, MISSING),
+    ),
+    "retry": (
+        operators.ConductorRetryWorkflowOperator,
+        {},
+        (Already("running"), Refused(RESUMES), Refused(AGAIN), *[Done("RUNNING")] * 3, MISSING),
+    ),
+    "rerun": (
+        operators.ConductorRerunWorkflowOperator,
+        {"workflow_input": {"order": 8}},
+        (Refused(ENDS), Refused(RESUMES), *[Done("RUNNING")] * 4, MISSING),
+    ),
+    "rerun from a task": (
+        operators.ConductorRerunWorkflowOperator,
+        {"from_task_ref": "pack", "task_input": {"from": "Airflow"}},
+        (Refused(ENDS), Refused(RESUMES), *[Done("RUNNING")] * 4, MISSING),
+    ),
+    "skip": (
+        operators.ConductorSkipTaskOperator,
+        {"task_ref": "ship", "task_output": {"by": "hand"}},
+        (
+            Done("RUNNING"),
+            Refused(RESUMES),
+            Refused("'ship' is COMPLETED|ConductorRerunWorkflowOperator"),
+            *[Refused(RUN_ON)] * 3,
+            MISSING,
+        ),
+    ),
+    "delete": (
+        operators.ConductorDeleteWorkflowOperator,
+        {},
+        (Refused(ENDS), Refused(ENDS), *[Done(UNKNOWN)] * 4, Already("not there")),
+    ),
+    "delete without a trace": (
+        operators.ConductorDeleteWorkflowOperator,
+        {"archive": False},
+        (Refused(ENDS), Refused(ENDS), *[Done(UNKNOWN)] * 4, Already("not there")),
+    ),
+    "delete what runs too": (
+        operators.ConductorDeleteWorkflowOperator,
+        {"terminate_running": True},
+        (*[Done(UNKNOWN)] * 6, Already("not there")),
+    ),
+}
+
+CASES = [
+    pytest.param(kind, arguments, state, expected, id=f"{what} {state}")
+    for what, (kind, arguments, row) in EXPECTED.items()
+    for state, expected in zip(STATES, row, strict=True)
+]
+
+
+def act(kind: type, workflow_id: Any, **arguments: Any) -> Outcome:
+    return run_task(kind, workflow_id=workflow_id, **arguments)
+
+
+def ending(workflows: Workflows, workflow_id: str) -> tuple[str, str]:
+    """How it stands, and why."""
+    status = workflows.status(workflow_id)
+    reason = workflows.client.get_workflow(workflow_id).reason if status != UNKNOWN else ""
+    return status, reason
+
+
+@pytest.mark.parametrize("workflows", ["conductor_server"], ids=["newest"], indirect=True)
+@pytest.mark.parametrize(("kind", "arguments", "state", "expected"), CASES)
+def test_table(
+    workflows: Workflows, kind: type, arguments: dict[str, Any], state: str, expected: Done | Already | Refused
+) -> None:
+    """One by its own endpoint, then several by the bulk one."""
+    one, *several = workflows.several(state, 3)
+    for given in (one, several):
+        ids = [given] if isinstance(given, str) else given
+        before = [ending(workflows, item) for item in ids]
+        outcome = act(kind, given, **arguments)
+        match expected:
+            case Done(then):
+                assert outcome.error is None
+                assert outcome.result == (given if kind is RETRY else ids)
+                assert [workflows.status(item) for item in ids] == [then] * len(ids)
+            case Already(told):
+                assert outcome.error is None
+                assert outcome.result == (given if kind is RETRY and given is one else [])
+                assert all(any(item in line and told in line for line in outcome.lines) for item in ids)
+                assert [ending(workflows, item) for item in ids] == before
+            case Refused(told):
+                assert type(outcome.error) is (ConductorNotFound if state == UNKNOWN else ConductorStateError)
+                assert re.search(told, str(outcome.error))
+                assert all(item in str(outcome.error) for item in ids)
+                assert state == UNKNOWN or state in str(outcome.error)
+                assert [ending(workflows, item) for item in ids] == before
+        assert outcome.xcoms["workflow_id"] == ids[0]
+        assert outcome.xcoms["workflow_url"].endswith(f"/execution/{ids[0]}")
+    workflows.end([one, *several])
+
+
+@pytest.mark.parametrize("workflows", ["conductor_server", "old_conductor_server"], ids=SERVERS, indirect=True)
+@pytest.mark.parametrize(("kind", "arguments", "row"), EXPECTED.values(), ids=EXPECTED)
+def test_one_in_each_state(
+    workflows: Workflows, kind: type, arguments: dict[str, Any], row: tuple[Done | Already | Refused, ...]
+) -> None:
+    """What can be done is done, and then the task fails, naming what could not."""
+    ids = [workflows.one(state) for state in STATES]
+    outcome = act(kind, ids, **arguments)
+    refused = [state for state, expected in zip(STATES, row, strict=True) if isinstance(expected, Refused)]
+    kinds = {(): type(None), (UNKNOWN,): ConductorNotFound}
+    assert type(outcome.error) is kinds.get(tuple(refused), ConductorStateError)
+    for workflow_id, state, expected in zip(ids, STATES, row, strict=True):
+        assert (workflow_id in str(outcome.error)) is (state in refused), state
+        assert workflows.status(workflow_id) == (expected.then if isinstance(expected, Done) else state)
+    workflows.end(ids)

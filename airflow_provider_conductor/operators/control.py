@@ -1,0 +1,285 @@
+"""Operators that steer workflows: pause, resume, terminate, restart, retry, rerun, skip a task, delete.
+
+They have their selection in common: ``workflow_id`` (one id, a list, or an XCom or template of either), or
+``workflow_name`` with ``correlation_id``, or a ``query`` of the search index; the latter two bounded by
+``max_workflows``. Each looks first, acts only where that is due, and looks whether it had an effect. What is so already
+is a success with a log line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_provider_conductor.operators.base import task_label
+from airflow_provider_conductor.operators.steering import SteersAndWaits, SteersWorkflows
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_conductor.steering.commands import Command
+
+__all__ = [
+    "ConductorDeleteWorkflowOperator",
+    "ConductorPauseWorkflowOperator",
+    "ConductorRerunWorkflowOperator",
+    "ConductorRestartWorkflowOperator",
+    "ConductorResumeWorkflowOperator",
+    "ConductorRetryWorkflowOperator",
+    "ConductorSkipTaskOperator",
+    "ConductorTerminateWorkflowOperator",
+]
+
+
+class ConductorPauseWorkflowOperator(SteersWorkflows):
+    """Pause what runs: what a worker has goes on, and nothing is scheduled after it.
+
+    Args:
+        workflow_id: one id or a list of them.
+        workflow_name: with ``correlation_id``, instead of ids.
+        correlation_id: of the workflows of that name.
+        query: of the search index, instead of ids, such as ``workflowType IN (orders) AND status IN (RUNNING)``.
+        max_workflows: where more are found by name or query, nothing is done and the task fails.
+        conductor_conn_id: connection of type ``conductor``.
+
+    Returns the ids that were paused.
+
+    Raises:
+        ConductorStateError: a workflow has ended; the message names each, its status, and the operator that would do.
+        ConductorNotFound: the server does not know a workflow.
+    """
+
+    def _command(self) -> Command:
+        from airflow_provider_conductor.steering.commands import pause
+
+        return pause()
+
+
+class ConductorResumeWorkflowOperator(SteersAndWaits):
+    """Let paused workflows go on.
+
+    Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
+
+    Args:
+        wait_for_completion: wait for the end, as ``ConductorExecuteWorkflowOperator`` does, with the same arguments;
+            of one workflow, given by its id.
+
+    Returns the ids that were resumed; the workflow's output with ``wait_for_completion``.
+
+    Raises:
+        ConductorStateError: a workflow is not paused.
+    """
+
+    def _command(self) -> Command:
+        from airflow_provider_conductor.steering.commands import resume
+
+        return resume()
+
+
+class ConductorTerminateWorkflowOperator(SteersWorkflows):
+    """Terminate what still runs; leave what has ended as it is.
+
+    Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
+
+    Args:
+        reason: kept by the server as the workflow's reason.
+
+    Returns the ids that were terminated. A workflow that had ended already is a success with a log line, and keeps
+    its status; one that does not exist fails the task.
+    """
+
+    template_fields: Sequence[str] = (*SteersWorkflows.template_fields, "reason")
+
+    def __init__(
+        self, *, reason: str = "terminated by Airflow task {{ ti.dag_id }}.{{ ti.task_id }}", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.reason = reason
+
+    def _command(self) -> Command:
+        from airflow_provider_conductor.steering.commands import terminate
+
+        return terminate(self.reason)
+
+
+class ConductorRestartWorkflowOperator(SteersAndWaits):
+    """Run ended workflows again from their start, under the same ids and with the same input.
+
+    Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
+
+    Args:
+        use_latest_definition: with the newest version of the definition, not the one it was started with.
+        wait_for_completion: wait for the end, as ``ConductorExecuteWorkflowOperator`` does, with the same arguments;
+            of one workflow, given by its id.
+
+    Returns the ids that were restarted; the workflow's output with ``wait_for_completion``.
+
+    Raises:
+        ConductorStateError: a workflow has not ended.
+    """
+
+    def __init__(self, *, use_latest_definition: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.use_latest_definition = use_latest_definition
+
+    def _command(self) -> Command:
+        from airflow_provider_conductor.steering.commands import restart
+
+        return restart(use_latest_definition=self.use_latest_definition)
+
+
+class ConductorRetryWorkflowOperator(SteersAndWaits):
+    """Run failed, timed-out or terminated workflows on from their failed tasks, under the same ids.
+
+    Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
+
+    Args:
+        resume_subworkflow_tasks: of a failed sub-workflow, run on from its failed task, not from its start.
+        wait_for_completion: wait for the end, as ``ConductorExecuteWorkflowOperator`` does, with the same arguments;
+            of one workflow, given by its id.
+
+    Returns the id where one was given, else the ids that were retried; the workflow's output with
+    ``wait_for_completion``. One that runs already is a success with a log line.
+
+    Raises:
+        ConductorStateError: a workflow completed or is paused; the message names the operator that would do.
+    """
+
+    def __init__(self, *, resume_subworkflow_tasks: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.resume_subworkflow_tasks = resume_subworkflow_tasks
+
+    def _command(self) -> Command:
+        from airflow_provider_conductor.steering.commands import retry
+
+        return retry(resume_subworkflow_tasks=self.resume_subworkflow_tasks)
+
+    def execute(self, context: Context) -> Any:
+        result = super().execute(context)
+        one = isinstance(self.workflow_id, str) and not self.workflow_id.lstrip().startswith("[")
+        return self.workflow_id if one and not self.wait_for_completion else result
+
+
+class ConductorRerunWorkflowOperator(SteersAndWaits):
+    """Run ended workflows again from one of their tasks, or from the start, with other inputs, under the same ids.
+
+    Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
+
+    Args:
+        from_task_ref: reference name of the task to begin with, whose latest attempt is done again; what was before
+            it stays. None: from the start.
+        task_input: that task's whole new input; None keeps it.
+        workflow_input: the workflow's whole new input; None keeps it.
+        wait_for_completion: wait for the end, as ``ConductorExecuteWorkflowOperator`` does, with the same arguments;
+            of one workflow, given by its id.
+
+    Returns the ids that were rerun; the workflow's output with ``wait_for_completion``.
+
+    Raises:
+        ConductorStateError: a workflow has not ended, never came to that task, or its time-out is over.
+    """
+
+    template_fields: Sequence[str] = (
+        *SteersAndWaits.template_fields,
+        "from_task_ref",
+        "task_input",
+        "workflow_input",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"task_input": "json", "workflow_input": "json"}
+
+    def __init__(
+        self,
+        *,
+        from_task_ref: str | None = None,
+        task_input: Mapping[str, Any] | None = None,
+        workflow_input: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.from_task_ref = from_task_ref
+        self.task_input = task_input
+        self.workflow_input = workflow_input
+        if task_input is not None and from_task_ref is None:
+            raise ValueError("task_input is the input of a task: say of which, with from_task_ref")
+        if from_task_ref is not None and from_task_ref == "":
+            raise ValueError("from_task_ref must not be empty; None reruns from the start")
+
+    def _command(self) -> Command:
+        from airflow_provider_conductor.steering.commands import rerun
+
+        return rerun(from_task_ref=self.from_task_ref, task_input=self.task_input, workflow_input=self.workflow_input)
+
+
+class ConductorSkipTaskOperator(SteersWorkflows):
+    """Let running workflows skip a task that is yet to come.
+
+    Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
+
+    Args:
+        task_ref: reference name of the task.
+        task_output: the skipped task's output: texts, numbers and booleans, which the server keeps as text.
+
+    Returns the ids whose task was skipped. One whose task is skipped already is a success with a log line.
+
+    Raises:
+        ConductorStateError: a workflow does not run, or its task has been scheduled already.
+    """
+
+    template_fields: Sequence[str] = (*SteersWorkflows.template_fields, "task_ref", "task_output")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"task_output": "json"}
+
+    def __init__(self, *, task_ref: str, task_output: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.task_ref = task_ref
+        self.task_output = task_output
+        if task_ref == "":
+            raise ValueError("task_ref must not be empty")
+        if isinstance(task_output, Mapping):
+            for key, value in task_output.items():
+                if value is None or isinstance(value, (Mapping, list, tuple)):
+                    raise ValueError(
+                        f"task_output[{key!r}] is a {type(value).__name__}; the server takes texts, numbers and "
+                        "booleans here"
+                    )
+
+    def _command(self) -> Command:
+        from airflow_provider_conductor.steering.commands import skip
+
+        return skip(self.task_ref, self.task_output)
+
+
+class ConductorDeleteWorkflowOperator(SteersWorkflows):
+    """Remove ended workflows from the server's database.
+
+    Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
+
+    Args:
+        archive: keep it in the search index, marked as archived. False removes it from there too.
+        terminate_running: terminate first what still runs; else that fails the task.
+
+    Returns the ids that were deleted. One that the server does not know (any more) is a success with a log line.
+
+    Raises:
+        ConductorStateError: a workflow still runs.
+    """
+
+    def __init__(self, *, archive: bool = True, terminate_running: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.archive = archive
+        self.terminate_running = terminate_running
+
+    def _command(self) -> Command:
+        from airflow_provider_conductor.steering.commands import delete
+
+        return delete(archive=self.archive)
+
+    def _steer(self, context: Context, workflow_ids: list[str], *, check: bool = True) -> Any:
+        if self.terminate_running:
+            from airflow_provider_conductor.steering.commands import terminate
+            from airflow_provider_conductor.steering.steer import steer
+
+            # 3.13 answers an archival of a running workflow with a 400, and has removed it all the same; so what runs
+            # is ended first. One that could not be is refused below.
+            command = terminate(f"terminated to be deleted by {task_label(context)}")
+            self.hook.client.run(steer(command, workflow_ids, say=self.log.info))
+        return super()._steer(context, workflow_ids, check=check)

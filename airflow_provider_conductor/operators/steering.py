@@ -1,0 +1,205 @@
+"""Steering workflows from a task: which ones, what became of them, and the wait for one that runs again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
+
+from airflow_provider_conductor.client.errors import ConductorInputError, ConductorNotFound
+from airflow_provider_conductor.exceptions import ConductorStateError
+from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
+from airflow_provider_conductor.operators.base import (
+    DEFAULT_MAX_OUTPUT_BYTES,
+    OnTimeout,
+    UsesConductor,
+    WaitsForWorkflow,
+)
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+
+    from airflow_provider_conductor.steering.commands import Command
+    from airflow_provider_conductor.steering.outcome import Outcome
+
+__all__ = ["SteersAndWaits", "SteersWorkflows"]
+
+DEFAULT_MAX_WORKFLOWS = 100
+"""Enough for what a person has in mind when they write a query, too few to end a server's whole work by mistake."""
+
+
+class SteersWorkflows(UsesConductor, BaseOperator):
+    """One verb for one workflow, several, or those that are selected."""
+
+    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "workflow_name", "correlation_id", "query")
+    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
+    ui_color = "#1976d2"
+    ui_fgcolor = "#ffffff"
+
+    def __init__(
+        self,
+        *,
+        workflow_id: str | Sequence[str] | None = None,
+        workflow_name: str | None = None,
+        correlation_id: str | None = None,
+        query: str | None = None,
+        max_workflows: int = DEFAULT_MAX_WORKFLOWS,
+        conductor_conn_id: str = "conductor_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.conductor_conn_id = conductor_conn_id
+        self.workflow_id = workflow_id
+        self.workflow_name = workflow_name
+        self.correlation_id = correlation_id
+        self.query = query
+        self.max_workflows = max_workflows
+        self._check_selection()
+
+    def _check_selection(self) -> None:
+        """Tell contradictions while the DAG file is read.
+
+        Raises:
+            ValueError: not exactly one way of selection, or an empty text.
+        """
+        given = {name: getattr(self, name) for name in ("workflow_id", "workflow_name", "correlation_id", "query")}
+        names = [name for name, value in given.items() if value is not None]
+        if names not in (["workflow_id"], ["workflow_name", "correlation_id"], ["query"]):
+            raise ValueError(
+                "give exactly one of workflow_id, workflow_name with correlation_id, or query, to say which workflows "
+                f"are meant; given: {', '.join(names) or 'none of them'}"
+            )
+        for name in names:
+            values = given[name] if isinstance(given[name], (list, tuple)) else [given[name]]
+            if any(value is None or (isinstance(value, str) and not value.strip()) for value in values):
+                raise ValueError(f"{name} must not be empty: {given[name]!r}")
+        if isinstance(self.max_workflows, bool) or not isinstance(self.max_workflows, int) or self.max_workflows < 1:
+            raise ValueError(f"max_workflows must be a whole number from 1 on, not {self.max_workflows!r}")
+
+    def _command(self) -> Command:
+        """The verb with its arguments."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> Any:
+        workflow_ids = self._select()
+        if workflow_ids:
+            self._announce(context, workflow_ids[0])
+        return self._steer(context, workflow_ids).done
+
+    def _select(self) -> list[str]:
+        """The ids that are meant.
+
+        Raises:
+            AirflowFailException: an empty id or query, or more workflows than ``max_workflows``.
+        """
+        from airflow_provider_conductor.steering.selection import Selection, given_ids, select
+
+        try:
+            if self.workflow_id is not None:
+                return given_ids(self.workflow_id)
+            selection = Selection(
+                limit=self.max_workflows,
+                workflow_name=self.workflow_name,
+                correlation_id=self.correlation_id,
+                query=self.query,
+            )
+            found = self.hook.client.run(select(selection))
+        except ConductorInputError as error:
+            raise AirflowFailException(str(error)) from error
+        if found:
+            self.log.info("%s selects %d workflows", selection, len(found))
+        else:
+            self.log.warning("%s selects no workflow, or this server has no index to find it by", selection)
+        return found
+
+    def _steer(self, context: Context, workflow_ids: list[str], *, check: bool = True) -> Outcome:
+        """Do it where it is due.
+
+        Raises:
+            ConductorNotFound: the server does not know the workflows that failed.
+            ConductorStateError: their state does not allow it.
+            AirflowException: the server refused.
+        """
+        from airflow_provider_conductor.steering.decision import Kind
+        from airflow_provider_conductor.steering.steer import steer
+
+        try:
+            outcome = self.hook.client.run(
+                steer(
+                    self._command(),
+                    workflow_ids,
+                    say=self.log.info,
+                    attempted=self._is_automatic_retry(context),
+                    check=check,
+                )
+            )
+        except ConductorInputError as error:
+            raise AirflowFailException(str(error)) from error
+        kinds = {refusal.kind for refusal in outcome.refusals.values()}
+        if not kinds:
+            return outcome
+        if len(outcome.refusals) > 1:
+            self.log.error("Failed, each with its reason: %s", outcome.told_by_id)
+        if Kind.DUE in kinds:
+            raise AirflowException(outcome.failure)
+        if kinds == {Kind.MISSING}:
+            raise ConductorNotFound(outcome.failure)
+        raise ConductorStateError(outcome.failure)
+
+    def _is_automatic_retry(self, context: Context) -> bool:
+        """Whether an earlier try of this series may have done it already."""
+        ti = context["ti"]
+        return ti.try_number > (ti.max_tries or 0) - (self.retries or 0) + 1
+
+
+class SteersAndWaits(WaitsForWorkflow, SteersWorkflows):
+    """A verb after which a workflow runs, and the wait for its end if that is asked for."""
+
+    def __init__(
+        self,
+        *,
+        wait_for_completion: bool = False,
+        deferrable: bool | None = None,
+        poll_interval: float | None = None,
+        timeout: float | timedelta | None = None,
+        stall_timeout: float | timedelta | None = None,
+        on_timeout: OnTimeout = "terminate",
+        cancel_on_kill: bool = True,
+        max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.wait_for_completion = wait_for_completion
+        self.cancel_on_kill = cancel_on_kill
+        self._take_wait_arguments(
+            deferrable=deferrable,
+            poll_interval=poll_interval,
+            timeout=timeout,
+            stall_timeout=stall_timeout,
+            on_timeout=on_timeout,
+            max_output_bytes=max_output_bytes,
+        )
+        if wait_for_completion and (self.workflow_id is None or isinstance(self.workflow_id, (list, tuple))):
+            raise ValueError(
+                "wait_for_completion waits for one workflow: give its id as workflow_id. For several, map this "
+                "operator over the ids, or put a mapped ConductorWorkflowSensor behind it"
+            )
+
+    def execute(self, context: Context) -> Any:
+        if not self.wait_for_completion:
+            return super().execute(context)
+        workflow_ids = self._select()
+        if len(workflow_ids) != 1:
+            raise AirflowFailException(
+                f"wait_for_completion waits for one workflow, and workflow_id has {len(workflow_ids)}: nothing was sent"
+            )
+        (workflow_id,) = workflow_ids
+        self._remember(context, workflow_id)
+        self._steer(context, workflow_ids, check=False)  # the wait will show
+        self._announce(context, workflow_id)
+        plan = self._make_plan(context, workflow_id)
+        if self.deferrable:
+            self._defer_wait(plan)
+        return self._conclude(context, self._wait_here(plan))

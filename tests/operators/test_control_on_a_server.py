@@ -1,0 +1,263 @@
+"""The operators that steer, on a real server: what each changes there, many at once, and selections."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.exceptions import ConductorStateError
+from airflow_provider_conductor.operators.conductor import (
+    ConductorDeleteWorkflowOperator,
+    ConductorPauseWorkflowOperator,
+    ConductorRerunWorkflowOperator,
+    ConductorRestartWorkflowOperator,
+    ConductorResumeWorkflowOperator,
+    ConductorRetryWorkflowOperator,
+    ConductorSkipTaskOperator,
+    ConductorTerminateWorkflowOperator,
+)
+from tests.operators.workflows import UNKNOWN, Workflows
+from tests.waiting_modes.modes import Outcome, run_task
+
+pytestmark = pytest.mark.integration
+
+both_servers = pytest.mark.parametrize(
+    "workflows", ["conductor_server", "old_conductor_server"], ids=["newest", "oldest"], indirect=True
+)
+newest_server = pytest.mark.parametrize("workflows", ["conductor_server"], ids=["newest"], indirect=True)
+oldest_server = pytest.mark.parametrize("workflows", ["old_conductor_server"], ids=["oldest"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def workflows(request: pytest.FixtureRequest) -> Iterator[Workflows]:
+    with ConductorClient(request.getfixturevalue(request.param).api_url) as client:
+        yield Workflows(client)
+
+
+@pytest.fixture(autouse=True)
+def connection(workflows: Workflows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_CONDUCTOR_DEFAULT", f'{{"conn_type": "conductor", "host": "{workflows.client.settings.api_url}"}}'
+    )
+
+
+def act(kind: type, workflow_id: Any = None, **arguments: Any) -> Outcome:
+    return run_task(kind, workflow_id=workflow_id, **arguments)
+
+
+def succeed(kind: type, workflow_id: Any = None, **arguments: Any) -> Any:
+    outcome = act(kind, workflow_id, **arguments)
+    assert outcome.error is None
+    return outcome.result
+
+
+# What each changes
+
+
+@both_servers
+def test_a_termination_says_why(workflows: Workflows) -> None:
+    ids = workflows.several("RUNNING", 2)
+    succeed(ConductorTerminateWorkflowOperator, ids, reason="no longer wanted")
+    assert [workflows.client.get_workflow(item).reason for item in ids] == ["no longer wanted"] * 2
+
+
+@both_servers
+def test_a_skipped_task_is_not_done_and_has_the_output(workflows: Workflows) -> None:
+    one = workflows.one("RUNNING")
+    succeed(ConductorSkipTaskOperator, one, task_ref="ship", task_output={"by": "hand", "parcels": 2})
+    workflows.finish(one, "pack")
+    workflows.until(one, "COMPLETED")
+    ship = workflows.client.get_workflow(one).latest_attempt("ship")
+    assert (ship.status, ship.output) == ("SKIPPED", {"by": "hand", "parcels": "2"})
+    again = act(ConductorSkipTaskOperator, one, task_ref="ship")
+    assert (again.error, again.result) == (None, [])
+    rerun = act(ConductorRerunWorkflowOperator, one, from_task_ref="ship")  # which would break it
+    assert type(rerun.error) is ConductorStateError
+    assert workflows.status(one) == "COMPLETED"
+
+
+@both_servers
+@pytest.mark.parametrize(("ref", "told"), [("pack", "'pack' is SCHEDULED"), ("wrap", "wrap does not exist")])
+def test_a_task_that_cannot_be_skipped_is_told(workflows: Workflows, ref: str, told: str) -> None:
+    one = workflows.one("RUNNING")
+    outcome = act(ConductorSkipTaskOperator, one, task_ref=ref)
+    assert isinstance(outcome.error, AirflowException)
+    assert told in str(outcome.error)
+    assert [task.reference_name for task in workflows.client.get_workflow(one).tasks] == ["pack"]
+    workflows.end([one])
+
+
+@both_servers
+def test_a_rerun_from_a_task_keeps_what_was_before_it(workflows: Workflows) -> None:
+    one = workflows.one("COMPLETED")
+    packed = workflows.client.get_workflow(one).latest_attempt("pack")
+    succeed(
+        ConductorRerunWorkflowOperator,
+        one,
+        from_task_ref="ship",
+        task_input={"from": "Airflow"},
+        workflow_input={"order": 8},
+    )
+    found = workflows.client.get_workflow(one)
+    assert found.input == {"order": 8}
+    assert found.latest_attempt("pack").task_id == packed.task_id
+    assert (found.latest_attempt("ship").status, found.latest_attempt("ship").input) == (
+        "SCHEDULED",
+        {"from": "Airflow"},
+    )
+    workflows.finish(one, "ship")
+    workflows.until(one, "COMPLETED")
+
+
+@both_servers
+def test_a_rerun_from_a_task_it_never_came_to_is_told(workflows: Workflows) -> None:
+    one = workflows.one("FAILED")
+    outcome = act(ConductorRerunWorkflowOperator, one, from_task_ref="ship")
+    assert type(outcome.error) is ConductorStateError
+    assert "never came to a task 'ship' (it came to: pack)" in str(outcome.error)
+    assert workflows.status(one) == "FAILED"
+
+
+@both_servers
+def test_a_rerun_whose_time_is_over_is_refused_and_a_restart_is_not(workflows: Workflows) -> None:
+    """The server would accept it, remove the tasks, and time it out again at once."""
+    name = f"{workflows.name}_limited"
+    workflows.define(name, {"pack": f"{workflows.name}_pack"}, timeoutSeconds=2, timeoutPolicy="TIME_OUT_WF")
+    one = workflows.client.start_workflow_by_name(name)
+    time.sleep(3.1)  # the server tells its clock in whole seconds
+    workflows.decide(one)
+    workflows.until(one, "TIMED_OUT")
+    outcome = act(ConductorRerunWorkflowOperator, one)
+    assert type(outcome.error) is ConductorStateError
+    assert "its time-out of 2 s is over" in str(outcome.error)
+    assert [task.reference_name for task in workflows.client.get_workflow(one).tasks] == ["pack"]
+    assert succeed(ConductorRestartWorkflowOperator, one) == [one]
+    workflows.end([one])
+
+
+@both_servers
+@pytest.mark.parametrize(("latest", "tasks"), [(True, ["wrap"]), (False, ["pack"])])
+def test_a_restart_takes_the_latest_definition_or_not(workflows: Workflows, latest: bool, tasks: list[str]) -> None:
+    name = f"{workflows.name}_{uuid.uuid4().hex[:8]}"
+    workflows.define(name, {"pack": f"{workflows.name}_pack"})
+    one = workflows.client.start_workflow_by_name(name)
+    workflows.client.terminate_workflow(one)
+    workflows.define(name, {"wrap": f"{workflows.name}_pack"}, version=2)
+    succeed(ConductorRestartWorkflowOperator, one, use_latest_definition=latest)
+    assert [task.reference_name for task in workflows.client.get_workflow(one).tasks] == tasks
+    workflows.end([one])
+
+
+@newest_server
+@pytest.mark.parametrize("archive", [True, False])
+def test_what_is_deleted_is_in_the_index_or_not(workflows: Workflows, archive: bool) -> None:
+    one = workflows.one("COMPLETED")
+    succeed(ConductorDeleteWorkflowOperator, one, archive=archive)
+
+    def indexed() -> int:
+        return workflows.client.search_workflows(query=f"workflowId IN ({one})").total_hits
+
+    give_up = time.monotonic() + 15
+    while indexed() != archive:
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    assert workflows.status(one) == UNKNOWN
+
+
+@both_servers
+@pytest.mark.parametrize(
+    ("kind", "before"),
+    [
+        (ConductorRestartWorkflowOperator, "FAILED"),
+        (ConductorRetryWorkflowOperator, "FAILED"),
+        (ConductorRerunWorkflowOperator, "FAILED"),
+        (ConductorResumeWorkflowOperator, "PAUSED"),
+    ],
+)
+def test_the_wait_ends_with_the_workflow(workflows: Workflows, kind: type, before: str) -> None:
+    """Here at its time-out, which terminates it: what runs again is waited for, and not what ran before."""
+    one = workflows.one(before)
+    outcome = act(kind, one, wait_for_completion=True, timeout=1, poll_interval=0.2, deferrable=True)
+    assert type(outcome.error).__name__ == "ConductorWorkflowTimeout"
+    assert workflows.status(one) == "TERMINATED"
+
+
+# Many
+
+
+@newest_server
+def test_more_than_a_thousand_go_in_chunks_and_those_that_fail_are_named(workflows: Workflows) -> None:
+    ids = workflows.waiting(1_020)
+    ended, unknown = ids[500:502], f"unknown-{uuid.uuid4()}"
+    workflows.client.bulk_terminate(ended, "by somebody")
+    outcome = act(ConductorPauseWorkflowOperator, [*ids, unknown])
+    assert type(outcome.error) is ConductorStateError
+    told = str(outcome.error)
+    assert "could not pause 3 workflows (paused 1,018 workflows, 0 were so already, 3 failed)" in told
+    assert "2 workflows are each TERMINATED: there is nothing to pause; ConductorRetryWorkflowOperator" in told
+    assert all(item in told for item in (*ended, unknown))
+    result = succeed(ConductorTerminateWorkflowOperator, ids, reason="by Airflow")
+    assert result == [item for item in ids if item not in ended]
+    assert workflows.client.get_workflow(ended[0]).reason == "by somebody"
+    assert succeed(ConductorDeleteWorkflowOperator, ids, archive=False) == ids
+
+
+# Selection
+
+
+@newest_server
+def test_a_query_selects_up_to_its_bound(workflows: Workflows) -> None:
+    name, label = f"{workflows.name}_waiting", uuid.uuid4().hex
+    ids = workflows.waiting(4, correlationId=label)
+    query = f"workflowType IN ({name}) AND correlationId = '{label}' AND status IN (RUNNING)"
+    give_up = time.monotonic() + 15
+    while workflows.client.search_workflows(query=query).total_hits < 4:
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    for how in ({"query": query}, {"workflow_name": name, "correlation_id": label}):
+        over = act(ConductorTerminateWorkflowOperator, max_workflows=3, **how)
+        assert isinstance(over.error, AirflowFailException)
+        assert "selects 4 workflows, over max_workflows=3: nothing was done" in str(over.error)
+    assert {workflows.status(item) for item in ids} == {"RUNNING"}
+    assert set(succeed(ConductorPauseWorkflowOperator, workflow_name=name, correlation_id=label)) == set(ids)
+    assert set(succeed(ConductorTerminateWorkflowOperator, query=query.replace("RUNNING", "RUNNING, PAUSED"))) <= set(
+        ids
+    )
+    workflows.end(ids)
+
+
+@newest_server
+@pytest.mark.parametrize("condition", ["nonsense = 'x'", "version = 1", "stauts IN (RUNNING)"])
+def test_a_condition_the_server_ignores_is_refused(workflows: Workflows, condition: str) -> None:
+    one = workflows.one("RUNNING")
+    give_up = time.monotonic() + 15
+    while not workflows.client.search_workflows(query=f"workflowId IN ({one})").total_hits:
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    outcome = act(
+        ConductorTerminateWorkflowOperator, query=f"workflowId IN ({one}) AND {condition}", max_workflows=10_000
+    )
+    assert isinstance(outcome.error, AirflowFailException)
+    assert f"knows no field '{condition.split()[0]}'" in str(outcome.error)
+    assert workflows.status(one) == "RUNNING"
+    workflows.end([one])
+
+
+@oldest_server
+def test_without_an_index_a_selection_finds_nothing_and_says_so(workflows: Workflows) -> None:
+    one = workflows.one("RUNNING", correlation_id="monday")
+    for how in (
+        {"query": f"workflowType IN ({workflows.name})"},
+        {"workflow_name": workflows.name, "correlation_id": "monday"},
+    ):
+        outcome = act(ConductorTerminateWorkflowOperator, **how)
+        assert (outcome.error, outcome.result) == (None, [])
+        assert any("or this server has no index" in line for line in outcome.lines)
+    assert workflows.status(one) == "RUNNING"
+    workflows.end([one])
