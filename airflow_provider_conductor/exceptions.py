@@ -9,6 +9,7 @@
     AirflowFailException                      never retried
     ├── ConductorStartRefused                 the definition does not exist, or the server refused the input
     ├── ConductorOutputTooLarge               the output is over ``max_output_bytes``, and would be again
+    ├── ConductorOutputMissing                the output has no such part as ``output_path`` names
     └── ConductorStateError                   the workflow's state does not allow what was asked
 """
 
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 __all__ = [
+    "ConductorOutputMissing",
     "ConductorOutputTooLarge",
     "ConductorStartRefused",
     "ConductorStateError",
@@ -83,6 +85,10 @@ class ConductorWorkflowTimeout(AirflowException):
 
 class ConductorOutputTooLarge(AirflowFailException):
     """The workflow completed, but its output is over ``max_output_bytes``; nothing was written to XCom."""
+
+
+class ConductorOutputMissing(AirflowFailException):
+    """The workflow completed, but its output has no part at ``output_path``; the message names what there is."""
 
 
 class ConductorStateError(AirflowFailException):

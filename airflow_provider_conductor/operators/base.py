@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
@@ -13,12 +12,12 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTim
 from airflow_provider_conductor.client import errors
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.exceptions import (
-    ConductorOutputTooLarge,
     ConductorWorkflowFailed,
     ConductorWorkflowFailedForGood,
     ConductorWorkflowTimeout,
 )
 from airflow_provider_conductor.links.conductor import WORKFLOW_URL_KEY
+from airflow_provider_conductor.operators.output import Output
 from airflow_provider_conductor.starting.reasons import (
     ended_by_our_kill,
     ended_by_our_timeout,
@@ -92,6 +91,7 @@ class WaitsForWorkflow(UsesConductor):
     cancel_on_kill: bool
     max_output_bytes: int
     wait_until_task_ref: str | None = None
+    output_path: str | None = None
 
     _workflow_id: str | None = None
     """What this process would have to terminate when it is killed."""
@@ -302,25 +302,21 @@ class WaitsForWorkflow(UsesConductor):
         return ConductorWorkflowTimeout(message, workflow_id=workflow_id)
 
     def _result(self, workflow: Workflow) -> Any:
-        """The workflow's output, within ``max_output_bytes``."""
-        refuse_external(
-            workflow.output, workflow.external_output_path, f"the output of workflow {workflow.workflow_id}"
-        )
-        return bounded(workflow.output, self.max_output_bytes, f"the output of workflow {workflow.workflow_id}")
+        """The workflow's output, or the part ``output_path`` picks, within ``max_output_bytes``."""
+        return self._for_xcom(Output.of_workflow(workflow))
 
     def _task_result(self, workflow: Workflow) -> dict[str, Any]:
         """The result where ``wait_until_task_ref`` was reached: the task's output, and how the workflow stands."""
         task = workflow.latest_attempt(self.wait_until_task_ref or "")
-        if task is not None:
-            refuse_external(task.output, task.external_output_path, f"the output of task {task.reference_name}")
         return {
             "workflow_id": workflow.workflow_id,
             "status": str(workflow.status),
-            "output": bounded(
-                dict(task.output) if task else {}, self.max_output_bytes, f"the output of {self.wait_until_task_ref}"
-            ),
+            "output": self._for_xcom(Output.of_task(task, workflow.workflow_id)) if task else {},
             "progress": f"task {self.wait_until_task_ref} is {task.status if task else 'not there'}",
         }
+
+    def _for_xcom(self, output: Output) -> Any:
+        return output.for_xcom(self.hook, output_path=self.output_path, limit=self.max_output_bytes)
 
     def _let_go(self, workflow_id: str, reason: str) -> str:
         """After a time-out: terminate, or leave, as ``on_timeout`` says. Returns what was done, for the message."""
@@ -388,34 +384,6 @@ def _kind(*, terminal: bool, status: str, reason: str) -> type[ConductorWorkflow
     if terminal or (status == "TERMINATED" and not by_us):
         return ConductorWorkflowFailedForGood
     return ConductorWorkflowFailed
-
-
-def bounded(value: Any, limit: int, what: str) -> Any:
-    """``value``, if its JSON is within ``limit`` bytes.
-
-    Raises:
-        ConductorOutputTooLarge: it is not; the message names the ways out.
-    """
-    size = len(json.dumps(value, default=str).encode())
-    if size > limit:
-        raise ConductorOutputTooLarge(
-            f"{what} has {size:,} bytes, over max_output_bytes={limit:,}; nothing was written to XCom. Let the "
-            "workflow return less (its outputParameters), read it with ConductorHook, or raise max_output_bytes"
-        )
-    return value
-
-
-def refuse_external(output: Mapping[str, Any], path: str, what: str) -> None:
-    """Refuse an output that the server keeps elsewhere: what it answers in its place is empty.
-
-    Raises:
-        ConductorOutputTooLarge: the message names where it is.
-    """
-    if path and not output:
-        raise ConductorOutputTooLarge(
-            f"{what} is in Conductor's external payload storage, at {path}; nothing was written to XCom. Let the "
-            "workflow return less (its outputParameters), or read it from there"
-        )
 
 
 def check_trigger_arguments(plan: WaitPlan, conductor_conn_id: str) -> None:

@@ -18,6 +18,7 @@ from airflow_provider_conductor.operators.base import (
     check_trigger_arguments,
     one_of,
 )
+from airflow_provider_conductor.operators.output import check_output_path
 from airflow_provider_conductor.operators.starting import StartsWorkflow
 from airflow_provider_conductor.waiting.durations import patience, seconds
 from airflow_provider_conductor.waiting.wait import STILL_RUNNING, WaitEvent, with_told
@@ -56,6 +57,8 @@ class ConductorStartWorkflowOperator(StartsWorkflow):
             that on from its failed tasks, ``start`` runs it again from its start, ``new`` starts another.
         cancel_on_kill: terminate what is being started when Airflow kills the task, and, after a clear, what
             still runs from before.
+        pass_context: put which Airflow task this is, and the address of its log, into the workflow's input under
+            ``airflow``, for workers to log.
         conductor_conn_id: connection of type ``conductor``.
 
     Returns the workflow's id, which is also in XCom under ``workflow_id``; its page in Conductor's UI is under
@@ -84,7 +87,8 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         stall_timeout: seconds (or timedelta) without progress.
         on_timeout: ``terminate`` the workflow when a time-out ends the wait, or ``leave`` it running.
         cancel_on_kill: terminate the workflow when Airflow kills the task.
-        max_output_bytes: largest output written to XCom.
+        output_path: a part of the output, like ``order.total`` or ``rows[0].id``, that is the result in its place.
+        max_output_bytes: largest output (or part of it) written to XCom.
 
     Returns the workflow's output. With ``wait_for_completion=False`` or ``wait_until_task_ref``:
     ``{"workflow_id", "status", "output", "progress"}``.
@@ -95,7 +99,7 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         ConductorStartRefused: no such definition, or the server refused the input; not retried.
     """
 
-    template_fields: Sequence[str] = (*StartsWorkflow.template_fields, "wait_until_task_ref")
+    template_fields: Sequence[str] = (*StartsWorkflow.template_fields, "wait_until_task_ref", "output_path")
 
     def __init__(
         self,
@@ -108,6 +112,7 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         timeout: float | timedelta | None = None,
         stall_timeout: float | timedelta | None = None,
         on_timeout: OnTimeout = "terminate",
+        output_path: str | None = None,
         max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
         **kwargs: Any,
     ) -> None:
@@ -120,6 +125,7 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         self.timeout = seconds(timeout, "timeout")
         self.stall_timeout = seconds(stall_timeout, "stall_timeout")
         self.on_timeout = one_of(on_timeout, ON_TIMEOUT, "on_timeout")
+        self.output_path = check_output_path(output_path)
         self.max_output_bytes = max_output_bytes
 
     def _wait_limit(self) -> float | None:
@@ -127,6 +133,7 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
 
     def execute(self, context: Context) -> Any:
         check_trigger_arguments(self._make_plan(context, "not started"), self.conductor_conn_id)
+        check_output_path(self.output_path)
         workflow_id = self._start(context)
         self._remember(context, workflow_id)
         plan = self._make_plan(context, workflow_id)
@@ -150,13 +157,15 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
 
     def _snapshot(self, context: Context, event: WaitEvent) -> dict[str, Any]:
         """What there is after ``wait_for_seconds``; the workflow goes on without this task."""
-        status, output = "COMPLETED" if event.status == "COMPLETED" else "RUNNING", {}
+        status: str = "COMPLETED" if event.status == "COMPLETED" else "RUNNING"
+        output: Any = None if self.output_path else {}
         try:
             workflow = self.hook.client.get_workflow(event.workflow_id, include_tasks=False)
         except ConductorRequestError as error:
             self.log.warning("What workflow %s has put out so far cannot be read: %s", event.workflow_id, error)
         else:
-            status, output = str(workflow.status), self._result(workflow)
+            picked_later = self.output_path and not workflow.status.successful
+            status, output = str(workflow.status), None if picked_later else self._result(workflow)
         self._workflow_id = None
         self._forget_start(context)
         return {"workflow_id": event.workflow_id, "status": status, "output": output, "progress": event.message}
@@ -226,7 +235,7 @@ class ConductorRetryWorkflowOperator(WaitsForWorkflow, BaseOperator):
         ConductorStateError: the workflow completed or is paused; the message names the operator that would do.
     """
 
-    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id")
+    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "output_path")
     operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
     ui_color = "#1976d2"
     ui_fgcolor = "#ffffff"
@@ -243,6 +252,7 @@ class ConductorRetryWorkflowOperator(WaitsForWorkflow, BaseOperator):
         stall_timeout: float | timedelta | None = None,
         on_timeout: OnTimeout = "terminate",
         cancel_on_kill: bool = True,
+        output_path: str | None = None,
         max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
         conductor_conn_id: str = "conductor_default",
         **kwargs: Any,
@@ -258,6 +268,7 @@ class ConductorRetryWorkflowOperator(WaitsForWorkflow, BaseOperator):
         self.stall_timeout = seconds(stall_timeout, "stall_timeout")
         self.on_timeout = one_of(on_timeout, ON_TIMEOUT, "on_timeout")
         self.cancel_on_kill = cancel_on_kill
+        self.output_path = check_output_path(output_path)
         self.max_output_bytes = max_output_bytes
 
     def _wait_limit(self) -> float | None:
@@ -265,6 +276,7 @@ class ConductorRetryWorkflowOperator(WaitsForWorkflow, BaseOperator):
 
     def execute(self, context: Context) -> Any:
         workflow_id = self.workflow_id
+        check_output_path(self.output_path)
         if self.wait_for_completion:
             self._remember(context, workflow_id)
         self._retry(context, workflow_id)

@@ -19,6 +19,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.base import DEFAULT_MAX_OUTPUT_BYTES, WaitsForWorkflow, one_of
 from airflow_provider_conductor.operators.conductor import ON_TIMEOUT, OnTimeout, default_deferrable
+from airflow_provider_conductor.operators.output import check_output_path
 from airflow_provider_conductor.version_compat import TaskStateStore, first_poke
 from airflow_provider_conductor.waiting.durations import seconds
 from airflow_provider_conductor.waiting.schedule import LONGEST, SHARE_OF_AGE, SHORTEST
@@ -42,12 +43,14 @@ class ConductorWorkflowSensor(WaitsForWorkflow, BaseSensorOperator):
         workflow_id: the workflow.
         wait_until_task_ref: wait only until the task with this reference name has ended.
         return_output: put the workflow's output into XCom.
+        output_path: a part of the output, like ``order.total`` or ``rows[0].id``, to put there instead; says
+            ``return_output`` with it.
         deferrable: wait in the triggerer. Default: Airflow's ``default_deferrable``.
         poke_interval: seconds between looks; left out, they adapt to the workflow.
         stall_timeout: seconds (or timedelta) without progress.
         on_timeout: ``leave`` the workflow running when a time-out ends the wait, or ``terminate`` it.
         cancel_on_kill: terminate the workflow when Airflow kills the task.
-        max_output_bytes: largest output written to XCom.
+        max_output_bytes: largest output (or part of it) written to XCom.
         conductor_conn_id: connection of type ``conductor``.
 
     Raises:
@@ -55,7 +58,7 @@ class ConductorWorkflowSensor(WaitsForWorkflow, BaseSensorOperator):
         AirflowSensorTimeout: ``timeout`` ended the wait.
     """
 
-    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "wait_until_task_ref")
+    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "wait_until_task_ref", "output_path")
     operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
     ui_color = "#1976d2"
     ui_fgcolor = "#ffffff"
@@ -72,6 +75,7 @@ class ConductorWorkflowSensor(WaitsForWorkflow, BaseSensorOperator):
         workflow_id: str,
         wait_until_task_ref: str | None = None,
         return_output: bool = False,
+        output_path: str | None = None,
         deferrable: bool | None = None,
         poke_interval: float | timedelta | None = None,
         stall_timeout: float | timedelta | None = None,
@@ -88,6 +92,7 @@ class ConductorWorkflowSensor(WaitsForWorkflow, BaseSensorOperator):
         self.workflow_id = workflow_id
         self.wait_until_task_ref = wait_until_task_ref
         self.return_output = return_output
+        self.output_path = check_output_path(output_path)
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self.poll_interval = seconds(poke_interval, "poke_interval")
         self.stall_timeout = seconds(stall_timeout, "stall_timeout")
@@ -107,6 +112,7 @@ class ConductorWorkflowSensor(WaitsForWorkflow, BaseSensorOperator):
         )
 
     def execute(self, context: Context) -> Any:
+        check_output_path(self.output_path)
         self._announce(context, self.workflow_id)
         self._remember(context, self.workflow_id)
         if self.deferrable:
@@ -187,10 +193,10 @@ class ConductorWorkflowSensor(WaitsForWorkflow, BaseSensorOperator):
             raise (ours if isinstance(ours, AirflowSkipException) else error) from None
 
     def _result(self, workflow: Any) -> Any:
-        return super()._result(workflow) if self.return_output else None
+        return super()._result(workflow) if self.return_output or self.output_path else None
 
     def _task_result(self, workflow: Any) -> Any:
-        return super()._task_result(workflow) if self.return_output else None
+        return super()._task_result(workflow) if self.return_output or self.output_path else None
 
     def _timeout_error(self, message: str, workflow_id: str) -> AirflowException:
         if self._execution_timeout_is_over:  # retried, as Airflow's own error for it is; a sensor's time-out is not

@@ -57,6 +57,8 @@ class ConductorStandIn:
         self.journal: list[str] = []
         self.instead: Callable[[Request], tuple[int, str, bytes] | None] = lambda request: None
         """A test's own answer (status, content type, body) to a request, or None for the usual one."""
+        self.stored: dict[str, str] = {}
+        """Path in the external payload storage → the address it can be read from; a stock server gives none."""
         self._scripts: dict[str, tuple[float, Script]] = {}
         self._lock = threading.RLock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -193,6 +195,9 @@ class ConductorStandIn:
             case "POST", ["workflow", name, "correlated"]:
                 closed = request.query.get("includeClosed") == "true"
                 return _json(200, {label: self._correlated(name, label, closed) for label in request.body})
+            case "GET", ["workflow" | "tasks", "externalstoragelocation"]:
+                path = request.query["path"]
+                return _json(200, {"path": path} | ({"uri": self.stored[path]} if path in self.stored else {}))
             case "GET", ["workflow", "search"]:
                 return _json(200, {"totalHits": 0, "results": []})
             case "GET", ["metadata", "taskdefs"] | ["tasks", _, "log"] | ["tasks", "queue", "polldata"]:

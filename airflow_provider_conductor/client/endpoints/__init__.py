@@ -24,6 +24,7 @@ from airflow_provider_conductor.client.endpoints.metadata import (
     unregister_task_def,
     unregister_workflow_def,
 )
+from airflow_provider_conductor.client.endpoints.payloads import PayloadType, get_external_storage_location
 from airflow_provider_conductor.client.endpoints.tasks import (
     get_poll_data,
     get_queue_sizes,
@@ -59,6 +60,7 @@ from airflow_provider_conductor.client.endpoints.writing import MAX_BULK_IDS, st
 __all__ = [
     "MAX_BULK_IDS",
     "MAX_HOLD_SECONDS",
+    "PayloadType",
     "bulk_delete",
     "bulk_pause",
     "bulk_restart",
@@ -70,6 +72,7 @@ __all__ = [
     "execute_workflow",
     "fetch_token",
     "get_by_correlation_ids",
+    "get_external_storage_location",
     "get_poll_data",
     "get_queue_sizes",
     "get_running_workflows",
