@@ -70,8 +70,10 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
         context_merge(context, self.op_kwargs)
         kwargs = determine_kwargs(self.python_callable, self.op_args, context)
         self._in_function = True
-        returned = self.python_callable(*self.op_args, **kwargs)
-        self._in_function = False
+        try:
+            returned = self.python_callable(*self.op_args, **kwargs)
+        finally:
+            self._in_function = False
         if self._killed_in_function:  # Airflow 3 lets the task go on after on_kill until it is killed for good
             raise AirflowException(f"killed while {self.python_callable.__name__} ran; no workflow was started")
         return returned

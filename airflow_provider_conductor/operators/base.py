@@ -17,6 +17,7 @@ from airflow_provider_conductor.exceptions import (
     ConductorWorkflowTimeout,
 )
 from airflow_provider_conductor.links.conductor import WORKFLOW_URL_KEY
+from airflow_provider_conductor.operators.lineage import TellsLineage
 from airflow_provider_conductor.operators.output import Output
 from airflow_provider_conductor.starting.reasons import (
     ended_by_our_kill,
@@ -57,7 +58,7 @@ TRIGGER_FAILED = "__fail__"
 with the version, and a sensor turns it into a time-out or a skip."""
 
 
-class UsesConductor:
+class UsesConductor(TellsLineage):
     """The connection, lazily, and what is written to XCom right after a start."""
 
     conductor_conn_id: str
@@ -76,6 +77,7 @@ class UsesConductor:
 
     def _announce(self, context: Context, workflow_id: str) -> None:
         """Write the id and the UI link to XCom and log, before anything waits."""
+        self._lineage_id = workflow_id
         url = self.hook.workflow_url(workflow_id)
         self.log.info("Conductor workflow %s: %s", workflow_id, url)
         context["ti"].xcom_push(key=WORKFLOW_ID_KEY, value=workflow_id)
@@ -187,7 +189,7 @@ class WaitsForWorkflow(UsesConductor):
     def _remember(self, context: Context, workflow_id: str) -> None:
         """What ``on_kill`` and reasons need to know."""
         self._task_label = task_label(context)
-        self._workflow_id = workflow_id
+        self._workflow_id = self._lineage_id = workflow_id
         self._set_alarm(context)
 
     def _set_alarm(self, context: Context) -> None:
@@ -206,7 +208,7 @@ class WaitsForWorkflow(UsesConductor):
         where = self.hook.workflow_url(workflow_id)
         match event.status:
             case "COMPLETED" | waits.TASK_ENDED:
-                workflow = self.hook.client.run(read_ended(workflow_id, self._deadline))
+                workflow = self._lineage_of = self.hook.client.run(read_ended(workflow_id, self._deadline))
                 if workflow is None:
                     self.log.warning(
                         "Workflow %s has done what was waited for, but the server has archived or deleted it since: "
@@ -257,7 +259,7 @@ class WaitsForWorkflow(UsesConductor):
         url = self.hook.workflow_url(event.workflow_id)
         workflow, unread = None, "the server has archived or deleted it since"
         try:
-            workflow = self.hook.client.run(read_ended(event.workflow_id, self._deadline))
+            workflow = self._lineage_of = self.hook.client.run(read_ended(event.workflow_id, self._deadline))
         except ConductorError as error:
             unread = str(error)
         if workflow is None:  # say what the event said
