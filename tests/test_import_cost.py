@@ -17,6 +17,7 @@ PARSED = (
     "airflow_provider_conductor.links.conductor",
     "airflow_provider_conductor.operators.conductor",
     "airflow_provider_conductor.sensors.conductor",
+    "airflow_provider_conductor.decorators.conductor",
 )
 """What DAG files import."""
 

@@ -108,7 +108,9 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
         super().on_kill()
 
 
-def conductor_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+def conductor_task(
+    python_callable: Callable[..., Any] | None = None, *, multiple_outputs: bool = False, **kwargs: Any
+) -> TaskDecorator:
     """Make a task of a function that returns a workflow's input: the workflow is started and waited for.
 
     The function returns the input, a dict; or a request: a dict of start arguments with the key ``workflow_input``,
@@ -116,11 +118,16 @@ def conductor_task(python_callable: Callable[..., Any] | None = None, **kwargs: 
 
     Args:
         python_callable: the function; given by the bare form ``@task.conductor``.
+        multiple_outputs: give each key of the workflow's output an XCom of its own. Not told from the function's
+            return annotation, which is that of the input.
         kwargs: the arguments of
             :class:`~airflow_provider_conductor.operators.conductor.ConductorExecuteWorkflowOperator` but
-            ``workflow_input``, and ``multiple_outputs`` and other arguments that every task takes.
+            ``workflow_input``, and those that every task takes.
     """
     decorator: TaskDecorator = task_decorator_factory(
-        python_callable=python_callable, decorated_operator_class=_ConductorDecoratedOperator, **kwargs
+        python_callable=python_callable,
+        multiple_outputs=multiple_outputs,
+        decorated_operator_class=_ConductorDecoratedOperator,
+        **kwargs,
     )
     return decorator

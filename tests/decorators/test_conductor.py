@@ -283,6 +283,20 @@ def test_the_button_is_on_plain_and_mapped_tasks(task_id: str) -> None:
     assert [type(link) for link in dag.get_task(task_id).operator_extra_links] == [ConductorWorkflowLink]
 
 
+def test_the_annotation_of_the_input_says_nothing_of_the_output() -> None:
+    def annotated(number: int = 1) -> dict[str, int]:
+        return {"order": number}
+
+    def made(**arguments: Any) -> Any:
+        with DAG("shop", start_date=timezone.datetime(2026, 1, 1), schedule=None) as dag:
+            conductor_task(annotated, workflow_name="orders", task_id="one", **arguments)()
+            conductor_task(annotated, workflow_name="orders", task_id="many", **arguments).expand(number=[1, 2])
+        return [dag.get_task(task_id).multiple_outputs for task_id in ("one", "many")]
+
+    assert made() == [False, False]
+    assert made(multiple_outputs=True) == [True, True]
+
+
 def test_default_arguments_of_the_dag_reach_it() -> None:
     defaults = {"workflow_name": "orders", "conductor_conn_id": "europe", "retries": 2}
     with DAG("shop", start_date=timezone.datetime(2026, 1, 1), schedule=None, default_args=defaults):
