@@ -14,7 +14,7 @@ from tenacity import Retrying
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_conductor.client.bounded import BoundedAdapter
-from airflow_provider_conductor.client.endpoints import PayloadType, get_external_storage_location
+from airflow_provider_conductor.client.endpoints import get_external_storage_location
 from airflow_provider_conductor.client.errors import (
     ConductorAnswerError,
     ConductorAuthError,
@@ -29,6 +29,7 @@ from airflow_provider_conductor.client.errors import (
     server_of,
 )
 from airflow_provider_conductor.client.exchange import Exchange
+from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.client.retrying import policy
 from airflow_provider_conductor.client.sync import ConductorClient
 

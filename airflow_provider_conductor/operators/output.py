@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_conductor.client.endpoints import PayloadType
+from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.client.output_path import MissingPart, OutputPath
 from airflow_provider_conductor.exceptions import ConductorOutputMissing, ConductorOutputTooLarge
 

@@ -24,7 +24,7 @@ from airflow_provider_conductor.client.endpoints.metadata import (
     unregister_task_def,
     unregister_workflow_def,
 )
-from airflow_provider_conductor.client.endpoints.payloads import PayloadType, get_external_storage_location
+from airflow_provider_conductor.client.endpoints.payloads import get_external_storage_location
 from airflow_provider_conductor.client.endpoints.tasks import (
     get_poll_data,
     get_queue_sizes,
@@ -60,7 +60,6 @@ from airflow_provider_conductor.client.endpoints.writing import MAX_BULK_IDS, st
 __all__ = [
     "MAX_BULK_IDS",
     "MAX_HOLD_SECONDS",
-    "PayloadType",
     "bulk_delete",
     "bulk_pause",
     "bulk_restart",
