@@ -12,6 +12,7 @@
     ├── ConductorDefinitionRefused            a definition cannot be registered
     ├── ConductorStartRefused                 the definition does not exist, or the server refused the input
     ├── ConductorOutputTooLarge               the output is over ``max_output_bytes``, and would be again
+    ├── ConductorOutputMissing                the output has no such part as ``output_path`` names
     └── ConductorStateError                   the workflow's state does not allow what was asked
 """
 
@@ -23,6 +24,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 __all__ = [
     "ConductorDefinitionRefused",
+    "ConductorOutputMissing",
     "ConductorOutputTooLarge",
     "ConductorStartRefused",
     "ConductorStateError",
@@ -108,6 +110,10 @@ class ConductorWorkflowTimeout(AirflowException):
 
 class ConductorOutputTooLarge(AirflowFailException):
     """The workflow completed, but its output is over ``max_output_bytes``; nothing was written to XCom."""
+
+
+class ConductorOutputMissing(AirflowFailException):
+    """The workflow completed, but its output has no part at ``output_path``; the message names what there is."""
 
 
 class ConductorStateError(AirflowFailException):

@@ -34,6 +34,9 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.operators.conductor"]}],
         "sensors": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.sensors.conductor"]}],
         "triggers": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.triggers.conductor"]}],
+        "task-decorators": [
+            {"name": "conductor", "class-name": f"{PACKAGE}.decorators.conductor.conductor_task"},
+        ],
         "extra-links": [f"{PACKAGE}.links.conductor.ConductorWorkflowLink"],
         "connection-types": [
             {

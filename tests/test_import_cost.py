@@ -20,6 +20,7 @@ PARSED = (
     "airflow_provider_conductor.operators.tasks",
     "airflow_provider_conductor.sensors.conductor",
     "airflow_provider_conductor.sensors.tasks",
+    "airflow_provider_conductor.decorators.conductor",
 )
 """What DAG files import."""
 

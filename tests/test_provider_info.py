@@ -12,6 +12,7 @@ from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_conductor import __version__
 from airflow_provider_conductor.client.settings import EXTRA_FIELDS
+from airflow_provider_conductor.decorators.conductor import conductor_task
 from airflow_provider_conductor.hooks.conductor import ConductorHook
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.provider_info import get_provider_info
@@ -94,6 +95,10 @@ def test_a_field_that_may_hold_a_token_is_not_shown_in_clear() -> None:
         assert ConductorHook.get_connection_form_widgets()["headers"].field_class is PasswordField
     else:
         assert headers["schema"].get("format") == "password"
+
+
+def test_airflow_knows_the_task_decorator(manager: ProvidersManager) -> None:
+    assert manager.taskflow_decorators["conductor"] is conductor_task
 
 
 def test_airflow_knows_the_link(manager: ProvidersManager) -> None:

@@ -18,6 +18,7 @@ from airflow_provider_conductor.client.definitions import to_plain
 
 __all__ = [
     "BulkResult",
+    "PayloadType",
     "PollData",
     "SearchResult",
     "StartWorkflowRequest",
@@ -73,6 +74,15 @@ class TaskStatus(StrEnum):
     @property
     def successful(self) -> bool:
         return self in (TaskStatus.COMPLETED, TaskStatus.COMPLETED_WITH_ERRORS, TaskStatus.SKIPPED)
+
+
+class PayloadType(StrEnum):
+    """Whose payload it is that the server keeps outside its database."""
+
+    WORKFLOW_INPUT = "WORKFLOW_INPUT"
+    WORKFLOW_OUTPUT = "WORKFLOW_OUTPUT"
+    TASK_INPUT = "TASK_INPUT"
+    TASK_OUTPUT = "TASK_OUTPUT"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
@@ -14,12 +13,13 @@ from airflow_provider_conductor.client import errors
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.settings import is_sdk_configuration
 from airflow_provider_conductor.exceptions import (
-    ConductorOutputTooLarge,
     ConductorWorkflowFailed,
     ConductorWorkflowFailedForGood,
     ConductorWorkflowTimeout,
 )
 from airflow_provider_conductor.links.conductor import WORKFLOW_URL_KEY
+from airflow_provider_conductor.operators.lineage import TellsLineage
+from airflow_provider_conductor.operators.output import Output, check_output_path
 from airflow_provider_conductor.starting.reasons import (
     ended_by_our_kill,
     ended_by_our_timeout,
@@ -63,7 +63,7 @@ TRIGGER_FAILED = "__fail__"
 with the version, and a sensor turns it into a time-out or a skip."""
 
 
-class UsesConductor:
+class UsesConductor(TellsLineage):
     """The connection, lazily, and what is written to XCom right after a start."""
 
     _task_label: str = "an Airflow task"
@@ -95,6 +95,7 @@ class UsesConductor:
 
     def _announce(self, context: Context, workflow_id: str) -> None:
         """Write the id and the UI link to XCom and log, before anything waits."""
+        self._lineage_id = workflow_id
         url = self.hook.workflow_url(workflow_id)
         self.log.info("Conductor workflow %s: %s", workflow_id, url)
         context["ti"].xcom_push(key=WORKFLOW_ID_KEY, value=workflow_id)
@@ -112,6 +113,7 @@ class WaitsForWorkflow(UsesConductor):
     cancel_on_kill: bool
     max_output_bytes: int
     wait_until_task_ref: str | None = None
+    output_path: str | None = None
 
     _workflow_id: str | None = None
     """What this process would have to terminate when it is killed."""
@@ -135,6 +137,7 @@ class WaitsForWorkflow(UsesConductor):
         timeout: float | timedelta | None,
         stall_timeout: float | timedelta | None,
         on_timeout: str,
+        output_path: str | None,
         max_output_bytes: int,
     ) -> None:
         """Check and keep the arguments of a wait.
@@ -147,6 +150,7 @@ class WaitsForWorkflow(UsesConductor):
         self.timeout = seconds(timeout, "timeout")
         self.stall_timeout = seconds(stall_timeout, "stall_timeout")
         self.on_timeout = one_of(on_timeout, ON_TIMEOUT, "on_timeout")
+        self.output_path = check_output_path(output_path)
         self.max_output_bytes = max_output_bytes
 
     def _wait_limit(self) -> float | None:
@@ -229,7 +233,7 @@ class WaitsForWorkflow(UsesConductor):
     def _remember(self, context: Context, workflow_id: str) -> None:
         """What ``on_kill`` and reasons need to know."""
         self._task_label = task_label(context)
-        self._workflow_id = workflow_id
+        self._workflow_id = self._lineage_id = workflow_id
         self._set_alarm(context)
 
     def _set_alarm(self, context: Context) -> None:
@@ -248,7 +252,7 @@ class WaitsForWorkflow(UsesConductor):
         where = self.hook.workflow_url(workflow_id)
         match event.status:
             case "COMPLETED" | waits.TASK_ENDED:
-                workflow = self.hook.client.run(read_ended(workflow_id, self._deadline))
+                workflow = self._lineage_of = self.hook.client.run(read_ended(workflow_id, self._deadline))
                 if workflow is None:
                     self.log.warning(
                         "Workflow %s has done what was waited for, but the server has archived or deleted it since: "
@@ -299,7 +303,7 @@ class WaitsForWorkflow(UsesConductor):
         url = self.hook.workflow_url(event.workflow_id)
         workflow, unread = None, "the server has archived or deleted it since"
         try:
-            workflow = self.hook.client.run(read_ended(event.workflow_id, self._deadline))
+            workflow = self._lineage_of = self.hook.client.run(read_ended(event.workflow_id, self._deadline))
         except ConductorError as error:
             unread = str(error)
         if workflow is None:  # say what the event said
@@ -344,25 +348,21 @@ class WaitsForWorkflow(UsesConductor):
         return ConductorWorkflowTimeout(message, workflow_id=workflow_id)
 
     def _result(self, workflow: Workflow) -> Any:
-        """The workflow's output, within ``max_output_bytes``."""
-        refuse_external(
-            workflow.output, workflow.external_output_path, f"the output of workflow {workflow.workflow_id}"
-        )
-        return bounded(workflow.output, self.max_output_bytes, f"the output of workflow {workflow.workflow_id}")
+        """The workflow's output, or the part ``output_path`` picks, within ``max_output_bytes``."""
+        return self._for_xcom(Output.of_workflow(workflow))
 
     def _task_result(self, workflow: Workflow) -> dict[str, Any]:
         """The result where ``wait_until_task_ref`` was reached: the task's output, and how the workflow stands."""
         task = workflow.latest_attempt(self.wait_until_task_ref or "")
-        if task is not None:
-            refuse_external(task.output, task.external_output_path, f"the output of task {task.reference_name}")
         return {
             "workflow_id": workflow.workflow_id,
             "status": str(workflow.status),
-            "output": bounded(
-                dict(task.output) if task else {}, self.max_output_bytes, f"the output of {self.wait_until_task_ref}"
-            ),
+            "output": self._for_xcom(Output.of_task(task, workflow.workflow_id)) if task else {},
             "progress": f"task {self.wait_until_task_ref} is {task.status if task else 'not there'}",
         }
+
+    def _for_xcom(self, output: Output) -> Any:
+        return output.for_xcom(self.hook, output_path=self.output_path, limit=self.max_output_bytes)
 
     def _let_go(self, workflow_id: str, reason: str) -> str:
         """After a time-out: terminate, or leave, as ``on_timeout`` says. Returns what was done, for the message."""
@@ -430,34 +430,6 @@ def _kind(*, terminal: bool, status: str, reason: str) -> type[ConductorWorkflow
     if terminal or (status == "TERMINATED" and not by_us):
         return ConductorWorkflowFailedForGood
     return ConductorWorkflowFailed
-
-
-def bounded(value: Any, limit: int, what: str) -> Any:
-    """``value``, if its JSON is within ``limit`` bytes.
-
-    Raises:
-        ConductorOutputTooLarge: it is not; the message names the ways out.
-    """
-    size = len(json.dumps(value, default=str).encode())
-    if size > limit:
-        raise ConductorOutputTooLarge(
-            f"{what} has {size:,} bytes, over max_output_bytes={limit:,}; nothing was written to XCom. Let the "
-            "workflow return less (its outputParameters), read it with ConductorHook, or raise max_output_bytes"
-        )
-    return value
-
-
-def refuse_external(output: Mapping[str, Any], path: str, what: str) -> None:
-    """Refuse an output that the server keeps elsewhere: what it answers in its place is empty.
-
-    Raises:
-        ConductorOutputTooLarge: the message names where it is.
-    """
-    if path and not output:
-        raise ConductorOutputTooLarge(
-            f"{what} is in Conductor's external payload storage, at {path}; nothing was written to XCom. Let the "
-            "workflow return less (its outputParameters), or read it from there"
-        )
 
 
 def check_trigger_arguments(plan: WaitPlan, conductor_conn_id: str) -> None:

@@ -25,6 +25,7 @@ from airflow_provider_conductor.operators.control import (
     ConductorSkipTaskOperator,
     ConductorTerminateWorkflowOperator,
 )
+from airflow_provider_conductor.operators.output import check_output_path
 from airflow_provider_conductor.operators.starting import StartsWorkflow
 from airflow_provider_conductor.waiting.durations import patience
 from airflow_provider_conductor.waiting.wait import STILL_RUNNING, WaitEvent, with_told
@@ -68,6 +69,8 @@ class ConductorStartWorkflowOperator(StartsWorkflow):
             that on from its failed tasks, ``start`` runs it again from its start, ``new`` starts another.
         cancel_on_kill: terminate what is being started when Airflow kills the task, and, after a clear, what
             still runs from before.
+        pass_context: put which Airflow task this is, and the address of its log, into the workflow's input under
+            ``airflow``, for workers to log.
         conductor_conn_id: connection of type ``conductor``.
 
     Returns the workflow's id, which is also in XCom under ``workflow_id``; its page in Conductor's UI is under
@@ -96,7 +99,8 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         stall_timeout: seconds (or timedelta) without progress.
         on_timeout: ``terminate`` the workflow when a time-out ends the wait, or ``leave`` it running.
         cancel_on_kill: terminate the workflow when Airflow kills the task.
-        max_output_bytes: largest output written to XCom.
+        output_path: a part of the output, like ``order.total`` or ``rows[0].id``, that is the result in its place.
+        max_output_bytes: largest output (or part of it) written to XCom.
 
     Returns the workflow's output. With ``wait_for_completion=False`` or ``wait_until_task_ref``:
     ``{"workflow_id", "status", "output", "progress"}``.
@@ -107,7 +111,7 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         ConductorStartRefused: no such definition, or the server refused the input; not retried.
     """
 
-    template_fields: Sequence[str] = (*StartsWorkflow.template_fields, "wait_until_task_ref")
+    template_fields: Sequence[str] = (*StartsWorkflow.template_fields, "wait_until_task_ref", "output_path")
 
     def __init__(
         self,
@@ -120,6 +124,7 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         timeout: float | timedelta | None = None,
         stall_timeout: float | timedelta | None = None,
         on_timeout: OnTimeout = "terminate",
+        output_path: str | None = None,
         max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
         **kwargs: Any,
     ) -> None:
@@ -133,11 +138,13 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
             timeout=timeout,
             stall_timeout=stall_timeout,
             on_timeout=on_timeout,
+            output_path=output_path,
             max_output_bytes=max_output_bytes,
         )
 
     def execute(self, context: Context) -> Any:
         check_trigger_arguments(self._make_plan(context, "not started"), self.conductor_conn_id)
+        check_output_path(self.output_path)
         workflow_id = self._start(context)
         self._remember(context, workflow_id)
         plan = self._make_plan(context, workflow_id)
@@ -161,13 +168,15 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
 
     def _snapshot(self, context: Context, event: WaitEvent) -> dict[str, Any]:
         """What there is after ``wait_for_seconds``; the workflow goes on without this task."""
-        status, output = "COMPLETED" if event.status == "COMPLETED" else "RUNNING", {}
+        status: str = "COMPLETED" if event.status == "COMPLETED" else "RUNNING"
+        output: Any = None if self.output_path else {}
         try:
             workflow = self.hook.client.get_workflow(event.workflow_id, include_tasks=False)
         except ConductorRequestError as error:
             self.log.warning("What workflow %s has put out so far cannot be read: %s", event.workflow_id, error)
         else:
-            status, output = str(workflow.status), self._result(workflow)
+            picked_later = self.output_path and not workflow.status.successful
+            status, output = str(workflow.status), None if picked_later else self._result(workflow)
         self._workflow_id = None
         self._forget_start(context)
         return {"workflow_id": event.workflow_id, "status": status, "output": output, "progress": event.message}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
@@ -11,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow_provider_conductor.exceptions import ConductorStartRefused
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.base import UsesConductor, one_of, task_label, whole_number
+from airflow_provider_conductor.operators.task_context import check_context_key, task_context
 from airflow_provider_conductor.starting.arguments import ARGUMENTS, given_later, start_arguments
 from airflow_provider_conductor.starting.identity import TaskIdentity
 from airflow_provider_conductor.starting.reasons import killed_reason
@@ -68,6 +70,8 @@ class StartsWorkflow(UsesConductor, BaseOperator):
 
     _named_later: ClassVar[bool] = False
     """True where a subclass learns only when it runs what to start; the arguments are checked then."""
+    _further: Mapping[str, Any] = MappingProxyType({})
+    """What a whole request says that none of the arguments does, by the server's names."""
 
     def __init__(
         self,
@@ -82,6 +86,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         request: Any = None,
         retry_from: Literal["failed_task", "start", "new"] = "failed_task",
         cancel_on_kill: bool = True,
+        pass_context: bool = False,
         conductor_conn_id: str = "conductor_default",
         **kwargs: Any,
     ) -> None:
@@ -99,6 +104,9 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             self._take_request()
         self.retry_from = one_of(retry_from, RETRY_FROM, "retry_from")
         self.cancel_on_kill = cancel_on_kill
+        self.pass_context = pass_context
+        if pass_context and self.request is None and not self._named_later:
+            check_context_key(self.workflow_input)
 
     def _take_request(self) -> None:
         """Fill the arguments from ``request``, which has then done its part.
@@ -160,6 +168,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             priority=whole_number(self.priority, "priority"),
             task_to_domain=self.task_to_domain,
         )
+        body = {**start_body(request), **self._further}
         ti = context["ti"]
         record = StartRecord.from_json(store.get(RECORD_KEY))
         identity = self._identity(context, record)
@@ -172,7 +181,8 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             series_began = try_began if identity.begins_series else run_began
         return StartPlan(
             identity=identity,
-            body=start_body(request),
+            body=body,
+            told=task_context(context, body) if self.pass_context else {},
             max_tries=max_tries,
             series_began=series_began,
             run_began=run_began,

@@ -167,6 +167,7 @@ class SteersAndWaits(WaitsForWorkflow, SteersWorkflows):
         stall_timeout: float | timedelta | None = None,
         on_timeout: OnTimeout = "terminate",
         cancel_on_kill: bool = True,
+        output_path: str | None = None,
         max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
         **kwargs: Any,
     ) -> None:
@@ -179,6 +180,7 @@ class SteersAndWaits(WaitsForWorkflow, SteersWorkflows):
             timeout=timeout,
             stall_timeout=stall_timeout,
             on_timeout=on_timeout,
+            output_path=output_path,
             max_output_bytes=max_output_bytes,
         )
         if wait_for_completion and (self.workflow_id is None or isinstance(self.workflow_id, (list, tuple))):

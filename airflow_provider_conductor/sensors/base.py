@@ -18,8 +18,15 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.arguments import given
-from airflow_provider_conductor.operators.base import DEFAULT_MAX_OUTPUT_BYTES, WaitsForWorkflow, one_of
-from airflow_provider_conductor.operators.conductor import ON_TIMEOUT, OnTimeout, default_deferrable
+from airflow_provider_conductor.operators.base import (
+    DEFAULT_MAX_OUTPUT_BYTES,
+    ON_TIMEOUT,
+    OnTimeout,
+    WaitsForWorkflow,
+    default_deferrable,
+    one_of,
+)
+from airflow_provider_conductor.operators.output import check_output_path
 from airflow_provider_conductor.version_compat import TaskStateStore, first_poke
 from airflow_provider_conductor.waiting.durations import seconds
 from airflow_provider_conductor.waiting.schedule import LONGEST, SHARE_OF_AGE, SHORTEST
@@ -40,7 +47,7 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
     What has come, and what else ends the wait, is the plan's to say, and the subclass's to conclude from.
     """
 
-    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id")
+    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "output_path")
     operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
     ui_color = "#1976d2"
     ui_fgcolor = "#ffffff"
@@ -56,6 +63,7 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         *,
         workflow_id: str,
         return_output: bool = False,
+        output_path: str | None = None,
         deferrable: bool | None = None,
         poke_interval: float | timedelta | None = None,
         stall_timeout: float | timedelta | None = None,
@@ -71,6 +79,7 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         self.conductor_conn_id = conductor_conn_id
         self.workflow_id = given(workflow_id, "workflow_id")
         self.return_output = return_output
+        self.output_path = check_output_path(output_path)
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self.poll_interval = seconds(poke_interval, "poke_interval")
         self.stall_timeout = seconds(stall_timeout, "stall_timeout")
@@ -90,6 +99,7 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         )
 
     def execute(self, context: Context) -> Any:
+        check_output_path(self.output_path)
         self._announce(context, self.workflow_id)
         self._remember(context, self.workflow_id)
         if self.deferrable:
@@ -175,10 +185,10 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
             raise (ours if isinstance(ours, AirflowSkipException) else error) from None
 
     def _result(self, workflow: Any) -> Any:
-        return super()._result(workflow) if self.return_output else None
+        return super()._result(workflow) if self.return_output or self.output_path else None
 
     def _task_result(self, workflow: Any) -> Any:
-        return super()._task_result(workflow) if self.return_output else None
+        return super()._task_result(workflow) if self.return_output or self.output_path else None
 
     def _timeout_error(self, message: str, workflow_id: str) -> AirflowException:
         if self._execution_timeout_is_over:  # retried, as Airflow's own error for it is; a sensor's time-out is not

@@ -19,12 +19,14 @@ class ConductorWorkflowSensor(ConductorSensor):
         workflow_id: the workflow.
         wait_until_task_ref: wait only until the task with this reference name has ended.
         return_output: put the workflow's output into XCom.
+        output_path: a part of the output, like ``order.total`` or ``rows[0].id``, to put there instead; says
+            ``return_output`` with it.
         deferrable: wait in the triggerer. Default: Airflow's ``default_deferrable``.
         poke_interval: seconds between looks; left out, they adapt to the workflow.
         stall_timeout: seconds (or timedelta) without progress.
         on_timeout: ``leave`` the workflow running when a time-out ends the wait, or ``terminate`` it.
         cancel_on_kill: terminate the workflow when Airflow kills the task.
-        max_output_bytes: largest output written to XCom.
+        max_output_bytes: largest output (or part of it) written to XCom.
         conductor_conn_id: connection of type ``conductor``.
 
     Raises:

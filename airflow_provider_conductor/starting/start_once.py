@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -62,6 +62,7 @@ class StartPlan:
     Args:
         identity: the task and its try.
         body: the start request as the server reads it; its ``correlationId``, if any, is the user's own label.
+        told: goes into the input, too, but differs from try to try: a workflow is not known by it.
         max_tries: the task instance's, put down with the start.
         series_began: when the present series began, or the dag run where that is not known: seconds since the epoch
             on this Airflow's clock. What is older is not of this series.
@@ -77,6 +78,7 @@ class StartPlan:
 
     identity: TaskIdentity
     body: dict[str, Any]
+    told: Mapping[str, Any] = field(default_factory=dict)
     max_tries: int = 0
     series_began: float = 0.0
     run_began: float = 0.0
@@ -158,6 +160,11 @@ def start_once(
     workflow = decision.workflow
     if decision.action is Action.REFUSE:
         raise TerminatedByOthers(workflow)
+    if not _has_our_input(plan, workflow):
+        aside.warn(
+            f"workflow {workflow.workflow_id} of an earlier try was started with another input than this try has; "
+            "it keeps its own, and is not started a second time"
+        )
     generation = next((item.key.generation for item in found if item.workflow is workflow), 0)
     remember(_record(plan, generation, workflow_id=workflow.workflow_id))
     if decision.action is Action.ATTACH:
@@ -280,6 +287,8 @@ def _start(plan: StartPlan, generation: int, aside: _Aside) -> Flow[Started]:
         "idempotencyKey": plan.body.get("idempotencyKey") or f"{correlation_id}@{plan.run_began:.0f}",
         "idempotencyStrategy": plan.body.get("idempotencyStrategy") or "RETURN_EXISTING",
     }
+    if plan.told:
+        body["input"] = {**(plan.body.get("input") or {}), **plan.told}
     call = endpoints.start_workflow(body)
     while True:
         sent_at: float = yield Now()

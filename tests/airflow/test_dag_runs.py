@@ -40,6 +40,7 @@ def ends(status: str, **more: Any) -> dict[str, Any]:
 
 WORKFLOWS = {
     "quick": ends("COMPLETED", workflowOutput={"order": "${workflow.input.order}"}),
+    "echo": ends("COMPLETED", workflowOutput={key: f"${{workflow.input.{key}}}" for key in ("order", "airflow")}),
     "timed": {**WAIT, "inputParameters": {"duration": "2 seconds"}},
     "endless": WAIT,
     "to_be_killed": WAIT,
@@ -103,11 +104,17 @@ def callback_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def calls_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("calls") / "calls"
+
+
+@pytest.fixture(scope="module")
 def ran(
     client: ConductorClient,
     oldest: ConductorClient,
     tmp_path_factory: pytest.TempPathFactory,
     callback_file: Path,
+    calls_file: Path,
 ) -> dict[str, Any]:
     """All DAGs, run once: {dag: {task: state, tries, xcoms, link}}."""
     home = tmp_path_factory.mktemp("airflow")
@@ -123,6 +130,7 @@ def ran(
         "WORKFLOW_PREFIX": PREFIX,
         "CONDUCTOR_API": client.settings.api_url,
         "CALLBACK_FILE": str(callback_file),
+        "CALLS_FILE": str(calls_file),
     }
     stop = threading.Event()
     worker = threading.Thread(target=work, args=([client, oldest], stop), daemon=True)
@@ -288,3 +296,75 @@ def test_mapped_tasks_have_a_workflow_each(ran: dict[str, Any], client: Conducto
     assert len(set(ids)) == 2
     assert [result(dag[f"sense[{index}]"]) for index in (0, 1)] == [{"order": 1}, {"order": 2}]
     assert result(dag["terminate"]) == []
+
+
+# @task.conductor
+
+
+@pytest.fixture(scope="module")
+def calls(ran: dict[str, Any], calls_file: Path) -> list[str]:
+    """Each call of a function under @task.conductor: task, map index, try."""
+    return calls_file.read_text().splitlines()
+
+
+def calls_of(calls: list[str], task_id: str) -> list[str]:
+    return sorted(call for call in calls if call.startswith(f"{task_id}["))
+
+
+def test_what_the_function_returns_becomes_the_workflows_input_and_its_output_the_result(
+    ran: dict[str, Any], calls: list[str]
+) -> None:
+    task = ran["taskflow"]["place_order"]
+    assert (task["state"], result(task)["order"]) == ("success", 7)
+    assert calls_of(calls, "place_order") == ["place_order[-1] try 1"]
+
+
+def test_the_workflow_was_told_which_task_that_is(ran: dict[str, Any]) -> None:
+    told = result(ran["taskflow"]["place_order"])["airflow"]
+    assert (told["dag_id"], told["task_id"], told["map_index"], told["try_number"]) == (
+        "taskflow",
+        "place_order",
+        -1,
+        1,
+    )
+    assert told["run_id"]
+    assert told["logical_date"]
+    assert "place_order" in told["url"]
+
+
+def test_a_deferred_one_goes_on_without_its_function(ran: dict[str, Any], calls: list[str]) -> None:
+    dag = ran["taskflow"]
+    assert result(dag["listed_one"]) == ["us 9"]
+    assert calls_of(calls, "place_one") == ["place_one[-1] try 1"]
+
+
+def test_mapped_ones_have_a_workflow_each_and_pass_a_part_of_its_output_on(
+    ran: dict[str, Any], calls: list[str], conductor_server: Any
+) -> None:
+    dag = ran["taskflow"]
+    assert sorted(result(dag["listed"])) == ["eu 1", "eu 2"]
+    assert calls_of(calls, "place_many") == ["place_many[0] try 1", "place_many[1] try 1"]
+    ids = [dag[f"place_many[{index}]"]["xcoms"]["workflow_id"] for index in (0, 1)]
+    assert len(set(ids)) == 2
+    where = conductor_server.api_url.removesuffix("/api")
+    assert [dag[f"place_many[{index}]"]["link"] for index in (0, 1)] == [f"{where}/execution/{item}" for item in ids]
+
+
+@pytest.mark.parametrize("task_id", ["place_again", "place_again_deferred"])
+def test_a_retry_calls_the_function_again_and_stays_with_its_workflow(
+    ran: dict[str, Any], calls: list[str], client: ConductorClient, task_id: str
+) -> None:
+    task = ran["taskflow"][task_id]
+    assert (task["state"], task["tries"]) == ("success", 2)
+    assert calls_of(calls, task_id) == [f"{task_id}[-1] try 1", f"{task_id}[-1] try 2"]
+    workflow = workflow_of(client, task)
+    assert workflow.input == {"order": "try 1"}
+    found = client.get_by_correlation_ids(workflow.name, [workflow.correlation_id])
+    assert [item.workflow_id for item in found[workflow.correlation_id]] == [workflow.workflow_id]
+
+
+def test_one_that_returns_nothing_fails_at_once_and_starts_nothing(ran: dict[str, Any], calls: list[str]) -> None:
+    task = ran["taskflow"]["return_nothing"]
+    assert (task["state"], task["tries"]) == ("failed", 1)
+    assert "workflow_id" not in task["xcoms"]
+    assert calls_of(calls, "return_nothing") == ["return_nothing[-1] try 1"]

@@ -73,6 +73,12 @@ def test_order_pipeline_tells_why_it_waits(results, log):
     assert "charge_card failed (attempt 1 of 4: card service down); Conductor retries it at" in log
 
 
+def test_conductor_taskflow_passes_on_a_part_of_each_orders_output(results, client):
+    done = results["conductor_taskflow"]
+    assert done["fulfil"] == ["B3-B-1", "B4-B-22"]
+    assert done["list_parcels"] == "B3-B-1, B4-B-22"
+
+
 def test_nightly_model_training_promotes_the_best_model(results):
     done = results["nightly_model_training"]
     assert len(set(done["start_training"])) == 2

@@ -6,7 +6,9 @@ meet the same workflows. A workflow it starts runs as its ``Script`` says.
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 import re
 import ssl
 import threading
@@ -70,6 +72,14 @@ class ConductorStandIn:
         self.journal: list[str] = []
         self.instead: Callable[[Request], tuple[int, str, bytes] | None] = lambda request: None
         """A test's own answer (status, content type, body) to a request, or None for the usual one."""
+        self.stored: dict[str, str] = {}
+        """Path in the external payload storage → the address it can be read from; a stock server gives none."""
+        self.token_life: float | None = None
+        """Seconds a token is good for, which it then says itself; None: for ever, and it does not say."""
+        self.tokens: dict[str, float] = {}
+        """Each token given out and until when it is good, seconds since the epoch."""
+        self.honours_idempotency = False
+        """Whether a start with the idempotency key of another is that other, as on Orkes; else the key is ignored."""
         self._scripts: dict[str, tuple[float, Script]] = {}
         self._lock = threading.RLock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -191,7 +201,7 @@ class ConductorStandIn:
         if own is not None:
             return own
         token = request.headers.get("X-Authorization")
-        if self.key and request.path != "/token" and token != TOKEN:
+        if self.key and request.path != "/token" and time.time() >= self.tokens.get(token or "", 0):
             return _json(401, {"message": "no valid token", "status": 401})
         with self._lock:
             return self._route(request)
@@ -202,7 +212,7 @@ class ConductorStandIn:
             case "POST", ["token"] if self.key:
                 if (request.body.get("keyId"), request.body.get("keySecret")) != self.key:
                     return _json(401, {"message": "INVALID_KEY", "status": 401})
-                return _json(200, {"token": TOKEN})
+                return _json(200, {"token": self._new_token()})
             case "POST", ["workflow"]:
                 return self._start(request.body)
             case "POST", ["workflow", "bulk", "search"]:
@@ -214,6 +224,9 @@ class ConductorStandIn:
             case "POST", ["workflow", name, "correlated"]:
                 closed = request.query.get("includeClosed") == "true"
                 return _json(200, {label: self._correlated(name, label, closed) for label in request.body})
+            case "GET", ["workflow" | "tasks", "externalstoragelocation"]:
+                path = request.query["path"]
+                return _json(200, {"path": path} | ({"uri": self.stored[path]} if path in self.stored else {}))
             case "GET", ["workflow", "search"]:
                 return self._search(request.query)
             case "GET", ["metadata", "taskdefs"] | ["tasks", _, "log"] | ["tasks", "queue", "polldata"]:
@@ -228,13 +241,34 @@ class ConductorStandIn:
                 return self._steer(request, workflow_id, self._look(workflow_id), rest)
         return _json(404, {"message": f"No static resource api{request.path}.", "status": 404})
 
+    def withdraw_tokens(self) -> None:
+        """Refuse every token given out so far, whatever it says."""
+        self.tokens = dict.fromkeys(self.tokens, 0.0)
+
+    def _new_token(self) -> str:
+        if self.token_life is None:
+            token, until = f"{TOKEN}-{len(self.tokens)}", math.inf
+        else:
+            until = time.time() + self.token_life
+            claims = base64.urlsafe_b64encode(json.dumps({"exp": until, "jti": len(self.tokens)}).encode())
+            token = f"e30.{claims.decode().rstrip('=')}.{TOKEN}"
+        self.tokens[token] = until
+        return token
+
     def _start(self, body: dict[str, Any]) -> tuple[int, str, bytes]:
         if body["name"] not in self.definitions and not body.get("workflowDef"):
             return _json(
                 404, {"message": f"No such workflow defined. name={body['name']}, version=null", "status": 404}
             )
+        key = body.get("idempotencyKey")
+        if self.honours_idempotency and key:
+            for found in self.workflows.values():
+                if (found["workflowName"], found.get("idempotencyKey")) == (body["name"], key):
+                    if body.get("idempotencyStrategy") == "RETURN_EXISTING":
+                        return 200, "text/plain", found["workflowId"].encode()
+                    return _json(409, {"message": f"there is a workflow with idempotency key {key}", "status": 409})
         workflow_id = self.add(name=body["name"], correlation_id=body.get("correlationId"))
-        self.workflows[workflow_id]["input"] = body.get("input") or {}
+        self.workflows[workflow_id].update(input=body.get("input") or {}, idempotencyKey=key)
         return 200, "text/plain", self.plays(workflow_id, self.script).encode()
 
     def _correlated(self, name: str, label: str, closed: bool) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ from airflow_provider_conductor.client.endpoints.metadata import (
     unregister_workflow_def,
     validate_workflow_def,
 )
+from airflow_provider_conductor.client.endpoints.payloads import get_external_storage_location
 from airflow_provider_conductor.client.endpoints.tasks import (
     get_all_poll_data,
     get_all_queue_sizes,
@@ -94,6 +95,7 @@ __all__ = [
     "get_all_poll_data",
     "get_all_queue_sizes",
     "get_by_correlation_ids",
+    "get_external_storage_location",
     "get_poll_data",
     "get_queue_size",
     "get_queue_sizes",

@@ -1,0 +1,134 @@
+"""``@task.conductor``: a function makes the input, a workflow does the work, its output is the task's result."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    DecoratedOperator,
+    context_merge,
+    determine_kwargs,
+    task_decorator_factory,
+)
+
+from airflow_provider_conductor.decorators.request import read_returned
+from airflow_provider_conductor.exceptions import ConductorStartRefused
+from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context, TaskDecorator
+
+__all__ = ["conductor_task"]
+
+
+class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOperator):  # type: ignore[misc]
+    """Calls the function on the worker, once a try and before anything is sent; a deferred wait resumes without it."""
+
+    custom_operator_name = "@task.conductor"
+    template_fields: Sequence[str] = (
+        *DecoratedOperator.template_fields,
+        *(name for name in ConductorExecuteWorkflowOperator.template_fields if name != "workflow_input"),
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        **DecoratedOperator.template_fields_renderers,
+        **ConductorExecuteWorkflowOperator.template_fields_renderers,
+    }
+    shallow_copy_attrs: Sequence[str] = (*DecoratedOperator.shallow_copy_attrs, "workflow_def")
+
+    _named_later = True
+    _in_function = False
+    _killed_in_function = False
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        op_args: Collection[Any] | None = None,
+        op_kwargs: Mapping[str, Any] | None = None,
+        workflow_name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if "workflow_input" in kwargs:
+            raise TypeError("@task.conductor takes no workflow_input: the function returns it")
+        if inspect.iscoroutinefunction(python_callable):
+            raise TypeError(f"@task.conductor cannot call the coroutine function {python_callable.__name__}: use def")
+        super().__init__(
+            python_callable=python_callable,
+            op_args=op_args,
+            op_kwargs=op_kwargs,
+            workflow_name=workflow_name,
+            **kwargs,
+        )
+
+    def execute(self, context: Context) -> Any:
+        self._take(self._call(context))
+        return super().execute(context)
+
+    def _call(self, context: Context) -> Any:
+        context_merge(context, self.op_kwargs)
+        kwargs = determine_kwargs(self.python_callable, self.op_args, context)
+        self._in_function = True
+        try:
+            returned = self.python_callable(*self.op_args, **kwargs)
+        finally:
+            self._in_function = False
+        if self._killed_in_function:  # Airflow 3 lets the task go on after on_kill until it is killed for good
+            raise AirflowException(f"killed while {self.python_callable.__name__} ran; no workflow was started")
+        return returned
+
+    def _take(self, returned: Any) -> None:
+        """Make the arguments of the start of what the function returned.
+
+        Raises:
+            ConductorStartRefused: it is neither an input nor a request, or contradicts the decorator.
+        """
+        from airflow_provider_conductor.client.errors import ConductorInputError
+
+        try:
+            arguments, self._further = read_returned(returned)
+            name = arguments.get("workflow_name")
+            if name and self.workflow_name and name != self.workflow_name:
+                raise ConductorInputError(
+                    f"it names the workflow {name!r}, and the decorator {self.workflow_name!r}: name it once"
+                )
+            if not (name or self.workflow_name):
+                raise ConductorInputError("neither it nor the decorator (workflow_name) names the workflow")
+        except ConductorInputError as error:
+            raise ConductorStartRefused(
+                f"nothing was started, since what {self.python_callable.__name__} returned cannot be used: {error}"
+            ) from None
+        for argument, value in arguments.items():
+            setattr(self, argument, value)
+
+    def on_kill(self) -> None:
+        if self._in_function:
+            self._killed_in_function = True
+        super().on_kill()
+
+
+def conductor_task(
+    python_callable: Callable[..., Any] | None = None, *, multiple_outputs: bool = False, **kwargs: Any
+) -> TaskDecorator:
+    """Make a task of a function that returns a workflow's input: the workflow is started and waited for.
+
+    The function returns the input, a dict; or a request: a dict of start arguments with the key ``workflow_input``,
+    or a ``StartWorkflowRequest`` of this package's or of the Python SDK's.
+
+    Args:
+        python_callable: the function; given by the bare form ``@task.conductor``.
+        multiple_outputs: give each key of the workflow's output an XCom of its own. Not told from the function's
+            return annotation, which is that of the input.
+        kwargs: the arguments of
+            :class:`~airflow_provider_conductor.operators.conductor.ConductorExecuteWorkflowOperator` but
+            ``workflow_input``, and those that every task takes.
+    """
+    decorator: TaskDecorator = task_decorator_factory(
+        python_callable=python_callable,
+        multiple_outputs=multiple_outputs,
+        decorated_operator_class=_ConductorDecoratedOperator,
+        **kwargs,
+    )
+    return decorator

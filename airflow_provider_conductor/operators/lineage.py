@@ -1,0 +1,90 @@
+"""What OpenLineage is told of a task's workflow, where its provider is installed.
+
+Its listener asks after the task has ended. What is told is what the task knows by then: nothing is asked of anybody.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_provider_conductor.client.errors import server_of
+
+if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+    from airflow_provider_conductor.client.models import Workflow
+
+__all__ = ["FACET_KEY", "TellsLineage"]
+
+FACET_KEY = "conductor_workflow"
+"""The run facet with what only Conductor has; the id and the server are in OpenLineage's own ``externalQuery``, too."""
+
+
+class TellsLineage:
+    """The methods that the OpenLineage provider looks for on an operator."""
+
+    _lineage_id: str | None = None
+    """The task's workflow, once it is known."""
+
+    _lineage_of: Workflow | None = None
+    """The workflow as it was read last, if it was."""
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+        """Run facets: the workflow's id, name, version, status, server and page, as far as the task knows them."""
+        from airflow.providers.openlineage.extractors import OperatorLineage
+        from openlineage.client.facet_v2 import external_query_run
+
+        if self._lineage_id is None:
+            return OperatorLineage()
+        facet = self._workflow_facet(self._lineage_id)
+        external = external_query_run.ExternalQueryRunFacet(
+            externalQueryId=self._lineage_id, source=facet.server or "conductor"
+        )
+        return OperatorLineage(run_facets={"externalQuery": external, FACET_KEY: facet})
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage:
+        return self.get_openlineage_facets_on_complete(task_instance)
+
+    def _workflow_facet(self, workflow_id: str) -> Any:
+        read = self._lineage_of
+        hook = vars(self).get("hook")
+        settings = vars(hook).get("settings") if hook else None  # looked up already, or not at all
+        version = read.version if read else vars(self).get("version")
+        return _facet_class()(
+            workflowId=workflow_id,
+            workflowName=(read.name if read else None) or vars(self).get("workflow_name"),
+            workflowVersion=int(version) if version else None,
+            status=str(read.data.get("status")) if read else None,
+            server=server_of(settings.api_url) if settings else None,
+            url=settings.workflow_url(workflow_id) if settings else None,
+        )
+
+
+@cache
+def _facet_class() -> Any:
+    """Made here, since its base class is not there without the OpenLineage provider."""
+    from attrs import define
+    from openlineage.client.facet_v2 import RunFacet
+
+    @define
+    class ConductorWorkflowRunFacet(RunFacet):
+        """A Conductor workflow that an Airflow task started, waited for or steered."""
+
+        workflowId: str
+        workflowName: str | None = None
+        workflowVersion: int | None = None
+        status: str | None = None
+        server: str | None = None
+        url: str | None = None
+
+        _additional_skip_redact: ClassVar[list[str]] = [
+            "workflowId",
+            "workflowName",
+            "workflowVersion",
+            "status",
+            "server",
+            "url",
+        ]
+
+    return ConductorWorkflowRunFacet

@@ -1,0 +1,78 @@
+"""Outputs that a real server moves into its external payload storage, which a stock server lets nobody read."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.models import PayloadType, Workflow
+from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.exceptions import ConductorOutputTooLarge
+from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
+from tests.operators.airflow_standin import context_of, run
+
+pytestmark = pytest.mark.integration
+
+NAME = f"stored_{uuid.uuid4().hex[:8]}"
+
+OVER_THE_THRESHOLD = 6_000_000
+"""Bytes; a stock server keeps up to 5 MiB of a workflow's output, and 3 of a task's, in its database."""
+
+
+@pytest.fixture(scope="module")
+def client(conductor_server: Any) -> Iterator[ConductorClient]:
+    with ConductorClient(conductor_server.api_url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def stored(client: ConductorClient) -> Workflow:
+    """A completed workflow with a large output."""
+    common = {"ownerEmail": "a@example.com", "timeoutSeconds": 0}
+    client.register_task_defs([{**common, "name": NAME}])
+    task = {"name": NAME, "taskReferenceName": "pack", "type": "SIMPLE"}
+    outputs = {"rows": "${pack.output.rows}"}
+    definition = {"name": NAME, "version": 1, "schemaVersion": 2, "tasks": [task], "outputParameters": outputs}
+    client.register_workflow_defs({**common, **definition})
+    workflow_id = client.start_workflow_by_name(NAME)
+    polled = client.poll_task(NAME, worker_id="the_worker")
+    assert polled is not None
+    client.update_task(workflow_id, polled.task_id, "COMPLETED", output={"rows": "x" * OVER_THE_THRESHOLD})
+    workflow = client.get_workflow(workflow_id)
+    assert workflow.status == "COMPLETED"
+    return workflow
+
+
+def test_the_server_answers_a_path_in_the_outputs_place(stored: Workflow) -> None:
+    (task,) = stored.tasks
+    assert (stored.output, dict(task.output)) == ({}, {})
+    assert stored.external_output_path
+    assert task.external_output_path
+
+
+@pytest.mark.parametrize("more", [{"return_output": True}, {"output_path": "rows"}, {"wait_until_task_ref": "pack"}])
+def test_a_task_that_wants_it_fails_and_names_the_path(
+    stored: Workflow, client: ConductorClient, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    connection = {"conn_type": "conductor", "host": client.settings.api_url}
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", json.dumps(connection))
+    arguments = {"return_output": True, "deferrable": False, **more}
+    sensor = ConductorWorkflowSensor(task_id="sense", workflow_id=stored.workflow_id, **arguments)
+    path = stored.tasks[0].external_output_path if "wait_until_task_ref" in more else stored.external_output_path
+    with pytest.raises(ConductorOutputTooLarge, match="gives no address") as told:
+        run(sensor, context_of(sensor))
+    assert path in str(told.value)
+
+
+@pytest.mark.parametrize("payload_type", list(PayloadType))
+def test_neither_server_gives_an_address_without_a_storage(
+    client: ConductorClient, old_conductor_server: Any, payload_type: PayloadType
+) -> None:
+    call = endpoints.get_external_storage_location("some/output.json", payload_type)
+    with ConductorClient(old_conductor_server.api_url) as old:
+        assert (client.send(call), old.send(call)) == ("", "")

@@ -1,0 +1,274 @@
+"""What becomes of an output: fetched from where the server keeps it, a part picked, never more than allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client import payloads
+from airflow_provider_conductor.client.errors import (
+    ConductorAuthError,
+    ConductorConnectionLost,
+    ConductorNotFound,
+    ConductorRequestError,
+    ConductorServerError,
+    NotConductorError,
+)
+from airflow_provider_conductor.exceptions import ConductorOutputMissing, ConductorOutputTooLarge
+from airflow_provider_conductor.operators.conductor import (
+    ConductorExecuteWorkflowOperator,
+    ConductorRetryWorkflowOperator,
+)
+from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
+from tests.client import fault_server as answers
+from tests.client.fault_server import Behaviour, FaultServer
+from tests.operators.airflow_standin import context_of, run
+from tests.operators.conductor_standin import ConductorStandIn, Request, Script
+
+ORDER = {"total": 42, "rows": [{"id": 1}, {"id": 2}]}
+PATH = "workflow/output/8c1d.json"
+
+both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
+
+
+def execute(**arguments: Any) -> ConductorExecuteWorkflowOperator:
+    defaults = {"workflow_name": "orders", "wait_for_seconds": 0.1, "poll_interval": 0.1, "deferrable": False}
+    return ConductorExecuteWorkflowOperator(task_id="execute", **{**defaults, **arguments})
+
+
+def retry(workflow_id: str, **arguments: Any) -> ConductorRetryWorkflowOperator:
+    defaults = {"poll_interval": 0.1, "wait_for_completion": True, "deferrable": False}
+    return ConductorRetryWorkflowOperator(task_id="retry", workflow_id=workflow_id, **{**defaults, **arguments})
+
+
+def sensor(workflow_id: str, **arguments: Any) -> ConductorWorkflowSensor:
+    defaults = {"poke_interval": 0.1, "deferrable": False}
+    return ConductorWorkflowSensor(task_id="sense", workflow_id=workflow_id, **{**defaults, **arguments})
+
+
+def result(operator: Any) -> Any:
+    return run(operator, context_of(operator))
+
+
+# A part of it
+
+
+@both_ways
+def test_a_part_is_the_result_in_the_outputs_place(conductor: ConductorStandIn, deferrable: bool) -> None:
+    conductor.script = Script(after=0.3, output=ORDER)
+    assert result(execute(output_path="rows[*].id", deferrable=deferrable)) == [1, 2]
+    assert result(retry(conductor.add("FAILED", output=ORDER), output_path="total", deferrable=deferrable)) == 42
+
+
+def test_the_sensor_returns_a_part_without_being_told_to_return_anything_else(conductor: ConductorStandIn) -> None:
+    workflow_id = conductor.add("COMPLETED", output=ORDER)
+    assert result(sensor(workflow_id, output_path="rows[-1]")) == {"id": 2}
+    assert result(sensor(workflow_id)) is None
+
+
+def test_of_a_task_that_was_waited_for_the_part_is_picked_from_its_output(conductor: ConductorStandIn) -> None:
+    pack = {"taskId": "1", "referenceTaskName": "pack", "taskType": "SIMPLE", "status": "COMPLETED"}
+    workflow_id = conductor.add(tasks=[{**pack, "outputData": {"boxes": [3, 4]}}])
+    picked = result(sensor(workflow_id, wait_until_task_ref="pack", output_path="boxes[0]"))
+    assert (picked["output"], picked["status"]) == (3, "RUNNING")
+
+
+@both_ways
+def test_a_part_that_is_not_there_fails_the_task_for_good_and_names_what_is(
+    conductor: ConductorStandIn, deferrable: bool
+) -> None:
+    conductor.script = Script(after=0.3, output=ORDER)
+    with pytest.raises(ConductorOutputMissing, match=r"'totl'.*it has 'total', 'rows'") as told:
+        result(execute(output_path="totl", deferrable=deferrable))
+    assert conductor.only_workflow in str(told.value)
+
+
+def test_a_part_that_is_null_is_a_result(conductor: ConductorStandIn) -> None:
+    assert result(sensor(conductor.add("COMPLETED", output={"note": None}), output_path="note")) is None
+
+
+def test_the_bound_is_that_of_the_part(conductor: ConductorStandIn) -> None:
+    workflow_id = conductor.add("COMPLETED", output={"total": 42, "rows": "x" * 5_000})
+    assert result(sensor(workflow_id, output_path="total", max_output_bytes=100)) == 42
+    with pytest.raises(ConductorOutputTooLarge, match=r"the part 'rows' .* 5,002 bytes"):
+        result(sensor(workflow_id, output_path="rows", max_output_bytes=100))
+
+
+def test_what_still_runs_has_no_part_yet(conductor: ConductorStandIn) -> None:
+    running = result(execute(output_path="total", wait_for_completion=False))
+    assert (running["status"], running["output"]) == ("RUNNING", None)
+    conductor.script = Script(after=0, output=ORDER)
+    done = execute(output_path="total", wait_for_completion=False)
+    assert run(done, context_of(done, run_id="another"))["output"] == 42
+
+
+@pytest.mark.parametrize("path", ["a..b", "rows[", "", 3])
+def test_what_is_no_path_is_refused_in_the_dag_file(path: Any) -> None:
+    for make in (execute, lambda **more: retry("abc", **more), lambda **more: sensor("abc", **more)):
+        with pytest.raises(ValueError, match="output_path"):
+            make(output_path=path)
+
+
+@pytest.mark.parametrize("kind", ["execute", "retry", "sensor"])
+def test_a_template_that_becomes_none_is_refused_before_anything_is_sent(
+    conductor: ConductorStandIn, kind: str
+) -> None:
+    path = "{{ params.path }}"
+    workflow_id = conductor.add("FAILED")
+    operators = {
+        "execute": execute,
+        "retry": lambda **m: retry(workflow_id, **m),
+        "sensor": lambda **m: sensor("1", **m),
+    }
+    operator = operators[kind](output_path=path)
+    context = context_of(operator)
+    context["params"] = {"path": "a..b"}
+    operator.render_template_fields(context)
+    with pytest.raises(ValueError, match=r"'a\.\.b'"):
+        operator.execute(context)
+    assert conductor.requests == []
+
+
+# Kept elsewhere
+
+
+@pytest.fixture
+def store() -> Iterator[Callable[[Behaviour], FaultServer]]:
+    """Starts a payload storage that answers as told."""
+    started: list[FaultServer] = []
+
+    def start(behaviour: Behaviour) -> FaultServer:
+        started.append(FaultServer(behaviour))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+def address(server: FaultServer) -> str:
+    return f"http://127.0.0.1:{server.port}/bucket/8c1d.json?X-Amz-Signature=s3cr3t"
+
+
+def stored(conductor: ConductorStandIn, where: str | FaultServer = "") -> str:
+    """A completed workflow whose output the server keeps elsewhere; its id."""
+    workflow_id = conductor.add("COMPLETED")
+    conductor.workflows[workflow_id]["externalOutputPayloadStoragePath"] = PATH
+    if where:
+        conductor.stored[PATH] = where if isinstance(where, str) else address(where)
+    return workflow_id
+
+
+Store = Callable[[Behaviour], FaultServer]
+
+
+def test_it_is_fetched_from_where_the_server_says(conductor: ConductorStandIn, store: Store) -> None:
+    workflow_id = stored(conductor, store(answers.json_answer(ORDER)))
+    assert result(sensor(workflow_id, return_output=True)) == ORDER
+    assert result(sensor(workflow_id, output_path="rows[1].id")) == 2
+    asked = [request for request in conductor.requests if request.path == "/workflow/externalstoragelocation"]
+    assert dict(asked[0].query) == {"path": PATH, "operation": "READ", "payloadType": "WORKFLOW_OUTPUT"}
+
+
+def test_so_is_a_tasks_output(conductor: ConductorStandIn, store: Store) -> None:
+    pack = {"taskId": "1", "referenceTaskName": "pack", "taskType": "SIMPLE", "status": "COMPLETED"}
+    workflow_id = conductor.add(tasks=[{**pack, "externalOutputPayloadStoragePath": PATH}])
+    conductor.stored[PATH] = address(store(answers.json_answer({"boxes": 2})))
+    assert result(sensor(workflow_id, wait_until_task_ref="pack", output_path="boxes"))["output"] == 2
+    (asked,) = (request for request in conductor.requests if request.path == "/tasks/externalstoragelocation")
+    assert asked.query["payloadType"] == "TASK_OUTPUT"
+
+
+def test_the_storage_sees_neither_token_nor_headers_of_the_connection(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conductor = ConductorStandIn(key=("id", "secret"))
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection(headers={"X-Tenant": "tea"}))
+    server = store(answers.json_answer(ORDER))
+    assert result(sensor(stored(conductor, server), return_output=True)) == ORDER
+    conductor.close()
+    (request,) = server.requests
+    sent = {name.lower() for name in request.headers}
+    assert sent.isdisjoint({"x-authorization", "authorization", "x-tenant", "cookie"})
+
+
+def test_what_is_fetched_is_bounded_as_well(conductor: ConductorStandIn, store: Store) -> None:
+    workflow_id = stored(conductor, store(answers.json_answer({"rows": "x" * 500})))
+    with pytest.raises(ConductorOutputTooLarge, match="max_output_bytes"):
+        result(sensor(workflow_id, return_output=True, max_output_bytes=400))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_more_than_any_server_stores_is_not_read(
+    conductor: ConductorStandIn, store: Store, monkeypatch: pytest.MonkeyPatch, compressed: bool
+) -> None:
+    monkeypatch.setattr(payloads, "MAX_PAYLOAD_BYTES", 1_000)
+    large = {"rows": "x" * 500_000}
+    server = store(answers.gzipped(large) if compressed else answers.json_answer(large))
+    with pytest.raises(ConductorOutputTooLarge, match="over 1,000 bytes"):
+        result(sensor(stored(conductor, server), output_path="rows"))
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("", "gives no address"),
+        ("file:///etc/passwd", "an address of file, not http"),
+        ("s3://bucket/8c1d.json", "an address of s3, not http"),
+        ("/bucket/8c1d.json", "an address of no scheme"),
+    ],
+)
+def test_without_an_address_for_us_the_error_names_the_place(
+    conductor: ConductorStandIn, where: str, told: str
+) -> None:
+    workflow_id = stored(conductor, where)
+    with pytest.raises(ConductorOutputTooLarge, match=told) as refused:
+        result(sensor(workflow_id, return_output=True))
+    assert PATH in str(refused.value)
+    assert workflow_id in str(refused.value)
+
+
+def test_an_old_server_without_the_route_is_no_other_case(conductor: ConductorStandIn) -> None:
+    def no_such_route(request: Request) -> tuple[int, str, bytes] | None:
+        missing = b'{"error": "Not Found", "path": "/api/workflow/externalstoragelocation"}'
+        return (404, "application/json", missing) if request.path.endswith("externalstoragelocation") else None
+
+    conductor.instead = no_such_route
+    with pytest.raises(ConductorOutputTooLarge, match="no such endpoint"):
+        result(sensor(stored(conductor), return_output=True))
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (answers.status(403, b"<Error>Request has expired</Error>"), ConductorAuthError),
+        (answers.status(404, b""), ConductorNotFound),
+        (answers.status(503, b""), ConductorServerError),
+        (answers.status(307, location="http://127.0.0.1:1/"), NotConductorError),
+        (answers.html(200), NotConductorError),
+        (answers.json_answer([1]), NotConductorError),
+        (answers.drop, ConductorConnectionLost),
+    ],
+    ids=["expired", "gone", "busy", "elsewhere again", "a page", "no object", "lost"],
+)
+def test_a_storage_that_fails_is_told_without_its_signed_address(
+    conductor: ConductorStandIn, store: Store, answer: Behaviour, kind: type[ConductorRequestError]
+) -> None:
+    with pytest.raises(kind) as told:
+        result(sensor(stored(conductor, store(answer)), return_output=True))
+    assert type(told.value) is kind
+    assert PATH in str(told.value)
+    chain: list[BaseException | None] = [told.value, told.value.__cause__]
+    assert not any("s3cr3t" in repr(error) + str(error) for error in chain)
+
+
+def test_a_storage_that_is_busy_for_a_moment_is_asked_again_under_a_fresh_address(
+    conductor: ConductorStandIn, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection(max_attempts=3))
+    server = store(answers.in_turn(answers.status(503, b""), answers.drop, answers.json_answer(ORDER)))
+    assert result(sensor(stored(conductor, server), return_output=True)) == ORDER
+    asked = [request for request in conductor.requests if request.path == "/workflow/externalstoragelocation"]
+    assert len(asked) == len(server.requests) == 3
