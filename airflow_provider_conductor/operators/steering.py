@@ -17,6 +17,7 @@ from airflow_provider_conductor.operators.base import (
     UsesConductor,
     WaitsForWorkflow,
 )
+from airflow_provider_conductor.operators.output import check_output_path
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -157,6 +158,8 @@ class SteersWorkflows(UsesConductor, BaseOperator):
 class SteersAndWaits(WaitsForWorkflow, SteersWorkflows):
     """A verb after which a workflow runs, and the wait for its end if that is asked for."""
 
+    template_fields: Sequence[str] = (*SteersWorkflows.template_fields, "output_path")
+
     def __init__(
         self,
         *,
@@ -190,6 +193,7 @@ class SteersAndWaits(WaitsForWorkflow, SteersWorkflows):
             )
 
     def execute(self, context: Context) -> Any:
+        check_output_path(self.output_path)
         if not self.wait_for_completion:
             return super().execute(context)
         workflow_ids = self._select()
