@@ -37,7 +37,10 @@ def get_provider_info() -> dict[str, Any]:
         "task-decorators": [
             {"name": "conductor", "class-name": f"{PACKAGE}.decorators.conductor.conductor_task"},
         ],
-        "extra-links": [f"{PACKAGE}.links.conductor.ConductorWorkflowLink"],
+        "extra-links": [
+            f"{PACKAGE}.links.conductor.ConductorDefinitionLink",
+            f"{PACKAGE}.links.conductor.ConductorWorkflowLink",
+        ],
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,

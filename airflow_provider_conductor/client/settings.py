@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from airflow_provider_conductor.client.errors import ConductorConfigError
 
@@ -126,6 +126,10 @@ class ConductorSettings:
     def workflow_url(self, workflow_id: str) -> str:
         """The page of an execution in Conductor's UI."""
         return f"{self.ui_base}/execution/{workflow_id}"
+
+    def definition_url(self, name: str, version: int) -> str:
+        """The page of a workflow definition in Conductor's UI."""
+        return f"{self.ui_base}/workflowDef/{quote(name, safe='')}/{version}"
 
     @classmethod
     def from_connection(

@@ -1,4 +1,4 @@
-"""The link from a task in Airflow's UI to its workflow in Conductor's."""
+"""The links from a task in Airflow's UI to its workflow, or definition, in Conductor's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 if TYPE_CHECKING:
     from airflow.models.taskinstancekey import TaskInstanceKey
 
-__all__ = ["ConductorWorkflowLink"]
+__all__ = ["ConductorDefinitionLink", "ConductorWorkflowLink"]
 
 WORKFLOW_URL_KEY = "workflow_url"
 """XCom key of the URL. Also the link's own key in Airflow 3, so the button is there from the start of the wait on."""
@@ -27,3 +27,21 @@ class ConductorWorkflowLink(BaseOperatorLink):
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
         """The URL pushed right after the start, or "" before it."""
         return XCom.get_value(key=WORKFLOW_URL_KEY, ti_key=ti_key) or ""
+
+
+DEFINITION_URL_KEY = "definition_url"
+"""XCom key of the URL of a definition's page."""
+
+
+class ConductorDefinitionLink(BaseOperatorLink):
+    """ "Conductor definition": the page of the first workflow definition registered. Read from XCom."""
+
+    name = "Conductor definition"  # type: ignore[assignment]
+
+    @property
+    def xcom_key(self) -> str:
+        return DEFINITION_URL_KEY
+
+    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
+        """The URL pushed when the definitions had been registered, or "" before it."""
+        return XCom.get_value(key=DEFINITION_URL_KEY, ti_key=ti_key) or ""

@@ -11,11 +11,12 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_conductor.client.definitions import to_plain
 from airflow_provider_conductor.defining.definition import Definition, check, definitions_in
 from airflow_provider_conductor.exceptions import ConductorDefinitionRefused
+from airflow_provider_conductor.links.conductor import DEFINITION_URL_KEY, ConductorDefinitionLink
 from airflow_provider_conductor.operators.arguments import given, is_template
 from airflow_provider_conductor.operators.base import UsesConductor
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
 __all__ = ["ConductorRegisterDefinitionsOperator"]
 
@@ -38,6 +39,7 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
 
     template_fields: Sequence[str] = ("conductor_conn_id", "definitions")
     template_fields_renderers: ClassVar[dict[str, str]] = {"definitions": "json"}
+    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorDefinitionLink(),)
     ui_color = "#1976d2"
     ui_fgcolor = "#ffffff"
 
@@ -60,10 +62,11 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
         from airflow_provider_conductor.defining.definition import DefinitionError
         from airflow_provider_conductor.defining.registering import register
 
+        definitions = self._read()
         try:
             done = self.hook.client.run(
                 register(
-                    self._read(),
+                    definitions,
                     say=self.log.info,
                     warn=self.log.warning,
                     allow_lower_version=self.allow_lower_version,
@@ -71,6 +74,11 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
             )
         except DefinitionError as error:
             raise ConductorDefinitionRefused(str(error)) from None
+        for definition in definitions:
+            if definition.kind == "workflow":
+                url = self.hook.settings.definition_url(definition.name, definition.version)
+                context["ti"].xcom_push(key=DEFINITION_URL_KEY, value=url)
+                break
         return {"registered": list(done.registered), "unchanged": list(done.unchanged)}
 
     def _read(self) -> list[Definition]:

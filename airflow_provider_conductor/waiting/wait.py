@@ -369,6 +369,11 @@ def _next_look(state: _Wait, mark: Mark, now: float) -> float:
     jitter = state.jitter()
     closely = bool(plan.wait_until_task_ref)
     seeing, blind = wake_at(state.progress, now, state.clock, jitter=jitter, look_by=state.limit, closely=closely)
+    if not all(status.ended for status in task_statuses(plan.wait_until_task_status)):
+        # That a worker takes a task can only be seen in the task.
+        seeing = blind = next_look(
+            state.progress, now, state.clock, jitter=jitter, poll_interval=interval, look_by=state.limit
+        )
     state.rest = Rest(
         0.0,
         workflow_id=plan.workflow_id,

@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import BaseOperator
 
 import airflow_provider_conductor
-from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
+from airflow_provider_conductor.links.conductor import ConductorDefinitionLink, ConductorWorkflowLink
 
 
 def operators() -> Iterator[type]:
@@ -33,4 +33,4 @@ def test_they_are_found() -> None:
 
 @pytest.mark.parametrize("kind", FOUND, ids=lambda kind: kind.__name__)
 def test_it_has_the_button(kind: type) -> None:
-    assert any(isinstance(link, ConductorWorkflowLink) for link in kind.operator_extra_links)
+    assert any(isinstance(link, (ConductorWorkflowLink, ConductorDefinitionLink)) for link in kind.operator_extra_links)

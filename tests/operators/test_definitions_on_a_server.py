@@ -82,6 +82,7 @@ def test_what_is_new_is_registered_and_then_unchanged(lab: Lab) -> None:
     first = register(workflow, charge)
     assert (first.error, first.result) == (None, {"registered": labels, "unchanged": []})
     assert "+" in first.told(f"{labels[0]} is new")
+    assert first.xcoms["definition_url"].endswith(f"/workflowDef/{workflow['name']}/1")
     again = register(workflow, charge)
     assert (again.error, again.result) == (None, {"registered": [], "unchanged": labels})
     assert again.told(f"{labels[1]}: the server has it so")
