@@ -34,6 +34,7 @@ class ConductorTaskSensor(ConductorSensor):
             COMPLETED_WITH_ERRORS, FAILED, FAILED_WITH_TERMINAL_ERROR, TIMED_OUT, CANCELED, SKIPPED. Left out: the task
             has ended well. SCHEDULED and IN_PROGRESS pass by: one that is over before it was seen counts as missed.
         return_output: put the task's output into XCom.
+        output_path: a part of the output, to put there instead; says ``return_output`` with it.
 
     Raises:
         ConductorTaskMissed: the status cannot be reached any more: the task ended otherwise and is not tried again,

@@ -28,6 +28,7 @@ except ImportError:  # before Airflow 3.2
 
 
 def run_block(name: str, code: str, namespace: dict[str, Any]) -> None:
+    before = set(namespace)
     compiled = compile(code, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     # An operator that a block shows without its DAG has one here: tasks that are mapped or decorated want one.
     with DAG(name.replace("/", ".").replace(":", "."), schedule=None):
@@ -35,6 +36,8 @@ def run_block(name: str, code: str, namespace: dict[str, Any]) -> None:
             asyncio.run(eval(compiled, namespace))
         else:
             exec(compiled, namespace)
+    for test in [value for key, value in namespace.items() if key.startswith("test_") and key not in before]:
+        test()  # an example of a test is a test that passes
 
 
 def run_pages(blocks: list[dict[str, Any]], client: ConductorClient) -> dict[str, str]:
@@ -92,9 +95,11 @@ def run_dag_files(client: ConductorClient) -> dict[str, Any]:
 
 def main() -> None:
     blocks = json.loads(Path(sys.argv[1]).read_text())
+    result = Path(sys.argv[2]).resolve()
+    os.chdir(Path(sys.argv[1]).parent)  # where the folder "dags" is, as in the reader's project
     with ConductorClient(os.environ["CONDUCTOR_API"]) as client:
         outcome = {"blocks": run_pages(blocks, client), "dags": run_dag_files(client)}
-    Path(sys.argv[2]).write_text(json.dumps(outcome))
+    result.write_text(json.dumps(outcome))
 
 
 if __name__ == "__main__":

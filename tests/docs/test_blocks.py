@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from airflow_provider_conductor.hooks.conductor import ConductorHook
-from dev.examples import airflow_environment, register_definitions, running, running_worker
+from dev.examples import DEFINITIONS, airflow_environment, register_definitions, running, running_worker
 from tests.docs.pages import PAGES, ROOT, Block, blocks
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
@@ -44,6 +44,7 @@ def outcome(conductor_server, tmp_path_factory) -> dict[str, dict]:
     """What became of every Python block, and of every DAG, on a real server with the examples' worker."""
     home = tmp_path_factory.mktemp("docs")
     (home / "dags").mkdir()
+    (home / "dags" / "definitions").symlink_to(DEFINITIONS)
     for block in DAGS:
         (home / "dags" / f"{dag_file(block)}.py").write_text(block.code)
     (home / "blocks.json").write_text(
