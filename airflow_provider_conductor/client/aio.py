@@ -214,7 +214,7 @@ class AsyncConductorClient:
                 allow_redirects=False,
                 proxy=self._exchange.proxy,
             ) as response:
-                content = await response.read()
+                content = await self._read(call, response)
         except aiohttp.ClientHttpProxyError as error:
             raise self._error(call, error) from None  # it prints the proxy's URL with its password
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -226,6 +226,18 @@ class AsyncConductorClient:
             return Answer(response.status, headers, content, await asyncio.to_thread(loads_in_steps, content))
         except ValueError:  # told where the answer is read
             return Answer(response.status, headers, content)
+
+    async def _read(self, call: Call[Any], response: aiohttp.ClientResponse) -> bytes:
+        if call.max_bytes is None:
+            return await response.read()
+        content = bytearray()
+        async for chunk in response.content.iter_any():
+            content += chunk
+            if len(content) > call.max_bytes:
+                raise self._exchange.failed(
+                    call, NotConductorError, f"the answer has more than {call.max_bytes:,} bytes"
+                )
+        return bytes(content)
 
     def _error(self, call: Call[Any], error: Exception) -> ConductorRequestError:
         """The transport's failure in this client's words, without addresses of proxies or anything secret."""

@@ -72,6 +72,7 @@ class Call(Generic[T_co]):
         hold: seconds the server may keep the request before it answers.
         authenticated: False only for the request that fetches the token.
         once: True where the caller repeats by itself, at its own pace.
+        max_bytes: the largest answer that the asyncio client reads; a larger one is an error.
     """
 
     method: str
@@ -83,6 +84,7 @@ class Call(Generic[T_co]):
     hold: float = 0.0
     authenticated: bool = True
     once: bool = False
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,9 @@ __all__ = ["Asker", "Seen", "Sends"]
 BULK_BYTES = 2_000_000
 """Bytes of a bulk answer that are aimed at: parsing them holds the event loop for about 20 ms."""
 
+BULK_BYTES_AT_MOST = 16_000_000
+"""Bytes of a bulk answer that are read: where workflows turn out larger than those before, it is given up."""
+
 BULK_BYTES_SURELY = 2_000
 """Bytes a workflow up to which bulk requests win without measuring: a ``/status`` costs about 0.1 ms of CPU, parsing
 2 kB a fifth of that."""
@@ -162,7 +165,17 @@ class Asker:
         began = self._timer()
         try:
             call = endpoints.bulk_search(batch)
-            items = await self._send(Call(call.method, call.path, parse, call.params, call.body, safe_to_repeat=True))
+            items = await self._send(
+                Call(
+                    call.method,
+                    call.path,
+                    parse,
+                    call.params,
+                    call.body,
+                    safe_to_repeat=True,
+                    max_bytes=BULK_BYTES_AT_MOST,
+                )
+            )
         except TooManyRequests:
             raise
         except ConductorRequestError as error:

@@ -269,24 +269,30 @@ class Watcher:
 
     async def _sweep_on(self) -> None:
         """Look at what is due, until no wait rests."""
-        while self._heap:
-            await self._until_due()
-            due = self._take_due()
-            if not due:
-                continue
-            try:
-                await self._look_at(due)
-            except ConductorAuthError as error:
-                if not await self._renewed():
-                    self._wake_all(due, error)
+        due: list[_Resting] = []
+        try:
+            while self._heap:
+                await self._until_due()
+                due = self._take_due()
+                if due:
+                    await self._sweep(due)
+                    self._tell_counts()
+        except Exception as error:  # a defect of ours must not leave anybody waiting for ever
+            self._wake_all([*due, *(item[2] for item in self._heap)], error)
+            self._heap.clear()
+
+    async def _sweep(self, due: list[_Resting]) -> None:
+        try:
+            await self._look_at(due)
+        except ConductorAuthError as error:
+            if await self._renewed():
                 self._put_back(due, 0.0)
-            except ConductorRequestError as error:
-                await self._back_off(due, error)
-            except Exception as error:  # a defect of ours must not leave anybody waiting for ever
-                self._wake_all(due, error)
             else:
-                self._recovered()
-            self._tell_counts()
+                self._wake_all(due, error)
+        except ConductorRequestError as error:
+            await self._back_off(due, error)
+        else:
+            self._recovered()
 
     async def _until_due(self) -> None:
         self._sooner.clear()
@@ -373,12 +379,11 @@ class Watcher:
             self.counts.woken += 1
             resting.done.set_result(seen)
 
-    def _wake_all(self, due: list[_Resting], error: Exception) -> None:
+    def _wake_all(self, due: Iterable[_Resting], error: Exception) -> None:
         for resting in due:
             if not resting.done.done():
                 self.counts.woken += 1
                 resting.done.set_exception(error)
-        due.clear()
 
     def _put_back(self, due: Iterable[_Resting], pause: float) -> None:
         now = self._clock()

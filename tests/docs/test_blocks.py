@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
@@ -107,16 +108,20 @@ def test_the_quickstart_is_short_and_is_the_first():
 
 @named
 def test_language_is_one_that_is_checked(block):
-    assert block.language in ("bash", "json", "python", "text", "yaml") or block.language.startswith("{")
+    assert block.language in ("bash", "ini", "json", "python", "text", "yaml") or block.language.startswith("{")
 
 
-def test_json_and_yaml_are_valid():
+def test_ini_json_and_yaml_are_valid():
     """Of whichever pages have some."""
     for block in BLOCKS:
         if block.language == "json":
             assert json.loads(block.code)
         elif block.language == "yaml":
             assert list(yaml.safe_load_all(block.code))
+        elif block.language == "ini":
+            parsed = configparser.ConfigParser()
+            parsed.read_string(block.code)
+            assert parsed.sections()
 
 
 # Shell

@@ -284,6 +284,23 @@ def test_a_defect_leaves_nobody_waiting() -> None:
     run(main())
 
 
+def test_a_defect_in_what_is_told_of_the_counts_leaves_nobody_waiting_either() -> None:
+    async def main() -> None:
+        server = Server()
+        server.add("a", "b")
+
+        def broken(counts: object) -> None:
+            raise ZeroDivisionError("a defect")
+
+        watcher = watcher_of(server, on_counts=broken)
+        told = await asyncio.gather(watcher.run(resting("a")), watcher.run(resting("b", 500.0)), return_exceptions=True)
+        assert [type(error) for error in told] == [ZeroDivisionError] * 2
+        watcher._on_counts = None
+        await end(watcher)
+
+    run(main())
+
+
 # The connection
 
 

@@ -1,12 +1,13 @@
-"""The event stream of a workflow, as the asyncio client reads it."""
+"""What the asyncio client alone does: it reads the event stream of a workflow, and bounds an answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from airflow_provider_conductor.client import aio
+from airflow_provider_conductor.client import aio, endpoints
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.errors import (
     ConductorConnectionLost,
@@ -69,3 +70,13 @@ async def test_a_stream_without_a_heartbeat_is_dead(
 async def test_a_server_that_is_away_is_told() -> None:
     with pytest.raises(ConductorUnreachable):
         await heard("http://127.0.0.1:9/api")
+
+
+async def test_an_answer_over_the_calls_limit_is_not_read(serve: Callable[..., FaultServer]) -> None:
+    server = serve(told.workflow(output={"text": "x" * 1_000_000}))
+    async with AsyncConductorClient(server.api_url) as client:
+        small = replace(endpoints.get_workflow("w1"), max_bytes=500_000)
+        with pytest.raises(NotConductorError, match="more than 500,000 bytes"):
+            await client.send(small)
+        assert (await client.send(replace(small, max_bytes=2_000_000))).workflow_id == "w1"
+    assert len(server.requests) == 2, "it is not sent again"
