@@ -23,7 +23,7 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 
-__all__ = ["MAX_STREAMS", "Streams"]
+__all__ = ["MAX_STREAMS", "Listens", "Streams"]
 
 log = logging.getLogger(__name__)
 
