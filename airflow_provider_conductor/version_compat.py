@@ -8,7 +8,7 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -30,6 +30,9 @@ TIMEOUT_FORESTALLS_RESUMPTION = find_spec("airflow.sdk") is None
 
 TRIGGERS_HEAR_OF_KILLS = hasattr(BaseTrigger, "on_kill")
 """Airflow 3.3 calls a trigger's ``on_kill``; before it, a killed task's trigger is just cancelled."""
+
+TRIGGERS_RENDER_TEMPLATES = hasattr(BaseTrigger, "render_template_fields")
+"""From Airflow 3.3 on, a task may begin in the triggerer though its arguments are templates."""
 
 
 class TaskStateStore:
@@ -115,7 +118,9 @@ def first_poke(sensor: Any, context: Context) -> datetime | None:
 __all__ = [
     "TIMEOUT_FORESTALLS_RESUMPTION",
     "TRIGGERS_HEAR_OF_KILLS",
+    "TRIGGERS_RENDER_TEMPLATES",
     "BaseTrigger",
+    "StartTriggerArgs",
     "TaskStateStore",
     "TriggerEvent",
     "first_poke",

@@ -20,6 +20,8 @@ class ConductorWorkflowSensor(ConductorSensor):
         wait_until_task_ref: wait only until the task with this reference name has ended.
         return_output: put the workflow's output into XCom.
         deferrable: wait in the triggerer. Default: Airflow's ``default_deferrable``.
+        start_from_trigger: begin there too, without a worker, where Airflow can (3.3 and later); implies
+            ``deferrable``. A worker then only concludes.
         poke_interval: seconds between looks; left out, they adapt to the workflow.
         stall_timeout: seconds (or timedelta) without progress.
         on_timeout: ``leave`` the workflow running when a time-out ends the wait, or ``terminate`` it.
@@ -37,3 +39,4 @@ class ConductorWorkflowSensor(ConductorSensor):
     def __init__(self, *, wait_until_task_ref: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.wait_until_task_ref = wait_until_task_ref
+        self._begin_in_triggerer(wait_until_task_ref=wait_until_task_ref)
