@@ -81,7 +81,7 @@ class ConductorSensorTrigger(ConductorWorkflowTrigger):
         """Airflow's call, before :meth:`run`: rendered is there, where what goes wrong can be told."""
         self._context = context
 
-    async def _render(self) -> None:
+    async def _render_arguments(self) -> None:
         """Render the arguments.
 
         Raises:
@@ -112,7 +112,7 @@ class ConductorSensorTrigger(ConductorWorkflowTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         try:
-            await self._render()
+            await self._render_arguments()
             self.plan = self._whole_plan().to_json()
         except ValueError as error:
             yield TriggerEvent(
