@@ -75,6 +75,16 @@ async def task_state(task_instance: Any) -> str | None:
     return await sync_to_async(_task_state)(task_instance)
 
 
+async def push_xcom(ti: Any, key: str, value: Any) -> None:
+    """Write to XCom from a trigger (Airflow 3.3 and later).
+
+    Not by the task instance's own ``axcom_push``, which wants of its task what a stored DAG's tasks lack (3.3.2).
+    """
+    from airflow.sdk.execution_time.xcom import XCom
+
+    await XCom.aset(key, value, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
+
+
 def _task_state(ti: Any) -> str | None:
     try:  # Airflow 3: the triggerer asks its supervisor
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
@@ -125,5 +135,6 @@ __all__ = [
     "TriggerEvent",
     "first_poke",
     "mask_secret",
+    "push_xcom",
     "task_state",
 ]

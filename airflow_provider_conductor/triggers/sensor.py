@@ -13,15 +13,16 @@ from airflow_provider_conductor.client.errors import ConductorConfigError
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
 from airflow_provider_conductor.starting.reasons import killed_reason, label_of
 from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
-from airflow_provider_conductor.version_compat import TriggerEvent
+from airflow_provider_conductor.version_compat import TriggerEvent, push_xcom
 from airflow_provider_conductor.waiting.awaited import joined_statuses
 from airflow_provider_conductor.waiting.wait import ERROR, WaitEvent, WaitPlan
 from airflow_provider_conductor.waiting.watcher import Watcher
 
 __all__ = ["ConductorSensorTrigger"]
 
-RENDERING = 60.0
-"""Seconds to render in: what a triggerer's supervisor does not understand, it leaves without an answer."""
+PATIENCE = 180.0
+"""Seconds for Airflow to answer: a triggerer's supervisor takes a while for its first answer, and gives none at all to
+what it does not understand."""
 
 WAY_OUT = "Give the sensor deferrable=True instead of start_from_trigger=True, and a worker renders them"
 
@@ -98,7 +99,7 @@ class ConductorSensorTrigger(ConductorWorkflowTrigger):
         ti = _SinglePulls(context["ti"])
         try:
             # What Airflow asks its supervisor meanwhile awaits the answer in this very task (greenback).
-            async with asyncio.timeout(RENDERING):  # noqa: ASYNC100
+            async with asyncio.timeout(PATIENCE):  # noqa: ASYNC100
                 super().render_template_fields({**context, "ti": ti, "task_instance": ti})  # type: ignore[misc]
         except TimeoutError:
             raise ValueError(
@@ -163,12 +164,12 @@ class ConductorSensorTrigger(ConductorWorkflowTrigger):
         url = watcher.client.settings.workflow_url(workflow_id)
         deadline = datetime.fromtimestamp(self.plan["deadline"], UTC)
         self.log.info("Conductor workflow %s, until %s: %s", workflow_id, deadline.isoformat(timespec="seconds"), url)
-        ti: Any = self.task_instance
         try:
-            await ti.axcom_push(key=WORKFLOW_ID_KEY, value=workflow_id)
-            await ti.axcom_push(key=WORKFLOW_URL_KEY, value=url)
+            async with asyncio.timeout(PATIENCE):
+                await push_xcom(self.task_instance, WORKFLOW_ID_KEY, workflow_id)
+                await push_xcom(self.task_instance, WORKFLOW_URL_KEY, url)
         except Exception as error:  # whatever Airflow's API, or an XCom backend of somebody's own, may raise
-            self.log.warning("Id and link could not be written to XCom before the wait: %s", error)
+            self.log.warning("Id and link could not be written to XCom before the wait: %r", error)
 
     async def on_kill(self) -> None:
         if "workflow_id" not in self.plan:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from datetime import datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,12 +32,19 @@ class TaskInstance:
         self.xcoms: dict[str, Any] = {}
         self.pulls: list[dict[str, Any]] = []
 
-    async def axcom_push(self, key: str, value: Any) -> None:
-        self.xcoms[key] = value
-
     def xcom_pull(self, *_: Any, **kwargs: Any) -> Any:
         self.pulls.append(kwargs)
         return "pulled"
+
+
+@pytest.fixture(autouse=True)
+def xcom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """XCom, without Airflow's supervisor."""
+
+    async def push_xcom(ti: Any, key: str, value: Any) -> None:
+        ti.xcoms[key] = value
+
+    monkeypatch.setattr(module, "push_xcom", push_xcom)
 
 
 def waiting_for(workflow_id: Any, times_out_at: datetime | None = None, **arguments: Any) -> ConductorSensorTrigger:
@@ -63,9 +69,21 @@ def test_it_waits_and_writes_id_and_page_before(conductor: ConductorStandIn) -> 
     assert trigger.task_instance.xcoms == {"workflow_id": workflow_id, "workflow_url": url}
 
 
-def test_a_wait_goes_on_without_xcom(conductor: ConductorStandIn) -> None:
+async def never(*_: Any) -> None:
+    await asyncio.Event().wait()
+
+
+async def fails(*_: Any) -> None:
+    raise RuntimeError("the API is away")
+
+
+@pytest.mark.parametrize("push_xcom", [never, fails])
+def test_a_wait_goes_on_without_xcom(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, push_xcom: Any
+) -> None:
+    monkeypatch.setattr(module, "push_xcom", push_xcom)
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
     trigger = waiting_for(conductor.plays(conductor.add(), Script(after=SOON)))
-    trigger.task_instance = SimpleNamespace(task_id="sense")  # cannot push
     assert first_event(trigger)["status"] == "COMPLETED"
 
 
@@ -178,7 +196,7 @@ async def test_a_template_that_is_never_answered_is_told(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Greenback waits in the task of the trigger itself, which a time-out can interrupt."""
-    monkeypatch.setattr(module, "RENDERING", 0.1)
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
 
     def render(self: Any, context: Any, jinja_env: Any = None) -> None:
         if not TRIGGERS_RENDER_TEMPLATES:  # nor has this Airflow greenback
