@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import sqlite3
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 from airflow_provider_conductor.client.models import TaskStatus, Workflow
 from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.starting.reasons import ended_by_our_kill, ended_by_our_timeout
-from airflow_provider_conductor.version_compat import TRIGGERS_RENDER_TEMPLATES
+from airflow_provider_conductor.version_compat import TIMEOUT_FORESTALLS_RESUMPTION, TRIGGERS_RENDER_TEMPLATES
 from tests.faults.real_airflow import AIRFLOW_2, RealAirflow, real_airflow
 from tests.faults.test_kills import SET_STATE
 
@@ -54,7 +55,13 @@ class Sensor:
     @property
     def workflow_id(self) -> str | None:
         rows = self._query("select value from xcom where task_id = 'start' and key = 'workflow_id' and dag_id = ?")
-        return str(rows[0][0]).strip("\"'b") if rows else None
+        return str(json.loads(rows[0][0])) if rows else None
+
+    @property
+    def workers(self) -> int:
+        """How many worker processes it had."""
+        ran = "select count(*) from log where event = 'running' and task_id = 'sense' and dag_id = ?"
+        return int(self._query(ran)[0][0])
 
     def log(self, of: str) -> str:
         """What was said by ``worker`` or by ``triggerer``."""
@@ -116,12 +123,16 @@ def test_a_sensor_begins_and_waits_without_a_worker(
             )
             check("ends", sensors["ends"].state == "success", "it succeeds")
             check("ends", "The triggerer says: COMPLETED" in sensors["ends"].log("worker"), "a worker concludes")
+            if TRIGGERS_RENDER_TEMPLATES:
+                for way in ("ends", *others):
+                    check(way, sensors[way].workers == 1, "no other worker")
             for way in others:
                 check(way, sensors[way].state == "failed", "it fails")
             check("timeout", ended_by_our_timeout(workflow("timeout").reason), "the time-out ends the workflow")
             check("timeout", "AirflowSensorTimeout" in sensors["timeout"].log("worker"), "it is Airflow's own")
             said = sensors["execution_timeout"].log("worker")
-            check("execution_timeout", "ConductorWorkflowTimeout" in said, "it is the retried one")
+            error = "AirflowTaskTimeout" if TIMEOUT_FORESTALLS_RESUMPTION else "ConductorWorkflowTimeout"
+            check("execution_timeout", error in said, "it is the retried one")
             check("execution_timeout", not workflow("execution_timeout").status.ended, "the workflow is left")
             if TRIGGERS_RENDER_TEMPLATES:
                 check("empty", "workflow_id must not be empty" in sensors["empty"].log("worker"), "a clear error")
