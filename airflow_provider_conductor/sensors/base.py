@@ -233,9 +233,9 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As it is, but Airflow's own skip does not hide the reason that ours gives."""
-        if next_method == TRIGGER_FAILED and self.start_from_trigger:
+        if next_method == TRIGGER_FAILED and self.start_from_trigger and self.workflow_id:
             # Perhaps nobody has written it yet, and it is read from there.
-            self._announce(context, given(self.workflow_id, "workflow_id"))
+            self._announce(context, self.workflow_id)
             self._set_alarm(context)
         try:
             return super().resume_execution(next_method, next_kwargs, context)
