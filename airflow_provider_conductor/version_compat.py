@@ -8,7 +8,7 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -30,6 +30,9 @@ TIMEOUT_FORESTALLS_RESUMPTION = find_spec("airflow.sdk") is None
 
 TRIGGERS_HEAR_OF_KILLS = hasattr(BaseTrigger, "on_kill")
 """Airflow 3.3 calls a trigger's ``on_kill``; before it, a killed task's trigger is just cancelled."""
+
+TRIGGERS_RENDER_TEMPLATES = hasattr(BaseTrigger, "render_template_fields")
+"""From Airflow 3.3 on, a task may begin in the triggerer though its arguments are templates."""
 
 
 class TaskStateStore:
@@ -70,6 +73,16 @@ async def task_state(task_instance: Any) -> str | None:
     # Not asyncio.to_thread: in Airflow 3 the question goes back to the triggerer's own loop, which only asgiref's
     # threads find; from another one it is never answered.
     return await sync_to_async(_task_state)(task_instance)
+
+
+async def push_xcom(ti: Any, key: str, value: Any) -> None:
+    """Write to XCom from a trigger (Airflow 3.3 and later).
+
+    Not by the task instance's own ``axcom_push``, which wants of its task what a stored DAG's tasks lack (3.3.2).
+    """
+    from airflow.sdk.execution_time.xcom import XCom
+
+    await XCom.aset(key, value, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
 
 
 def _task_state(ti: Any) -> str | None:
@@ -115,10 +128,13 @@ def first_poke(sensor: Any, context: Context) -> datetime | None:
 __all__ = [
     "TIMEOUT_FORESTALLS_RESUMPTION",
     "TRIGGERS_HEAR_OF_KILLS",
+    "TRIGGERS_RENDER_TEMPLATES",
     "BaseTrigger",
+    "StartTriggerArgs",
     "TaskStateStore",
     "TriggerEvent",
     "first_poke",
     "mask_secret",
+    "push_xcom",
     "task_state",
 ]

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ConductorDefinitionLink", "ConductorWorkflowLink"]
 
+WORKFLOW_ID_KEY = "workflow_id"
+"""XCom key of the workflow's id, written right after the start."""
+
 WORKFLOW_URL_KEY = "workflow_url"
 """XCom key of the URL. Also the link's own key in Airflow 3, so the button is there from the start of the wait on."""
 

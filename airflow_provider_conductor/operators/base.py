@@ -17,13 +17,14 @@ from airflow_provider_conductor.exceptions import (
     ConductorWorkflowFailedForGood,
     ConductorWorkflowTimeout,
 )
-from airflow_provider_conductor.links.conductor import WORKFLOW_URL_KEY
+from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
 from airflow_provider_conductor.operators.lineage import TellsLineage
 from airflow_provider_conductor.operators.output import Output, check_output_path
 from airflow_provider_conductor.starting.reasons import (
     ended_by_our_kill,
     ended_by_our_timeout,
     killed_reason,
+    label_of,
     timed_out_reason,
 )
 from airflow_provider_conductor.version_compat import TIMEOUT_FORESTALLS_RESUMPTION
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_conductor.client.models import Workflow
     from airflow_provider_conductor.hooks.conductor import ConductorHook
-
-WORKFLOW_ID_KEY = "workflow_id"
-"""XCom key of the workflow's id, written right after the start."""
 
 DEFAULT_MAX_OUTPUT_BYTES = 1_048_576
 """1 MiB of JSON: far over what a DAG passes between tasks, far under what hurts the metadata database."""
@@ -166,8 +164,7 @@ class WaitsForWorkflow(UsesConductor):
             ends.append(now + limit)
         if self.execution_timeout is not None:
             self._set_alarm(context)
-            margin = min(ALARM_MARGIN, self.execution_timeout.total_seconds() / 20)
-            ends.append((self._alarm_at or now) - margin)
+            ends.append((self._alarm_at or now) - alarm_margin(self.execution_timeout))
         return WaitPlan(
             workflow_id=workflow_id,
             started_at=now,
@@ -432,6 +429,11 @@ def _kind(*, terminal: bool, status: str, reason: str) -> type[ConductorWorkflow
     return ConductorWorkflowFailed
 
 
+def alarm_margin(execution_timeout: timedelta) -> float:
+    """Seconds that our deadline lies before Airflow's."""
+    return min(ALARM_MARGIN, execution_timeout.total_seconds() / 20)
+
+
 def check_trigger_arguments(plan: WaitPlan, conductor_conn_id: str) -> None:
     """Refuse, before anything is started, what Airflow could not hand to the triggerer.
 
@@ -445,9 +447,7 @@ def check_trigger_arguments(plan: WaitPlan, conductor_conn_id: str) -> None:
 
 def task_label(context: Context) -> str:
     """The Airflow task as reasons and messages name it."""
-    ti = context["ti"]
-    index = "" if ti.map_index is None or ti.map_index < 0 else f"[{ti.map_index}]"
-    return f"{ti.dag_id}.{ti.task_id}{index} run {ti.run_id} try {ti.try_number}"
+    return label_of(context["ti"])
 
 
 def whole_number(value: int | str | None, name: str) -> int | None:

@@ -17,17 +17,21 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
-from airflow_provider_conductor.operators.arguments import given
+from airflow_provider_conductor.operators.arguments import given, is_template
 from airflow_provider_conductor.operators.base import (
+    BACKSTOP,
     DEFAULT_MAX_OUTPUT_BYTES,
     ON_TIMEOUT,
+    TRIGGER_FAILED,
     OnTimeout,
     WaitsForWorkflow,
+    alarm_margin,
     default_deferrable,
     one_of,
 )
 from airflow_provider_conductor.operators.output import check_output_path
-from airflow_provider_conductor.version_compat import TaskStateStore, first_poke
+from airflow_provider_conductor.sensors.beginning import as_template, why_not_in_triggerer
+from airflow_provider_conductor.version_compat import StartTriggerArgs, TaskStateStore, first_poke
 from airflow_provider_conductor.waiting.durations import seconds
 from airflow_provider_conductor.waiting.schedule import LONGEST, SHARE_OF_AGE, SHORTEST
 from airflow_provider_conductor.waiting.wait import STILL_RUNNING, TIMEOUT, WaitEvent, WaitPlan, with_told
@@ -55,6 +59,9 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
     _plan: WaitPlan | None = None
     """The plan of the pokes, with what they have told so far."""
 
+    _on_worker_because: str = ""
+    """Why it begins on a worker though ``start_from_trigger`` was asked for."""
+
     _last: WaitEvent | None = None
     """What the last poke saw."""
 
@@ -65,6 +72,7 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         return_output: bool = False,
         output_path: str | None = None,
         deferrable: bool | None = None,
+        start_from_trigger: bool = False,
         poke_interval: float | timedelta | None = None,
         stall_timeout: float | timedelta | None = None,
         on_timeout: OnTimeout = "leave",
@@ -75,33 +83,76 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
     ) -> None:
         if poke_interval is not None:
             kwargs["poke_interval"] = poke_interval
+        if start_from_trigger and deferrable is False:
+            raise ValueError("start_from_trigger=True begins in the triggerer: it needs deferrable=True, or none given")
         super().__init__(**kwargs)
         self.conductor_conn_id = conductor_conn_id
         self.workflow_id = given(workflow_id, "workflow_id")
         self.return_output = return_output
         self.output_path = check_output_path(output_path)
-        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.deferrable = start_from_trigger or (default_deferrable() if deferrable is None else deferrable)
+        self.start_from_trigger = False
+        self._wants_trigger = start_from_trigger
         self.poll_interval = seconds(poke_interval, "poke_interval")
         self.stall_timeout = seconds(stall_timeout, "stall_timeout")
         self.on_timeout = one_of(on_timeout, ON_TIMEOUT, "on_timeout")
         self.cancel_on_kill = cancel_on_kill
         self.max_output_bytes = max_output_bytes
 
+    def _begin_in_triggerer(self, **awaited: Any) -> None:
+        """Let Airflow begin there if that was asked for and can be; a subclass calls it with all its arguments set.
+
+        Args:
+            awaited: its own templated arguments, to be rendered for the trigger.
+        """
+        if not self._wants_trigger:
+            return
+        given_to_it = {"conductor_conn_id": self.conductor_conn_id, "workflow_id": self.workflow_id, **awaited}
+        self._on_worker_because = why_not_in_triggerer(self, given_to_it)
+        if self._on_worker_because:
+            return
+        lasts, airflows = float(self.timeout), float(self.timeout) + BACKSTOP.total_seconds()
+        if self.execution_timeout is not None:
+            limit = self.execution_timeout.total_seconds()
+            lasts, airflows = min(lasts, limit - alarm_margin(self.execution_timeout)), min(airflows, limit)
+        self.start_trigger_args = StartTriggerArgs(
+            trigger_cls="airflow_provider_conductor.triggers.sensor.ConductorSensorTrigger",
+            trigger_kwargs={
+                **{name: as_template(value) for name, value in given_to_it.items()},
+                "plan": self._plan_settings(),
+                "lasts": lasts,
+                "times_out_after": airflows,
+                "templated": any(map(is_template, given_to_it.values())),
+                "cancel_on_kill": self.cancel_on_kill,
+            },
+            next_method="take_over",
+            # Airflow keeps the lesser of this and execution_timeout.
+            timeout=timedelta(seconds=float(self.timeout)) + BACKSTOP,
+        )
+        self.start_from_trigger = True
+
     def _wait_limit(self) -> float | None:
         return float(self.timeout)
 
     def _make_plan(self, context: Context, workflow_id: str) -> WaitPlan:
         plan = super()._make_plan(context, workflow_id)
-        return replace(
-            plan,
-            exponential_backoff=self.exponential_backoff,
-            max_wait=self.max_wait.total_seconds() if self.max_wait else None,
-        )
+        return replace(plan, **self._plan_settings())
+
+    def _plan_settings(self) -> dict[str, Any]:
+        """What of the plan is known when the DAG is parsed."""
+        return {
+            "stall_timeout": self.stall_timeout,
+            "poll_interval": self.poll_interval,
+            "exponential_backoff": self.exponential_backoff,
+            "max_wait": self.max_wait.total_seconds() if self.max_wait else None,
+        }
 
     def execute(self, context: Context) -> Any:
         check_output_path(self.output_path)
         self._announce(context, self.workflow_id)
         self._remember(context, self.workflow_id)
+        if self._on_worker_because:
+            self.log.info("This task begins on a worker in spite of start_from_trigger: %s", self._on_worker_because)
         if self.deferrable:
             plan = self._make_plan(context, self.workflow_id)
             event = self._wait_here(plan, patience=0)
@@ -176,10 +227,28 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
             return error
         return AirflowSkipException(f"skipped ({'soft_fail' if self.soft_fail else 'never_fail'}): {error}")
 
+    def take_over(self, context: Context, event: Any = None) -> Any:
+        """Conclude on the worker a wait that began in the triggerer.
+
+        Raises:
+            ValueError: ``workflow_id`` is empty.
+        """
+        self._announce(context, given(self.workflow_id, "workflow_id"))
+        began = context["ti"].start_date or timezone.utcnow()
+        return self.execute_complete(context, event, deadline=began.timestamp() + self.timeout)
+
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As it is, but Airflow's own skip does not hide the reason that ours gives."""
+        if next_method == TRIGGER_FAILED and self.start_from_trigger and self.workflow_id:
+            # Perhaps nobody has written it yet, and it is read from there.
+            self._announce(context, self.workflow_id)
+            self._set_alarm(context)
         try:
             return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSensorTimeout as error:
+            if self.start_from_trigger and next_method == TRIGGER_FAILED and self._execution_timeout_is_over:
+                raise self._timeout_error(str(error), self.workflow_id) from error
+            raise
         except AirflowSkipException as error:
             ours = error.__cause__
             raise (ours if isinstance(ours, AirflowSkipException) else error) from None

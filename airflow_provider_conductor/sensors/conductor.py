@@ -22,6 +22,8 @@ class ConductorWorkflowSensor(ConductorSensor):
         output_path: a part of the output, like ``order.total`` or ``rows[0].id``, to put there instead; says
             ``return_output`` with it.
         deferrable: wait in the triggerer. Default: Airflow's ``default_deferrable``.
+        start_from_trigger: begin there too, without a worker, where Airflow can (3.3 and later); implies
+            ``deferrable``. A worker then only concludes.
         poke_interval: seconds between looks; left out, they adapt to the workflow.
         stall_timeout: seconds (or timedelta) without progress.
         on_timeout: ``leave`` the workflow running when a time-out ends the wait, or ``terminate`` it.
@@ -39,3 +41,4 @@ class ConductorWorkflowSensor(ConductorSensor):
     def __init__(self, *, wait_until_task_ref: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.wait_until_task_ref = wait_until_task_ref
+        self._begin_in_triggerer(wait_until_task_ref=wait_until_task_ref)

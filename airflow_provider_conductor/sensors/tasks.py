@@ -52,6 +52,10 @@ class ConductorTaskSensor(ConductorSensor):
         self.expected_status = expected_status
         if isinstance(expected_status, (str, list, tuple)) and not is_template(expected_status):
             joined_statuses(expected_status)
+        self._begin_in_triggerer(
+            task_reference_name=task_reference_name,
+            expected_status=list(SUCCESS) if expected_status is None else expected_status,
+        )
 
     @property
     def _expected(self) -> str:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "duplicate_reason",
     "ended_as_duplicate",
     "ended_by_our_kill",
     "ended_by_our_timeout",
     "killed_reason",
+    "label_of",
     "timed_out_reason",
 ]
 
 KILLED = "Airflow task was killed: "
 TIMED_OUT = "Airflow task timed out: "
 DUPLICATE = "Airflow task started it twice, the other is "
+
+
+def label_of(ti: Any) -> str:
+    """The Airflow task, by its task instance on a worker or in a triggerer, as reasons and messages name it."""
+    index = "" if ti.map_index is None or ti.map_index < 0 else f"[{ti.map_index}]"
+    return f"{ti.dag_id}.{ti.task_id}{index} run {ti.run_id} try {ti.try_number}"
 
 
 def killed_reason(task_label: str) -> str:

@@ -16,6 +16,7 @@ from airflow_provider_conductor.version_compat import (
     task_state,
 )
 from airflow_provider_conductor.waiting.wait import ERROR, STALLED, TIMEOUT, WaitEvent, WaitPlan, wait
+from airflow_provider_conductor.waiting.watcher import Watcher
 
 __all__ = ["ConductorWorkflowTrigger"]
 
@@ -66,6 +67,7 @@ class ConductorWorkflowTrigger(BaseTrigger):
         plan = WaitPlan.from_json(self.plan)
         try:
             async with shared_watcher(self.conductor_conn_id) as watcher:
+                await self._announce(watcher)
                 event = await watcher.run(wait(plan, self.log.info, warn=self.log.warning))
                 if self.timeout_reason is not None and event.status in (TIMEOUT, STALLED):
                     await watcher.client.run(terminate_running(plan.workflow_id, self.timeout_reason))
@@ -78,6 +80,9 @@ class ConductorWorkflowTrigger(BaseTrigger):
                 await self._end_whatever_comes()
             raise
         yield TriggerEvent(event.to_json())
+
+    async def _announce(self, watcher: Watcher) -> None:
+        """What is to be told before the wait; here the worker has told it."""
 
     async def on_kill(self) -> None:
         """The task was marked or cleared (Airflow 3.3 and later)."""

@@ -11,9 +11,10 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSki
 
 from airflow_provider_conductor.exceptions import ConductorOutputTooLarge, ConductorTaskMissed, ConductorWorkflowFailed
 from airflow_provider_conductor.sensors.tasks import ConductorTaskSensor
-from tests.operators.airflow_standin import context_of, run
+from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn
 from tests.sensors.test_workflow_sensor import SOON, WAYS, in_each_mode
+from tests.sensors.triggerer import run_anywhere
 
 APPROVE = {"taskId": "1", "referenceTaskName": "approve", "taskType": "HUMAN", "outputData": {"by": "Ana"}}
 
@@ -25,7 +26,7 @@ def sensor(workflow_id: str, way: str, **arguments: Any) -> ConductorTaskSensor:
 
 def sense(workflow_id: str, way: str, **arguments: Any) -> Any:
     operator = sensor(workflow_id, way, **arguments)
-    return run(operator, context_of(operator))
+    return run_anywhere(operator, context_of(operator))
 
 
 def turns(conductor: ConductorStandIn, status: str, workflow_status: str = "RUNNING") -> str:

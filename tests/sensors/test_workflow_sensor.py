@@ -18,8 +18,9 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_conductor.client.errors import ConductorAuthError
 from airflow_provider_conductor.exceptions import ConductorOutputTooLarge, ConductorWorkflowFailed
 from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
-from tests.operators.airflow_standin import context_of, in_a_thread, run
+from tests.operators.airflow_standin import context_of, in_a_thread
 from tests.operators.conductor_standin import ConductorStandIn, Script
+from tests.sensors.triggerer import run_anywhere
 
 SOON = 0.4
 
@@ -27,6 +28,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "poke": {"mode": "poke", "deferrable": False},
     "reschedule": {"mode": "reschedule", "deferrable": False},
     "deferrable": {"deferrable": True},
+    "triggerer": {"start_from_trigger": True},
 }
 
 in_each_mode = pytest.mark.parametrize("way", WAYS)
@@ -40,7 +42,7 @@ def sensor(workflow_id: str, way: str, **arguments: Any) -> ConductorWorkflowSen
 
 def sense(workflow_id: str, way: str, **arguments: Any) -> Any:
     operator = sensor(workflow_id, way, **arguments)
-    return run(operator, context_of(operator))
+    return run_anywhere(operator, context_of(operator))
 
 
 # Success
@@ -94,7 +96,7 @@ def test_id_and_page_are_in_xcom_before_the_first_look(conductor: ConductorStand
     workflow_id = conductor.plays(conductor.add(), Script(after=SOON))
     operator = sensor(workflow_id, way)
     context = context_of(operator, conductor.journal)
-    run(operator, context)
+    run_anywhere(operator, context)
     assert conductor.journal[:2] == ["xcom workflow_id", "xcom workflow_url"]
     assert context["ti"].xcoms["workflow_url"] == f"{conductor.url}/execution/{workflow_id}"
 

@@ -1,0 +1,44 @@
+"""Sensors that begin in the triggerer; ``BEGINNING_DAGS`` names the DAGs there are."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+
+from airflow_provider_conductor.operators.conductor import ConductorStartWorkflowOperator
+from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
+
+try:
+    from airflow.sdk import DAG
+except ImportError:
+    from airflow import DAG
+
+STARTED = "{{ ti.xcom_pull(task_ids='start') }}"
+
+for name in os.environ.get("BEGINNING_DAGS", "").split():
+    with DAG(
+        f"begins_{name}",
+        schedule="@once",
+        start_date=datetime(2026, 1, 1),
+        catchup=False,
+        is_paused_upon_creation=False,
+        default_args={"retries": 0},
+    ) as dag:
+        start = ConductorStartWorkflowOperator(task_id="start", workflow_name="fault_waits", version=1)
+        sensor = {"task_id": "sense", "poke_interval": 1, "start_from_trigger": True}
+        match name:
+            case "ends":
+                sense = ConductorWorkflowSensor(workflow_id=STARTED, **sensor)
+            case "killed":
+                sense = ConductorWorkflowSensor(workflow_id=start.output, cancel_on_kill=True, **sensor)
+            case "timeout":
+                sense = ConductorWorkflowSensor(workflow_id=STARTED, timeout=5, on_timeout="terminate", **sensor)
+            case "execution_timeout":
+                limit = timedelta(seconds=20)
+                sense = ConductorWorkflowSensor(workflow_id=STARTED, execution_timeout=limit, **sensor)
+            case "empty":
+                sense = ConductorWorkflowSensor(workflow_id="{{ ti.xcom_pull(task_ids='nobody') }}", **sensor)
+            case "mapped":
+                sense = ConductorWorkflowSensor.partial(**sensor).expand(workflow_id=[STARTED])
+        start >> sense
+    globals()[dag.dag_id] = dag

@@ -1,0 +1,154 @@
+"""A sensor that begins in the triggerer, with a real scheduler and triggerer: no worker until its wait is over."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from airflow_provider_conductor.client.models import TaskStatus, Workflow
+from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.starting.reasons import ended_by_our_kill, ended_by_our_timeout
+from airflow_provider_conductor.version_compat import TIMEOUT_FORESTALLS_RESUMPTION, TRIGGERS_RENDER_TEMPLATES
+from tests.faults.real_airflow import AIRFLOW_2, RealAirflow, real_airflow
+from tests.faults.test_kills import SET_STATE
+
+pytestmark = [pytest.mark.integration, pytest.mark.airflow, pytest.mark.faults]
+
+WAYS = ("ends", "killed", "timeout", "execution_timeout", "empty", "mapped")
+
+ENDED = ("success", "failed", "upstream_failed", "skipped")
+
+
+class Sensor:
+    """The task ``sense`` of a DAG, as its logs and the metadata database show it."""
+
+    def __init__(self, airflow: RealAirflow, way: str) -> None:
+        self.airflow, self.way, self.dag_id = airflow, way, f"begins_{way}"
+
+    def _query(self, sql: str) -> list[Any]:
+        path = f"file:{self.airflow.home}/airflow.db?mode=ro"
+        with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(path, uri=True)) as base:
+            return base.execute(sql, (self.dag_id,)).fetchall()
+        return []
+
+    @property
+    def state(self) -> str | None:
+        rows = self._query("select state from task_instance where task_id = 'sense' and dag_id = ?")
+        return rows[0][0] if rows else None
+
+    @property
+    def run_id(self) -> str:
+        return str(self._query("select run_id from task_instance where task_id = 'sense' and dag_id = ?")[0][0])
+
+    @property
+    def xcom_keys(self) -> set[str]:
+        return {key for (key,) in self._query("select key from xcom where task_id = 'sense' and dag_id = ?")}
+
+    @property
+    def workflow_id(self) -> str | None:
+        rows = self._query("select value from xcom where task_id = 'start' and key = 'workflow_id' and dag_id = ?")
+        return str(json.loads(rows[0][0])) if rows else None
+
+    @property
+    def workers(self) -> int:
+        """How many worker processes it had."""
+        ran = "select count(*) from log where event = 'running' and task_id = 'sense' and dag_id = ?"
+        return int(self._query(ran)[0][0])
+
+    def log(self, of: str) -> str:
+        """What was said by ``worker`` or by ``triggerer``."""
+        found = sorted(self.airflow.home.glob(f"logs/dag_id={self.dag_id}/**/task_id=sense/**/attempt=*"))
+        wanted = [path for path in found if (".trigger." in path.name) == (of == "triggerer")]
+        return "\n".join(path.read_text(errors="replace") for path in wanted)
+
+
+def kill(airflow: RealAirflow, sensor: Sensor) -> None:
+    """Mark the task as failed, as a person would."""
+    if AIRFLOW_2:
+        airflow.python(SET_STATE.replace('"killed"', '"sense"'), sensor.dag_id, sensor.run_id, "failed")
+    else:
+        path = f"/api/v2/dags/{sensor.dag_id}/dagRuns/{quote(sensor.run_id, safe='')}/taskInstances/sense"
+        airflow.call("PATCH", path, {"new_state": "failed"})
+
+
+def test_a_sensor_begins_and_waits_without_a_worker(
+    direct: ConductorClient, conductor_server: Any, tmp_path: Path, report: Callable[[str], None]
+) -> None:
+    with real_airflow(tmp_path, conductor_server.url, BEGINNING_DAGS=" ".join(WAYS)) as airflow:
+        sensors = {way: Sensor(airflow, way) for way in WAYS}
+        wrong: list[str] = []
+
+        def check(way: str, true: bool, what: str) -> None:
+            report(f"{way}: {what}: {true}")
+            if not true:
+                log = airflow.task_log(sensors[way].dag_id)
+                wrong.append(f"{way} is {sensors[way].state}, and not: {what}\n{log[-6000:]}")
+
+        def workflow(way: str) -> Workflow:
+            workflow_id = sensors[way].workflow_id
+            assert workflow_id
+            return direct.get_workflow(workflow_id)
+
+        def waits(way: str) -> bool:
+            return sensors[way].state == "deferred" and "workflow_url" in sensors[way].xcom_keys
+
+        try:
+            for way in ("ends", "killed"):
+                airflow.wait_until(lambda way=way: waits(way) or sensors[way].state in ENDED, 180)
+                check(way, waits(way), "it waits, and has written id and page")
+                began_on_worker = bool(sensors[way].log("worker"))
+                check(way, began_on_worker != TRIGGERS_RENDER_TEMPLATES, "no worker before the end")
+            kill(airflow, sensors["killed"])
+            airflow.wait_until(lambda: workflow("killed").status.ended, 60)
+            check("killed", ended_by_our_kill(workflow("killed").reason), "the kill takes the workflow along")
+
+            airflow.terminate("triggerer")
+            airflow.start("triggerer")
+            if TRIGGERS_RENDER_TEMPLATES:
+                airflow.wait_until(lambda: len(deadlines(sensors["ends"])) > 1, 90)
+                check("ends", len(set(deadlines(sensors["ends"]))) == 1, "a restart keeps the deadline")
+            (task,) = workflow("ends").tasks
+            direct.update_task(workflow("ends").workflow_id, task.task_id, TaskStatus.COMPLETED)
+            others = ("timeout", "execution_timeout", "empty")
+            airflow.wait_until(
+                lambda: all(sensors[way].state in ("success", "failed") for way in ("ends", *others)), 180
+            )
+            check("ends", sensors["ends"].state == "success", "it succeeds")
+            check("ends", "The triggerer says: COMPLETED" in sensors["ends"].log("worker"), "a worker concludes")
+            if TRIGGERS_RENDER_TEMPLATES:
+                for way in ("ends", *others):
+                    check(way, sensors[way].workers == 1, "no other worker")
+            for way in others:
+                check(way, sensors[way].state == "failed", "it fails")
+            check("timeout", ended_by_our_timeout(workflow("timeout").reason), "the time-out ends the workflow")
+            check("timeout", "AirflowSensorTimeout" in sensors["timeout"].log("worker"), "it is Airflow's own")
+            said = sensors["execution_timeout"].log("worker")
+            error = "AirflowTaskTimeout" if TIMEOUT_FORESTALLS_RESUMPTION else "ConductorWorkflowTimeout"
+            check("execution_timeout", error in said, "it is the retried one")
+            check("execution_timeout", not workflow("execution_timeout").status.ended, "the workflow is left")
+            if TRIGGERS_RENDER_TEMPLATES:
+                check("empty", "workflow_id must not be empty" in sensors["empty"].log("worker"), "a clear error")
+                check("mapped", "begins on a worker in spite of" in sensors["mapped"].log("worker"), "it says why")
+            airflow.wait_until(lambda: waits("mapped"), 60)
+            (task,) = workflow("mapped").tasks
+            direct.update_task(workflow("mapped").workflow_id, task.task_id, TaskStatus.COMPLETED)
+            airflow.wait_until(lambda: sensors["mapped"].state in ENDED, 90)
+            check("mapped", sensors["mapped"].state == "success", "it succeeds from a worker")
+        finally:
+            for sensor in sensors.values():
+                if sensor.workflow_id and not direct.get_workflow(sensor.workflow_id).status.ended:
+                    direct.terminate_workflow(sensor.workflow_id, "the test is over")
+        assert not wrong, "\n".join(wrong)
+
+
+def deadlines(sensor: Sensor) -> list[str]:
+    """What each triggerer said of how long it waits."""
+    return re.findall(r"until (\S+):", sensor.log("triggerer"))
