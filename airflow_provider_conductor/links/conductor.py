@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
+from airflow.providers.common.compat.sdk import BaseOperatorLink
 
 if TYPE_CHECKING:
     from airflow.models.taskinstancekey import TaskInstanceKey
@@ -26,4 +26,6 @@ class ConductorWorkflowLink(BaseOperatorLink):
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
         """The URL pushed right after the start, or "" before it."""
+        from airflow.providers.common.compat.sdk import XCom
+
         return XCom.get_value(key=WORKFLOW_URL_KEY, ti_key=ti_key) or ""

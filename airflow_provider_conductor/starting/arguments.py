@@ -7,7 +7,6 @@ from typing import Any
 
 from airflow_provider_conductor.client.definitions import model_fields, to_plain
 from airflow_provider_conductor.client.errors import ConductorInputError
-from airflow_provider_conductor.client.models import StartWorkflowRequest
 
 __all__ = ["ARGUMENTS", "given_later", "start_arguments"]
 
@@ -88,6 +87,8 @@ def _fields(request: Any) -> Mapping[str, Any]:
         return {}
     fields = model_fields(request)
     if fields is None:
+        from airflow_provider_conductor.client.models import StartWorkflowRequest
+
         if isinstance(request, StartWorkflowRequest):
             fields = request.to_json()
         elif isinstance(request, Mapping):

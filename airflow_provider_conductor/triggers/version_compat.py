@@ -1,0 +1,10 @@
+"""What differs between the supported Airflow versions about triggers; apart, since DAG files need none of it."""
+
+from __future__ import annotations
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+TRIGGERS_HEAR_OF_KILLS = hasattr(BaseTrigger, "on_kill")
+"""Airflow 3.3 calls a trigger's ``on_kill``; before it, a killed task's trigger is just cancelled."""
+
+__all__ = ["TRIGGERS_HEAR_OF_KILLS", "BaseTrigger", "TriggerEvent"]
