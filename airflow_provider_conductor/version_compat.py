@@ -8,8 +8,6 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
-
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -27,12 +25,6 @@ except ImportError:
 
 TIMEOUT_FORESTALLS_RESUMPTION = find_spec("airflow.sdk") is None
 """Airflow 2.11 raises ``execution_timeout`` before it resumes a task whose time is over: no method of it is called."""
-
-TRIGGERS_HEAR_OF_KILLS = hasattr(BaseTrigger, "on_kill")
-"""Airflow 3.3 calls a trigger's ``on_kill``; before it, a killed task's trigger is just cancelled."""
-
-TRIGGERS_RENDER_TEMPLATES = hasattr(BaseTrigger, "render_template_fields")
-"""From Airflow 3.3 on, a task may begin in the triggerer though its arguments are templates."""
 
 
 class TaskStateStore:
@@ -127,12 +119,7 @@ def first_poke(sensor: Any, context: Context) -> datetime | None:
 
 __all__ = [
     "TIMEOUT_FORESTALLS_RESUMPTION",
-    "TRIGGERS_HEAR_OF_KILLS",
-    "TRIGGERS_RENDER_TEMPLATES",
-    "BaseTrigger",
-    "StartTriggerArgs",
     "TaskStateStore",
-    "TriggerEvent",
     "first_poke",
     "mask_secret",
     "push_xcom",

@@ -99,7 +99,9 @@ def _installed(python: str, module: str) -> bool:
 
 def _probe(python: str, module: str) -> tuple[str, float, float]:
     """Airflow's version, and seconds on the wall and of CPU that the import took."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # What is installed brings bytecode along; ours is written by the first round, whatever this environment prefers.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    env["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
         [python, "-c", PROBE, module], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False
     )

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from airflow_provider_conductor.client.definitions import to_plain
+from airflow_provider_conductor.client.statuses import TaskStatus, WorkflowStatus
 
 __all__ = [
     "BulkResult",
@@ -31,49 +32,6 @@ __all__ = [
 
 UNTIMED = 2147483647
 """``callbackAfterSeconds`` of a WAIT task without a duration (Java's Integer.MAX_VALUE; seen on 3.32)."""
-
-
-class WorkflowStatus(StrEnum):
-    """Where a workflow stands. Compares equal to its name, so it can go into XCom as text."""
-
-    RUNNING = "RUNNING"
-    PAUSED = "PAUSED"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    TIMED_OUT = "TIMED_OUT"
-    TERMINATED = "TERMINATED"
-
-    @property
-    def ended(self) -> bool:
-        """True when the server will not go on by itself (RUNNING and PAUSED have not ended)."""
-        return self not in (WorkflowStatus.RUNNING, WorkflowStatus.PAUSED)
-
-    @property
-    def successful(self) -> bool:
-        """True for COMPLETED only; a paused workflow is not a successful one."""
-        return self is WorkflowStatus.COMPLETED
-
-
-class TaskStatus(StrEnum):
-    """Where a task of a workflow stands."""
-
-    SCHEDULED = "SCHEDULED"
-    IN_PROGRESS = "IN_PROGRESS"
-    COMPLETED = "COMPLETED"
-    COMPLETED_WITH_ERRORS = "COMPLETED_WITH_ERRORS"
-    FAILED = "FAILED"
-    FAILED_WITH_TERMINAL_ERROR = "FAILED_WITH_TERMINAL_ERROR"
-    TIMED_OUT = "TIMED_OUT"
-    CANCELED = "CANCELED"
-    SKIPPED = "SKIPPED"
-
-    @property
-    def ended(self) -> bool:
-        return self not in (TaskStatus.SCHEDULED, TaskStatus.IN_PROGRESS)
-
-    @property
-    def successful(self) -> bool:
-        return self in (TaskStatus.COMPLETED, TaskStatus.COMPLETED_WITH_ERRORS, TaskStatus.SKIPPED)
 
 
 class PayloadType(StrEnum):

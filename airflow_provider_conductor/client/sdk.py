@@ -5,12 +5,21 @@ How one is read is :meth:`~airflow_provider_conductor.client.settings.ConductorS
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_conductor.client.exchange import Exchange
-from airflow_provider_conductor.client.settings import ConductorSettings
+if TYPE_CHECKING:
+    from airflow_provider_conductor.client.settings import ConductorSettings
 
-__all__ = ["configuration_for"]
+__all__ = ["configuration_for", "is_sdk_configuration"]
+
+
+def is_sdk_configuration(value: Any) -> bool:
+    """Whether ``value`` is (as good as) a ``Configuration`` of the Python SDK."""
+    return (
+        not isinstance(value, type)
+        and hasattr(value, "authentication_settings")
+        and isinstance(getattr(value, "host", None), str)
+    )
 
 
 def configuration_for(settings: ConductorSettings) -> Any:
@@ -26,6 +35,8 @@ def configuration_for(settings: ConductorSettings) -> Any:
     """
     from conductor.client.configuration.configuration import Configuration
     from conductor.client.configuration.settings.authentication_settings import AuthenticationSettings
+
+    from airflow_provider_conductor.client.exchange import Exchange
 
     configuration = Configuration(server_api_url=settings.api_url)
     # Without a key the SDK would take one from the environment, and show it to this server.

@@ -16,8 +16,9 @@ from typing import Any, Literal
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from airflow_provider_conductor.client.errors import ConductorConfigError
+from airflow_provider_conductor.client.sdk import is_sdk_configuration
 
-__all__ = ["EXTRA_FIELDS", "ConductorSettings", "ExtraField", "is_sdk_configuration"]
+__all__ = ["EXTRA_FIELDS", "ConductorSettings", "ExtraField"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,15 +217,6 @@ class ConductorSettings:
             client_key=getattr(configuration, "key_file", None) or None,
             proxy=getattr(configuration, "proxy", None) or None,
         )
-
-
-def is_sdk_configuration(value: Any) -> bool:
-    """Whether ``value`` is (as good as) a ``Configuration`` of the Python SDK."""
-    return (
-        not isinstance(value, type)
-        and hasattr(value, "authentication_settings")
-        and isinstance(getattr(value, "host", None), str)
-    )
 
 
 def _url_from_parts(host: str, schema: str, port: int | None) -> str:

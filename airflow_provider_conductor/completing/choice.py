@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow
+from airflow_provider_conductor.client.statuses import TaskStatus
+
+if TYPE_CHECKING:
+    from airflow_provider_conductor.client.models import Task, Workflow
 
 __all__ = ["ENDINGS", "Choice", "CompletionRefused", "Ending", "choose", "open_waits"]
 

@@ -14,7 +14,6 @@ from airflow.providers.common.compat.sdk import (
     task_decorator_factory,
 )
 
-from airflow_provider_conductor.decorators.request import read_returned
 from airflow_provider_conductor.exceptions import ConductorStartRefused
 from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
 
@@ -86,6 +85,7 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
             ConductorStartRefused: it is neither an input nor a request, or contradicts the decorator.
         """
         from airflow_provider_conductor.client.errors import ConductorInputError
+        from airflow_provider_conductor.decorators.request import read_returned
 
         try:
             arguments, self._further = read_returned(returned)

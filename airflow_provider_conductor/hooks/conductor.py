@@ -21,7 +21,8 @@ from airflow_provider_conductor.client.errors import (
     MissingRoute,
     NotConductorError,
 )
-from airflow_provider_conductor.client.settings import ConductorSettings, is_sdk_configuration
+from airflow_provider_conductor.client.sdk import is_sdk_configuration
+from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.defining.dry_run import dry_run
 from airflow_provider_conductor.exceptions import ConductorWorkflowFailed, ConductorWorkflowTimeout

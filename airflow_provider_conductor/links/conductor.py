@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
+from airflow.providers.common.compat.sdk import BaseOperatorLink
 
 if TYPE_CHECKING:
     from airflow.models.taskinstancekey import TaskInstanceKey
@@ -16,6 +16,9 @@ WORKFLOW_ID_KEY = "workflow_id"
 
 WORKFLOW_URL_KEY = "workflow_url"
 """XCom key of the URL. Also the link's own key in Airflow 3, so the button is there from the start of the wait on."""
+
+DEFINITION_URL_KEY = "definition_url"
+"""XCom key of the URL of a definition's page."""
 
 
 class ConductorWorkflowLink(BaseOperatorLink):
@@ -29,11 +32,9 @@ class ConductorWorkflowLink(BaseOperatorLink):
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
         """The URL pushed right after the start, or "" before it."""
+        from airflow.providers.common.compat.sdk import XCom
+
         return XCom.get_value(key=WORKFLOW_URL_KEY, ti_key=ti_key) or ""
-
-
-DEFINITION_URL_KEY = "definition_url"
-"""XCom key of the URL of a definition's page."""
 
 
 class ConductorDefinitionLink(BaseOperatorLink):
@@ -47,4 +48,6 @@ class ConductorDefinitionLink(BaseOperatorLink):
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
         """The URL pushed when the definitions had been registered, or "" before it."""
+        from airflow.providers.common.compat.sdk import XCom
+
         return XCom.get_value(key=DEFINITION_URL_KEY, ti_key=ti_key) or ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["given", "is_template"]
+__all__ = ["check_output_path", "given", "is_template"]
 
 
 def is_template(value: Any) -> bool:
@@ -28,3 +28,18 @@ def given(value: Any, name: str) -> Any:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise ValueError(f"{name} must not be empty")
     return value
+
+
+def check_output_path(output_path: Any) -> Any:
+    """Refuse what is no path, where it can be told: not while it is a template, or comes from another task.
+
+    Raises:
+        ValueError: see :class:`~airflow_provider_conductor.client.output_path.OutputPath`.
+    """
+    if output_path is None or (not isinstance(output_path, str) and hasattr(output_path, "resolve")):
+        return output_path
+    if not isinstance(output_path, str) or ("{{" not in output_path and "{%" not in output_path):
+        from airflow_provider_conductor.client.output_path import OutputPath
+
+        OutputPath.of(output_path)
+    return output_path

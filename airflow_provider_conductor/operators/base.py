@@ -9,31 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, conf, timezone
 
-from airflow_provider_conductor.client import errors
 from airflow_provider_conductor.client.errors import ConductorError
-from airflow_provider_conductor.client.settings import is_sdk_configuration
-from airflow_provider_conductor.exceptions import (
-    ConductorWorkflowFailed,
-    ConductorWorkflowFailedForGood,
-    ConductorWorkflowTimeout,
-)
+from airflow_provider_conductor.client.sdk import is_sdk_configuration
+from airflow_provider_conductor.exceptions import ConductorWorkflowFailed, ConductorWorkflowTimeout
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
+from airflow_provider_conductor.operators.arguments import check_output_path
 from airflow_provider_conductor.operators.lineage import TellsLineage
-from airflow_provider_conductor.operators.output import Output, check_output_path
-from airflow_provider_conductor.starting.reasons import (
-    ended_by_our_kill,
-    ended_by_our_timeout,
-    killed_reason,
-    label_of,
-    timed_out_reason,
-)
+from airflow_provider_conductor.starting.reasons import killed_reason, label_of, timed_out_reason
 from airflow_provider_conductor.version_compat import TIMEOUT_FORESTALLS_RESUMPTION
-from airflow_provider_conductor.waiting import wait as waits
 from airflow_provider_conductor.waiting.durations import seconds
-from airflow_provider_conductor.waiting.look import diagnose, read_ended
-from airflow_provider_conductor.waiting.report import explain
-from airflow_provider_conductor.waiting.timeline import timeline
-from airflow_provider_conductor.waiting.wait import WaitEvent, WaitPlan, wait
 
 if TYPE_CHECKING:
     import logging
@@ -42,6 +26,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_conductor.client.models import Workflow
     from airflow_provider_conductor.hooks.conductor import ConductorHook
+    from airflow_provider_conductor.operators.output import Output
+    from airflow_provider_conductor.waiting.wait import WaitEvent, WaitPlan
 
 DEFAULT_MAX_OUTPUT_BYTES = 1_048_576
 """1 MiB of JSON: far over what a DAG passes between tasks, far under what hurts the metadata database."""
@@ -157,6 +143,8 @@ class WaitsForWorkflow(UsesConductor):
 
     def _make_plan(self, context: Context, workflow_id: str) -> WaitPlan:
         """The plan of this try's wait; ``execution_timeout`` and ``timeout`` become one deadline."""
+        from airflow_provider_conductor.waiting.wait import WaitPlan
+
         now = timezone.utcnow().timestamp()
         ends = []
         limit = self._wait_limit()
@@ -176,6 +164,8 @@ class WaitsForWorkflow(UsesConductor):
 
     def _wait_here(self, plan: WaitPlan, patience: float | None = None) -> WaitEvent:
         """Wait on the worker, to the end or for ``patience`` seconds."""
+        from airflow_provider_conductor.waiting.wait import wait
+
         self._deadline = plan.deadline
         try:
             return self.hook.client.run(wait(plan, self.log.info, warn=self.log.warning, patience=patience))
@@ -218,6 +208,8 @@ class WaitsForWorkflow(UsesConductor):
         Raises:
             AirflowException: an event of an unknown shape, or the trigger's own error.
         """
+        from airflow_provider_conductor.waiting.wait import WaitEvent
+
         try:
             known = WaitEvent.from_json(event)
         except (ValueError, TypeError) as error:
@@ -245,6 +237,10 @@ class WaitsForWorkflow(UsesConductor):
 
     def _conclude(self, context: Context, event: WaitEvent) -> Any:
         """The result of an ended wait, or the error it means."""
+        from airflow_provider_conductor.waiting import wait as waits
+        from airflow_provider_conductor.waiting.look import read_ended
+        from airflow_provider_conductor.waiting.timeline import timeline
+
         workflow_id = event.workflow_id
         where = self.hook.workflow_url(workflow_id)
         match event.status:
@@ -274,15 +270,19 @@ class WaitsForWorkflow(UsesConductor):
                 )
             case waits.TIMEOUT | waits.STALLED:
                 raise self._timed_out(event)
+        from airflow_provider_conductor.client import errors
+
         kind = getattr(errors, event.error, None) if event.error in errors.__all__ else None
         raise self._broken_off(workflow_id, kind if isinstance(kind, type) else ConductorError, event.message)
 
     def _timed_out(self, event: WaitEvent) -> AirflowException:
         """End or leave the workflow, as ``on_timeout`` says; the error that tells."""
+        from airflow_provider_conductor.waiting.wait import STALLED
+
         workflow_id = event.workflow_id
         done = self._let_go(workflow_id, timed_out_reason(self._task_label))
         return self._timeout_error(
-            f"{'stall_timeout' if event.status == waits.STALLED else 'time-out'}: Conductor workflow "
+            f"{'stall_timeout' if event.status == STALLED else 'time-out'}: Conductor workflow "
             f"{workflow_id} had not ended: {event.message}. Then {done}. See {self.hook.workflow_url(workflow_id)}",
             workflow_id,
         )
@@ -297,59 +297,32 @@ class WaitsForWorkflow(UsesConductor):
 
     def _failure(self, event: WaitEvent) -> ConductorWorkflowFailed:
         """The error of a workflow that ended badly: root cause, attempts, reason, log lines, what to do."""
+        from airflow_provider_conductor.operators.failing import failure_of, unread_failure
+        from airflow_provider_conductor.waiting.look import read_ended
+
         url = self.hook.workflow_url(event.workflow_id)
         workflow, unread = None, "the server has archived or deleted it since"
         try:
             workflow = self._lineage_of = self.hook.client.run(read_ended(event.workflow_id, self._deadline))
         except ConductorError as error:
             unread = str(error)
-        if workflow is None:  # say what the event said
-            kind = _kind(terminal=False, status=event.status, reason=event.message)
-            return kind(
-                f"Conductor workflow {event.workflow_id} ended as {event.status}: {event.message or 'no reason given'}"
-                f"\nMore could not be read: {unread}\nSee {url}",
-                workflow_id=event.workflow_id,
-                status=event.status,
-                reason=event.message,
-                url=url,
-            )
-        found = self.hook.client.run(diagnose(workflow))
-        self.log.info("Workflow %s ended as %s\n%s", workflow.workflow_id, workflow.status, timeline(workflow))
-        failure = found.failure
-        if failure is None:  # it was retried or restarted between the event and this look
-            return ConductorWorkflowFailed(
-                f"Conductor workflow {event.workflow_id} ended as {event.status} "
-                f"({event.message or 'no reason given'}) and is {workflow.status} again: "
-                f"somebody acted on it. See {url}",
-                workflow_id=event.workflow_id,
-                workflow_name=workflow.name,
-                status=event.status,
-                reason=event.message,
-                url=url,
-            )
-        kind = _kind(terminal=failure.terminal_error, status=event.status, reason=workflow.reason)
-        return kind(
-            explain(failure, found.log_lines, url),
-            workflow_id=workflow.workflow_id,
-            workflow_name=workflow.name,
-            status=event.status,
-            url=url,
-            reason=failure.reason,
-            task_reference_name=failure.task_reference_name,
-            failed_workflow_id=failure.sub_workflow_id or workflow.workflow_id,
-            attempts=failure.attempts,
-            log_lines=found.log_lines,
-        )
+        if workflow is None:
+            return unread_failure(event, unread, url)
+        return failure_of(workflow, event, url, client=self.hook.client, log=self.log)
 
     def _timeout_error(self, message: str, workflow_id: str) -> AirflowException:
         return ConductorWorkflowTimeout(message, workflow_id=workflow_id)
 
     def _result(self, workflow: Workflow) -> Any:
         """The workflow's output, or the part ``output_path`` picks, within ``max_output_bytes``."""
+        from airflow_provider_conductor.operators.output import Output
+
         return self._for_xcom(Output.of_workflow(workflow))
 
     def _task_result(self, workflow: Workflow) -> dict[str, Any]:
         """The result where ``wait_until_task_ref`` was reached: the task's output, and how the workflow stands."""
+        from airflow_provider_conductor.operators.output import Output
+
         task = workflow.latest_attempt(self.wait_until_task_ref or "")
         return {
             "workflow_id": workflow.workflow_id,
@@ -419,14 +392,6 @@ class WaitsForWorkflow(UsesConductor):
             return
         done = self._end(self._workflow_id, killed_reason(self._task_label))
         self.log.info("Killed; workflow %s: %s", self._workflow_id, done)
-
-
-def _kind(*, terminal: bool, status: str, reason: str) -> type[ConductorWorkflowFailed]:
-    """Whether an Airflow retry can help: not after a terminal error, nor where somebody terminated it on purpose."""
-    by_us = ended_by_our_kill(reason) or ended_by_our_timeout(reason)
-    if terminal or (status == "TERMINATED" and not by_us):
-        return ConductorWorkflowFailedForGood
-    return ConductorWorkflowFailed
 
 
 def alarm_margin(execution_timeout: timedelta) -> float:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_conductor.client.errors import ConductorRequestError
+from airflow_provider_conductor.operators.arguments import check_output_path
 from airflow_provider_conductor.operators.base import (
     DEFAULT_MAX_OUTPUT_BYTES,
     ON_TIMEOUT,
@@ -25,13 +26,13 @@ from airflow_provider_conductor.operators.control import (
     ConductorSkipTaskOperator,
     ConductorTerminateWorkflowOperator,
 )
-from airflow_provider_conductor.operators.output import check_output_path
 from airflow_provider_conductor.operators.starting import StartsWorkflow
 from airflow_provider_conductor.waiting.durations import patience
-from airflow_provider_conductor.waiting.wait import STILL_RUNNING, WaitEvent, with_told
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_conductor.waiting.wait import WaitEvent
 
 __all__ = [
     "ON_TIMEOUT",
@@ -143,6 +144,8 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         )
 
     def execute(self, context: Context) -> Any:
+        from airflow_provider_conductor.waiting.wait import STILL_RUNNING, with_told
+
         check_trigger_arguments(self._make_plan(context, "not started"), self.conductor_conn_id)
         check_output_path(self.output_path)
         workflow_id = self._start(context)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Task, Workflow
     from airflow_provider_conductor.hooks.conductor import ConductorHook
 
-__all__ = ["Output", "check_output_path"]
+__all__ = ["Output"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +84,3 @@ class Output:
                 f"from there: {error}; nothing was written to XCom. Let the workflow return less (its "
                 "outputParameters), or read it from there"
             ) from error
-
-
-def check_output_path(output_path: Any) -> Any:
-    """Refuse what is no path, where it can be told: not while it is a template, or comes from another task.
-
-    Raises:
-        ValueError: see :class:`~airflow_provider_conductor.client.output_path.OutputPath`.
-    """
-    if output_path is None or (not isinstance(output_path, str) and hasattr(output_path, "resolve")):
-        return output_path
-    if not isinstance(output_path, str) or ("{{" not in output_path and "{%" not in output_path):
-        OutputPath.of(output_path)
-    return output_path

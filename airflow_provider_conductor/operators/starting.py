@@ -14,14 +14,14 @@ from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.base import UsesConductor, one_of, task_label, whole_number
 from airflow_provider_conductor.operators.task_context import check_context_key, task_context
 from airflow_provider_conductor.starting.arguments import ARGUMENTS, given_later, start_arguments
-from airflow_provider_conductor.starting.identity import TaskIdentity
 from airflow_provider_conductor.starting.reasons import killed_reason
-from airflow_provider_conductor.starting.record import StartRecord, first_try_of_series
 from airflow_provider_conductor.version_compat import TaskStateStore
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
+    from airflow_provider_conductor.starting.identity import TaskIdentity
+    from airflow_provider_conductor.starting.record import StartRecord
     from airflow_provider_conductor.starting.start_once import StartPlan
 
 __all__ = ["StartsWorkflow"]
@@ -156,6 +156,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
     def _start_plan(self, context: Context, store: TaskStateStore) -> StartPlan:
         from airflow_provider_conductor.client.endpoints import start_body
         from airflow_provider_conductor.client.models import StartWorkflowRequest
+        from airflow_provider_conductor.starting.record import StartRecord
         from airflow_provider_conductor.starting.start_once import StartPlan
 
         self._take_request()
@@ -196,6 +197,9 @@ class StartsWorkflow(UsesConductor, BaseOperator):
 
     def _identity(self, context: Context, record: StartRecord | None) -> TaskIdentity:
         """This try; computed on the worker only, since in a triggerer ``max_tries`` is just ``retries``."""
+        from airflow_provider_conductor.starting.identity import TaskIdentity
+        from airflow_provider_conductor.starting.record import first_try_of_series
+
         ti = context["ti"]
         return TaskIdentity(
             prefix=self.hook.settings.identity_prefix or DEFAULT_IDENTITY_PREFIX,

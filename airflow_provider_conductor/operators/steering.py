@@ -11,13 +11,13 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow_provider_conductor.client.errors import ConductorInputError, ConductorNotFound
 from airflow_provider_conductor.exceptions import ConductorStateError
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
+from airflow_provider_conductor.operators.arguments import check_output_path
 from airflow_provider_conductor.operators.base import (
     DEFAULT_MAX_OUTPUT_BYTES,
     OnTimeout,
     UsesConductor,
     WaitsForWorkflow,
 )
-from airflow_provider_conductor.operators.output import check_output_path
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_conductor.client.models import Task, TaskStatus
+from airflow_provider_conductor.client.statuses import TaskStatus
 from airflow_provider_conductor.completing.choice import ENDINGS, CompletionRefused, Ending
 from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotThere
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.arguments import given, is_template
 from airflow_provider_conductor.operators.base import UsesConductor, one_of
 from airflow_provider_conductor.operators.starting import DEFAULT_IDENTITY_PREFIX
-from airflow_provider_conductor.starting.identity import StartKey, TaskIdentity
-from airflow_provider_conductor.starting.record import first_try_of_series
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
     from airflow_provider_conductor.client.call import Flow
+    from airflow_provider_conductor.client.models import Task
+    from airflow_provider_conductor.starting.identity import TaskIdentity
 
 __all__ = ["ConductorCompleteTaskOperator", "ConductorSignalWorkflowOperator"]
 
@@ -56,6 +56,8 @@ class EndsTask(UsesConductor, BaseOperator):
         self.reason = reason
 
     def _ending(self, identity: TaskIdentity) -> Ending:
+        from airflow_provider_conductor.starting.identity import StartKey
+
         return Ending(
             status=TaskStatus(one_of(self.status, STATUSES, "status")),
             output=self.task_output if self.task_output is not None else {},
@@ -65,6 +67,9 @@ class EndsTask(UsesConductor, BaseOperator):
 
     def _identity(self, context: Context) -> TaskIdentity:
         """Who ends it: a task in one series of tries, so that a retry knows what its earlier try has done."""
+        from airflow_provider_conductor.starting.identity import TaskIdentity
+        from airflow_provider_conductor.starting.record import first_try_of_series
+
         ti = context["ti"]
         return TaskIdentity(
             prefix=self.hook.settings.identity_prefix or DEFAULT_IDENTITY_PREFIX,

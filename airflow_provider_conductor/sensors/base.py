@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
-from airflow_provider_conductor.operators.arguments import given, is_template
+from airflow_provider_conductor.operators.arguments import check_output_path, given, is_template
 from airflow_provider_conductor.operators.base import (
     BACKSTOP,
     DEFAULT_MAX_OUTPUT_BYTES,
@@ -29,15 +29,14 @@ from airflow_provider_conductor.operators.base import (
     default_deferrable,
     one_of,
 )
-from airflow_provider_conductor.operators.output import check_output_path
 from airflow_provider_conductor.sensors.beginning import as_template, why_not_in_triggerer
-from airflow_provider_conductor.version_compat import StartTriggerArgs, TaskStateStore, first_poke
+from airflow_provider_conductor.version_compat import TaskStateStore, first_poke
 from airflow_provider_conductor.waiting.durations import seconds
-from airflow_provider_conductor.waiting.schedule import LONGEST, SHARE_OF_AGE, SHORTEST
-from airflow_provider_conductor.waiting.wait import STILL_RUNNING, TIMEOUT, WaitEvent, WaitPlan, with_told
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+
+    from airflow_provider_conductor.waiting.wait import WaitEvent, WaitPlan
 
 __all__ = ["ConductorSensor"]
 
@@ -107,6 +106,8 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         """
         if not self._wants_trigger:
             return
+        from airflow_provider_conductor.triggers.version_compat import StartTriggerArgs
+
         given_to_it = {"conductor_conn_id": self.conductor_conn_id, "workflow_id": self.workflow_id, **awaited}
         self._on_worker_because = why_not_in_triggerer(self, given_to_it)
         if self._on_worker_because:
@@ -148,6 +149,8 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         }
 
     def execute(self, context: Context) -> Any:
+        from airflow_provider_conductor.waiting.wait import STILL_RUNNING, TIMEOUT, with_told
+
         check_output_path(self.output_path)
         self._announce(context, self.workflow_id)
         self._remember(context, self.workflow_id)
@@ -171,6 +174,8 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
 
     def _plan_of_pokes(self, context: Context) -> WaitPlan:
         """One wait, whose looks are the pokes; rescheduled ones are counted from the first of the series."""
+        from airflow_provider_conductor.waiting.wait import WaitPlan
+
         plan = self._make_plan(context, self.workflow_id)
         first = first_poke(self, context) if self.reschedule else None
         if first is None:
@@ -184,6 +189,8 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """One look; Airflow's sensor lets the time between two looks pass."""
+        from airflow_provider_conductor.waiting.wait import STILL_RUNNING, with_told
+
         plan = self._plan or self._plan_of_pokes(context)
         self._last = self._wait_here(plan, patience=0)
         self._plan = with_told(plan, self._last)
@@ -195,6 +202,8 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
 
     def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
         """Airflow's interval, ours where none was given; the last poke falls on the deadline, not past it."""
+        from airflow_provider_conductor.waiting.schedule import LONGEST, SHARE_OF_AGE, SHORTEST
+
         if self.poll_interval is not None:
             interval = float(super()._get_next_poke_interval(started_at, run_duration, poke_count))
         else:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_conductor.client.models import WorkflowStatus
+from airflow_provider_conductor.client.statuses import WorkflowStatus
 from airflow_provider_conductor.exceptions import ConductorTaskMissed
 from airflow_provider_conductor.operators.arguments import given, is_template
 from airflow_provider_conductor.sensors.base import ConductorSensor
 from airflow_provider_conductor.waiting.awaited import SUCCESS, joined_statuses
-from airflow_provider_conductor.waiting.wait import TASK_ENDED, TASK_MISSED, WaitEvent, WaitPlan
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_conductor.waiting.wait import WaitEvent, WaitPlan
 
 __all__ = ["ConductorTaskSensor"]
 
@@ -70,6 +71,8 @@ class ConductorTaskSensor(ConductorSensor):
         )
 
     def _outcome(self, context: Context, event: WaitEvent) -> Any:
+        from airflow_provider_conductor.waiting.wait import TASK_ENDED, TASK_MISSED
+
         if event.status == TASK_MISSED:
             raise self._missed(event, event.message)
         if event.status in WorkflowStatus.__members__:  # from the index, which keeps no tasks

@@ -7,7 +7,6 @@ from typing import Any
 
 from airflow_provider_conductor.client.definitions import model_fields, to_plain
 from airflow_provider_conductor.client.errors import ConductorInputError
-from airflow_provider_conductor.client.models import StartWorkflowRequest
 
 __all__ = ["ARGUMENTS", "given_later", "start_arguments"]
 
@@ -86,17 +85,16 @@ def start_arguments(request: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 def _fields(request: Any) -> Mapping[str, Any]:
     if request is None:
         return {}
-    fields = model_fields(request)
+    fields = dict(request) if isinstance(request, Mapping) else model_fields(request)
     if fields is None:
-        if isinstance(request, StartWorkflowRequest):
-            fields = request.to_json()
-        elif isinstance(request, Mapping):
-            fields = dict(request)
-        else:
+        from airflow_provider_conductor.client.models import StartWorkflowRequest
+
+        if not isinstance(request, StartWorkflowRequest):
             raise ConductorInputError(
                 f"a start request cannot be a {type(request).__name__}: give a StartWorkflowRequest, "
                 "or a dict with the server's names"
             )
+        fields = request.to_json()
     unknown = [name for name in fields if name not in (*ARGUMENTS.values(), *NOT_OURS, "idempotencyStrategy")]
     if unknown:
         raise ConductorInputError(

@@ -9,12 +9,8 @@ from typing import Any
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.terminating import terminate_running
 from airflow_provider_conductor.triggers.sharing import shared_watcher
-from airflow_provider_conductor.version_compat import (
-    TRIGGERS_HEAR_OF_KILLS,
-    BaseTrigger,
-    TriggerEvent,
-    task_state,
-)
+from airflow_provider_conductor.triggers.version_compat import TRIGGERS_HEAR_OF_KILLS, BaseTrigger, TriggerEvent
+from airflow_provider_conductor.version_compat import task_state
 from airflow_provider_conductor.waiting.wait import ERROR, STALLED, TIMEOUT, WaitEvent, WaitPlan, wait
 from airflow_provider_conductor.waiting.watcher import Watcher
 

@@ -13,7 +13,8 @@ from airflow_provider_conductor.client.errors import ConductorConfigError
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
 from airflow_provider_conductor.starting.reasons import killed_reason, label_of
 from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
-from airflow_provider_conductor.version_compat import TriggerEvent, push_xcom
+from airflow_provider_conductor.triggers.version_compat import TriggerEvent
+from airflow_provider_conductor.version_compat import push_xcom
 from airflow_provider_conductor.waiting.awaited import joined_statuses
 from airflow_provider_conductor.waiting.wait import ERROR, WaitEvent, WaitPlan
 from airflow_provider_conductor.waiting.watcher import Watcher

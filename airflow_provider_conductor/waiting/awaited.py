@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from airflow_provider_conductor.client.capabilities import reached
-from airflow_provider_conductor.client.models import TaskStatus, Workflow
+from airflow_provider_conductor.client.statuses import TaskStatus
+
+if TYPE_CHECKING:
+    from airflow_provider_conductor.client.models import Workflow
 
 __all__ = ["SUCCESS", "Standing", "joined_statuses", "standing", "task_statuses"]
 
@@ -36,6 +39,8 @@ def standing(workflow: Workflow, task_ref: str, statuses: Iterable[TaskStatus]) 
 
     An earlier attempt counts, so a failure that is waited for is seen though the server tries again at once.
     """
+    from airflow_provider_conductor.client.capabilities import reached
+
     wanted = set(statuses)
     if any(task.reference_name == task_ref and task.known_status in wanted for task in workflow.tasks):
         return Standing(come=True)

@@ -16,7 +16,8 @@ import pytest
 from airflow_provider_conductor.client.models import TaskStatus, Workflow
 from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.starting.reasons import ended_by_our_kill, ended_by_our_timeout
-from airflow_provider_conductor.version_compat import TIMEOUT_FORESTALLS_RESUMPTION, TRIGGERS_RENDER_TEMPLATES
+from airflow_provider_conductor.triggers.version_compat import TRIGGERS_RENDER_TEMPLATES
+from airflow_provider_conductor.version_compat import TIMEOUT_FORESTALLS_RESUMPTION
 from tests.faults.real_airflow import AIRFLOW_2, RealAirflow, real_airflow
 from tests.faults.test_kills import SET_STATE
 

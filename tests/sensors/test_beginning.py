@@ -22,7 +22,7 @@ from airflow_provider_conductor.exceptions import ConductorWorkflowTimeout
 from airflow_provider_conductor.operators.conductor import ConductorStartWorkflowOperator
 from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
 from airflow_provider_conductor.sensors.tasks import ConductorTaskSensor
-from airflow_provider_conductor.version_compat import TRIGGERS_RENDER_TEMPLATES
+from airflow_provider_conductor.triggers.version_compat import TRIGGERS_RENDER_TEMPLATES
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn
 from tests.sensors.triggerer import run_anywhere

@@ -12,7 +12,7 @@ from unittest.mock import patch
 from airflow.providers.common.compat.sdk import timezone
 
 from airflow_provider_conductor.triggers import sensor as module
-from airflow_provider_conductor.version_compat import TRIGGERS_RENDER_TEMPLATES
+from airflow_provider_conductor.triggers.version_compat import TRIGGERS_RENDER_TEMPLATES
 from tests.operators.airflow_standin import first_event, run
 
 __all__ = ["TaskInstanceInTriggerer", "run_anywhere", "trigger_of"]

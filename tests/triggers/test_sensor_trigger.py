@@ -15,7 +15,7 @@ from airflow.triggers.base import BaseTrigger
 from airflow_provider_conductor.triggers import conductor as triggers
 from airflow_provider_conductor.triggers import sensor as module
 from airflow_provider_conductor.triggers.sensor import ConductorSensorTrigger
-from airflow_provider_conductor.version_compat import TRIGGERS_RENDER_TEMPLATES
+from airflow_provider_conductor.triggers.version_compat import TRIGGERS_RENDER_TEMPLATES
 from tests.operators.airflow_standin import first_event, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Script
 from tests.triggers.test_workflow_trigger import now_in_state, run_until_cancelled

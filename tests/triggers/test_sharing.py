@@ -72,7 +72,9 @@ async def test_many_triggers_share_a_look_up_a_token_and_their_polls(
     assert {event["status"] for event in events} == {"COMPLETED"}
     assert look_ups == ["conductor_default"]
     assert sum(r.path == "/token" for r in conductor.requests) == 1
-    assert {r.headers.get("X-Authorization") for r in conductor.requests if r.path != "/token"} == conductor.tokens.keys()
+    assert {
+        r.headers.get("X-Authorization") for r in conductor.requests if r.path != "/token"
+    } == conductor.tokens.keys()
     assert watchers() == 0
 
 
