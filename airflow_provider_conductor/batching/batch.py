@@ -11,9 +11,12 @@ from typing import Any
 
 from airflow_provider_conductor.waiting.wording import duration
 
-__all__ = ["Batch", "Item"]
+__all__ = ["REASON_LIMIT", "REFUSED", "Batch", "Item"]
 
 PENDING, ACTIVE, COMPLETED, FAILED = 0, 1, 2, 3
+
+REFUSED = "REFUSED"
+"""The status of an item that the server did not take."""
 
 REASON_LIMIT = 500
 """Characters kept of why an item failed."""
@@ -135,11 +138,17 @@ class Batch:
         self._move(index, COMPLETED)
 
     def fail(self, index: int, status: str, reason: str = "", workflow_id: str = "") -> None:
-        """``status`` is the workflow's, or why there is none: REFUSED."""
+        """``status`` is the workflow's, or REFUSED where there is none."""
         item = self.items.setdefault(index, Item())
         item.workflow_id = workflow_id or item.workflow_id
         item.status, item.reason = status, reason[:REASON_LIMIT]
         self._move(index, FAILED)
+
+    def take_again(self) -> None:
+        """For another try: what has failed, or was under way, is to be looked at anew; what has completed stays."""
+        for index, state in enumerate(self._where):
+            if state in (ACTIVE, FAILED):
+                self.put_back(index)
 
     # Told to people
 

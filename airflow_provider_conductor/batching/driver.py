@@ -11,7 +11,7 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
-from airflow_provider_conductor.batching.batch import Batch
+from airflow_provider_conductor.batching.batch import REFUSED, Batch
 from airflow_provider_conductor.batching.ending import read_many, terminate_many
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
@@ -36,10 +36,7 @@ from airflow_provider_conductor.waiting.schedule import adaptive_pause, next_loo
 from airflow_provider_conductor.waiting.wait import STALLED, WaitEvent, WaitPlan, wait
 from airflow_provider_conductor.waiting.watcher import Watcher
 
-__all__ = ["REFUSED", "BatchPlan", "Driver", "Outcome", "waiting_for"]
-
-REFUSED = "REFUSED"
-"""The status of an item that the server did not take."""
+__all__ = ["BatchPlan", "Driver", "Outcome", "waiting_for"]
 
 STARTS_AT_ONCE = 8
 """Starts under way at the same time; the server is what bounds them, and the rest of the pool is the watcher's."""
