@@ -32,7 +32,7 @@ from airflow_provider_conductor.starting.start_once import (
     start_once,
 )
 from airflow_provider_conductor.waiting.rest import Mark, Rest
-from airflow_provider_conductor.waiting.schedule import adaptive_pause, next_look_after_failure
+from airflow_provider_conductor.waiting.schedule import next_look_after_failure
 from airflow_provider_conductor.waiting.wait import STALLED, WaitEvent, WaitPlan, wait
 from airflow_provider_conductor.waiting.watcher import Watcher
 
@@ -40,6 +40,9 @@ __all__ = ["BatchPlan", "Driver", "Outcome", "waiting_for"]
 
 STARTS_AT_ONCE = 8
 """Starts under way at the same time; the server is what bounds them, and the rest of the pool is the watcher's."""
+
+FIRST_LOOK = 0.5
+"""Seconds from a start to the first look, at least."""
 
 FIRST_LOOK_AT_TASKS = 60.0
 """Seconds after which a wait reads its workflow's tasks for the first time; until then a line of a bulk answer does."""
@@ -85,15 +88,13 @@ class BatchPlan:
     timeout_reason: str | None = None
 
 
-def waiting_for(
-    workflow_id: str, now: float, *, stall_timeout: float | None, poll_interval: float | None, first: float
-) -> WaitPlan:
-    """A wait that begins at rest: its first looks, from ``first`` seconds on, are shares of bulk requests.
+def waiting_for(workflow_id: str, now: float, *, stall_timeout: float | None, poll_interval: float | None) -> WaitPlan:
+    """A wait that begins at rest: its first looks are shares of bulk requests.
 
     Where a standstill is to be told, only the tasks show it: then it begins with a look at them.
     """
     rest = Rest(
-        first,
+        0.0,
         workflow_id=workflow_id,
         mark=Mark("RUNNING"),
         started=now,
@@ -155,7 +156,7 @@ class Driver:
         self._moved_at = self.clock()
         try:
             for index, workflow_id in self.batch.active_ids().items():
-                self._launch(index, self._wait_for(index, workflow_id, 0.0))
+                self._launch(index, self._wait_for(index, workflow_id))
             if self.plan.may_have_started and not self.plan.looked_up:
                 await self._find_earlier()
             return await self._drive(patience)
@@ -337,7 +338,9 @@ class Driver:
             self._starting.discard(index)
             self._moved_at = self.clock()
             self._moved.set()
-            await self._wait_for(index, started, adaptive_pause(0.0, 0.5))
+            # On the second: those started within the same one are looked at together.
+            await self.sleep(FIRST_LOOK + -self.clock() % 1.0)
+            await self._wait_for(index, started)
 
     async def _start(self, index: int) -> str:
         """The id of the item's workflow, "" where there is none to wait for: it has ended, or is refused."""
@@ -398,15 +401,12 @@ class Driver:
 
     # Waiting
 
-    async def _wait_for(self, index: int, workflow_id: str, first: float) -> None:
-        if not workflow_id:
-            raise AssertionError("what is handed over has been started")
+    async def _wait_for(self, index: int, workflow_id: str) -> None:
         plan = waiting_for(
             workflow_id,
             self.clock(),
             stall_timeout=self.plan.stall_timeout,
             poll_interval=self.plan.poll_interval,
-            first=first,
         )
         self.batch.begin(index, workflow_id)
         event: WaitEvent = await self.watcher.run(wait(plan, lambda _: None, warn=self._warn))

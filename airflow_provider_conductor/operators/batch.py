@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_conductor.batching.batch import Batch
 from airflow_provider_conductor.batching.policy import FailurePolicy
-from airflow_provider_conductor.batching.results import Causes, Result, chunks, read_results
+from airflow_provider_conductor.batching.results import GONE, Causes, Result, chunks, read_results
 from airflow_provider_conductor.client import errors
 from airflow_provider_conductor.client.errors import ConductorError, ConductorInputError
 from airflow_provider_conductor.exceptions import (
@@ -87,8 +87,8 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
     """Execute one workflow for each of many inputs, so many at a time, and wait for all.
 
     Args:
-        workflow_name: name of the definition; ``version``, ``workflow_def``, ``priority`` and ``task_to_domain`` are
-            the same for all, as in :class:`~airflow_provider_conductor.operators.conductor.ConductorStartWorkflowOperator`.
+        workflow_name: name of the definition; ``version``, ``workflow_def``, ``priority`` and ``task_to_domain``, as
+            ``ConductorStartWorkflowOperator`` has them, are the same for all.
         workflow_inputs: a list (or another iterable, or a template of one) of dicts, one workflow each.
         item_key: name of an input field that tells the items apart, such as ``order_id``. Left out, it is the place in
             the list: then the list must be the same in a retry.
@@ -244,7 +244,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         return BatchPlan(
             plan_of=plan_of,
             max_active=active_limit(self.max_active),
-            may_have_started=base.identity.may_have_started or base.record is not None,
+            may_have_started=base.identity.may_have_started or (base.record is not None and not looked_up),
             looked_up=looked_up,
             starts_no_more=lambda: self.stop_early and policy.broken(batch.failed, batch.total),
             deadline=deadline,
@@ -263,7 +263,6 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             case Outcome.KILLED:
                 raise AirflowException("killed while workflows of the batch were running")
             case Outcome.TIMEOUT:
-                self._save(context, batch, plan)
                 done = "it was left running (on_timeout='leave')"
                 if plan.timeout_reason is not None:
                     done = "what still ran was terminated"
@@ -271,7 +270,6 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
                     f"time-out: the batch had not ended: {batch.line(timezone.utcnow().timestamp())}. Then {done}"
                 )
             case Outcome.QUIET:
-                self._save(context, batch, plan)
                 self._defer(batch, plan)
         return self._results(context, batch, plan)
 
@@ -299,8 +297,6 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         except AirflowTaskTimeout:
             self._end_all(plan.timeout_reason)
             raise
-        except errors.DefinitionNotFound as error:
-            raise ConductorStartRefused(str(error)) from error
         except ConductorError as error:
             from airflow_provider_conductor.starting.start_once import StartRefused
 
@@ -489,15 +485,15 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             refuse_external(
                 result.output or {}, result.external, f"the output of item {result.key} (workflow {result.workflow_id})"
             )
-            if result.status == "GONE":
+            if result.status == GONE:
                 self.log.warning("The output of item %s cannot be read: %s", result.key, result.reason)
             size += len(json.dumps(result.output, default=str).encode()) + 2
             if size > self.max_output_bytes:
                 raise ConductorOutputTooLarge(
                     f"the outputs of the first {result.index + 1:,} of {total:,} workflows are over "
-                    f"max_output_bytes={self.max_output_bytes:,}; nothing was written to XCom. Give result_path to have "
-                    "them written to object storage, let the workflow return less (its outputParameters), or raise "
-                    "max_output_bytes"
+                    f"max_output_bytes={self.max_output_bytes:,}; nothing was written to XCom. Give result_path to "
+                    "have them written to object storage, let the workflow return less (its outputParameters), or "
+                    "raise max_output_bytes"
                 )
             outputs.append(result.output)
         return outputs
@@ -517,7 +513,10 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
     def _end_all(self, reason: str | None) -> None:
         """Let the run come to an end, terminating what is active; None leaves that running."""
         running, driver = self._running, self._driver
-        if running is None or driver is None:
+        if running is None:
+            return
+        if driver is None:  # nothing has been sent yet
+            running.cancel()
             return
         running.call(lambda: driver.kill(reason))
         if not running.wait(KILL_PATIENCE):

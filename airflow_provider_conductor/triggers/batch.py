@@ -136,9 +136,7 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
             await asyncio.gather(*waits, return_exceptions=True)
 
     async def _one(self, watcher: Watcher, workflow_id: str, now: float) -> None:
-        plan = waiting_for(
-            workflow_id, now, stall_timeout=self.stall_timeout, poll_interval=self.poll_interval, first=1.0
-        )
+        plan = waiting_for(workflow_id, now, stall_timeout=self.stall_timeout, poll_interval=self.poll_interval)
         await watcher.run(wait(plan, self.log.debug, warn=self.log.warning))
 
     @property
