@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
@@ -20,6 +20,7 @@ from airflow_provider_conductor.client.errors import (
     DefinitionNotFound,
     MissingRoute,
 )
+from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.starting.decision import Action, Found
 from airflow_provider_conductor.starting.many import IDS_AT_ONCE, look_up_many
 from airflow_provider_conductor.starting.reasons import duplicate_reason
@@ -46,6 +47,9 @@ FIRST_LOOK = 0.5
 
 FIRST_LOOK_AT_TASKS = 60.0
 """Seconds after which a wait reads its workflow's tasks for the first time; until then a line of a bulk answer does."""
+
+LOOK_AGAIN = 2.0
+"""Seconds in which a worker that takes over finds out for itself what the triggerer has seen."""
 
 WARNINGS = 5
 """Warnings of single waits that are told; after that they are the same in other words."""
@@ -88,10 +92,13 @@ class BatchPlan:
     timeout_reason: str | None = None
 
 
-def waiting_for(workflow_id: str, now: float, *, stall_timeout: float | None, poll_interval: float | None) -> WaitPlan:
+def waiting_for(
+    workflow_id: str, now: float, *, began: float, stall_timeout: float | None, poll_interval: float | None
+) -> WaitPlan:
     """A wait that begins at rest: its first looks are shares of bulk requests.
 
-    Where a standstill is to be told, only the tasks show it: then it begins with a look at them.
+    ``began`` is when it was first waited for; a standstill before that never counts. Where one is to be told, only the
+    tasks show it: then it begins with a look at them.
     """
     rest = Rest(
         0.0,
@@ -104,7 +111,7 @@ def waiting_for(workflow_id: str, now: float, *, stall_timeout: float | None, po
     )
     return WaitPlan(
         workflow_id=workflow_id,
-        started_at=now,
+        started_at=began,
         stall_timeout=stall_timeout,
         poll_interval=poll_interval,
         rest=rest.to_json() if stall_timeout is None else None,
@@ -155,8 +162,7 @@ class Driver:
         """
         self._moved_at = self.clock()
         try:
-            for index, workflow_id in self.batch.active_ids().items():
-                self._launch(index, self._wait_for(index, workflow_id))
+            await self._take_over()
             if self.plan.may_have_started and not self.plan.looked_up:
                 await self._find_earlier()
             return await self._drive(patience)
@@ -164,6 +170,23 @@ class Driver:
             for task in self._waits.values():
                 task.cancel()
             await asyncio.gather(*self._waits.values(), return_exceptions=True)
+
+    async def _take_over(self) -> None:
+        """What was waited for elsewhere: note which have ended, and wait for the others."""
+        places = {workflow_id: index for index, workflow_id in self.batch.active_ids().items()}
+        if places:
+            self._settle(places, await self._patiently(partial(read_many, list(places))))
+        for index, workflow_id in self.batch.active_ids().items():
+            self._launch(index, self._wait_for(index, workflow_id, self.batch.began))
+        self._moved_at = self.clock() + (LOOK_AGAIN if places else 0.0)
+
+    def _settle(self, places: Mapping[str, int], workflows: Mapping[str, Workflow]) -> None:
+        """Note those that have ended."""
+        for workflow_id, workflow in workflows.items():
+            if workflow.status.successful:
+                self.batch.complete(places[workflow_id])
+            elif workflow.status.ended:
+                self.batch.fail(places[workflow_id], str(workflow.status), workflow.reason)
 
     def kill(self, reason: str | None) -> None:
         """The task is killed: start nothing more, and terminate what runs; with None that is left running."""
@@ -340,7 +363,7 @@ class Driver:
             self._moved.set()
             # On the second: those started within the same one are looked at together.
             await self.sleep(FIRST_LOOK + -self.clock() % 1.0)
-            await self._wait_for(index, started)
+            await self._wait_for(index, started, self.clock())
 
     async def _start(self, index: int) -> str:
         """The id of the item's workflow, "" where there is none to wait for: it has ended, or is refused."""
@@ -401,10 +424,11 @@ class Driver:
 
     # Waiting
 
-    async def _wait_for(self, index: int, workflow_id: str) -> None:
+    async def _wait_for(self, index: int, workflow_id: str, began: float) -> None:
         plan = waiting_for(
             workflow_id,
             self.clock(),
+            began=began,
             stall_timeout=self.plan.stall_timeout,
             poll_interval=self.plan.poll_interval,
         )
@@ -441,13 +465,7 @@ class Driver:
         seen = await self.watcher.client.run(
             read_many(list(places)) if reason is None else terminate_many(list(places), reason)
         )
-        for workflow_id, workflow in seen.items():
-            if not workflow.status.ended:
-                continue
-            if workflow.status.successful:
-                self.batch.complete(places[workflow_id])
-            else:
-                self.batch.fail(places[workflow_id], str(workflow.status), workflow.reason)
+        self._settle(places, seen)
 
     async def _until_started(self) -> None:
         """Starts under way come to an end by themselves: an answer that is not heard would leave an orphan."""

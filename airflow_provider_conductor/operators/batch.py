@@ -350,6 +350,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
                 workflow_ids=list(batch.active_ids().values()),
                 more=batch.pending > 0 and not plan.starts_no_more(),
                 max_active=plan.max_active,
+                began=batch.began,
                 deadline=plan.deadline,
                 stall_timeout=self.stall_timeout,
                 poll_interval=self.poll_interval,

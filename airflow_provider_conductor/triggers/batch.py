@@ -35,6 +35,7 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
         workflow_ids: those that run; at most ``max_active``, and nothing but their ids.
         more: whether there are further ones to be started.
         max_active: how many of the batch may run at a time.
+        began: when the batch was begun, seconds since the epoch.
         deadline: when the wait is over, seconds since the epoch; None for never.
         stall_timeout, poll_interval: seconds, as the operator has them.
         kill_reason: given to the workflows when a killed task takes them along; None leaves them running.
@@ -49,6 +50,7 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
         workflow_ids: Sequence[str],
         more: bool,
         max_active: int,
+        began: float,
         deadline: float | None = None,
         stall_timeout: float | None = None,
         poll_interval: float | None = None,
@@ -61,6 +63,7 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
         self.workflow_ids = list(workflow_ids)
         self.more = more
         self.max_active = max_active
+        self.began = began
         self.deadline = deadline
         self.stall_timeout = stall_timeout
         self.poll_interval = poll_interval
@@ -73,6 +76,7 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
                 "workflow_ids": self.workflow_ids,
                 "more": self.more,
                 "max_active": self.max_active,
+                "began": self.began,
                 "deadline": self.deadline,
                 "stall_timeout": self.stall_timeout,
                 "poll_interval": self.poll_interval,
@@ -136,7 +140,9 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
             await asyncio.gather(*waits, return_exceptions=True)
 
     async def _one(self, watcher: Watcher, workflow_id: str, now: float) -> None:
-        plan = waiting_for(workflow_id, now, stall_timeout=self.stall_timeout, poll_interval=self.poll_interval)
+        plan = waiting_for(
+            workflow_id, now, began=self.began, stall_timeout=self.stall_timeout, poll_interval=self.poll_interval
+        )
         await watcher.run(wait(plan, self.log.debug, warn=self.log.warning))
 
     @property
