@@ -372,6 +372,9 @@ class Driver:
         for failures in itertools.count(1):
             try:
                 async with self._posts:
+                    if self._killed or self._error is not None:
+                        self.batch.put_back(index)
+                        return ""
                     started = await self.watcher.client.run(
                         start_once(plan, say=lambda _: None, warn=self._warn, remember=lambda _: None)
                     )

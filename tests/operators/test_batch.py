@@ -76,6 +76,18 @@ class Orders:
             return answer
 
         conductor._start = started  # type: ignore[method-assign]
+        route = conductor._route
+
+        def routed(request: Request) -> tuple[int, str, bytes]:
+            if request.path != "/workflow/bulk/terminate":
+                return route(request)
+            for workflow_id in request.body:  # FAILED is overwritten, as a real server does
+                if conductor.status(workflow_id) != "COMPLETED":
+                    conductor.end(workflow_id, "TERMINATED", reason=request.query["reason"])
+            answer = {"bulkSuccessfulResults": request.body, "bulkErrorResults": {}}
+            return 200, "application/json", json.dumps(answer).encode()
+
+        conductor._route = routed  # type: ignore[method-assign]
 
     @property
     def sent(self) -> list[int]:
