@@ -383,6 +383,7 @@ class Driver:
                 return ""
             except StartRefused as error:
                 if isinstance(error.__cause__, DefinitionNotFound):
+                    self._error = error  # now, so that none of the others is sent any more
                     raise
                 self.batch.fail(index, REFUSED, str(error))
                 return ""

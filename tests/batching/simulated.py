@@ -85,6 +85,8 @@ class Starting(Server):
 
     async def _start(self, call: Call[T]) -> T:
         self.asked["start"] += 1
+        if self.errors:
+            raise self.errors.pop(0)
         number = call.body["input"]["number"]
         if self.away:
             raise refused()

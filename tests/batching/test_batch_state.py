@@ -1,4 +1,4 @@
-"""Where a batch stands: moves, what is put down and taken up again, the line for people, the policy, a worker's worth."""
+"""Where a batch stands: moves, what is put down and taken up again, the line, the policy, a worker's worth."""
 
 from __future__ import annotations
 
