@@ -45,7 +45,7 @@ def test_each_file_is_one_dag_of_its_name(parsed):
     assert (
         sorted(parsed["tasks"])
         == EXAMPLES
-        == ["approval", "nightly_model_training", "order_pipeline", "stop_and_retry"]
+        == ["approval", "conductor_batch", "nightly_model_training", "order_pipeline", "stop_and_retry"]
     )
 
 
