@@ -4,7 +4,9 @@
 
     AirflowException                          retried as the DAG says
     ├── ConductorWorkflowFailed               the workflow ended, and not as COMPLETED
-    │   └── ConductorWorkflowFailedForGood    … and trying again cannot help (also AirflowFailException)
+    │   ├── ConductorWorkflowFailedForGood    … and trying again cannot help (also AirflowFailException)
+    │   └── ConductorBatchFailed              more workflows of a batch failed than its policy bears
+    │       └── ConductorBatchFailedForGood   … and trying again cannot help (also AirflowFailException)
     ├── ConductorTaskMissed                   a task of the workflow cannot come to the status it is waited for
     ├── ConductorTaskNotThere                 the workflow has not come to the task that is to be ended
     └── ConductorWorkflowTimeout              a time-out of the wait; the workflow had not ended
@@ -18,11 +20,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 __all__ = [
+    "ConductorBatchFailed",
+    "ConductorBatchFailedForGood",
     "ConductorDefinitionRefused",
     "ConductorOutputMissing",
     "ConductorOutputTooLarge",
@@ -79,6 +84,28 @@ class ConductorWorkflowFailed(AirflowException):
 
 class ConductorWorkflowFailedForGood(ConductorWorkflowFailed, AirflowFailException):
     """The same where an Airflow retry cannot help: a terminal error, or somebody terminated it on purpose."""
+
+
+class ConductorBatchFailed(ConductorWorkflowFailed):
+    """More workflows of a batch failed than its ``failure_policy`` bears.
+
+    Attributes:
+        failed, total: how many.
+        causes: ``[{"count", "status", "reason", "item", "workflow_id"}]``, the most frequent first; item and workflow
+            are an example of each.
+    """
+
+    def __init__(
+        self, message: str, *, failed: int = 0, total: int = 0, causes: Sequence[Mapping[str, Any]] = (), **more: Any
+    ) -> None:
+        super().__init__(message, **more)
+        self.failed = failed
+        self.total = total
+        self.causes = tuple(causes)
+
+
+class ConductorBatchFailedForGood(ConductorBatchFailed, AirflowFailException):
+    """The same where an Airflow retry cannot help any of those that failed."""
 
 
 class ConductorTaskMissed(AirflowException):

@@ -31,9 +31,9 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.hooks.conductor"]}],
-        "operators": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.operators.conductor"]}],
-        "sensors": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.sensors.conductor"]}],
-        "triggers": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.triggers.conductor"]}],
+        "operators": [_modules("operators", "batch", "conductor", "control", "definitions", "tasks")],
+        "sensors": [_modules("sensors", "conductor", "tasks")],
+        "triggers": [_modules("triggers", "batch", "conductor", "sensor")],
         "task-decorators": [
             {"name": "conductor", "class-name": f"{PACKAGE}.decorators.conductor.conductor_task"},
         ],
@@ -51,3 +51,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
     }
+
+
+def _modules(kind: str, *names: str) -> dict[str, Any]:
+    return {"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.{kind}.{name}" for name in names]}

@@ -19,6 +19,7 @@ __all__ = ["WITHOUT_AIRFLOW", "Run", "end_all", "passed", "start"]
 
 # What does not import Airflow, or is the same with each, is tested once, with the newest; the rest with each.
 WITHOUT_AIRFLOW = (
+    "tests/batching",
     "tests/benchmarks",
     "tests/client",
     "tests/completing",

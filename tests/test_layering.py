@@ -19,12 +19,13 @@ ROOT = Path(airflow_provider_conductor.__file__).parent
 STOREYS = (
     ("client",),
     ("completing", "defining", "starting", "steering", "waiting"),
+    ("batching",),
     ("connection_form", "exceptions", "hooks", "links", "triggers", "version_compat"),
     ("decorators", "operators", "provider_info", "sensors"),
 )
 """From the ground up; what stands beside each other in a line may use each other one way."""
 
-WITHOUT_AIRFLOW = ("client", "completing", "defining", "starting", "steering", "waiting")
+WITHOUT_AIRFLOW = ("batching", "client", "completing", "defining", "starting", "steering", "waiting")
 
 FLOOR = {name: floor for floor, names in enumerate(STOREYS) for name in names}
 

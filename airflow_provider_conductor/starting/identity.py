@@ -36,6 +36,7 @@ class TaskIdentity:
         try_number: counts from 1 over all series.
         first_try: try number with which the present series began, as computed from ``max_tries`` and ``retries``.
             A deploy that changes ``retries`` in the middle of a series makes it wrong, sometimes impossible.
+        item: which of a task's many starts, "" where it makes but one.
     """
 
     prefix: str
@@ -45,6 +46,7 @@ class TaskIdentity:
     map_index: int
     try_number: int
     first_try: int
+    item: str = ""
 
     @property
     def series_is_known(self) -> bool:
@@ -68,11 +70,15 @@ class TaskIdentity:
     def correlation_id(self, key: StartKey) -> str:
         """The id of a start, at most 128 characters: readable, with a hash for a tail where that does not do."""
         tail = f"{key.first_try}.{key.generation}" if key.generation else f"{key.first_try}"
-        parts = (self.prefix, self.dag_id, self.run_id, self.task_id, str(self.map_index), tail)
+        # A map index is a number, so one start of many ("i7") cannot read like a task's only one.
+        item = (f"i{self.item}",) if self.item else ()
+        parts = (self.prefix, self.dag_id, self.run_id, self.task_id, str(self.map_index), *item, tail)
         text = ":".join(parts)
         # Airflow keeps colons out of the names of DAGs and tasks but not out of run ids; one more part with a
         # colon, and two identities could read alike.
-        if len(text) <= MAX_ID_LENGTH and not any(":" in part for part in (self.prefix, self.dag_id, self.task_id)):
+        if len(text) <= MAX_ID_LENGTH and not any(
+            ":" in part for part in (self.prefix, self.dag_id, self.task_id, self.item)
+        ):
             return text
         digest = sha256(json.dumps(parts).encode()).hexdigest()[:HASH_LENGTH]
         return f"{text[: MAX_ID_LENGTH - HASH_LENGTH - 1]}~{digest}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +24,16 @@ from airflow_provider_conductor.starting.identity import StartKey, TaskIdentity
 from airflow_provider_conductor.starting.reasons import duplicate_reason
 from airflow_provider_conductor.starting.record import StartRecord
 
-__all__ = ["StartPlan", "StartRefused", "Started", "TerminatedByOthers", "start_once", "terminate_all"]
+__all__ = [
+    "StartPlan",
+    "StartRefused",
+    "Started",
+    "TerminatedByOthers",
+    "as_found",
+    "decide_for",
+    "start_once",
+    "terminate_all",
+]
 
 LOOKS = (0.0, 1.0, 2.0)
 """Seconds before each look for a start that may have been sent just now: an index takes a moment."""
@@ -74,6 +83,8 @@ class StartPlan:
         cancel_on_kill: whether a workflow dies with its task.
         patience: seconds to look for a start whose fate is unknown before it is sent again.
         leftover_reason: given when a workflow of an earlier series is terminated.
+        found: what one look-up for many starts has found of this one; None: it is looked up by itself.
+        checks: whether to look, after the start, for a second workflow of it; None: as the try demands.
     """
 
     identity: TaskIdentity
@@ -88,6 +99,8 @@ class StartPlan:
     cancel_on_kill: bool = True
     patience: float = 60.0
     leftover_reason: str = ""
+    found: tuple[Found, ...] | None = None
+    checks: bool | None = None
 
     @property
     def label(self) -> str | None:
@@ -141,15 +154,9 @@ def start_once(
     aside = _Aside(say, warn, remember)
     identity = plan.identity
     decision = Decision(Action.START)
-    if identity.may_have_started or plan.record is not None:
-        found = yield from _look_up(plan, aside)
-        decision = decide(
-            found,
-            series=identity.series,
-            series_is_known=identity.series_is_known,
-            retry_from=plan.retry_from,
-            cancel_on_kill=plan.cancel_on_kill,
-        )
+    if plan.found is not None or identity.may_have_started or plan.record is not None:
+        found = list(plan.found) if plan.found is not None else (yield from _look_up(plan, aside))
+        decision = decide_for(plan, found)
     if plan.label is None:  # under a label they may be another task's
         for duplicate, stays in decision.duplicates:
             yield from _terminate(duplicate, duplicate_reason(stays.workflow_id), aside)
@@ -172,6 +179,17 @@ def start_once(
         return Started(workflow.workflow_id, Action.ATTACH)
     action = yield from _run_again(workflow, decision.action, aside)
     return Started(workflow.workflow_id, action)
+
+
+def decide_for(plan: StartPlan, found: Sequence[Found]) -> Decision:
+    """What this try does about what was found of its start."""
+    return decide(
+        found,
+        series=plan.identity.series,
+        series_is_known=plan.identity.series_is_known,
+        retry_from=plan.retry_from,
+        cancel_on_kill=plan.cancel_on_kill,
+    )
 
 
 # Finding what earlier tries left
@@ -237,13 +255,13 @@ def _by_keys(plan: StartPlan, keys: Iterable[StartKey]) -> Flow[list[Found]]:
     ids = {plan.identity.correlation_id(key): key for key in keys}
     answer: dict[str, tuple[Workflow, ...]] = yield endpoints.get_by_correlation_ids(plan.name, list(ids))
     now: float = yield Now()
-    return [
-        Found(key, workflow, of_this_run=not _is_older(plan, workflow, now))
-        if key.first_try >= plan.identity.series
-        else Found(key, workflow)
-        for text, key in ids.items()
-        for workflow in answer.get(text, ())
-    ]
+    return [as_found(plan, key, workflow, now) for text, key in ids.items() for workflow in answer.get(text, ())]
+
+
+def as_found(plan: StartPlan, key: StartKey, workflow: Workflow, now: float) -> Found:
+    """A workflow that carries the correlation id of ``key``, as :func:`decide` reads it; ``now`` is our clock."""
+    present = key.first_try >= plan.identity.series
+    return Found(key, workflow, of_this_run=not (present and _is_older(plan, workflow, now)))
 
 
 def _of_key(plan: StartPlan, key: StartKey) -> Flow[list[Workflow]]:
@@ -319,7 +337,10 @@ def _start(plan: StartPlan, generation: int, aside: _Aside) -> Flow[Started]:
                 aside.say("it was not started; it is sent again")
                 continue
         aside.remember(replace(record, workflow_id=workflow_id))
-        if aside.posts > 1 or plan.identity.may_have_started or not plan.keeps_records:
+        checks = plan.checks
+        if checks is None:
+            checks = plan.identity.may_have_started or not plan.keeps_records
+        if aside.posts > 1 or checks:
             older = yield from _check(plan, key, workflow_id, aside)
             if older != workflow_id:
                 workflow_id = older

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from airflow_provider_conductor.client.call import Flow
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.terminating import terminate_running
 from airflow_provider_conductor.triggers.sharing import shared_watcher
@@ -99,20 +100,29 @@ class ConductorWorkflowTrigger(BaseTrigger):
         """
         if self.kill_reason is None or self.task_instance is None:
             return
-        workflow_id = self.plan["workflow_id"]
+        what = self._what
         try:
             state = await task_state(self.task_instance)
         except Exception as error:  # whatever the database or supervisor raises: nothing is known, nothing is ended
-            self.log.warning("Workflow %s is left alone: the task's state cannot be read (%s)", workflow_id, error)
+            self.log.warning("%s: left alone, since the task's state cannot be read (%s)", what, error)
             return
         if state == "deferred":
-            self.log.info("Workflow %s runs on: its task is still deferred", workflow_id)
+            self.log.info("%s: left to run on, its task is still deferred", what)
             return
         try:
             async with shared_watcher(self.conductor_conn_id) as watcher:
-                ended = await watcher.client.run(terminate_running(workflow_id, self.kill_reason))
+                done = await watcher.client.run(self._terminate(self.kill_reason))
         except ConductorError as error:
-            self.log.error("Workflow %s could not be terminated and may still run: %s", workflow_id, error)
+            self.log.error("%s: could not be terminated and may still run: %s", what, error)
         else:
-            done = f"had ended as {ended}" if ended else "was terminated"
-            self.log.info("The task was killed (it is %s); workflow %s %s", state or "cleared", workflow_id, done)
+            self.log.info("The task was killed (it is %s). %s: %s", state or "cleared", what, done)
+
+    @property
+    def _what(self) -> str:
+        """What this trigger waits for, as log lines name it."""
+        return f"Workflow {self.plan['workflow_id']}"
+
+    def _terminate(self, reason: str) -> Flow[str]:
+        """Terminate what it waits for, unless that has ended; returns what was done."""
+        ended = yield from terminate_running(self.plan["workflow_id"], reason)
+        return "terminated" if ended is None else f"had ended as {ended}"

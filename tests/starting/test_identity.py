@@ -129,3 +129,10 @@ def test_every_start_that_earlier_tries_can_have_made_is_looked_for(try_number: 
         for generation in range(try_number - first_try + 1)
     }
     assert len(first) == len(set(first)) <= 2 * try_number
+
+
+def test_the_items_of_a_batch_are_told_apart_and_from_a_task_without_any() -> None:
+    ids = {identity(item=item).correlation_id(StartKey(1)) for item in ("", "0", "1", "a:b", "x" * 200)}
+    assert len(ids) == 5
+    assert all(len(text) <= MAX_ID_LENGTH for text in ids)
+    assert identity(item="7").correlation_id(StartKey(1)).endswith(":etl.start:-1:i7:1")

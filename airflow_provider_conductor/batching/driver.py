@@ -1,0 +1,485 @@
+"""Running a batch: at most so many workflows at a time, each started once, all waited for by one watcher."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from airflow_provider_conductor.batching.batch import REFUSED, Batch
+from airflow_provider_conductor.batching.ending import read_many, terminate_many
+from airflow_provider_conductor.client.errors import (
+    ConductorAuthError,
+    ConductorConfigError,
+    ConductorRequestError,
+    DefinitionNotFound,
+    MissingRoute,
+)
+from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.starting.decision import Action, Found
+from airflow_provider_conductor.starting.many import IDS_AT_ONCE, look_up_many
+from airflow_provider_conductor.starting.reasons import duplicate_reason
+from airflow_provider_conductor.starting.start_once import (
+    LOOKS,
+    StartPlan,
+    StartRefused,
+    TerminatedByOthers,
+    decide_for,
+    start_once,
+)
+from airflow_provider_conductor.waiting.rest import Mark, Rest
+from airflow_provider_conductor.waiting.schedule import next_look_after_failure
+from airflow_provider_conductor.waiting.wait import STALLED, WaitEvent, WaitPlan, wait
+from airflow_provider_conductor.waiting.watcher import Watcher
+
+__all__ = ["BatchPlan", "Driver", "Outcome", "waiting_for"]
+
+STARTS_AT_ONCE = 8
+"""Starts under way at the same time; the server is what bounds them, and the rest of the pool is the watcher's."""
+
+FIRST_LOOK = 0.5
+"""Seconds from a start to the first look, at least."""
+
+FIRST_LOOK_AT_TASKS = 60.0
+"""Seconds after which a wait reads its workflow's tasks for the first time; until then a line of a bulk answer does."""
+
+LOOK_AGAIN = 2.0
+"""Seconds in which a worker that takes over finds out for itself what the triggerer has seen."""
+
+WARNINGS = 5
+"""Warnings of single waits that are told; after that they are the same in other words."""
+
+PATIENCE_WHEN_KILLED = 15.0
+"""Seconds for starts under way to come to an end when the task is killed."""
+
+
+class Outcome(Enum):
+    ENDED = "ended"
+    """All items have ended, or those that were started have and no more are."""
+    QUIET = "quiet"
+    """Nothing has moved for the caller's patience: the wait can go on elsewhere."""
+    TIMEOUT = "timeout"
+    KILLED = "killed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPlan:
+    """How a batch is run. Moments are seconds since the epoch, durations seconds.
+
+    Args:
+        plan_of: place → what to start; made anew at each call, so that inputs are not held twice.
+        max_active: how many may run at a time.
+        may_have_started: whether an earlier try, or another process of this one, may have left workflows.
+        looked_up: whether earlier running ones have been found already, in another process of this try.
+        starts_no_more: asked before each start: the batch has failed, and is not to go on.
+        deadline: when the wait is over.
+        timeout_reason: given to what is terminated then, and after a standstill; None leaves it running.
+    """
+
+    plan_of: Callable[[int], StartPlan]
+    max_active: int
+    may_have_started: bool = False
+    looked_up: bool = False
+    starts_no_more: Callable[[], bool] = lambda: False
+    deadline: float | None = None
+    stall_timeout: float | None = None
+    poll_interval: float | None = None
+    timeout_reason: str | None = None
+
+
+def waiting_for(
+    workflow_id: str, now: float, *, began: float, stall_timeout: float | None, poll_interval: float | None
+) -> WaitPlan:
+    """A wait that begins at rest: its first looks are shares of bulk requests.
+
+    ``began`` is when it was first waited for; a standstill before that never counts. Where one is to be told, only the
+    tasks show it: then it begins with a look at them.
+    """
+    rest = Rest(
+        0.0,
+        workflow_id=workflow_id,
+        mark=Mark("RUNNING"),
+        started=now,
+        poll_interval=poll_interval,
+        wake_at=now + FIRST_LOOK_AT_TASKS,
+        blind_wake_at=now + FIRST_LOOK_AT_TASKS,
+    )
+    return WaitPlan(
+        workflow_id=workflow_id,
+        started_at=began,
+        stall_timeout=stall_timeout,
+        poll_interval=poll_interval,
+        rest=rest.to_json() if stall_timeout is None else None,
+    )
+
+
+@dataclass(slots=True, eq=False)
+class Driver:
+    """Drives one batch in an event loop; :meth:`run` may be called once.
+
+    Args:
+        batch: where it stands; changed as it goes on.
+        say, warn: take lines for people.
+        clock, sleep: replaced by tests.
+    """
+
+    batch: Batch
+    plan: BatchPlan
+    watcher: Watcher
+    say: Callable[[str], None]
+    warn: Callable[[str], None]
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    findable: bool = True
+    """False where this server does not find workflows by their correlation ids: then they must not be let go of."""
+    _waits: dict[int, asyncio.Task[None]] = field(default_factory=dict)
+    _starting: set[int] = field(default_factory=set)
+    _found: dict[int, tuple[Found, ...]] = field(default_factory=dict)
+    _at_risk: set[int] = field(default_factory=set)
+    _moved: asyncio.Event = field(default_factory=asyncio.Event)
+    _moved_at: float = 0.0
+    _error: BaseException | None = None
+    _killed: bool = False
+    _kill_reason: str | None = None
+    _probed: bool = False
+    _warnings: int = 0
+    _posts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STARTS_AT_ONCE))
+
+    async def run(self, patience: float | None = None) -> Outcome:
+        """Start and wait until everything has ended.
+
+        Args:
+            patience: seconds without any movement after which the caller takes the wait elsewhere.
+
+        Raises:
+            ConductorAuthError: the server refuses the credentials.
+            StartRefused: there is no such definition.
+        """
+        self._moved_at = self.clock()
+        try:
+            await self._take_over()
+            if self.plan.may_have_started and not self.plan.looked_up:
+                await self._find_earlier()
+            return await self._drive(patience)
+        finally:
+            for task in self._waits.values():
+                task.cancel()
+            await asyncio.gather(*self._waits.values(), return_exceptions=True)
+
+    async def _take_over(self) -> None:
+        """What was waited for elsewhere: note which have ended, and wait for the others."""
+        places = {workflow_id: index for index, workflow_id in self.batch.active_ids().items()}
+        if places:
+            self._settle(places, await self._patiently(partial(read_many, list(places))))
+        for index, workflow_id in self.batch.active_ids().items():
+            self._launch(index, self._wait_for(index, workflow_id, self.batch.began))
+        self._moved_at = self.clock() + (LOOK_AGAIN if places else 0.0)
+
+    def _settle(self, places: Mapping[str, int], workflows: Mapping[str, Workflow]) -> None:
+        """Note those that have ended."""
+        for workflow_id, workflow in workflows.items():
+            if workflow.status.successful:
+                self.batch.complete(places[workflow_id])
+            elif workflow.status.ended:
+                self.batch.fail(places[workflow_id], str(workflow.status), workflow.reason)
+
+    def kill(self, reason: str | None) -> None:
+        """The task is killed: start nothing more, and terminate what runs; with None that is left running."""
+        self._killed, self._kill_reason = True, reason
+        self._moved.set()
+
+    async def _drive(self, patience: float | None) -> Outcome:
+        while True:
+            if self._error is not None:
+                raise self._error
+            if self._killed:
+                await self._end(self._kill_reason)
+                return Outcome.KILLED
+            now = self.clock()
+            if self.plan.deadline is not None and now >= self.plan.deadline:
+                await self._end(self.plan.timeout_reason)
+                return Outcome.TIMEOUT if self.batch.active or self.batch.pending else Outcome.ENDED
+            await self._start_more()
+            if not self.batch.active and (not self.batch.pending or self.plan.starts_no_more()):
+                return Outcome.ENDED
+            quiet_at = None
+            if patience is not None and not self._starting and self.findable:
+                quiet_at = self._moved_at + patience
+                if self.clock() >= quiet_at:
+                    return Outcome.QUIET
+            await self._until_moved(min((at for at in (self.plan.deadline, quiet_at) if at is not None), default=None))
+
+    async def _until_moved(self, at: float | None) -> None:
+        """Until an item has got on, or the moment has come."""
+        if at is None:
+            await self._moved.wait()
+        else:
+            moved = asyncio.ensure_future(self._moved.wait())
+            try:
+                await asyncio.wait((moved,), timeout=max(0.0, at - self.clock()))
+            finally:
+                moved.cancel()
+        self._moved.clear()
+
+    def _launch(self, index: int, work: Coroutine[Any, Any, None], *, starting: bool = False) -> None:
+        self.batch.begin(index)
+        if starting:
+            self._starting.add(index)
+        task = asyncio.create_task(work)
+        self._waits[index] = task
+        task.add_done_callback(lambda done: self._done(index, done))
+
+    def _done(self, index: int, task: asyncio.Task[None]) -> None:
+        self._waits.pop(index, None)
+        self._starting.discard(index)
+        self._moved_at = self.clock()
+        if not task.cancelled() and task.exception() is not None:
+            self._error = self._error or task.exception()
+        self._moved.set()
+
+    # What earlier tries left
+
+    async def _find_earlier(self) -> None:
+        """Before anything is started: keep what has completed, and go on with what runs."""
+        everything = self.batch.pending_from(0, self.batch.total)
+        running: list[int] = []
+        leftovers: dict[str, str] = {}
+        nothing = everything
+        try:
+            for pause in LOOKS:
+                # What the earlier try sent last may come to light a little later.
+                places = self._may_come_to_light(nothing) if pause else nothing
+                if not places:
+                    break
+                await self.sleep(pause)
+                again: list[int] = []
+                for index, found in zip(places, await self._look_up(places), strict=True):
+                    if not found:
+                        again.append(index)
+                    elif self._is_running(index, found, leftovers):
+                        running.append(index)
+                if pause:
+                    self._at_risk.update(again)
+                nothing = again
+        except MissingRoute as error:
+            self.findable = False
+            self.warn(f"{error}, so workflows of earlier tries cannot be found: they are started again")
+            return
+        for reason in set(leftovers.values()):
+            ids = [workflow_id for workflow_id, why in leftovers.items() if why == reason]
+            await self._patiently(partial(terminate_many, ids, reason))
+        self.batch.before = self.batch.ended
+        self.say(
+            f"an earlier try has left {self.batch.completed:,} completed workflows, which are kept, and "
+            f"{len(running):,} that run, which are waited for"
+        )
+        for index in running:
+            self._launch(index, self._run_item(index), starting=True)
+
+    def _may_come_to_light(self, nothing: list[int]) -> list[int]:
+        """Of the places of which nothing is there, those that may have been sent: items are sent in order."""
+        first = nothing[: self.plan.max_active]
+        last = max((index for index in range(self.batch.total) if not self.batch.is_pending(index)), default=0)
+        near = [index for index in nothing if abs(index - last) <= self.plan.max_active]
+        return sorted({*first, *near})
+
+    def _is_running(self, index: int, found: tuple[Found, ...], leftovers: dict[str, str]) -> bool:
+        """Keep what has completed; note what is to be terminated; whether one runs that is gone on with."""
+        plan = self.plan.plan_of(index)
+        decision = decide_for(plan, found)
+        for duplicate, stays in decision.duplicates:
+            leftovers[duplicate.workflow_id] = duplicate_reason(stays.workflow_id)
+        leftovers.update((leftover.workflow_id, plan.leftover_reason) for leftover in decision.leftovers)
+        workflow = decision.workflow
+        if decision.action is not Action.ATTACH or workflow is None:
+            return False
+        if workflow.status.successful:
+            self.batch.complete(index, workflow.workflow_id)
+            return False
+        self._found[index] = found
+        return True
+
+    async def _look_up(self, places: list[int]) -> list[tuple[Found, ...]]:
+        chunks = [places[i : i + IDS_AT_ONCE] for i in range(0, len(places), IDS_AT_ONCE)]
+        found = [
+            await self._patiently(partial(look_up_many, [self.plan.plan_of(index) for index in chunk]))
+            for chunk in chunks
+        ]
+        return list(itertools.chain.from_iterable(found))
+
+    async def _patiently(self, flow_of: Callable[[], Any]) -> Any:
+        """A flow that reads, or may be repeated: while the server is away it is begun again, until the deadline."""
+        for failures in itertools.count(1):
+            try:
+                return await self.watcher.client.run(flow_of())
+            except ConductorRequestError as error:
+                if not _passes(error) or self._killed:
+                    raise
+                if failures == 1:
+                    self.say(f"the server cannot be asked, the batch goes on: {error}")
+                await self._pause(failures, error)
+        raise AssertionError  # pragma: no cover - the loop has no end
+
+    async def _pause(self, failures: int, error: ConductorRequestError) -> None:
+        now = self.clock()
+        if self.plan.deadline is not None and now >= self.plan.deadline:
+            raise error
+        at = next_look_after_failure(failures, now, jitter=0.5, look_by=self.plan.deadline)
+        await self.sleep(max(at - now, error.retry_after or 0.0))
+
+    # Starting
+
+    async def _start_more(self) -> None:
+        """Start items until as many are active as may be."""
+        while self.batch.active < self.plan.max_active and not self.plan.starts_no_more() and not self._killed:
+            index = self.batch.next_to_start()
+            if index is None:
+                return
+            if self.plan.may_have_started and index not in self._found:
+                await self._find_next(index)
+                continue
+            self._launch(index, self._run_item(index), starting=True)
+
+    async def _find_next(self, index: int) -> None:
+        """What is there of this item and those after it; failed workflows of an earlier try are run on."""
+        places = [i for i in self.batch.pending_from(index, IDS_AT_ONCE) if i not in self._found]
+        if not self.findable:
+            self._found |= dict.fromkeys(places, ())
+            return
+        self._found |= dict(zip(places, await self._look_up(places), strict=True))
+
+    async def _run_item(self, index: int) -> None:
+        """Start one item, once, and wait for it."""
+        started = await self._start(index)
+        if started:
+            await self._probe(index, started)
+            self._starting.discard(index)
+            self._moved_at = self.clock()
+            self._moved.set()
+            # On the second: those started within the same one are looked at together.
+            await self.sleep(FIRST_LOOK + -self.clock() % 1.0)
+            await self._wait_for(index, started, self.clock())
+
+    async def _start(self, index: int) -> str:
+        """The id of the item's workflow, "" where there is none to wait for: it has ended, or is refused."""
+        plan = replace(self.plan.plan_of(index), record=None, keeps_records=True)
+        plan = replace(plan, found=self._found.pop(index, ()), checks=index in self._at_risk)
+        for failures in itertools.count(1):
+            try:
+                async with self._posts:
+                    if self._killed or self._error is not None:
+                        self.batch.put_back(index)
+                        return ""
+                    started = await self.watcher.client.run(
+                        start_once(plan, say=lambda _: None, warn=self._warn, remember=lambda _: None)
+                    )
+            except TerminatedByOthers as error:
+                self.batch.fail(index, "TERMINATED", error.workflow.reason, error.workflow.workflow_id)
+                return ""
+            except StartRefused as error:
+                if isinstance(error.__cause__, DefinitionNotFound):
+                    self._error = error  # now, so that none of the others is sent any more
+                    raise
+                self.batch.fail(index, REFUSED, str(error))
+                return ""
+            except ConductorRequestError as error:
+                if not _passes(error):
+                    raise
+                if failures == 1:
+                    self._warn(f"the server cannot be asked, the batch goes on: {error}")
+                await self._pause(failures, error)
+                (found,) = await self._patiently(partial(look_up_many, [plan]))
+                plan = replace(plan, found=found, checks=True)
+            else:
+                self.batch.begin(index, started.workflow_id)
+                return started.workflow_id
+        raise AssertionError  # pragma: no cover - the loop has no end
+
+    async def _probe(self, index: int, workflow_id: str) -> None:
+        """After the first start: whether this server finds workflows by their correlation ids at all."""
+        if self._probed or self.plan.looked_up:
+            return
+        self._probed = True
+        for pause in LOOKS:
+            await self.sleep(pause)
+            try:
+                (found,) = await self._look_up([index])
+            except MissingRoute:
+                break
+            if any(item.workflow.workflow_id == workflow_id for item in found):
+                return
+        self.findable = False
+        self.warn(
+            "this server does not find workflows by their correlation id: it has no look-up, or a slow index. This try "
+            "keeps the ids in memory and is not deferred; a try after a crash starts workflows again"
+        )
+
+    def _warn(self, line: str) -> None:
+        self._warnings += 1
+        if self._warnings <= WARNINGS:
+            self.warn(line)
+        if self._warnings == WARNINGS:
+            self.warn("further warnings of single workflows are not told")
+
+    # Waiting
+
+    async def _wait_for(self, index: int, workflow_id: str, began: float) -> None:
+        plan = waiting_for(
+            workflow_id,
+            self.clock(),
+            began=began,
+            stall_timeout=self.plan.stall_timeout,
+            poll_interval=self.plan.poll_interval,
+        )
+        self.batch.begin(index, workflow_id)
+        event: WaitEvent = await self.watcher.run(wait(plan, lambda _: None, warn=self._warn))
+        if event.status == "COMPLETED":
+            self.batch.complete(index)
+            return
+        if event.status == STALLED and self.plan.timeout_reason is not None:
+            ended = await self._patiently(partial(terminate_many, [workflow_id], self.plan.timeout_reason))
+            if workflow_id in ended and ended[workflow_id].status.successful:
+                self.batch.complete(index)
+                return
+        self.batch.fail(index, event.status, event.message)
+
+    # Ending
+
+    async def _end(self, reason: str | None) -> None:
+        """Terminate what is active; what has ended meanwhile keeps its end, and counts as such."""
+        await self._until_started()
+        for task in self._waits.values():
+            task.cancel()
+        await asyncio.gather(*self._waits.values(), return_exceptions=True)
+        active = self.batch.active_ids()
+        unknown = [index for index, workflow_id in active.items() if not workflow_id]
+        if unknown and self.findable:
+            for index, items in zip(unknown, await self._look_up(unknown), strict=True):
+                decision = decide_for(self.plan.plan_of(index), items)
+                if decision.action is Action.ATTACH and decision.workflow is not None:
+                    self.batch.begin(index, decision.workflow.workflow_id)
+                else:
+                    self.batch.put_back(index)
+        places = {workflow_id: index for index, workflow_id in self.batch.active_ids().items() if workflow_id}
+        seen = await self.watcher.client.run(
+            read_many(list(places)) if reason is None else terminate_many(list(places), reason)
+        )
+        self._settle(places, seen)
+
+    async def _until_started(self) -> None:
+        """Starts under way come to an end by themselves: an answer that is not heard would leave an orphan."""
+        end = self.clock() + PATIENCE_WHEN_KILLED
+        while self._starting and self.clock() < end:
+            await self._until_moved(end)
+
+
+def _passes(error: ConductorRequestError) -> bool:
+    """Whether the server may be well again after a while."""
+    if isinstance(error, (ConductorAuthError, ConductorConfigError, MissingRoute)):
+        return False
+    return error.repeatable or error.fate_unknown or error.status is None or error.status >= 500 or error.status == 429

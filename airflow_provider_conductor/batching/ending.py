@@ -1,0 +1,70 @@
+"""Reading and terminating many workflows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.call import Flow
+from airflow_provider_conductor.client.errors import ConductorNotFound, MissingRoute
+from airflow_provider_conductor.client.models import BulkResult, Workflow
+from airflow_provider_conductor.client.terminating import terminate_running
+
+__all__ = ["READ_AT_ONCE", "TERMINATED_AT_ONCE", "read_many", "terminate_many"]
+
+READ_AT_ONCE = 100
+"""Workflows in one answer: with outputs of 50 kB each it has 5 MB."""
+
+TERMINATED_AT_ONCE = 200
+"""Workflows terminated by one request: some seconds of the server's time at most, and the limit is 1,000."""
+
+
+def read_many(workflow_ids: Sequence[str]) -> Flow[dict[str, Workflow]]:
+    """The workflows by id, without their tasks; those that the server does not know are left out."""
+    found: dict[str, Workflow] = {}
+    bulk = True
+    for begin in range(0, len(workflow_ids), READ_AT_ONCE):
+        ids = workflow_ids[begin : begin + READ_AT_ONCE]
+        if bulk:
+            try:
+                answer: BulkResult = yield endpoints.bulk_search(ids)
+            except MissingRoute:
+                bulk = False
+            else:
+                workflows = [Workflow(data) for data in answer.successful]
+                found |= {workflow.workflow_id: workflow for workflow in workflows}
+                continue
+        for workflow_id in ids:
+            try:
+                found[workflow_id] = yield endpoints.get_workflow(workflow_id, include_tasks=False)
+            except ConductorNotFound:
+                continue
+    return found
+
+
+def terminate_many(workflow_ids: Sequence[str], reason: str) -> Flow[dict[str, Workflow]]:
+    """Terminate those that run, and only those: the server would overwrite FAILED and TIMED_OUT.
+
+    Returns those that had ended before, as they are.
+    """
+    ended: dict[str, Workflow] = {}
+    for begin in range(0, len(workflow_ids), TERMINATED_AT_ONCE):
+        ids = workflow_ids[begin : begin + TERMINATED_AT_ONCE]
+        seen = yield from read_many(ids)
+        ended |= {workflow_id: workflow for workflow_id, workflow in seen.items() if workflow.status.ended}
+        running = [workflow_id for workflow_id, workflow in seen.items() if not workflow.status.ended]
+        if not running:
+            continue
+        try:
+            answer: BulkResult = yield endpoints.bulk_terminate(running, reason)
+            refused = list(answer.errors)
+        except MissingRoute:
+            refused = running
+        for workflow_id in refused:  # it has ended meanwhile, or there is another reason, which is raised
+            try:
+                had_ended = yield from terminate_running(workflow_id, reason)
+            except ConductorNotFound:
+                continue
+            if had_ended is not None:
+                ended |= yield from read_many([workflow_id])
+    return ended

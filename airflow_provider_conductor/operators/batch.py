@@ -1,0 +1,622 @@
+"""Operator: execute many Conductor workflows in one Airflow task."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, timezone
+
+from airflow_provider_conductor.batching.batch import Batch
+from airflow_provider_conductor.batching.policy import FailurePolicy
+from airflow_provider_conductor.batching.results import GONE, Causes, Result, chunks, read_results
+from airflow_provider_conductor.client import errors
+from airflow_provider_conductor.client.errors import ConductorError, ConductorInputError
+from airflow_provider_conductor.exceptions import (
+    ConductorBatchFailed,
+    ConductorBatchFailedForGood,
+    ConductorOutputTooLarge,
+    ConductorStartRefused,
+    ConductorWorkflowTimeout,
+)
+from airflow_provider_conductor.links.conductor import WORKFLOW_URL_KEY
+from airflow_provider_conductor.operators.base import (
+    BACKSTOP,
+    DEFAULT_MAX_OUTPUT_BYTES,
+    TRIGGER_FAILED,
+    OnTimeout,
+    WaitsForWorkflow,
+    task_label,
+    whole_number,
+)
+from airflow_provider_conductor.operators.starting import StartsWorkflow
+from airflow_provider_conductor.operators.task_context import check_context_key
+from airflow_provider_conductor.starting.reasons import killed_reason, timed_out_reason
+from airflow_provider_conductor.starting.record import StartRecord
+from airflow_provider_conductor.version_compat import TaskStateStore
+from airflow_provider_conductor.waiting.durations import patience
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_conductor.batching.driver import BatchPlan, Driver, Outcome
+    from airflow_provider_conductor.batching.looping import InAThread
+    from airflow_provider_conductor.starting.start_once import StartPlan
+
+__all__ = ["ConductorExecuteWorkflowsOperator"]
+
+CHECKPOINT_KEY = "conductor_batch"
+"""Key in the task state store under which a batch puts down which of its items have completed."""
+
+MAX_ACTIVE_LIMIT = 10_000
+"""The ids of what runs are a trigger's arguments: 40 bytes each in Airflow's metadata database."""
+
+FIRST_LINE, NEXT_LINES = 10.0, 30.0
+"""Seconds until the first line of progress, and between two."""
+
+KILL_PATIENCE = 60.0
+"""Seconds that ``on_kill`` waits for the termination; Airflow gives a killed task about as long."""
+
+
+class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
+    """Execute one workflow for each of many inputs, so many at a time, and wait for all.
+
+    Args:
+        workflow_name: name of the definition; ``version``, ``workflow_def``, ``priority`` and ``task_to_domain``, as
+            ``ConductorStartWorkflowOperator`` has them, are the same for all.
+        workflow_inputs: a list (or another iterable, or a template of one) of dicts, one workflow each.
+        item_key: name of an input field that tells the items apart, such as ``order_id``. Left out, it is the place in
+            the list: then the list must be the same in a retry.
+        max_active: how many workflows may run at a time, 1 to 10,000.
+        failure_policy: when the task fails: ``any`` workflow failed, ``all`` did, or more than a share of them (0.05).
+        stop_early: start no more workflows once the task is bound to fail; what runs is waited for.
+        wait_for_seconds: how long the task stays on its worker while nothing starts or ends, before it is deferred.
+        deferrable: wait in the triggerer while workflows run. Default: Airflow's ``default_deferrable``.
+        poll_interval: seconds between looks; None adapts them to the workflows.
+        timeout: seconds (or timedelta) for the whole batch in one try; None waits on.
+        stall_timeout: seconds (or timedelta) without progress after which a single workflow counts as failed.
+        on_timeout: ``terminate`` what runs when a time-out comes, or ``leave`` it.
+        retry_from: what a retry does with failed workflows; completed ones are kept.
+        cancel_on_kill: terminate what runs when Airflow kills the task.
+        max_output_bytes: largest list of outputs written to XCom.
+        result_path: a file in object storage (``s3://…``, ``file:///…``) for the results, one JSON line an item.
+
+    Returns the outputs in the order of the inputs, None for a workflow that failed and is tolerated. With
+    ``result_path``, that path.
+
+    Raises:
+        ConductorBatchFailed: more workflows failed than ``failure_policy`` bears; causes are summarised.
+        ConductorWorkflowTimeout: a time-out ended the wait.
+        ConductorStartRefused: inputs that cannot be sent, or no such definition; not retried.
+        ConductorOutputTooLarge: the outputs are over ``max_output_bytes``, and there is no ``result_path``.
+    """
+
+    template_fields: Sequence[str] = (
+        "conductor_conn_id",
+        "workflow_name",
+        "version",
+        "workflow_inputs",
+        "item_key",
+        "workflow_def",
+        "priority",
+        "task_to_domain",
+        "max_active",
+        "failure_policy",
+        "result_path",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"workflow_inputs": "json", "workflow_def": "json"}
+
+    _running: InAThread[Outcome] | None = None
+    _driver: Driver | None = None
+
+    def __init__(
+        self,
+        *,
+        workflow_inputs: Iterable[Mapping[str, Any]] | str | Any,
+        item_key: str | None = None,
+        max_active: int | str = 100,
+        failure_policy: Literal["any", "all"] | float | str = "any",
+        stop_early: bool = False,
+        wait_for_seconds: float | timedelta = 10,
+        deferrable: bool | None = None,
+        poll_interval: float | None = None,
+        timeout: float | timedelta | None = None,
+        stall_timeout: float | timedelta | None = None,
+        on_timeout: OnTimeout = "terminate",
+        max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
+        result_path: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for name in ("workflow_input", "correlation_id", "request"):
+            if name in kwargs:
+                raise TypeError(f"{name} is of a single workflow; a batch has workflow_inputs, and ids of its own")
+        super().__init__(**kwargs)
+        if isinstance(workflow_inputs, Iterator):  # it could be read but once, and a task is copied
+            workflow_inputs = list(workflow_inputs)
+        if isinstance(workflow_inputs, (list, tuple, Mapping)):
+            if not workflow_inputs:
+                raise ValueError("workflow_inputs is empty: give a list of dicts, one for each workflow")
+            checked(workflow_inputs)
+        if not is_template(max_active):
+            active_limit(max_active)
+        if not is_template(failure_policy):
+            FailurePolicy.of(failure_policy)
+        self.workflow_inputs = workflow_inputs
+        self.item_key = item_key
+        self.max_active = max_active
+        self.failure_policy = failure_policy
+        self.stop_early = stop_early
+        self.wait_for_seconds = patience(wait_for_seconds, "wait_for_seconds")
+        self._take_wait_arguments(
+            deferrable=deferrable,
+            poll_interval=poll_interval,
+            timeout=timeout,
+            stall_timeout=stall_timeout,
+            on_timeout=on_timeout,
+            output_path=None,
+            max_output_bytes=max_output_bytes,
+        )
+        self.result_path = result_path
+
+    # The run
+
+    def execute(self, context: Context) -> Any:
+        inputs, keys = self._items()
+        if not inputs:
+            self.log.info("There are no inputs, so there is nothing to execute")
+            return self._written(iter(()), 0)
+        store = TaskStateStore(context)
+        plan_of = self._plans(context, inputs, keys)
+        base = plan_of(0)
+        batch = self._checkpoint(store, base, keys) or Batch(keys=keys, began=timezone.utcnow().timestamp())
+        self._put_down(
+            store,
+            StartRecord(max_tries=base.max_tries, first_try=base.identity.series, series_began=base.series_began),
+        )
+        deadline = self._make_plan(context, "of a batch").deadline
+        plan = self._batch_plan(plan_of, batch, deadline, looked_up=False)
+        return self._go_on(context, batch, plan)
+
+    def execute_complete(
+        self, context: Context, event: Any = None, deadline: float | None = None, state: Any = None
+    ) -> Any:
+        """Take over from the triggerer; the inputs are rendered anew, and must be the same.
+
+        Args:
+            deadline: when the whole wait is over, seconds since the epoch.
+            state: where the batch stood when it was deferred.
+
+        Raises:
+            AirflowException: an event of an unknown shape.
+        """
+        if not isinstance(event, Mapping) or not isinstance(event.get("status"), str):
+            raise AirflowException(f"the trigger sent something unknown, so the task fails: {event!r}")
+        self.log.info("The triggerer says: %s", f"{event['status']} {event.get('message') or ''}".strip())
+        if event["status"] == "error":
+            kind = getattr(errors, str(event.get("error")), None) if event.get("error") in errors.__all__ else None
+            raise (kind if isinstance(kind, type) else ConductorError)(f"the wait broke off: {event.get('message')}")
+        self._set_alarm(context)
+        inputs, keys = self._items()
+        plan_of = self._plans(context, inputs, keys)
+        batch = Batch.from_json(keys, state)
+        known = batch is not None
+        if batch is None:
+            self.log.warning(
+                "The inputs have been rendered differently than before the deferral: what has been started is looked "
+                "up anew. Give item_key, or inputs that stay the same"
+            )
+            batch = Batch(keys=keys, began=timezone.utcnow().timestamp())
+        plan = self._batch_plan(plan_of, batch, deadline, looked_up=known)
+        return self._go_on(context, batch, plan if known else replace(plan, may_have_started=True))
+
+    def _batch_plan(
+        self, plan_of: Callable[[int], StartPlan], batch: Batch, deadline: float | None, *, looked_up: bool
+    ) -> BatchPlan:
+        from airflow_provider_conductor.batching.driver import BatchPlan
+
+        policy = FailurePolicy.of(self.failure_policy)
+        base = plan_of(0)
+        return BatchPlan(
+            plan_of=plan_of,
+            max_active=active_limit(self.max_active),
+            may_have_started=base.identity.may_have_started or (base.record is not None and not looked_up),
+            looked_up=looked_up,
+            starts_no_more=lambda: self.stop_early and policy.broken(batch.failed, batch.total),
+            deadline=deadline,
+            stall_timeout=self.stall_timeout,
+            poll_interval=self.poll_interval,
+            timeout_reason=timed_out_reason(self._task_label) if self.on_timeout == "terminate" else None,
+        )
+
+    def _go_on(self, context: Context, batch: Batch, plan: BatchPlan) -> Any:
+        """Run the batch on this worker, until it has ended or is better waited for elsewhere."""
+        from airflow_provider_conductor.batching.driver import Outcome
+
+        outcome = self._drive(context, batch, plan)
+        self.log.info(batch.line(timezone.utcnow().timestamp()))
+        match outcome:
+            case Outcome.KILLED:
+                raise AirflowException("killed while workflows of the batch were running")
+            case Outcome.TIMEOUT:
+                done = "it was left running (on_timeout='leave')"
+                if plan.timeout_reason is not None:
+                    done = "what still ran was terminated"
+                raise ConductorWorkflowTimeout(
+                    f"time-out: the batch had not ended: {batch.line(timezone.utcnow().timestamp())}. Then {done}"
+                )
+            case Outcome.QUIET:
+                self._defer(batch, plan)
+        return self._results(context, batch, plan)
+
+    def _drive(self, context: Context, batch: Batch, plan: BatchPlan) -> Outcome:
+        from airflow_provider_conductor.batching.driver import Driver
+        from airflow_provider_conductor.batching.looping import InAThread
+        from airflow_provider_conductor.client.aio import AsyncConductorClient
+        from airflow_provider_conductor.waiting.watcher import Watcher
+
+        settings, stay = self.hook.settings, self.wait_for_seconds if self.deferrable else None
+
+        async def main() -> Outcome:
+            watcher = Watcher(AsyncConductorClient(settings))
+            try:
+                self._driver = Driver(batch, plan, watcher, self.log.info, self.log.warning)
+                return await self._driver.run(stay)
+            finally:
+                await watcher.close()
+
+        self._running = running = InAThread(main)
+        running.start()
+        try:
+            self._watch(context, batch, plan, running)
+            return running.result()
+        except AirflowTaskTimeout:
+            self._end_all(plan.timeout_reason)
+            raise
+        except ConductorError as error:
+            from airflow_provider_conductor.starting.start_once import StartRefused
+
+            if isinstance(error, StartRefused):
+                raise ConductorStartRefused(f"workflow {self.workflow_name!r} was not started: {error}") from error
+            raise
+        finally:
+            running.cancel()
+            self._save(context, batch, plan)
+            self._running = None
+
+    def _watch(self, context: Context, batch: Batch, plan: BatchPlan, running: InAThread[Outcome]) -> None:
+        """Log a line now and then, and put down what has completed, until the run has ended."""
+        pause, told = FIRST_LINE, ""
+        announced = False
+        waited = 0.0
+        while not running.wait(1.0):
+            waited += 1.0
+            if not announced:
+                announced = self._announce_first(context, batch)
+            if waited < pause:
+                continue
+            pause, waited = NEXT_LINES, 0.0
+            line = batch.line(timezone.utcnow().timestamp())
+            if line.partition(";")[0] != told:
+                told = line.partition(";")[0]
+                self.log.info(line)
+                self._save(context, batch, plan)
+        if not announced:
+            self._announce_first(context, batch)
+
+    def _announce_first(self, context: Context, batch: Batch) -> bool:
+        """Write the link to one of the workflows; ten thousand links are in the results, if anywhere."""
+        for item in list(batch.items.values()):
+            if item.workflow_id:
+                url = self.hook.workflow_url(item.workflow_id)
+                self.log.info("The first of the workflows: %s", url)
+                context["ti"].xcom_push(key=WORKFLOW_URL_KEY, value=url)
+                return True
+        return False
+
+    def _defer(self, batch: Batch, plan: BatchPlan) -> NoReturn:
+        from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
+
+        left = None
+        if plan.deadline is not None:
+            left = timedelta(seconds=max(0.0, plan.deadline - timezone.utcnow().timestamp())) + BACKSTOP
+        self.defer(
+            trigger=ConductorWorkflowsTrigger(
+                conductor_conn_id=self.conductor_conn_id,
+                workflow_ids=list(batch.active_ids().values()),
+                more=batch.pending > 0 and not plan.starts_no_more(),
+                max_active=plan.max_active,
+                began=batch.began,
+                deadline=plan.deadline,
+                stall_timeout=self.stall_timeout,
+                poll_interval=self.poll_interval,
+                kill_reason=killed_reason(self._task_label) if self.cancel_on_kill else None,
+                timeout_reason=plan.timeout_reason if self._trigger_ends_it else None,
+            ),
+            method_name="execute_complete",
+            kwargs={"deadline": plan.deadline, "state": batch.to_json()},
+            timeout=left,
+        )
+
+    # Inputs
+
+    def _items(self) -> tuple[list[Mapping[str, Any]], list[str]]:
+        """The inputs, and what tells them apart; refused as a whole before anything is sent.
+
+        Raises:
+            ConductorStartRefused: they are no list of dicts, or their keys are missing or not unique.
+        """
+        try:
+            inputs = checked(self.workflow_inputs)
+            return inputs, keys_of(inputs, self.item_key or None)
+        except (TypeError, ValueError) as error:
+            raise ConductorStartRefused(f"{error}; nothing was started") from error
+
+    def _plans(
+        self, context: Context, inputs: Sequence[Mapping[str, Any]], keys: Sequence[str]
+    ) -> Callable[[int], StartPlan]:
+        """Place → plan; each input is read once, so that none is refused when half of them run."""
+        from airflow_provider_conductor.client.endpoints import start_body
+
+        base = self._start_plan(context, TaskStateStore(context))
+        self._task_label = task_label(context)
+
+        def plan_of(index: int) -> StartPlan:
+            return replace(
+                base,
+                identity=replace(base.identity, item=keys[index]),
+                body=start_body({**base.body, "input": inputs[index]}),
+            )
+
+        for index in range(len(inputs)):
+            try:
+                plan_of(index)
+                if self.pass_context:
+                    check_context_key(inputs[index])
+            except ConductorInputError as error:
+                raise ConductorStartRefused(f"workflow_inputs[{index}]: {error}; nothing was started") from error
+        return plan_of
+
+    # What is put down
+
+    def _checkpoint(self, store: TaskStateStore, base: StartPlan, keys: Sequence[str]) -> Batch | None:
+        """What an earlier try of this series has put down; its completed items need not even be looked up."""
+        kept = store.get(CHECKPOINT_KEY)
+        own = base.own_record
+        if not isinstance(kept, Mapping) or own is None or kept.get("first_try") != own.first_try:
+            return None
+        if kept.get("max_tries") != base.max_tries:
+            return None
+        batch = Batch.from_json(keys, kept.get("batch"))
+        if batch is not None:
+            batch.take_again()
+            batch.began, batch.before = timezone.utcnow().timestamp(), batch.ended
+        return batch
+
+    def _save(self, context: Context, batch: Batch, plan: BatchPlan) -> None:
+        store = TaskStateStore(context)
+        if store:
+            base = plan.plan_of(0)
+            kept = {"first_try": base.identity.series, "max_tries": base.max_tries, "batch": batch.to_json()}
+            kept["batch"]["active"] = {}  # type: ignore[index]
+            store.set(CHECKPOINT_KEY, kept)
+
+    def _forget_start(self, context: Context) -> None:
+        super()._forget_start(context)
+        TaskStateStore(context).delete(CHECKPOINT_KEY)
+
+    # Results
+
+    def _results(self, context: Context, batch: Batch, plan: BatchPlan) -> Any:
+        """The outputs, or the error that the failures are."""
+        policy = FailurePolicy.of(self.failure_policy)
+        causes = Causes()
+        if policy.broken(batch.failed, batch.total):
+            self._fail(batch, plan, policy, causes)
+        result = self._written(self._read(batch, plan, causes), batch.total)
+        if batch.failed:
+            self.log.warning("%d of %d failed, which is borne (%s)", batch.failed, batch.total, policy)
+            self.log.warning("%s", causes.text(self.hook.workflow_url))
+        self._forget_start(context)
+        return result
+
+    def _read(self, batch: Batch, plan: BatchPlan, causes: Causes, *, failed_only: bool = False) -> Iterator[Result]:
+        for places in chunks(batch.total):
+            wanted = [index for index in places if batch.has_failed(index) or not failed_only]
+            if not wanted:
+                continue
+            for result in self.hook.client.run(read_results(batch, wanted, plan.plan_of)):
+                if batch.has_failed(result.index):
+                    causes.add(result)
+                yield result
+
+    def _fail(self, batch: Batch, plan: BatchPlan, policy: FailurePolicy, causes: Causes) -> NoReturn:
+        if self.result_path:
+            self._written(self._read(batch, plan, causes), batch.total)
+        else:
+            for _ in self._read(batch, plan, causes, failed_only=True):
+                pass
+        self.hook.client.run(causes.diagnose(self.hook.workflow_url))
+        kind = ConductorBatchFailedForGood if causes.for_good and not batch.pending else ConductorBatchFailed
+        example = causes.most_frequent[0].example
+        not_started = f", {batch.pending:,} were not started (stop_early)" if batch.pending else ""
+        written = f"\nAll results are in {self.result_path}" if self.result_path else ""
+        raise kind(
+            f"{batch.failed:,} of {batch.total:,} Conductor workflows failed{not_started} ({policy})\n"
+            f"{causes.text(self.hook.workflow_url)}{written}",
+            failed=batch.failed,
+            total=batch.total,
+            causes=causes.to_json(),
+            workflow_id=example.workflow_id,
+            workflow_name=self.workflow_name,
+            status=example.status,
+            reason=example.reason,
+            url=self.hook.workflow_url(example.workflow_id) if example.workflow_id else "",
+        )
+
+    def _written(self, results: Iterator[Result], total: int) -> Any:
+        """The list of outputs for XCom, or the path that they have been written to."""
+        results = map(self._whole, results)
+        if self.result_path:
+            return write_lines(self.result_path, results)
+        outputs: list[Any] = []
+        size = 2
+        for result in results:
+            if result.status == GONE:
+                self.log.warning("The output of item %s cannot be read: %s", result.key, result.reason)
+            size += len(json.dumps(result.output, default=str).encode()) + 2
+            if size > self.max_output_bytes:
+                raise ConductorOutputTooLarge(
+                    f"the outputs of the first {result.index + 1:,} of {total:,} workflows are over "
+                    f"max_output_bytes={self.max_output_bytes:,}; nothing was written to XCom. Give result_path to "
+                    "have them written to object storage, let the workflow return less (its outputParameters), or "
+                    "raise max_output_bytes"
+                )
+            outputs.append(result.output)
+        return outputs
+
+    def _whole(self, result: Result) -> Result:
+        """The result with the output that the server keeps elsewhere, if it does."""
+        if not result.external or result.output:
+            return result
+        from airflow_provider_conductor.client.models import PayloadType
+        from airflow_provider_conductor.operators.output import Output
+
+        name = f"the output of item {result.key} (workflow {result.workflow_id})"
+        output = Output({}, result.external, PayloadType.WORKFLOW_OUTPUT, name)
+        limit = sys.maxsize if self.result_path else self.max_output_bytes
+        return replace(result, output=output.for_xcom(self.hook, output_path=None, limit=limit), external="")
+
+    # Ending
+
+    def on_kill(self) -> None:
+        """Airflow kills the task: what runs of the batch is terminated, unless ``cancel_on_kill`` is False."""
+        if self._running is None:
+            return
+        if self._execution_timeout_is_over:
+            # Airflow's execution_timeout calls on_kill too; it is a time-out, and on_timeout decides.
+            self._end_all(timed_out_reason(self._task_label) if self.on_timeout == "terminate" else None)
+        else:
+            self._end_all(killed_reason(self._task_label) if self.cancel_on_kill else None)
+
+    def _end_all(self, reason: str | None) -> None:
+        """Let the run come to an end, terminating what is active; None leaves that running."""
+        running, driver = self._running, self._driver
+        if running is None:
+            return
+        if driver is None:  # nothing has been sent yet
+            running.cancel()
+            return
+        running.call(lambda: driver.kill(reason))
+        if not running.wait(KILL_PATIENCE):
+            self.log.error("What runs of the batch could not be terminated in %g s", KILL_PATIENCE)
+            return
+        active = driver.batch.active
+        done = f"{active:,} workflows were terminated" if reason else f"{active:,} workflows run on"
+        self.log.info("The batch was ended: %s", done)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume after a deferral; where the triggerer has not answered in time, what runs is ended here."""
+        self._task_label = task_label(context)
+        try:
+            return super(WaitsForWorkflow, self).resume_execution(next_method, next_kwargs, context)
+        except AirflowException:
+            said = str((next_kwargs or {}).get("error", "")).lower()
+            if next_method == TRIGGER_FAILED and "timeout" in said and self.on_timeout == "terminate":
+                self._end_what_is_found(context)
+            raise
+
+    def _end_what_is_found(self, context: Context) -> None:
+        from airflow_provider_conductor.batching.ending import terminate_many
+        from airflow_provider_conductor.starting.many import look_up_many
+
+        inputs, keys = self._items()
+        plan_of = self._plans(context, inputs, keys)
+        try:
+            found = self.hook.client.run(look_up_many([plan_of(index) for index in range(len(inputs))]))
+            ids = [f.workflow.workflow_id for items in found for f in items if not f.workflow.status.ended]
+            self.hook.client.run(terminate_many(ids, timed_out_reason(self._task_label)))
+        except ConductorError as error:
+            self.log.error("What runs of the batch could not be terminated: %s", error)
+        else:
+            self.log.error("The triggerer did not answer in time; %d workflows were terminated", len(ids))
+
+
+def is_template(value: object) -> bool:
+    """Whether this becomes a value only when the task runs: a template, or another task's output."""
+    return (isinstance(value, str) and "{" in value) or hasattr(value, "resolve")
+
+
+def active_limit(value: Any) -> int:
+    """``max_active`` as a number.
+
+    Raises:
+        ValueError: not a whole number from 1 to 10,000.
+    """
+    number = None if isinstance(value, bool) else whole_number(value, "max_active")
+    if number is None or not 1 <= number <= MAX_ACTIVE_LIMIT:
+        raise ValueError(f"max_active must be a whole number from 1 to {MAX_ACTIVE_LIMIT:,}, not {value!r}")
+    return number
+
+
+def checked(inputs: Any) -> list[Mapping[str, Any]]:
+    """The inputs as a list; text is read as JSON, which a template may render.
+
+    Raises:
+        TypeError, ValueError: they are no list of dicts; the message says which is not.
+    """
+    if isinstance(inputs, str):
+        try:
+            inputs = json.loads(inputs)
+        except ValueError:
+            raise ValueError(
+                "workflow_inputs was rendered to text that is no JSON list: use `| tojson`, another task's .output, or "
+                "render_template_as_native_obj=True on the DAG"
+            ) from None
+    if isinstance(inputs, Mapping) or not isinstance(inputs, Iterable):
+        raise TypeError(f"workflow_inputs must be a list of dicts, one a workflow, not {type(inputs).__name__}")
+    found = list(inputs)
+    for index, item in enumerate(found):
+        if not isinstance(item, Mapping):
+            raise TypeError(f"workflow_inputs[{index}] must be a dict, not {type(item).__name__} ({item!r:.80})")
+    return found
+
+
+def keys_of(inputs: Sequence[Mapping[str, Any]], item_key: str | None) -> list[str]:
+    """What tells the items apart: the field ``item_key`` of each, or its place in the list.
+
+    Raises:
+        ValueError: a field that is missing, is no text or number, or is the same in two items.
+    """
+    if item_key is None:
+        return [str(index) for index in range(len(inputs))]
+    places: dict[str, int] = {}
+    for index, item in enumerate(inputs):
+        value = item.get(item_key)
+        if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
+            raise ValueError(
+                f"workflow_inputs[{index}][{item_key!r}] must be text or a whole number, to tell the items apart, "
+                f"not {value!r}"
+            )
+        if str(value) in places:
+            raise ValueError(
+                f"workflow_inputs[{places[str(value)]}] and [{index}] have the same {item_key!r}: {value!r}; the "
+                "items must differ in it"
+            )
+        places[str(value)] = index
+    return list(places)
+
+
+def write_lines(path: str, results: Iterator[Result]) -> str:
+    """Write the results to object storage, one JSON line an item; returns the path."""
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    target = ObjectStoragePath(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("w", encoding="utf-8") as file:
+        for result in results:
+            file.write(json.dumps(result.to_json(), default=str) + "\n")
+    return path

@@ -1,0 +1,196 @@
+"""A batch in virtual time: how many run, how much is asked, and that each item has one workflow, whatever crashes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_conductor.batching.batch import Batch
+from airflow_provider_conductor.batching.driver import Driver, Outcome
+from airflow_provider_conductor.client.errors import ConductorAuthError
+from airflow_provider_conductor.starting.reasons import killed_reason
+from tests.batching.simulated import Starting, driver_of
+from tests.waiting.simulated import ROUTE
+from tests.waiting.virtual_time import now, run
+
+
+async def finish(driver: Driver, patience: float | None = None) -> Outcome:
+    try:
+        return await driver.run(patience)
+    finally:
+        await driver.watcher.close()
+
+
+async def crash(driver: Driver, after: float) -> None:
+    """Run it for so many seconds, and then no more: nothing is ended or told."""
+    task = asyncio.create_task(finish(driver))
+    await asyncio.wait((task,), timeout=after)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def test_thousands_run_a_hundred_at_a_time() -> None:
+    async def main() -> None:
+        server = Starting()
+        driver = driver_of(server, 3_000)
+        assert await finish(driver) is Outcome.ENDED
+        assert driver.batch.completed == 3_000
+        assert server.most == 100
+        assert server.asked["start"] == 3_000
+        assert sum(server.asked.values()) - 3_000 < 300, "looks are shared"
+        assert server.asked["correlated"] == 1, "the first start shows that look-ups work"
+
+    run(main())
+
+
+def test_failures_are_noted_and_the_others_go_on() -> None:
+    async def main() -> None:
+        server = Starting(ends={3: "FAILED", 5: "TIMED_OUT"}, refuses={7})
+        driver = driver_of(server, 20, max_active=4)
+        assert await finish(driver) is Outcome.ENDED
+        assert (driver.batch.completed, driver.batch.failed) == (17, 3)
+        assert [driver.batch.items[index].status for index in (3, 5, 7)] == ["FAILED", "TIMED_OUT", "REFUSED"]
+
+    run(main())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    crashes=st.lists(st.floats(0.0, 9.0), min_size=1, max_size=4),
+    lost=st.sets(st.integers(0, 39), max_size=5),
+    failing=st.sets(st.integers(0, 39), max_size=4),
+)
+def test_each_item_has_one_workflow_wherever_it_crashes(
+    crashes: list[float], lost: set[int], failing: set[int]
+) -> None:
+    async def main() -> None:
+        server = Starting(lost=set(lost), ends=dict.fromkeys(failing, "FAILED"))
+        for attempt, after in enumerate(crashes, 1):
+            await crash(driver_of(server, 40, max_active=6, attempt=attempt), after)
+        server.ends.clear()
+        driver = driver_of(server, 40, max_active=6, attempt=len(crashes) + 1)
+        assert await finish(driver) is Outcome.ENDED
+        assert driver.batch.completed == 40
+        assert Counter(server.inputs.values()) == Counter(range(40))
+        assert server.most <= 6
+
+    run(main())
+
+
+def test_a_retry_asks_for_many_at_once() -> None:
+    async def main() -> None:
+        server = Starting()
+        await crash(driver_of(server, 2_000), 20.0)
+        started, before = server.asked["start"], server.asked["correlated"]
+        assert 100 < started < 2_000
+        driver = driver_of(server, 2_000, attempt=2)
+        assert await finish(driver) is Outcome.ENDED
+        assert server.asked["start"] == 2_000
+        assert server.asked["correlated"] - before < 400
+
+    run(main())
+
+
+def test_it_is_handed_over_when_nothing_moves_and_goes_on() -> None:
+    async def main() -> None:
+        server = Starting(lasts=60.0)
+        driver = driver_of(server, 10, max_active=4)
+        assert await finish(driver, patience=5.0) is Outcome.QUIET
+        assert (driver.batch.active, driver.batch.pending) == (4, 6)
+        batch = Batch.from_json(driver.batch.keys, json.loads(json.dumps(driver.batch.to_json())))
+        await asyncio.sleep(60)
+        again = driver_of(server, 10, max_active=4, batch=batch, looked_up=True)
+        assert await finish(again) is Outcome.ENDED
+        assert again.batch.completed == 10
+        assert server.asked["start"] == 10
+        assert server.most == 4
+
+    run(main())
+
+
+def test_where_nothing_is_found_it_is_not_handed_over() -> None:
+    async def main() -> None:
+        server = Starting(lasts=60.0)
+        server._correlated = lambda labels: {}  # type: ignore[method-assign,assignment]
+        driver = driver_of(server, 4)
+        assert await finish(driver, patience=5.0) is Outcome.ENDED
+        assert not driver.findable
+
+    run(main())
+
+
+def test_an_outage_is_waited_out() -> None:
+    async def main() -> None:
+        server = Starting()
+        driver = driver_of(server, 60, max_active=6)
+
+        async def outage() -> None:
+            await asyncio.sleep(6)
+            server.away = True
+            await asyncio.sleep(120)
+            server.away = False
+
+        outcome, _ = await asyncio.gather(finish(driver), outage())
+        assert outcome is Outcome.ENDED
+        assert driver.batch.completed == 60
+        assert Counter(server.inputs.values()) == Counter(range(60))
+
+    run(main())
+
+
+def test_refused_credentials_end_it() -> None:
+    async def main() -> None:
+        server = Starting()
+        server.errors.append(ConductorAuthError("go away", status=401, **ROUTE))
+        with pytest.raises(ConductorAuthError):
+            await finish(driver_of(server, 5))
+
+    run(main())
+
+
+def test_a_deadline_terminates_what_runs_and_nothing_else() -> None:
+    async def main() -> None:
+        server = Starting(ends={1: "", 2: "FAILED"})
+        driver = driver_of(server, 6, deadline=now() + 30, timeout_reason="too late")
+        assert await finish(driver) is Outcome.TIMEOUT
+        states = {server.inputs[w]: state for w, (state, _) in server.workflows.items()}
+        assert states == {0: "COMPLETED", 1: "TERMINATED", 2: "FAILED", 3: "COMPLETED", 4: "COMPLETED", 5: "COMPLETED"}
+        assert set(server.reasons.values()) == {"too late"}
+
+    run(main())
+
+
+def test_a_kill_terminates_starts_under_way_too() -> None:
+    async def main() -> None:
+        server = Starting(latency=1.0, lasts=600.0)
+        driver = driver_of(server, 50, max_active=20)
+        task = asyncio.create_task(finish(driver))
+        await asyncio.sleep(3.5)
+        driver.kill(killed_reason("d.t"))
+        assert await task is Outcome.KILLED
+        assert server.workflows
+        assert {state for state, _ in server.workflows.values()} == {"TERMINATED"}
+        before = len(server.inputs)
+        again = driver_of(server, 50, max_active=50, attempt=2)
+        server.lasts = 2.0
+        assert await finish(again) is Outcome.ENDED
+        assert again.batch.completed == 50
+        assert len(server.inputs) == 50 + before
+
+    run(main())
+
+
+def test_a_batch_that_is_bound_to_fail_starts_no_more() -> None:
+    async def main() -> None:
+        server = Starting(ends={0: "FAILED"})
+        driver = driver_of(server, 30, max_active=2, starts_no_more=lambda: driver.batch.failed > 0)
+        assert await finish(driver) is Outcome.ENDED
+        assert driver.batch.failed == 1
+        assert 2 <= server.asked["start"] <= 4
+
+    run(main())

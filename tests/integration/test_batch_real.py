@@ -1,0 +1,137 @@
+"""Batches on a real server: thousands of workflows with a crash in the middle, policies, a kill."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_conductor.exceptions import ConductorBatchFailed
+from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
+from tests.integration.client_lab import Lab
+from tests.operators.airflow_standin import context_of, in_a_thread
+from tests.operators.test_batch import run
+
+pytestmark = pytest.mark.integration
+
+MANY = 2_000
+
+
+class BatchLab(Lab):
+    """A definition of its own, and what the server has of it."""
+
+    def __init__(self, api_url: str) -> None:
+        super().__init__(api_url)
+        self.run_id = f"run_{self.tag}"
+
+    def end_by_themselves(self) -> str:
+        """Negative numbers fail, others complete and put out their number."""
+        done = {
+            "name": "note",
+            "taskReferenceName": "note",
+            "type": "SET_VARIABLE",
+            "inputParameters": {"number": "${workflow.input.number}"},
+        }
+        stop = {
+            "name": "stop",
+            "taskReferenceName": "stop",
+            "type": "TERMINATE",
+            "inputParameters": {"terminationStatus": "FAILED", "terminationReason": "number ${workflow.input.number}"},
+        }
+        switch = {
+            "name": "which",
+            "taskReferenceName": "which",
+            "type": "SWITCH",
+            "evaluatorType": "javascript",
+            "expression": "$.number < 0 ? 'bad' : 'good'",
+            "inputParameters": {"number": "${workflow.input.number}"},
+            "decisionCases": {"bad": [stop]},
+            "defaultCase": [done],
+        }
+        return self.define("batch", switch, outputParameters={"number": "${workflow.input.number}"})
+
+    def wait(self) -> str:
+        return self.define("batch", {"name": "w", "taskReferenceName": "w", "type": "WAIT", "inputParameters": {}})
+
+    def batch(self, name: str, inputs: list[dict[str, Any]], **arguments: Any) -> ConductorExecuteWorkflowsOperator:
+        defaults: dict[str, Any] = {"deferrable": False, "retries": 3}
+        return ConductorExecuteWorkflowsOperator(
+            task_id="batch", workflow_name=name, workflow_inputs=inputs, **{**defaults, **arguments}
+        )
+
+    def context(self, task: Any, attempt: int = 1) -> dict[str, Any]:
+        return context_of(task, dag_id=f"dag_{self.tag}", run_id=self.run_id, try_number=attempt)
+
+    def workflows(self, count: int) -> dict[str, list[str]]:
+        """Correlation id → statuses, of each item of the first series."""
+        labels = [f"airflow:dag_{self.tag}:{self.run_id}:batch:-1:i{index}:1" for index in range(count)]
+        found: dict[str, list[str]] = {}
+        name = self.name("batch")
+        for begin in range(0, count, 200):
+            answer = self.client.get_by_correlation_ids(name, labels[begin : begin + 200])
+            found |= {label: [str(w.status) for w in workflows] for label, workflows in answer.items()}
+        return found
+
+
+@pytest.fixture
+def lab(conductor_server: Any, monkeypatch: pytest.MonkeyPatch) -> BatchLab:
+    connection = {"conn_type": "conductor", "host": conductor_server.url}
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", json.dumps(connection))
+    return BatchLab(conductor_server.api_url)
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
+def test_thousands_with_a_crash_in_the_middle(lab: BatchLab, deferrable: bool) -> None:
+    name = lab.end_by_themselves()
+    inputs = [{"number": number} for number in range(MANY)]
+    task = lab.batch(name, inputs, max_active=100, deferrable=deferrable, wait_for_seconds=0)
+    crashing = lab.batch(name, inputs, max_active=100, cancel_on_kill=False)
+    thread, _ = in_a_thread(lambda: crashing.execute(lab.context(crashing)))
+    lab.eventually(lambda: crashing._driver is not None and crashing._driver.batch.ended > MANY // 3, seconds=120)
+    crashing._running.cancel()  # type: ignore[union-attr]
+    thread.join(60)
+    left = sum(map(len, lab.workflows(MANY).values()))
+    assert MANY // 3 < left < MANY
+    assert run(task, lab.context(task, attempt=2)) == [{"number": number} for number in range(MANY)]
+    assert Counter(map(tuple, lab.workflows(MANY).values())) == {("COMPLETED",): MANY}
+
+
+def test_failures_are_summarised_and_a_share_of_them_is_borne(lab: BatchLab) -> None:
+    name = lab.end_by_themselves()
+    inputs = [{"number": number} for number in (1, -2, 3, -4, 5, 6, 7, 8, 9, 10)]
+    task = lab.batch(name, inputs)
+    with pytest.raises(ConductorBatchFailed) as failed:
+        run(task, lab.context(task))
+    assert [cause["count"] for cause in failed.value.causes] == [2]
+    assert "2 times FAILED" in str(failed.value)
+    assert "TERMINATE task" in str(failed.value), "one of them was diagnosed"
+    lab.run_id = uuid.uuid4().hex
+    tolerant = lab.batch(name, inputs, failure_policy=0.2)
+    found = run(tolerant, lab.context(tolerant))
+    assert found[:4] == [{"number": 1}, None, {"number": 3}, None]
+
+
+def test_a_kill_terminates_what_runs_and_the_next_try_starts_it_anew(lab: BatchLab) -> None:
+    name = lab.wait()
+    inputs = [{"number": number} for number in range(30)]
+    task = lab.batch(name, inputs, max_active=20)
+    thread, _ = in_a_thread(lambda: task.execute(lab.context(task)))
+    lab.eventually(lambda: task._driver is not None and task._driver.batch.active == 20 and not task._driver._starting)
+    task.on_kill()
+    thread.join(60)
+    counted = Counter(status for statuses in lab.workflows(30).values() for status in statuses)
+    assert counted == {"TERMINATED": 20}
+
+
+def test_the_triggerer_terminates_with_the_task(lab: BatchLab) -> None:
+    name = lab.wait()
+    task = lab.batch(name, [{"number": 1}, {"number": 2}], deferrable=True, wait_for_seconds=0)
+    with pytest.raises(TaskDeferred) as deferral:
+        task.execute(lab.context(task))
+    trigger = deferral.value.trigger
+    assert lab.client.run(trigger._terminate("enough")) == "2 terminated, 0 had ended"
+    assert list(lab.workflows(2).values()) == [["TERMINATED"], ["TERMINATED"]]
