@@ -10,21 +10,9 @@ from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.operators.arguments import check_output_path
 from airflow_provider_conductor.operators.base import (
     DEFAULT_MAX_OUTPUT_BYTES,
-    ON_TIMEOUT,
     OnTimeout,
     WaitsForWorkflow,
     check_trigger_arguments,
-    default_deferrable,
-)
-from airflow_provider_conductor.operators.control import (
-    ConductorDeleteWorkflowOperator,
-    ConductorPauseWorkflowOperator,
-    ConductorRerunWorkflowOperator,
-    ConductorRestartWorkflowOperator,
-    ConductorResumeWorkflowOperator,
-    ConductorRetryWorkflowOperator,
-    ConductorSkipTaskOperator,
-    ConductorTerminateWorkflowOperator,
 )
 from airflow_provider_conductor.operators.starting import StartsWorkflow
 from airflow_provider_conductor.waiting.durations import patience
@@ -32,10 +20,19 @@ from airflow_provider_conductor.waiting.durations import patience
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_conductor.operators.control import (
+        ConductorDeleteWorkflowOperator,
+        ConductorPauseWorkflowOperator,
+        ConductorRerunWorkflowOperator,
+        ConductorRestartWorkflowOperator,
+        ConductorResumeWorkflowOperator,
+        ConductorRetryWorkflowOperator,
+        ConductorSkipTaskOperator,
+        ConductorTerminateWorkflowOperator,
+    )
     from airflow_provider_conductor.waiting.wait import WaitEvent
 
 __all__ = [
-    "ON_TIMEOUT",
     "ConductorDeleteWorkflowOperator",
     "ConductorExecuteWorkflowOperator",
     "ConductorPauseWorkflowOperator",
@@ -46,9 +43,30 @@ __all__ = [
     "ConductorSkipTaskOperator",
     "ConductorStartWorkflowOperator",
     "ConductorTerminateWorkflowOperator",
-    "OnTimeout",
-    "default_deferrable",
 ]
+
+STEERING = frozenset(
+    {
+        "ConductorDeleteWorkflowOperator",
+        "ConductorPauseWorkflowOperator",
+        "ConductorRerunWorkflowOperator",
+        "ConductorRestartWorkflowOperator",
+        "ConductorResumeWorkflowOperator",
+        "ConductorRetryWorkflowOperator",
+        "ConductorSkipTaskOperator",
+        "ConductorTerminateWorkflowOperator",
+    }
+)
+"""What is in :mod:`~airflow_provider_conductor.operators.control`."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load what steers workflows where a DAG file names it: the others need not pay for eight classes."""
+    if name in STEERING:
+        from airflow_provider_conductor.operators import control
+
+        return getattr(control, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class ConductorStartWorkflowOperator(StartsWorkflow):

@@ -29,7 +29,6 @@ from airflow_provider_conductor.operators.base import (
     default_deferrable,
     one_of,
 )
-from airflow_provider_conductor.sensors.beginning import as_template, why_not_in_triggerer
 from airflow_provider_conductor.version_compat import TaskStateStore, first_poke
 from airflow_provider_conductor.waiting.durations import seconds
 
@@ -106,6 +105,7 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         """
         if not self._wants_trigger:
             return
+        from airflow_provider_conductor.sensors.beginning import as_template, why_not_in_triggerer
         from airflow_provider_conductor.triggers.version_compat import StartTriggerArgs
 
         given_to_it = {"conductor_conn_id": self.conductor_conn_id, "workflow_id": self.workflow_id, **awaited}

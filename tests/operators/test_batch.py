@@ -467,7 +467,8 @@ def test_an_iterator_is_read_once(orders: Orders) -> None:
         yield {"order": 1}
         yield {"order": 2}
 
-    assert run(task := batch(workflow_inputs=rows()), context_of(task)) == [{"shipped": 1}, {"shipped": 2}]
+    task = batch(workflow_inputs=rows())
+    assert run(task, context_of(task)) == [{"shipped": 1}, {"shipped": 2}]
 
 
 def test_progress_is_told(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
