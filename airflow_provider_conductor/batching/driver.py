@@ -37,7 +37,7 @@ from airflow_provider_conductor.waiting.schedule import next_look_after_failure
 from airflow_provider_conductor.waiting.wait import STALLED, WaitEvent, WaitPlan, wait
 from airflow_provider_conductor.waiting.watcher import Watcher
 
-__all__ = ["BatchPlan", "Driver", "Outcome", "waiting_for"]
+__all__ = ["BatchOutcome", "BatchPlan", "Driver", "waiting_for"]
 
 STARTS_AT_ONCE = 8
 """Starts under way at the same time; the server is what bounds them, and the rest of the pool is the watcher's."""
@@ -58,7 +58,7 @@ PATIENCE_WHEN_KILLED = 15.0
 """Seconds for starts under way to come to an end when the task is killed."""
 
 
-class Outcome(Enum):
+class BatchOutcome(Enum):
     ENDED = "ended"
     """All items have ended, or those that were started have and no more are."""
     QUIET = "quiet"
@@ -150,7 +150,7 @@ class Driver:
     _warnings: int = 0
     _posts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STARTS_AT_ONCE))
 
-    async def run(self, patience: float | None = None) -> Outcome:
+    async def run(self, patience: float | None = None) -> BatchOutcome:
         """Start and wait until everything has ended.
 
         Args:
@@ -193,25 +193,25 @@ class Driver:
         self._killed, self._kill_reason = True, reason
         self._moved.set()
 
-    async def _drive(self, patience: float | None) -> Outcome:
+    async def _drive(self, patience: float | None) -> BatchOutcome:
         while True:
             if self._error is not None:
                 raise self._error
             if self._killed:
                 await self._end(self._kill_reason)
-                return Outcome.KILLED
+                return BatchOutcome.KILLED
             now = self.clock()
             if self.plan.deadline is not None and now >= self.plan.deadline:
                 await self._end(self.plan.timeout_reason)
-                return Outcome.TIMEOUT if self.batch.active or self.batch.pending else Outcome.ENDED
+                return BatchOutcome.TIMEOUT if self.batch.active or self.batch.pending else BatchOutcome.ENDED
             await self._start_more()
             if not self.batch.active and (not self.batch.pending or self.plan.starts_no_more()):
-                return Outcome.ENDED
+                return BatchOutcome.ENDED
             quiet_at = None
             if patience is not None and not self._starting and self.findable:
                 quiet_at = self._moved_at + patience
                 if self.clock() >= quiet_at:
-                    return Outcome.QUIET
+                    return BatchOutcome.QUIET
             await self._until_moved(min((at for at in (self.plan.deadline, quiet_at) if at is not None), default=None))
 
     async def _until_moved(self, at: float | None) -> None:

@@ -15,7 +15,8 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from airflow_provider_conductor.client.definitions import to_plain
-from airflow_provider_conductor.client.statuses import TaskStatus, WorkflowStatus
+from airflow_provider_conductor.client.statuses import TaskStatus as TaskStatus
+from airflow_provider_conductor.client.statuses import WorkflowStatus as WorkflowStatus
 
 __all__ = [
     "BulkResult",
@@ -25,9 +26,7 @@ __all__ = [
     "StartWorkflowRequest",
     "Task",
     "TaskSearchResult",
-    "TaskStatus",
     "Workflow",
-    "WorkflowStatus",
 ]
 
 UNTIMED = 2147483647

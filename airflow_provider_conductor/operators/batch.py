@@ -43,7 +43,7 @@ from airflow_provider_conductor.waiting.durations import patience
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_conductor.batching.driver import BatchPlan, Driver, Outcome
+    from airflow_provider_conductor.batching.driver import BatchOutcome, BatchPlan, Driver
     from airflow_provider_conductor.batching.looping import InAThread
     from airflow_provider_conductor.starting.start_once import StartPlan
 
@@ -110,7 +110,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"workflow_inputs": "json", "workflow_def": "json"}
 
-    _running: InAThread[Outcome] | None = None
+    _running: InAThread[BatchOutcome] | None = None
     _driver: Driver | None = None
 
     def __init__(
@@ -234,25 +234,25 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
     def _go_on(self, context: Context, batch: Batch, plan: BatchPlan) -> Any:
         """Run the batch on this worker, until it has ended or is better waited for elsewhere."""
-        from airflow_provider_conductor.batching.driver import Outcome
+        from airflow_provider_conductor.batching.driver import BatchOutcome
 
         outcome = self._drive(context, batch, plan)
         self.log.info(batch.line(timezone.utcnow().timestamp()))
         match outcome:
-            case Outcome.KILLED:
+            case BatchOutcome.KILLED:
                 raise AirflowException("killed while workflows of the batch were running")
-            case Outcome.TIMEOUT:
+            case BatchOutcome.TIMEOUT:
                 done = "it was left running (on_timeout='leave')"
                 if plan.timeout_reason is not None:
                     done = "what still ran was terminated"
                 raise ConductorWorkflowTimeout(
                     f"time-out: the batch had not ended: {batch.line(timezone.utcnow().timestamp())}. Then {done}"
                 )
-            case Outcome.QUIET:
+            case BatchOutcome.QUIET:
                 self._defer(batch, plan)
         return self._results(context, batch, plan)
 
-    def _drive(self, context: Context, batch: Batch, plan: BatchPlan) -> Outcome:
+    def _drive(self, context: Context, batch: Batch, plan: BatchPlan) -> BatchOutcome:
         from airflow_provider_conductor.batching.driver import Driver
         from airflow_provider_conductor.batching.looping import InAThread
         from airflow_provider_conductor.client.aio import AsyncConductorClient
@@ -260,7 +260,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
         settings, stay = self.hook.settings, self.wait_for_seconds if self.deferrable else None
 
-        async def main() -> Outcome:
+        async def main() -> BatchOutcome:
             watcher = Watcher(AsyncConductorClient(settings))
             try:
                 self._driver = Driver(batch, plan, watcher, self.log.info, self.log.warning)
@@ -287,7 +287,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             self._save(context, batch, plan)
             self._running = None
 
-    def _watch(self, context: Context, batch: Batch, plan: BatchPlan, running: InAThread[Outcome]) -> None:
+    def _watch(self, context: Context, batch: Batch, plan: BatchPlan, running: InAThread[BatchOutcome]) -> None:
         """Log a line now and then, and put down what has completed, until the run has ended."""
         pause, told = FIRST_LINE, ""
         announced = False

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Task
     from airflow_provider_conductor.starting.identity import TaskIdentity
 
-__all__ = ["ConductorCompleteTaskOperator", "ConductorSignalWorkflowOperator"]
+__all__ = ["ConductorCompleteTaskOperator", "ConductorSignalWorkflowOperator", "EndsTask"]
 
 STATUSES = tuple(str(status) for status in ENDINGS)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_conductor.batching.batch import Batch
-from airflow_provider_conductor.batching.driver import Driver, Outcome
+from airflow_provider_conductor.batching.driver import BatchOutcome, Driver
 from airflow_provider_conductor.client.errors import ConductorAuthError
 from airflow_provider_conductor.starting.reasons import killed_reason
 from tests.batching.simulated import Starting, driver_of
@@ -19,7 +19,7 @@ from tests.waiting.simulated import ROUTE
 from tests.waiting.virtual_time import now, run
 
 
-async def finish(driver: Driver, patience: float | None = None) -> Outcome:
+async def finish(driver: Driver, patience: float | None = None) -> BatchOutcome:
     try:
         return await driver.run(patience)
     finally:
@@ -38,7 +38,7 @@ def test_thousands_run_a_hundred_at_a_time() -> None:
     async def main() -> None:
         server = Starting()
         driver = driver_of(server, 3_000)
-        assert await finish(driver) is Outcome.ENDED
+        assert await finish(driver) is BatchOutcome.ENDED
         assert driver.batch.completed == 3_000
         assert server.most == 100
         assert server.asked["start"] == 3_000
@@ -52,7 +52,7 @@ def test_failures_are_noted_and_the_others_go_on() -> None:
     async def main() -> None:
         server = Starting(ends={3: "FAILED", 5: "TIMED_OUT"}, refuses={7})
         driver = driver_of(server, 20, max_active=4)
-        assert await finish(driver) is Outcome.ENDED
+        assert await finish(driver) is BatchOutcome.ENDED
         assert (driver.batch.completed, driver.batch.failed) == (17, 3)
         assert [driver.batch.items[index].status for index in (3, 5, 7)] == ["FAILED", "TIMED_OUT", "REFUSED"]
 
@@ -74,7 +74,7 @@ def test_each_item_has_one_workflow_wherever_it_crashes(
             await crash(driver_of(server, 40, max_active=6, attempt=attempt), after)
         server.ends.clear()
         driver = driver_of(server, 40, max_active=6, attempt=len(crashes) + 1)
-        assert await finish(driver) is Outcome.ENDED
+        assert await finish(driver) is BatchOutcome.ENDED
         assert driver.batch.completed == 40
         assert Counter(server.inputs.values()) == Counter(range(40))
         assert server.most <= 6
@@ -89,7 +89,7 @@ def test_a_retry_asks_for_many_at_once() -> None:
         started, before = server.asked["start"], server.asked["correlated"]
         assert 100 < started < 2_000
         driver = driver_of(server, 2_000, attempt=2)
-        assert await finish(driver) is Outcome.ENDED
+        assert await finish(driver) is BatchOutcome.ENDED
         assert server.asked["start"] == 2_000
         assert server.asked["correlated"] - before < 400
 
@@ -100,12 +100,12 @@ def test_it_is_handed_over_when_nothing_moves_and_goes_on() -> None:
     async def main() -> None:
         server = Starting(lasts=60.0)
         driver = driver_of(server, 10, max_active=4)
-        assert await finish(driver, patience=5.0) is Outcome.QUIET
+        assert await finish(driver, patience=5.0) is BatchOutcome.QUIET
         assert (driver.batch.active, driver.batch.pending) == (4, 6)
         batch = Batch.from_json(driver.batch.keys, json.loads(json.dumps(driver.batch.to_json())))
         await asyncio.sleep(60)
         again = driver_of(server, 10, max_active=4, batch=batch, looked_up=True)
-        assert await finish(again) is Outcome.ENDED
+        assert await finish(again) is BatchOutcome.ENDED
         assert again.batch.completed == 10
         assert server.asked["start"] == 10
         assert server.most == 4
@@ -118,7 +118,7 @@ def test_where_nothing_is_found_it_is_not_handed_over() -> None:
         server = Starting(lasts=60.0)
         server._correlated = lambda labels: {}  # type: ignore[method-assign,assignment]
         driver = driver_of(server, 4)
-        assert await finish(driver, patience=5.0) is Outcome.ENDED
+        assert await finish(driver, patience=5.0) is BatchOutcome.ENDED
         assert not driver.findable
 
     run(main())
@@ -136,7 +136,7 @@ def test_an_outage_is_waited_out() -> None:
             server.away = False
 
         outcome, _ = await asyncio.gather(finish(driver), outage())
-        assert outcome is Outcome.ENDED
+        assert outcome is BatchOutcome.ENDED
         assert driver.batch.completed == 60
         assert Counter(server.inputs.values()) == Counter(range(60))
 
@@ -157,7 +157,7 @@ def test_a_deadline_terminates_what_runs_and_nothing_else() -> None:
     async def main() -> None:
         server = Starting(ends={1: "", 2: "FAILED"})
         driver = driver_of(server, 6, deadline=now() + 30, timeout_reason="too late")
-        assert await finish(driver) is Outcome.TIMEOUT
+        assert await finish(driver) is BatchOutcome.TIMEOUT
         states = {server.inputs[w]: state for w, (state, _) in server.workflows.items()}
         assert states == {0: "COMPLETED", 1: "TERMINATED", 2: "FAILED", 3: "COMPLETED", 4: "COMPLETED", 5: "COMPLETED"}
         assert set(server.reasons.values()) == {"too late"}
@@ -172,13 +172,13 @@ def test_a_kill_terminates_starts_under_way_too() -> None:
         task = asyncio.create_task(finish(driver))
         await asyncio.sleep(3.5)
         driver.kill(killed_reason("d.t"))
-        assert await task is Outcome.KILLED
+        assert await task is BatchOutcome.KILLED
         assert server.workflows
         assert {state for state, _ in server.workflows.values()} == {"TERMINATED"}
         before = len(server.inputs)
         again = driver_of(server, 50, max_active=50, attempt=2)
         server.lasts = 2.0
-        assert await finish(again) is Outcome.ENDED
+        assert await finish(again) is BatchOutcome.ENDED
         assert again.batch.completed == 50
         assert len(server.inputs) == 50 + before
 
@@ -189,7 +189,7 @@ def test_a_batch_that_is_bound_to_fail_starts_no_more() -> None:
     async def main() -> None:
         server = Starting(ends={0: "FAILED"})
         driver = driver_of(server, 30, max_active=2, starts_no_more=lambda: driver.batch.failed > 0)
-        assert await finish(driver) is Outcome.ENDED
+        assert await finish(driver) is BatchOutcome.ENDED
         assert driver.batch.failed == 1
         assert 2 <= server.asked["start"] <= 4
 
