@@ -53,6 +53,9 @@ BRIEF = 5.0
 RENEW_EVERY = 5
 """Sweeps that fail in a row after which the connection is looked up again: it may have been changed."""
 
+RENEW_PAUSE = 30.0
+"""Seconds for which a connection that has not changed is not looked up again."""
+
 COMPACT_FROM = 64
 """Waits in the heap from which those that are gone are removed once they are half of it."""
 
@@ -142,6 +145,7 @@ class Watcher:
         self._not_before = 0.0
         self._stretch = 1.0
         self._retired: list[AsyncConductorClient] = []
+        self._renew_again = 0.0
         self._streams = Streams(lambda: self.client, self._prompt, sleep=sleep)
         self._streams.off = not client.settings.completion_stream
         self._by_id: dict[str, set[_Resting]] = {}
@@ -284,11 +288,12 @@ class Watcher:
     async def _sweep(self, due: list[_Resting]) -> None:
         try:
             await self._look_at(due)
-        except ConductorAuthError as error:
+        except ConductorAuthError:
             if await self._renewed():
                 self._put_back(due, 0.0)
-            else:
-                self._wake_all(due, error)
+            else:  # it may be one workflow that we may not see: each finds out for itself
+                for resting in due:
+                    self._wake(resting)
         except ConductorRequestError as error:
             await self._back_off(due, error)
         else:
@@ -424,8 +429,8 @@ class Watcher:
         self._trouble = None
 
     async def _renewed(self) -> bool:
-        """Look the connection up again; whether it has changed."""
-        if self._renew is None:
+        """Look the connection up again, but not in vain time after time; whether it has changed."""
+        if self._renew is None or self._clock() < self._renew_again:
             return False
         before = self.client
         try:
@@ -434,6 +439,7 @@ class Watcher:
             return False
         if before is not self.client or fresh.settings == before.settings:
             await fresh.close()
+            self._renew_again = self._clock() + RENEW_PAUSE
             return before is not self.client
         self._retired.append(before)  # some of its requests may be under way
         self.client = self._asker.client = fresh

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from airflow_provider_conductor.client.call import Answer, Call
 from airflow_provider_conductor.client.capabilities import Capabilities
 from airflow_provider_conductor.client.errors import (
+    ConductorAuthError,
     ConductorError,
     ConductorNotFound,
     ConductorServerError,
@@ -38,6 +39,10 @@ def server_error(*, repeatable: bool = False) -> ConductorServerError:
     return ConductorServerError("out of order", status=500, repeatable=repeatable, **ROUTE)
 
 
+def forbidden() -> ConductorAuthError:
+    return ConductorAuthError("no permission", status=403, **ROUTE)
+
+
 @dataclass
 class Server:
     """What it knows (id → status and update time), what it can do, and what it was asked.
@@ -45,6 +50,7 @@ class Server:
     Attributes:
         away: nothing can be reached.
         broken: ids that it cannot answer for; one of them fails a bulk request.
+        forbidden: ids that we may not see; likewise. ``refuses`` refuses everything.
         errors: raised by the next requests, one each.
         padding: bytes of each workflow besides.
         asked: how often, by kind of request.
@@ -59,6 +65,8 @@ class Server:
     latency: float = 0.01
     away: bool = False
     broken: set[str] = field(default_factory=set)
+    forbidden: set[str] = field(default_factory=set)
+    refuses: bool = False
     errors: list[ConductorError | ZeroDivisionError] = field(default_factory=list)
     asked: Counter[str] = field(default_factory=Counter)
     at: list[float] = field(default_factory=list)
@@ -97,6 +105,8 @@ class Server:
             raise self.errors.pop(0)
         if self.away:
             raise refused()
+        if self.refuses:
+            raise ConductorAuthError("who are you?", status=401, **ROUTE)
         if (kind == "bulk" and not self.bulk) or (kind == "status" and not self.status_route):
             raise MissingRoute("no such endpoint", status=404, **ROUTE)
         match kind:
@@ -106,12 +116,16 @@ class Server:
                 self.batches.append(len(call.body))
                 if self.broken & set(call.body):
                     raise server_error()
+                if self.forbidden & set(call.body):
+                    raise forbidden()
                 found = [self._whole(name) for name in call.body if name in self.workflows]
                 body = {"bulkSuccessfulResults": found, "bulkErrorResults": {}}
             case _:
                 name = call.path.split("/")[2]
                 if name in self.broken:
                     raise server_error()
+                if name in self.forbidden:
+                    raise forbidden()
                 if name not in self.workflows:
                     raise ConductorNotFound("No such workflow found by id", status=404, **ROUTE)
                 body = self._whole(name) if kind == "get" else self._short(name)

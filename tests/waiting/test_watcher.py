@@ -304,41 +304,14 @@ def test_a_defect_in_what_is_told_of_the_counts_leaves_nobody_waiting_either() -
 # The connection
 
 
-def refuse() -> ConductorAuthError:
-    return ConductorAuthError("refused", status=401)
+def waits_on(watcher: Any, server: Server, count: int) -> list[asyncio.Task[WaitEvent]]:
+    """Waits under way, each looked at before."""
+    server.add(*names(count))
+    plans = [WaitPlan(workflow_id=name, started_at=now()) for name in names(count)]
+    return [start(watcher.run(wait(plan, lambda line: None))) for plan in plans]
 
 
 def test_refused_credentials_are_told_to_every_wait() -> None:
-    async def main() -> None:
-        watcher = watcher_of(Server(errors=[refuse() for _ in range(20)]))
-        told = await asyncio.gather(*(watcher.run(resting(name)) for name in names(5)), return_exceptions=True)
-        assert {type(error) for error in told} == {ConductorAuthError}
-        await end(watcher)
-
-    run(main())
-
-
-def test_credentials_changed_in_the_connection_are_taken_up() -> None:
-    async def main() -> None:
-        old = Server(errors=[refuse() for _ in range(20)])
-        new = Server(settings=ConductorSettings("http://conductor:8080", key_id="k", key_secret="s"))
-        new.add(*names(5))
-
-        async def renew() -> Server:
-            return new
-
-        watcher = watcher_of(old, renew=renew)
-        waits = [start(watcher.run(resting(name))) for name in names(5)]
-        await asyncio.sleep(5)
-        new.end(*names(5))
-        assert {seen.mark.status for seen in await asyncio.gather(*waits)} == {"COMPLETED"}
-        await end(watcher)
-        assert (old.closed, new.closed) == (True, True)
-
-    run(main())
-
-
-def test_an_unchanged_connection_does_not_help() -> None:
     async def main() -> None:
         made: list[Server] = []
 
@@ -346,11 +319,56 @@ def test_an_unchanged_connection_does_not_help() -> None:
             made.append(Server())
             return made[-1]
 
-        watcher = watcher_of(Server(errors=[refuse() for _ in range(20)]), renew=renew)
-        with pytest.raises(ConductorAuthError):
-            await watcher.run(resting("a"))
+        server = Server()
+        watcher = watcher_of(server, renew=renew)
+        waits = waits_on(watcher, server, 50)
+        await asyncio.sleep(5)
+        server.refuses = True
+        told = await asyncio.gather(*waits, return_exceptions=True)
+        assert {type(error) for error in told} == {ConductorAuthError}
+        assert [unchanged.closed for unchanged in made] == [True], "the connection was looked up again once"
         await end(watcher)
-        assert [server.closed for server in made] == [True]
+
+    run(main())
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+@pytest.mark.parametrize("which", ["w0", "w7"])
+def test_a_workflow_that_we_may_not_see_ends_its_own_wait_alone(which: str, bulk: bool) -> None:
+    async def main() -> None:
+        server = Server(bulk=bulk)
+        watcher = watcher_of(server)
+        waits = waits_on(watcher, server, 20)
+        await asyncio.sleep(5)
+        server.forbidden = {which}
+        await asyncio.sleep(60)
+        assert [waiting.done() for waiting in waits] == [name == which for name in names(20)]
+        server.end(*(name for name in names(20) if name != which))
+        told = await asyncio.gather(*waits, return_exceptions=True)
+        assert [isinstance(item, ConductorAuthError) for item in told] == [name == which for name in names(20)]
+        await end(watcher)
+
+    run(main())
+
+
+def test_credentials_changed_in_the_connection_are_taken_up() -> None:
+    async def main() -> None:
+        old = Server()
+        new = Server(settings=ConductorSettings("http://conductor:8080", key_id="k", key_secret="s"))
+        new.add(*names(5))
+
+        async def renew() -> Server:
+            return new
+
+        watcher = watcher_of(old, renew=renew)
+        waits = waits_on(watcher, old, 5)
+        await asyncio.sleep(5)
+        old.refuses = True
+        await asyncio.sleep(5)
+        new.end(*names(5))
+        assert {event.status for event in await asyncio.gather(*waits)} == {"COMPLETED"}
+        await end(watcher)
+        assert (old.closed, new.closed) == (True, True)
 
     run(main())
 
