@@ -87,7 +87,7 @@ def test_the_same_definition_twice_is_a_mistake() -> None:
     check(definitions_in([orders(), orders(version=2), {"name": "orders"}]))
 
 
-@pytest.mark.parametrize("given", [7, "orders", None, [[3]], object()], ids=repr)
+@pytest.mark.parametrize("given", [7, "orders", None, [[3]], object()], ids=lambda given: type(given).__name__)
 def test_what_is_no_definition_is_refused(given: Any) -> None:
     with pytest.raises(DefinitionError, match="object"):
         definitions_in(given)
