@@ -35,9 +35,9 @@ docs: ## The site of docs/ and the API reference, in build/docs; a broken link o
 	.venv/docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees docs build/docs
 	@echo build/docs/index.html
 
-faults: setup ## The long runs of crashes, kills and network faults, on both Airflows
-	$(OLD)/python -m pytest -m faults tests/faults
-	$(NEW)/python -m pytest -m faults tests/faults
+faults: setup ## The long runs: crashes, kills, network faults, thousands of workflows; on both Airflows
+	$(OLD)/python -m pytest -m faults
+	$(NEW)/python -m pytest -m faults
 
 bench: setup ## The provider beside its peers: a table, and build/benchmarks.json (ARGS="--only get,parse")
 	@$(PYTHON) dev/environments.py --with-peers

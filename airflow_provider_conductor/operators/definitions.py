@@ -62,8 +62,8 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
         from airflow_provider_conductor.defining.definition import DefinitionError
         from airflow_provider_conductor.defining.registering import register
 
-        definitions = self._read()
         try:
+            definitions = self._read()
             done = self.hook.client.run(
                 register(
                     definitions,

@@ -45,7 +45,7 @@ def terminate_this_process_when_it_waits() -> None:
             if time.monotonic() > give_up:
                 return
             time.sleep(0.2)
-    time.sleep(1)
+    time.sleep(5)  # its id goes into XCom first
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -192,6 +192,7 @@ def test_the_wait_ends_with_the_workflow(workflows: Workflows, kind: type, befor
 
 
 @newest_server
+@pytest.mark.faults
 def test_more_than_a_thousand_go_in_chunks_and_those_that_fail_are_named(workflows: Workflows) -> None:
     ids = workflows.waiting(1_020)
     ended, unknown = ids[500:502], f"unknown-{uuid.uuid4()}"

@@ -31,7 +31,7 @@ def routes(document: dict[str, Any]) -> dict[str, list[str]]:
 
 def read(url: str) -> dict[str, list[str]]:
     """The routes of a running server."""
-    with urllib.request.urlopen(f"{url.rstrip('/')}/api-docs", timeout=30) as answer:
+    with urllib.request.urlopen(f"{url.rstrip('/')}/api-docs", timeout=120) as answer:
         return routes(json.load(answer))
 
 

@@ -50,7 +50,7 @@ class Server:
     Attributes:
         away: nothing can be reached.
         broken: ids that it cannot answer for; one of them fails a bulk request.
-        forbidden: ids that we may not see; likewise. ``refuses`` refuses everything.
+        forbidden: ids that we may not see; likewise. ``unauthorized``: all of them.
         errors: raised by the next requests, one each.
         padding: bytes of each workflow besides.
         asked: how often, by kind of request.
@@ -66,7 +66,7 @@ class Server:
     away: bool = False
     broken: set[str] = field(default_factory=set)
     forbidden: set[str] = field(default_factory=set)
-    refuses: bool = False
+    unauthorized: bool = False
     errors: list[ConductorError | ZeroDivisionError] = field(default_factory=list)
     asked: Counter[str] = field(default_factory=Counter)
     at: list[float] = field(default_factory=list)
@@ -105,7 +105,7 @@ class Server:
             raise self.errors.pop(0)
         if self.away:
             raise refused()
-        if self.refuses:
+        if self.unauthorized:
             raise ConductorAuthError("who are you?", status=401, **ROUTE)
         if (kind == "bulk" and not self.bulk) or (kind == "status" and not self.status_route):
             raise MissingRoute("no such endpoint", status=404, **ROUTE)

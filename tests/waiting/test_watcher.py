@@ -323,7 +323,7 @@ def test_refused_credentials_are_told_to_every_wait() -> None:
         watcher = watcher_of(server, renew=renew)
         waits = waits_on(watcher, server, 50)
         await asyncio.sleep(5)
-        server.refuses = True
+        server.unauthorized = True
         told = await asyncio.gather(*waits, return_exceptions=True)
         assert {type(error) for error in told} == {ConductorAuthError}
         assert [unchanged.closed for unchanged in made] == [True], "the connection was looked up again once"
@@ -363,7 +363,7 @@ def test_credentials_changed_in_the_connection_are_taken_up() -> None:
         watcher = watcher_of(old, renew=renew)
         waits = waits_on(watcher, old, 5)
         await asyncio.sleep(5)
-        old.refuses = True
+        old.unauthorized = True
         await asyncio.sleep(5)
         new.end(*names(5))
         assert {event.status for event in await asyncio.gather(*waits)} == {"COMPLETED"}
