@@ -50,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(broken[-1], file=sys.stderr, flush=True)
             else:
                 print(f"{name}: done after {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+                # Now, too: whoever stops a long run keeps what it has measured.
+                print(table({ROWS[name].title: results[name]}), flush=True)
+                write_json(chosen.json, results, quick=chosen.quick)
     print(table({ROWS[name].title: found for name, found in results.items()}))
     write_json(chosen.json, results, quick=chosen.quick)
     missed = [item for found in results.values() for item in found if item.reached is False]
