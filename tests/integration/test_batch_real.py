@@ -27,7 +27,7 @@ class BatchLab(Lab):
         self.run_id = f"run_{self.tag}"
 
     def end_by_themselves(self) -> str:
-        """Negative numbers fail, others complete and put out their number."""
+        """Those whose fate is bad fail, others complete and put out their number."""
         done = {
             "name": "note",
             "taskReferenceName": "note",
@@ -44,9 +44,11 @@ class BatchLab(Lab):
             "name": "which",
             "taskReferenceName": "which",
             "type": "SWITCH",
-            "evaluatorType": "javascript",
-            "expression": "$.number < 0 ? 'bad' : 'good'",
-            "inputParameters": {"number": "${workflow.input.number}"},
+            # Not javascript: the first expressions a server evaluates, if they are many at once, fail with "Circular
+            # loading of installed providers" (seen on 3.32.2 and Java 25).
+            "evaluatorType": "value-param",
+            "expression": "fate",
+            "inputParameters": {"fate": "${workflow.input.fate}"},
             "decisionCases": {"bad": [stop]},
             "defaultCase": [done],
         }
@@ -101,7 +103,7 @@ def test_many_with_a_crash_in_the_middle(lab: BatchLab, deferrable: bool, many: 
 
 def test_failures_are_summarised_and_a_share_of_them_is_borne(lab: BatchLab) -> None:
     name = lab.end_by_themselves()
-    inputs = [{"number": number} for number in (1, -2, 3, -4, 5, 6, 7, 8, 9, 10)]
+    inputs = [{"number": number, "fate": "bad" if number in (2, 4) else "good"} for number in range(1, 11)]
     task = lab.batch(name, inputs)
     with pytest.raises(ConductorBatchFailed) as failed:
         run(task, lab.context(task))
