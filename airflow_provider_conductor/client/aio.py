@@ -22,6 +22,7 @@ from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.auth import TokenKeeper
 from airflow_provider_conductor.client.call import Answer, Call, Flow, Now, Sleep
 from airflow_provider_conductor.client.capabilities import Capabilities
+from airflow_provider_conductor.client.driving import Step, drive_async
 from airflow_provider_conductor.client.errors import (
     ConductorConnectionLost,
     ConductorRequestError,
@@ -108,19 +109,7 @@ class AsyncConductorClient:
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end and return its result; cancelled, the flow is closed."""
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    result = await self._do(step)
-                except Exception as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        finally:
-            flow.close()
+        return await drive_async(flow, self._do)
 
     async def listen(self, workflow_id: str) -> AsyncIterator[str]:
         """The kinds of events in the server's stream of this workflow (``done``, ``error`` …), "" when it opens.
@@ -159,7 +148,7 @@ class AsyncConductorClient:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise self._error(call, error) from error
 
-    async def _do(self, step: Call[Any] | Sleep | Now) -> Any:
+    async def _do(self, step: Step) -> Any:
         if isinstance(step, Sleep):
             await self._sleep(step.seconds)
             return None

@@ -22,6 +22,7 @@ from airflow_provider_conductor.client.auth import TokenKeeper
 from airflow_provider_conductor.client.bounded import BoundedAdapter
 from airflow_provider_conductor.client.call import Answer, Call, Flow, Now, Sleep
 from airflow_provider_conductor.client.capabilities import Capabilities
+from airflow_provider_conductor.client.driving import Step, drive
 from airflow_provider_conductor.client.errors import (
     ConductorConnectionLost,
     ConductorRequestError,
@@ -94,21 +95,9 @@ class ConductorClient(Verbs):
 
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end and return its result; interrupted, the flow is closed."""
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    result = self._do(step)
-                except Exception as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        finally:
-            flow.close()
+        return drive(flow, self._do)
 
-    def _do(self, step: Call[Any] | Sleep | Now) -> Any:
+    def _do(self, step: Step) -> Any:
         if isinstance(step, Sleep):
             self._sleep(step.seconds)
             return None

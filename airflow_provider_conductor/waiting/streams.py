@@ -19,7 +19,6 @@ from airflow_provider_conductor.client.errors import (
     ConductorAnswerError,
     ConductorNotFound,
     ConductorRequestError,
-    MissingRoute,
     NotConductorError,
 )
 
@@ -107,7 +106,7 @@ class Streams:
                 await self._listen(workflow_id)
             except ConductorNotFound:
                 return
-            except (MissingRoute, NotConductorError, ConductorAnswerError) as error:
+            except (NotConductorError, ConductorAnswerError) as error:
                 if not error.repeatable:
                     self.off = True
                     log.info("The server has no event stream for us, its workflows are asked about instead: %s", error)

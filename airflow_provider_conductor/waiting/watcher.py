@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.call import Call, Flow, Now, Sleep
+from airflow_provider_conductor.client.driving import Step, drive_async
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
     ConductorRequestError,
@@ -154,25 +155,20 @@ class Watcher:
         """Drive one wait; where it rests, look in its stead. Cancelled, it is closed and leaves nothing behind."""
         self.counts.waits += 1
         held = ""
+
+        async def do(step: Step) -> Any:
+            nonlocal held
+            if isinstance(step, Rest) and not held:
+                held = step.workflow_id
+                self._streams.hold(held)
+            return await self._do(step)
+
         try:
-            step = next(flow)
-            while True:
-                if isinstance(step, Rest) and not held:
-                    held = step.workflow_id
-                    self._streams.hold(held)
-                try:
-                    result = await self._do(step)
-                except Exception as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            return await drive_async(flow, do)
         finally:
             self.counts.waits -= 1
             if held:
                 self._streams.release(held)
-            flow.close()
 
     async def close(self) -> None:
         """Stop looking; waits still at rest are left to whoever cancels them."""
@@ -187,7 +183,7 @@ class Watcher:
 
     # One wait's steps
 
-    async def _do(self, step: Call[Any] | Sleep | Now) -> Any:
+    async def _do(self, step: Step) -> Any:
         if isinstance(step, Rest):
             return await self._rest(step)
         if isinstance(step, Sleep):

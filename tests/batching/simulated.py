@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from airflow_provider_conductor.batching.batch import Batch
 from airflow_provider_conductor.batching.driver import BatchPlan, Driver
 from airflow_provider_conductor.client.call import Answer, Call, Flow, Now, Sleep
+from airflow_provider_conductor.client.driving import Step, drive_async
 from airflow_provider_conductor.client.errors import ConductorBadRequest, ConductorTimeout
 from airflow_provider_conductor.starting.identity import TaskIdentity
 from airflow_provider_conductor.starting.start_once import StartPlan
@@ -46,23 +47,12 @@ class Starting(Server):
     reasons: dict[str, str] = field(default_factory=dict)
 
     async def run(self, flow: Flow[T]) -> T:
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    result: Any = None
-                    if isinstance(step, Sleep):
-                        await asyncio.sleep(step.seconds)
-                    else:
-                        result = now() if isinstance(step, Now) else await self.send(step)
-                except Exception as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        finally:
-            flow.close()
+        return await drive_async(flow, self._do)
+
+    async def _do(self, step: Step) -> Any:
+        if isinstance(step, Sleep):
+            return await asyncio.sleep(step.seconds)
+        return now() if isinstance(step, Now) else await self.send(step)
 
     async def _answer(self, call: Call[T]) -> T:
         self.pass_time()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -21,6 +23,19 @@ def test_moments_are_apart_and_nothing_is_saved_up() -> None:
     assert [pace.delay(100.0) for _ in range(4)] == [0.0, 0.25, 0.5, 0.75]
     assert pace.delay(100.9) == pytest.approx(0.1)
     assert [pace.delay(200.0), pace.delay(200.0)] == [0.0, 0.25]
+
+
+def test_threads_do_not_share_a_moment() -> None:
+    """Every moment is handed out once, whichever thread asks, however their asking interleaves."""
+    pace = Pace(1.0)
+    switching, previous = 1e-6, sys.getswitchinterval()
+    sys.setswitchinterval(switching)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            delays = list(pool.map(lambda _: pace.delay(0.0), range(4_000)))
+    finally:
+        sys.setswitchinterval(previous)
+    assert sorted(delays) == [float(second) for second in range(4_000)]
 
 
 def test_without_a_limit_nobody_waits() -> None:

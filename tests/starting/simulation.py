@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from airflow_provider_conductor.client import driving
 from airflow_provider_conductor.client.call import Call, Now, Sleep
+from airflow_provider_conductor.client.driving import Step
 from airflow_provider_conductor.client.errors import (
     ConductorBadRequest,
     ConductorConflict,
@@ -220,24 +222,16 @@ def _lost(call: Call[Any], kind: type[ConductorConnectionLost]) -> ConductorConn
 def drive(flow: Generator[Any, Any, Any], server: Server, faults: Iterable[Fault] = ()) -> Any:
     """Run a flow to its end; each request takes the next fault, and the rest go well."""
     script: Iterator[Fault] = iter(faults)
-    try:
-        step = next(flow)
-        while True:
-            try:
-                if isinstance(step, Sleep):
-                    server.pass_time(step.seconds)
-                    result: Any = None
-                elif isinstance(step, Now):
-                    result = server.now
-                else:
-                    server.pass_time(0.01)
-                    result = next(script, fine)(server, step)
-            except Exception as error:
-                step = flow.throw(error)
-            else:
-                step = flow.send(result)
-    except StopIteration as end:
-        return end.value
+
+    def do(step: Step) -> Any:
+        if isinstance(step, Now):
+            return server.now
+        if isinstance(step, Sleep):
+            return server.pass_time(step.seconds)
+        server.pass_time(0.01)
+        return next(script, fine)(server, step)
+
+    return driving.drive(flow, do)
 
 
 @dataclass

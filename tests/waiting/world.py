@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_conductor.client.call import Call, Flow, Now, Sleep
+from airflow_provider_conductor.client.driving import Step, drive
 from airflow_provider_conductor.client.errors import (
     ConductorNotFound,
     ConductorRequestError,
@@ -22,7 +23,7 @@ T0 = START / 1000
 """When every workflow starts, on a clock like ours."""
 
 
-class Patience(Exception):
+class Patience(BaseException):
     """The test's own: the flow was still going on at the time the test gave up."""
 
 
@@ -72,21 +73,14 @@ class World:
         return self.drive(flow, until=until)
 
     def drive(self, flow: Flow[Any], *, until: float = 2e5) -> Any:
-        result, error = None, None
-        try:
-            step = next(flow)
-            while True:
-                if self.age > until:
-                    raise Patience
-                try:
-                    result, error = self._do(step), None
-                except ConductorRequestError as raised:
-                    error = raised
-                step = flow.throw(error) if error else flow.send(result)
-        except StopIteration as end:
-            return end.value
+        def do(step: Step) -> Any:
+            if self.age > until:
+                raise Patience
+            return self._do(step)
 
-    def _do(self, step: Call[Any] | Sleep | Now) -> Any:
+        return drive(flow, do)
+
+    def _do(self, step: Step) -> Any:
         if isinstance(step, Now):
             return self.now
         if isinstance(step, Sleep):
