@@ -7,19 +7,12 @@ from typing import Any
 
 from airflow_provider_conductor.client.endpoints import start_body
 from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.starting.arguments import ARGUMENTS
 
 __all__ = ["read_returned"]
 
-ARGUMENTS = {
-    "name": "workflow_name",
-    "version": "version",
-    "input": "workflow_input",
-    "workflowDef": "workflow_def",
-    "correlationId": "correlation_id",
-    "priority": "priority",
-    "taskToDomain": "task_to_domain",
-}
-"""The server's name of each argument of a start, and the operator's."""
+NAMES = {wire: argument for argument, wire in ARGUMENTS.items()}
+"""Field of a start request → the operator's argument."""
 
 MARK = "workflow_input"
 """The key by which a dict of start arguments is told from an input."""
@@ -43,11 +36,11 @@ def read_returned(returned: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if isinstance(returned, Mapping):
         if MARK not in returned:
             return {"workflow_input": dict(returned)}, {}
-        unknown = sorted(str(key) for key in returned if key not in ARGUMENTS.values())
+        unknown = sorted(str(key) for key in returned if key not in ARGUMENTS)
         if unknown:
             raise ConductorInputError(
                 f"a dict with the key {MARK!r} is read as start arguments, and {', '.join(map(repr, unknown))} is "
-                f"none of {', '.join(ARGUMENTS.values())}; an input with such a key goes into {MARK!r} as a whole"
+                f"none of {', '.join(ARGUMENTS)}; an input with such a key goes into {MARK!r} as a whole"
             )
         if not isinstance(returned[MARK] or {}, Mapping):
             raise ConductorInputError(f"{MARK} must be a dict, not {type(returned[MARK]).__name__}")
@@ -61,8 +54,8 @@ def read_returned(returned: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if "idempotencyKey" not in body:
         # The SDK's request says FAIL unasked; to this task's own key that would make a lost answer an error.
         body.pop("idempotencyStrategy", None)
-    arguments = {ARGUMENTS[key]: value for key, value in body.items() if key in ARGUMENTS}
-    return arguments, {key: value for key, value in body.items() if key not in ARGUMENTS}
+    arguments = {NAMES[key]: value for key, value in body.items() if key in NAMES}
+    return arguments, {key: value for key, value in body.items() if key not in NAMES}
 
 
 def _is_request(value: Any) -> bool:

@@ -36,9 +36,7 @@ def check_output_path(output_path: Any) -> Any:
     Raises:
         ValueError: see :class:`~airflow_provider_conductor.client.output_path.OutputPath`.
     """
-    if output_path is None or (not isinstance(output_path, str) and hasattr(output_path, "resolve")):
-        return output_path
-    if not isinstance(output_path, str) or ("{{" not in output_path and "{%" not in output_path):
+    if output_path is not None and not is_template(output_path):
         from airflow_provider_conductor.client.output_path import OutputPath
 
         OutputPath.of(output_path)

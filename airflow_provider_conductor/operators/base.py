@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Workflow
     from airflow_provider_conductor.hooks.conductor import ConductorHook
     from airflow_provider_conductor.operators.output import Output
+    from airflow_provider_conductor.starting.identity import TaskIdentity
+    from airflow_provider_conductor.starting.record import StartRecord
     from airflow_provider_conductor.waiting.wait import WaitEvent, WaitPlan
+
+DEFAULT_IDENTITY_PREFIX = "airflow"
 
 DEFAULT_MAX_OUTPUT_BYTES = 1_048_576
 """1 MiB of JSON: far over what a DAG passes between tasks, far under what hurts the metadata database."""
@@ -54,6 +58,7 @@ class UsesConductor(TellsLineage):
 
     if TYPE_CHECKING:
         log: logging.Logger
+        retries: int | None
 
     @property
     def conductor_conn_id(self) -> str:
@@ -84,6 +89,26 @@ class UsesConductor(TellsLineage):
         self.log.info("Conductor workflow %s: %s", workflow_id, url)
         context["ti"].xcom_push(key=WORKFLOW_ID_KEY, value=workflow_id)
         context["ti"].xcom_push(key=WORKFLOW_URL_KEY, value=url)
+
+    def _identity(self, context: Context, record: StartRecord | None = None) -> TaskIdentity:
+        """This try of a series; computed on the worker only, since in a triggerer ``max_tries`` is just ``retries``.
+
+        Args:
+            record: what an earlier try has put down, where it was a start.
+        """
+        from airflow_provider_conductor.starting.identity import TaskIdentity
+        from airflow_provider_conductor.starting.record import first_try_of_series
+
+        ti = context["ti"]
+        return TaskIdentity(
+            prefix=self.hook.settings.identity_prefix or DEFAULT_IDENTITY_PREFIX,
+            dag_id=ti.dag_id,
+            run_id=ti.run_id,
+            task_id=ti.task_id,
+            map_index=-1 if ti.map_index is None else ti.map_index,
+            try_number=ti.try_number,
+            first_try=first_try_of_series(record, max_tries=ti.max_tries or 0, retries=self.retries or 0),
+        )
 
 
 class WaitsForWorkflow(UsesConductor):

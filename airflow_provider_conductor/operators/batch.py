@@ -24,6 +24,7 @@ from airflow_provider_conductor.exceptions import (
     ConductorWorkflowTimeout,
 )
 from airflow_provider_conductor.links.conductor import WORKFLOW_URL_KEY
+from airflow_provider_conductor.operators.arguments import is_template
 from airflow_provider_conductor.operators.base import (
     BACKSTOP,
     DEFAULT_MAX_OUTPUT_BYTES,
@@ -543,11 +544,6 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             self.log.error("What runs of the batch could not be terminated: %s", error)
         else:
             self.log.error("The triggerer did not answer in time; %d workflows were terminated", len(ids))
-
-
-def is_template(value: object) -> bool:
-    """Whether this becomes a value only when the task runs: a template, or another task's output."""
-    return (isinstance(value, str) and "{" in value) or hasattr(value, "resolve")
 
 
 def active_limit(value: Any) -> int:

@@ -45,18 +45,7 @@ __all__ = [
     "ConductorTerminateWorkflowOperator",
 ]
 
-STEERING = frozenset(
-    {
-        "ConductorDeleteWorkflowOperator",
-        "ConductorPauseWorkflowOperator",
-        "ConductorRerunWorkflowOperator",
-        "ConductorRestartWorkflowOperator",
-        "ConductorResumeWorkflowOperator",
-        "ConductorRetryWorkflowOperator",
-        "ConductorSkipTaskOperator",
-        "ConductorTerminateWorkflowOperator",
-    }
-)
+STEERING = frozenset(__all__) - {"ConductorExecuteWorkflowOperator", "ConductorStartWorkflowOperator"}
 """What is in :mod:`~airflow_provider_conductor.operators.control`."""
 
 

@@ -20,13 +20,10 @@ from airflow_provider_conductor.version_compat import TaskStateStore
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
-    from airflow_provider_conductor.starting.identity import TaskIdentity
     from airflow_provider_conductor.starting.record import StartRecord
     from airflow_provider_conductor.starting.start_once import StartPlan
 
 __all__ = ["StartsWorkflow"]
-
-DEFAULT_IDENTITY_PREFIX = "airflow"
 
 RETRY_FROM = ("failed_task", "start", "new")
 
@@ -193,22 +190,6 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             cancel_on_kill=self.cancel_on_kill,
             patience=max(self.hook.settings.read_timeout, MIN_PATIENCE),
             leftover_reason=killed_reason(f"{self._task_label} starts anew"),
-        )
-
-    def _identity(self, context: Context, record: StartRecord | None) -> TaskIdentity:
-        """This try; computed on the worker only, since in a triggerer ``max_tries`` is just ``retries``."""
-        from airflow_provider_conductor.starting.identity import TaskIdentity
-        from airflow_provider_conductor.starting.record import first_try_of_series
-
-        ti = context["ti"]
-        return TaskIdentity(
-            prefix=self.hook.settings.identity_prefix or DEFAULT_IDENTITY_PREFIX,
-            dag_id=ti.dag_id,
-            run_id=ti.run_id,
-            task_id=ti.task_id,
-            map_index=-1 if ti.map_index is None else ti.map_index,
-            try_number=ti.try_number,
-            first_try=first_try_of_series(record, max_tries=ti.max_tries or 0, retries=self.retries or 0),
         )
 
     def _put_down(self, store: TaskStateStore, record: StartRecord) -> None:

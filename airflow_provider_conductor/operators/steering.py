@@ -132,7 +132,7 @@ class SteersWorkflows(UsesConductor, BaseOperator):
                     self._command(),
                     workflow_ids,
                     say=self.log.info,
-                    attempted=self._is_automatic_retry(context),
+                    attempted=not self._identity(context).begins_series,
                     check=check,
                 )
             )
@@ -148,11 +148,6 @@ class SteersWorkflows(UsesConductor, BaseOperator):
         if kinds == {Kind.MISSING}:
             raise ConductorNotFound(outcome.failure)
         raise ConductorStateError(outcome.failure)
-
-    def _is_automatic_retry(self, context: Context) -> bool:
-        """Whether an earlier try of this series may have done it already."""
-        ti = context["ti"]
-        return ti.try_number > (ti.max_tries or 0) - (self.retries or 0) + 1
 
 
 class SteersAndWaits(WaitsForWorkflow, SteersWorkflows):

@@ -13,7 +13,6 @@ from airflow_provider_conductor.exceptions import ConductorStateError, Conductor
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.arguments import given, is_template
 from airflow_provider_conductor.operators.base import UsesConductor, one_of
-from airflow_provider_conductor.operators.starting import DEFAULT_IDENTITY_PREFIX
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -63,22 +62,6 @@ class EndsTask(UsesConductor, BaseOperator):
             output=self.task_output if self.task_output is not None else {},
             reason=self.reason or None,
             by=identity.correlation_id(StartKey(identity.series)),
-        )
-
-    def _identity(self, context: Context) -> TaskIdentity:
-        """Who ends it: a task in one series of tries, so that a retry knows what its earlier try has done."""
-        from airflow_provider_conductor.starting.identity import TaskIdentity
-        from airflow_provider_conductor.starting.record import first_try_of_series
-
-        ti = context["ti"]
-        return TaskIdentity(
-            prefix=self.hook.settings.identity_prefix or DEFAULT_IDENTITY_PREFIX,
-            dag_id=ti.dag_id,
-            run_id=ti.run_id,
-            task_id=ti.task_id,
-            map_index=-1 if ti.map_index is None else ti.map_index,
-            try_number=ti.try_number,
-            first_try=first_try_of_series(None, max_tries=ti.max_tries or 0, retries=self.retries or 0),
         )
 
     def _carry_out(self, flow: Flow[Task]) -> dict[str, Any]:

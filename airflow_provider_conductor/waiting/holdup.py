@@ -66,6 +66,8 @@ class Holdup:
         last_poll: who polled its queue, in its domain, last.
         other_domains: domains of the same queue ("" is none) that somebody does poll.
         unattended_since: since when it is due and nobody has polled, None while that is not so or not known.
+        begun: False for a sub-workflow that has been created and has no task yet. Conductor begins it from the queue
+            that it evaluates all running workflows from, so a busy server may take minutes to.
     """
 
     phase: Phase
@@ -88,6 +90,7 @@ class Holdup:
     other_domains: tuple[str, ...] = ()
     unattended_since: int | None = None
     sub_workflow_id: str = ""
+    begun: bool = True
 
 
 CONTAINERS = frozenset(

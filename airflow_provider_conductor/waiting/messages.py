@@ -61,6 +61,8 @@ def _tell(holdup: Holdup, now: int) -> str:
 
 def _tell_working(holdup: Holdup, name: str, since: str) -> str:
     if holdup.sub_workflow_id:
+        if not holdup.begun:
+            return f"Conductor has not begun the sub-workflow of {name} since {since} (id {holdup.sub_workflow_id})"
         return f"Conductor is between two tasks in the sub-workflow of {name}"
     tries = f" ({attempt(holdup.attempt, holdup.max_attempts)})" if holdup.attempt > 1 else ""
     if holdup.by_server:

@@ -180,15 +180,15 @@ def _read(reading: _Reading, workflow: Workflow, *, path: tuple[str, ...], follo
 def _follow(reading: _Reading, task: Task, path: tuple[str, ...]) -> None:
     """Look into the sub-workflow that a task runs.
 
-    ======================  =============================
+    ======================  ===============================================================
     the sub-workflow        the task counts as
-    ======================  =============================
+    ======================  ===============================================================
     not read, too deep      UNREAD
     paused                  PAUSED
     ended                   WORKING: its parent sees that soon
     runs, has open tasks    these
-    runs, has none          WORKING: it is between two tasks
-    ======================  =============================
+    runs, has none          WORKING: it is between two tasks, or Conductor has not begun it
+    ======================  ===============================================================
     """
     below = reading.sub_workflows.get(task.sub_workflow_id)
     reachable = (
@@ -216,10 +216,13 @@ def _follow(reading: _Reading, task: Task, path: tuple[str, ...]) -> None:
     else:
         _read(reading, below, path=path, follow=False)
         phase, since = Phase.WORKING, below.end_time or task.start_time
-    reading.holdups.append(_holdup_of_sub_workflow(task, phase, path, since))
+    begun = bool(below.tasks) or status.ended
+    reading.holdups.append(_holdup_of_sub_workflow(task, phase, path, since, begun=begun))
 
 
-def _holdup_of_sub_workflow(task: Task, phase: Phase, path: tuple[str, ...], since: int) -> Holdup:
+def _holdup_of_sub_workflow(
+    task: Task, phase: Phase, path: tuple[str, ...], since: int, *, begun: bool = True
+) -> Holdup:
     return Holdup(
         phase=phase,
         reference_name=task.reference_name,
@@ -231,6 +234,7 @@ def _holdup_of_sub_workflow(task: Task, phase: Phase, path: tuple[str, ...], sin
         moved=since,
         by_server=True,
         sub_workflow_id=task.sub_workflow_id,
+        begun=begun,
     )
 
 

@@ -288,7 +288,7 @@ def a_failure_two_levels_down(lab: WaitingLab) -> Outcome:
     assert inner == lab.name("inner")
     lab.workflow(runs("inner", "to_inner"), what="middle")
     lab.begin(lab.workflow(runs("middle", "to_middle")))
-    lab.hears("to_middle/to_inner/pack")
+    lab.hears_from_below("to_middle/to_inner/pack")
     lab.work("pack", "FAILED", reason="box too small")
     task = lab.take("pack")
     for line in ("measured 7 boxes", "none is larger than 30 cm"):
@@ -472,7 +472,8 @@ def every_phase_has_its_words(lab: WaitingLab) -> dict[str, str]:
     def sub_workflow(lab: WaitingLab) -> tuple[str, float]:
         lab.workflow(lab.simple("pack"), what="inner")
         runs = lab.system("SUB_WORKFLOW", "to_inner", subWorkflowParam={"name": lab.name("inner"), "version": 1})
-        return lab.workflow(runs), 3
+        lab.later(0, lab.hears_from_below, "to_inner/pack")
+        return lab.workflow(runs), 15
 
     def fork(lab: WaitingLab) -> tuple[str, float]:
         branches = [[lab.system("HUMAN", "sign_off")], [lab.system("WAIT", "approval")], [lab.simple("pack")]]

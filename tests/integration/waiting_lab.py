@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
 from tests.integration.client_lab import Lab
 from tests.waiting_modes.modes import Heard, Outcome, run_task
@@ -70,6 +71,29 @@ class WaitingLab(Lab):
     def hears(self, text: str, seconds: float = 60) -> str:
         """Wait until the task has said that."""
         return self.eventually(lambda: next((s for s in self.heard.lines if text in s), ""), seconds=seconds)
+
+    def hears_from_below(self, text: str, seconds: float = 60) -> str:
+        """The same of a sub-workflow's task.
+
+        The server begins a sub-workflow from the queue in which all running workflows are evaluated in turn, and that
+        is as long as the tests beside this one make it: this one's are asked to be evaluated now.
+        """
+
+        def heard() -> str:
+            self.begin_sub_workflows(self.workflow_id)
+            return next((line for line in self.heard.lines if text in line), "")
+
+        return self.eventually(heard, seconds=seconds)
+
+    def begin_sub_workflows(self, workflow_id: str) -> None:
+        """Have the server evaluate this workflow, where it has no task yet, and what runs below it."""
+        workflow = self.client.get_workflow(workflow_id)
+        if not workflow.tasks and not workflow.status.ended:
+            with contextlib.suppress(ConductorRequestError):  # the server is at it itself
+                self.client.decide_workflow(workflow_id)
+        for task in workflow.tasks:
+            if task.sub_workflow_id:
+                self.begin_sub_workflows(task.sub_workflow_id)
 
     def done(self) -> Outcome:
         assert self._running is not None

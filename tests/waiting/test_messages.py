@@ -51,6 +51,19 @@ def test_the_line(line: str, expected: str) -> None:
     assert line == expected
 
 
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        ((), "Conductor has not begun the sub-workflow of ship since 22:13:20 UTC (id wf-2)"),
+        ((failed(status="COMPLETED"),), "Conductor is between two tasks in the sub-workflow of ship"),
+    ],
+)
+def test_a_sub_workflow_without_an_open_task(tasks: tuple[dict[str, Any], ...], expected: str) -> None:
+    below = workflow(*tasks, id="wf-2")
+    progress = assess(workflow(sub()), at(30), sub_workflows={"wf-2": below})
+    assert describe(progress, at(30)) == expected
+
+
 def test_many_hold_ups_are_counted_and_live_ones_come_first() -> None:
     line = told(*(task(f"t{n}") for n in range(100)), live())
     assert line.startswith("pack runs on worker-1")
