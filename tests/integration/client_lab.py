@@ -76,7 +76,7 @@ class Lab:
         return self.eventually(lambda: self.client.get_workflow(workflow_id), lambda found: found.status.ended)
 
     @staticmethod
-    def eventually(look: Callable[[], T], right: Callable[[T], Any] = bool, seconds: float = 15) -> T:
+    def eventually(look: Callable[[], T], right: Callable[[T], Any] = bool, seconds: float = 90) -> T:
         """What ``look`` gives once it is ``right``; the server does some things a little later."""
         end = time.monotonic() + seconds
         while not right(found := look()):

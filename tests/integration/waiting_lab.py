@@ -68,11 +68,11 @@ class WaitingLab(Lab):
         line = self.eventually(lambda: next((s for s in self.heard.lines if s.startswith("Conductor workflow ")), ""))
         return line.removeprefix("Conductor workflow ").split(":")[0]
 
-    def hears(self, text: str, seconds: float = 60) -> str:
+    def hears(self, text: str, seconds: float = 90) -> str:
         """Wait until the task has said that."""
         return self.eventually(lambda: next((s for s in self.heard.lines if text in s), ""), seconds=seconds)
 
-    def hears_from_below(self, text: str, seconds: float = 60) -> str:
+    def hears_from_below(self, text: str, seconds: float = 90) -> str:
         """The same of a sub-workflow's task.
 
         The server begins a sub-workflow from the queue in which all running workflows are evaluated in turn, and that
