@@ -16,6 +16,7 @@ ROOT = Path(airflow_provider_conductor.__file__).parents[1]
 PARSED = (
     "airflow_provider_conductor.links.conductor",
     "airflow_provider_conductor.operators.conductor",
+    "airflow_provider_conductor.operators.batch",
     "airflow_provider_conductor.operators.definitions",
     "airflow_provider_conductor.operators.tasks",
     "airflow_provider_conductor.sensors.conductor",
@@ -29,6 +30,10 @@ TRIGGER = "airflow_provider_conductor.triggers.conductor"
 
 LIGHT = {
     "airflow_provider_conductor",
+    "airflow_provider_conductor.batching",
+    "airflow_provider_conductor.batching.batch",
+    "airflow_provider_conductor.batching.inputs",
+    "airflow_provider_conductor.batching.policy",
     "airflow_provider_conductor.client",
     "airflow_provider_conductor.client.definitions",
     "airflow_provider_conductor.client.errors",
@@ -46,6 +51,7 @@ LIGHT = {
     "airflow_provider_conductor.operators",
     "airflow_provider_conductor.operators.arguments",
     "airflow_provider_conductor.operators.base",
+    "airflow_provider_conductor.operators.batch",
     "airflow_provider_conductor.operators.conductor",
     "airflow_provider_conductor.operators.control",
     "airflow_provider_conductor.operators.definitions",
@@ -60,11 +66,14 @@ LIGHT = {
     "airflow_provider_conductor.sensors.tasks",
     "airflow_provider_conductor.starting",
     "airflow_provider_conductor.starting.arguments",
+    "airflow_provider_conductor.starting.identity",
     "airflow_provider_conductor.starting.reasons",
+    "airflow_provider_conductor.starting.record",
     "airflow_provider_conductor.version_compat",
     "airflow_provider_conductor.waiting",
     "airflow_provider_conductor.waiting.awaited",
     "airflow_provider_conductor.waiting.durations",
+    "airflow_provider_conductor.waiting.wording",
 }
 """All of this package that DAG files load; what is added here is paid for by each of them."""
 
@@ -75,12 +84,15 @@ DEAR = ("aiohttp", "airflow.triggers", "conductor", "requests", "tenacity")
 
 OPERATORS = """
 from airflow_provider_conductor.decorators.conductor import conductor_task
-from airflow_provider_conductor.operators import conductor, definitions, tasks
+from airflow_provider_conductor.operators import batch, conductor, definitions, tasks
 from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
 from airflow_provider_conductor.sensors.tasks import ConductorTaskSensor
 conductor.ConductorStartWorkflowOperator(task_id="a", workflow_name="orders")
 conductor.ConductorExecuteWorkflowOperator(
     task_id="b", request={"name": "orders"}, timeout=60, stall_timeout=5, output_path="rows[0].id", pass_context=True
+)
+batch.ConductorExecuteWorkflowsOperator(
+    task_id="k", workflow_name="orders", workflow_inputs=[{"order": 7}], item_key="order", failure_policy=0.05
 )
 conductor.ConductorRetryWorkflowOperator(task_id="c", workflow_id="1", wait_for_completion=True)
 conductor.ConductorTerminateWorkflowOperator(task_id="d", query="status = 'RUNNING'")

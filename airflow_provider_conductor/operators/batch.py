@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -12,14 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, timezone
 
 from airflow_provider_conductor.batching.batch import Batch
+from airflow_provider_conductor.batching.inputs import checked, keys_of
 from airflow_provider_conductor.batching.policy import FailurePolicy
-from airflow_provider_conductor.batching.results import GONE, Causes, Result, chunks, read_results
 from airflow_provider_conductor.client import errors
 from airflow_provider_conductor.client.errors import ConductorError, ConductorInputError
 from airflow_provider_conductor.exceptions import (
-    ConductorBatchFailed,
-    ConductorBatchFailedForGood,
-    ConductorOutputTooLarge,
     ConductorStartRefused,
     ConductorWorkflowTimeout,
 )
@@ -169,7 +164,9 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         inputs, keys = self._items()
         if not inputs:
             self.log.info("There are no inputs, so there is nothing to execute")
-            return self._written(iter(()), 0)
+            from airflow_provider_conductor.operators.batch_results import write_lines
+
+            return write_lines(self.result_path, ()) if self.result_path else []
         store = TaskStateStore(context)
         plan_of = self._plans(context, inputs, keys)
         base = plan_of(0)
@@ -413,83 +410,21 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
     def _results(self, context: Context, batch: Batch, plan: BatchPlan) -> Any:
         """The outputs, or the error that the failures are."""
-        policy = FailurePolicy.of(self.failure_policy)
-        causes = Causes()
-        if policy.broken(batch.failed, batch.total):
-            self._fail(batch, plan, policy, causes)
-        result = self._written(self._read(batch, plan, causes), batch.total)
-        if batch.failed:
-            self.log.warning("%d of %d failed, which is borne (%s)", batch.failed, batch.total, policy)
-            self.log.warning("%s", causes.text(self.hook.workflow_url))
+        from airflow_provider_conductor.operators.batch_results import BatchResults
+
+        results = BatchResults(
+            batch=batch,
+            plan_of=plan.plan_of,
+            hook=self.hook,
+            log=self.log,
+            policy=FailurePolicy.of(self.failure_policy),
+            workflow_name=self.workflow_name or "",
+            result_path=self.result_path or None,
+            max_output_bytes=self.max_output_bytes,
+        )
+        result = results.take()
         self._forget_start(context)
         return result
-
-    def _read(self, batch: Batch, plan: BatchPlan, causes: Causes, *, failed_only: bool = False) -> Iterator[Result]:
-        for places in chunks(batch.total):
-            wanted = [index for index in places if batch.has_failed(index) or not failed_only]
-            if not wanted:
-                continue
-            for result in self.hook.client.run(read_results(batch, wanted, plan.plan_of)):
-                if batch.has_failed(result.index):
-                    causes.add(result)
-                yield result
-
-    def _fail(self, batch: Batch, plan: BatchPlan, policy: FailurePolicy, causes: Causes) -> NoReturn:
-        if self.result_path:
-            self._written(self._read(batch, plan, causes), batch.total)
-        else:
-            for _ in self._read(batch, plan, causes, failed_only=True):
-                pass
-        self.hook.client.run(causes.diagnose(self.hook.workflow_url))
-        kind = ConductorBatchFailedForGood if causes.for_good and not batch.pending else ConductorBatchFailed
-        example = causes.most_frequent[0].example
-        not_started = f", {batch.pending:,} were not started (stop_early)" if batch.pending else ""
-        written = f"\nAll results are in {self.result_path}" if self.result_path else ""
-        raise kind(
-            f"{batch.failed:,} of {batch.total:,} Conductor workflows failed{not_started} ({policy})\n"
-            f"{causes.text(self.hook.workflow_url)}{written}",
-            failed=batch.failed,
-            total=batch.total,
-            causes=causes.to_json(),
-            workflow_id=example.workflow_id,
-            workflow_name=self.workflow_name,
-            status=example.status,
-            reason=example.reason,
-            url=self.hook.workflow_url(example.workflow_id) if example.workflow_id else "",
-        )
-
-    def _written(self, results: Iterator[Result], total: int) -> Any:
-        """The list of outputs for XCom, or the path that they have been written to."""
-        results = map(self._whole, results)
-        if self.result_path:
-            return write_lines(self.result_path, results)
-        outputs: list[Any] = []
-        size = 2
-        for result in results:
-            if result.status == GONE:
-                self.log.warning("The output of item %s cannot be read: %s", result.key, result.reason)
-            size += len(json.dumps(result.output, default=str).encode()) + 2
-            if size > self.max_output_bytes:
-                raise ConductorOutputTooLarge(
-                    f"the outputs of the first {result.index + 1:,} of {total:,} workflows are over "
-                    f"max_output_bytes={self.max_output_bytes:,}; nothing was written to XCom. Give result_path to "
-                    "have them written to object storage, let the workflow return less (its outputParameters), or "
-                    "raise max_output_bytes"
-                )
-            outputs.append(result.output)
-        return outputs
-
-    def _whole(self, result: Result) -> Result:
-        """The result with the output that the server keeps elsewhere, if it does."""
-        if not result.external or result.output:
-            return result
-        from airflow_provider_conductor.client.models import PayloadType
-        from airflow_provider_conductor.operators.output import Output
-
-        name = f"the output of item {result.key} (workflow {result.workflow_id})"
-        output = Output({}, result.external, PayloadType.WORKFLOW_OUTPUT, name)
-        limit = sys.maxsize if self.result_path else self.max_output_bytes
-        return replace(result, output=output.for_xcom(self.hook, output_path=None, limit=limit), external="")
 
     # Ending
 
@@ -556,63 +491,3 @@ def active_limit(value: Any) -> int:
     if number is None or not 1 <= number <= MAX_ACTIVE_LIMIT:
         raise ValueError(f"max_active must be a whole number from 1 to {MAX_ACTIVE_LIMIT:,}, not {value!r}")
     return number
-
-
-def checked(inputs: Any) -> list[Mapping[str, Any]]:
-    """The inputs as a list; text is read as JSON, which a template may render.
-
-    Raises:
-        TypeError, ValueError: they are no list of dicts; the message says which is not.
-    """
-    if isinstance(inputs, str):
-        try:
-            inputs = json.loads(inputs)
-        except ValueError:
-            raise ValueError(
-                "workflow_inputs was rendered to text that is no JSON list: use `| tojson`, another task's .output, or "
-                "render_template_as_native_obj=True on the DAG"
-            ) from None
-    if isinstance(inputs, Mapping) or not isinstance(inputs, Iterable):
-        raise TypeError(f"workflow_inputs must be a list of dicts, one a workflow, not {type(inputs).__name__}")
-    found = list(inputs)
-    for index, item in enumerate(found):
-        if not isinstance(item, Mapping):
-            raise TypeError(f"workflow_inputs[{index}] must be a dict, not {type(item).__name__} ({item!r:.80})")
-    return found
-
-
-def keys_of(inputs: Sequence[Mapping[str, Any]], item_key: str | None) -> list[str]:
-    """What tells the items apart: the field ``item_key`` of each, or its place in the list.
-
-    Raises:
-        ValueError: a field that is missing, is no text or number, or is the same in two items.
-    """
-    if item_key is None:
-        return [str(index) for index in range(len(inputs))]
-    places: dict[str, int] = {}
-    for index, item in enumerate(inputs):
-        value = item.get(item_key)
-        if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-            raise ValueError(
-                f"workflow_inputs[{index}][{item_key!r}] must be text or a whole number, to tell the items apart, "
-                f"not {value!r}"
-            )
-        if str(value) in places:
-            raise ValueError(
-                f"workflow_inputs[{places[str(value)]}] and [{index}] have the same {item_key!r}: {value!r}; the "
-                "items must differ in it"
-            )
-        places[str(value)] = index
-    return list(places)
-
-
-def write_lines(path: str, results: Iterator[Result]) -> str:
-    """Write the results to object storage, one JSON line an item; returns the path."""
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
-    target = ObjectStoragePath(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("w", encoding="utf-8") as file:
-        for result in results:
-            file.write(json.dumps(result.to_json(), default=str) + "\n")
-    return path

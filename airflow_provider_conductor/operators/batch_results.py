@@ -1,0 +1,140 @@
+"""What has become of a batch: the outputs as a task's result, or the error that the failures are."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_provider_conductor.batching.batch import Batch
+from airflow_provider_conductor.batching.policy import FailurePolicy
+from airflow_provider_conductor.batching.results import GONE, Causes, Result, chunks, read_results
+from airflow_provider_conductor.client.models import PayloadType
+from airflow_provider_conductor.exceptions import (
+    ConductorBatchFailed,
+    ConductorBatchFailedForGood,
+    ConductorOutputTooLarge,
+)
+from airflow_provider_conductor.operators.output import Output
+from airflow_provider_conductor.starting.start_once import StartPlan
+
+if TYPE_CHECKING:
+    from airflow_provider_conductor.hooks.conductor import ConductorHook
+
+__all__ = ["BatchResults", "write_lines"]
+
+
+@dataclass(slots=True, kw_only=True)
+class BatchResults:
+    """The results of a batch that has ended, read from the server a chunk at a time.
+
+    Args:
+        plan_of: place → what was started, to find the workflow by.
+        result_path: a file in object storage for them; None for XCom.
+        max_output_bytes: the largest list of outputs for XCom.
+    """
+
+    batch: Batch
+    plan_of: Callable[[int], StartPlan]
+    hook: ConductorHook
+    log: logging.Logger
+    policy: FailurePolicy
+    workflow_name: str
+    result_path: str | None
+    max_output_bytes: int
+    _causes: Causes = field(default_factory=Causes)
+
+    def take(self) -> Any:
+        """The list of outputs, or the path they were written to.
+
+        Raises:
+            ConductorBatchFailed: more failed than the policy bears.
+            ConductorOutputTooLarge: the outputs are over ``max_output_bytes``, and there is no path.
+        """
+        batch = self.batch
+        if self.policy.broken(batch.failed, batch.total):
+            self._fail()
+        result = self._written(self._read())
+        if batch.failed:
+            self.log.warning("%d of %d failed, which is borne (%s)", batch.failed, batch.total, self.policy)
+            self.log.warning("%s", self._causes.text(self.hook.workflow_url))
+        return result
+
+    def _read(self, *, failed_only: bool = False) -> Iterator[Result]:
+        for places in chunks(self.batch.total):
+            wanted = [index for index in places if self.batch.has_failed(index) or not failed_only]
+            if not wanted:
+                continue
+            for result in self.hook.client.run(read_results(self.batch, wanted, self.plan_of)):
+                if self.batch.has_failed(result.index):
+                    self._causes.add(result)
+                yield result
+
+    def _fail(self) -> NoReturn:
+        batch, causes, url_of = self.batch, self._causes, self.hook.workflow_url
+        if self.result_path:
+            self._written(self._read())
+        else:
+            for _ in self._read(failed_only=True):
+                pass
+        self.hook.client.run(causes.diagnose(url_of))
+        kind = ConductorBatchFailedForGood if causes.for_good and not batch.pending else ConductorBatchFailed
+        example = causes.most_frequent[0].example
+        not_started = f", {batch.pending:,} were not started (stop_early)" if batch.pending else ""
+        written = f"\nAll results are in {self.result_path}" if self.result_path else ""
+        raise kind(
+            f"{batch.failed:,} of {batch.total:,} Conductor workflows failed{not_started} ({self.policy})\n"
+            f"{causes.text(url_of)}{written}",
+            failed=batch.failed,
+            total=batch.total,
+            causes=causes.to_json(),
+            workflow_id=example.workflow_id,
+            workflow_name=self.workflow_name,
+            status=example.status,
+            reason=example.reason,
+            url=url_of(example.workflow_id) if example.workflow_id else "",
+        )
+
+    def _written(self, results: Iterator[Result]) -> Any:
+        results = map(self._whole, results)
+        if self.result_path:
+            return write_lines(self.result_path, results)
+        outputs: list[Any] = []
+        size = 2
+        for result in results:
+            if result.status == GONE:
+                self.log.warning("The output of item %s cannot be read: %s", result.key, result.reason)
+            size += len(json.dumps(result.output, default=str).encode()) + 2
+            if size > self.max_output_bytes:
+                raise ConductorOutputTooLarge(
+                    f"the outputs of the first {result.index + 1:,} of {self.batch.total:,} workflows are over "
+                    f"max_output_bytes={self.max_output_bytes:,}; nothing was written to XCom. Give result_path to "
+                    "have them written to object storage, let the workflow return less (its outputParameters), or "
+                    "raise max_output_bytes"
+                )
+            outputs.append(result.output)
+        return outputs
+
+    def _whole(self, result: Result) -> Result:
+        """The result with the output that the server keeps elsewhere, if it does."""
+        if not result.external or result.output:
+            return result
+        name = f"the output of item {result.key} (workflow {result.workflow_id})"
+        output = Output({}, result.external, PayloadType.WORKFLOW_OUTPUT, name)
+        limit = sys.maxsize if self.result_path else self.max_output_bytes
+        return replace(result, output=output.for_xcom(self.hook, output_path=None, limit=limit), external="")
+
+
+def write_lines(path: str, results: Iterable[Result]) -> str:
+    """Write the results to object storage, one JSON line an item; returns the path."""
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    target = ObjectStoragePath(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("w", encoding="utf-8") as file:
+        for result in results:
+            file.write(json.dumps(result.to_json(), default=str) + "\n")
+    return path
