@@ -89,6 +89,8 @@ Behaviour = Callable[[Exchange], None]
 class FaultServer:
     """Listens until :meth:`stop`; ``requests`` holds what arrived, ``connections`` how often somebody connected.
 
+    ``most_open`` is how many connections were open at the same time.
+
     With ``down=True`` the port is taken but refuses, until :meth:`listen`.
     """
 
@@ -97,6 +99,7 @@ class FaultServer:
     down: bool = False
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
+    most_open: int = 0
 
     def __post_init__(self) -> None:
         self._stopped = threading.Event()
@@ -119,6 +122,11 @@ class FaultServer:
 
     def sent_to(self, path: str) -> list[Request]:
         return [request for request in self.requests if request.path == f"/api{path}"]
+
+    @property
+    def open(self) -> int:
+        """Connections that are open now."""
+        return len(self._open)
 
     def close_idle(self) -> None:
         """Close every connection, as a server does with those that were idle for too long."""
@@ -146,6 +154,7 @@ class FaultServer:
             with self._lock:
                 self.connections += 1
                 self._open.add(connection)
+                self.most_open = max(self.most_open, len(self._open))
             threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
 
     def _converse(self, connection: socket.socket) -> None:
