@@ -270,7 +270,8 @@ class WaitsForWorkflow(UsesConductor):
         where = self.hook.workflow_url(workflow_id)
         match event.status:
             case "COMPLETED" | waits.TASK_ENDED:
-                workflow = self._lineage_of = self.hook.client.run(read_ended(workflow_id, self._deadline))
+                workflow = event.workflow or self.hook.client.run(read_ended(workflow_id, self._deadline))
+                self._lineage_of = workflow
                 if workflow is None:
                     self.log.warning(
                         "Workflow %s has done what was waited for, but the server has archived or deleted it since: "
@@ -326,9 +327,10 @@ class WaitsForWorkflow(UsesConductor):
         from airflow_provider_conductor.waiting.look import read_ended
 
         url = self.hook.workflow_url(event.workflow_id)
-        workflow, unread = None, "the server has archived or deleted it since"
+        workflow, unread = event.workflow, "the server has archived or deleted it since"
         try:
-            workflow = self._lineage_of = self.hook.client.run(read_ended(event.workflow_id, self._deadline))
+            workflow = workflow or self.hook.client.run(read_ended(event.workflow_id, self._deadline))
+            self._lineage_of = workflow
         except ConductorError as error:
             unread = str(error)
         if workflow is None:

@@ -23,7 +23,10 @@ from airflow_provider_conductor.waiting.schedule import next_look_after_failure
 __all__ = ["Diagnosis", "Look", "diagnose", "look", "read_ended", "search_ended"]
 
 TASKS_AGAIN = 0.9
-"""Seconds after which a look reads the tasks again; closer looks read the status alone."""
+"""Seconds after which a look says anew what the workflow is doing; closer looks are for its end alone."""
+
+FEW_TASKS = 20
+"""Tasks up to which a look reads them all the same: then the look that sees the end has read the result too."""
 
 INDEX_PAUSES = (0.0, 1.0, 3.0)
 """Seconds before each question to the index, which lags behind the database."""
@@ -31,13 +34,21 @@ INDEX_PAUSES = (0.0, 1.0, 3.0)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen, when. ``progress`` is None where only the status was read."""
+    """What was seen, when.
+
+    Attributes:
+        workflow: with its tasks, if ``whole``.
+        progress: what it is doing; None right after a look that has told it.
+        tasks_read: when a look last told it.
+        whole: whether the tasks have been read.
+    """
 
     workflow: Workflow
     progress: Progress | None
     clock: ServerClock
     received: float
     tasks_read: float
+    whole: bool = True
 
     @property
     def server_now(self) -> int:
@@ -48,16 +59,18 @@ class Look:
         return Mark(str(self.workflow.status), self.workflow.update_time)
 
 
-def look(workflow_id: str, clock: ServerClock, tasks_read: float | None = None, *, whole: bool = False) -> Flow[Look]:
+def look(
+    workflow_id: str, clock: ServerClock, tasks_read: float | None = None, *, whole: bool = False, few: bool = False
+) -> Flow[Look]:
     """Read the workflow and say what it is doing.
 
-    Right after a look that has read the tasks (at ``tasks_read``), the status alone is read, unless the ``whole`` is
-    wanted.
+    Right after a look that has said so (at ``tasks_read``), it is not said again unless the ``whole`` is wanted, and
+    the tasks are read only if there are ``few``.
     """
     sent: float = yield Now()
     if tasks_read is not None and not whole and sent - tasks_read < TASKS_AGAIN:
-        workflow: Workflow = yield _once(endpoints.get_workflow(workflow_id, include_tasks=False))
-        return Look(workflow, None, clock, (yield Now()), tasks_read)
+        workflow: Workflow = yield _once(endpoints.get_workflow(workflow_id, include_tasks=few))
+        return Look(workflow, None, clock, (yield Now()), tasks_read, whole=few)
     workflow = yield _once(endpoints.get_workflow(workflow_id))
     received: float = yield Now()
     clock = ServerClock.observed(workflow.observed_at, sent=sent, received=received)

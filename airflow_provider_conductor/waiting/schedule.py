@@ -11,14 +11,14 @@ __all__ = ["HELD", "HELD_PAUSE", "adaptive_pause", "next_look", "next_look_after
 SHORTEST = 1.0
 LONGEST = 60.0
 SHARE_OF_AGE = 0.02
-JITTER = 0.02
+JITTER = 0.01
 """How much of an interval chance may take away. It only ever shortens: the end is still seen within 2 % of
-the age; and not by more than this: an hour costs 268 looks at most by the rule, and 274 with it."""
+the age; and not by more than this: an hour costs 268 looks at most by the rule, and 271 with it."""
 
-HELD = 3.5
-HELD_PAUSE = 0.125
+HELD = 3.2
+HELD_PAUSE = 0.1
 """Seconds for which looks are close together while somebody holds the line, and how close: a server's own hold reads
-the workflow every 0.1 s (seen on 3.32). They are 24 more than one a second, which leaves an hour's wait below 300."""
+the workflow every 0.1 s (seen on 3.32). They are 28 more than one a second, which leaves an hour's wait below 300."""
 
 AFTER_DUE = 0.25
 """Seconds after a due moment to look: the server needs some to notice it itself."""

@@ -21,7 +21,7 @@ from airflow_provider_conductor.waiting.awaited import standing, task_statuses
 from airflow_provider_conductor.waiting.clock import ServerClock
 from airflow_provider_conductor.waiting.deadline import Deadline, Verdict, judge
 from airflow_provider_conductor.waiting.holdup import PICKUP_GRACE
-from airflow_provider_conductor.waiting.look import Look, look, search_ended
+from airflow_provider_conductor.waiting.look import FEW_TASKS, Look, look, search_ended
 from airflow_provider_conductor.waiting.messages import describe
 from airflow_provider_conductor.waiting.people import Footprint, acts
 from airflow_provider_conductor.waiting.progress import Phase, Progress
@@ -117,6 +117,8 @@ class WaitEvent:
 
     ``message`` says why, for people. ``plan`` is for a wait that goes on elsewhere. ``error`` is the kind of error
     (a name in :mod:`~airflow_provider_conductor.client.errors`) where the status is ``error``: waiting cannot help.
+    ``workflow`` is what the last look has read, with its tasks; None where it read less, and where the event has
+    crossed processes.
     """
 
     workflow_id: str
@@ -124,6 +126,7 @@ class WaitEvent:
     message: str = ""
     plan: WaitPlan | None = None
     error: str = ""
+    workflow: Workflow | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         data = {"workflow_id": self.workflow_id, "status": self.status, "message": self.message[:MESSAGE_LIMIT]}
@@ -165,6 +168,7 @@ class _Wait:
     looks: int = 0
     failures: int = 0
     tasks_read: float | None = None
+    few_tasks: bool = False
     progress: Progress | None = None
     look_by: float | None = None
     """The latest moment of the next look, our caller's patience included."""
@@ -207,7 +211,7 @@ class _Wait:
         """Whether the server has answered before, in this process or in an earlier one."""
         return self.footprint is not None
 
-    def event(self, status: str, message: str = "") -> WaitEvent:
+    def event(self, status: str, message: str = "", *, seen: Look | None = None) -> WaitEvent:
         going_on = replace(
             self.plan,
             told=self.told,
@@ -217,7 +221,11 @@ class _Wait:
             rest=None if self.rest is None else self.rest.to_json(),
         )
         return WaitEvent(
-            workflow_id=self.plan.workflow_id, status=status, message=message[:MESSAGE_LIMIT], plan=going_on
+            workflow_id=self.plan.workflow_id,
+            status=status,
+            message=message[:MESSAGE_LIMIT],
+            plan=going_on,
+            workflow=seen.workflow if seen is not None and seen.whole else None,
         )
 
     def needs_all(self, now: float) -> bool:
@@ -320,7 +328,8 @@ def _look(state: _Wait) -> Flow[Look | Workflow | None]:
     """A look; what the index has instead, where the server does not know the workflow: it archives and expires."""
     workflow_id = state.plan.workflow_id
     try:
-        seen: Look = yield from look(workflow_id, state.clock, state.tasks_read, whole=state.needs_all((yield Now())))
+        whole = state.needs_all((yield Now()))
+        seen: Look = yield from look(workflow_id, state.clock, state.tasks_read, whole=whole, few=state.few_tasks)
     except ConductorNotFound:
         return (yield from search_ended(workflow_id))
     return seen
@@ -331,14 +340,16 @@ def _judge(state: _Wait, seen: Look) -> tuple[WaitEvent | None, float]:
     state.tasks_read, state.clock, now = seen.tasks_read, seen.clock, seen.received
     state.tell(seen)
     workflow = seen.workflow
+    if seen.whole:
+        state.few_tasks = len(workflow.tasks) <= FEW_TASKS
     if state.plan.wait_until_task_ref and state.plan.wait_until_task_status:
         stands = standing(workflow, state.plan.wait_until_task_ref, task_statuses(state.plan.wait_until_task_status))
         if stands.come or stands.missed:
-            return state.event(TASK_ENDED if stands.come else TASK_MISSED, stands.missed), now
+            return state.event(TASK_ENDED if stands.come else TASK_MISSED, stands.missed, seen=seen), now
     elif workflow.status.ended:
-        return state.event(str(workflow.status), workflow.reason), now
+        return state.event(str(workflow.status), workflow.reason, seen=seen), now
     elif state.plan.wait_until_task_ref and reached(workflow, state.plan.wait_until_task_ref):
-        return state.event(TASK_ENDED), now
+        return state.event(TASK_ENDED, seen=seen), now
     judgement = judge(state.limits, seen.progress, now, seen.clock)
     what = describe(state.progress, seen.server_now) if state.progress else f"it is {workflow.status}"
     match judgement.verdict:

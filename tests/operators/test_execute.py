@@ -57,6 +57,13 @@ def test_a_short_workflow_is_not_deferred(conductor: ConductorStandIn) -> None:
     assert operator.execute(context_of(operator)) == {"total": 42}
 
 
+def test_what_the_last_look_has_read_is_not_read_again(conductor: ConductorStandIn) -> None:
+    conductor.script = Script(after=0, output={"total": 42})
+    operator = execute(wait_for_seconds=30)
+    assert operator.execute(context_of(operator)) == {"total": 42}
+    assert [request.path for request in conductor.sent("GET")] == [f"/workflow/{conductor.only_workflow}"]
+
+
 def test_without_waiting_for_completion_a_running_workflow_is_a_result(conductor: ConductorStandIn) -> None:
     operator = execute(wait_for_completion=False)
     result = operator.execute(context_of(operator))

@@ -19,6 +19,7 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.waiting.look import FEW_TASKS
 from airflow_provider_conductor.waiting.schedule import HELD, HELD_PAUSE
 from airflow_provider_conductor.waiting.wait import (
     GONE,
@@ -557,10 +558,26 @@ def test_an_end_in_the_first_seconds_of_the_hold_is_seen_at_once(ends: float) ->
     assert world.age - ends <= (HELD_PAUSE if ends < HELD - 0.1 else 1.0) + 0.05
 
 
-def test_close_looks_read_the_status_alone() -> None:
-    world = World()
+def test_close_looks_at_many_tasks_read_the_status_alone() -> None:
+    world = World([(0, workflow(*(live(f"task_{number}") for number in range(FEW_TASKS + 1))))])
     world.wait(patience=5)
     assert len(world.whole_looks) < 8 < len(world.looks)
+
+
+def test_of_few_tasks_the_look_that_sees_the_end_has_read_the_result() -> None:
+    world = World([(0, workflow(*(live(f"task_{number}") for number in range(FEW_TASKS)))), (2, DONE)])
+    event = world.wait(patience=5)
+    assert event.workflow is not None
+    assert event.workflow.tasks
+    assert world.whole_looks == world.looks
+    assert len(world.said) == 1, "no line more than at the looks a second apart"
+
+
+def test_what_was_read_does_not_cross_processes() -> None:
+    event = World([(0, DONE)]).wait(patience=5)
+    assert event.workflow is not None
+    assert WaitEvent.from_json(event.to_json()).workflow is None
+    assert "tasks" not in repr(event)
 
 
 # Cost
