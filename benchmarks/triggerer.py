@@ -236,9 +236,9 @@ async def _serve(kind: str, orders: AsyncIterator[Any], answers: TextIO) -> None
     runner.to_create.extend(workloads[1:])
     del workloads
     async for word in orders:
-        while len(runner.triggers) < len(ids) and not failures:  # noqa: ASYNC110 (Airflow tells nobody)
-            await asyncio.sleep(0.2)
         if word == "measure":
+            while len(runner.triggers) < len(ids) and not failures:  # noqa: ASYNC110 (Airflow tells nobody)
+                await asyncio.sleep(0.2)
             memory = await _steady() - before
         else:
             end = time.monotonic() + GRACE

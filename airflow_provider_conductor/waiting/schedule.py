@@ -26,6 +26,9 @@ AFTER_DUE = 0.25
 UNSEEN_PHASES = frozenset({Phase.QUEUED, Phase.RETRY_DUE, Phase.RATE_LIMITED, Phase.UNREAD})
 """What gets ahead without a trace in the workflow's own ``updateTime``: a worker takes a task (seen on 3.32)."""
 
+SUB_WORKFLOW = "SUB_WORKFLOW"
+"""Its tasks get ahead unseen, from the moment at which the server has begun to start it."""
+
 UNSEEN_SHARE = 0.2
 UNSEEN_SHORTEST = 30.0
 UNSEEN_LONGEST = 600.0
@@ -119,7 +122,8 @@ def wake_at(
 
 def _unseen(holdup: Holdup) -> bool:
     at_a_worker = holdup.phase is Phase.WORKING and not holdup.by_server
-    return at_a_worker or holdup.phase in UNSEEN_PHASES or bool(holdup.path)
+    below = holdup.kind == SUB_WORKFLOW or bool(holdup.path)
+    return at_a_worker or below or holdup.phase in UNSEEN_PHASES
 
 
 def next_look_after_failure(failures: int, now: float, *, jitter: float, look_by: float | None = None) -> float:

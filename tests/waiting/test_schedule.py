@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from airflow_provider_conductor.client.models import WorkflowStatus
 from airflow_provider_conductor.waiting.clock import ServerClock
-from airflow_provider_conductor.waiting.progress import Phase, Progress
-from airflow_provider_conductor.waiting.schedule import LONGEST, next_look, next_look_after_failure
-from tests.waiting.builders import START, at
+from airflow_provider_conductor.waiting.progress import Phase, Progress, assess
+from airflow_provider_conductor.waiting.schedule import (
+    JUST_IN_CASE,
+    LONGEST,
+    UNSEEN_SHORTEST,
+    next_look,
+    next_look_after_failure,
+    wake_at,
+)
+from tests.waiting.builders import START, at, sub, task, workflow
 
 T0 = START / 1000
 jitters = some.floats(0, 1, exclude_max=True)
@@ -123,3 +132,22 @@ def test_after_a_failure_the_deadline_still_holds(failures: int, jitter: float, 
     assert T0 <= moment <= T0 + LONGEST
     if look_by is not None:
         assert moment <= max(look_by, T0)
+
+
+def wakes_after(*tasks: dict[str, Any]) -> float:
+    progress = assess(workflow(*tasks), at(30))
+    return wake_at(progress, T0 + 30, HERE, jitter=0)[0] - (T0 + 30)
+
+
+@pytest.mark.parametrize(
+    ("task_", "seconds"),
+    [
+        (sub(), UNSEEN_SHORTEST),
+        (task("to_middle", "IN_PROGRESS", kind="SUB_WORKFLOW", started=0), UNSEEN_SHORTEST),
+        (task("to_middle", kind="SUB_WORKFLOW"), UNSEEN_SHORTEST),
+        (task("approval", "IN_PROGRESS", kind="WAIT", started=0), JUST_IN_CASE),
+    ],
+    ids=["runs", "is being started", "is scheduled", "none"],
+)
+def test_what_a_sub_workflow_does_is_looked_for_since_it_leaves_no_trace(task_: dict[str, Any], seconds: float) -> None:
+    assert wakes_after(task_) == seconds
