@@ -49,7 +49,13 @@ class Ending:
 
     def made(self, task: Task) -> bool:
         """Whether this very ending has been sent to that task before."""
-        return bool(self.by) and task.worker_id == self.by and task.known_status is self.status
+        return bool(self.by) and task.worker_id == self.by and self.fits(task.known_status)
+
+    def fits(self, status: TaskStatus | None) -> bool:
+        """Whether a task that has this status has ended so; of an optional task that failed, servers say otherwise."""
+        if status is TaskStatus.COMPLETED_WITH_ERRORS:
+            return self.status is not TaskStatus.COMPLETED
+        return status is self.status
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ def choose(workflow: Workflow, ending: Ending, *, task_ref: str = "", task_id: s
     ====================================================  ==========================================
     an attempt of it was ended so by us before            that one, already
     has ended so, whoever did it                          that one, already
+    is optional, and failed: COMPLETED_WITH_ERRORS        that one, already, where it was to fail
     is open, for a worker, a person or a signal           that one
     is open, and stands for other tasks (JOIN …)          refused
     has ended otherwise                                   refused
@@ -96,7 +103,7 @@ def choose(workflow: Workflow, ending: Ending, *, task_ref: str = "", task_id: s
         )
     task = max(attempts, key=lambda attempt: attempt.seq)
     status = task.known_status
-    if status is ending.status:
+    if ending.fits(status):
         by = f" by {task.worker_id}" if task.worker_id else ""
         return Choice(task, f"{what} of {where} is {status} already{by}")
     if status is None or status.ended:

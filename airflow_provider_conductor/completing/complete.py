@@ -106,7 +106,7 @@ def _carry_out(workflow: Workflow, choice: Choice, ending: Ending, say: Callable
             if ending.by and not ending.made(checked.task):
                 say(f"somebody was faster: {checked.already}")
             else:
-                say(f"task {task.reference_name!r} of workflow {workflow.workflow_id} is {ending.status}")
+                say(f"task {task.reference_name!r} of workflow {workflow.workflow_id} is {checked.task.known_status}")
             if workflow.status == "PAUSED":
                 say(f"workflow {workflow.workflow_id} is PAUSED: it goes on when it is resumed")
             return checked.task

@@ -88,20 +88,22 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
         from airflow_provider_conductor.decorators.request import read_returned
 
         try:
-            arguments, self._further = read_returned(returned)
+            arguments, further = read_returned(returned)
             name = arguments.get("workflow_name")
             if name and self.workflow_name and name != self.workflow_name:
                 raise ConductorInputError(
                     f"it names the workflow {name!r}, and the decorator {self.workflow_name!r}: name it once"
                 )
-            if not (name or self.workflow_name):
+            if not any((name, self.workflow_name, arguments.get("workflow_def"), self.workflow_def, self.request)):
                 raise ConductorInputError("neither it nor the decorator (workflow_name) names the workflow")
+            for argument, value in arguments.items():
+                setattr(self, argument, value)
+            self._take_request()
+            self.request = {**(self.request or {}), **further} or None
         except ConductorInputError as error:
             raise ConductorStartRefused(
                 f"nothing was started, since what {self.python_callable.__name__} returned cannot be used: {error}"
             ) from None
-        for argument, value in arguments.items():
-            setattr(self, argument, value)
 
     def on_kill(self) -> None:
         if self._in_function:

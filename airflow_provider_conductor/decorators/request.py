@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_conductor.client.endpoints import start_body
+from airflow_provider_conductor.client.definitions import model_fields
 from airflow_provider_conductor.client.errors import ConductorInputError
-from airflow_provider_conductor.starting.arguments import ARGUMENTS
+from airflow_provider_conductor.client.models import StartWorkflowRequest
+from airflow_provider_conductor.starting.arguments import ARGUMENTS, read_request
 
 __all__ = ["read_returned"]
-
-NAMES = {wire: argument for argument, wire in ARGUMENTS.items()}
-"""Field of a start request → the operator's argument."""
 
 MARK = "workflow_input"
 """The key by which a dict of start arguments is told from an input."""
@@ -45,21 +43,9 @@ def read_returned(returned: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         if not isinstance(returned[MARK] or {}, Mapping):
             raise ConductorInputError(f"{MARK} must be a dict, not {type(returned[MARK]).__name__}")
         return {name: value for name, value in returned.items() if value is not None}, {}
-    if not _is_request(returned):
+    if not isinstance(returned, StartWorkflowRequest) and model_fields(returned) is None:
         raise ConductorInputError(
             f"it must be a dict (the workflow's input, or start arguments with {MARK!r}) or a StartWorkflowRequest, "
             f"not {type(returned).__name__}"
         )
-    body = {key: value for key, value in start_body(returned).items() if value is not None}
-    if "idempotencyKey" not in body:
-        # The SDK's request says FAIL unasked; to this task's own key that would make a lost answer an error.
-        body.pop("idempotencyStrategy", None)
-    arguments = {NAMES[key]: value for key, value in body.items() if key in NAMES}
-    return arguments, {key: value for key, value in body.items() if key not in NAMES}
-
-
-def _is_request(value: Any) -> bool:
-    """Ours, or the SDK's, which need not be installed."""
-    return type(value).__name__ == "StartWorkflowRequest" and (
-        hasattr(value, "to_json") or hasattr(value, "swagger_types")
-    )
+    return read_request(returned)

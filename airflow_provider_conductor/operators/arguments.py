@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["check_output_path", "given", "is_template"]
+from airflow_provider_conductor.client.errors import ConductorInputError
+
+__all__ = ["check_output_path", "given", "is_template", "rendered_mapping"]
 
 
 def is_template(value: Any) -> bool:
@@ -27,6 +29,22 @@ def given(value: Any, name: str) -> Any:
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         raise ValueError(f"{name} must not be empty")
+    return value
+
+
+def rendered_mapping(value: Any, name: str) -> Mapping[str, Any]:
+    """``value`` when the task runs, its templates rendered; nothing is an empty mapping.
+
+    Raises:
+        ConductorInputError: it is no mapping.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConductorInputError(
+            f"{name} must be a mapping of names to values, not {value!r:.60}: nothing was sent. A template that is to "
+            "render to one needs render_template_as_native_obj=True on its DAG"
+        )
     return value
 
 

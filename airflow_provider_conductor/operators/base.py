@@ -278,10 +278,11 @@ class WaitsForWorkflow(UsesConductor):
                         "its output cannot be read any more",
                         workflow_id,
                     )
-                    return None
-                if event.status == "COMPLETED":
+                elif event.status == "COMPLETED":
                     self.log.info("Workflow %s completed\n%s", workflow_id, timeline(workflow))
-                return self._task_result(workflow) if self.wait_until_task_ref else self._result(workflow)
+                if self.wait_until_task_ref:
+                    return self._task_result(workflow, event)
+                return None if workflow is None else self._result(workflow)
             case "FAILED" | "TIMED_OUT" | "TERMINATED":
                 raise self._failure(event)
             case waits.GONE:
@@ -346,10 +347,20 @@ class WaitsForWorkflow(UsesConductor):
 
         return self._for_xcom(Output.of_workflow(workflow))
 
-    def _task_result(self, workflow: Workflow) -> dict[str, Any]:
-        """The result where ``wait_until_task_ref`` was reached: the task's output, and how the workflow stands."""
+    def _task_result(self, workflow: Workflow | None, event: WaitEvent) -> Any:
+        """The result where ``wait_until_task_ref`` was reached: the task's output, and how the workflow stands.
+
+        Of a workflow that cannot be read any more, what the event has said: no output, perhaps no status.
+        """
         from airflow_provider_conductor.operators.output import Output
 
+        if workflow is None:
+            return {
+                "workflow_id": event.workflow_id,
+                "status": "COMPLETED" if event.status == "COMPLETED" else None,
+                "output": None,
+                "progress": f"task {self.wait_until_task_ref} cannot be read: the workflow was archived or deleted",
+            }
         task = workflow.latest_attempt(self.wait_until_task_ref or "")
         return {
             "workflow_id": workflow.workflow_id,

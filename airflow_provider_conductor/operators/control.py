@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.operators.arguments import rendered_mapping
 from airflow_provider_conductor.operators.base import task_label
 from airflow_provider_conductor.operators.steering import SteersAndWaits, SteersWorkflows
 
@@ -199,14 +201,23 @@ class ConductorRerunWorkflowOperator(SteersAndWaits):
         self.from_task_ref = from_task_ref
         self.task_input = task_input
         self.workflow_input = workflow_input
-        if task_input is not None and from_task_ref is None:
-            raise ValueError("task_input is the input of a task: say of which, with from_task_ref")
-        if from_task_ref is not None and from_task_ref == "":
-            raise ValueError("from_task_ref must not be empty; None reruns from the start")
+        self._check_task()
+
+    def _check_task(self) -> None:
+        """Also when the task runs: where a template came to nothing, all of it would be run again.
+
+        Raises:
+            ConductorInputError: an empty ``from_task_ref``, or the input of no task.
+        """
+        if self.task_input is not None and self.from_task_ref is None:
+            raise ConductorInputError("task_input is the input of a task: say of which, with from_task_ref")
+        if self.from_task_ref is not None and not str(self.from_task_ref).strip():
+            raise ConductorInputError("from_task_ref must not be empty; None reruns from the start")
 
     def _command(self) -> Command:
         from airflow_provider_conductor.steering.commands import rerun
 
+        self._check_task()
         return rerun(from_task_ref=self.from_task_ref, task_input=self.task_input, workflow_input=self.workflow_input)
 
 
@@ -245,7 +256,7 @@ class ConductorSkipTaskOperator(SteersWorkflows):
     def _command(self) -> Command:
         from airflow_provider_conductor.steering.commands import skip
 
-        return skip(self.task_ref, self.task_output)
+        return skip(self.task_ref, rendered_mapping(self.task_output, "task_output"))
 
 
 class ConductorDeleteWorkflowOperator(SteersWorkflows):

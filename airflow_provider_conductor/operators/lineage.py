@@ -47,6 +47,8 @@ class TellsLineage:
         return self.get_openlineage_facets_on_complete(task_instance)
 
     def _workflow_facet(self, workflow_id: str) -> Any:
+        from airflow_provider_conductor.operators.base import whole_number
+
         read = self._lineage_of
         hook = vars(self).get("hook")
         settings = vars(hook).get("settings") if hook else None  # looked up already, or not at all
@@ -54,7 +56,7 @@ class TellsLineage:
         return _facet_class()(
             workflowId=workflow_id,
             workflowName=(read.name if read else None) or vars(self).get("workflow_name"),
-            workflowVersion=int(version) if version else None,
+            workflowVersion=whole_number(version, "version") or None,
             status=str(read.data.get("status")) if read else None,
             server=server_of(settings.api_url) if settings else None,
             url=settings.workflow_url(workflow_id) if settings else None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
@@ -67,8 +66,6 @@ class StartsWorkflow(UsesConductor, BaseOperator):
 
     _named_later: ClassVar[bool] = False
     """True where a subclass learns only when it runs what to start; the arguments are checked then."""
-    _further: Mapping[str, Any] = MappingProxyType({})
-    """What a whole request says that none of the arguments does, by the server's names."""
 
     def __init__(
         self,
@@ -102,19 +99,20 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         self.retry_from = one_of(retry_from, RETRY_FROM, "retry_from")
         self.cancel_on_kill = cancel_on_kill
         self.pass_context = pass_context
-        if pass_context and self.request is None and not self._named_later:
+        if pass_context and not given_later(self.request) and not self._named_later:
             check_context_key(self.workflow_input)
 
     def _take_request(self) -> None:
-        """Fill the arguments from ``request``, which has then done its part.
+        """Fill the arguments from ``request``, which keeps what none of them says.
 
         Raises:
             ConductorInputError: no name, or a request that cannot be read or contradicts an argument.
         """
         given = {name: getattr(self, name) for name in ARGUMENTS}
-        for name, value in start_arguments(self.request, given).items():
+        taken, further = start_arguments(self.request, given)
+        for name, value in taken.items():
             setattr(self, name, value)
-        self.request = None
+        self.request = further or None
 
     def _start(self, context: Context) -> str:
         """Start the workflow, or find the one this series has started; announce it and return its id."""
@@ -166,7 +164,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             priority=whole_number(self.priority, "priority"),
             task_to_domain=self.task_to_domain,
         )
-        body = {**start_body(request), **self._further}
+        body = {**start_body(request), **(self.request or {})}
         ti = context["ti"]
         record = StartRecord.from_json(store.get(RECORD_KEY))
         identity = self._identity(context, record)

@@ -11,7 +11,7 @@ from airflow_provider_conductor.client.statuses import TaskStatus
 from airflow_provider_conductor.completing.choice import ENDINGS, CompletionRefused, Ending
 from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotThere
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
-from airflow_provider_conductor.operators.arguments import given, is_template
+from airflow_provider_conductor.operators.arguments import given, is_template, rendered_mapping
 from airflow_provider_conductor.operators.base import UsesConductor, one_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class EndsTask(UsesConductor, BaseOperator):
 
         return Ending(
             status=TaskStatus(one_of(self.status, STATUSES, "status")),
-            output=self.task_output if self.task_output is not None else {},
+            output=rendered_mapping(self.task_output, "task_output"),
             reason=self.reason or None,
             by=identity.correlation_id(StartKey(identity.series)),
         )

@@ -265,8 +265,8 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
     def _result(self, workflow: Any) -> Any:
         return super()._result(workflow) if self.return_output or self.output_path else None
 
-    def _task_result(self, workflow: Any) -> Any:
-        return super()._task_result(workflow) if self.return_output or self.output_path else None
+    def _task_result(self, workflow: Any, event: WaitEvent) -> Any:
+        return super()._task_result(workflow, event) if self.return_output or self.output_path else None
 
     def _timeout_error(self, message: str, workflow_id: str) -> AirflowException:
         if self._execution_timeout_is_over:  # retried, as Airflow's own error for it is; a sensor's time-out is not

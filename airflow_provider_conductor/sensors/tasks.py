@@ -93,8 +93,8 @@ class ConductorTaskSensor(ConductorSensor):
             url=url,
         )
 
-    def _task_result(self, workflow: Any) -> Any:
-        result = super()._task_result(workflow)
+    def _task_result(self, workflow: Any, event: WaitEvent) -> Any:
+        result = super()._task_result(workflow, event)
         return result["output"] if result else None
 
     def _timeout_error(self, message: str, workflow_id: str) -> AirflowException:

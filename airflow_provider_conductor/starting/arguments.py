@@ -8,7 +8,7 @@ from typing import Any
 from airflow_provider_conductor.client.definitions import model_fields, to_plain
 from airflow_provider_conductor.client.errors import ConductorInputError
 
-__all__ = ["ARGUMENTS", "given_later", "start_arguments"]
+__all__ = ["ARGUMENTS", "given_later", "read_request", "start_arguments"]
 
 ARGUMENTS: Mapping[str, str] = {
     "workflow_name": "name",
@@ -21,12 +21,11 @@ ARGUMENTS: Mapping[str, str] = {
 }
 """Argument → field of a start request."""
 
-NOT_OURS: Mapping[str, str] = {
-    "idempotencyKey": "the operator sends one of its own, by which a retried task finds its workflow",
-    "externalInputPayloadStoragePath": "give the input itself",
-    "createdBy": "servers keep the name of the key",
-}
-"""Fields of a start request that a start from a task cannot carry, and why."""
+FURTHER = ("createdBy", "externalInputPayloadStoragePath")
+"""Fields of a start request that are no arguments, and are sent as they are."""
+
+_KEYS = ("idempotencyKey", "idempotencyStrategy")
+"""The SDK's request says FAIL unasked, which to the task's own key would make a lost answer an error: not sent."""
 
 
 def given_later(value: Any) -> bool:
@@ -34,8 +33,39 @@ def given_later(value: Any) -> bool:
     return isinstance(value, str) or callable(getattr(value, "resolve", None))
 
 
-def start_arguments(request: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """All arguments of a start; those not ``given`` are the request's, the name at last the definition's.
+def read_request(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a request sets: arguments by their names, and what else of it is sent, by the server's names.
+
+    Values stay as they are, templates among them; only objects of the SDK become plain.
+
+    Args:
+        request: an SDK ``StartWorkflowRequest``, ours, a mapping with the server's names, or None.
+
+    Raises:
+        ConductorInputError: no request, or one with a field that a start from a task cannot carry.
+    """
+    fields = _fields(request)
+    unknown = [name for name in fields if name not in (*ARGUMENTS.values(), *FURTHER, *_KEYS)]
+    if unknown:
+        raise ConductorInputError(
+            f"a start request has no {', '.join(map(repr, unknown))}; it may have "
+            f"{', '.join((*ARGUMENTS.values(), *FURTHER))}"
+        )
+    if fields.get("idempotencyKey"):
+        raise ConductorInputError(
+            "a request with idempotencyKey cannot be started from here: each start of a task sends a key of its own. "
+            "With one that never changes, servers that enforce it would answer a cleared or killed task, and "
+            "retry_from='new', with the old workflow. Leave it out, or start the request with "
+            "ConductorHook().client.start_workflow"
+        )
+    arguments = {name: fields[wire] for name, wire in ARGUMENTS.items() if wire in fields}
+    if "workflow_def" in arguments:
+        arguments["workflow_def"] = _plain_definition(arguments["workflow_def"])
+    return arguments, {name: fields[name] for name in FURTHER if fields.get(name)}
+
+
+def start_arguments(request: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All arguments of a start, the name at last the definition's; and what else of the request is sent.
 
     ==========  ================  =================================
     argument    request's field   taken
@@ -47,30 +77,31 @@ def start_arguments(request: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     set         set, another      error
     ==========  ================  =================================
 
-    None, 0, and what is empty are unset. Values stay as they are, templates among them; only objects of the SDK
-    become plain.
+    None, 0, and what is empty are unset.
 
     Args:
-        request: an SDK ``StartWorkflowRequest``, ours, a mapping with the server's names, or None.
+        request: see :func:`read_request`.
         given: argument → value, for each of :data:`ARGUMENTS`.
 
     Raises:
         ConductorInputError: no request, one with a field that a start cannot carry, a contradiction, or no name.
     """
-    fields = _fields(request)
+    asked, further = read_request(request)
     taken = dict(given)
     taken["workflow_def"] = _plain_definition(given["workflow_def"])
-    for name, wire in ARGUMENTS.items():
-        asked = fields.get(wire)
-        if wire == "workflowDef":
-            asked = _plain_definition(asked)
-        if not asked:
+    for name, value in asked.items():
+        if not value:
             continue
-        if taken[name] and taken[name] != asked:
+        if taken[name] and taken[name] != value:
             raise ConductorInputError(
-                f"{name} contradicts the request: {_shown(taken[name])} and {_shown(asked)}; leave one of them out"
+                f"{name} contradicts the request: {_shown(taken[name])} and {_shown(value)}; leave one of them out"
             )
-        taken[name] = asked
+        taken[name] = value
+    if taken["workflow_input"] and further.get("externalInputPayloadStoragePath"):
+        raise ConductorInputError(
+            "there is an input beside the request's externalInputPayloadStoragePath, which the server would silently "
+            "pass over; leave one of them out"
+        )
     definition = taken["workflow_def"]
     if isinstance(definition, Mapping):
         _check_name(taken["workflow_name"], definition.get("name"))
@@ -79,10 +110,11 @@ def start_arguments(request: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         raise ConductorInputError(
             "workflow_name is missing: give the name of a workflow, or a request or workflow_def that has one"
         )
-    return taken
+    return taken, further
 
 
-def _fields(request: Any) -> Mapping[str, Any]:
+def _fields(request: Any) -> dict[str, Any]:
+    """The fields it has set, by the server's names."""
     if request is None:
         return {}
     fields = dict(request) if isinstance(request, Mapping) else model_fields(request)
@@ -94,16 +126,11 @@ def _fields(request: Any) -> Mapping[str, Any]:
                 f"a start request cannot be a {type(request).__name__}: give a StartWorkflowRequest, "
                 "or a dict with the server's names"
             )
-        fields = request.to_json()
-    unknown = [name for name in fields if name not in (*ARGUMENTS.values(), *NOT_OURS, "idempotencyStrategy")]
-    if unknown:
-        raise ConductorInputError(
-            f"a start request has no {', '.join(map(repr, unknown))}; it may have {', '.join(ARGUMENTS.values())}"
-        )
-    for name, why in NOT_OURS.items():
-        if fields.get(name):
-            raise ConductorInputError(f"a request with {name} cannot be started from here: {why}")
-    return fields
+        try:
+            fields = request.to_json()
+        except TypeError as error:
+            raise ConductorInputError(f"the start request: {error}") from error
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _plain_definition(definition: Any) -> Any:

@@ -302,8 +302,8 @@ def _start(plan: StartPlan, generation: int, aside: _Aside) -> Flow[Started]:
         **plan.body,
         "correlationId": plan.label or correlation_id,
         # Enforced by Orkes; the open-source server ignores both.
-        "idempotencyKey": plan.body.get("idempotencyKey") or f"{correlation_id}@{plan.run_began:.0f}",
-        "idempotencyStrategy": plan.body.get("idempotencyStrategy") or "RETURN_EXISTING",
+        "idempotencyKey": f"{correlation_id}@{plan.run_began:.0f}",
+        "idempotencyStrategy": "RETURN_EXISTING",
     }
     if plan.told:
         body["input"] = {**(plan.body.get("input") or {}), **plan.told}

@@ -20,9 +20,17 @@ __all__ = ["Selection", "TooManyFound", "given_ids", "select"]
 PAGE = 1_000
 """Summaries of one search request; servers give up to 5,000."""
 
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\([^()]*\)")
+_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=\bIN)\s*\([^()]*\)", re.IGNORECASE)
+"""Texts, and the lists behind ``IN``. Other parentheses may have conditions in them."""
+
 _FIELD = re.compile(r"([A-Za-z_][\w.]*)\s*(?:=|!=|<|>|\b(?:IN|LIKE|IS|BETWEEN|STARTS_WITH)\b)", re.IGNORECASE)
 """What stands before an operator of the query languages of the SQL and the Elasticsearch indexes."""
+
+KNOWN_TIMES = ("startTime", "updateTime", "endTime")
+"""Times that every index knows."""
+
+NEVER = 253_402_214_400_000
+"""The last day of the year 9999, in ms: impossible for a time, which indexes do not compare with text."""
 
 
 class TooManyFound(ConductorInputError):
@@ -120,19 +128,20 @@ def _check_fields(query: str) -> Flow[None]:
     """Refuse a condition that the server ignores: its SQL indexes drop those on fields they do not know, and what is
     left selects more, up to everything (seen on 3.32). Asked for an impossible value, a known field finds nothing.
     """
-    bare = _QUOTED.sub(" ", query)
+    bare = _VALUES.sub(" ", query)
     fields = list(dict.fromkeys(_FIELD.findall(bare)))
     if not fields:
         raise ConductorInputError(
             f"query {query!r} has no condition, such as workflowType IN (orders) AND status IN (RUNNING): nothing was "
             "sent"
         )
-    impossible = f"none-{uuid.uuid4()}"
+    impossible = f"'none-{uuid.uuid4()}'"
     for name in fields:
-        if name.lower().endswith("time"):  # compared with numbers only, and known to every index
+        if name in KNOWN_TIMES:
             continue
+        value = NEVER if name.lower().endswith("time") else impossible
         try:
-            answer: SearchResult = yield endpoints.search_workflows(query=f"{name}='{impossible}'", size=1)
+            answer: SearchResult = yield endpoints.search_workflows(query=f"{name}={value}", size=1)
         except ConductorAnswerError:  # it tried to make sense of the value, so it knows the field
             continue
         if answer.total_hits:

@@ -16,11 +16,12 @@ from airflow_provider_conductor.client.errors import (
     TooManyRequests,
 )
 from airflow_provider_conductor.client.models import BulkResult, Workflow
+from airflow_provider_conductor.client.reading_many import read_many
 from airflow_provider_conductor.steering.commands import Command
 from airflow_provider_conductor.steering.decision import Decision, Kind
 from airflow_provider_conductor.steering.outcome import Outcome, Refusal
 
-__all__ = ["look", "steer"]
+__all__ = ["steer"]
 
 ROUNDS = 3
 """Times a verb is sent for one workflow, where the answer was lost or somebody else acted in between."""
@@ -62,28 +63,6 @@ def steer(
     return outcome
 
 
-def look(workflow_ids: Sequence[str], *, include_tasks: bool = False) -> Flow[dict[str, Workflow]]:
-    """Read up to 1,000 workflows; those the server does not know are left out.
-
-    Several are read in one request where the server can (3.32 can, 3.13 cannot).
-    """
-    if len(workflow_ids) > 1 and not include_tasks:
-        try:
-            result: BulkResult = yield endpoints.bulk_search(workflow_ids)
-        except (MissingRoute, ConductorNotFound):
-            pass
-        else:
-            found = [Workflow(data) for data in result.successful]
-            return {workflow.workflow_id: workflow for workflow in found}
-    seen: dict[str, Workflow] = {}
-    for workflow_id in workflow_ids:
-        try:
-            seen[workflow_id] = yield endpoints.get_workflow(workflow_id, include_tasks=include_tasks)
-        except ConductorNotFound:
-            continue
-    return seen
-
-
 @dataclass(slots=True)
 class _Steering:
     """One chunk on its way."""
@@ -94,7 +73,7 @@ class _Steering:
     before: dict[str, Workflow] = field(default_factory=dict)
 
     def run(self, workflow_ids: list[str], *, attempted: bool, check: bool) -> Flow[None]:
-        self.before = yield from look(workflow_ids, include_tasks=self.command.reads_tasks)
+        self.before = yield from read_many(workflow_ids, include_tasks=self.command.reads_tasks)
         due = [item for item in workflow_ids if self._is_due(item, self.before.get(item), attempted=attempted)]
         unsettled: list[str] = []
         for round_number in range(1, ROUNDS + 1):
@@ -107,7 +86,7 @@ class _Steering:
                 due, accepted = list(refusals), []
             after: Mapping[str, Workflow] = {}
             if due:
-                after = yield from look(due, include_tasks=self.command.reads_tasks)
+                after = yield from read_many(due, include_tasks=self.command.reads_tasks)
             unsettled += self._without_effect(accepted, after)
             due = self._to_send_again(refusals, after, round_number)
             if due:
@@ -198,7 +177,7 @@ class _Steering:
             if not workflow_ids:
                 return
             yield Sleep(pause)
-            after = yield from look(workflow_ids, include_tasks=self.command.reads_tasks)
+            after = yield from read_many(workflow_ids, include_tasks=self.command.reads_tasks)
             workflow_ids = self._without_effect(workflow_ids, after)
         for workflow_id in workflow_ids:
             now = after.get(workflow_id)

@@ -51,9 +51,19 @@ def test_an_attempt_that_somebody_else_has_failed_is_not_ours() -> None:
     assert choose(found, ending, task_ref="approve").task.task_id == "approve-2"
 
 
+@pytest.mark.parametrize("status", [TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR])
+@pytest.mark.parametrize("worker", [OURS.by, "Bo"])
+def test_an_optional_task_that_was_to_fail_has(status: TaskStatus, worker: str) -> None:
+    found = workflow(task("approve", "COMPLETED_WITH_ERRORS", workerId=worker), live("then"))
+    choice = choose(found, Ending(status=status, by=OURS.by), task_ref="approve")
+    assert "already" in choice.already
+    assert ("by an earlier try" in choice.already) is (worker == OURS.by)
+
+
 @pytest.mark.parametrize(
     ("found", "says", "passing"),
     [
+        (workflow(task("approve", "COMPLETED_WITH_ERRORS")), "is COMPLETED_WITH_ERRORS, not open", False),
         (workflow(task("approve", "FAILED", reasonForIncompletion="no")), r"is FAILED \(no\), not open", False),
         (workflow(task("approve", "TIMED_OUT")), "is TIMED_OUT, not open", False),
         (workflow(task("approve", "QUANTUM")), "is QUANTUM, not open", False),

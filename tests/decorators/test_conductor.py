@@ -117,12 +117,22 @@ def test_the_function_may_return_a_whole_request(conductor: ConductorStandIn, re
     assert sent["idempotencyStrategy"] == "RETURN_EXISTING"
 
 
-def test_a_requests_own_idempotency_key_is_sent(conductor: ConductorStandIn) -> None:
+def test_what_of_a_request_is_no_argument_is_sent_too(conductor: ConductorStandIn) -> None:
     conductor.script = Script(after=0)
-    function, _ = counted(SdkRequest(name="orders", idempotency_key="k1", idempotency_strategy="FAIL"))
-    task = operator(function)
+    function, _ = counted(SdkRequest(name="orders", external_input_payload_storage_path="orders/7.json"))
+    task = operator(function, request={"name": "orders", "createdBy": "Ana"})
     run(task, context_of(task))
-    assert (conductor.started[0]["idempotencyKey"], conductor.started[0]["idempotencyStrategy"]) == ("k1", "FAIL")
+    (sent,) = conductor.started
+    assert (sent["createdBy"], sent["externalInputPayloadStoragePath"]) == ("Ana", "orders/7.json")
+
+
+@pytest.mark.parametrize("given", [{"workflow_def": {"name": "orders", "tasks": []}}, {"request": {"name": "orders"}}])
+def test_a_definition_or_a_request_may_name_the_workflow(conductor: ConductorStandIn, given: dict[str, Any]) -> None:
+    conductor.script = Script(after=0)
+    function, _ = counted({"order": 7})
+    task = operator(function, workflow_name=None, **given)
+    run(task, context_of(task))
+    assert (conductor.started[0]["name"], conductor.started[0]["input"]) == ("orders", {"order": 7})
 
 
 def test_what_the_function_returned_is_not_rendered(conductor: ConductorStandIn) -> None:
@@ -145,6 +155,8 @@ def test_what_the_function_returned_is_not_rendered(conductor: ConductorStandIn)
         ([{"order": 7}], "orders", "not list"),
         ({"workflow_input": {}, "timeout": 3}, "orders", "'timeout'"),
         (StartWorkflowRequest(name="parcels"), "orders", "'parcels', and the decorator 'orders'"),
+        (SdkRequest(name="orders", idempotency_key="k1"), "orders", "idempotencyKey cannot be started"),
+        (StartWorkflowRequest(name="orders", input={"a": object()}), "orders", "JSON"),
         ({"order": 7}, None, "neither it nor the decorator"),
         ({"order": float("nan")}, "orders", "JSON"),
         ({"order": object()}, "orders", "JSON"),

@@ -52,8 +52,7 @@ def test_a_request_is_read_by_its_fields(kind: type) -> None:
         priority=3,
         task_to_domain={"pack": "eu"},
         created_by="Ana",
-        idempotency_key="k1",
-        idempotency_strategy="RETURN_EXISTING",
+        external_input_payload_storage_path="orders/7.json",
     )
     arguments, further = read_returned(request)
     assert arguments == {
@@ -64,7 +63,23 @@ def test_a_request_is_read_by_its_fields(kind: type) -> None:
         "priority": 3,
         "task_to_domain": {"pack": "eu"},
     }
-    assert further == {"createdBy": "Ana", "idempotencyKey": "k1", "idempotencyStrategy": "RETURN_EXISTING"}
+    assert further == {"createdBy": "Ana", "externalInputPayloadStoragePath": "orders/7.json"}
+
+
+@pytest.mark.parametrize("kind", [StartWorkflowRequest, SdkRequest], ids=["ours", "the SDK's"])
+@pytest.mark.parametrize("strategy", ["FAIL", "RETURN_EXISTING"])
+def test_a_request_with_an_idempotency_key_is_refused_with_what_would_do(kind: type, strategy: str) -> None:
+    request = kind(name="orders", idempotency_key="k1", idempotency_strategy=strategy)
+    with pytest.raises(ConductorInputError, match=r"idempotencyKey cannot be started .*client\.start_workflow"):
+        read_returned(request)
+
+
+@pytest.mark.parametrize("kind", [StartWorkflowRequest, SdkRequest], ids=["ours", "the SDK's"])
+def test_a_request_may_leave_the_name_to_the_decorator(kind: type) -> None:
+    assert read_returned(kind(name="", version=2, input={"order": 7})) == (
+        {"workflow_name": "", "version": 2, "workflow_input": {"order": 7}},
+        {},
+    )
 
 
 def test_the_strategy_the_sdk_sets_unasked_is_not_taken_for_a_wish() -> None:

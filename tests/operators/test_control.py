@@ -16,6 +16,7 @@ from airflow_provider_conductor.operators.conductor import (
     ConductorRestartWorkflowOperator,
     ConductorResumeWorkflowOperator,
     ConductorRetryWorkflowOperator,
+    ConductorSkipTaskOperator,
     ConductorTerminateWorkflowOperator,
 )
 from tests.operators.airflow_standin import context_of, run
@@ -39,6 +40,30 @@ def acted(conductor: ConductorStandIn) -> list[Request]:
     """What was sent that may change something."""
     reading = ("/search", "/correlated")
     return [item for item in conductor.requests if item.method != "GET" and not item.path.endswith(reading)]
+
+
+# Rendered to nothing, or to something else
+
+
+@pytest.mark.parametrize("task_ref", ["", " "])
+def test_a_task_that_came_to_nothing_does_not_rerun_the_whole(conductor: ConductorStandIn, task_ref: str) -> None:
+    rerun = ConductorRerunWorkflowOperator(
+        task_id="steer", workflow_id=conductor.add("FAILED"), from_task_ref="{{ params.ref }}"
+    )
+    rerun.render_template_fields({"params": {"ref": task_ref}})
+    with pytest.raises(AirflowFailException, match="from_task_ref must not be empty"):
+        rerun.execute(context_of(rerun))
+    assert acted(conductor) == []
+
+
+def test_an_output_that_came_as_a_text_is_refused(conductor: ConductorStandIn) -> None:
+    skip = ConductorSkipTaskOperator(
+        task_id="steer", workflow_id=conductor.add(), task_ref="ship", task_output="{{ params.output }}"
+    )
+    skip.render_template_fields({"params": {"output": {"parcel": 7}}})
+    with pytest.raises(AirflowFailException, match=r"task_output must be a mapping .* render_template_as_native_obj"):
+        skip.execute(context_of(skip))
+    assert acted(conductor) == []
 
 
 # Selection

@@ -28,7 +28,7 @@ from airflow_provider_conductor.exceptions import (
 )
 from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
 from tests.operators.airflow_standin import context_of, first_event, in_a_thread, run, sent_through_airflow
-from tests.operators.conductor_standin import ConductorStandIn, Script
+from tests.operators.conductor_standin import ConductorStandIn, Request, Script
 
 SOON = 0.4
 
@@ -88,6 +88,36 @@ def test_it_can_wait_for_one_task_only(conductor: ConductorStandIn, deferrable: 
     result = run(operator, context_of(operator))
     assert result["output"] == {"boxes": 2}
     assert (result["workflow_id"], result["status"]) == (conductor.only_workflow, "RUNNING")
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "task_ended"])
+@pytest.mark.parametrize("wait_for_completion", [True, False])
+def test_archived_before_it_is_read_the_result_has_the_same_shape(
+    conductor: ConductorStandIn, status: str, wait_for_completion: bool
+) -> None:
+    operator = execute(wait_until_task_ref="pack", wait_for_completion=wait_for_completion)
+    assert operator.execute_complete(context_of(operator), {"workflow_id": "archived", "status": status}) == {
+        "workflow_id": "archived",
+        "status": "COMPLETED" if status == "COMPLETED" else None,
+        "output": None,
+        "progress": "task pack cannot be read: the workflow was archived or deleted",
+    }
+
+
+def test_so_it_has_without_a_deferral(conductor: ConductorStandIn) -> None:
+    """The wait learns of the end from the index, which keeps a summary of what the database has no more."""
+    conductor.script = Script(after=0)
+
+    def archived(request: Request) -> tuple[int, str, bytes] | None:
+        if request.method == "GET" and request.path.startswith("/workflow/") and "search" not in request.path:
+            return 404, "application/json", b'{"message": "No such workflow found by id", "status": 404}'
+        return None
+
+    conductor.instead = archived
+    operator = execute(wait_until_task_ref="pack", wait_for_completion=False)
+    result = operator.execute(context_of(operator))
+    assert (result["workflow_id"], result["status"]) == (conductor.only_workflow, "COMPLETED")
+    assert result["output"] is None
 
 
 @both_ways

@@ -103,6 +103,17 @@ def test_every_operator_and_the_sensor_tell(conductor: ConductorStandIn) -> None
         assert facet["server"] == conductor.url
 
 
+def test_a_version_that_a_template_leaves_open_is_not_told(conductor: ConductorStandIn) -> None:
+    task = ConductorStartWorkflowOperator(task_id="start", workflow_name="orders", version="{{ params.version }}")
+    context = context_of(task)
+    context["params"] = {"version": None}
+    task.render_template_fields(context)
+    run(task, context)
+    facet = told(task)[FACET_KEY]
+    assert facet["workflowId"] == conductor.only_workflow
+    assert "workflowVersion" not in facet  # what is None is left out
+
+
 def test_a_task_that_started_nothing_tells_nothing(conductor: ConductorStandIn) -> None:
     task = execute(workflow_name="unknown")
     with pytest.raises(AirflowException):

@@ -85,6 +85,15 @@ def test_a_request_of_the_sdk_is_all_a_start_needs(
     assert pairs(body["workflowDef"]["tasks"]) == [("pack", "pack_ref")]
 
 
+@pytest.mark.parametrize("kind", STARTING)
+def test_what_of_a_request_is_no_argument_is_rendered_and_sent(kind: type, conductor: ConductorStandIn) -> None:
+    request = StartWorkflowRequest(
+        name="orders", created_by="Ana", external_input_payload_storage_path="orders/{{ params.day }}.json"
+    )
+    body = sent(kind(task_id="start", request=request), conductor, day="monday")
+    assert (body["createdBy"], body["externalInputPayloadStoragePath"]) == ("Ana", "orders/monday.json")
+
+
 def test_a_request_may_come_from_another_task(conductor: ConductorStandIn) -> None:
     with DAG("orders", start_date=timezone.datetime(2026, 1, 1), schedule=None):
 
@@ -161,6 +170,13 @@ def test_nothing_of_the_sdk_is_in_the_stored_dag(kind: type, orders: ConductorWo
         ({"request": StartWorkflowRequest(name="a"), "workflow_name": "b"}, "workflow_name contradicts the request"),
         ({"request": StartWorkflowRequest(name="a", version=1), "version": 2}, "version contradicts the request"),
         ({"request": StartWorkflowRequest(name="a", idempotency_key="k")}, "idempotencyKey"),
+        (
+            {
+                "request": StartWorkflowRequest(name="a", external_input_payload_storage_path="p"),
+                "workflow_input": {"a": 1},
+            },
+            "an input beside the request's externalInputPayloadStoragePath",
+        ),
         ({"workflow_def": object()}, "cannot turn builtins.object"),
         ({"workflow_def": SimpleTask("pack", "pack_ref")}, "cannot turn .*SimpleTask"),
     ],

@@ -55,6 +55,14 @@ def test_a_template_is_checked_when_the_task_runs(conductor: ConductorStandIn) -
     assert conductor.sent("POST") == []
 
 
+def test_an_output_that_came_as_a_text_is_refused(conductor: ConductorStandIn) -> None:
+    late = operator(workflow_id=conductor.add(tasks=[WAIT]), task_output="{{ params.output }}")
+    late.render_template_fields({"params": {"output": {"by": "Ana"}}})
+    with pytest.raises(ValueError, match=r"task_output must be a mapping .* render_template_as_native_obj"):
+        late.execute(context_of(late))
+    assert conductor.sent("POST") == []
+
+
 def test_the_update_carries_what_was_asked_and_who_asked(conductor: ConductorStandIn) -> None:
     workflow_id = conductor.add(tasks=[{**WAIT, "outputData": {"asked": "Bo"}}])
 

@@ -36,6 +36,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[WaitingLab]:
     lab.define("pack_first", pack, lab.system("WAIT", "then"))
     lab.define("wait_first", wait, lab.system("WAIT", "then"))
     lab.define("human_first", human, lab.system("WAIT", "then"))
+    lab.define("human_may_fail", human | {"optional": True}, lab.system("WAIT", "then"))
     retried = lab.workflow(lab.simple("patient"), what="patient", policy={"patient": {"retryCount": 2}})
     lab.client.register_task_defs(
         {"name": lab.name("patient"), "retryCount": 2, "retryDelaySeconds": 600, "ownerEmail": "tests@example.com"}
@@ -114,6 +115,21 @@ def test_an_open_task_ends_as_asked(lab: WaitingLab, begin: Any, kind: str, stat
         assert lab.eventually(lambda: lab.status_of(workflow_id, "then")) in ("SCHEDULED", "IN_PROGRESS")
     else:
         assert lab.ended(workflow_id).status == "FAILED"
+
+
+@pytest.mark.parametrize("status", ["FAILED", "FAILED_WITH_TERMINAL_ERROR"])
+def test_an_optional_task_fails_as_asked_though_the_server_says_otherwise(
+    lab: WaitingLab, begin: Any, status: str
+) -> None:
+    workflow_id = begin("human_may_fail", "human")
+    operator = ConductorCompleteTaskOperator(
+        task_id="fail", workflow_id=workflow_id, task_reference_name="human", status=status, retries=2
+    )
+    task_id = operator.execute(context_of(operator))["task_id"]
+    lab.eventually(lambda: lab.status_of(workflow_id, "then") in ("SCHEDULED", "IN_PROGRESS"))
+    assert newest(lab, workflow_id, "human").status == "COMPLETED_WITH_ERRORS"
+    again = operator.execute(context_of(operator, try_number=2))
+    assert (again["task_id"], again["status"]) == (task_id, "COMPLETED_WITH_ERRORS")
 
 
 def test_a_task_may_be_named_by_its_id(lab: WaitingLab, begin: Any) -> None:

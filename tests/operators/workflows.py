@@ -139,7 +139,7 @@ class Workflows:
 
 
 def _read(workflow_id: str) -> Any:
-    from airflow_provider_conductor.steering.steer import look
+    from airflow_provider_conductor.client.reading_many import read_many
 
-    found: dict[str, Workflow] = yield from look([workflow_id])
+    found: dict[str, Workflow] = yield from read_many([workflow_id])
     return found.get(workflow_id)

@@ -91,6 +91,16 @@ def test_it_can_wait_for_one_task_only(conductor: ConductorStandIn, way: str) ->
     assert (result["output"], result["status"]) == ({"boxes": 2}, "RUNNING")
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_archived_before_it_is_read_the_result_has_the_same_shape(conductor: ConductorStandIn, wanted: bool) -> None:
+    operator = sensor("archived", "deferrable", wait_until_task_ref="pack", return_output=wanted)
+    result = operator.execute_complete(context_of(operator), {"workflow_id": "archived", "status": "task_ended"})
+    if wanted:
+        assert (result["workflow_id"], result["status"], result["output"]) == ("archived", None, None)
+    else:
+        assert result is None
+
+
 @in_each_mode
 def test_id_and_page_are_in_xcom_before_the_first_look(conductor: ConductorStandIn, way: str) -> None:
     workflow_id = conductor.plays(conductor.add(), Script(after=SOON))

@@ -31,7 +31,9 @@ class Later:
 
 
 def taken(request: Any = None, **given: Any) -> dict[str, Any]:
-    return start_arguments(request, UNSET | given)
+    arguments, further = start_arguments(request, UNSET | given)
+    assert further == {}
+    return arguments
 
 
 def test_a_request_says_all() -> None:
@@ -49,8 +51,26 @@ def test_a_request_says_all() -> None:
 
 
 def test_without_a_request_the_arguments_stay_as_they_are() -> None:
-    assert start_arguments(None, TAKEN) == TAKEN
+    assert start_arguments(None, TAKEN) == (TAKEN, {})
     assert taken(workflow_name="orders") == UNSET | {"workflow_name": "orders"}
+
+
+def test_what_of_a_request_is_no_argument_is_kept_beside_them() -> None:
+    further = {"createdBy": "me", "externalInputPayloadStoragePath": "p"}
+    ours = StartWorkflowRequest(name="orders", created_by="me", external_input_payload_storage_path="p")
+    for request in ({"name": "orders", **further}, ours):
+        assert start_arguments(request, UNSET) == (UNSET | {"workflow_name": "orders"}, further)
+
+
+def test_a_strategy_without_a_key_is_not_taken_for_a_wish() -> None:
+    assert taken({"name": "orders", "idempotencyStrategy": "FAIL"}) == UNSET | {"workflow_name": "orders"}
+
+
+def test_an_input_beside_a_stored_one_is_refused() -> None:
+    stored = {"name": "orders", "externalInputPayloadStoragePath": "p"}
+    for request, given in (({**stored, "input": {"a": 1}}, {}), (stored, {"workflow_input": {"a": 1}})):
+        with pytest.raises(ConductorInputError, match="an input beside the request's externalInputPayloadStoragePath"):
+            taken(request, **given)
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
@@ -119,8 +139,7 @@ def test_other_tasks_results_inside_stay_for_later() -> None:
         ("orders", "cannot be a str"),
         ({"name": "orders", "workflow_input": {}}, "no 'workflow_input'; it may have name, version, input"),
         ({"name": "orders", "idempotencyKey": "k"}, "idempotencyKey cannot be started"),
-        ({"name": "orders", "createdBy": "me"}, "createdBy cannot be started"),
-        ({"name": "orders", "externalInputPayloadStoragePath": "p"}, "externalInputPayloadStoragePath cannot"),
+        (StartWorkflowRequest(name="orders", input={"a": object()}), "the start request: cannot turn builtins.object"),
         ({"name": "orders", "workflowDef": object()}, "workflow_def: cannot turn builtins.object"),
     ],
 )

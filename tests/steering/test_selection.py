@@ -77,10 +77,20 @@ def test_more_than_a_page_is_read_page_by_page(conductor: ConductorStandIn, monk
     assert found(conductor, query="status IN (FAILED)") == ids
 
 
-@pytest.mark.parametrize("query", ["nonsense = 'x'", "status IN (RUNNING) AND version = 3", "input='a'"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "nonsense = 'x'",
+        "status IN (RUNNING) AND version = 3",
+        "input='a'",
+        "status IN (RUNNING) AND (version = 3)",
+        "(status = RUNNING) AND (input = 'a')",
+        "status IN (RUNNING) AND createTime = 1767222000000",
+    ],
+)
 def test_a_condition_that_the_server_would_ignore_is_refused(conductor: ConductorStandIn, query: str) -> None:
     conductor.add()
-    with pytest.raises(ConductorInputError, match=r"knows no field '(nonsense|version|input)'"):
+    with pytest.raises(ConductorInputError, match=r"knows no field '(nonsense|version|input|createTime)'"):
         found(conductor, query=query)
 
 

@@ -117,6 +117,8 @@ def test_many_go_in_chunks_of_a_thousand_and_are_counted_in_the_log(
     assert (len(outcome.done), len(outcome.already)) == (1_998, 3)
     sizes = [len(request.body) for request in conductor.requests if request.path.endswith("/bulk/terminate")]
     assert sizes == [999, 999]
+    looks = [len(request.body) for request in conductor.requests if request.path.endswith("/bulk/search")]
+    assert (max(looks), sum(looks)) == (100, 2_000 + 2 * 999)  # the last one is looked at, and acted on, alone
     assert said == [
         "terminated 999 workflows, 1 were so already of 2,001",
         "terminated 1,998 workflows, 2 were so already of 2,001",
