@@ -14,7 +14,7 @@ from airflow_provider_conductor.exceptions import ConductorBatchFailed
 from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
 from tests.integration.client_lab import Lab
 from tests.operators.airflow_standin import context_of, in_a_thread
-from tests.operators.test_batch import run
+from tests.operators.batch_standin import run
 
 pytestmark = pytest.mark.integration
 
