@@ -62,8 +62,8 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
     """Execute one workflow for each of many inputs, so many at a time, and wait for all.
 
     Args:
-        workflow_name: name of the definition; ``version``, ``workflow_def``, ``priority`` and ``task_to_domain``, as
-            ``ConductorStartWorkflowOperator`` has them, are the same for all.
+        workflow_name: name of the definition; ``version``, ``workflow_def``, ``priority``, ``task_to_domain`` and
+            ``pass_context``, as ``ConductorStartWorkflowOperator`` has them, are the same for all.
         workflow_inputs: a list (or another iterable, or a template of one) of dicts, one workflow each.
         item_key: name of an input field that tells the items apart, such as ``order_id``. Left out, it is the place in
             the list: then the list must be the same in a retry.
