@@ -29,8 +29,8 @@ TERMINATED_AT_ONCE = 200
 def read_many(workflow_ids: Sequence[str]) -> Flow[dict[str, Workflow]]:
     """The workflows by id, without their tasks; those that the server does not know are left out.
 
-    What a bulk answer lacks is asked for by itself: the server says so, too, of a workflow that it could not read just
-    then (its output is kept elsewhere and not to be had), and outputs may be too large for one answer.
+    What a bulk answer lacks is asked for by itself: the server leaves out, too, what it could not read just then, and
+    outputs may be too large for one answer.
     """
     found: dict[str, Workflow] = {}
     bulk = True
