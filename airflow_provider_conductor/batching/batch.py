@@ -108,7 +108,7 @@ class Batch:
     def active_ids(self) -> dict[int, str]:
         """Place → workflow id of what is active; "" where it is being started and its id is not known."""
         return {
-            index: self.items[index].workflow_id if index in self.items else ""
+            index: item.workflow_id if (item := self.items.get(index)) else ""
             for index, state in enumerate(self._where)
             if state == ACTIVE
         }

@@ -137,6 +137,8 @@ class Driver:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     findable: bool = True
     """False where this server does not find workflows by their correlation ids: then they must not be let go of."""
+    terminated: int | None = None
+    """How many were terminated when it was killed or out of time; None where they were not, or could not be."""
     _waits: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     _starting: set[int] = field(default_factory=set)
     _found: dict[int, tuple[Found, ...]] = field(default_factory=dict)
@@ -456,6 +458,12 @@ class Driver:
         for task in self._waits.values():
             task.cancel()
         await asyncio.gather(*self._waits.values(), return_exceptions=True)
+        try:
+            await self._end_active(reason)
+        except ConductorRequestError as error:
+            self.warn(f"what runs of the batch cannot be looked at, and may run on: {error}")
+
+    async def _end_active(self, reason: str | None) -> None:
         active = self.batch.active_ids()
         unknown = [index for index, workflow_id in active.items() if not workflow_id]
         if unknown and self.findable:
@@ -466,10 +474,12 @@ class Driver:
                 else:
                     self.batch.put_back(index)
         places = {workflow_id: index for index, workflow_id in self.batch.active_ids().items() if workflow_id}
-        seen = await self.watcher.client.run(
-            read_many(list(places)) if reason is None else terminate_many(list(places), reason)
-        )
-        self._settle(places, seen)
+        if reason is None:
+            self._settle(places, await self.watcher.client.run(read_many(list(places))))
+            return
+        ended = await self.watcher.client.run(terminate_many(list(places), reason))
+        self._settle(places, ended)
+        self.terminated = len(places) - len(ended)
 
     async def _until_started(self) -> None:
         """Starts under way come to an end by themselves: an answer that is not heard would leave an orphan."""

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.call import Flow
-from airflow_provider_conductor.client.errors import ConductorNotFound, MissingRoute
+from airflow_provider_conductor.client.errors import (
+    ConductorAuthError,
+    ConductorNotFound,
+    ConductorRequestError,
+    ConductorUnreachable,
+    MissingRoute,
+    TooManyRequests,
+)
 from airflow_provider_conductor.client.models import BulkResult, Workflow
 from airflow_provider_conductor.client.terminating import terminate_running
 
@@ -20,7 +27,11 @@ TERMINATED_AT_ONCE = 200
 
 
 def read_many(workflow_ids: Sequence[str]) -> Flow[dict[str, Workflow]]:
-    """The workflows by id, without their tasks; those that the server does not know are left out."""
+    """The workflows by id, without their tasks; those that the server does not know are left out.
+
+    What a bulk answer lacks is asked for by itself: the server leaves out, too, what it could not read just then, and
+    outputs may be too large for one answer.
+    """
     found: dict[str, Workflow] = {}
     bulk = True
     for begin in range(0, len(workflow_ids), READ_AT_ONCE):
@@ -28,13 +39,15 @@ def read_many(workflow_ids: Sequence[str]) -> Flow[dict[str, Workflow]]:
         if bulk:
             try:
                 answer: BulkResult = yield endpoints.bulk_search(ids)
-            except MissingRoute:
-                bulk = False
-            else:
                 workflows = [Workflow(data) for data in answer.successful]
                 found |= {workflow.workflow_id: workflow for workflow in workflows}
-                continue
+            except (ConductorUnreachable, ConductorAuthError, TooManyRequests):
+                raise
+            except ConductorRequestError as error:
+                bulk = not isinstance(error, MissingRoute)
         for workflow_id in ids:
+            if workflow_id in found:
+                continue
             try:
                 found[workflow_id] = yield endpoints.get_workflow(workflow_id, include_tasks=False)
             except ConductorNotFound:
@@ -57,10 +70,15 @@ def terminate_many(workflow_ids: Sequence[str], reason: str) -> Flow[dict[str, W
             continue
         try:
             answer: BulkResult = yield endpoints.bulk_terminate(running, reason)
-            refused = list(answer.errors)
+            left = list(answer.errors)
         except MissingRoute:
-            refused = running
-        for workflow_id in refused:  # it has ended meanwhile, or there is another reason, which is raised
+            left = running
+        except ConductorRequestError as error:
+            if not error.fate_unknown:
+                raise
+            now = yield from read_many(running)
+            left = [workflow_id for workflow_id in running if workflow_id in now and now[workflow_id].reason != reason]
+        for workflow_id in left:  # it has ended meanwhile, or there is another reason, which is raised
             try:
                 had_ended = yield from terminate_running(workflow_id, reason)
             except ConductorNotFound:

@@ -63,17 +63,14 @@ class InAThread(Generic[T]):
             raise self._error
         return self._result
 
-    def call(self, act: Callable[[], None]) -> None:
-        """Do this in its loop, soon; nothing where it has ended."""
-        self._soon(act)
-
     def cancel(self) -> None:
         """Cancel it and wait until nothing of it is left."""
         if self._task is not None:
-            self._soon(self._task.cancel)
+            self.call(self._task.cancel)
         self._ended.wait()
 
-    def _soon(self, act: Callable[[], Any]) -> None:
+    def call(self, act: Callable[[], Any]) -> None:
+        """Do this in its loop, soon; nothing where it has ended."""
         try:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(act)

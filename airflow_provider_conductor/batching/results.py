@@ -143,10 +143,6 @@ class Causes:
         self.by_kind.setdefault(kind, _Cause(result.status, result)).count += 1
 
     @property
-    def count(self) -> int:
-        return sum(cause.count for cause in self.by_kind.values())
-
-    @property
     def most_frequent(self) -> list[_Cause]:
         return sorted(self.by_kind.values(), key=lambda cause: -cause.count)
 

@@ -62,8 +62,8 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
     """Execute one workflow for each of many inputs, so many at a time, and wait for all.
 
     Args:
-        workflow_name: name of the definition; ``version``, ``workflow_def``, ``priority`` and ``task_to_domain``, as
-            ``ConductorStartWorkflowOperator`` has them, are the same for all.
+        workflow_name: name of the definition; ``version``, ``workflow_def``, ``priority``, ``task_to_domain`` and
+            ``pass_context``, as ``ConductorStartWorkflowOperator`` has them, are the same for all.
         workflow_inputs: a list (or another iterable, or a template of one) of dicts, one workflow each.
         item_key: name of an input field that tells the items apart, such as ``order_id``. Left out, it is the place in
             the list: then the list must be the same in a retry.
@@ -136,7 +136,9 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         if isinstance(workflow_inputs, (list, tuple, Mapping)):
             if not workflow_inputs:
                 raise ValueError("workflow_inputs is empty: give a list of dicts, one for each workflow")
-            checked(workflow_inputs)
+            for item in checked(workflow_inputs):
+                if self.pass_context:
+                    check_context_key(item)
         if not is_template(max_active):
             active_limit(max_active)
         if not is_template(failure_policy):
@@ -242,7 +244,8 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             case BatchOutcome.TIMEOUT:
                 done = "it was left running (on_timeout='leave')"
                 if plan.timeout_reason is not None:
-                    done = "what still ran was terminated"
+                    ended = self._driver is not None and self._driver.terminated is not None
+                    done = f"what still ran {'was' if ended else 'could not be'} terminated"
                 raise ConductorWorkflowTimeout(
                     f"time-out: the batch had not ended: {batch.line(timezone.utcnow().timestamp())}. Then {done}"
                 )
@@ -266,6 +269,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             finally:
                 await watcher.close()
 
+        self._driver = None  # of an earlier run: a kill that comes before the next must not go there
         self._running = running = InAThread(main)
         running.start()
         try:
@@ -359,7 +363,10 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         """Place → plan; each input is read once, so that none is refused when half of them run."""
         from airflow_provider_conductor.client.endpoints import start_body
 
-        base = self._start_plan(context, TaskStateStore(context))
+        try:
+            base = self._start_plan(context, TaskStateStore(context))
+        except ConductorInputError as error:
+            raise ConductorStartRefused(f"workflow {self.workflow_name or '?'!r} was not started: {error}") from error
         self._task_label = task_label(context)
 
         def plan_of(index: int) -> StartPlan:
@@ -374,7 +381,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
                 plan_of(index)
                 if self.pass_context:
                     check_context_key(inputs[index])
-            except ConductorInputError as error:
+            except ValueError as error:
                 raise ConductorStartRefused(f"workflow_inputs[{index}]: {error}; nothing was started") from error
         return plan_of
 
@@ -383,10 +390,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
     def _checkpoint(self, store: TaskStateStore, base: StartPlan, keys: Sequence[str]) -> Batch | None:
         """What an earlier try of this series has put down; its completed items need not even be looked up."""
         kept = store.get(CHECKPOINT_KEY)
-        own = base.own_record
-        if not isinstance(kept, Mapping) or own is None or kept.get("first_try") != own.first_try:
-            return None
-        if kept.get("max_tries") != base.max_tries:
+        if not isinstance(kept, Mapping) or {name: kept.get(name) for name in _series(base)} != _series(base):
             return None
         batch = Batch.from_json(keys, kept.get("batch"))
         if batch is not None:
@@ -397,10 +401,8 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
     def _save(self, context: Context, batch: Batch, plan: BatchPlan) -> None:
         store = TaskStateStore(context)
         if store:
-            base = plan.plan_of(0)
-            kept = {"first_try": base.identity.series, "max_tries": base.max_tries, "batch": batch.to_json()}
-            kept["batch"]["active"] = {}  # type: ignore[index]
-            store.set(CHECKPOINT_KEY, kept)
+            # What is active has to be looked at anew in any case.
+            store.set(CHECKPOINT_KEY, {**_series(plan.plan_of(0)), "batch": {**batch.to_json(), "active": {}}})
 
     def _forget_start(self, context: Context) -> None:
         super()._forget_start(context)
@@ -451,8 +453,12 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             self.log.error("What runs of the batch could not be terminated in %g s", KILL_PATIENCE)
             return
         active = driver.batch.active
-        done = f"{active:,} workflows were terminated" if reason else f"{active:,} workflows run on"
-        self.log.info("The batch was ended: %s", done)
+        if reason is None or not active:
+            self.log.info("The batch was ended: %d workflows run on", active)
+        elif driver.terminated is None:
+            self.log.error("What runs of the batch could not be terminated: %d workflows may run on", active)
+        else:
+            self.log.info("The batch was ended: %d workflows were terminated", driver.terminated)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral; where the triggerer has not answered in time, what runs is ended here."""
@@ -469,16 +475,22 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         from airflow_provider_conductor.batching.ending import terminate_many
         from airflow_provider_conductor.starting.many import look_up_many
 
-        inputs, keys = self._items()
-        plan_of = self._plans(context, inputs, keys)
         try:
+            inputs, keys = self._items()
+            plan_of = self._plans(context, inputs, keys)
             found = self.hook.client.run(look_up_many([plan_of(index) for index in range(len(inputs))]))
             ids = [f.workflow.workflow_id for items in found for f in items if not f.workflow.status.ended]
-            self.hook.client.run(terminate_many(ids, timed_out_reason(self._task_label)))
-        except ConductorError as error:
+            ended = self.hook.client.run(terminate_many(ids, timed_out_reason(self._task_label)))
+        except (ConductorError, ConductorStartRefused) as error:  # which must not hide why the task was resumed
             self.log.error("What runs of the batch could not be terminated: %s", error)
         else:
-            self.log.error("The triggerer did not answer in time; %d workflows were terminated", len(ids))
+            count = len(ids) - len(ended)
+            self.log.error("The triggerer did not answer in time; %d workflows were terminated", count)
+
+
+def _series(plan: StartPlan) -> dict[str, int]:
+    """What tells a series of tries from the others of this task."""
+    return {"first_try": plan.identity.series, "max_tries": plan.max_tries}
 
 
 def active_limit(value: Any) -> int:

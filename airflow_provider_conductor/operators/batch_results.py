@@ -120,12 +120,18 @@ class BatchResults:
 
     def _whole(self, result: Result) -> Result:
         """The result with the output that the server keeps elsewhere, if it does."""
-        if not result.external or result.output:
+        if not result.external:
             return result
         name = f"the output of item {result.key} (workflow {result.workflow_id})"
         output = Output({}, result.external, PayloadType.WORKFLOW_OUTPUT, name)
         limit = sys.maxsize if self.result_path else self.max_output_bytes
-        return replace(result, output=output.for_xcom(self.hook, output_path=None, limit=limit), external="")
+        try:
+            return replace(result, output=output.for_xcom(self.hook, output_path=None, limit=limit), external="")
+        except ConductorOutputTooLarge as error:
+            if not self.result_path:
+                raise
+            self.log.warning("The results say only where it is kept: %s", error)
+            return result
 
 
 def write_lines(path: str, results: Iterable[Result]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from airflow_provider_conductor.exceptions import ConductorBatchFailed
 from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
 from tests.integration.client_lab import Lab
 from tests.operators.airflow_standin import context_of, in_a_thread
-from tests.operators.test_batch import run
+from tests.operators.batch_standin import run
 
 pytestmark = pytest.mark.integration
 
@@ -136,3 +137,20 @@ def test_the_triggerer_terminates_with_the_task(lab: BatchLab) -> None:
     trigger = deferral.value.trigger
     assert lab.client.run(trigger._terminate("enough")) == "2 terminated, 0 had ended"
     assert list(lab.workflows(2).values()) == [["TERMINATED"], ["TERMINATED"]]
+
+
+def test_an_output_in_external_storage_is_told_by_its_place(lab: BatchLab, tmp_path: Path) -> None:
+    """A stock server gives no address to read it from."""
+    name = lab.define("batch", lab.simple("pack"), outputParameters={"rows": "${pack.output.rows}"})
+    task = lab.batch(name, [{"number": 1}, {"number": 2}], result_path=f"file://{tmp_path}/results.jsonl")
+    thread, raised = in_a_thread(lambda: task.execute(lab.context(task)))
+    large, small = (
+        lab.work("pack", output={"rows": "x" * size}).data["workflowInstanceId"] for size in (6_000_000, 10)
+    )
+    thread.join(60)
+    assert not raised
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    by_id = {line["workflow_id"]: line for line in lines}
+    assert by_id[small]["output"] == {"rows": "x" * 10}
+    assert by_id[large]["output"] is None
+    assert by_id[large]["external_output_path"] == lab.client.get_workflow(large).external_output_path

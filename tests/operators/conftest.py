@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from tests.operators.airflow_standin import no_database_for_reschedules
+from tests.operators.batch_standin import orders
 from tests.operators.conductor_standin import conductor
 
-__all__ = ["conductor", "no_database_for_reschedules"]
+__all__ = ["conductor", "no_database_for_reschedules", "orders"]

@@ -3,105 +3,21 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_conductor.exceptions import (
-    ConductorBatchFailed,
-    ConductorOutputTooLarge,
-    ConductorStartRefused,
-    ConductorWorkflowTimeout,
-)
-from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
+from airflow_provider_conductor.exceptions import ConductorBatchFailed, ConductorOutputTooLarge, ConductorStartRefused
 from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
-from tests.operators.airflow_standin import context_of, first_event, in_a_thread, sent_through_airflow
+from tests.client import fault_server as answers
+from tests.client.fault_server import FaultServer
+from tests.operators.airflow_standin import context_of, first_event
+from tests.operators.batch_standin import INPUTS, Orders, batch, deferred, run
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script
-
-INPUTS = [{"order": number} for number in range(12)]
-
-
-def batch(**arguments: Any) -> ConductorExecuteWorkflowsOperator:
-    defaults: dict[str, Any] = {"workflow_name": "orders", "workflow_inputs": INPUTS, "deferrable": False}
-    return ConductorExecuteWorkflowsOperator(task_id="fulfil", **{**defaults, **arguments})
-
-
-def run(task: Any, context: dict[str, Any], deferrals: list[ConductorWorkflowsTrigger] | None = None) -> Any:
-    """Run a task to its end, through as many deferrals as it takes."""
-    step: Callable[[], Any] = lambda: task.execute(context)  # noqa: E731
-    while True:
-        try:
-            return step()
-        except TaskDeferred as deferral:
-            trigger = sent_through_airflow(deferral.trigger)
-            assert isinstance(trigger, ConductorWorkflowsTrigger)
-            if deferrals is not None:
-                deferrals.append(trigger)
-            stored = json.loads(json.dumps(deferral.kwargs))
-            kwargs = {**stored, "event": first_event(trigger)}
-            step = lambda task=task, method=deferral.method_name, kwargs=kwargs: task.resume_execution(  # noqa: E731
-                method, kwargs, context
-            )
-
-
-class Orders:
-    """Plays the stand-in's part of what the inputs ask for, and sees how many run at once."""
-
-    def __init__(self, conductor: ConductorStandIn, after: float = 0.05) -> None:
-        self.conductor = conductor
-        self.after = after
-        self.fail: dict[int, str] = {}
-        self.never: set[int] = set()
-        self.refused: set[int] = set()
-        self.most = 0
-        start = conductor._start
-
-        def started(body: dict[str, Any]) -> tuple[int, str, bytes]:
-            order = body["input"]["order"]
-            if order in self.refused:
-                return 400, "application/json", b'{"message": "no such order", "status": 400}'
-            if order in self.fail:
-                conductor.script = Script(after=self.after, status="FAILED", reason=self.fail[order])
-            else:
-                conductor.script = Script(after=None if order in self.never else self.after, output={"shipped": order})
-            answer = start(body)
-            running = sum(conductor.status(workflow_id) == "RUNNING" for workflow_id in conductor.workflows)
-            self.most = max(self.most, running)
-            return answer
-
-        conductor._start = started  # type: ignore[method-assign]
-        route = conductor._route
-
-        def routed(request: Request) -> tuple[int, str, bytes]:
-            if request.path != "/workflow/bulk/terminate":
-                return route(request)
-            for workflow_id in request.body:  # FAILED is overwritten, as a real server does
-                if conductor.status(workflow_id) != "COMPLETED":
-                    conductor.end(workflow_id, "TERMINATED", reason=request.query["reason"])
-            answer = {"bulkSuccessfulResults": request.body, "bulkErrorResults": {}}
-            return 200, "application/json", json.dumps(answer).encode()
-
-        conductor._route = routed  # type: ignore[method-assign]
-
-    @property
-    def sent(self) -> list[int]:
-        return [body["input"]["order"] for body in self.conductor.started]
-
-    def status(self, order: int) -> str:
-        (found,) = [w for w in self.conductor.workflows.values() if w["input"]["order"] == order]
-        return self.conductor.status(found["workflowId"])
-
-
-@pytest.fixture
-def orders(conductor: ConductorStandIn) -> Orders:
-    return Orders(conductor)
-
 
 # What comes back
 
@@ -134,9 +50,8 @@ def test_what_is_stored_while_it_is_deferred_has_no_inputs(orders: Orders) -> No
     orders.after = 0.5
     secret = [{"order": number, "note": "x" * 5_000} for number in range(200)]
     task = batch(workflow_inputs=secret, max_active=6, deferrable=True, wait_for_seconds=0)
-    with pytest.raises(TaskDeferred) as deferral:
-        task.execute(context_of(task))
-    stored = json.dumps([deferral.value.kwargs, deferral.value.trigger.serialize()])
+    deferral = deferred(task, context_of(task))
+    stored = json.dumps([deferral.kwargs, deferral.trigger.serialize()])
     assert "xxx" not in stored
     assert len(stored) < 2_000
 
@@ -173,6 +88,83 @@ def test_results_go_to_object_storage(orders: Orders, tmp_path: Path, deferrable
     assert lines[3]["output"] == {"shipped": 3}
     assert (lines[2]["status"], lines[2]["output"], lines[2]["reason"]) == ("FAILED", None, "no stock")
     assert all(line["workflow_id"] in orders.conductor.workflows for line in lines)
+
+
+# An output that the server keeps elsewhere
+
+PATH = "workflow/output/8c1d.json"
+
+
+@pytest.fixture
+def elsewhere(orders: Orders) -> Iterator[FaultServer]:
+    """A storage that has order 3's output; of order 4's the server gives no address."""
+
+    def move(request: Request) -> None:
+        for workflow in list(orders.conductor.workflows.values()):
+            order = workflow["input"].get("order")
+            if order in (3, 4) and workflow["status"] == "COMPLETED":
+                workflow.update(output={}, externalOutputPayloadStoragePath=f"{order}/{PATH}")
+
+    storage = FaultServer(answers.json_answer({"shipped": "from afar"}))
+    orders.conductor.instead = move
+    orders.conductor.stored[f"3/{PATH}"] = f"http://127.0.0.1:{storage.port}/3"
+    yield storage
+    storage.stop()
+
+
+def test_an_output_kept_elsewhere_is_fetched(orders: Orders, elsewhere: FaultServer, tmp_path: Path) -> None:
+    inputs = [{"order": 2}, {"order": 3}]
+    task = batch(workflow_inputs=inputs)
+    assert run(task, context_of(task)) == [{"shipped": 2}, {"shipped": "from afar"}]
+    task = batch(workflow_inputs=inputs, result_path=f"file://{tmp_path}/results.jsonl")
+    run(task, context_of(task, run_id="another"))
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [line["output"] for line in lines] == [{"shipped": 2}, {"shipped": "from afar"}]
+    assert len(elsewhere.requests) == 2
+
+
+def test_one_that_cannot_be_fetched_is_an_error_that_names_the_place(orders: Orders, elsewhere: FaultServer) -> None:
+    task = batch(workflow_inputs=[{"order": 2}, {"order": 4}])
+    with pytest.raises(ConductorOutputTooLarge, match=f"item 1 .*4/{PATH}"):
+        run(task, context_of(task))
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_in_a_file_of_results_the_place_stands_in_its_stead(
+    orders: Orders, elsewhere: FaultServer, tmp_path: Path, failing: bool
+) -> None:
+    """Ten thousand results are not given up for one of them."""
+    orders.fail = {5: "no stock"} if failing else {}
+    task = batch(
+        workflow_inputs=[{"order": 2}, {"order": 4}, {"order": 5}], result_path=f"file://{tmp_path}/results.jsonl"
+    )
+    if failing:
+        with pytest.raises(ConductorBatchFailed, match="no stock"):
+            run(task, context_of(task))
+    else:
+        run(task, context_of(task))
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [line["item"] for line in lines] == ["0", "1", "2"]
+    assert (lines[1]["output"], lines[1]["external_output_path"]) == (None, f"4/{PATH}")
+    assert "external_output_path" not in lines[0]
+
+
+# What the workflows are told
+
+
+def test_each_is_told_of_the_task_and_a_retry_knows_them(orders: Orders) -> None:
+    orders.fail = {1: "no stock"}
+    inputs = [{"order": 1}, {"order": 2}]
+    task = batch(workflow_inputs=inputs, pass_context=True, retries=2)
+    with pytest.raises(ConductorBatchFailed):
+        run(task, context_of(task))
+    told = {body["input"]["order"]: body["input"]["airflow"] for body in orders.conductor.started}
+    assert told.keys() == {1, 2}
+    assert {(one["task_id"], one["try_number"]) for one in told.values()} == {("fulfil", 1)}
+    assert inputs == [{"order": 1}, {"order": 2}]
+    orders.conductor.script = Script(after=0.05, output={"shipped": 1})
+    assert run(task, context_of(task, try_number=2)) == [{"shipped": 1}, {"shipped": 2}]
+    assert len(orders.sent) == 2
 
 
 # Failures
@@ -316,91 +308,12 @@ def test_inputs_that_changed_meanwhile_are_looked_up(orders: Orders) -> None:
     orders.after = 0.3
     task = batch(deferrable=True, wait_for_seconds=0, item_key="order")
     context = context_of(task)
-    with pytest.raises(TaskDeferred) as deferral:
-        task.execute(context)
-    event = first_event(deferral.value.trigger)
+    deferral = deferred(task, context)
+    event = first_event(deferral.trigger)
     task.workflow_inputs = list(reversed(INPUTS))
-    found = task.resume_execution("execute_complete", {**deferral.value.kwargs, "event": event}, context)
+    found = task.resume_execution("execute_complete", {**deferral.kwargs, "event": event}, context)
     assert found == [{"shipped": number} for number in reversed(range(12))]
     assert len(orders.sent) == 12
-
-
-# The end of a wait
-
-
-@pytest.mark.parametrize("deferrable", [False, True])
-@pytest.mark.parametrize("on_timeout", ["terminate", "leave"])
-def test_a_time_out_ends_what_runs_and_only_that(orders: Orders, on_timeout: Any, deferrable: bool) -> None:
-    orders.never = {3, 4}
-    orders.fail = {5: "no stock"}
-    task = batch(timeout=3, on_timeout=on_timeout, deferrable=deferrable, wait_for_seconds=0)
-    with pytest.raises(ConductorWorkflowTimeout, match="10 of 12 ended"):
-        run(task, context_of(task))
-    left = "TERMINATED" if on_timeout == "terminate" else "RUNNING"
-    assert [orders.status(number) for number in (2, 3, 4, 5)] == ["COMPLETED", left, left, "FAILED"]
-
-
-def test_a_retry_after_a_time_out_goes_on(orders: Orders) -> None:
-    orders.never = {3}
-    task = batch(timeout=2, retries=2)
-    with pytest.raises(ConductorWorkflowTimeout):
-        run(task, context_of(task))
-    orders.conductor.script = Script(after=0.05, output={"shipped": 3})
-    assert run(task, context_of(task, try_number=2))[3] == {"shipped": 3}
-    assert len(orders.sent) == 12
-
-
-@pytest.mark.parametrize("cancel_on_kill", [True, False])
-def test_a_kill_ends_what_runs_and_only_that(orders: Orders, cancel_on_kill: bool) -> None:
-    orders.never = {7, 8}
-    orders.fail = {5: "no stock"}
-    task = batch(cancel_on_kill=cancel_on_kill)
-    thread, raised = in_a_thread(lambda: task.execute(context_of(task)))
-    give_up = time.monotonic() + 20
-    while task._driver is None or task._driver.batch.ended < 10:
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-    task.on_kill()
-    thread.join(20)
-    assert "killed" in str(raised[0])
-    left = "TERMINATED" if cancel_on_kill else "RUNNING"
-    assert [orders.status(number) for number in (5, 7, 8, 9)] == ["FAILED", left, left, "COMPLETED"]
-
-
-def test_a_signal_ends_the_run_at_once(orders: Orders) -> None:
-    """Airflow raises in a signal handler; what is sent by then is there for the next try."""
-    orders.never = set(range(12))
-    task = batch(max_active=3)
-
-    def interrupt(*_: object) -> None:
-        raise AirflowException("Task received SIGTERM signal")
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 2.0)
-    try:
-        with pytest.raises(AirflowException, match="SIGTERM"):
-            task.execute(context_of(task))
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert not [thread for thread in threading.enumerate() if thread.name == "conductor-batch"]
-    assert len(orders.sent) == 3
-
-
-def test_a_killed_try_is_followed_by_new_workflows(orders: Orders) -> None:
-    orders.never = {7}
-    task = batch(retries=1)
-    thread, _ = in_a_thread(lambda: task.execute(context_of(task)))
-    give_up = time.monotonic() + 20
-    while task._driver is None or task._driver.batch.ended < 11:
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-    task.on_kill()
-    thread.join(20)
-    orders.never = set()
-    assert run(task, context_of(task, try_number=2))[7] == {"shipped": 7}
-    assert orders.sent.count(7) == 2
-    assert len(orders.sent) == 13
 
 
 def test_an_event_of_another_kind_fails_the_task(orders: Orders) -> None:
@@ -427,6 +340,7 @@ def test_an_event_of_another_kind_fails_the_task(orders: Orders) -> None:
         ({"timeout": -1}, "timeout"),
         ({"workflow_input": {"a": 1}}, "a batch has workflow_inputs"),
         ({"correlation_id": "a"}, "a batch has workflow_inputs"),
+        ({"workflow_inputs": [{"a": 1}, {"airflow": 1}], "pass_context": True}, "'airflow' of its own"),
     ],
 )
 def test_it_is_told_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:
@@ -443,6 +357,8 @@ def test_it_is_told_when_the_dag_is_parsed(arguments: dict[str, Any], message: s
         ({"workflow_inputs": [{"a": 1}, {"a": float("nan")}]}, r"workflow_inputs\[1\]"),
         ({"workflow_inputs": [{"a": 1}, {"b": 1}], "item_key": "a"}, r"workflow_inputs\[1\]\['a'\]"),
         ({"workflow_inputs": [{"a": 1}, {"a": "1"}], "item_key": "a"}, "same 'a'"),
+        ({"workflow_inputs": [{"a": 1}, {"airflow": 1}], "pass_context": True}, r"workflow_inputs\[1\].*'airflow'"),
+        ({"workflow_inputs": [{"a": 1}], "workflow_name": ""}, "no workflow name|workflow_name"),
     ],
 )
 def test_what_a_template_makes_is_checked_before_anything_is_sent(

@@ -1,6 +1,7 @@
 """Arguments that an earlier version of this package stored in Airflow's database still make a trigger.
 
-One file a released version lies under ``tests/recorded/trigger_arguments``; they are kept, never changed.
+One file a released version and trigger lies under ``tests/recorded/trigger_arguments``; they are kept, never changed.
+The one without a trigger in its name is that of a single wait.
 """
 
 from __future__ import annotations
@@ -8,26 +9,66 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airflow_provider_conductor import __version__
+from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
+from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
+from airflow_provider_conductor.triggers.sensor import ConductorSensorTrigger
 from airflow_provider_conductor.waiting.wait import WaitPlan
+from tests.operators.airflow_standin import first_event
+from tests.operators.conductor_standin import ConductorStandIn
 
 RECORDED = sorted((Path(__file__).parent.parent / "recorded" / "trigger_arguments").glob("*.json"))
+PRESENT = [path for path in RECORDED if path.name.startswith(f"{__version__}.")]
+
+each = pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 
 
-@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
-def test_arguments_stored_by_an_earlier_version_still_load(path):
+def load(path: Path) -> tuple[Any, dict[str, Any]]:
+    """The trigger that the recorded arguments make, and these."""
     stored = json.loads(path.read_text())
     module, _, name = stored["classpath"].rpartition(".")
     trigger = getattr(importlib.import_module(module), name)(**stored["kwargs"])
-    plan = WaitPlan.from_json(trigger.plan)
-    assert plan.workflow_id == stored["kwargs"]["plan"]["workflow_id"]
-    assert plan.deadline == stored["kwargs"]["plan"]["deadline"]
-    assert trigger.kill_reason == stored["kwargs"]["kill_reason"]
     assert trigger.serialize()[0] == stored["classpath"]
+    return trigger, stored["kwargs"]
+
+
+@each
+def test_arguments_stored_by_an_earlier_version_still_load(path):
+    trigger, stored = load(path)
+    assert stored.items() <= trigger.serialize()[1].items()
+    if type(trigger) is ConductorWorkflowTrigger:
+        plan = WaitPlan.from_json(trigger.plan)
+        assert plan.workflow_id == stored["plan"]["workflow_id"]
+        assert plan.deadline == stored["plan"]["deadline"]
+
+
+@each
+def test_and_they_can_be_waited_with(conductor: ConductorStandIn, path):
+    trigger, stored = load(path)
+    match trigger:
+        case ConductorSensorTrigger():
+            trigger.workflow_id, trigger.templated = conductor.add("COMPLETED"), False
+            plan = trigger._whole_plan()
+            assert plan.stall_timeout == stored["plan"]["stall_timeout"]
+            assert plan.wait_until_task_ref == stored["task_reference_name"]
+            status = "task_missed"
+        case ConductorWorkflowsTrigger():
+            trigger.workflow_ids = [conductor.add("COMPLETED") for _ in stored["workflow_ids"]]
+            trigger.deadline = None  # which has passed since
+            status = "go_on"
+        case _:
+            trigger.plan["workflow_id"] = conductor.add("COMPLETED")
+            status = "COMPLETED"
+    assert first_event(trigger)["status"] == status
 
 
 def test_the_present_version_is_recorded():
-    assert __version__ in {path.stem for path in RECORDED}, "record what this version stores, before it is released"
+    """Record what this version stores, before it is released."""
+    kinds = {json.loads(path.read_text())["classpath"].rpartition(".")[2] for path in PRESENT}
+    assert kinds == {
+        kind.__name__ for kind in (ConductorWorkflowTrigger, ConductorWorkflowsTrigger, ConductorSensorTrigger)
+    }

@@ -1,0 +1,109 @@
+"""What a batch's tests share: the operator, running it through its deferrals, and orders that end as told."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
+from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
+from tests.operators.airflow_standin import first_event, sent_through_airflow
+from tests.operators.conductor_standin import ConductorStandIn, Script
+
+__all__ = ["INPUTS", "Orders", "batch", "deferred", "orders", "run", "until_ended"]
+
+INPUTS = [{"order": number} for number in range(12)]
+
+
+def batch(**arguments: Any) -> ConductorExecuteWorkflowsOperator:
+    defaults: dict[str, Any] = {"workflow_name": "orders", "workflow_inputs": INPUTS, "deferrable": False}
+    return ConductorExecuteWorkflowsOperator(task_id="fulfil", **{**defaults, **arguments})
+
+
+def run(task: Any, context: dict[str, Any], deferrals: list[ConductorWorkflowsTrigger] | None = None) -> Any:
+    """Run a task to its end, through as many deferrals as it takes."""
+    step: Callable[[], Any] = lambda: task.execute(context)  # noqa: E731
+    while True:
+        try:
+            return step()
+        except TaskDeferred as deferral:
+            trigger = sent_through_airflow(deferral.trigger)
+            assert isinstance(trigger, ConductorWorkflowsTrigger)
+            if deferrals is not None:
+                deferrals.append(trigger)
+            stored = json.loads(json.dumps(deferral.kwargs))
+            kwargs = {**stored, "event": first_event(trigger)}
+            step = lambda task=task, method=deferral.method_name, kwargs=kwargs: task.resume_execution(  # noqa: E731
+                method, kwargs, context
+            )
+
+
+class Orders:
+    """Plays the stand-in's part of what the inputs ask for, and sees how many run at once.
+
+    Attributes:
+        fail: order → why its workflow fails.
+        never: those whose workflows do not end; ``stuck`` has the task at which.
+        refused: those that the server does not take.
+        most: how many have run at the same time.
+    """
+
+    def __init__(self, conductor: ConductorStandIn, after: float = 0.05) -> None:
+        self.conductor = conductor
+        self.after = after
+        self.fail: dict[int, str] = {}
+        self.never: set[int] = set()
+        self.refused: set[int] = set()
+        self.stuck: dict[int, dict[str, Any]] = {}
+        self.most = 0
+        start = conductor._start
+
+        def started(body: dict[str, Any]) -> tuple[int, str, bytes]:
+            order = body["input"]["order"]
+            if order in self.refused:
+                return 400, "application/json", b'{"message": "no such order", "status": 400}'
+            if order in self.fail:
+                conductor.script = Script(after=self.after, status="FAILED", reason=self.fail[order])
+            else:
+                conductor.script = Script(after=None if order in self.never else self.after, output={"shipped": order})
+            answer = start(body)
+            if order in self.stuck:
+                conductor.has_tasks(answer[2].decode(), self.stuck[order])
+            running = sum(conductor.status(workflow_id) == "RUNNING" for workflow_id in conductor.workflows)
+            self.most = max(self.most, running)
+            return answer
+
+        conductor._start = started  # type: ignore[method-assign]
+
+    @property
+    def sent(self) -> list[int]:
+        return [body["input"]["order"] for body in self.conductor.started]
+
+    def status(self, order: int) -> str:
+        (found,) = [w for w in self.conductor.workflows.values() if w["input"]["order"] == order]
+        return self.conductor.status(found["workflowId"])
+
+
+def until_ended(task: ConductorExecuteWorkflowsOperator, count: int) -> None:
+    """Until so many items of the batch that runs in another thread have ended."""
+    give_up = time.monotonic() + 20
+    while task._driver is None or task._driver.batch.ended < count:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def deferred(task: ConductorExecuteWorkflowsOperator, context: dict[str, Any]) -> TaskDeferred:
+    """What the task is deferred with."""
+    with pytest.raises(TaskDeferred) as deferral:
+        task.execute(context)
+    return deferral.value
+
+
+@pytest.fixture
+def orders(conductor: ConductorStandIn) -> Orders:
+    return Orders(conductor)

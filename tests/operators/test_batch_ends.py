@@ -1,0 +1,289 @@
+"""How a batch ends before its time: time-outs, standstills, kills, a triggerer that does not answer."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout
+
+from airflow_provider_conductor.exceptions import ConductorBatchFailed, ConductorWorkflowTimeout
+from airflow_provider_conductor.operators import base
+from tests.operators.airflow_standin import context_of, first_event, in_a_thread, sent_through_airflow
+from tests.operators.batch_standin import Orders, batch, deferred, run, until_ended
+from tests.operators.conductor_standin import Request, Script
+
+both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
+as_asked = pytest.mark.parametrize(("on_timeout", "left"), [("terminate", "TERMINATED"), ("leave", "RUNNING")])
+
+
+@contextmanager
+def interrupted(after: float, error: BaseException) -> Iterator[None]:
+    """Raise this after so many seconds, as Airflow does: in a signal handler."""
+
+    def interrupt(*_: object) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, after)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def read_only(request: Request) -> tuple[int, str, bytes] | None:
+    """A key that may look and start, and not terminate."""
+    if request.path == "/workflow/bulk/terminate" or request.method == "DELETE":
+        return 403, "application/json", b'{"message": "read only", "status": 403}'
+    return None
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
+    """Collects what a task logs from now on."""
+
+    def collect(task: Any) -> list[str]:
+        lines: list[str] = []
+        for level in ("info", "warning", "error"):
+            monkeypatch.setattr(task.log, level, lambda line, *values: lines.append(line % values if values else line))
+        return lines
+
+    return collect
+
+
+# Time-outs
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("on_timeout", ["terminate", "leave"])
+def test_a_time_out_ends_what_runs_and_only_that(orders: Orders, on_timeout: Any, deferrable: bool) -> None:
+    orders.never = {3, 4}
+    orders.fail = {5: "no stock"}
+    task = batch(timeout=3, on_timeout=on_timeout, deferrable=deferrable, wait_for_seconds=0)
+    with pytest.raises(ConductorWorkflowTimeout, match="10 of 12 ended") as told:
+        run(task, context_of(task))
+    done = "what still ran was terminated" if on_timeout == "terminate" else "it was left running"
+    assert done in str(told.value)
+    left = "TERMINATED" if on_timeout == "terminate" else "RUNNING"
+    assert [orders.status(number) for number in (2, 3, 4, 5)] == ["COMPLETED", left, left, "FAILED"]
+
+
+def test_a_retry_after_a_time_out_goes_on(orders: Orders) -> None:
+    orders.never = {3}
+    task = batch(timeout=2, retries=2)
+    with pytest.raises(ConductorWorkflowTimeout):
+        run(task, context_of(task))
+    orders.conductor.script = Script(after=0.05, output={"shipped": 3})
+    assert run(task, context_of(task, try_number=2))[3] == {"shipped": 3}
+    assert len(orders.sent) == 12
+
+
+@as_asked
+@both_ways
+def test_execution_timeout_is_a_time_out_like_others(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch, on_timeout: Any, left: str, deferrable: bool
+) -> None:
+    """Where Airflow resumes the task; it does not on 2.11."""
+    monkeypatch.setattr(base, "TIMEOUT_FORESTALLS_RESUMPTION", False)
+    orders.never = {3}
+    more = {"deferrable": deferrable, "wait_for_seconds": 0, "cancel_on_kill": on_timeout == "leave"}
+    task = batch(execution_timeout=timedelta(seconds=3), on_timeout=on_timeout, **more)
+    with pytest.raises(ConductorWorkflowTimeout, match="11 of 12 ended"):
+        run(task, context_of(task))
+    assert (orders.status(2), orders.status(3)) == ("COMPLETED", left)
+
+
+@as_asked
+def test_execution_timeout_that_interrupts_does_what_was_asked(orders: Orders, on_timeout: Any, left: str) -> None:
+    """Airflow's own comes where ours was late."""
+    orders.never = {3}
+    task = batch(on_timeout=on_timeout, cancel_on_kill=on_timeout == "leave")
+    with interrupted(2.0, AirflowTaskTimeout("time is over")), pytest.raises(AirflowTaskTimeout):
+        task.execute(context_of(task))
+    assert (orders.status(2), orders.status(3)) == ("COMPLETED", left)
+
+
+@as_asked
+def test_where_airflow_resumes_nothing_the_trigger_ends_what_runs(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch, on_timeout: Any, left: str
+) -> None:
+    monkeypatch.setattr(base, "TIMEOUT_FORESTALLS_RESUMPTION", True)
+    orders.never = {3}
+    task = batch(execution_timeout=timedelta(seconds=4), on_timeout=on_timeout, deferrable=True, wait_for_seconds=0)
+    trigger = sent_through_airflow(deferred(task, context_of(task)).trigger)
+    assert first_event(trigger)["status"] == "timeout"
+    assert orders.status(3) == left
+
+
+def test_a_time_out_that_cannot_terminate_says_so(orders: Orders) -> None:
+    orders.never = {3}
+    orders.conductor.instead = read_only
+    task = batch(timeout=2)
+    with pytest.raises(ConductorWorkflowTimeout, match="what still ran could not be terminated"):
+        run(task, context_of(task))
+    assert orders.status(3) == "RUNNING"
+
+
+# A standstill
+
+STUCK = {
+    "taskId": "1",
+    "referenceTaskName": "pack",
+    "taskType": "SIMPLE",
+    "taskDefName": "pack",
+    "status": "SCHEDULED",
+    "scheduledTime": 1,
+    "updateTime": 1,
+}
+
+
+@as_asked
+@both_ways
+def test_one_that_stands_still_has_failed_and_the_others_go_on(
+    orders: Orders, on_timeout: Any, left: str, deferrable: bool
+) -> None:
+    orders.stuck = {3: STUCK}
+    orders.never = {3}
+    task = batch(stall_timeout=1.5, on_timeout=on_timeout, deferrable=deferrable, wait_for_seconds=0)
+    with pytest.raises(ConductorBatchFailed) as failed:
+        run(task, context_of(task))
+    assert (failed.value.failed, failed.value.total) == (1, 12)
+    assert failed.value.causes[0]["item"] == "3"
+    assert "pack" in failed.value.causes[0]["reason"]
+    assert [orders.status(number) for number in (2, 3)] == ["COMPLETED", left]
+
+
+# Kills
+
+
+@pytest.mark.parametrize("cancel_on_kill", [True, False])
+def test_a_kill_ends_what_runs_and_only_that(orders: Orders, cancel_on_kill: bool) -> None:
+    orders.never = {7, 8}
+    orders.fail = {5: "no stock"}
+    task = batch(cancel_on_kill=cancel_on_kill)
+    thread, raised = in_a_thread(lambda: task.execute(context_of(task)))
+    until_ended(task, 10)
+    task.on_kill()
+    thread.join(20)
+    assert "killed" in str(raised[0])
+    left = "TERMINATED" if cancel_on_kill else "RUNNING"
+    assert [orders.status(number) for number in (5, 7, 8, 9)] == ["FAILED", left, left, "COMPLETED"]
+
+
+def test_a_signal_ends_the_run_at_once(orders: Orders) -> None:
+    """Airflow raises in a signal handler; what is sent by then is there for the next try."""
+    orders.never = set(range(12))
+    task = batch(max_active=3)
+    with (
+        interrupted(2.0, AirflowException("Task received SIGTERM signal")),
+        pytest.raises(AirflowException, match="SIGTERM"),
+    ):
+        task.execute(context_of(task))
+    assert not [thread for thread in threading.enumerate() if thread.name == "conductor-batch"]
+    assert len(orders.sent) == 3
+
+
+def test_a_killed_try_is_followed_by_new_workflows(orders: Orders) -> None:
+    orders.never = {7}
+    task = batch(retries=1)
+    thread, _ = in_a_thread(lambda: task.execute(context_of(task)))
+    until_ended(task, 11)
+    task.on_kill()
+    thread.join(20)
+    orders.never = set()
+    assert run(task, context_of(task, try_number=2))[7] == {"shipped": 7}
+    assert orders.sent.count(7) == 2
+    assert len(orders.sent) == 13
+
+
+@pytest.mark.parametrize(("on_timeout", "left"), [("terminate", "TERMINATED"), ("leave", "RUNNING")])
+def test_a_kill_by_execution_timeout_is_a_time_out(orders: Orders, on_timeout: Any, left: str) -> None:
+    """Airflow calls ``on_kill`` for that, too."""
+    orders.never = {7}
+    task = batch(on_timeout=on_timeout, cancel_on_kill=on_timeout == "leave")
+    context = context_of(task)
+    thread, _ = in_a_thread(lambda: task.execute(context))
+    until_ended(task, 11)
+    task._alarm_at = context["ti"].start_date.timestamp()
+    task.on_kill()
+    thread.join(20)
+    assert orders.status(7) == left
+
+
+def test_a_kill_that_cannot_terminate_says_so(orders: Orders, told: Callable[[Any], list[str]]) -> None:
+    orders.never = {7, 8}
+    orders.conductor.instead = read_only
+    task = batch()
+    lines = told(task)
+    thread, raised = in_a_thread(lambda: task.execute(context_of(task)))
+    until_ended(task, 10)
+    task.on_kill()
+    thread.join(20)
+    assert "killed" in str(raised[0])
+    assert "What runs of the batch could not be terminated: 2 workflows may run on" in lines
+    assert not [line for line in lines if "were terminated" in line]
+
+
+def test_a_kill_counts_what_it_terminated(orders: Orders, told: Callable[[Any], list[str]]) -> None:
+    orders.never = {7, 8}
+    task = batch()
+    lines = told(task)
+    thread, _ = in_a_thread(lambda: task.execute(context_of(task)))
+    until_ended(task, 10)
+    task.on_kill()
+    thread.join(20)
+    assert "The batch was ended: 2 workflows were terminated" in lines
+
+
+# A triggerer that does not answer
+
+
+def unanswered(orders: Orders, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+    """A batch that was deferred with two running workflows, and its context; another process resumes it."""
+    orders.after = 0.0
+    orders.never = {3, 4}
+    orders.fail = {5: "no stock"}
+    arguments = {"deferrable": True, "wait_for_seconds": 0, "timeout": 60, **arguments}
+    context = context_of(task := batch(**arguments))
+    deferred(task, context)
+    return batch(**arguments), context
+
+
+@as_asked
+def test_a_deferral_that_airflow_ends_does_with_what_runs_what_was_asked(
+    orders: Orders, on_timeout: Any, left: str
+) -> None:
+    task, context = unanswered(orders, on_timeout=on_timeout)
+    with pytest.raises(AirflowException):
+        task.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
+    assert [orders.status(number) for number in (2, 3, 4, 5)] == ["COMPLETED", left, left, "FAILED"]
+
+
+def test_a_trigger_that_failed_leaves_sound_workflows(orders: Orders) -> None:
+    task, context = unanswered(orders)
+    with pytest.raises(AirflowException):
+        task.resume_execution("__fail__", {"error": "Trigger failure"}, context)
+    assert [orders.status(number) for number in (3, 4)] == ["RUNNING", "RUNNING"]
+
+
+@pytest.mark.parametrize("trouble", ["read only", "other inputs"])
+def test_where_that_goes_wrong_the_task_fails_as_it_would_have(
+    orders: Orders, told: Callable[[Any], list[str]], trouble: str
+) -> None:
+    task, context = unanswered(orders)
+    if trouble == "read only":
+        orders.conductor.instead = read_only
+    else:
+        task.workflow_inputs = "rendered to something else"
+    lines = told(task)
+    with pytest.raises(AirflowException) as raised:
+        task.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
+    assert type(raised.value).__name__ in ("TaskDeferralTimeout", "TaskDeferralError")
+    assert any("could not be terminated" in line for line in lines)
