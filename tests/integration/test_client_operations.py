@@ -352,6 +352,7 @@ def test_a_retry_resumes_the_sub_workflow_or_runs_it_anew(client: ConductorClien
         },
     )
     workflow_id = client.start_workflow_by_name(parent)
+    lab.sub_workflow_at(workflow_id, "sub", "pack")
     lab.work("pack")
     lab.work("ship", "FAILED")
     failed = lab.ended(workflow_id)
@@ -359,7 +360,7 @@ def test_a_retry_resumes_the_sub_workflow_or_runs_it_anew(client: ConductorClien
     assert client.get_workflow(first).parent_workflow_id == workflow_id
     client.retry_workflow(workflow_id, resume_subworkflow_tasks=resume)
     assert client.get_workflow_status(workflow_id).status == "RUNNING"
-    second = lab.eventually(lambda: client.get_workflow(workflow_id).latest_attempt("sub").sub_workflow_id)
+    second = lab.sub_workflow_at(workflow_id, "sub", "pack")
     assert (second == first) is resume
     if not resume:
         lab.work("pack")

@@ -94,9 +94,7 @@ class Guide:
         return operator.execute(context_of(operator, run_id=f"manual__{self.lab.tag}"))
 
     def ended(self, workflow_id: str) -> Workflow:
-        return self.lab.eventually(
-            lambda: self.lab.client.get_workflow(workflow_id), lambda found: found.status.ended, seconds=90
-        )
+        return self.lab.ended(workflow_id)
 
     def output(self, workflow_id: str) -> Any:
         return self.ended(workflow_id).output

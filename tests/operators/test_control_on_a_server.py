@@ -22,6 +22,7 @@ from airflow_provider_conductor.operators.conductor import (
     ConductorSkipTaskOperator,
     ConductorTerminateWorkflowOperator,
 )
+from tests.integration.client_lab import Lab
 from tests.operators.workflows import UNKNOWN, Workflows
 from tests.waiting_modes.modes import Outcome, run_task
 
@@ -131,8 +132,7 @@ def test_a_rerun_whose_time_is_over_is_refused_and_a_restart_is_not(workflows: W
     workflows.define(name, {"pack": f"{workflows.name}_pack"}, timeoutSeconds=2, timeoutPolicy="TIME_OUT_WF")
     one = workflows.client.start_workflow_by_name(name)
     time.sleep(3.1)  # the server tells its clock in whole seconds
-    workflows.decide(one)
-    workflows.until(one, "TIMED_OUT")
+    workflows.time_out(one)
     outcome = act(ConductorRerunWorkflowOperator, one)
     assert type(outcome.error) is ConductorStateError
     assert "its time-out of 2 s is over" in str(outcome.error)
@@ -163,10 +163,7 @@ def test_what_is_deleted_is_in_the_index_or_not(workflows: Workflows, archive: b
     def indexed() -> int:
         return workflows.client.search_workflows(query=f"workflowId IN ({one})").total_hits
 
-    give_up = time.monotonic() + 15
-    while indexed() != archive:
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
+    Lab.eventually(indexed, lambda found: found == archive)
     assert workflows.status(one) == UNKNOWN
 
 
@@ -217,10 +214,7 @@ def test_a_query_selects_up_to_its_bound(workflows: Workflows) -> None:
     name, label = f"{workflows.name}_waiting", uuid.uuid4().hex
     ids = workflows.waiting(4, correlationId=label)
     query = f"workflowType IN ({name}) AND correlationId = '{label}' AND status IN (RUNNING)"
-    give_up = time.monotonic() + 15
-    while workflows.client.search_workflows(query=query).total_hits < 4:
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
+    Lab.eventually(lambda: workflows.client.search_workflows(query=query).total_hits, lambda found: found >= 4)
     for how in ({"query": query}, {"workflow_name": name, "correlation_id": label}):
         over = act(ConductorTerminateWorkflowOperator, max_workflows=3, **how)
         assert isinstance(over.error, AirflowFailException)
@@ -237,10 +231,7 @@ def test_a_query_selects_up_to_its_bound(workflows: Workflows) -> None:
 @pytest.mark.parametrize("condition", ["nonsense = 'x'", "version = 1", "stauts IN (RUNNING)"])
 def test_a_condition_the_server_ignores_is_refused(workflows: Workflows, condition: str) -> None:
     one = workflows.one("RUNNING")
-    give_up = time.monotonic() + 15
-    while not workflows.client.search_workflows(query=f"workflowId IN ({one})").total_hits:
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
+    Lab.eventually(lambda: workflows.client.search_workflows(query=f"workflowId IN ({one})").total_hits)
     outcome = act(
         ConductorTerminateWorkflowOperator, query=f"workflowId IN ({one}) AND {condition}", max_workflows=10_000
     )

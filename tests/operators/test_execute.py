@@ -321,14 +321,14 @@ def test_an_alarm_in_the_middle_of_our_own_clearing_up_leaves_no_orphan(conducto
 def executing(operator: ConductorExecuteWorkflowOperator, conductor: ConductorStandIn) -> Iterator[list[BaseException]]:
     """The operator in the middle of its wait, in a thread; at the end its workflow is ended and the errors are here."""
     thread, errors = in_a_thread(lambda: operator.execute(context_of(operator)))
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 120
     while not any(entry.startswith("GET /workflow/") for entry in conductor.journal):
         assert time.monotonic() < give_up, errors
         time.sleep(0.01)
     yield errors
     if conductor.status(conductor.only_workflow) == "RUNNING":
         conductor.end(conductor.only_workflow, "COMPLETED")
-    thread.join(10)
+    thread.join(120)
     assert not thread.is_alive()
 
 
