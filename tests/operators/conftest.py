@@ -2,5 +2,6 @@ from __future__ import annotations
 
 from tests.operators.airflow_standin import no_database_for_reschedules
 from tests.operators.conductor_standin import conductor
+from tests.operators.workflows import workflows
 
-__all__ = ["conductor", "no_database_for_reschedules"]
+__all__ = ["conductor", "no_database_for_reschedules", "workflows"]

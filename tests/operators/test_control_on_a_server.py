@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.exceptions import ConductorStateError
 from airflow_provider_conductor.operators.conductor import (
     ConductorDeleteWorkflowOperator,
@@ -33,19 +31,6 @@ both_servers = pytest.mark.parametrize(
 )
 newest_server = pytest.mark.parametrize("workflows", ["conductor_server"], ids=["newest"], indirect=True)
 oldest_server = pytest.mark.parametrize("workflows", ["old_conductor_server"], ids=["oldest"], indirect=True)
-
-
-@pytest.fixture(scope="module")
-def workflows(request: pytest.FixtureRequest) -> Iterator[Workflows]:
-    with ConductorClient(request.getfixturevalue(request.param).api_url) as client:
-        yield Workflows(client)
-
-
-@pytest.fixture(autouse=True)
-def connection(workflows: Workflows, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_CONDUCTOR_DEFAULT", f'{{"conn_type": "conductor", "host": "{workflows.client.settings.api_url}"}}'
-    )
 
 
 def act(kind: type, workflow_id: Any = None, **arguments: Any) -> Outcome:
