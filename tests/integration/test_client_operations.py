@@ -156,7 +156,7 @@ def test_a_wait_longer_than_any_hold_gets_the_output(client: ConductorClient, la
         outputParameters={"a": "${workflow.input.a}"},
     )
     request = {"name": name, "input": {"a": 1}, "correlationId": lab.name("long")}
-    workflow = client.execute_workflow(request, wait_for_seconds=70)
+    workflow = client.execute_workflow(request, wait_for_seconds=300)
     assert (workflow.status, workflow.output) == ("COMPLETED", {"a": 1})
     started = client.get_by_correlation_ids(name, [lab.name("long")])[lab.name("long")]
     assert [item.workflow_id for item in started] == [workflow.workflow_id]

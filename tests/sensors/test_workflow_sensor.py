@@ -244,7 +244,7 @@ def test_an_event_nobody_knows_fails_the_task(conductor: ConductorStandIn, event
 
 
 def test_an_explicit_poke_interval_is_kept(conductor: ConductorStandIn) -> None:
-    workflow_id = conductor.plays(conductor.add(), Script(after=0.9))
+    workflow_id = conductor.plays(conductor.add(), Script(after=2.4))
     sense(workflow_id, "poke", poke_interval=0.3)
     looks = [request for request in conductor.requests if request.path.startswith(f"/workflow/{workflow_id}")]
     assert 3 <= len(looks) <= 12
