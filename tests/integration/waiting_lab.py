@@ -95,7 +95,8 @@ class WaitingLab(Lab):
         """Run it; one that breaks ends its workflow, so that its task does not wait on."""
         try:
             return scenario(self)
-        except BaseException:
+        except BaseException as error:
+            error.add_note("\n".join(["The task has said:", *self.heard.lines]))
             with contextlib.suppress(Exception):
                 self.client.terminate_workflow(self.workflow_id, "the test has failed")
             raise
