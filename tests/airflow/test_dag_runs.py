@@ -42,6 +42,7 @@ WORKFLOWS = {
     "quick": ends("COMPLETED", workflowOutput={"order": "${workflow.input.order}"}),
     "echo": ends("COMPLETED", workflowOutput={key: f"${{workflow.input.{key}}}" for key in ("order", "airflow")}),
     "timed": {**WAIT, "inputParameters": {"duration": "2 seconds"}},
+    "long": {**WAIT, "inputParameters": {"duration": "15 seconds"}},
     "endless": WAIT,
     "to_be_killed": WAIT,
     "broken": ends("FAILED", terminationReason="no tea left"),
@@ -143,7 +144,7 @@ def ran(
             cwd=HERE.parents[1],
             stdout=output,
             stderr=subprocess.STDOUT,
-            timeout=240,
+            timeout=900,
             check=False,
         )
     stop.set()

@@ -29,7 +29,7 @@ def test_cheap_rows_fill_table_and_json(conductor_server, tmp_path):
         env={**os.environ, "CONDUCTOR_TEST_SERVER_URL": conductor_server.url},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert "broke" not in done.stderr, done.stderr

@@ -83,7 +83,7 @@ def test_many_callers_whose_token_is_refused_at_once_refresh_it_once(serve: Serv
 
     def only_t2(exchange: Exchange) -> None:
         if exchange.request.headers["x-authorization"] == "t1":
-            together.wait(5)
+            together.wait(60)
             REFUSED(exchange)
         else:
             told.workflow("w1")(exchange)

@@ -26,7 +26,8 @@ Connect = Callable[..., Transport]
 
 READ = endpoints.get_workflow("w1")
 START = endpoints.start_workflow({"name": "orders"})
-IMPATIENT: dict[str, Any] = {"read_timeout": 0.2, "connect_timeout": 0.2}
+IMPATIENT: dict[str, Any] = {"read_timeout": 1.0, "connect_timeout": 1.0}
+"""Less than a late answer takes, and more than a good one on a busy machine."""
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 HALF = b'{"workflowId": "w1", "sta'

@@ -67,7 +67,7 @@ class AsyncTransport(Transport):
         self.client = AsyncConductorClient(settings, sleep=clock.sleep_async, clock=clock)
 
     def _await(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(120)
 
     def send(self, call: Call[Any]) -> Any:  # type: ignore[override]
         return self._await(self.client.send(call))
@@ -81,5 +81,5 @@ class AsyncTransport(Transport):
     def close(self) -> None:  # type: ignore[override]
         self._await(self.client.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(60)
         self._loop.close()

@@ -206,7 +206,7 @@ class RealAirflow:
     def task(self, dag_id: str) -> TaskSeen | None:
         return next((seen for seen in self.tasks() if seen.dag_id == dag_id), None)
 
-    def wait_until(self, what: Callable[[], Any], seconds: float = 120) -> Any:
+    def wait_until(self, what: Callable[[], Any], seconds: float = 300) -> Any:
         """``what``'s first true value.
 
         Raises:

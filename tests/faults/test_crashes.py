@@ -71,7 +71,7 @@ def run_points(points: tuple[str, ...], home: Path, client: ConductorClient, url
             seen = {task.dag_id: task.state for task in airflow.tasks()}
             return all(seen.get(dag_id) in ("success", "failed") for dag_id in wanted)
 
-        airflow.wait_until(all_done, 90 + 60 * len(points))
+        airflow.wait_until(all_done, 300 + 60 * len(points))
         wrong = []
         for dag_id in wanted:
             task = airflow.task(dag_id)

@@ -42,8 +42,10 @@ pytestmark = pytest.mark.integration
 
 Report = Callable[[str], None]
 
-READ_TIMEOUT = 2.0
-PATIENCE = 4.0
+READ_TIMEOUT = 4.0
+PATIENCE = 12.0
+"""Seconds; a loaded server takes a few to index what it has started, and nothing is started again before."""
+
 THREADS = 8
 TRIES = 6
 
@@ -75,8 +77,8 @@ def mix(seed: int, share: float) -> Callable[[str], Kind]:
     return choose
 
 
-def connect(proxy: FaultProxy) -> ConductorClient:
-    return ConductorClient(ConductorSettings(proxy.api_url, read_timeout=READ_TIMEOUT, connect_timeout=5))
+def connect(proxy: FaultProxy, read_timeout: float = READ_TIMEOUT) -> ConductorClient:
+    return ConductorClient(ConductorSettings(proxy.api_url, read_timeout=read_timeout, connect_timeout=5))
 
 
 class Tally:
@@ -243,7 +245,7 @@ def test_an_answer_cut_at_any_byte(
     run_id = f"bytes-{uuid.uuid4().hex[:8]}"
     tally = Tally(proxy)
     returned = []
-    with connect(proxy) as client:
+    with connect(proxy, read_timeout=120) as client:  # an answer that is late would be asked for again
         for size in range(answer_size):
             sizes: Iterator[Kind] = iter([cut_in_answer(size)])
             proxy.choose = lambda line, sizes=sizes: (  # type: ignore[misc]
@@ -262,20 +264,21 @@ def test_an_answer_cut_at_any_byte(
 
 def test_the_oldest_servers_answer_cut_at_any_byte(old_conductor_server: Any) -> None:
     """It looks nothing up, so this is only that half an id is never taken for one."""
-    with ConductorClient(old_conductor_server.api_url) as direct:
-        direct.register_workflow_defs([WAITS])
+    name = f"{WAITS['name']}_{uuid.uuid4().hex[:8]}"
     proxy = FaultProxy(old_conductor_server.api_url)
     try:
-        with connect(proxy) as client:
+        with ConductorClient(old_conductor_server.api_url) as direct, connect(proxy, read_timeout=120) as client:
+            direct.register_workflow_defs([{**WAITS, "name": name}])
             for size in range(120, 190):
                 proxy.choose = lambda line, size=size: cut_in_answer(size)  # type: ignore[misc]
                 try:
-                    workflow_id = client.start_workflow({"name": WAITS["name"], "version": 1})
+                    workflow_id = client.start_workflow({"name": name, "version": 1})
                 except ConductorRequestError as error:
                     understood = error.fate_unknown
                 else:
                     understood = len(workflow_id) == 36
                 assert understood, size
+            _end(direct, direct.get_running_workflows(name))
     finally:
         proxy.stop()
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow
 from airflow_provider_conductor.client.sync import ConductorClient
 
-__all__ = ["Lab"]
+__all__ = ["PATIENCE", "Lab"]
+
+PATIENCE = 180.0
+"""Seconds for what a server does in a moment, unless the tests beside this one keep it and the machine busy."""
 
 T = TypeVar("T")
 
@@ -75,8 +80,33 @@ class Lab:
     def ended(self, workflow_id: str) -> Workflow:
         return self.eventually(lambda: self.client.get_workflow(workflow_id), lambda found: found.status.ended)
 
+    def begin_sub_workflows(self, workflow_id: str) -> None:
+        """Have the server evaluate this workflow, where it has no task yet, and what runs below it.
+
+        The server begins a sub-workflow from the queue in which all running workflows are evaluated in turn, and that
+        is as long as the tests beside this one make it.
+        """
+        workflow = self.client.get_workflow(workflow_id)
+        if not workflow.tasks and not workflow.status.ended:
+            with contextlib.suppress(ConductorRequestError):  # the server is at it itself
+                self.client.decide_workflow(workflow_id)
+        for task in workflow.tasks:
+            if task.sub_workflow_id:
+                self.begin_sub_workflows(task.sub_workflow_id)
+
+    def sub_workflow_at(self, workflow_id: str, ref: str, below: str) -> str:
+        """The id of the sub-workflow that this task runs, once it has come to its task ``below``."""
+
+        def begun() -> str:
+            self.begin_sub_workflows(workflow_id)
+            task = self.client.get_workflow(workflow_id).latest_attempt(ref)
+            found = task.sub_workflow_id if task else ""
+            return found if found and self.status_of(found, below) else ""
+
+        return self.eventually(begun)
+
     @staticmethod
-    def eventually(look: Callable[[], T], right: Callable[[T], Any] = bool, seconds: float = 90) -> T:
+    def eventually(look: Callable[[], T], right: Callable[[T], Any] = bool, seconds: float = PATIENCE) -> T:
         """What ``look`` gives once it is ``right``; the server does some things a little later."""
         end = time.monotonic() + seconds
         while not right(found := look()):

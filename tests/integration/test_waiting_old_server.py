@@ -32,7 +32,7 @@ def lab(old_conductor_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
 def test_a_retry_delay_is_told_and_waited_for(lab: WaitingLab, deferrable: bool) -> None:
-    policy = {"charge_card": {"retryCount": 2, "retryLogic": "FIXED", "retryDelaySeconds": 3}}
+    policy = {"charge_card": {"retryCount": 2, "retryLogic": "FIXED", "retryDelaySeconds": 20}}
     lab.begin(lab.workflow(lab.simple("charge_card"), policy=policy), deferrable=deferrable)
     lab.work("charge_card", "FAILED", reason="card service down")
     line = lab.hears("Conductor retries it at")
@@ -44,11 +44,11 @@ def test_a_retry_delay_is_told_and_waited_for(lab: WaitingLab, deferrable: bool)
 
 
 def test_a_pause_is_no_stall_and_a_resume_is_named(lab: WaitingLab) -> None:
-    lab.begin(lab.workflow(lab.simple("charge_card")), stall_timeout=5)
+    lab.begin(lab.workflow(lab.simple("charge_card")), stall_timeout=20)
     lab.hears("Still RUNNING")
     lab.client.pause_workflow(lab.workflow_id)
     lab.hears("paused since")
-    time.sleep(6)
+    time.sleep(21)
     lab.client.resume_workflow(lab.workflow_id)
     lab.hears("somebody resumed the workflow")
     lab.work("charge_card")

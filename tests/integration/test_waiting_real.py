@@ -32,6 +32,8 @@ __all__ = ["first_pokes"]
 pytestmark = pytest.mark.integration
 
 CARD = {"charge_card": {"retryCount": 2, "retryLogic": "FIXED", "retryDelaySeconds": 3}}
+CARD_LATER = {"charge_card": {"retryCount": 2, "retryLogic": "FIXED", "retryDelaySeconds": 30}}
+"""A delay that is not over before a slow server has told of it."""
 DOWN = "card service down"
 
 SCENARIOS: dict[str, Callable[[WaitingLab], Any]] = {}
@@ -60,7 +62,7 @@ def plays(conductor_server: Any, request: pytest.FixtureRequest) -> Iterator[dic
 
 @pytest.fixture
 def outcome(plays: dict[str, Future[Any]], request: pytest.FixtureRequest) -> Any:
-    return plays[request.node.name.removeprefix("test_")].result(330)
+    return plays[request.node.name.removeprefix("test_")].result(630)
 
 
 # Retry delays
@@ -68,7 +70,7 @@ def outcome(plays: dict[str, Future[Any]], request: pytest.FixtureRequest) -> An
 
 @scenario
 def a_retry_delay_within_wait_for_seconds(lab: WaitingLab) -> Outcome:
-    lab.begin(lab.workflow(lab.simple("charge_card"), policy=CARD), wait_for_seconds=30)
+    lab.begin(lab.workflow(lab.simple("charge_card"), policy=CARD_LATER), wait_for_seconds=300)
     lab.work("charge_card", "FAILED", reason=DOWN)
     lab.hears("Conductor retries it at")
     lab.work("charge_card", output={"paid": True})
@@ -79,7 +81,8 @@ def test_a_retry_delay_within_wait_for_seconds(outcome: Outcome) -> None:
     assert outcome.error is None
     line = outcome.told("Conductor retries it at")
     assert re.fullmatch(
-        r"charge_card failed \(attempt 1 of 3: card service down\); Conductor retries it at [\d:]{8} UTC, in [23] s",
+        r"charge_card failed \(attempt 1 of 3: card service down\); Conductor retries it at [\d:]{8} UTC, "
+        r"in ([12]?\d|30) s",
         line,
     )
     assert outcome.deferrals == 0
@@ -106,7 +109,7 @@ def test_a_retry_delay_past_wait_for_seconds(outcome: Outcome) -> None:
 
 @scenario
 def exponential_backoff_is_announced(lab: WaitingLab) -> Outcome:
-    policy = {"ship": {"retryCount": 3, "retryLogic": "EXPONENTIAL_BACKOFF", "retryDelaySeconds": 6}}
+    policy = {"ship": {"retryCount": 3, "retryLogic": "EXPONENTIAL_BACKOFF", "retryDelaySeconds": 20}}
     lab.begin(lab.workflow(lab.simple("ship"), policy=policy))
     for attempt in (1, 2):
         lab.work("ship", "FAILED", reason="no driver")
@@ -117,14 +120,14 @@ def exponential_backoff_is_announced(lab: WaitingLab) -> Outcome:
 
 def test_exponential_backoff_is_announced(outcome: Outcome) -> None:
     assert outcome.error is None
-    assert re.search(r"in [1-6] s$", outcome.told("attempt 1 of 4: no driver"))
-    assert re.search(r"in ([7-9]|1[0-2]) s$", outcome.told("attempt 2 of 4: no driver"))
+    assert re.search(r"in (1?[1-9]|[12]0) s$", outcome.told("attempt 1 of 4: no driver"))
+    assert re.search(r"in (2[1-9]|3\d|40) s$", outcome.told("attempt 2 of 4: no driver"))
 
 
 @scenario
-def wait_for_seconds_of_70(lab: WaitingLab) -> tuple[Outcome, list[str]]:
+def a_wait_on_the_worker_longer_than_any_hold(lab: WaitingLab) -> tuple[Outcome, list[str]]:
     name = lab.workflow(lab.system("WAIT", "cool_down", inputParameters={"duration": "30 seconds"}), lab.simple("ship"))
-    lab.begin(name, wait_for_seconds=70)
+    lab.begin(name, wait_for_seconds=300)
     lab.hears("cool_down waits until")
     time.sleep(25)
     lab.work("ship", output={"shipped": 1})
@@ -132,7 +135,7 @@ def wait_for_seconds_of_70(lab: WaitingLab) -> tuple[Outcome, list[str]]:
     return outcome, lab.client.get_running_workflows(name)
 
 
-def test_wait_for_seconds_of_70(outcome: tuple[Outcome, list[str]]) -> None:
+def test_a_wait_on_the_worker_longer_than_any_hold(outcome: tuple[Outcome, list[str]]) -> None:
     done, still_running = outcome
     assert done.error is None
     assert done.deferrals == 0
@@ -169,7 +172,7 @@ def test_nobody_works(outcome: tuple[Outcome, Any]) -> None:
 def a_worker_comes_back_after_the_stall_clock_began(lab: WaitingLab) -> Outcome:
     name = lab.workflow(lab.simple("charge_card"))
     lab.client.poll_task(lab.name("charge_card"), "worker-3")
-    lab.begin(name, stall_timeout=40)
+    lab.begin(name, stall_timeout=300)
     lab.hears("nobody has polled")
     lab.work("charge_card", output={"paid": True})
     return lab.done()
@@ -187,11 +190,10 @@ def test_a_worker_comes_back_after_the_stall_clock_began(outcome: Outcome) -> No
 
 @scenario
 def pause_and_resume(lab: WaitingLab) -> Outcome:
-    lab.begin(lab.workflow(lab.simple("charge_card")), stall_timeout=8)
-    time.sleep(2)
+    lab.begin(lab.workflow(lab.simple("charge_card")), stall_timeout=40)
     lab.client.pause_workflow(lab.workflow_id)
     lab.hears("paused since")
-    time.sleep(9)
+    time.sleep(41)
     lab.client.resume_workflow(lab.workflow_id)
     lab.hears("somebody resumed the workflow")
     lab.work("charge_card", output={"paid": True})
@@ -201,14 +203,14 @@ def pause_and_resume(lab: WaitingLab) -> Outcome:
 def test_pause_and_resume(outcome: Outcome) -> None:
     assert outcome.error is None
     assert outcome.told("paused since").endswith("; it goes on when somebody resumes it")
-    assert outcome.seconds > 11
+    assert outcome.seconds > 41
 
 
 @scenario
 def a_person_signs_off(lab: WaitingLab) -> Outcome:
-    lab.begin(lab.workflow(lab.system("HUMAN", "sign_off")), stall_timeout=2)
+    lab.begin(lab.workflow(lab.system("HUMAN", "sign_off")), stall_timeout=20)
     lab.hears("sign_off waits for a person")
-    time.sleep(4)
+    time.sleep(22)
     task = lab.client.get_workflow(lab.workflow_id).tasks[0]
     lab.client.update_task(lab.workflow_id, task.task_id, "COMPLETED", {"approved": True})
     return lab.done()
@@ -239,7 +241,7 @@ def test_somebody_skips(outcome: Outcome) -> None:
 @scenario
 def somebody_retries_and_restarts(lab: WaitingLab) -> Outcome:
     """Between two looks it has failed and was brought back: a wait that sees it RUNNING goes on."""
-    lab.begin(lab.workflow(lab.simple("charge_card"), lab.simple("ship")), poll_interval=8, wait_for_seconds=0)
+    lab.begin(lab.workflow(lab.simple("charge_card"), lab.simple("ship")), poll_interval=25, wait_for_seconds=0)
     workflow_id = lab.workflow_id
     for act, word in ((lab.client.retry_workflow, "retried"), (lab.client.restart_workflow, "restarted")):
         if word == "retried":
@@ -263,7 +265,7 @@ def test_somebody_retries_and_restarts(outcome: Outcome) -> None:
 @scenario
 def somebody_terminates(lab: WaitingLab) -> Outcome:
     lab.begin(lab.workflow(lab.simple("charge_card")))
-    time.sleep(2)
+    lab.hears("charge_card is queued")
     lab.client.terminate_workflow(lab.workflow_id, "cancelled by the customer")
     return lab.done()
 
@@ -342,7 +344,7 @@ def test_a_missing_definition_is_not_retried(outcome: Outcome) -> None:
 
 @scenario
 def a_timeout_terminates(lab: WaitingLab) -> tuple[Outcome, Any]:
-    lab.begin(lab.workflow(lab.simple("charge_card")), timeout=4)
+    lab.begin(lab.workflow(lab.simple("charge_card")), timeout=45)
     lab.take("charge_card")
     outcome = lab.done()
     return outcome, lab.client.get_workflow(outcome.workflow_id)
@@ -386,10 +388,8 @@ def an_archived_workflow_has_an_end(lab: WaitingLab) -> dict[str, Outcome]:
         workflow_id = lab.client.start_workflow_by_name(name, {})
         lab.work("charge_card", status, reason=DOWN)
         lab.ended(workflow_id)
-        found = lab.eventually(
-            lambda workflow_id=workflow_id: list(lab.client.search_workflows(query=f"workflowId IN ({workflow_id})"))
-        )
-        assert found
+        query = f"workflowId IN ({workflow_id}) AND status IN ({status})"
+        lab.eventually(lambda query=query: list(lab.client.search_workflows(query=query)))
         lab.client.delete_workflow(workflow_id, archive_workflow=True)
         ended[status] = run_task(ConductorWorkflowSensor, workflow_id=workflow_id, deferrable=True)
     ended["gone"] = run_task(ConductorWorkflowSensor, workflow_id="0f7d3c36-aaaa-bbbb-cccc-" + lab.tag * 2)
@@ -407,9 +407,13 @@ def test_an_archived_workflow_has_an_end(outcome: dict[str, Outcome]) -> None:
 # What is said of each phase
 
 
-def snapshot(lab: WaitingLab, name: str, seconds: float) -> Outcome:
+SNAPSHOT_SECONDS = 45.0
+"""So long may a loaded server take until the workflow is where it is to be told of."""
+
+
+def snapshot(lab: WaitingLab, name: str) -> Outcome:
     """What the task says that does not wait for completion; its workflow is ended afterwards."""
-    outcome = lab.begin(name, wait_for_completion=False, wait_for_seconds=seconds).done()
+    outcome = lab.begin(name, wait_for_completion=False, wait_for_seconds=SNAPSHOT_SECONDS).done()
     if outcome.error is None and outcome.result["status"] in ("RUNNING", "PAUSED"):
         lab.client.terminate_workflow(outcome.workflow_id, "the test is over")
     return outcome
@@ -419,33 +423,33 @@ def snapshot(lab: WaitingLab, name: str, seconds: float) -> Outcome:
 def every_phase_has_its_words(lab: WaitingLab) -> dict[str, str]:
     api_url = lab.client.settings.api_url
 
-    def working(lab: WaitingLab) -> tuple[str, float]:
+    def working(lab: WaitingLab) -> str:
         lab.later(0, lab.take, "charge_card")
-        return lab.workflow(lab.simple("charge_card")), 3
+        return lab.workflow(lab.simple("charge_card"))
 
-    def retry_due(lab: WaitingLab) -> tuple[str, float]:
+    def retry_due(lab: WaitingLab) -> str:
         policy = {"charge_card": {"retryCount": 3, "retryDelaySeconds": 1}}
         lab.later(0, lambda: lab.work("charge_card", "FAILED", reason=DOWN))
-        return lab.workflow(lab.simple("charge_card"), policy=policy), 16
+        return lab.workflow(lab.simple("charge_card"), policy=policy)
 
-    def queued(lab: WaitingLab) -> tuple[str, float]:
-        return lab.workflow(lab.simple("charge_card")), 2
+    def queued(lab: WaitingLab) -> str:
+        return lab.workflow(lab.simple("charge_card"))
 
-    def rate_limited(lab: WaitingLab) -> tuple[str, float]:
+    def rate_limited(lab: WaitingLab) -> str:
         name = lab.workflow(lab.simple("charge_card"), policy={"charge_card": {"concurrentExecLimit": 1}})
         other = lab.client.start_workflow_by_name(name, {})
         lab.take("charge_card")
 
         def poll_in_vain() -> None:
-            for _ in range(20):
+            while not lab.is_done:
                 lab.client.poll_task(lab.name("charge_card"), "worker-3")
                 time.sleep(1)
             lab.client.terminate_workflow(other, "the test is over")
 
         lab.later(0, poll_in_vain)
-        return name, 14
+        return name
 
-    def postponed(lab: WaitingLab) -> tuple[str, float]:
+    def postponed(lab: WaitingLab) -> str:
         def put_back() -> None:
             task = lab.take("long_job")
             lab.client.update_task(
@@ -454,37 +458,37 @@ def every_phase_has_its_words(lab: WaitingLab) -> dict[str, str]:
                 "IN_PROGRESS",
                 {},
                 worker_id="tester",
-                callback_after_seconds=120,
+                callback_after_seconds=600,
             )
 
         lab.later(0, put_back)
-        return lab.workflow(lab.simple("long_job")), 4
+        return lab.workflow(lab.simple("long_job"))
 
-    def start_delay(lab: WaitingLab) -> tuple[str, float]:
-        return lab.workflow(lab.simple("charge_card", startDelay=90)), 2
+    def start_delay(lab: WaitingLab) -> str:
+        return lab.workflow(lab.simple("charge_card", startDelay=110))
 
-    def timed_wait(lab: WaitingLab) -> tuple[str, float]:
-        return lab.workflow(lab.system("WAIT", "cool_down", inputParameters={"duration": "5 minutes"})), 2
+    def timed_wait(lab: WaitingLab) -> str:
+        return lab.workflow(lab.system("WAIT", "cool_down", inputParameters={"duration": "5 minutes"}))
 
-    def signal(lab: WaitingLab) -> tuple[str, float]:
-        return lab.workflow(lab.system("WAIT", "approval")), 2
+    def signal(lab: WaitingLab) -> str:
+        return lab.workflow(lab.system("WAIT", "approval"))
 
-    def sub_workflow(lab: WaitingLab) -> tuple[str, float]:
+    def sub_workflow(lab: WaitingLab) -> str:
         lab.workflow(lab.simple("pack"), what="inner")
         runs = lab.system("SUB_WORKFLOW", "to_inner", subWorkflowParam={"name": lab.name("inner"), "version": 1})
         lab.later(0, lab.hears_from_below, "to_inner/pack")
-        return lab.workflow(runs), 15
+        return lab.workflow(runs)
 
-    def fork(lab: WaitingLab) -> tuple[str, float]:
+    def fork(lab: WaitingLab) -> str:
         branches = [[lab.system("HUMAN", "sign_off")], [lab.system("WAIT", "approval")], [lab.simple("pack")]]
         split = lab.system("FORK_JOIN", "fork", forkTasks=branches)
-        return lab.workflow(split, lab.system("JOIN", "join", joinOn=["sign_off", "approval", "pack"])), 3
+        return lab.workflow(split, lab.system("JOIN", "join", joinOn=["sign_off", "approval", "pack"]))
 
     played = (working, retry_due, queued, rate_limited, postponed, start_delay, timed_wait, signal, sub_workflow, fork)
 
-    def play(phase: Callable[[WaitingLab], tuple[str, float]]) -> str:
+    def play(phase: Callable[[WaitingLab], str]) -> str:
         own = WaitingLab(api_url)
-        outcome = snapshot(own, *phase(own))
+        outcome = snapshot(own, phase(own))
         assert outcome.error is None, outcome.error
         return str(outcome.result["progress"])
 
@@ -496,14 +500,16 @@ WORDS = {
     "working": r"charge_card runs on tester since {t}",
     "retry_due": r"charge_card failed \(attempt 1 of 4: card service down\); its retry is due since {t}, and nobody "
     r"has polled queue 'charge_card_\w+' for \d+ s \(last: tester\)",
-    "queued": r"charge_card is queued since {t}, for a worker to poll queue 'charge_card_\w+'",
+    "queued": r"charge_card is queued since {t}, and nobody has ever polled queue 'charge_card_\w+'",
     "rate_limited": r"charge_card is queued since {t}, though worker-3 polled queue 'charge_card_\w+' \d+ s ago: "
     "probably its rate or concurrency limit",
-    "postponed": r"long_job was put back by tester; it is due again at {t}, in (1\d\d s|2 min)",
+    "postponed": r"long_job was put back by tester; it is due again at {t}, in (9|10) min",
     "start_delay": r"charge_card starts at {t}, in \d+ s",
     "timed_wait": r"cool_down waits until {t}, in [45] min",
     "signal": r"approval waits for a signal since {t}",
-    "sub_workflow": r"to_inner/pack is queued since {t}, for a worker to poll queue 'pack_\w+'",
+    # It may have come to its task just now, or long enough ago for nobody's polling to be told.
+    "sub_workflow": r"to_inner/pack is queued since {t}, (for a worker to poll|and nobody has ever polled) "
+    r"queue 'pack_\w+'",
     "fork": r"pack is queued since {t}, .*; approval waits for a signal since {t}; sign_off waits for a person since "
     "{t}",
 }
@@ -524,14 +530,14 @@ def a_server_that_is_killed_and_comes_back(_: WaitingLab) -> tuple[Outcome, str]
     with ConductorServer() as server:
         os.environ["AIRFLOW_CONN_CONDUCTOR_CRASHING"] = f'{{"conn_type": "conductor", "host": "{server.url}"}}'
         lab = WaitingLab(server.api_url)
-        lab.begin(lab.workflow(lab.simple("charge_card")), timeout=300, conductor_conn_id="conductor_crashing")
+        lab.begin(lab.workflow(lab.simple("charge_card")), timeout=600, conductor_conn_id="conductor_crashing")
         workflow_id = lab.workflow_id
         lab.hears("Still RUNNING")
         server.kill()
         lab.hears("the server cannot be asked")
         time.sleep(3)
         server.restart()
-        lab.hears("the server is back after", seconds=90)
+        lab.hears("the server is back after")
         lab.work("charge_card", output={"paid": True})
         return lab.done(), workflow_id
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
-from tests.integration.client_lab import Lab
+from tests.integration.client_lab import PATIENCE, Lab
 from tests.waiting_modes.modes import Heard, Outcome, run_task
 
 __all__ = ["WaitingLab"]
@@ -57,7 +56,7 @@ class WaitingLab(Lab):
             ConductorExecuteWorkflowOperator,
             workflow_name=workflow_name,
             heard=self.heard,
-            patience=300,
+            patience=600,
             **{**defaults, **arguments},
         )
         return self
@@ -68,16 +67,12 @@ class WaitingLab(Lab):
         line = self.eventually(lambda: next((s for s in self.heard.lines if s.startswith("Conductor workflow ")), ""))
         return line.removeprefix("Conductor workflow ").split(":")[0]
 
-    def hears(self, text: str, seconds: float = 90) -> str:
+    def hears(self, text: str, seconds: float = PATIENCE) -> str:
         """Wait until the task has said that."""
         return self.eventually(lambda: next((s for s in self.heard.lines if text in s), ""), seconds=seconds)
 
-    def hears_from_below(self, text: str, seconds: float = 90) -> str:
-        """The same of a sub-workflow's task.
-
-        The server begins a sub-workflow from the queue in which all running workflows are evaluated in turn, and that
-        is as long as the tests beside this one make it: this one's are asked to be evaluated now.
-        """
+    def hears_from_below(self, text: str, seconds: float = PATIENCE) -> str:
+        """The same of a sub-workflow's task, which is begun without waiting for the server's turn."""
 
         def heard() -> str:
             self.begin_sub_workflows(self.workflow_id)
@@ -85,27 +80,23 @@ class WaitingLab(Lab):
 
         return self.eventually(heard, seconds=seconds)
 
-    def begin_sub_workflows(self, workflow_id: str) -> None:
-        """Have the server evaluate this workflow, where it has no task yet, and what runs below it."""
-        workflow = self.client.get_workflow(workflow_id)
-        if not workflow.tasks and not workflow.status.ended:
-            with contextlib.suppress(ConductorRequestError):  # the server is at it itself
-                self.client.decide_workflow(workflow_id)
-        for task in workflow.tasks:
-            if task.sub_workflow_id:
-                self.begin_sub_workflows(task.sub_workflow_id)
-
     def done(self) -> Outcome:
         assert self._running is not None
-        outcome = self._running.result(320)
+        outcome = self._running.result(620)
         outcome.xcoms.setdefault("workflow_id", "")
         return outcome
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the task has begun and ended."""
+        return self._running is not None and self._running.done()
 
     def play(self, scenario: Callable[[WaitingLab], T]) -> T:
         """Run it; one that breaks ends its workflow, so that its task does not wait on."""
         try:
             return scenario(self)
-        except BaseException:
+        except BaseException as error:
+            error.add_note("\n".join(["The task has said:", *self.heard.lines]))
             with contextlib.suppress(Exception):
                 self.client.terminate_workflow(self.workflow_id, "the test has failed")
             raise

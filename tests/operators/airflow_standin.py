@@ -116,7 +116,7 @@ def first_event(trigger: BaseTrigger) -> Any:
     return json.loads(json.dumps(event.payload))
 
 
-def run(task: Any, context: dict[str, Any], patience: float = 20) -> Any:
+def run(task: Any, context: dict[str, Any], patience: float = 180) -> Any:
     """Run a task to its end, through deferrals and reschedules; returns its result or raises its error."""
     give_up = time.monotonic() + patience
     while time.monotonic() < give_up:

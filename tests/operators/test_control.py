@@ -21,8 +21,7 @@ from airflow_provider_conductor.operators.conductor import (
 )
 from tests.operators.airflow_standin import context_of, run
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script
-
-both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
+from tests.operators.impatient import both_ways
 
 AGAIN = [
     pytest.param(ConductorRestartWorkflowOperator, "FAILED", id="restart"),

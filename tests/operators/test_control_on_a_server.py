@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.exceptions import ConductorStateError
 from airflow_provider_conductor.operators.conductor import (
     ConductorDeleteWorkflowOperator,
@@ -22,6 +20,7 @@ from airflow_provider_conductor.operators.conductor import (
     ConductorSkipTaskOperator,
     ConductorTerminateWorkflowOperator,
 )
+from tests.integration.client_lab import Lab
 from tests.operators.workflows import UNKNOWN, Workflows
 from tests.waiting_modes.modes import Outcome, run_task
 
@@ -32,19 +31,6 @@ both_servers = pytest.mark.parametrize(
 )
 newest_server = pytest.mark.parametrize("workflows", ["conductor_server"], ids=["newest"], indirect=True)
 oldest_server = pytest.mark.parametrize("workflows", ["old_conductor_server"], ids=["oldest"], indirect=True)
-
-
-@pytest.fixture(scope="module")
-def workflows(request: pytest.FixtureRequest) -> Iterator[Workflows]:
-    with ConductorClient(request.getfixturevalue(request.param).api_url) as client:
-        yield Workflows(client)
-
-
-@pytest.fixture(autouse=True)
-def connection(workflows: Workflows, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_CONDUCTOR_DEFAULT", f'{{"conn_type": "conductor", "host": "{workflows.client.settings.api_url}"}}'
-    )
 
 
 def act(kind: type, workflow_id: Any = None, **arguments: Any) -> Outcome:
@@ -131,8 +117,7 @@ def test_a_rerun_whose_time_is_over_is_refused_and_a_restart_is_not(workflows: W
     workflows.define(name, {"pack": f"{workflows.name}_pack"}, timeoutSeconds=2, timeoutPolicy="TIME_OUT_WF")
     one = workflows.client.start_workflow_by_name(name)
     time.sleep(3.1)  # the server tells its clock in whole seconds
-    workflows.decide(one)
-    workflows.until(one, "TIMED_OUT")
+    workflows.time_out(one)
     outcome = act(ConductorRerunWorkflowOperator, one)
     assert type(outcome.error) is ConductorStateError
     assert "its time-out of 2 s is over" in str(outcome.error)
@@ -163,10 +148,7 @@ def test_what_is_deleted_is_in_the_index_or_not(workflows: Workflows, archive: b
     def indexed() -> int:
         return workflows.client.search_workflows(query=f"workflowId IN ({one})").total_hits
 
-    give_up = time.monotonic() + 15
-    while indexed() != archive:
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
+    Lab.eventually(indexed, lambda found: found == archive)
     assert workflows.status(one) == UNKNOWN
 
 
@@ -217,10 +199,7 @@ def test_a_query_selects_up_to_its_bound(workflows: Workflows) -> None:
     name, label = f"{workflows.name}_waiting", uuid.uuid4().hex
     ids = workflows.waiting(4, correlationId=label)
     query = f"workflowType IN ({name}) AND correlationId = '{label}' AND (status IN (RUNNING)) AND startTime > 5"
-    give_up = time.monotonic() + 15
-    while workflows.client.search_workflows(query=query).total_hits < 4:
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
+    Lab.eventually(lambda: workflows.client.search_workflows(query=query).total_hits, lambda found: found >= 4)
     for how in ({"query": query}, {"workflow_name": name, "correlation_id": label}):
         over = act(ConductorTerminateWorkflowOperator, max_workflows=3, **how)
         assert isinstance(over.error, AirflowFailException)
@@ -239,10 +218,7 @@ def test_a_query_selects_up_to_its_bound(workflows: Workflows) -> None:
 )
 def test_a_condition_the_server_ignores_is_refused(workflows: Workflows, condition: str) -> None:
     one = workflows.one("RUNNING")
-    give_up = time.monotonic() + 15
-    while not workflows.client.search_workflows(query=f"workflowId IN ({one})").total_hits:
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
+    Lab.eventually(lambda: workflows.client.search_workflows(query=f"workflowId IN ({one})").total_hits)
     outcome = act(
         ConductorTerminateWorkflowOperator, query=f"workflowId IN ({one}) AND {condition}", max_workflows=10_000
     )

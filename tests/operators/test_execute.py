@@ -29,15 +29,9 @@ from airflow_provider_conductor.exceptions import (
 from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
 from tests.operators.airflow_standin import context_of, first_event, in_a_thread, run, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script
+from tests.operators.impatient import both_ways, execute
 
 SOON = 0.4
-
-both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
-
-
-def execute(**arguments: Any) -> ConductorExecuteWorkflowOperator:
-    defaults = {"workflow_name": "orders", "wait_for_seconds": 0.1, "poll_interval": 0.1, "deferrable": False}
-    return ConductorExecuteWorkflowOperator(task_id="execute", **{**defaults, **arguments})
 
 
 # Results
@@ -358,14 +352,14 @@ def test_an_alarm_in_the_middle_of_our_own_clearing_up_leaves_no_orphan(conducto
 def executing(operator: ConductorExecuteWorkflowOperator, conductor: ConductorStandIn) -> Iterator[list[BaseException]]:
     """The operator in the middle of its wait, in a thread; at the end its workflow is ended and the errors are here."""
     thread, errors = in_a_thread(lambda: operator.execute(context_of(operator)))
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 120
     while not any(entry.startswith("GET /workflow/") for entry in conductor.journal):
         assert time.monotonic() < give_up, errors
         time.sleep(0.01)
     yield errors
     if conductor.status(conductor.only_workflow) == "RUNNING":
         conductor.end(conductor.only_workflow, "COMPLETED")
-    thread.join(10)
+    thread.join(120)
     assert not thread.is_alive()
 
 

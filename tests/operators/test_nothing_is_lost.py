@@ -25,10 +25,8 @@ from airflow_provider_conductor.exceptions import (
 from airflow_provider_conductor.operators import base
 from airflow_provider_conductor.operators.conductor import (
     ConductorExecuteWorkflowOperator,
-    ConductorRetryWorkflowOperator,
     ConductorStartWorkflowOperator,
 )
-from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
 from airflow_provider_conductor.version_compat import NEVER_EXPIRE
 from airflow_provider_conductor.waiting.wait import WaitPlan, wait
 from tests.client.transports import AsyncTransport, Clock, SyncTransport, Transport
@@ -41,28 +39,12 @@ from tests.operators.airflow_standin import (
     sent_through_airflow,
 )
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script
+from tests.operators.impatient import both_ways, execute, retry, sensor
 
 SOON = 0.4
 
 TIMEOUT = "Trigger/execution timeout" if AIRFLOW_2 else "Trigger timeout"
 FAILURE = "Trigger failure"
-
-both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
-
-
-def execute(**arguments: Any) -> ConductorExecuteWorkflowOperator:
-    defaults = {"workflow_name": "orders", "wait_for_seconds": 0.1, "poll_interval": 0.1, "deferrable": False}
-    return ConductorExecuteWorkflowOperator(task_id="execute", **{**defaults, **arguments})
-
-
-def retry(workflow_id: str, **arguments: Any) -> ConductorRetryWorkflowOperator:
-    defaults = {"poll_interval": 0.1, "wait_for_completion": True, "deferrable": False}
-    return ConductorRetryWorkflowOperator(task_id="retry", workflow_id=workflow_id, **{**defaults, **arguments})
-
-
-def sensor(workflow_id: str, **arguments: Any) -> ConductorWorkflowSensor:
-    defaults = {"poke_interval": 0.1, "deferrable": False}
-    return ConductorWorkflowSensor(task_id="sense", workflow_id=workflow_id, **{**defaults, **arguments})
 
 
 def by_kind(kind: str, conductor: ConductorStandIn, **arguments: Any) -> Any:

@@ -10,13 +10,11 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_conductor.client.errors import ConductorAuthError, ConductorRequestError
 from airflow_provider_conductor.operators.conductor import (
-    ConductorExecuteWorkflowOperator,
     ConductorStartWorkflowOperator,
 )
 from tests.operators.airflow_standin import context_of, run
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script
-
-both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
+from tests.operators.impatient import both_ways, execute
 
 
 @pytest.fixture
@@ -26,11 +24,6 @@ def orkes(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConductorStandIn]:
     monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", server.connection())
     yield server
     server.close()
-
-
-def execute(**arguments: Any) -> ConductorExecuteWorkflowOperator:
-    defaults = {"workflow_name": "orders", "wait_for_seconds": 0.1, "poll_interval": 0.1, "deferrable": False}
-    return ConductorExecuteWorkflowOperator(task_id="execute", **{**defaults, **arguments})
 
 
 def start(**arguments: Any) -> ConductorStartWorkflowOperator:
@@ -131,15 +124,20 @@ def no_patience(monkeypatch: pytest.MonkeyPatch, orkes: ConductorStandIn) -> Non
     monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", orkes.connection(read_timeout=1))
 
 
-@pytest.mark.usefixtures("no_patience")
-def test_a_start_whose_answer_is_lost_is_the_same_workflow_when_it_is_sent_again(orkes: ConductorStandIn) -> None:
+def lose_the_first_answer(orkes: ConductorStandIn) -> str:
+    """Start a task's workflow twice, since the answer to its first try is lost; the id that the second one has."""
     orkes.instead = lose_answers(orkes, 1)
     first = start()
     context = context_of(first)
     with pytest.raises(ConductorRequestError):
         first.execute(context)
     second = start()
-    assert second.execute(second_try(second, context)) == orkes.only_workflow
+    return second.execute(second_try(second, context))
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_a_start_whose_answer_is_lost_is_the_same_workflow_when_it_is_sent_again(orkes: ConductorStandIn) -> None:
+    assert lose_the_first_answer(orkes) == orkes.only_workflow
     sent = [(body["idempotencyKey"], body["idempotencyStrategy"]) for body in orkes.started]
     assert len(sent) == 2
     assert len(set(sent)) == 1
@@ -150,13 +148,7 @@ def test_a_start_whose_answer_is_lost_is_the_same_workflow_when_it_is_sent_again
 def test_without_idempotency_keys_it_would_have_been_a_second_one(orkes: ConductorStandIn) -> None:
     """So the test above has seen what the key does."""
     orkes.honours_idempotency = False
-    orkes.instead = lose_answers(orkes, 1)
-    first = start()
-    context = context_of(first)
-    with pytest.raises(ConductorRequestError):
-        first.execute(context)
-    second = start()
-    second.execute(second_try(second, context))
+    lose_the_first_answer(orkes)
     assert len(orkes.workflows) == 2
 
 

@@ -17,35 +17,14 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 from airflow_provider_conductor.exceptions import ConductorOutputMissing, ConductorOutputTooLarge
-from airflow_provider_conductor.operators.conductor import (
-    ConductorExecuteWorkflowOperator,
-    ConductorRetryWorkflowOperator,
-)
-from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
 from tests.client import fault_server as answers
 from tests.client.fault_server import Behaviour, FaultServer
 from tests.operators.airflow_standin import context_of, run
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script
+from tests.operators.impatient import both_ways, execute, retry, sensor
 
 ORDER = {"total": 42, "rows": [{"id": 1}, {"id": 2}]}
 PATH = "workflow/output/8c1d.json"
-
-both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
-
-
-def execute(**arguments: Any) -> ConductorExecuteWorkflowOperator:
-    defaults = {"workflow_name": "orders", "wait_for_seconds": 0.1, "poll_interval": 0.1, "deferrable": False}
-    return ConductorExecuteWorkflowOperator(task_id="execute", **{**defaults, **arguments})
-
-
-def retry(workflow_id: str, **arguments: Any) -> ConductorRetryWorkflowOperator:
-    defaults = {"poll_interval": 0.1, "wait_for_completion": True, "deferrable": False}
-    return ConductorRetryWorkflowOperator(task_id="retry", workflow_id=workflow_id, **{**defaults, **arguments})
-
-
-def sensor(workflow_id: str, **arguments: Any) -> ConductorWorkflowSensor:
-    defaults = {"poke_interval": 0.1, "deferrable": False}
-    return ConductorWorkflowSensor(task_id="sense", workflow_id=workflow_id, **{**defaults, **arguments})
 
 
 def result(operator: Any) -> Any:

@@ -15,8 +15,7 @@ from airflow_provider_conductor.exceptions import (
 from airflow_provider_conductor.operators.conductor import ConductorRetryWorkflowOperator
 from tests.operators.airflow_standin import context_of, run
 from tests.operators.conductor_standin import ConductorStandIn, Script
-
-both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
+from tests.operators.impatient import both_ways
 
 
 def retry(workflow_id: str, try_number: int = 1, **arguments: Any) -> Any:

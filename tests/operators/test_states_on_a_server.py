@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from airflow_provider_conductor.client.errors import ConductorNotFound
-from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.exceptions import ConductorStateError
 from airflow_provider_conductor.operators import conductor as operators
 from tests.operators.workflows import STATES, UNKNOWN, Workflows
@@ -20,20 +18,6 @@ pytestmark = pytest.mark.integration
 
 
 SERVERS = ("newest", "oldest")
-
-
-@pytest.fixture(scope="module")
-def workflows(request: pytest.FixtureRequest) -> Iterator[Workflows]:
-    """On the server whose fixture the test names."""
-    with ConductorClient(request.getfixturevalue(request.param).api_url) as client:
-        yield Workflows(client)
-
-
-@pytest.fixture(autouse=True)
-def connection(workflows: Workflows, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_CONDUCTOR_DEFAULT", f'{{"conn_type": "conductor", "host": "{workflows.client.settings.api_url}"}}'
-    )
 
 
 @dataclass(frozen=True)

@@ -251,8 +251,7 @@ def test_two_signals_end_two_waits_but_a_retry_of_one_does_not(lab: WaitingLab, 
 
 def test_a_signal_goes_down_to_a_running_sub_workflow(lab: WaitingLab, begin: Any) -> None:
     workflow_id = begin("parent", "child")
-    child = lab.eventually(lambda: newest(lab, workflow_id, "child").sub_workflow_id)
-    lab.eventually(lambda: lab.status_of(child, "wait"))
+    child = lab.sub_workflow_at(workflow_id, "child", "wait")
     operator = ConductorSignalWorkflowOperator(task_id="go", workflow_id=workflow_id, retries=1)
     done = operator.execute(context_of(operator))
     assert (done["workflow_id"], done["task_reference_name"]) == (child, "wait")
@@ -286,8 +285,15 @@ def test_a_task_that_is_open_is_seen(lab: WaitingLab, begin: Any, kind: str, mod
 def test_a_task_that_ends_well_gives_its_output(lab: WaitingLab, begin: Any, mode: str) -> None:
     workflow_id = begin("human_first", "human")
     task = newest(lab, workflow_id, "human")
-    lab.later(1.0, lab.client.update_task, workflow_id, task.task_id, "COMPLETED", {"by": "Ana"})
-    done = sense(workflow_id, "human", mode, return_output=True)
+
+    def sign_off(xcoms: Any = None) -> None:
+        lab.client.update_task(workflow_id, task.task_id, "COMPLETED", {"by": "Ana"})
+
+    if mode == "deferrable":
+        done = sense(workflow_id, "human", mode, return_output=True, on_start=sign_off)
+    else:
+        lab.later(1.0, sign_off)
+        done = sense(workflow_id, "human", mode, return_output=True)
     assert (done.error, done.result) == (None, {"by": "Ana"})
     assert done.deferrals == (1 if mode == "deferrable" else 0)
 

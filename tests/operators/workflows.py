@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from airflow_provider_conductor.client.call import Call
+import pytest
+
+from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.sync import ConductorClient
+from tests.integration.client_lab import Lab
 
-__all__ = ["STATES", "UNKNOWN", "Workflows"]
+__all__ = ["STATES", "UNKNOWN", "Workflows", "workflows"]
 
 UNKNOWN = "unknown id"
 
@@ -77,11 +81,10 @@ class Workflows:
         if not self._stock:
             self._stock = [self.client.start_workflow_by_name(self.impatient, {"order": 7}) for _ in range(12)]
             for _ in self._stock:
-                assert self.client.poll_task(f"{self.impatient}_pack", "tester") is not None
+                Lab.eventually(lambda: self.client.poll_task(f"{self.impatient}_pack", "tester"))
             time.sleep(1.1)
             for workflow_id in self._stock:
-                self.decide(workflow_id)
-                self.until(workflow_id, "TIMED_OUT")
+                self.time_out(workflow_id)
         return self._stock.pop()
 
     def waiting(self, count: int, **start: Any) -> list[str]:
@@ -108,23 +111,27 @@ class Workflows:
                 self.client.terminate_workflow(workflow_id, "by somebody")
         self.until(workflow_id, state)
 
-    def decide(self, workflow_id: str) -> None:
-        """Let the server look at it now, not at its next sweep (3.13 never sweeps here)."""
-        self.client.send(Call("PUT", f"/workflow/decide/{workflow_id}", lambda answer: None))
+    def time_out(self, workflow_id: str) -> None:
+        """Let the server look at it now, not at its next sweep (3.13 never sweeps here), until its time is over."""
+
+        def timed_out() -> bool:
+            with contextlib.suppress(ConductorRequestError):  # the server is at it itself
+                self.client.decide_workflow(workflow_id)
+            return self.status(workflow_id) == "TIMED_OUT"
+
+        Lab.eventually(timed_out)
 
     def finish(self, workflow_id: str, ref: str, status: str = "COMPLETED") -> None:
         """Do this task as a worker would."""
-        give_up = time.monotonic() + 15
-        while (task := self.client.get_workflow(workflow_id).latest_attempt(ref)) is None or task.status.ended:
-            assert time.monotonic() < give_up, f"{workflow_id} does not come to {ref}"
-            time.sleep(0.05)
+        task = Lab.eventually(
+            lambda: self.client.get_workflow(workflow_id).latest_attempt(ref),
+            lambda found: found is not None and not found.status.ended,
+        )
+        assert task is not None
         self.client.update_task(workflow_id, task.task_id, status, reason="by itself" if status == "FAILED" else None)
 
     def until(self, workflow_id: str, status: str) -> None:
-        give_up = time.monotonic() + 15
-        while (now := self.status(workflow_id)) != status:
-            assert time.monotonic() < give_up, f"{workflow_id} is {now}, not {status}"
-            time.sleep(0.05)
+        Lab.eventually(lambda: self.status(workflow_id), status.__eq__)
 
     def end(self, workflow_ids: Sequence[str]) -> None:
         """Leave nothing running behind."""
@@ -136,6 +143,15 @@ class Workflows:
         """In the server's words; UNKNOWN where it does not know it."""
         found = self.client.run(_read(workflow_id))
         return UNKNOWN if found is None else str(found.status)
+
+
+@pytest.fixture(scope="module")
+def workflows(request: pytest.FixtureRequest) -> Iterator[Workflows]:
+    """On the server whose fixture the test names, to which the tasks' connection leads."""
+    url = request.getfixturevalue(request.param).api_url
+    with pytest.MonkeyPatch.context() as patch, ConductorClient(url) as client:
+        patch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", f'{{"conn_type": "conductor", "host": "{url}"}}')
+        yield Workflows(client)
 
 
 def _read(workflow_id: str) -> Any:

@@ -139,10 +139,9 @@ def test_a_workflow_that_is_gone_fails_the_task(conductor: ConductorStandIn, way
 def test_refused_credentials_fail_the_task_at_once(conductor: ConductorStandIn, way: str) -> None:
     workflow_id = conductor.add()
     conductor.instead = lambda request: (401, "application/json", b'{"message": "go away"}')
-    began = time.monotonic()
     with pytest.raises(ConductorAuthError, match="go away"):
-        sense(workflow_id, way, timeout=60)
-    assert time.monotonic() - began < 10
+        sense(workflow_id, way, timeout=600)
+    assert len(conductor.requests) == 1
 
 
 # Skipping
@@ -218,7 +217,7 @@ def test_a_kill_leaves_somebody_elses_workflow_unless_told(
     workflow_id = conductor.add()
     operator = sensor(workflow_id, "poke", **arguments)
     waiting, _ = in_a_thread(lambda: operator.execute(context_of(operator)))
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 120
     while not conductor.requests:
         assert time.monotonic() < give_up
         time.sleep(0.01)
@@ -226,7 +225,7 @@ def test_a_kill_leaves_somebody_elses_workflow_unless_told(
     assert conductor.status(workflow_id) == then
     if then == "RUNNING":
         conductor.end(workflow_id, "COMPLETED")
-    waiting.join(10)
+    waiting.join(120)
     assert not waiting.is_alive()
 
 
@@ -255,7 +254,7 @@ def test_an_event_nobody_knows_fails_the_task(conductor: ConductorStandIn, event
 
 
 def test_an_explicit_poke_interval_is_kept(conductor: ConductorStandIn) -> None:
-    workflow_id = conductor.plays(conductor.add(), Script(after=0.9))
+    workflow_id = conductor.plays(conductor.add(), Script(after=2.4))
     sense(workflow_id, "poke", poke_interval=0.3)
     looks = [request for request in conductor.requests if request.path.startswith(f"/workflow/{workflow_id}")]
     assert 3 <= len(looks) <= 12

@@ -18,6 +18,7 @@ from airflow_provider_conductor.client.errors import (
 )
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.waiting.streams import MAX_STREAMS, REOPEN_AFTER
+from airflow_provider_conductor.waiting.watcher import Watcher
 from tests.waiting.simulated import ROUTE, Server, end, resting, start, watcher_of
 from tests.waiting.virtual_time import now, run
 
@@ -59,6 +60,13 @@ class Streaming(Server):
             self.open_now -= 1
 
 
+def watch(*names: str, **server: Any) -> tuple[Streaming, Watcher]:
+    """A server that has these workflows, and a watcher that may listen to it."""
+    there = Streaming(**server)
+    there.add(*names)
+    return there, watcher_of(there)
+
+
 def old(name: str) -> Any:
     """A wait for a workflow that runs for a day: it is looked at once a minute."""
     return resting(name, 60.0, started=now() - 86_400)
@@ -66,9 +74,7 @@ def old(name: str) -> Any:
 
 def test_an_end_is_seen_at_once() -> None:
     async def main() -> None:
-        server = Streaming()
-        server.add("a")
-        watcher = watcher_of(server)
+        server, watcher = watch("a")
         waiting = start(watcher.run(old("a")))
         await asyncio.sleep(10)
         ended = now()
@@ -84,9 +90,7 @@ def test_an_end_is_seen_at_once() -> None:
 
 def test_an_event_that_comes_before_the_status_is_looked_at_again() -> None:
     async def main() -> None:
-        server = Streaming()
-        server.add("a")
-        watcher = watcher_of(server)
+        server, watcher = watch("a")
         waiting = start(watcher.run(old("a")))
         await asyncio.sleep(10)
         told = now()
@@ -104,9 +108,7 @@ def test_an_event_alone_ends_no_wait() -> None:
     """Old events are replayed after a retry."""
 
     async def main() -> None:
-        server = Streaming()
-        server.add("a")
-        watcher = watcher_of(server)
+        server, watcher = watch("a")
         server.tell("a", "done")
         waiting = start(watcher.run(old("a")))
         await asyncio.sleep(30)
@@ -119,9 +121,7 @@ def test_an_event_alone_ends_no_wait() -> None:
 @pytest.mark.parametrize("silent", [True, False])
 def test_an_end_without_an_event_is_seen_all_the_same(silent: bool) -> None:
     async def main() -> None:
-        server = Streaming()
-        server.add("a")
-        watcher = watcher_of(server)
+        server, watcher = watch("a")
         waiting = start(watcher.run(resting("a")))
         await asyncio.sleep(5)
         if not silent:
@@ -135,9 +135,7 @@ def test_an_end_without_an_event_is_seen_all_the_same(silent: bool) -> None:
 
 def test_while_it_listens_it_asks_less() -> None:
     async def main() -> int:
-        server = Streaming()
-        server.add("a")
-        watcher = watcher_of(server)
+        server, watcher = watch("a")
         waiting = start(watcher.run(resting("a")))
         await asyncio.sleep(300)
         await end(watcher, waiting)
@@ -156,9 +154,7 @@ def test_while_it_listens_it_asks_less() -> None:
 )
 def test_it_is_off_where_the_server_has_no_streams(refusal: ConductorError) -> None:
     async def main() -> None:
-        server = Streaming(refusal=refusal)
-        server.add("a", "b")
-        watcher = watcher_of(server)
+        server, watcher = watch("a", "b", refusal=refusal)
         waits = [start(watcher.run(resting("a")))]
         await asyncio.sleep(2)
         waits.append(start(watcher.run(resting("b"))))
@@ -173,9 +169,9 @@ def test_it_is_off_where_the_server_has_no_streams(refusal: ConductorError) -> N
 
 def test_a_workflow_that_the_stream_does_not_know_is_its_own_affair() -> None:
     async def main() -> None:
-        server = Streaming(refusal=ConductorNotFound("No such workflow found by id", status=404, **ROUTE))
-        server.add("a", "b")
-        watcher = watcher_of(server)
+        server, watcher = watch(
+            "a", "b", refusal=ConductorNotFound("No such workflow found by id", status=404, **ROUTE)
+        )
         waits = [start(watcher.run(resting("a")))]
         await asyncio.sleep(2)
         server.refusal = None
@@ -190,9 +186,7 @@ def test_a_workflow_that_the_stream_does_not_know_is_its_own_affair() -> None:
 @pytest.mark.parametrize("event", [None, ConductorTimeout("nothing for 45 s", repeatable=True, **ROUTE)])
 def test_a_stream_that_ends_or_breaks_is_opened_again(event: Any) -> None:
     async def main() -> None:
-        server = Streaming()
-        server.add("a")
-        watcher = watcher_of(server)
+        server, watcher = watch("a")
         waiting = start(watcher.run(old("a")))
         await asyncio.sleep(5)
         server.tell("a", event)
@@ -208,9 +202,7 @@ def test_a_stream_that_ends_or_breaks_is_opened_again(event: Any) -> None:
 def test_the_number_of_streams_is_bounded() -> None:
     async def main() -> None:
         names = [f"w{index}" for index in range(MAX_STREAMS + 50)]
-        server = Streaming()
-        server.add(*names)
-        watcher = watcher_of(server)
+        server, watcher = watch(*names)
         waits = [start(watcher.run(resting(name))) for name in names]
         await asyncio.sleep(5)
         assert server.open_now == MAX_STREAMS
@@ -229,9 +221,7 @@ def test_the_number_of_streams_is_bounded() -> None:
 
 def test_two_waits_for_one_workflow_share_its_stream() -> None:
     async def main() -> None:
-        server = Streaming()
-        server.add("a")
-        watcher = watcher_of(server)
+        server, watcher = watch("a")
         waits = [start(watcher.run(resting("a"))) for _ in range(2)]
         await asyncio.sleep(1)
         waits[0].cancel()
@@ -245,9 +235,7 @@ def test_two_waits_for_one_workflow_share_its_stream() -> None:
 
 def test_nobody_listens_unless_the_connection_asks_for_it() -> None:
     async def main() -> None:
-        server = Streaming(settings=ConductorSettings("http://conductor:8080"))
-        server.add("a")
-        watcher = watcher_of(server)
+        server, watcher = watch("a", settings=ConductorSettings("http://conductor:8080"))
         waiting = start(watcher.run(resting("a")))
         await asyncio.sleep(10)
         assert server.opened == []

@@ -106,7 +106,7 @@ class Outcome:
 def run_task(
     kind: type,
     *,
-    patience: float = 60,
+    patience: float = 600,
     on_start: Callable[[dict[str, Any]], None] = lambda xcoms: None,
     heard: Heard | None = None,
     context: dict[str, Any] | None = None,

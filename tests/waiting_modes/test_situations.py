@@ -101,8 +101,8 @@ SITUATIONS = {
         words=("Airflow task timed out: nightly.charge run r1 try 1",),
     ),
     "paused and resumed": Situation(
-        ((0.0, WORKING), (0.4, recorded("paused")), (1.2, WORKING), (LATER, COMPLETED)),
-        arguments={"stall_timeout": 1.0},
+        ((0.0, WORKING), (0.4, recorded("paused")), (3.4, WORKING), (4.0, COMPLETED)),
+        arguments={"stall_timeout": 2.5},
         result=OUTPUT,
         lines=("paused since",),
     ),
@@ -134,7 +134,7 @@ SITUATIONS = {
         words=("cancelled by the customer",),
     ),
     "the server is away for a while": Situation(
-        ((0.0, WORKING), (0.4, AWAY), (LATER, COMPLETED)),
+        ((0.0, WORKING), (0.4, AWAY), (3.0, COMPLETED)),
         result=OUTPUT,
         lines=("the server cannot be asked, the wait goes on", "the server is back after"),
     ),
@@ -143,7 +143,7 @@ SITUATIONS = {
     ),
     "the server is away until the time-out": Situation(
         ((0.0, WORKING), (0.4, AWAY)),
-        arguments={"timeout": 1.5, "on_timeout": "leave"},
+        arguments={"timeout": 3.0, "on_timeout": "leave"},
         error=TIMED_OUT,
         words=("the server could not be asked for",),
     ),
@@ -167,7 +167,7 @@ SITUATIONS = {
         then="RUNNING",
     ),
     "time-out just after the end": Situation(
-        ((0.0, WORKING), (0.9, COMPLETED)), arguments={"timeout": 1.2, "poll": 30.0}, result=OUTPUT
+        ((0.0, WORKING), (0.9, COMPLETED)), arguments={"timeout": 3.0, "poll": 30.0}, result=OUTPUT
     ),
     "stall that terminates": Situation(
         ((0.0, recorded("queued_never_polled")),),

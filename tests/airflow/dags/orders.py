@@ -47,10 +47,18 @@ with DAG("waiting", **ALWAYS):
         "reschedule": {"mode": "reschedule", "deferrable": False},
     }.items():
         own = ConductorStartWorkflowOperator(
-            task_id=f"start_for_{way}", workflow_name=f"{PREFIX}_timed", workflow_input={"order": way}
+            task_id=f"start_for_{way}",
+            # The first look of the rescheduled one is to find it running, however long Airflow takes to get there.
+            workflow_name=f"{PREFIX}_{'long' if way == 'reschedule' else 'timed'}",
+            workflow_input={"order": way},
         )
         sensor = ConductorWorkflowSensor(
-            task_id=f"sense_{way}", workflow_id=own.output, return_output=True, poke_interval=1, timeout=60, **arguments
+            task_id=f"sense_{way}",
+            workflow_id=own.output,
+            return_output=True,
+            poke_interval=1,
+            timeout=600,
+            **arguments,
         )
         if before:  # the runner does one task at a time: started sooner, the workflow would have ended already
             before >> own
@@ -96,7 +104,7 @@ with DAG("mapped", **ALWAYS):
         workflow_input=[{"order": number} for number in (1, 2)]
     )
     sense = ConductorWorkflowSensor.partial(
-        task_id="sense", return_output=True, deferrable=True, poke_interval=1, timeout=60
+        task_id="sense", return_output=True, deferrable=True, poke_interval=1, timeout=600
     ).expand(workflow_id=starts.output)
     sense >> ConductorTerminateWorkflowOperator(task_id="terminate", workflow_id=starts.output)
 
