@@ -301,6 +301,7 @@ def wait(
             event, at = _away(state, error, (yield Now()))
         else:
             event, at = _judge(state, seen) if isinstance(seen, Look) else (_not_found(state, seen), 0.0)
+            del seen  # a whole workflow, which must not lie in memory while ten thousand waits rest
         state.looks += 1
         if event is None:
             event = yield from _rest(state, state.resting(at, (yield Now())))

@@ -45,6 +45,9 @@ EARLY = 0.05
 LOOKS_AT_ONCE = 8
 """Requests of woken waits under way at the same time; the rest of the pool's 16 connections is the sweep's."""
 
+WOKEN_AT_ONCE = 100
+"""Waits woken in one turn of the event loop: each takes about 0.2 ms then, so that a thousand would hold it up."""
+
 MAX_STRETCH = 16.0
 """How far "too many requests" can stretch the pauses; each of them doubles it, each good sweep takes back a tenth."""
 
@@ -348,10 +351,13 @@ class Watcher:
         asked = 0
         while asked < len(ids):
             count, seen = await self._asker.ask(ids[asked:])
-            now = self._clock()
+            now, woken = self._clock(), self.counts.woken
             for workflow_id in ids[asked : asked + count]:
                 for resting in by_id.pop(workflow_id):
                     self._answer(resting, seen.get(workflow_id), now)
+                if self.counts.woken - woken >= WOKEN_AT_ONCE:
+                    await asyncio.sleep(0)  # let these go on before there are more of them
+                    woken = self.counts.woken
             asked += count
             due[:] = itertools.chain.from_iterable(by_id.values())
 
