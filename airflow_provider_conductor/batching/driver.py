@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_conductor.batching.batch import REFUSED, Batch
-from airflow_provider_conductor.batching.ending import read_many, terminate_many
+from airflow_provider_conductor.batching.ending import terminate_many
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
     ConductorConfigError,
@@ -21,6 +21,7 @@ from airflow_provider_conductor.client.errors import (
     MissingRoute,
 )
 from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client.reading_many import read_many
 from airflow_provider_conductor.starting.decision import Action, Found
 from airflow_provider_conductor.starting.many import IDS_AT_ONCE, look_up_many
 from airflow_provider_conductor.starting.reasons import duplicate_reason

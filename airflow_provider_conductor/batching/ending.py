@@ -1,4 +1,4 @@
-"""Reading and terminating many workflows at once."""
+"""Terminating many workflows at once."""
 
 from __future__ import annotations
 
@@ -6,53 +6,15 @@ from collections.abc import Sequence
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.call import Flow
-from airflow_provider_conductor.client.errors import (
-    ConductorAuthError,
-    ConductorNotFound,
-    ConductorRequestError,
-    ConductorUnreachable,
-    MissingRoute,
-    TooManyRequests,
-)
+from airflow_provider_conductor.client.errors import ConductorNotFound, ConductorRequestError, MissingRoute
 from airflow_provider_conductor.client.models import BulkResult, Workflow
+from airflow_provider_conductor.client.reading_many import read_many
 from airflow_provider_conductor.client.terminating import terminate_running
 
-__all__ = ["READ_AT_ONCE", "TERMINATED_AT_ONCE", "read_many", "terminate_many"]
-
-READ_AT_ONCE = 100
-"""Workflows in one answer: with outputs of 50 kB each it has 5 MB."""
+__all__ = ["TERMINATED_AT_ONCE", "terminate_many"]
 
 TERMINATED_AT_ONCE = 200
 """Workflows terminated by one request: some seconds of the server's time at most, and the limit is 1,000."""
-
-
-def read_many(workflow_ids: Sequence[str]) -> Flow[dict[str, Workflow]]:
-    """The workflows by id, without their tasks; those that the server does not know are left out.
-
-    What a bulk answer lacks is asked for by itself: the server leaves out, too, what it could not read just then, and
-    outputs may be too large for one answer.
-    """
-    found: dict[str, Workflow] = {}
-    bulk = True
-    for begin in range(0, len(workflow_ids), READ_AT_ONCE):
-        ids = workflow_ids[begin : begin + READ_AT_ONCE]
-        if bulk:
-            try:
-                answer: BulkResult = yield endpoints.bulk_search(ids)
-                workflows = [Workflow(data) for data in answer.successful]
-                found |= {workflow.workflow_id: workflow for workflow in workflows}
-            except (ConductorUnreachable, ConductorAuthError, TooManyRequests):
-                raise
-            except ConductorRequestError as error:
-                bulk = not isinstance(error, MissingRoute)
-        for workflow_id in ids:
-            if workflow_id in found:
-                continue
-            try:
-                found[workflow_id] = yield endpoints.get_workflow(workflow_id, include_tasks=False)
-            except ConductorNotFound:
-                continue
-    return found
 
 
 def terminate_many(workflow_ids: Sequence[str], reason: str) -> Flow[dict[str, Workflow]]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_conductor.batching.batch import REASON_LIMIT, REFUSED, Batch
-from airflow_provider_conductor.batching.ending import READ_AT_ONCE, read_many
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.call import Flow
 from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client.reading_many import READ_AT_ONCE, read_many
 from airflow_provider_conductor.starting.decision import Found
 from airflow_provider_conductor.starting.many import look_up_many
 from airflow_provider_conductor.starting.reasons import ended_by_our_kill, ended_by_our_timeout

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.call import Flow
-from airflow_provider_conductor.client.errors import ConductorNotFound, MissingRoute
+from airflow_provider_conductor.client.errors import (
+    ConductorAuthError,
+    ConductorNotFound,
+    ConductorRequestError,
+    ConductorUnreachable,
+    MissingRoute,
+    TooManyRequests,
+)
 from airflow_provider_conductor.client.models import BulkResult, Workflow
 
 __all__ = ["READ_AT_ONCE", "read_many"]
@@ -18,7 +25,9 @@ READ_AT_ONCE = 100
 def read_many(workflow_ids: Sequence[str], *, include_tasks: bool = False) -> Flow[dict[str, Workflow]]:
     """The workflows by id; those that the server does not know are left out.
 
-    Several are read in one request where the server can (3.32 can, 3.13 cannot), but not with their tasks.
+    Several are read in one request where the server can (3.32 can, 3.13 cannot), but not with their tasks. What a bulk
+    answer lacks is asked for by itself: the server leaves out, too, what it could not read just then, and outputs may
+    be too large for one answer.
     """
     found: dict[str, Workflow] = {}
     bulk = len(workflow_ids) > 1 and not include_tasks
@@ -27,13 +36,15 @@ def read_many(workflow_ids: Sequence[str], *, include_tasks: bool = False) -> Fl
         if bulk:
             try:
                 answer: BulkResult = yield endpoints.bulk_search(ids)
-            except (MissingRoute, ConductorNotFound):
-                bulk = False
-            else:
                 workflows = [Workflow(data) for data in answer.successful]
                 found |= {workflow.workflow_id: workflow for workflow in workflows}
-                continue
+            except (ConductorUnreachable, ConductorAuthError, TooManyRequests):
+                raise
+            except ConductorRequestError as error:
+                bulk = not isinstance(error, (MissingRoute, ConductorNotFound))
         for workflow_id in ids:
+            if workflow_id in found:
+                continue
             try:
                 found[workflow_id] = yield endpoints.get_workflow(workflow_id, include_tasks=include_tasks)
             except ConductorNotFound:

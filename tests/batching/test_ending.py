@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.batching.ending import READ_AT_ONCE, TERMINATED_AT_ONCE, read_many, terminate_many
+from airflow_provider_conductor.batching.ending import TERMINATED_AT_ONCE, terminate_many
 from airflow_provider_conductor.client.call import Answer, Call, Flow
 from airflow_provider_conductor.client.driving import Step, drive
 from airflow_provider_conductor.client.errors import (
@@ -20,6 +20,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorUnreachable,
     MissingRoute,
 )
+from airflow_provider_conductor.client.reading_many import READ_AT_ONCE, read_many
 
 
 @dataclass
