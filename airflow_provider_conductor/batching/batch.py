@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,15 +12,27 @@ from typing import Any
 
 from airflow_provider_conductor.waiting.wording import duration
 
-__all__ = ["REASON_LIMIT", "REFUSED", "Batch", "Item"]
+__all__ = ["GONE", "REASON_LIMIT", "REFUSED", "Batch", "Item"]
 
 PENDING, ACTIVE, COMPLETED, FAILED = 0, 1, 2, 3
 
 REFUSED = "REFUSED"
 """The status of an item that the server did not take."""
 
+GONE = "GONE"
+"""The status of an item that was started, and of whose workflow the server knows nothing any more."""
+
 REASON_LIMIT = 500
 """Characters kept of why an item failed."""
+
+WHYS_PUT_DOWN = 20
+"""Items of which it is put down why they failed, where no workflow tells it; with ``WHY_LIMIT`` 5 kB at most."""
+
+WHY_LIMIT = 200
+"""Characters of each of them."""
+
+TOLD_BY_SERVER = frozenset({"FAILED", "TIMED_OUT", "TERMINATED"})
+"""Statuses that the server still tells, with the reason, when somebody asks for the results."""
 
 
 @dataclass(slots=True)
@@ -138,7 +151,7 @@ class Batch:
         self._move(index, COMPLETED)
 
     def fail(self, index: int, status: str, reason: str = "", workflow_id: str = "") -> None:
-        """``status`` is the workflow's, or REFUSED where there is none."""
+        """``status`` is the workflow's, REFUSED or GONE where there is none, or how the wait for it ended."""
         item = self.items.setdefault(index, Item())
         item.workflow_id = workflow_id or item.workflow_id
         item.status, item.reason = status, reason[:REASON_LIMIT]
@@ -170,7 +183,15 @@ class Batch:
         return sha256("\0".join(self.keys).encode(errors="surrogatepass")).hexdigest()[:32]
 
     def to_json(self) -> dict[str, Any]:
-        """Where everything stands: some bytes for each thousand items, and about 45 for each active one."""
+        """Where everything stands: some bytes for each thousand items, and about 45 for each active one.
+
+        Of the first items whose failure no workflow tells it says why.
+        """
+        untold = (
+            (index, item)
+            for index, item in self.items.items()
+            if self.has_failed(index) and item.status and item.status not in TOLD_BY_SERVER
+        )
         return {
             "items": self.fingerprint,
             "began": self.began,
@@ -178,6 +199,10 @@ class Batch:
             "completed": _packed(state == COMPLETED for state in self._where),
             "failed": _packed(state == FAILED for state in self._where),
             "active": {str(index): workflow_id for index, workflow_id in self.active_ids().items()},
+            "why": {
+                str(index): [item.workflow_id, item.status, item.reason[:WHY_LIMIT]]
+                for index, item in itertools.islice(untold, WHYS_PUT_DOWN)
+            },
         }
 
     @classmethod
@@ -195,6 +220,9 @@ class Batch:
             batch._count()
             for text, workflow_id in active.items():
                 batch.begin(int(text), str(workflow_id))
+            whys: Mapping[str, list[str]] = data.get("why", {})  # type: ignore[attr-defined]
+            for text, (workflow_id, status, reason) in whys.items():
+                batch.fail(int(text), str(status), str(reason), str(workflow_id))
         except (KeyError, IndexError, ValueError, TypeError, AttributeError, zlib.error):
             return None
         return batch

@@ -449,7 +449,7 @@ class Driver:
             if workflow_id in ended and ended[workflow_id].status.successful:
                 self.batch.complete(index)
                 return
-        self.batch.fail(index, event.status, event.message)
+        self.batch.fail(index, event.status.upper(), event.message)
 
     # Ending
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_conductor.batching.batch import REASON_LIMIT, REFUSED, Batch
+from airflow_provider_conductor.batching.batch import GONE, REASON_LIMIT, REFUSED, Batch
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.call import Flow
 from airflow_provider_conductor.client.errors import ConductorRequestError
@@ -21,13 +21,10 @@ from airflow_provider_conductor.waiting.look import diagnose
 from airflow_provider_conductor.waiting.report import explain
 from airflow_provider_conductor.waiting.wording import one_line
 
-__all__ = ["GONE", "NOT_STARTED", "Causes", "Result", "chunks", "read_results"]
+__all__ = ["NOT_STARTED", "Causes", "Result", "chunks", "read_results"]
 
 NOT_STARTED = "NOT_STARTED"
 """The status of an item that was not started, since the batch had failed before."""
-
-GONE = "GONE"
-"""The status of an item that has ended, and of whose workflow the server knows nothing any more."""
 
 TOLD = 10
 """Causes in a message, those with the most failures first."""
@@ -108,6 +105,8 @@ def _result(batch: Batch, index: int, workflow: Workflow | None, workflow_id: st
     if batch.has_failed(index):
         status = (item.status if item else "") or (str(workflow.status) if workflow else "") or GONE
         reason = (item.reason if item else "") or (workflow.reason if workflow else "")
+        if not reason and workflow is None:
+            reason = "the server does not know its workflow (any more), or has refused its input"
         return Result(
             index, key, workflow.workflow_id if workflow else workflow_id, status, one_line(reason, REASON_LIMIT)
         )

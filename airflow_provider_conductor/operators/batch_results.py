@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_conductor.batching.batch import Batch
+from airflow_provider_conductor.batching.batch import GONE, Batch
 from airflow_provider_conductor.batching.policy import FailurePolicy
-from airflow_provider_conductor.batching.results import GONE, Causes, Result, chunks, read_results
+from airflow_provider_conductor.batching.results import Causes, Result, chunks, read_results
 from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.exceptions import (
     ConductorBatchFailed,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_conductor.batching.batch import Batch
+from airflow_provider_conductor.batching.batch import GONE, REFUSED, Batch, Item
 from airflow_provider_conductor.batching.handover import worth_a_worker
 from airflow_provider_conductor.batching.policy import FailurePolicy
 
@@ -42,13 +42,37 @@ def test_what_is_put_down_is_taken_up_again(moves: list[tuple[int, str]]) -> Non
     assert [other.has_failed(i) for i in range(31)] == [one.has_failed(i) for i in range(31)]
 
 
+def test_why_an_item_failed_is_put_down_where_no_workflow_tells_it() -> None:
+    one = batch()
+    one.fail(0, REFUSED, "no such input")
+    one.fail(1, GONE, "the server does not know it", "w1")
+    one.fail(2, "FAILED", "no stock", "w2")
+    other = Batch.from_json(one.keys, json.loads(json.dumps(one.to_json())))
+    assert other is not None
+    assert other.items == {
+        0: Item("", REFUSED, "no such input"),
+        1: Item("w1", GONE, "the server does not know it"),
+    }
+    assert other.counts == one.counts
+
+
+def test_what_an_older_version_put_down_says_no_whys() -> None:
+    one = batch()
+    one.fail(0, REFUSED, "no such input")
+    data = one.to_json()
+    del data["why"]
+    other = Batch.from_json(one.keys, data)
+    assert other is not None
+    assert (other.failed, other.items) == (1, {})
+
+
 def test_ten_thousand_items_are_put_down_in_little_room() -> None:
     one = batch(10_000)
     for index in range(9_900):
-        one.complete(index) if index % 7 else one.fail(index, "FAILED", "x" * 400)
+        one.complete(index) if index % 7 else one.fail(index, "REFUSED" if index % 2 else "FAILED", "x" * 400)
     for index in range(9_900, 10_000):
         one.begin(index, "0b7c1b1e-0000-4000-8000-000000000000")
-    assert len(json.dumps(one.to_json())) < 10_000
+    assert len(json.dumps(one.to_json())) < 15_000
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_conductor.batching.batch import Batch
+from airflow_provider_conductor.batching.batch import GONE, Batch
 from airflow_provider_conductor.batching.driver import BatchOutcome, Driver
 from airflow_provider_conductor.client.errors import ConductorAuthError
 from airflow_provider_conductor.starting.reasons import killed_reason
@@ -55,6 +55,26 @@ def test_failures_are_noted_and_the_others_go_on() -> None:
         assert await finish(driver) is BatchOutcome.ENDED
         assert (driver.batch.completed, driver.batch.failed) == (17, 3)
         assert [driver.batch.items[index].status for index in (3, 5, 7)] == ["FAILED", "TIMED_OUT", "REFUSED"]
+
+    run(main())
+
+
+def test_a_workflow_that_the_server_has_taken_back_is_gone_and_says_so_in_another_process() -> None:
+    async def main() -> None:
+        server = Starting(lasts=60.0)
+        driver = driver_of(server, 4)
+        assert await finish(driver, patience=5.0) is BatchOutcome.QUIET
+        gone = driver.batch.items[2].workflow_id
+        del server.workflows[gone], server.due[gone]
+        batch = Batch.from_json(driver.batch.keys, json.loads(json.dumps(driver.batch.to_json())))
+        again = driver_of(server, 4, batch=batch, looked_up=True)
+        assert await finish(again) is BatchOutcome.ENDED
+        taken_up = Batch.from_json(again.batch.keys, json.loads(json.dumps(again.batch.to_json())))
+        assert taken_up is not None
+        (item,) = taken_up.items.values()
+        assert (item.workflow_id, item.status) == (gone, GONE)
+        assert "does not know this workflow" in item.reason
+        assert taken_up.completed == 3
 
     run(main())
 

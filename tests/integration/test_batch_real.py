@@ -85,6 +85,21 @@ def lab(conductor_server: Any, monkeypatch: pytest.MonkeyPatch) -> BatchLab:
     return BatchLab(conductor_server.api_url)
 
 
+def tried_on(lab: BatchLab, task: ConductorExecuteWorkflowsOperator) -> Any:
+    """What the tries from the second on return, up to the last that Airflow gives it.
+
+    A start that was under way when its try crashed may still fail in a busy server, which then takes the workflow back
+    (``WorkflowExecutorOps.startWorkflow``) though the next try has found it already: that try says that it is gone.
+    """
+    for attempt in range(2, task.retries + 1):
+        try:
+            return run(task, lab.context(task, attempt=attempt))
+        except ConductorBatchFailed as error:
+            if {cause["status"] for cause in error.causes} != {"GONE"}:
+                raise
+    return run(task, lab.context(task, attempt=task.retries + 1))
+
+
 @pytest.mark.parametrize("many", [150, pytest.param(2_000, marks=pytest.mark.faults)])
 @pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
 def test_many_with_a_crash_in_the_middle(lab: BatchLab, deferrable: bool, many: int) -> None:
@@ -98,7 +113,7 @@ def test_many_with_a_crash_in_the_middle(lab: BatchLab, deferrable: bool, many: 
     thread.join(60)
     left = sum(map(len, lab.workflows(many).values()))
     assert many // 3 < left < many
-    assert run(task, lab.context(task, attempt=2)) == [{"number": number} for number in range(many)]
+    assert tried_on(lab, task) == [{"number": number} for number in range(many)]
     assert Counter(map(tuple, lab.workflows(many).values())) == {("COMPLETED",): many}
 
 
