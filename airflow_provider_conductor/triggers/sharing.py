@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
@@ -38,27 +37,51 @@ class _Shared:
 _watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = WeakKeyDictionary()
 
 
-@asynccontextmanager
-async def shared_watcher(conductor_conn_id: str) -> AsyncIterator[Watcher]:
+@dataclass(slots=True, eq=False)
+class _Use:
+    """One wait's use of its connection's watcher. A generator for each would weigh a tenth of what a wait does."""
+
+    conductor_conn_id: str
+    shared: _Shared | None = None
+
+    async def __aenter__(self) -> Watcher:
+        of_loop = _of_this_loop()
+        shared = of_loop.get(self.conductor_conn_id)
+        if shared is None or _failed(shared.made):
+            shared = of_loop[self.conductor_conn_id] = _Shared(asyncio.create_task(_make(self.conductor_conn_id)))
+        shared.users += 1
+        self.shared = shared
+        try:
+            # Shielded: one wait's cancellation must not take away what the others wait for.
+            return await asyncio.shield(shared.made)
+        except BaseException:
+            await self._end(shared)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.shared is not None:
+            await self._end(self.shared)
+
+    async def _end(self, shared: _Shared) -> None:
+        shared.users -= 1
+        if not shared.users:
+            of_loop = _of_this_loop()
+            if of_loop.get(self.conductor_conn_id) is shared:
+                del of_loop[self.conductor_conn_id]
+            await _close(shared.made)
+
+
+def shared_watcher(conductor_conn_id: str) -> AbstractAsyncContextManager[Watcher]:
     """The watcher of this connection: one session, one token, one look-up of the connection for all its waits.
 
     Raises:
         ConductorConfigError, AirflowNotFoundException: the connection cannot be used; each wait is told.
     """
-    of_loop = _watchers.setdefault(asyncio.get_running_loop(), {})
-    shared = of_loop.get(conductor_conn_id)
-    if shared is None or _failed(shared.made):
-        shared = of_loop[conductor_conn_id] = _Shared(asyncio.create_task(_make(conductor_conn_id)))
-    shared.users += 1
-    try:
-        # Shielded: one wait's cancellation must not take away what the others wait for.
-        yield await asyncio.shield(shared.made)
-    finally:
-        shared.users -= 1
-        if not shared.users:
-            if of_loop.get(conductor_conn_id) is shared:
-                del of_loop[conductor_conn_id]
-            await _close(shared.made)
+    return _Use(conductor_conn_id)
+
+
+def _of_this_loop() -> dict[str, _Shared]:
+    return _watchers.setdefault(asyncio.get_running_loop(), {})
 
 
 def _failed(made: asyncio.Task[Watcher]) -> bool:

@@ -40,6 +40,9 @@ class Wants:
         return bool(self.sub_workflows or self.queues)
 
 
+NOTHING = Wants()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """Where a workflow stands and why. All times are the server's clock in ms.
@@ -63,7 +66,7 @@ class Progress:
     holdups: tuple[Holdup, ...] = ()
     stalled_since: int | None = None
     fingerprint: str = ""
-    wants: Wants = Wants()
+    wants: Wants = NOTHING
 
     @property
     def key(self) -> str:
@@ -144,7 +147,7 @@ def assess(
         holdups=holdups,
         stalled_since=min(reading.moved, now) if clock_runs else None,
         fingerprint=fingerprint,
-        wants=Wants(tuple(reading.wanted), _wanted_queues(holdups, now)),
+        wants=Wants(tuple(reading.wanted), _wanted_queues(holdups, now)) or NOTHING,
     )
 
 

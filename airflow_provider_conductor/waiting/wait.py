@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from airflow_provider_conductor.client.call import Flow, Now
@@ -88,7 +88,8 @@ class WaitPlan:
     rest: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """What differs from the defaults: a triggerer keeps it for each of its waits."""
+        return {item.name: value for item in fields(self) if (value := getattr(self, item.name)) != item.default}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> WaitPlan:

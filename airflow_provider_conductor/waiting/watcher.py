@@ -159,12 +159,12 @@ class Watcher:
         self.counts.waits += 1
         held = ""
 
-        async def do(step: Step) -> Any:
+        def do(step: Step) -> Awaitable[Any]:
             nonlocal held
             if isinstance(step, Rest) and not held:
                 held = step.workflow_id
                 self._streams.hold(held)
-            return await self._do(step)
+            return self._do(step)
 
         try:
             return await drive_async(flow, do)
@@ -186,17 +186,24 @@ class Watcher:
 
     # One wait's steps
 
-    async def _do(self, step: Step) -> Any:
+    def _do(self, step: Step) -> Awaitable[Any]:
+        # No coroutine that awaits another: ten thousand waits rest in theirs.
         if isinstance(step, Rest):
-            return await self._rest(step)
+            return self._rest(step)
         if isinstance(step, Sleep):
-            return await self._sleep(step.seconds)
+            return self._sleep(step.seconds)
         if isinstance(step, Now):
-            return self._clock()
-        async with self._own_looks:
-            return await self._look_itself(step)
+            return self._now()
+        return self._look_itself(step)
+
+    async def _now(self) -> float:
+        return self._clock()
 
     async def _look_itself(self, call: Call[Any]) -> Any:
+        async with self._own_looks:
+            return await self._ask(call)
+
+    async def _ask(self, call: Call[Any]) -> Any:
         pause = self._not_before - self._clock()
         if pause > 0 and self._trouble is not None:
             if pause > BRIEF or not isinstance(self._trouble, TooManyRequests):
