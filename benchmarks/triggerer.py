@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from airflow_provider_conductor.client.errors import ConductorRequestError
 from benchmarks.airflow_here import CONN_ID, connect
 from benchmarks.comparison import AtMost, Comparison
 from benchmarks.registry import Bench, row
@@ -60,16 +61,18 @@ def triggerer(bench: Bench) -> list[Comparison]:
         process.ask("measure")
         bench.lab.complete(ids)
         ours = process.ask("finish")
+    wrong, note = _not_as_on_the_server(bench, ours["others"])
+    wrong += ours["failures"]
     bench.lab.remove(ids)
     what = f"{count:,} triggers"
     return [
         Comparison(
             what=f"{what}: completions not delivered, or twice",
             unit="",
-            ours=ours["missing"] + ours["twice"] + ours["wrong"],
+            ours=ours["missing"] + ours["twice"] + wrong,
             n=count,
             goal=AtMost(0),
-            note=f"{ours['missing']} missing, {ours['twice']} twice, {ours['wrong']} with another status",
+            note=f"{ours['missing']} missing, {ours['twice']} twice, {wrong} with another status{note}",
         ),
         Comparison(
             what=f"{what}: loop blocked, longest",
@@ -102,6 +105,20 @@ def triggerer(bench: Bench) -> list[Comparison]:
             goal=AtMost(10.0, "difference"),
         ),
     ]
+
+
+def _not_as_on_the_server(bench: Bench, others: Sequence[tuple[str, dict[str, Any]]]) -> tuple[int, str]:
+    """How many of the events that are not COMPLETED say something else than the server does; and what they say."""
+    wrong, note = 0, ""
+    for workflow_id, payload in others:
+        try:
+            status = str(bench.lab.client.get_workflow(workflow_id).status)
+        except ConductorRequestError as error:
+            status = str(error)
+        if (payload.get("workflow_id"), payload.get("status")) != (workflow_id, status):
+            wrong += 1
+        note = note or f"; {payload}, and the server says {status}"
+    return wrong, note
 
 
 class _Process:
@@ -275,15 +292,17 @@ async def _serve(kind: str, orders: AsyncIterator[Any], answers: TextIO) -> None
                 await asyncio.sleep(0.2)
             await asyncio.sleep(2.0)  # for one that comes twice
         seen = Counter(number for number, _ in events)
-        wrong = sum(
-            payload.get("status") != "COMPLETED" or payload.get("workflow_id") != ids[number]
+        others = [
+            [ids[number], payload]
             for number, payload in events
-        )
+            if payload.get("status") != "COMPLETED" or payload.get("workflow_id") != ids[number]
+        ]
         say(
             {
                 "missing": len(ids) - len(seen),
                 "twice": sum(times - 1 for times in seen.values()),
-                "wrong": wrong + len(failures),
+                "others": others,
+                "failures": len(failures),
                 "blocked_ms": watchdog.blocked * 1e3,
                 "apart_ms": watchdog.apart * 1e3,
                 "gc_ms": watchdog.longest_pass * 1e3,
