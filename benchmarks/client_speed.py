@@ -125,8 +125,7 @@ def _large_answer(bench: Bench, name: str) -> bytes:
     """A completed workflow of so many tasks, as the server tells it.
 
     Raises:
-        RuntimeError: none of a few has come out so. Without locks, a busy server may evaluate one twice at once, and
-            then schedules a task twice or fails it.
+        RuntimeError: none of a few has come out so; a busy server on SQLite does not bring every one through.
     """
     lab = bench.lab
     came_out = []
