@@ -11,6 +11,7 @@ import json
 import math
 import re
 import ssl
+import sys
 import threading
 import time
 import uuid
@@ -60,6 +61,15 @@ class Request:
     body: Any
 
 
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up, as cancelled waits do, is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class ConductorStandIn:
     """``journal`` holds what arrived in order ("POST /workflow"); tests may write their own lines into it."""
 
@@ -82,8 +92,7 @@ class ConductorStandIn:
         """Whether a start with the idempotency key of another is that other, as on Orkes; else the key is ignored."""
         self._scripts: dict[str, tuple[float, Script]] = {}
         self._lock = threading.RLock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Listener(("127.0.0.1", 0), self._handler())
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._schema = "https" if tls else "http"
