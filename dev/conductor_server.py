@@ -48,6 +48,12 @@ OLDEST = "3.13.8"
 # The tests need a server that is up soon, not one that is fast after an hour.
 JAVA_OPTIONS = ("-Xmx2g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
+UNPACKING = 2
+"""Raised when the jar is unpacked differently, so that a server unpacked before is fetched again."""
+
+LOADER = "org/springframework/boot/loader/"
+"""Spring Boot's own class loader, which a server that is unpacked does without."""
+
 
 class ServerError(RuntimeError):
     """The server could not be fetched, started or reached; the message says what to do."""
@@ -117,7 +123,7 @@ def _run(command: Sequence[str | Path], *, timeout: float = 900) -> str:
 def fetch(version: str = NEWEST) -> Path:
     """The folder that holds this version's server, fetched if it isn't there yet."""
     release = _release(version)
-    folder = cache_folder() / f"conductor-server-{version}"
+    folder = cache_folder() / f"conductor-server-{version}-{UNPACKING}"
     if folder.exists():
         return folder
     with _only_one(folder.name):
@@ -147,6 +153,8 @@ def fetch(version: str = NEWEST) -> Path:
             except (OSError, KeyError, zipfile.BadZipFile) as error:
                 raise ServerError(f"what Maven fetched as {release.artifact} is not whole: {error!r}") from error
             unpacked.rename(folder)
+            for earlier in ("", *(f"-{number}" for number in range(2, UNPACKING))):
+                shutil.rmtree(cache_folder() / f"conductor-server-{version}{earlier}", ignore_errors=True)
     return folder
 
 
@@ -169,14 +177,26 @@ def _unpack(jar: Path, into: Path) -> None:
             for name in names:
                 # META-INF holds the build's version, without which the server does not start.
                 inner = name if name.startswith("META-INF/") else name.removeprefix("BOOT-INF/classes/")
-                if inner not in taken and not inner.startswith(("BOOT-INF/", "org/springframework/boot/loader/")):
+                if inner not in taken and not inner.startswith(("BOOT-INF/", LOADER)):
                     taken.add(inner)
-                    app.writestr(inner, boot.read(name))
+                    content = boot.read(name)
+                    if not _names_the_loader(inner, content):
+                        app.writestr(inner, content)
         libraries = [name for name in names if name.startswith("BOOT-INF/lib/") and name.endswith(".jar")]
         for name in libraries:
             (into / "lib" / Path(name).name).write_bytes(boot.read(name))
     layout = {"main": main[1].decode(), "libraries": [Path(name).name for name in libraries]}
     (into / "layout.json").write_text(json.dumps(layout))
+
+
+def _names_the_loader(name: str, content: bytes) -> bool:
+    """Whether this service file names a class of the loader.
+
+    Java loads what such a file names when somebody asks for the service. JavaScript asks for file systems, and where
+    the class is missing each INLINE, LAMBDA, DO_WHILE and JavaScript SWITCH fails ("Circular loading of installed
+    providers", seen on 3.32.2).
+    """
+    return name.startswith("META-INF/services/") and LOADER.replace("/", ".").encode() in content
 
 
 def _java(release: _Release) -> Path:
