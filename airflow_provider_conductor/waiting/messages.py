@@ -19,12 +19,13 @@ def describe(progress: Progress, now: int) -> str:
 
     To be told when ``progress.key`` changes, not at every look.
     """
+    since = clock_time(progress.since, now)
     if progress.phase is Phase.ENDED:
-        return f"{progress.status} at {clock_time(progress.since, now)}"
+        return f"{progress.status} at {since}"
     if progress.phase is Phase.PAUSED and not progress.holdups:
-        return f"paused since {clock_time(progress.since, now)}; it goes on when somebody resumes it"
+        return f"the workflow has been paused since {since}; it continues when somebody resumes it"
     if not progress.holdups:
-        return "Conductor is between two tasks"
+        return f"Conductor has been between two tasks since {since}"
     told = "; ".join(_tell(holdup, now) for holdup in progress.holdups[:NAMED])
     more = len(progress.holdups) - NAMED
     return f"{told}; and {more} more" if more > 0 else told
@@ -38,11 +39,10 @@ def _tell(holdup: Holdup, now: int) -> str:
         case Phase.RETRY_DELAY:
             return f"{_tell_failure(holdup, name)}; Conductor retries it {_when(holdup, now)}"
         case Phase.RETRY_DUE:
-            return f"{_tell_failure(holdup, name)}; its retry is due since {since}, {_tell_polls(holdup, now)}"
-        case Phase.QUEUED:
-            return f"{name} is queued since {since}, {_tell_polls(holdup, now)}"
-        case Phase.RATE_LIMITED:
-            return f"{name} is queued since {since}, {_tell_polls(holdup, now)}: probably its rate or concurrency limit"
+            return f"{_tell_failure(holdup, name)}; its retry has been due since {since}, {_tell_polls(holdup, now)}"
+        case Phase.QUEUED | Phase.RATE_LIMITED:
+            limited = ": probably its rate or concurrency limit" if holdup.phase is Phase.RATE_LIMITED else ""
+            return f"{name} has been queued since {since}, {_tell_polls(holdup, now)}{limited}"
         case Phase.POSTPONED:
             return f"{name} was put back by {_worker(holdup.worker_id)}; it is due again {_when(holdup, now)}"
         case Phase.START_DELAY:
@@ -50,24 +50,27 @@ def _tell(holdup: Holdup, now: int) -> str:
         case Phase.TIMED_WAIT:
             return f"{name} waits until {_when(holdup, now)}".replace("until at ", "until ")
         case Phase.WAITING_FOR_SIGNAL:
-            return f"{name} waits for a signal since {since}"
+            return f"{name} has been waiting for a signal since {since}"
         case Phase.WAITING_FOR_PERSON:
-            return f"{name} waits for a person since {since}"
+            return f"{name} has been waiting for a person since {since}"
         case Phase.PAUSED:
-            return f"the sub-workflow of {name} is paused since {since} (id {holdup.sub_workflow_id})"
+            return f"the sub-workflow of {name} has been paused since {since} (id {holdup.sub_workflow_id})"
         case _:
-            return f"{name} runs a sub-workflow since {since} (id {holdup.sub_workflow_id})"
+            return f"{name} has been running a sub-workflow since {since} (id {holdup.sub_workflow_id})"
 
 
 def _tell_working(holdup: Holdup, name: str, since: str) -> str:
     if holdup.sub_workflow_id:
         if not holdup.begun:
-            return f"Conductor has not begun the sub-workflow of {name} since {since} (id {holdup.sub_workflow_id})"
-        return f"Conductor is between two tasks in the sub-workflow of {name}"
+            return (
+                f"the sub-workflow of {name} has been waiting for Conductor to begin it since {since} "
+                f"(id {holdup.sub_workflow_id})"
+            )
+        return f"Conductor has been between two tasks in the sub-workflow of {name} since {since}"
     tries = f" ({attempt(holdup.attempt, holdup.max_attempts)})" if holdup.attempt > 1 else ""
     if holdup.by_server:
-        return f"Conductor executes {name} ({one_line(holdup.kind, NAME_LIMIT)}){tries} since {since}"
-    return f"{name} runs on {_worker(holdup.worker_id)}{tries} since {since}"
+        return f"Conductor has been executing {name} ({one_line(holdup.kind, NAME_LIMIT)}){tries} since {since}"
+    return f"{name} has been running on {_worker(holdup.worker_id)}{tries} since {since}"
 
 
 def _tell_failure(holdup: Holdup, name: str) -> str:
@@ -80,7 +83,7 @@ def _tell_polls(holdup: Holdup, now: int) -> str:
     queue = queue_name(holdup.queue, holdup.domain)
     last = holdup.last_poll
     if not holdup.polls_known:
-        return f"for a worker to poll {queue}"
+        return f"waiting for a worker to poll {queue}"
     if last is None:
         elsewhere = ", ".join(
             f"in domain {domain!r}" if domain else "without a domain" for domain in holdup.other_domains

@@ -212,7 +212,8 @@ def _follow(reading: _Reading, task: Task, path: tuple[str, ...]) -> None:
         _read(reading, below, path=(*path, task.reference_name), follow=True)
         if len(reading.holdups) > found:
             return
-        phase, since = Phase.WORKING, task.start_time
+        last_end = max((inner.end_time for inner in below.tasks), default=0)
+        phase, since = Phase.WORKING, max(task.start_time, last_end)
     elif status is WorkflowStatus.PAUSED:
         _read(reading, below, path=path, follow=False)
         phase, since = Phase.PAUSED, below.update_time or task.start_time

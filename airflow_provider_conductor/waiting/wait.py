@@ -439,7 +439,7 @@ def _line(progress: Progress, now: int) -> str:
         return line
     if progress.stalled_since is None or now - progress.stalled_since < PICKUP_GRACE:
         return ""
-    return f"{line} since {clock_time(progress.stalled_since, now)}"
+    return line
 
 
 def _earlier(*moments: float | None) -> float | None:

@@ -163,7 +163,7 @@ def test_nobody_works(outcome: tuple[Outcome, Any]) -> None:
     message = str(done.error)
     assert re.search(rf"stall_timeout: .* no progress since {TIME}", message)
     assert re.search(
-        rf"charge_card is queued since {TIME}, and nobody has ever polled queue 'charge_card_\w+'", message
+        rf"charge_card has been queued since {TIME}, and nobody has ever polled queue 'charge_card_\w+'", message
     )
     assert "Then it was terminated." in message
     assert workflow.status == "TERMINATED"
@@ -205,14 +205,14 @@ def pause_and_resume(lab: WaitingLab) -> Outcome:
 
 def test_pause_and_resume(outcome: Outcome) -> None:
     assert outcome.error is None
-    assert outcome.told("paused since").endswith("; it goes on when somebody resumes it")
+    assert outcome.told("paused since").endswith("; it continues when somebody resumes it")
     assert outcome.seconds > 41
 
 
 @scenario
 def a_person_signs_off(lab: WaitingLab) -> Outcome:
     lab.begin(lab.workflow(lab.system("HUMAN", "sign_off")), stall_timeout=20)
-    lab.hears("sign_off waits for a person")
+    lab.hears("sign_off has been waiting for a person")
     time.sleep(22)
     task = lab.client.get_workflow(lab.workflow_id).tasks[0]
     lab.client.update_task(lab.workflow_id, task.task_id, "COMPLETED", {"approved": True})
@@ -222,7 +222,7 @@ def a_person_signs_off(lab: WaitingLab) -> Outcome:
 def test_a_person_signs_off(outcome: Outcome) -> None:
     assert outcome.error is None
     assert outcome.result == {"approved": True}
-    assert re.fullmatch(rf"sign_off waits for a person since {TIME}", outcome.told("waits for a person"))
+    assert re.fullmatch(rf"sign_off has been waiting for a person since {TIME}", outcome.told("waiting for a person"))
 
 
 @scenario
@@ -248,7 +248,7 @@ def somebody_retries_and_restarts(lab: WaitingLab) -> Outcome:
     workflow_id = lab.workflow_id
     for act, word in ((lab.client.retry_workflow, "retried"), (lab.client.restart_workflow, "restarted")):
         if word == "retried":
-            lab.hears("charge_card is queued")
+            lab.hears("charge_card has been queued")
             time.sleep(1)
         lab.work("charge_card", "FAILED", reason=DOWN)
         lab.eventually(lambda: lab.client.get_workflow(workflow_id).status == "FAILED")
@@ -268,7 +268,7 @@ def test_somebody_retries_and_restarts(outcome: Outcome) -> None:
 @scenario
 def somebody_terminates(lab: WaitingLab) -> Outcome:
     lab.begin(lab.workflow(lab.simple("charge_card")))
-    lab.hears("charge_card is queued")
+    lab.hears("charge_card has been queued")
     lab.client.terminate_workflow(lab.workflow_id, "cancelled by the customer")
     return lab.done()
 
@@ -356,7 +356,7 @@ def a_timeout_terminates(lab: WaitingLab) -> tuple[Outcome, Any]:
 def test_a_timeout_terminates(outcome: tuple[Outcome, Any]) -> None:
     done, workflow = outcome
     assert type(done.error) is ConductorWorkflowTimeout
-    assert "charge_card runs on tester since" in str(done.error)
+    assert "charge_card has been running on tester since" in str(done.error)
     assert workflow.status == "TERMINATED"
     assert workflow.reason.startswith("Airflow task timed out: nightly_orders.wait")
 
@@ -500,21 +500,21 @@ def every_phase_has_its_words(lab: WaitingLab) -> dict[str, str]:
 
 
 WORDS = {
-    "working": r"charge_card runs on tester since {t}",
-    "retry_due": r"charge_card failed \(attempt 1 of 4: card service down\); its retry is due since {t}, and nobody "
-    r"has polled queue 'charge_card_\w+' for \d+ s \(last: tester\)",
-    "queued": r"charge_card is queued since {t}, and nobody has ever polled queue 'charge_card_\w+'",
-    "rate_limited": r"charge_card is queued since {t}, though worker-3 polled queue 'charge_card_\w+' \d+ s ago: "
+    "working": r"charge_card has been running on tester since {t}",
+    "retry_due": r"charge_card failed \(attempt 1 of 4: card service down\); its retry has been due since {t}, "
+    r"and nobody has polled queue 'charge_card_\w+' for \d+ s \(last: tester\)",
+    "queued": r"charge_card has been queued since {t}, and nobody has ever polled queue 'charge_card_\w+'",
+    "rate_limited": r"charge_card has been queued since {t}, though worker-3 polled queue 'charge_card_\w+' \d+ s ago: "
     "probably its rate or concurrency limit",
     "postponed": r"long_job was put back by tester; it is due again at {t}, in (9|10) min",
     "start_delay": r"charge_card starts at {t}, in \d+ s",
     "timed_wait": r"cool_down waits until {t}, in [45] min",
-    "signal": r"approval waits for a signal since {t}",
+    "signal": r"approval has been waiting for a signal since {t}",
     # It may have come to its task just now, or long enough ago for nobody's polling to be told.
-    "sub_workflow": r"to_inner/pack is queued since {t}, (for a worker to poll|and nobody has ever polled) "
-    r"queue 'pack_\w+'",
-    "fork": r"pack is queued since {t}, .*; approval waits for a signal since {t}; sign_off waits for a person since "
-    "{t}",
+    "sub_workflow": r"to_inner/pack has been queued since {t}, "
+    r"(waiting for a worker to poll|and nobody has ever polled) queue 'pack_\w+'",
+    "fork": r"pack has been queued since {t}, .*; approval has been waiting for a signal since {t}; "
+    r"sign_off has been waiting for a person since {t}",
 }
 
 

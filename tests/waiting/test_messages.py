@@ -26,23 +26,26 @@ def told(*tasks: dict[str, Any], seconds: float = 30, polls: list[PollData] | No
         ),
         (
             told(*RETRY, seconds=481, polls=[polled("charge_card", 61 - 0.5)]),
-            "charge_card failed (attempt 1 of 4: card service down); its retry is due since 22:14:21 UTC, "
+            "charge_card failed (attempt 1 of 4: card service down); its retry has been due since 22:14:21 UTC, "
             "and nobody has polled queue 'charge_card' for 7 min (last: worker-3)",
         ),
-        (told(task(), seconds=3), "charge_card is queued since 22:13:20 UTC, for a worker to poll queue 'charge_card'"),
+        (
+            told(task(), seconds=3),
+            "charge_card has been queued since 22:13:20 UTC, waiting for a worker to poll queue 'charge_card'",
+        ),
         (
             told(task(), polls=[]),
-            "charge_card is queued since 22:13:20 UTC, and nobody has ever polled queue 'charge_card'",
+            "charge_card has been queued since 22:13:20 UTC, and nobody has ever polled queue 'charge_card'",
         ),
         (
             told(task(), polls=[polled("charge_card", 28)]),
-            "charge_card is queued since 22:13:20 UTC, though worker-3 polled queue 'charge_card' 2 s ago",
+            "charge_card has been queued since 22:13:20 UTC, though worker-3 polled queue 'charge_card' 2 s ago",
         ),
-        (told(live(attempt=2, of=4)), "pack runs on worker-1 (attempt 2 of 4) since 22:13:20 UTC"),
-        (told(live(workerId="")), "pack runs on an unnamed worker since 22:13:20 UTC"),
-        (told(task("get", kind="HTTP")), "Conductor executes get (HTTP) since 22:13:20 UTC"),
-        (told(join()), "Conductor is between two tasks"),
-        (told(sub()), "ship runs a sub-workflow since 22:13:20 UTC (id wf-2)"),
+        (told(live(attempt=2, of=4)), "pack has been running on worker-1 (attempt 2 of 4) since 22:13:20 UTC"),
+        (told(live(workerId="")), "pack has been running on an unnamed worker since 22:13:20 UTC"),
+        (told(task("get", kind="HTTP")), "Conductor has been executing get (HTTP) since 22:13:20 UTC"),
+        (told(join()), "Conductor has been between two tasks since 22:13:20 UTC"),
+        (told(sub()), "ship has been running a sub-workflow since 22:13:20 UTC (id wf-2)"),
         (told(task(delay=90)), "charge_card starts at 22:14:50 UTC, in 60 s"),
         (told(status="FAILED", endTime=at(7)), "FAILED at 22:13:27 UTC"),
     ],
@@ -54,8 +57,11 @@ def test_the_line(line: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("tasks", "expected"),
     [
-        ((), "Conductor has not begun the sub-workflow of ship since 22:13:20 UTC (id wf-2)"),
-        ((failed(status="COMPLETED"),), "Conductor is between two tasks in the sub-workflow of ship"),
+        ((), "the sub-workflow of ship has been waiting for Conductor to begin it since 22:13:20 UTC (id wf-2)"),
+        (
+            (failed(status="COMPLETED"),),
+            "Conductor has been between two tasks in the sub-workflow of ship since 22:13:21 UTC",
+        ),
     ],
 )
 def test_a_sub_workflow_without_an_open_task(tasks: tuple[dict[str, Any], ...], expected: str) -> None:
@@ -66,7 +72,7 @@ def test_a_sub_workflow_without_an_open_task(tasks: tuple[dict[str, Any], ...], 
 
 def test_many_hold_ups_are_counted_and_live_ones_come_first() -> None:
     line = told(*(task(f"t{n}") for n in range(100)), live())
-    assert line.startswith("pack runs on worker-1")
+    assert line.startswith("pack has been running on worker-1")
     assert line.endswith("; and 98 more")
 
 

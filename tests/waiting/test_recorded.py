@@ -117,19 +117,19 @@ def test_what_people_read_is_bounded_and_clean(name: str) -> None:
 LINES = {
     "retry_delay": r"charge_card failed \(attempt 1 of 4: card service down\); Conductor retries it at .*, in \d+ s",
     "retry_delay_exponential_backoff": r"ship failed \(attempt 2 of 6: no driver\); Conductor retries it at .*",
-    "retry_due": r"charge_card failed \(attempt 1 of 4: card service down\); its retry is due since [\d:]+ UTC, "
+    "retry_due": r"charge_card failed \(attempt 1 of 4: card service down\); its retry has been due since [\d:]+ UTC, "
     r"and nobody has polled queue 'charge_card_x' for 1\d s \(last: worker-3\)",
-    "queued_never_polled": r"nobody is queued since [\d:]+ UTC, and nobody has ever polled queue 'nobody_x'",
-    "queued_in_a_domain": r"domained is queued since .*, and nobody has ever polled queue 'domained_x' in domain 'blue'"
-    r" \(workers poll it without a domain, in domain 'green'\)",
-    "concurrency_limited": r"one_at_a_time is queued since .*, though worker-3 polled .*: probably its rate .*",
+    "queued_never_polled": r"nobody has been queued since [\d:]+ UTC, and nobody has ever polled queue 'nobody_x'",
+    "queued_in_a_domain": r"domained has been queued since .*, and nobody has ever polled queue 'domained_x' "
+    r"in domain 'blue' \(workers poll it without a domain, in domain 'green'\)",
+    "concurrency_limited": r"one_at_a_time has been queued since .*, though worker-3 polled .*: probably its rate .*",
     "sub_workflow_retry_delay": r"to_middle/to_inner/pack failed \(attempt 1 of 3: box too small\); .*",
     "postponed": r"long_job was put back by worker-3; it is due again at [\d:]+ UTC, in 2 min",
     "timed_wait": r"cool_down waits until [\d:]+ UTC, in 5 min",
-    "waiting_for_signal": r"approval waits for a signal since [\d:]+ UTC",
-    "waiting_for_person": r"sign_off waits for a person since [\d:]+ UTC",
-    "paused": r"paused since [\d:]+ UTC; it goes on when somebody resumes it",
-    "working": r"charge_card runs on worker-3 since [\d:]+ UTC",
+    "waiting_for_signal": r"approval has been waiting for a signal since [\d:]+ UTC",
+    "waiting_for_person": r"sign_off has been waiting for a person since [\d:]+ UTC",
+    "paused": r"the workflow has been paused since [\d:]+ UTC; it continues when somebody resumes it",
+    "working": r"charge_card has been running on worker-3 since [\d:]+ UTC",
 }
 
 

@@ -110,7 +110,7 @@ SITUATIONS = {
         ((0.0, recorded("waiting_for_person")), (LATER, COMPLETED)),
         arguments={"stall_timeout": 0.5},
         result=OUTPUT,
-        lines=("sign_off waits for a person",),
+        lines=("sign_off has been waiting for a person since",),
     ),
     "gone": Situation(
         ((0.0, WORKING), (SOON, GONE)), error=ConductorWorkflowFailed, words=("is gone", "how it ended is unknown")
@@ -156,7 +156,7 @@ SITUATIONS = {
         ((0.0, WORKING),),
         arguments={"timeout": 1.0, "on_timeout": "terminate"},
         error=TIMED_OUT,
-        words=("time-out:", "charge_card runs on worker-3", "Then it was terminated"),
+        words=("time-out:", "charge_card has been running on worker-3", "Then it was terminated"),
         then="TERMINATED",
     ),
     "time-out that leaves": Situation(
@@ -173,14 +173,14 @@ SITUATIONS = {
         ((0.0, recorded("queued_never_polled")),),
         arguments={"stall_timeout": 1.0, "on_timeout": "terminate"},
         error=TIMED_OUT,
-        words=("stall_timeout:", "nobody is queued since", "nobody has ever polled queue 'nobody_x'"),
+        words=("stall_timeout:", "nobody has been queued since", "nobody has ever polled queue 'nobody_x'"),
         then="TERMINATED",
     ),
     "stall that leaves": Situation(
         ((0.0, recorded("retry_due")),),
         arguments={"stall_timeout": 1.0, "on_timeout": "leave"},
         error=TIMED_OUT,
-        words=("its retry is due since", "nobody has polled queue 'charge_card_x'", "(last: worker-3)"),
+        words=("its retry has been due since", "nobody has polled queue 'charge_card_x'", "(last: worker-3)"),
         then="RUNNING",
     ),
     "the task waited for has ended": Situation(
