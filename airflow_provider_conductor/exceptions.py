@@ -7,7 +7,7 @@
     │   ├── ConductorWorkflowFailedForGood    … and trying again cannot help (also AirflowFailException)
     │   └── ConductorBatchFailed              more workflows of a batch failed than its policy bears
     │       └── ConductorBatchFailedForGood   … and trying again cannot help (also AirflowFailException)
-    ├── ConductorTaskMissed                   a task of the workflow cannot come to the status it is waited for
+    ├── ConductorTaskMissed                   the task that is waited for cannot come, or not to the expected status
     ├── ConductorTaskNotThere                 the workflow has not come to the task that is to be ended
     └── ConductorWorkflowTimeout              a time-out of the wait; the workflow had not ended
     AirflowFailException                      never retried
@@ -109,7 +109,7 @@ class ConductorBatchFailedForGood(ConductorBatchFailed, AirflowFailException):
 
 
 class ConductorTaskMissed(AirflowException):
-    """A task of a workflow cannot come to the status it is waited for any more; the message says why.
+    """The task that is waited for cannot come any more, or not to the expected status; the message says why.
 
     Attributes:
         workflow_id, task_reference_name: the task that was waited for.

@@ -25,11 +25,11 @@ from airflow_provider_conductor.client.sdk import is_sdk_configuration
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.defining.dry_run import dry_run
-from airflow_provider_conductor.exceptions import ConductorWorkflowFailed, ConductorWorkflowTimeout
+from airflow_provider_conductor.exceptions import ConductorTaskMissed, ConductorWorkflowFailed, ConductorWorkflowTimeout
 from airflow_provider_conductor.version_compat import mask_secret
 from airflow_provider_conductor.waiting.durations import seconds
 from airflow_provider_conductor.waiting.look import read_ended
-from airflow_provider_conductor.waiting.wait import GONE, STALLED, TIMEOUT, WaitPlan, wait
+from airflow_provider_conductor.waiting.wait import GONE, STALLED, TASK_MISSED, TIMEOUT, WaitPlan, wait
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -131,6 +131,7 @@ class ConductorHook(BaseHook):
 
         Raises:
             ConductorWorkflowTimeout: a limit ended the wait; nothing is terminated.
+            ConductorTaskMissed: the workflow has completed without that task.
             ConductorWorkflowFailed: the server does not know the workflow (any more), so it cannot be read.
         """
         now = time.time()
@@ -149,6 +150,13 @@ class ConductorHook(BaseHook):
             raise ConductorWorkflowTimeout(
                 f"{event.status}: Conductor workflow {workflow_id} had not ended: {event.message}. See {url}",
                 workflow_id=workflow_id,
+            )
+        if event.status == TASK_MISSED:
+            raise ConductorTaskMissed(
+                f"Conductor workflow {workflow_id}: {event.message}. See {url}",
+                workflow_id=workflow_id,
+                task_reference_name=wait_until_task_ref or "",
+                url=url,
             )
         if event.status == GONE:
             raise ConductorWorkflowFailed(

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTim
 
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.sdk import is_sdk_configuration
-from airflow_provider_conductor.exceptions import ConductorWorkflowFailed, ConductorWorkflowTimeout
+from airflow_provider_conductor.exceptions import ConductorTaskMissed, ConductorWorkflowFailed, ConductorWorkflowTimeout
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
 from airflow_provider_conductor.operators.arguments import check_output_path
 from airflow_provider_conductor.operators.lineage import TellsLineage
@@ -295,6 +295,8 @@ class WaitsForWorkflow(UsesConductor):
                     reason=event.message,
                     url=where,
                 )
+            case waits.TASK_MISSED:
+                raise self._missed(event, event.message)
             case waits.TIMEOUT | waits.STALLED:
                 raise self._timed_out(event)
         from airflow_provider_conductor.client import errors
@@ -338,6 +340,16 @@ class WaitsForWorkflow(UsesConductor):
             return unread_failure(event, unread, url)
         return failure_of(workflow, event, url, client=self.hook.client, log=self.log)
 
+    def _missed(self, event: WaitEvent, why: str) -> ConductorTaskMissed:
+        """The error of a wait for a task that cannot come any more, or not to the status that is waited for."""
+        url = self.hook.workflow_url(event.workflow_id)
+        return ConductorTaskMissed(
+            f"Conductor workflow {event.workflow_id}: {why}. See {url}",
+            workflow_id=event.workflow_id,
+            task_reference_name=self.wait_until_task_ref or "",
+            url=url,
+        )
+
     def _timeout_error(self, message: str, workflow_id: str) -> AirflowException:
         return ConductorWorkflowTimeout(message, workflow_id=workflow_id)
 
@@ -351,6 +363,9 @@ class WaitsForWorkflow(UsesConductor):
         """The result where ``wait_until_task_ref`` was reached: the task's output, and how the workflow stands.
 
         Of a workflow that cannot be read any more, what the event has said: no output, perhaps no status.
+
+        Raises:
+            ConductorTaskMissed: since the wait ended, the workflow has lost the task.
         """
         from airflow_provider_conductor.operators.output import Output
 
@@ -362,11 +377,15 @@ class WaitsForWorkflow(UsesConductor):
                 "progress": f"task {self.wait_until_task_ref} cannot be read: the workflow was archived or deleted",
             }
         task = workflow.latest_attempt(self.wait_until_task_ref or "")
+        if task is None:
+            raise self._missed(
+                event, "somebody restarted it, or reran it from an earlier task, after its task had ended"
+            )
         return {
             "workflow_id": workflow.workflow_id,
             "status": str(workflow.status),
-            "output": self._for_xcom(Output.of_task(task, workflow.workflow_id)) if task else {},
-            "progress": f"task {self.wait_until_task_ref} is {task.status if task else 'not there'}",
+            "output": self._for_xcom(Output.of_task(task, workflow.workflow_id)),
+            "progress": f"task {self.wait_until_task_ref} is {task.status}",
         }
 
     def _for_xcom(self, output: Output) -> Any:

@@ -100,7 +100,8 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         wait_for_seconds: how long the task waits on the worker before it says that the workflow still runs and
             goes on waiting (deferred, if ``deferrable``). Any value works.
         wait_for_completion: False: the task ends after ``wait_for_seconds`` with what there is then.
-        wait_until_task_ref: wait only until the task with this reference name has ended.
+        wait_until_task_ref: wait only until the task with this reference name has ended; in a loop with the
+            iteration, as in ``ship__2``.
         deferrable: wait in the triggerer, without a worker slot. Default: Airflow's ``default_deferrable``.
         poll_interval: seconds between looks; None adapts them to the workflow.
         timeout: seconds (or timedelta) for the whole wait of one try; None waits on.
@@ -115,6 +116,7 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
 
     Raises:
         ConductorWorkflowFailed: the workflow ended, and not as COMPLETED.
+        ConductorTaskMissed: the workflow completed without the task that ``wait_until_task_ref`` names.
         ConductorWorkflowTimeout: a time-out ended the wait.
         ConductorStartRefused: no such definition, or the server refused the input; not retried.
     """

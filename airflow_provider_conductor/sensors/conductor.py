@@ -17,7 +17,8 @@ class ConductorWorkflowSensor(ConductorSensor):
 
     Args:
         workflow_id: the workflow.
-        wait_until_task_ref: wait only until the task with this reference name has ended.
+        wait_until_task_ref: wait only until the task with this reference name has ended; in a loop with the
+            iteration, as in ``ship__2``.
         return_output: put the workflow's output into XCom.
         output_path: a part of the output, like ``order.total`` or ``rows[0].id``, to put there instead; says
             ``return_output`` with it.
@@ -33,6 +34,7 @@ class ConductorWorkflowSensor(ConductorSensor):
 
     Raises:
         ConductorWorkflowFailed: the workflow ended, and not as COMPLETED.
+        ConductorTaskMissed: the workflow completed without the task that ``wait_until_task_ref`` names.
         AirflowSensorTimeout: ``timeout`` ended the wait.
     """
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_conductor.client.statuses import WorkflowStatus
-from airflow_provider_conductor.exceptions import ConductorTaskMissed
 from airflow_provider_conductor.operators.arguments import given, is_template
 from airflow_provider_conductor.sensors.base import ConductorSensor
 from airflow_provider_conductor.waiting.awaited import SUCCESS, joined_statuses
@@ -71,27 +70,16 @@ class ConductorTaskSensor(ConductorSensor):
         )
 
     def _outcome(self, context: Context, event: WaitEvent) -> Any:
-        from airflow_provider_conductor.waiting.wait import TASK_ENDED, TASK_MISSED
+        from airflow_provider_conductor.waiting.wait import TASK_ENDED
 
-        if event.status == TASK_MISSED:
-            raise self._missed(event, event.message)
+        self.wait_until_task_ref = self.task_reference_name
         if event.status in WorkflowStatus.__members__:  # from the index, which keeps no tasks
             raise self._missed(
                 event, f"it ended as {event.status} and was archived: what became of its task cannot be read any more"
             )
         if event.status == TASK_ENDED:
             self.log.info("Task %r of workflow %s is there", self.task_reference_name, event.workflow_id)
-        self.wait_until_task_ref = self.task_reference_name
         return super()._outcome(context, event)
-
-    def _missed(self, event: WaitEvent, why: str) -> ConductorTaskMissed:
-        url = self.hook.workflow_url(event.workflow_id)
-        return ConductorTaskMissed(
-            f"Conductor workflow {event.workflow_id}: {why}. See {url}",
-            workflow_id=event.workflow_id,
-            task_reference_name=self.task_reference_name,
-            url=url,
-        )
 
     def _task_result(self, workflow: Any, event: WaitEvent) -> Any:
         result = super()._task_result(workflow, event)

@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_conductor.client.statuses import TaskStatus
+from airflow_provider_conductor.waiting.wording import one_line
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Workflow
 
-__all__ = ["SUCCESS", "Standing", "joined_statuses", "standing", "task_statuses"]
+__all__ = ["SUCCESS", "Standing", "joined_statuses", "never_came", "standing", "task_statuses"]
+
+NAMED = 20
+"""Tasks of the workflow that are named."""
+
+NAME_LIMIT = 80
 
 SUCCESS = tuple(status for status in TaskStatus if status.successful)
 """What a task is waited for where nothing else is asked: that it has ended, and well."""
@@ -49,22 +55,30 @@ def standing(workflow: Workflow, task_ref: str, statuses: Iterable[TaskStatus]) 
     task = workflow.latest_attempt(task_ref)
     words = " or ".join(status for status in TaskStatus if status in wanted)
     if task is None:
-        why = (
-            f"workflow {workflow.name or workflow.workflow_id} ended as {workflow.status} and has no task {task_ref!r} "
-            f"(it has {_names(workflow)}; in a loop the name carries the iteration, as in {task_ref}__1)"
-        )
+        why = never_came(workflow, task_ref)
     else:
         after = f" after {task.retry_count + 1} attempts" if task.retry_count else ""
         why = f"task {task_ref!r} is {task.known_status or task.data.get('status')}{after}"
         if task.reason:
-            why += f" ({task.reason})"
+            why += f" ({one_line(task.reason)})"
         if workflow.status.ended:
             why += f", and the workflow ended as {workflow.status}"
     return Standing(missed=f"{why}: it cannot become {words} any more")
 
 
-def _names(workflow: Workflow) -> str:
-    return ", ".join(dict.fromkeys(repr(task.reference_name) for task in workflow.tasks)) or "none"
+def never_came(workflow: Workflow, task_ref: str) -> str:
+    """Why an ended workflow has not come to a task, "" where it has: which tasks it has, and how a loop names them."""
+    if workflow.latest_attempt(task_ref) is not None:
+        return ""
+    names = list(dict.fromkeys(task.reference_name for task in workflow.tasks))
+    # Those of the iterations first: a loop's task without its iteration is what people write.
+    names.sort(key=lambda name: not name.startswith(f"{task_ref}__"))
+    known = ", ".join(repr(one_line(name, NAME_LIMIT)) for name in names[:NAMED]) or "none"
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return (
+        f"workflow {one_line(workflow.name, NAME_LIMIT) or workflow.workflow_id} ended as {workflow.status} and has no "
+        f"task {task_ref!r} (it has {known}{more}; in a loop the name carries the iteration, as in {task_ref}__1)"
+    )
 
 
 def task_statuses(text: str) -> tuple[TaskStatus, ...]:

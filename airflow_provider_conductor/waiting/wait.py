@@ -17,7 +17,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorRequestError,
 )
 from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.waiting.awaited import standing, task_statuses
+from airflow_provider_conductor.waiting.awaited import never_came, standing, task_statuses
 from airflow_provider_conductor.waiting.clock import ServerClock
 from airflow_provider_conductor.waiting.deadline import Deadline, Verdict, judge
 from airflow_provider_conductor.waiting.holdup import PICKUP_GRACE
@@ -108,7 +108,8 @@ class WaitEvent:
     COMPLETED, FAILED, TIMED_OUT, TERMINATED          the workflow has ended so
     ``task_ended``                                    the task waited for has, the workflow goes on; or it has the
                                                       status that it was waited for
-    ``task_missed``                                   the task cannot come to that status any more
+    ``task_missed``                                   the task cannot come to that status any more, or the workflow
+                                                      has completed without it
     ``timeout``                                       the whole time is over
     ``stalled``                                       nothing got ahead for ``stall_timeout``
     ``gone``                                          the server does not know the workflow (any more)
@@ -349,6 +350,9 @@ def _judge(state: _Wait, seen: Look) -> tuple[WaitEvent | None, float]:
         if stands.come or stands.missed:
             return state.event(TASK_ENDED if stands.come else TASK_MISSED, stands.missed, seen=seen), now
     elif workflow.status.ended:
+        missing = never_came(workflow, state.plan.wait_until_task_ref) if state.plan.wait_until_task_ref else ""
+        if missing and workflow.status.successful:
+            return state.event(TASK_MISSED, missing, seen=seen), now
         return state.event(str(workflow.status), workflow.reason, seen=seen), now
     elif state.plan.wait_until_task_ref and reached(workflow, state.plan.wait_until_task_ref):
         return state.event(TASK_ENDED, seen=seen), now

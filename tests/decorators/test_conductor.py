@@ -12,7 +12,12 @@ from conductor.client.http.models import StartWorkflowRequest as SdkRequest
 
 from airflow_provider_conductor.client.models import StartWorkflowRequest
 from airflow_provider_conductor.decorators.conductor import conductor_task
-from airflow_provider_conductor.exceptions import ConductorOutputMissing, ConductorStartRefused, ConductorWorkflowFailed
+from airflow_provider_conductor.exceptions import (
+    ConductorOutputMissing,
+    ConductorStartRefused,
+    ConductorTaskMissed,
+    ConductorWorkflowFailed,
+)
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
 from tests.operators.airflow_standin import context_of, first_event, in_a_thread, run, sent_through_airflow
@@ -44,6 +49,14 @@ def counted(returned: Any) -> tuple[Callable[[], Any], list[int]]:
         return returned
 
     return make_order, calls
+
+
+@both_ways
+def test_a_task_that_never_comes_is_no_success(conductor: ConductorStandIn, deferrable: bool) -> None:
+    conductor.script = Script(after=SOON)
+    made = operator(counted({"order": 7})[0], deferrable=deferrable, wait_until_task_ref="pakc")
+    with pytest.raises(ConductorTaskMissed, match="ended as COMPLETED and has no task 'pakc'"):
+        run(made, context_of(made))
 
 
 def test_airflow_offers_it_as_a_task_decorator() -> None:

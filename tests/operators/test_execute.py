@@ -23,6 +23,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.exceptions import (
     ConductorOutputTooLarge,
+    ConductorTaskMissed,
     ConductorWorkflowFailed,
     ConductorWorkflowTimeout,
 )
@@ -82,6 +83,14 @@ def test_it_can_wait_for_one_task_only(conductor: ConductorStandIn, deferrable: 
     result = run(operator, context_of(operator))
     assert result["output"] == {"boxes": 2}
     assert (result["workflow_id"], result["status"]) == (conductor.only_workflow, "RUNNING")
+
+
+def test_a_task_that_a_rerun_took_back_is_no_success(conductor: ConductorStandIn) -> None:
+    operator = execute(wait_until_task_ref="pack")
+    event = {"workflow_id": conductor.add(tasks=[]), "status": "task_ended"}
+    with pytest.raises(ConductorTaskMissed, match="somebody restarted it, or reran it") as missed:
+        operator.execute_complete(context_of(operator), event)
+    assert missed.value.task_reference_name == "pack"
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "task_ended"])

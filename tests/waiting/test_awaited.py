@@ -7,7 +7,7 @@ import json
 import pytest
 
 from airflow_provider_conductor.client.models import TaskStatus, Workflow
-from airflow_provider_conductor.waiting.awaited import SUCCESS, joined_statuses, standing, task_statuses
+from airflow_provider_conductor.waiting.awaited import SUCCESS, joined_statuses, never_came, standing, task_statuses
 from airflow_provider_conductor.waiting.wait import STILL_RUNNING, TASK_ENDED, TASK_MISSED, WaitPlan
 from tests.waiting.builders import at, failed, live, task, workflow
 from tests.waiting.world import World
@@ -61,6 +61,20 @@ def test_what_cannot_come_any_more_is_missed_and_says_why(found: Workflow, says:
     assert not stands.come
     assert says in stands.missed
     assert "cannot become COMPLETED or COMPLETED_WITH_ERRORS or SKIPPED any more" in stands.missed
+
+
+def test_a_loops_task_without_its_iteration_is_told_which_there_are() -> None:
+    rounds = [task(f"{ref}__{turn}", "COMPLETED") for turn in (1, 2) for ref in ("load", "ship")]
+    why = never_came(workflow(*rounds, status="COMPLETED"), "ship")
+    assert "has no task 'ship' (it has 'ship__1', 'ship__2', 'load__1', 'load__2'; in a loop" in why
+    assert never_came(workflow(*rounds, status="COMPLETED"), "ship__2") == ""
+
+
+def test_of_a_fork_of_hundreds_not_every_name_is_told() -> None:
+    fork = workflow(*(task(f"part_{number}", "COMPLETED") for number in range(300)), status="COMPLETED")
+    why = never_came(fork, "part")
+    assert "'part_19' and 280 more; in a loop" in why
+    assert len(why) < 500
 
 
 def test_an_open_task_that_is_over_before_it_was_seen_is_missed() -> None:

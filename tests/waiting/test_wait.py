@@ -27,6 +27,7 @@ from airflow_provider_conductor.waiting.wait import (
     STALLED,
     STILL_RUNNING,
     TASK_ENDED,
+    TASK_MISSED,
     TIMEOUT,
     WaitEvent,
     WaitPlan,
@@ -540,9 +541,16 @@ def test_a_failed_attempt_that_will_be_tried_again_is_not_the_tasks_end() -> Non
     assert world.age == pytest.approx(40, abs=2)
 
 
-def test_a_workflow_that_ends_without_the_task_ends_the_wait() -> None:
-    world = World([(60, DONE)])
-    assert world.wait(world.plan(wait_until_task_ref="never")).status == "COMPLETED"
+def test_a_workflow_that_completes_without_the_task_is_no_success() -> None:
+    world = World([(0, workflow(live("pack"))), (60, workflow(task("pack", "COMPLETED"), status="COMPLETED"))])
+    event = world.wait(world.plan(wait_until_task_ref="pakc"))
+    assert (event.status, event.workflow is not None) == (TASK_MISSED, True)
+    assert "has no task 'pakc' (it has 'pack'; in a loop" in event.message
+
+
+def test_a_workflow_that_fails_before_the_task_comes_has_failed() -> None:
+    world = World([(60, workflow(failed("pack", of=1), status="FAILED"))])
+    assert world.wait(world.plan(wait_until_task_ref="ship")).status == "FAILED"
 
 
 # Patience
@@ -685,7 +693,8 @@ def test_a_plan_of_another_version_is_read() -> None:
 @QUICK
 def test_whatever_an_earlier_wait_left_the_wait_works(plan: WaitPlan) -> None:
     world = World([(0, DONE)])
-    assert world.wait(replace(plan, workflow_id="wf-1")).status == "COMPLETED"
+    expected = "COMPLETED" if plan.wait_until_task_ref in (None, "", "pack") else TASK_MISSED
+    assert world.wait(replace(plan, workflow_id="wf-1")).status == expected
 
 
 @given(some.text(), some.text(min_size=1), some.text(max_size=3000))

@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSen
 from airflow_provider_conductor.client.errors import ConductorAuthError
 from airflow_provider_conductor.exceptions import (
     ConductorOutputTooLarge,
+    ConductorTaskMissed,
     ConductorWorkflowFailed,
     ConductorWorkflowFailedForGood,
     ConductorWorkflowTimeout,
@@ -195,6 +196,12 @@ SITUATIONS = {
         result={"status": "RUNNING", "progress": "task nice_to_have is COMPLETED_WITH_ERRORS"},
         then="RUNNING",
     ),
+    "the task waited for never comes": Situation(
+        ends_as("ended_completed"),
+        arguments={"wait_until_task_ref": "charge_cart"},
+        error=ConductorTaskMissed,
+        words=("ended as COMPLETED and has no task 'charge_cart' (it has 'charge_card'; in a loop", "charge_cart__1)"),
+    ),
     "the task waited for has failed, and the workflow with it": Situation(
         ends_as("ended_failed"),
         arguments={"wait_until_task_ref": "charge_card"},
@@ -211,6 +218,7 @@ LENIENT = {
         "terminated by somebody",
         "output too large",
         "gone",
+        "the task waited for never comes",
         "time-out that terminates",
         "time-out that leaves",
         "stall that terminates",
