@@ -22,7 +22,7 @@ from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.auth import TokenKeeper
 from airflow_provider_conductor.client.call import Answer, Call, Flow, Now, Sleep
 from airflow_provider_conductor.client.capabilities import Capabilities
-from airflow_provider_conductor.client.driving import Step, drive_async
+from airflow_provider_conductor.client.driving import Step, drive_async, steady
 from airflow_provider_conductor.client.errors import (
     ConductorConnectionLost,
     ConductorRequestError,
@@ -42,8 +42,8 @@ __all__ = ["AsyncConductorClient"]
 
 T = TypeVar("T")
 
-POOL = 16
-"""Connections of a client's requests."""
+POOL = 24
+"""Connections of a client's requests: eight each for the shared poller, for waits' own polls, and for their last."""
 
 SILENCE = 45.0
 """Seconds without a byte after which an event stream is dead: the server's heartbeat comes every 15 s."""
@@ -57,7 +57,7 @@ class AsyncConductorClient:
 
     Args:
         settings: where the server is, or just its API address, or a ``Configuration`` of the Python SDK.
-        sleep, clock: replaced by tests; seconds, and seconds since the epoch.
+        sleep, clock, monotonic: replaced by tests; seconds, seconds since the epoch, seconds on a clock nobody sets.
 
     An async context manager; :meth:`close` gives the sockets back.
     """
@@ -68,6 +68,7 @@ class AsyncConductorClient:
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = ConductorSettings.of(settings)
         self.capabilities = Capabilities()
@@ -77,6 +78,7 @@ class AsyncConductorClient:
         self._pace = Pace(self.settings.max_requests_per_second)
         self._sleep = sleep
         self._clock = clock
+        self._monotonic = monotonic
         self._session: aiohttp.ClientSession | None = None
         self._streams: aiohttp.ClientSession | None = None
         self._tls_context: ssl.SSLContext | bool | None = None
@@ -105,11 +107,26 @@ class AsyncConductorClient:
             ConductorRequestError: see :mod:`airflow_provider_conductor.client.errors`.
         """
         retrying = AsyncRetrying(sleep=self._sleep, **policy(1 if call.once else self.settings.max_attempts))
-        return await retrying(self._send_with_token, call)
+        try:
+            # The token's request, and others' that stand in its way, are within the caller's time, too.
+            async with asyncio.timeout(call.within):
+                return await retrying(self._send_with_token, call)
+        except TimeoutError as error:
+            raise self._error(call, error) from error
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end and return its result; cancelled, the flow is closed."""
-        return await drive_async(flow, self._do)
+        now = steady(self._clock, self._monotonic)
+
+        async def do(step: Step) -> Any:
+            if isinstance(step, Sleep):
+                await self._sleep(step.seconds)
+                return None
+            if isinstance(step, Now):
+                return now()
+            return await self.send(step)
+
+        return await drive_async(flow, do)
 
     async def listen(self, workflow_id: str) -> AsyncIterator[str]:
         """The kinds of events in the server's stream of this workflow (``done``, ``error`` …), "" when it opens.
@@ -148,14 +165,6 @@ class AsyncConductorClient:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise self._error(call, error) from error
 
-    async def _do(self, step: Step) -> Any:
-        if isinstance(step, Sleep):
-            await self._sleep(step.seconds)
-            return None
-        if isinstance(step, Now):
-            return self._clock()
-        return await self.send(step)
-
     async def _send_with_token(self, call: Call[T]) -> T:
         token = await self._token()
         try:
@@ -181,7 +190,7 @@ class AsyncConductorClient:
         url: str | None = self._exchange.url(call)
         hops = 0
         while url:
-            delay = self._pace.delay(self._clock())
+            delay = self._pace.delay(self._monotonic())
             if delay:
                 await self._sleep(delay)
             answer = await self._exchange_one(call, url, token)
@@ -198,7 +207,8 @@ class AsyncConductorClient:
                 data=self._exchange.content(call),
                 headers=self._exchange.headers(call, token),
                 timeout=aiohttp.ClientTimeout(
-                    total=limit + self.settings.connect_timeout, sock_connect=self.settings.connect_timeout
+                    total=limit + self.settings.connect_timeout if call.within is None else limit,
+                    sock_connect=self._exchange.connect_timeout(call),
                 ),
                 allow_redirects=False,
                 proxy=self._exchange.proxy,
@@ -234,7 +244,7 @@ class AsyncConductorClient:
         if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)) or _is_certificate_alert(error):
             kind, what = ConductorTlsError, "the TLS handshake failed"
         elif isinstance(error, aiohttp.ConnectionTimeoutError):
-            kind, what = ConductorUnreachable, f"no connection within {self.settings.connect_timeout:g} s"
+            kind, what = ConductorUnreachable, f"no connection within {self._exchange.connect_timeout(call):g} s"
         elif isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)):
             kind, what = ConductorUnreachable, "cannot connect"
         elif isinstance(error, aiohttp.ClientResponseError):

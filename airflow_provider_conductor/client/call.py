@@ -73,6 +73,7 @@ class Call(Generic[T_co]):
         authenticated: False only for the request that fetches the token.
         once: True where the caller repeats by itself, at its own pace.
         max_bytes: the largest answer that the asyncio client reads; a larger one is an error.
+        within: seconds for the whole answer where the caller has less time than the read timeout.
     """
 
     method: str
@@ -85,6 +86,7 @@ class Call(Generic[T_co]):
     authenticated: bool = True
     once: bool = False
     max_bytes: int | None = None
+    within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,10 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Asks the driver for the time: seconds since the epoch, on this machine's clock."""
+    """Asks the driver for the time: seconds since the epoch, on this machine's clock as it was when the flow began.
+
+    From there on it is moved by the monotonic clock: whoever sets the wall clock changes no flow that is under way.
+    """
 
 
 Flow: TypeAlias = Generator["Call[Any] | Sleep | Now", Any, T]

@@ -7,11 +7,17 @@ from typing import Any, TypeAlias, TypeVar
 
 from airflow_provider_conductor.client.call import Call, Flow, Now, Sleep
 
-__all__ = ["Step", "drive", "drive_async"]
+__all__ = ["Step", "drive", "drive_async", "steady"]
 
 T = TypeVar("T")
 
 Step: TypeAlias = Call[Any] | Sleep | Now
+
+
+def steady(clock: Callable[[], float], monotonic: Callable[[], float]) -> Callable[[], float]:
+    """A clock that begins at the wall clock's time and is moved by the monotonic clock: nobody sets it."""
+    ahead = clock() - monotonic()
+    return lambda: monotonic() + ahead
 
 
 def drive(flow: Flow[T], do: Callable[[Step], Any]) -> T:

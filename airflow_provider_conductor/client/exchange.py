@@ -72,8 +72,14 @@ class Exchange:
         return call.body.encode() if isinstance(call.body, str) else json.dumps(call.body).encode()
 
     def read_timeout(self, call: Call[T]) -> float:
-        """Seconds for the whole answer; longer than the hold the call asks for."""
-        return max(self.settings.read_timeout, call.hold + HOLD_MARGIN) if call.hold else self.settings.read_timeout
+        """Seconds for the whole answer; longer than the hold the call asks for, and no more than its caller has."""
+        limit = max(self.settings.read_timeout, call.hold + HOLD_MARGIN) if call.hold else self.settings.read_timeout
+        return limit if call.within is None else min(limit, call.within)
+
+    def connect_timeout(self, call: Call[T]) -> float:
+        """Seconds for a connection."""
+        limit = self.settings.connect_timeout
+        return limit if call.within is None else min(limit, call.within)
 
     def redirected(self, call: Call[T], answer: Answer, url: str, hops: int) -> str | None:
         """Where to read on after ``url`` gave this answer, or None for one that is no redirect.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from http.client import HTTPException, IncompleteRead
 from types import TracebackType
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from airflow_provider_conductor.client.auth import TokenKeeper
 from airflow_provider_conductor.client.bounded import BoundedAdapter
 from airflow_provider_conductor.client.call import Answer, Call, Flow, Now, Sleep
 from airflow_provider_conductor.client.capabilities import Capabilities
-from airflow_provider_conductor.client.driving import Step, drive
+from airflow_provider_conductor.client.driving import Step, drive, steady
 from airflow_provider_conductor.client.errors import (
     ConductorConnectionLost,
     ConductorRequestError,
@@ -48,7 +49,7 @@ class ConductorClient(Verbs):
 
     Args:
         settings: where the server is, or just its API address, or a ``Configuration`` of the Python SDK.
-        sleep, clock: replaced by tests; seconds, and seconds since the epoch.
+        sleep, clock, monotonic: replaced by tests; seconds, seconds since the epoch, seconds on a clock nobody sets.
 
     A context manager; :meth:`close` gives the sockets back.
     """
@@ -59,6 +60,7 @@ class ConductorClient(Verbs):
         *,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = ConductorSettings.of(settings)
         self.capabilities = Capabilities()
@@ -68,6 +70,7 @@ class ConductorClient(Verbs):
         self._token_lock = threading.Lock()
         self._sleep = sleep
         self._clock = clock
+        self._monotonic = monotonic
         self._session = self._new_session()
 
     def __repr__(self) -> str:
@@ -95,31 +98,33 @@ class ConductorClient(Verbs):
 
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end and return its result; interrupted, the flow is closed."""
-        return drive(flow, self._do)
+        now = steady(self._clock, self._monotonic)
 
-    def _do(self, step: Step) -> Any:
-        if isinstance(step, Sleep):
-            self._sleep(step.seconds)
-            return None
-        if isinstance(step, Now):
-            return self._clock()
-        return self.send(step)
+        def do(step: Step) -> Any:
+            if isinstance(step, Sleep):
+                self._sleep(step.seconds)
+                return None
+            if isinstance(step, Now):
+                return now()
+            return self.send(step)
+
+        return drive(flow, do)
 
     def _send_with_token(self, call: Call[T]) -> T:
-        token = self._token()
+        token = self._token(within=call.within)
         try:
             return self._send_once(call, token)
         except ConductorRequestError as error:
             if not self._exchange.token_was_refused(call, error, token):
                 raise
-        return self._send_once(call, self._token(stale=token))
+        return self._send_once(call, self._token(stale=token, within=call.within))
 
-    def _token(self, *, stale: str = "") -> str:
+    def _token(self, *, stale: str = "", within: float | None = None) -> str:
         with self._token_lock:
             wanted = self._tokens.wanted(self._clock(), stale=stale)
             if wanted is not None:
                 try:
-                    self._tokens.accept(self._send_once(wanted), self._clock())
+                    self._tokens.accept(self._send_once(replace(wanted, within=within)), self._clock())
                 except ConductorRequestError as error:
                     told = self._tokens.refused(error)
                     if told is not None:
@@ -130,7 +135,7 @@ class ConductorClient(Verbs):
         url: str | None = self._exchange.url(call)
         hops = 0
         while url:
-            delay = self._pace.delay(self._clock())
+            delay = self._pace.delay(self._monotonic())
             if delay:
                 self._sleep(delay)
             answer = self._exchange_one(call, url, token)
@@ -146,7 +151,7 @@ class ConductorClient(Verbs):
                 url,
                 data=self._exchange.content(call),
                 headers=self._exchange.headers(call, token),
-                timeout=(self.settings.connect_timeout, limit),
+                timeout=(self._exchange.connect_timeout(call), limit),
             )
         except (requests.RequestException, HTTPError, OSError) as error:
             raise self._error(call, error) from error
@@ -166,7 +171,7 @@ class ConductorClient(Verbs):
         elif among(NewConnectionError) or any(map(_is_refused_tunnel, causes)):
             kind, what = ConductorUnreachable, "cannot connect"
         elif among(requests.ConnectTimeout, ConnectTimeoutError):
-            kind, what = ConductorUnreachable, f"no connection within {self.settings.connect_timeout:g} s"
+            kind, what = ConductorUnreachable, f"no connection within {self._exchange.connect_timeout(call):g} s"
         elif among(requests.ReadTimeout, ReadTimeoutError, TimeoutError):
             kind, what = ConductorTimeout, f"no answer within {self._exchange.read_timeout(call):g} s"
         elif any(map(_is_not_http, causes)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -162,6 +163,15 @@ def test_what_the_server_says_is_not_retryable_is_sent_once(serve: Serve, connec
     server = serve(told.status(503, {"message": "no", "retryable": False}))
     error_from(connect(server), READ)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("where", ["workflow", "token"])
+def test_a_caller_with_little_time_is_answered_within_it(serve: Serve, connect: Connect, where: str) -> None:
+    """However long the read timeout is, and though the token has to be fetched first."""
+    paths = {"token": told.token("t"), "workflow": told.workflow()} | {where: told.silent}
+    client = connect(serve(told.by_path(**paths)), key_id="k", key_secret="s", read_timeout=3600.0)
+    with pytest.raises(ConductorTimeout, match=r"no answer within 0\.5 s"):
+        client.send(replace(endpoints.get_workflow("w1"), within=0.5))
 
 
 def test_retry_after_is_waited_out(serve: Serve, connect: Connect, clock: Clock) -> None:

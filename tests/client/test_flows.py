@@ -57,6 +57,19 @@ def test_an_error_nobody_answers_comes_out(serve: Serve, connect: Connect) -> No
     assert closed == [True]
 
 
+def test_a_flow_hears_the_wall_clock_and_nobody_who_sets_it(serve: Serve, connect: Connect, clock: Clock) -> None:
+    def flow() -> Flow[list[float]]:
+        first = yield Now()
+        clock.set_by = -3600.0
+        yield Sleep(7)
+        return [first, (yield Now())]
+
+    began = clock()
+    client = connect(serve(told.workflow()))
+    assert client.run(flow()) == pytest.approx([began, began + 7])
+    assert client.run(flow())[0] == pytest.approx(began + 7 - 3600), "the next flow begins by the clock as it is"
+
+
 def test_a_flow_may_turn_an_error_into_its_own(serve: Serve, connect: Connect) -> None:
     def flow() -> Flow[None]:
         try:

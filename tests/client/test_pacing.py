@@ -58,6 +58,17 @@ def test_every_request_counts(
     assert clock.now - began >= 6.0
 
 
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_wall_clock_that_is_set_changes_no_pace(
+    serve: Callable[..., FaultServer], connect: Callable[..., Transport], clock: Clock, step: float
+) -> None:
+    client = connect(serve(told.workflow()), max_requests_per_second=10)
+    client.send(READ)
+    clock.set_by = step
+    client.send(READ)
+    assert clock.sleeps == [pytest.approx(0.1)]
+
+
 def test_a_large_answer_is_read_like_a_small_one(
     serve: Callable[..., FaultServer], connect: Callable[..., Transport]
 ) -> None:

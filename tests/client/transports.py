@@ -20,14 +20,19 @@ __all__ = ["AsyncTransport", "Clock", "SyncTransport", "Transport"]
 class Clock:
     """A time that passes only when somebody sleeps; ``sleeps`` holds how long each time.
 
+    ``set_by`` is how far somebody has set the wall clock meanwhile.
     ``meanwhile`` is called in each sleep: what happens in the world while the client waits.
     """
 
     now: float = 1_800_000_000.0
+    set_by: float = 0.0
     sleeps: list[float] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
 
     def __call__(self) -> float:
+        return self.now + self.set_by
+
+    def monotonic(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
@@ -53,7 +58,7 @@ class Transport:
 
 class SyncTransport(Transport):
     def __init__(self, settings: ConductorSettings, clock: Clock) -> None:
-        self.client = ConductorClient(settings, sleep=clock.sleep, clock=clock)
+        self.client = ConductorClient(settings, sleep=clock.sleep, clock=clock, monotonic=clock.monotonic)
         self.send, self.run, self.close = self.client.send, self.client.run, self.client.close
 
 
@@ -64,7 +69,7 @@ class AsyncTransport(Transport):
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.client = AsyncConductorClient(settings, sleep=clock.sleep_async, clock=clock)
+        self.client = AsyncConductorClient(settings, sleep=clock.sleep_async, clock=clock, monotonic=clock.monotonic)
 
     def _await(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(120)
