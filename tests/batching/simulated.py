@@ -59,7 +59,7 @@ class Starting(Server):
         if (call.method, call.path) == ("POST", "/workflow"):
             return await self._start(call)
         if call.path.endswith("/correlated"):
-            return await self._say(call, "correlated", lambda: self._correlated(call.body))
+            return await self._say(call, "correlated", lambda: self._correlated(call))
         if call.path == "/workflow/bulk/terminate":
             return await self._say(call, "terminate", lambda: self._terminate(call))
         if call.path.endswith("/retry"):
@@ -106,8 +106,15 @@ class Starting(Server):
                 if status:
                     self.end(workflow_id, status=status)
 
-    def _correlated(self, labels: list[str]) -> dict[str, list[dict[str, Any]]]:
-        return {label: [self._whole(w) for w in self.by_label.get(label, ())] for label in labels}
+    def _correlated(self, call: Call[Any]) -> dict[str, list[dict[str, Any]]]:
+        name = call.path.split("/")[2]
+        return {
+            label: [
+                self._whole(workflow_id) | {"workflowName": name, "correlationId": label}
+                for workflow_id in self.by_label.get(label, ())
+            ]
+            for label in call.body
+        }
 
     def _terminate(self, call: Call[Any]) -> dict[str, Any]:
         for workflow_id in call.body:

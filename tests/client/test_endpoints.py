@@ -269,6 +269,39 @@ def test_an_answer_conductor_does_not_give_is_never_a_value(call: Call[Any], con
         call.parse(answer(content))
 
 
+def listed(**workflow: str) -> dict[str, str]:
+    return {"workflowId": "w1", "workflowName": "orders", "correlationId": "Monday", "status": "RUNNING", **workflow}
+
+
+@pytest.mark.parametrize(
+    "somebody_elses",
+    [
+        listed(workflowName="payments"),
+        listed(workflowName="Orders"),
+        listed(workflowName=""),
+        listed(correlationId="monday"),
+        listed(correlationId="Monday 2"),
+        listed(correlationId=""),
+    ],
+)
+def test_a_look_up_by_correlation_id_gives_what_was_asked_for_to_the_letter(somebody_elses: dict[str, str]) -> None:
+    """An index that reads the id as a pattern, or a collation that ignores case, finds more."""
+    call = endpoints.get_by_correlation_ids("orders", ["Monday", "MONDAY"])
+    ours = listed(workflowId="w2")
+    content = {"Monday": [somebody_elses, ours], "MONDAY": [ours], "Tuesday": [listed(correlationId="Tuesday")]}
+    found = call.parse(answer(json.dumps(content).encode()))
+    assert {key: [item.workflow_id for item in items] for key, items in found.items()} == {
+        "Monday": ["w2"],
+        "MONDAY": [],
+    }
+
+
+def test_a_bulk_search_gives_what_was_asked_for_to_the_letter() -> None:
+    content = {"bulkSuccessfulResults": [listed(workflowId=name) for name in ("w1", "W1", "w2")]}
+    found = endpoints.bulk_search(["w1"]).parse(answer(json.dumps(content).encode()))
+    assert [data["workflowId"] for data in found.successful] == ["w1"]
+
+
 def test_an_id_is_read_as_text_or_as_json() -> None:
     call = endpoints.start_workflow({"name": "a"})
     assert call.parse(answer(b"0a1b-2c")) == call.parse(answer(b'"0a1b-2c"\n')) == "0a1b-2c"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from airflow_provider_conductor.client.call import Call
 from airflow_provider_conductor.client.endpoints import reading, writing
@@ -56,5 +57,10 @@ def bulk_delete(workflow_ids: Iterable[str], *, archive_workflow: bool = True) -
 
 
 def bulk_search(workflow_ids: Iterable[str], *, include_tasks: bool = False) -> Call[BulkResult]:
-    """Whole workflows of up to 1,000 ids in one answer; :class:`MissingRoute` on old servers."""
-    return _bulk_call("POST", "search", workflow_ids, safe_to_repeat=True, includeTasks=include_tasks)
+    """Whole workflows of up to 1,000 ids in one answer; :class:`MissingRoute` on old servers.
+
+    What the server answers beyond these ids is left out.
+    """
+    ids = writing.bulk_ids(workflow_ids)
+    call = _bulk_call("POST", "search", ids, safe_to_repeat=True, includeTasks=include_tasks)
+    return replace(call, parse=reading.bulk_workflows(frozenset(ids)))

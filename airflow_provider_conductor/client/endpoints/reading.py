@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Any
 
 from airflow_provider_conductor.client.call import Answer
@@ -94,8 +95,22 @@ def versions(answer: Answer) -> dict[str, list[int]]:
     return {name: sorted(int(item["version"]) for item in found) for name, found in an_object(answer).items()}
 
 
-def correlated(answer: Answer) -> dict[str, tuple[Workflow, ...]]:
-    return {key: tuple(_as_workflow(item, answer) for item in found or ()) for key, found in an_object(answer).items()}
+def correlated(name: str, ids: Collection[str]) -> Callable[[Answer], dict[str, tuple[Workflow, ...]]]:
+    """Reads {id: (workflows…)}, and only what was asked for: this name and these ids, to the letter.
+
+    MySQL's default collation ignores case, and servers that look up in a search index read ``*`` and quotes in an id
+    as a pattern. So a server may answer with workflows of somebody else.
+    """
+
+    def read(answer: Answer) -> dict[str, tuple[Workflow, ...]]:
+        found = {key: [_as_workflow(item, answer) for item in items or ()] for key, items in an_object(answer).items()}
+        return {
+            key: tuple(item for item in items if item.name == name and item.correlation_id == key)
+            for key, items in found.items()
+            if key in ids
+        }
+
+    return read
 
 
 def bulk_result(answer: Answer) -> BulkResult:
@@ -106,6 +121,17 @@ def bulk_result(answer: Answer) -> BulkResult:
         successful=tuple(data.get("bulkSuccessfulResults") or ()),
         errors=dict(data.get("bulkErrorResults") or {}),
     )
+
+
+def bulk_workflows(ids: Collection[str]) -> Callable[[Answer], BulkResult]:
+    """Reads the workflows that a bulk answer carries whole, and only those asked for, to the letter."""
+
+    def read(answer: Answer) -> BulkResult:
+        result = bulk_result(answer)
+        asked = tuple(data for data in result.successful if data["workflowId"] in ids)
+        return BulkResult(successful=asked, errors=result.errors)
+
+    return read
 
 
 def poll_data(answer: Answer) -> tuple[PollData, ...]:

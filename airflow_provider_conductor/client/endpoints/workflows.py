@@ -299,13 +299,17 @@ def search_workflows_by_tasks(
 def get_by_correlation_ids(
     name: str, correlation_ids: Sequence[str], *, include_closed: bool = True, include_tasks: bool = False
 ) -> Call[dict[str, tuple[Workflow, ...]]]:
-    """Workflows of this name by correlation id: {id: (workflows…)}. Ended ones are included unless told otherwise."""
+    """Workflows of this name by correlation id: {id: (workflows…)}. Ended ones are included unless told otherwise.
+
+    What the server answers beyond that is left out.
+    """
+    ids = writing.several(correlation_ids, "correlation ids")
     return Call(
         "POST",
         writing.path("/workflow/{name}/correlated", name=name),
-        reading.correlated,
+        reading.correlated(name, frozenset(ids)),
         params=writing.query(includeClosed=include_closed, includeTasks=include_tasks),
-        body=writing.several(correlation_ids, "correlation ids"),
+        body=ids,
         safe_to_repeat=True,
     )
 
