@@ -69,6 +69,8 @@ LIGHT = {
     "airflow_provider_conductor.starting.identity",
     "airflow_provider_conductor.starting.reasons",
     "airflow_provider_conductor.starting.record",
+    "airflow_provider_conductor.steering",
+    "airflow_provider_conductor.steering.conditions",
     "airflow_provider_conductor.version_compat",
     "airflow_provider_conductor.waiting",
     "airflow_provider_conductor.waiting.awaited",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
@@ -11,13 +12,14 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow_provider_conductor.client.errors import ConductorInputError, ConductorNotFound
 from airflow_provider_conductor.exceptions import ConductorStateError
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
-from airflow_provider_conductor.operators.arguments import check_output_path
+from airflow_provider_conductor.operators.arguments import check_output_path, is_template
 from airflow_provider_conductor.operators.base import (
     DEFAULT_MAX_OUTPUT_BYTES,
     OnTimeout,
     UsesConductor,
     WaitsForWorkflow,
 )
+from airflow_provider_conductor.steering.conditions import ARGUMENTS, conditions_of_arguments, conditions_of_query
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -34,7 +36,7 @@ DEFAULT_MAX_WORKFLOWS = 100
 class SteersWorkflows(UsesConductor, BaseOperator):
     """One verb for one workflow, several, or those that are selected."""
 
-    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "workflow_name", "correlation_id", "query")
+    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", *ARGUMENTS, "query")
     operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
     ui_color = "#1976d2"
     ui_fgcolor = "#ffffff"
@@ -43,8 +45,13 @@ class SteersWorkflows(UsesConductor, BaseOperator):
         self,
         *,
         workflow_id: str | Sequence[str] | None = None,
-        workflow_name: str | None = None,
-        correlation_id: str | None = None,
+        workflow_name: str | Sequence[str] | None = None,
+        correlation_id: str | Sequence[str] | None = None,
+        status: str | Sequence[str] | None = None,
+        started_after: datetime | timedelta | str | None = None,
+        started_before: datetime | timedelta | str | None = None,
+        ended_after: datetime | timedelta | str | None = None,
+        ended_before: datetime | timedelta | str | None = None,
         query: str | None = None,
         max_workflows: int = DEFAULT_MAX_WORKFLOWS,
         conductor_conn_id: str = "conductor_default",
@@ -55,6 +62,11 @@ class SteersWorkflows(UsesConductor, BaseOperator):
         self.workflow_id = workflow_id
         self.workflow_name = workflow_name
         self.correlation_id = correlation_id
+        self.status = status
+        self.started_after = started_after
+        self.started_before = started_before
+        self.ended_after = ended_after
+        self.ended_before = ended_before
         self.query = query
         self.max_workflows = max_workflows
         self._check_selection()
@@ -65,17 +77,27 @@ class SteersWorkflows(UsesConductor, BaseOperator):
         Raises:
             ValueError: not exactly one way of selection, or an empty text.
         """
-        given = {name: getattr(self, name) for name in ("workflow_id", "workflow_name", "correlation_id", "query")}
-        names = [name for name, value in given.items() if value is not None]
-        if names not in (["workflow_id"], ["workflow_name", "correlation_id"], ["query"]):
+        given = {name: getattr(self, name) for name in ("workflow_id", *ARGUMENTS, "query")}
+        given = {name: value for name, value in given.items() if value is not None}
+        names = set(given)
+        narrow = names >= {"workflow_name", "correlation_id"} or names - {"workflow_name", "correlation_id"}
+        if names not in ({"workflow_id"}, {"query"}) and not (names and names <= ARGUMENTS.keys() and narrow):
             raise ValueError(
                 "give exactly one of workflow_id, workflow_name with correlation_id, or query, to say which workflows "
-                f"are meant; given: {', '.join(names) or 'none of them'}"
+                f"are meant; or conditions ({', '.join(ARGUMENTS)}), all of which a workflow has to fulfil, and which "
+                "are more than a name or a correlation id alone: add a status or a time. "
+                f"Given: {', '.join(given) or 'none of them'}"
             )
-        for name in names:
-            values = given[name] if isinstance(given[name], (list, tuple)) else [given[name]]
-            if any(value is None or (isinstance(value, str) and not value.strip()) for value in values):
-                raise ValueError(f"{name} must not be empty: {given[name]!r}")
+        for name, value in given.items():
+            for item in value if isinstance(value, (list, tuple)) else [value]:
+                if item is None or (isinstance(item, str) and not item.strip()):
+                    raise ValueError(f"{name} must not be empty: {value!r}")
+        # Kept by name: what a template has made None of must not count as left out, and widen the selection.
+        self._given = tuple(given)
+        known = {name: value for name, value in given.items() if name in ARGUMENTS and not is_template(value)}
+        conditions_of_arguments(known, time.time())
+        if self.query is not None and not is_template(self.query):
+            conditions_of_query(self.query)
         if isinstance(self.max_workflows, bool) or not isinstance(self.max_workflows, int) or self.max_workflows < 1:
             raise ValueError(f"max_workflows must be a whole number from 1 on, not {self.max_workflows!r}")
 
@@ -98,15 +120,14 @@ class SteersWorkflows(UsesConductor, BaseOperator):
         from airflow_provider_conductor.steering.selection import Selection, given_ids, select
 
         try:
-            if self.workflow_id is not None:
+            if "workflow_id" in self._given:
                 return given_ids(self.workflow_id)
             selection = Selection(
                 limit=self.max_workflows,
-                workflow_name=self.workflow_name,
-                correlation_id=self.correlation_id,
-                query=self.query,
+                arguments={name: getattr(self, name) for name in self._given if name in ARGUMENTS},
+                query=(self.query or "") if "query" in self._given else None,
             )
-            found = self.hook.client.run(select(selection))
+            found = self.hook.client.run(select(selection, say=self.log.info))
         except ConductorInputError as error:
             raise AirflowFailException(str(error)) from error
         if found:

@@ -1,36 +1,33 @@
-"""Which workflows: ids, a name with a correlation id, or a search query; and never more than was meant."""
+"""Which workflows: ids, a name with a correlation id, conditions or a query; and never more than was meant."""
 
 from __future__ import annotations
 
-import ast
-import json
-import re
-import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.call import Flow
-from airflow_provider_conductor.client.errors import ConductorAnswerError, ConductorInputError
+from airflow_provider_conductor.client.call import Flow, Now
+from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.models import SearchResult, Workflow
+from airflow_provider_conductor.client.reading_many import read_many
+from airflow_provider_conductor.steering.conditions import (
+    Condition,
+    Fit,
+    canonical,
+    conditions_of_arguments,
+    conditions_of_query,
+    listed_in,
+    time_in,
+)
 
 __all__ = ["Selection", "TooManyFound", "given_ids", "select"]
 
 PAGE = 1_000
 """Summaries of one search request; servers give up to 5,000."""
 
-_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=\bIN)\s*\([^()]*\)", re.IGNORECASE)
-"""Texts, and the lists behind ``IN``. Other parentheses may have conditions in them."""
-
-_FIELD = re.compile(r"([A-Za-z_][\w.]*)\s*(?:=|!=|<|>|\b(?:IN|LIKE|IS|BETWEEN|STARTS_WITH)\b)", re.IGNORECASE)
-"""What stands before an operator of the query languages of the SQL and the Elasticsearch indexes."""
-
-KNOWN_TIMES = ("startTime", "updateTime", "endTime")
-"""Times that every index knows."""
-
-NEVER = 253_402_214_400_000
-"""The last day of the year 9999, in ms: impossible for a time, which indexes do not compare with text."""
+PASSES = 3
+"""How often all pages are read where the index moves between them: what moves up meanwhile is on no page."""
 
 
 class TooManyFound(ConductorInputError):
@@ -39,17 +36,25 @@ class TooManyFound(ConductorInputError):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """By name and correlation id, or by a query of the search index; ``limit`` bounds how many."""
+    """Conditions that all have to be fulfilled, by argument or as a query; ``limit`` bounds how many workflows.
+
+    ``arguments`` are those of :data:`~airflow_provider_conductor.steering.conditions.ARGUMENTS` that the user gave.
+    """
 
     limit: int
-    workflow_name: str | None = None
-    correlation_id: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     query: str | None = None
 
     def __str__(self) -> str:
         if self.query is not None:
             return f"query {self.query!r}"
-        return f"workflow_name {self.workflow_name!r} and correlation_id {self.correlation_id!r}"
+        return " and ".join(f"{name} {value!r}" for name, value in self.arguments.items())
+
+    def conditions(self, now: float) -> tuple[Condition, ...]:
+        """What is asked for; ``now`` is in seconds since the epoch."""
+        if self.query is not None:
+            return conditions_of_query(self.query)
+        return conditions_of_arguments(self.arguments, now)
 
 
 def given_ids(value: Any) -> list[str]:
@@ -59,7 +64,7 @@ def given_ids(value: Any) -> list[str]:
         ConductorInputError: an empty id, or something that is no id at all.
     """
     if isinstance(value, str) and value.lstrip().startswith("["):
-        value = _list_in(value)
+        value = listed_in(value, "workflow_id")
     values: Iterable[Any] = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
     ids = []
     for item in values:
@@ -72,81 +77,110 @@ def given_ids(value: Any) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def _list_in(text: str) -> list[Any]:
-    """What a template makes of a list that is not rendered natively."""
-    for read in (json.loads, ast.literal_eval):
-        try:
-            found = read(text)
-        except (ValueError, SyntaxError):
-            continue
-        if isinstance(found, list):
-            return found
-    raise ConductorInputError(f"workflow_id looks like a list and cannot be read as one: {text[:200]!r}")
-
-
-def select(selection: Selection) -> Flow[list[str]]:
+def select(selection: Selection, *, say: Callable[[str], None]) -> Flow[list[str]]:
     """The ids of what is selected, oldest first.
+
+    One name with correlation ids is looked up in the server's database. Everything else is asked of its search index,
+    and all that is found is compared with the conditions, in the index's summary and in the workflow itself.
+
+    Args:
+        say: told of what the index has found and is left out.
 
     Raises:
         TooManyFound: more than ``limit``.
-        ConductorInputError: a query that the server would not take at its word, or an empty argument.
+        ConductorInputError: conditions that cannot be asked for, or a server that did not take them at their word.
     """
-    if selection.query is not None:
-        return (yield from _search(selection, selection.query))
-    name, label = selection.workflow_name or "", selection.correlation_id or ""
-    if not name.strip() or not label.strip():
-        raise ConductorInputError(f"an empty text selects nothing: {selection}")
-    answer = yield endpoints.get_by_correlation_ids(name, [label])
-    found: list[Workflow] = sorted(answer.get(label, ()), key=lambda workflow: workflow.create_time)
-    return _within(selection, [workflow.workflow_id for workflow in found], len(found))
+    now: float = yield Now()
+    conditions = selection.conditions(now)
+    if not conditions:
+        raise ConductorInputError("a selection without a condition would be every workflow: nothing was sent")
+    by_field = {condition.field: condition for condition in conditions}
+    names, labels = by_field.get("workflowType"), by_field.get("correlationId")
+    found: list[Workflow]
+    if selection.query is None and names and labels and len(names.values) == 1:
+        answer = yield endpoints.get_by_correlation_ids(names.values[0], labels.values)
+        found = [workflow for workflows in answer.values() for workflow in workflows if _fits(conditions, workflow)]
+        found = sorted({workflow.workflow_id: workflow for workflow in found}.values(), key=lambda w: w.create_time)
+        _check_count(selection, len(found))
+        return [workflow.workflow_id for workflow in found]
+    ids = yield from _search(selection, conditions)
+    workflows = yield from read_many(ids)
+    # The index lags behind: what has moved on, or is no longer there, is not what was asked for.
+    kept = [item for item in ids if item in workflows and _fits(conditions, workflows[item])]
+    if len(kept) < len(ids):
+        say(f"{len(ids) - len(kept):,} of the {len(ids):,} workflows that the index found have moved on, or are gone")
+    return kept
 
 
-def _search(selection: Selection, query: str) -> Flow[list[str]]:
-    yield from _check_fields(query)
-    ids: dict[str, None] = {}
-    start = 0
-    while True:
-        size = min(PAGE, selection.limit + 1)
-        page: SearchResult = yield endpoints.search_workflows(query=query, start=start, size=size, sort="startTime:ASC")
-        _within(selection, [], page.total_hits)
-        ids.update(dict.fromkeys(workflow.workflow_id for workflow in page))
-        start += len(page)
-        if not len(page) or start >= page.total_hits or len(ids) > selection.limit:
-            return _within(selection, list(ids), len(ids))
+def _fits(conditions: Sequence[Condition], workflow: Workflow) -> bool:
+    return all(condition.fit(workflow) is Fit.YES for condition in conditions)
 
 
-def _within(selection: Selection, ids: list[str], count: int) -> list[str]:
+def _search(selection: Selection, conditions: Sequence[Condition]) -> Flow[list[str]]:
+    """What the index finds; all pages again where it has moved between them."""
+    query = canonical(conditions)
+    size = min(PAGE, selection.limit + 1)
+    began: dict[str, int] = {}
+    for _ in range(PASSES):
+        start, total, moved = 0, None, False
+        seen: set[str] = set()
+        while total is None or start < total:
+            page: SearchResult = yield endpoints.search_workflows(
+                query=query, start=start, size=size, sort="startTime:ASC"
+            )
+            for summary in page:
+                seen.add(summary.workflow_id)
+                if _asked_for(conditions, summary):
+                    began[summary.workflow_id] = time_in(summary.data, "startTime") or 0
+            _check_count(selection, max(page.total_hits, len(began)))
+            moved = moved or (total is not None and page.total_hits != total)
+            start, total = start + len(page), page.total_hits
+            if not len(page):
+                moved = moved or start < total
+                break
+        if not moved and len(seen) >= start:
+            break
+    return sorted(began, key=lambda item: began[item])
+
+
+def _asked_for(conditions: Sequence[Condition], summary: Workflow) -> bool:
+    """Whether what the index has found fits; what misses a time by no more than the index's rounding is left out.
+
+    Raises:
+        ConductorInputError: the server did not take a condition at its word, so nothing that it found can be trusted.
+    """
+    fits = True
+    for condition in conditions:
+        match condition.fit(summary):
+            case Fit.NEARLY:
+                fits = False
+            case Fit.NO:
+                raise ConductorInputError(
+                    f"the server's search index has found workflow {summary.workflow_id}, whose {condition.field} is "
+                    f"{condition.found_in(summary)}, for the condition {condition}: it does not read that condition as "
+                    f"it stands. {_WHAT_TO_DO[condition.field == 'endTime']}"
+                )
+            case Fit.UNKNOWN:
+                raise ConductorInputError(
+                    f"the server's search index has found workflow {summary.workflow_id} and does not say its "
+                    f"{condition.field}, so it cannot be verified that it fits {condition}. "
+                    f"{_WHAT_TO_DO[condition.field == 'endTime']}"
+                )
+    return fits
+
+
+_WHAT_TO_DO = {
+    False: "Nothing was done. Select by workflow_id, or by workflow_name with correlation_id",
+    True: (
+        "Nothing was done. The indexes of servers up to 3.32.0 have no end times: select by status and by "
+        "started_before or startTime"
+    ),
+}
+
+
+def _check_count(selection: Selection, count: int) -> None:
     if count > selection.limit:
         raise TooManyFound(
             f"{selection} selects {count:,} workflows, over max_workflows={selection.limit:,}: nothing was done. "
             "Narrow the selection, or raise max_workflows"
         )
-    return ids
-
-
-def _check_fields(query: str) -> Flow[None]:
-    """Refuse a condition that the server ignores: its SQL indexes drop those on fields they do not know, and what is
-    left selects more, up to everything (seen on 3.32). Asked for an impossible value, a known field finds nothing.
-    """
-    bare = _VALUES.sub(" ", query)
-    fields = list(dict.fromkeys(_FIELD.findall(bare)))
-    if not fields:
-        raise ConductorInputError(
-            f"query {query!r} has no condition, such as workflowType IN (orders) AND status IN (RUNNING): nothing was "
-            "sent"
-        )
-    impossible = f"'none-{uuid.uuid4()}'"
-    for name in fields:
-        if name in KNOWN_TIMES:
-            continue
-        value = NEVER if name.lower().endswith("time") else impossible
-        try:
-            answer: SearchResult = yield endpoints.search_workflows(query=f"{name}={value}", size=1)
-        except ConductorAnswerError:  # it tried to make sense of the value, so it knows the field
-            continue
-        if answer.total_hits:
-            raise ConductorInputError(
-                f"the server's search index knows no field {name!r} and would ignore that condition of query "
-                f"{query!r}: nothing was done. Every index knows workflowType, workflowId, correlationId, status, "
-                "startTime, updateTime and endTime"
-            )

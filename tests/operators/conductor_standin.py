@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -39,7 +40,10 @@ BULK = {
 }
 """The bulk endpoints, and what each does to one workflow."""
 
-_CONDITION = re.compile(r"(\w+)\s*(?:=|IN)\s*(.*)")
+INDEXED = ("workflowType", "workflowId", "correlationId", "status", "startTime", "updateTime", "endTime")
+"""The fields of a workflow that the SQL indexes of 3.32.2 have; before, they had no end times."""
+
+_CONDITION = re.compile(r"([a-zA-Z]+)\s?(=|>|<|IN)\s?(.*)")
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ class ConductorStandIn:
         """Seconds a token is good for, which it then says itself; None: for ever, and it does not say."""
         self.tokens: dict[str, float] = {}
         """Each token given out and until when it is good, seconds since the epoch."""
+        self.indexed = set(INDEXED)
+        """The fields that the search index has; a condition on another one is ignored."""
         self.honours_idempotency = False
         """Whether a start with the idempotency key of another is that other, as on Orkes; else the key is ignored."""
         self._scripts: dict[str, tuple[float, Script]] = {}
@@ -289,13 +295,30 @@ class ConductorStandIn:
         ]
 
     def _search(self, query: Mapping[str, str]) -> tuple[int, str, bytes]:
-        """As an SQL index does: a condition on a field that it does not know is ignored."""
-        known = {"workflowType": "workflowName"} | {name: name for name in ("workflowId", "status", "correlationId")}
-        found = [self._look(item) for item in self.workflows]
+        """As an SQL index does: it splits at exactly " AND ", does not trim, and ignores fields it does not know."""
+        found = [_summary(self._look(item)) for item in self.workflows]
         for condition in query["query"].split(" AND "):
-            name, values = _CONDITION.findall(condition)[0]
-            if name in known:
-                found = [item for item in found if item[known[name]] in re.findall(r"[^\s(),']+", values)]
+            read = _CONDITION.search(condition)
+            if read is None:
+                return _json(400, {"message": f"Incorrectly formatted query string: {condition}", "status": 400})
+            name, operator, text = read.groups()
+            values = re.sub("[\"'()]", "", text).split(",")
+            if name not in self.indexed:
+                continue
+            if name.endswith("Time"):
+                at = _iso(int(values[0]))
+                began = _iso(0)  # to the index, what has not ended ended in 1970
+                found = [
+                    item
+                    for item in found
+                    if (item.get(name, began) < at if operator == "<" else item.get(name, began) > at)
+                ]
+            elif len(values) == 1:
+                pattern = re.escape(values[0]).replace(r"\*", ".*")
+                found = [item for item in found if re.fullmatch(pattern, item.get(name) or "")]
+            else:
+                found = [item for item in found if item.get(name) in values]
+        found.sort(key=lambda item: item["startTime"])
         start, size = int(query["start"]), int(query["size"])
         return _json(200, {"totalHits": len(found), "results": found[start : start + size]})
 
@@ -406,6 +429,18 @@ def _in_bulk(workflow: dict[str, Any]) -> dict[str, Any]:
     """As 3.32 has it in a bulk answer: without tasks, and with another word for the time."""
     kept = {key: value for key, value in workflow.items() if key != "updateTime"}
     return kept | {"tasks": [], "updatedTime": workflow["updateTime"]}
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03}Z"
+
+
+def _summary(workflow: dict[str, Any]) -> dict[str, Any]:
+    """As 3.32 has it in a search's answer: times as text, no end where it runs."""
+    texts = {key: workflow[key] for key in ("workflowId", "workflowType", "correlationId", "status")}
+    times = {key: _iso(workflow[key]) for key in ("startTime", "updateTime")}
+    end = {"endTime": _iso(workflow["endTime"])} if workflow["endTime"] else {}
+    return {**texts, **times, **end, "version": workflow["workflowVersion"]}
 
 
 def _json(status: int, value: Any) -> tuple[int, str, bytes]:

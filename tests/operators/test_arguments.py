@@ -246,6 +246,8 @@ SELECTED = {"workflow_name": "orders", "correlation_id": "monday"}
         {"workflow_id": "abc", "query": "status = RUNNING"},
         {"workflow_id": "abc", **SELECTED},
         {"workflow_id": None, "query": "status = RUNNING", **SELECTED},
+        {"workflow_id": "abc", "status": "RUNNING"},
+        {"workflow_id": None, "query": "status = RUNNING", "started_before": "2026-01-01"},
     ],
     ids=lambda selection: " and ".join(name for name, value in selection.items() if value) or "nothing",
 )
@@ -272,6 +274,39 @@ def test_there_is_exactly_one_way_of_selection(kind: type, selection: dict[str, 
 def test_an_empty_selection_or_bound_is_refused(kind: type, selection: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(reversed(selection))):
         make(kind, **selection)
+
+
+@pytest.mark.parametrize("kind", STEERING)
+@pytest.mark.parametrize(
+    "selection",
+    [
+        SELECTED,
+        {**SELECTED, "status": ["FAILED", "TIMED_OUT"]},
+        {"workflow_name": "orders", "status": "FAILED"},
+        {"status": "FAILED", "started_before": "{{ ds }}"},
+        {"ended_before": timedelta(days=30)},
+    ],
+    ids=lambda selection: " and ".join(selection),
+)
+def test_conditions_are_a_way_of_selection(kind: type, selection: dict[str, Any]) -> None:
+    operator = make(kind, workflow_id=None, **selection)
+    assert {name: getattr(operator, name) for name in selection} == selection
+
+
+@pytest.mark.parametrize("kind", STEERING)
+@pytest.mark.parametrize(
+    ("selection", "told"),
+    [
+        ({"query": "status != COMPLETED"}, "the operator !="),
+        ({"status": "failed"}, "write FAILED"),
+        ({"status": "FAILED", "started_before": "soon"}, "started_before takes a datetime"),
+        ({"started_before": "2026-01-01", "started_after": "2026-01-02"}, "no workflow can be meant"),
+    ],
+    ids=str,
+)
+def test_a_condition_that_cannot_be_meant_is_refused(kind: type, selection: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        make(kind, workflow_id=None, **selection)
 
 
 @pytest.mark.parametrize("kind", STEERING_ON)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -109,11 +110,51 @@ def test_the_bound_is_small_unless_told(conductor: ConductorStandIn) -> None:
     assert len(act(ConductorTerminateWorkflowOperator, query="status IN (RUNNING)", max_workflows=101)) == 101
 
 
-def test_a_condition_the_server_would_ignore_fails_for_good_and_nothing_is_done(conductor: ConductorStandIn) -> None:
-    conductor.add()
-    with pytest.raises(AirflowFailException, match="knows no field 'state'"):
-        act(ConductorTerminateWorkflowOperator, query="state IN (FAILED)")
+@pytest.mark.parametrize("query", ["state IN (FAILED)", "status != COMPLETED", "status IN (RUNNING)\nAND x = 1"])
+def test_a_query_that_is_not_certain_is_an_error_of_the_dag_file(conductor: ConductorStandIn, query: str) -> None:
+    with pytest.raises(ValueError, match="Nothing was sent"):
+        ConductorPauseWorkflowOperator(task_id="steer", query=query)
+    pause = ConductorPauseWorkflowOperator(task_id="steer", query="{{ params.query }}")
+    pause.render_template_fields({"params": {"query": query}})
+    with pytest.raises(AirflowFailException, match="Nothing was sent"):
+        pause.execute(context_of(pause))
+    assert conductor.requests == []
+
+
+def test_conditions_select(conductor: ConductorStandIn) -> None:
+    failed, timed_out = conductor.add("FAILED"), conductor.add("TIMED_OUT")
+    conductor.add("FAILED", name="invoices")
+    conductor.add("COMPLETED")
+    how = {"workflow_name": "orders", "status": ["FAILED", "TIMED_OUT"], "started_after": timedelta(hours=1)}
+    assert act(ConductorDeleteWorkflowOperator, **how) == [failed, timed_out]
+
+
+def test_an_index_without_end_times_deletes_nothing(conductor: ConductorStandIn) -> None:
+    conductor.indexed.discard("endTime")
+    ids = [conductor.add("COMPLETED") for _ in range(2)]
+    with pytest.raises(AirflowFailException, match="Nothing was done"):
+        act(ConductorDeleteWorkflowOperator, ended_before=timedelta(days=30))
     assert acted(conductor) == []
+    assert list(conductor.workflows) == ids
+
+
+@pytest.mark.parametrize("rendered", [None, "", "None", []])
+def test_a_condition_that_renders_to_nothing_does_not_widen_the_selection(
+    conductor: ConductorStandIn, rendered: Any
+) -> None:
+    conductor.add("FAILED")
+    operator = ConductorDeleteWorkflowOperator(
+        task_id="steer", workflow_name="{{ params.name }}", status="FAILED", started_before="{{ ts }}"
+    )
+    operator.workflow_name, operator.started_before = rendered, "2100-01-01"
+    with pytest.raises(AirflowFailException, match="workflow_name must not be empty"):
+        operator.execute(context_of(operator))
+    assert conductor.requests == []
+
+
+def test_what_was_ended_to_be_deleted_still_counts_as_selected(conductor: ConductorStandIn) -> None:
+    ids = [conductor.add() for _ in range(2)]
+    assert act(ConductorDeleteWorkflowOperator, status="RUNNING", terminate_running=True) == ids
 
 
 def test_a_selection_that_finds_nothing_is_a_success(conductor: ConductorStandIn) -> None:
