@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,10 @@ try:  # Airflow 3.3
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 except ImportError:
     NEVER_EXPIRE = None
+
+DEFERRED_KEY = "conductor_deferred"
+"""XCom key that has the number of the try that is deferred, and null when a worker has taken over from the triggerer.
+Airflow wipes it with the next try."""
 
 TIMEOUT_FORESTALLS_RESUMPTION = find_spec("airflow.sdk") is None
 """Airflow 2.11 raises ``execution_timeout`` before it resumes a task whose time is over: no method of it is called."""
@@ -58,13 +63,45 @@ class TaskStateStore:
             return None
 
 
-async def task_state(task_instance: Any) -> str | None:
-    """The state of a trigger's task as the database has it now, None where it has none (just cleared)."""
+@dataclass(frozen=True, slots=True)
+class TaskNow:
+    """What the metadata database says of a trigger's task.
+
+    Args:
+        state: None where the task has just been cleared; :data:`DELETED` where its dag run has been deleted.
+        deferred_last: whether its deferral is the last that was heard of it: no worker has taken over since.
+    """
+
+    state: str | None
+    deferred_last: bool
+
+
+DELETED = "deleted"
+"""A state of ours: the database has no such task instance any more."""
+
+
+async def task_now(task_instance: Any) -> TaskNow:
+    """The state of a trigger's task as the database has it now.
+
+    Raises:
+        Exception: whatever the database or Airflow's API raises, and a :class:`LookupError` where the answer cannot be
+            told to be this task's.
+    """
     from asgiref.sync import sync_to_async
 
     # Not asyncio.to_thread: in Airflow 3 the question goes back to the triggerer's own loop, which only asgiref's
     # threads find; from another one it is never answered.
-    return await sync_to_async(_task_state)(task_instance)
+    return await sync_to_async(_task_now)(task_instance)
+
+
+def note_deferred(ti: Any) -> None:
+    """Write to XCom, on a worker, that this try is deferred: a trigger knows by that whether a kill is its business."""
+    ti.xcom_push(key=DEFERRED_KEY, value=ti.try_number)
+
+
+def note_resumed(ti: Any) -> None:
+    """Write to XCom that a worker has taken over: what becomes of the task now is no trigger's business."""
+    ti.xcom_push(key=DEFERRED_KEY, value=None)
 
 
 async def push_xcom(ti: Any, key: str, value: Any) -> None:
@@ -77,6 +114,23 @@ async def push_xcom(ti: Any, key: str, value: Any) -> None:
     await XCom.aset(key, value, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
 
 
+def _task_now(ti: Any) -> TaskNow:
+    # In this order: a worker that takes over notes that before the state can be a final one.
+    state = _task_state(ti)
+    deferred_in = _xcom_class().get_one(
+        key=DEFERRED_KEY, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index
+    )
+    return TaskNow(state, deferred_last=deferred_in is not None and deferred_in == ti.try_number)
+
+
+def _xcom_class() -> Any:
+    try:  # Airflow 3
+        from airflow.sdk.execution_time.xcom import XCom
+    except ImportError:
+        from airflow.models.xcom import XCom
+    return XCom
+
+
 def _task_state(ti: Any) -> str | None:
     try:  # Airflow 3: the triggerer asks its supervisor
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
@@ -85,7 +139,28 @@ def _task_state(ti: Any) -> str | None:
     states = RuntimeTaskInstance.get_task_states(
         dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
     )
-    state = states.get(ti.run_id, {}).get(ti.task_id)
+    return state_in_answer(states, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index)
+
+
+def state_in_answer(
+    states: Mapping[str, Mapping[str, Any]], *, run_id: str, task_id: str, map_index: int | None
+) -> str | None:
+    """The state in Airflow 3's answer to a question about one task instance.
+
+    A mapped task instance is under ``{task_id}_{map_index}`` there (3.0.6, 3.1.8, 3.2.2 and 3.3.2, source:
+    ``api_fastapi/execution_api/routes/task_instances.py``). Another task may be called just that; but the question was
+    about one task id and one map index, so its answer has one entry at most.
+
+    Raises:
+        LookupError: the entry is another task's, or there are several.
+    """
+    there = states.get(run_id) or {}
+    if not there:
+        return DELETED
+    key = task_id if map_index is None or map_index < 0 else f"{task_id}_{map_index}"
+    if list(there) != [key]:
+        raise LookupError(f"Airflow was asked for the state of {key!r} and answered with those of {list(there)}")
+    state = there[key]
     return None if state is None else str(getattr(state, "value", state))
 
 
@@ -99,7 +174,9 @@ def _task_state_from_database(ti: Any) -> str | None:
             .filter_by(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
             .one_or_none()
         )
-    return None if row is None or row[0] is None else str(row[0])
+    if row is None:
+        return DELETED
+    return None if row[0] is None else str(row[0])
 
 
 def first_poke(sensor: Any, context: Context) -> datetime | None:
@@ -118,10 +195,16 @@ def first_poke(sensor: Any, context: Context) -> datetime | None:
 
 
 __all__ = [
+    "DEFERRED_KEY",
+    "DELETED",
     "TIMEOUT_FORESTALLS_RESUMPTION",
+    "TaskNow",
     "TaskStateStore",
     "first_poke",
     "mask_secret",
+    "note_deferred",
+    "note_resumed",
     "push_xcom",
-    "task_state",
+    "state_in_answer",
+    "task_now",
 ]

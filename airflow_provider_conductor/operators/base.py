@@ -16,7 +16,7 @@ from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW
 from airflow_provider_conductor.operators.arguments import check_output_path
 from airflow_provider_conductor.operators.lineage import TellsLineage
 from airflow_provider_conductor.starting.reasons import killed_reason, label_of, timed_out_reason
-from airflow_provider_conductor.version_compat import TIMEOUT_FORESTALLS_RESUMPTION
+from airflow_provider_conductor.version_compat import TIMEOUT_FORESTALLS_RESUMPTION, note_deferred, note_resumed
 from airflow_provider_conductor.waiting.durations import seconds
 
 if TYPE_CHECKING:
@@ -200,10 +200,12 @@ class WaitsForWorkflow(UsesConductor):
             self._let_go(plan.workflow_id, timed_out_reason(self._task_label))
             raise
 
-    def _defer_wait(self, plan: WaitPlan) -> NoReturn:
-        """Hand the wait to the triggerer; Airflow's own deferral time-out is only a backstop."""
+    def _defer_wait(self, context: Context, plan: WaitPlan) -> NoReturn:
+        """Hand the wait to the triggerer; Airflow's own deferral timeout is only a backstop."""
         from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
 
+        if self.cancel_on_kill:
+            note_deferred(context["ti"])
         left = None
         if plan.deadline is not None:
             left = timedelta(seconds=max(0.0, plan.deadline - timezone.utcnow().timestamp())) + BACKSTOP
@@ -414,9 +416,15 @@ class WaitsForWorkflow(UsesConductor):
             return "it could not be terminated and may still run"
         return "it was terminated" if ended is None else f"it had ended as {ended} meanwhile"
 
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume after a deferral; Airflow's own time-out of it calls neither ``execute_complete`` nor ``on_kill``."""
+    def _take_over_from_trigger(self, context: Context) -> None:
+        """What a resumed task does first."""
         self._task_label = task_label(context)
+        if self.cancel_on_kill:
+            note_resumed(context["ti"])
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume after a deferral; Airflow's own timeout of it calls neither ``execute_complete`` nor ``on_kill``."""
+        self._take_over_from_trigger(context)
         try:
             return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
         except AirflowException:

@@ -33,7 +33,7 @@ from airflow_provider_conductor.operators.starting import StartsWorkflow
 from airflow_provider_conductor.operators.task_context import check_context_key
 from airflow_provider_conductor.starting.reasons import killed_reason, timed_out_reason
 from airflow_provider_conductor.starting.record import StartRecord
-from airflow_provider_conductor.version_compat import TaskStateStore
+from airflow_provider_conductor.version_compat import TaskStateStore, note_deferred
 from airflow_provider_conductor.waiting.durations import patience
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
                     f"time-out: the batch had not ended: {batch.line(timezone.utcnow().timestamp())}. Then {done}"
                 )
             case BatchOutcome.QUIET:
-                self._defer(batch, plan)
+                self._defer(context, batch, plan)
         return self._results(context, batch, plan)
 
     def _drive(self, context: Context, batch: Batch, plan: BatchPlan) -> BatchOutcome:
@@ -319,12 +319,14 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
                 return True
         return False
 
-    def _defer(self, batch: Batch, plan: BatchPlan) -> NoReturn:
+    def _defer(self, context: Context, batch: Batch, plan: BatchPlan) -> NoReturn:
         from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
 
         left = None
         if plan.deadline is not None:
             left = timedelta(seconds=max(0.0, plan.deadline - timezone.utcnow().timestamp())) + BACKSTOP
+        if self.cancel_on_kill:
+            note_deferred(context["ti"])
         self.defer(
             trigger=ConductorWorkflowsTrigger(
                 conductor_conn_id=self.conductor_conn_id,
@@ -462,7 +464,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral; where the triggerer has not answered in time, what runs is ended here."""
-        self._task_label = task_label(context)
+        self._take_over_from_trigger(context)
         try:
             return super(WaitsForWorkflow, self).resume_execution(next_method, next_kwargs, context)
         except AirflowException:

@@ -169,7 +169,7 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
                 return self._snapshot(context, event)
             plan = with_told(plan, event)
             if self.deferrable:
-                self._defer_wait(plan)
+                self._defer_wait(context, plan)
             event = self._wait_here(plan)
         return self._conclude(context, event)
 

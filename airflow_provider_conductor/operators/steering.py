@@ -223,5 +223,5 @@ class SteersAndWaits(WaitsForWorkflow, SteersWorkflows):
         self._announce(context, workflow_id)
         plan = self._make_plan(context, workflow_id)
         if self.deferrable:
-            self._defer_wait(plan)
+            self._defer_wait(context, plan)
         return self._conclude(context, self._wait_here(plan))

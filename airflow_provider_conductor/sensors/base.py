@@ -160,7 +160,7 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
             plan = self._make_plan(context, self.workflow_id)
             event = self._wait_here(plan, patience=0)
             if event.status == STILL_RUNNING:
-                self._defer_wait(with_told(plan, event))
+                self._defer_wait(context, with_told(plan, event))
             return self._conclude(context, event)
         self._plan = self._plan_of_pokes(context)
         try:

@@ -9,9 +9,10 @@ from typing import Any
 from airflow_provider_conductor.client.call import Flow
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.terminating import terminate_running
+from airflow_provider_conductor.triggers.killing import is_kill
 from airflow_provider_conductor.triggers.sharing import shared_watcher
 from airflow_provider_conductor.triggers.version_compat import TRIGGERS_HEAR_OF_KILLS, BaseTrigger, TriggerEvent
-from airflow_provider_conductor.version_compat import task_state
+from airflow_provider_conductor.version_compat import task_now
 from airflow_provider_conductor.waiting.wait import ERROR, STALLED, TIMEOUT, WaitEvent, WaitPlan, wait
 from airflow_provider_conductor.waiting.watcher import Watcher
 
@@ -93,21 +94,18 @@ class ConductorWorkflowTrigger(BaseTrigger):
         await asyncio.shield(ending)
 
     async def _end_with_its_task(self) -> None:
-        """Terminate the workflow if the task has been killed; a triggerer that stops or hands over kills nothing.
-
-        Airflow cancels a trigger, and 3.3 even calls ``on_kill``, when it moves the trigger to another triggerer:
-        only a task that is no longer deferred has been killed.
-        """
+        """Terminate the workflow if the task has certainly been killed; see :func:`is_kill`."""
         if self.kill_reason is None or self.task_instance is None:
             return
         what = self._what
         try:
-            state = await task_state(self.task_instance)
+            task = await task_now(self.task_instance)
         except Exception as error:  # whatever the database or supervisor raises: nothing is known, nothing is ended
             self.log.warning("%s: left alone, since the task's state cannot be read (%s)", what, error)
             return
-        if state == "deferred":
-            self.log.info("%s: left to run on, its task is still deferred", what)
+        state = task.state or "cleared"
+        if not is_kill(task):
+            self.log.info("%s: left to run on, the task was not killed while it was deferred (it is %s)", what, state)
             return
         try:
             async with shared_watcher(self.conductor_conn_id) as watcher:
@@ -115,7 +113,7 @@ class ConductorWorkflowTrigger(BaseTrigger):
         except ConductorError as error:
             self.log.error("%s: could not be terminated and may still run: %s", what, error)
         else:
-            self.log.info("The task was killed (it is %s). %s: %s", state or "cleared", what, done)
+            self.log.info("The task was killed (it is %s). %s: %s", state, what, done)
 
     @property
     def _what(self) -> str:

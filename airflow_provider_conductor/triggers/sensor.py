@@ -14,7 +14,7 @@ from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW
 from airflow_provider_conductor.starting.reasons import killed_reason, label_of
 from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
 from airflow_provider_conductor.triggers.version_compat import TriggerEvent
-from airflow_provider_conductor.version_compat import push_xcom
+from airflow_provider_conductor.version_compat import DEFERRED_KEY, push_xcom
 from airflow_provider_conductor.waiting.awaited import joined_statuses
 from airflow_provider_conductor.waiting.wait import ERROR, WaitEvent, WaitPlan
 from airflow_provider_conductor.waiting.watcher import Watcher
@@ -169,6 +169,8 @@ class ConductorSensorTrigger(ConductorWorkflowTrigger):
             async with asyncio.timeout(PATIENCE):
                 await push_xcom(self.task_instance, WORKFLOW_ID_KEY, workflow_id)
                 await push_xcom(self.task_instance, WORKFLOW_URL_KEY, url)
+                if self.cancel_on_kill:
+                    await push_xcom(self.task_instance, DEFERRED_KEY, self.task_instance.try_number)
         except Exception as error:  # whatever Airflow's API, or an XCom backend of somebody's own, may raise
             self.log.warning("Id and link could not be written to XCom before the wait: %r", error)
 

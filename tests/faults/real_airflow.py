@@ -63,6 +63,7 @@ class TaskSeen:
     state: str | None
     try_number: int
     pid: int = 0
+    map_index: int = -1
 
     @property
     def quoted_run_id(self) -> str:
@@ -166,9 +167,10 @@ class RealAirflow:
         return done.stdout
 
     def start(self, name: str) -> None:
+        """Start one of its parts; ``triggerer2`` is a second triggerer."""
         with (self.home / f"{name}.log").open("ab") as log:
             self._parts[name] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", *self._commands[name]],
+                [sys.executable, "-m", "airflow", *self._commands[name.rstrip("2")]],
                 env=self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -187,6 +189,13 @@ class RealAirflow:
         """SIGTERM, as in a rolling deploy."""
         end(self._parts[name])
 
+    def pause(self, name: str) -> None:
+        """Let it stand still, as a paused virtual machine does."""
+        os.killpg(self._parts[name].pid, signal.SIGSTOP)
+
+    def go_on(self, name: str) -> None:
+        os.killpg(self._parts[name].pid, signal.SIGCONT)
+
     def stop(self) -> None:
         for process in self._parts.values():
             if process.poll() is None:
@@ -198,13 +207,20 @@ class RealAirflow:
         """All task instances, as they are now."""
         try:
             with contextlib.closing(sqlite3.connect(f"file:{self.home}/airflow.db?mode=ro", uri=True)) as database:
-                rows = database.execute("select dag_id, run_id, state, try_number, pid from task_instance")
+                rows = database.execute("select dag_id, run_id, state, try_number, pid, map_index from task_instance")
                 return [TaskSeen(*row) for row in rows]
         except sqlite3.OperationalError:
             return []
 
-    def task(self, dag_id: str) -> TaskSeen | None:
-        return next((seen for seen in self.tasks() if seen.dag_id == dag_id), None)
+    def task(self, dag_id: str, map_index: int | None = None) -> TaskSeen | None:
+        """The DAG's one task, or the instance of it with this map index."""
+        indexes = (map_index,) if map_index is not None else (-1, 0)
+        return next((seen for seen in self.tasks() if seen.dag_id == dag_id and seen.map_index in indexes), None)
+
+    def query(self, sql: str) -> list[Any]:
+        """Rows of the metadata database."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.home}/airflow.db?mode=ro", uri=True)) as database:
+            return database.execute(sql).fetchall()
 
     def wait_until(self, what: Callable[[], Any], seconds: float = 300) -> Any:
         """``what``'s first true value.

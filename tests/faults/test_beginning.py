@@ -74,7 +74,7 @@ class Sensor:
 def kill(airflow: RealAirflow, sensor: Sensor) -> None:
     """Mark the task as failed, as a person would."""
     if AIRFLOW_2:
-        airflow.python(SET_STATE.replace('"killed"', '"sense"'), sensor.dag_id, sensor.run_id, "failed")
+        airflow.python(SET_STATE, sensor.dag_id, sensor.run_id, "failed", "-1", "sense")
     else:
         path = f"/api/v2/dags/{sensor.dag_id}/dagRuns/{quote(sensor.run_id, safe='')}/taskInstances/sense"
         airflow.call("PATCH", path, {"new_state": "failed"})

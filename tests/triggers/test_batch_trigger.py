@@ -213,6 +213,16 @@ async def test_a_trigger_that_moves_to_another_triggerer_terminates_nothing(
     assert [conductor.status(workflow_id) for workflow_id in ids] == ["RUNNING", "RUNNING"]
 
 
+@pytest.mark.parametrize("state", ["scheduled", "queued", "running"])
+async def test_an_event_that_another_triggerer_has_delivered_is_no_kill(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    now_in_state(monkeypatch, state)
+    ids = [conductor.add(), conductor.add()]
+    await stop_because_killed(waiting_for(*ids, kill_reason=KILLED), conductor)
+    assert [conductor.status(workflow_id) for workflow_id in ids] == ["RUNNING", "RUNNING"]
+
+
 async def test_a_cancelled_trigger_leaves_no_wait_behind(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_conductor.triggers import conductor as triggers
 from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
+from airflow_provider_conductor.version_compat import TaskNow
 from airflow_provider_conductor.waiting.wait import WaitPlan
 from tests.operators.airflow_standin import first_event, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script
@@ -147,7 +148,7 @@ async def run_until_cancelled(trigger: ConductorWorkflowTrigger, conductor: Cond
 
 
 def task_instance() -> Any:
-    return SimpleNamespace(dag_id="orders", task_id="execute", run_id="run", map_index=-1)
+    return SimpleNamespace(dag_id="orders", task_id="execute", run_id="run", map_index=-1, try_number=1)
 
 
 async def stop_because_killed(trigger: ConductorWorkflowTrigger, conductor: ConductorStandIn) -> None:
@@ -157,11 +158,11 @@ async def stop_because_killed(trigger: ConductorWorkflowTrigger, conductor: Cond
         await trigger.on_kill()
 
 
-def now_in_state(monkeypatch: pytest.MonkeyPatch, state: str | None) -> None:
-    async def task_state(_: Any) -> str | None:
-        return state
+def now_in_state(monkeypatch: pytest.MonkeyPatch, state: str | None, *, deferred_last: bool = True) -> None:
+    async def task_now(_: Any) -> TaskNow:
+        return TaskNow(state, deferred_last=deferred_last)
 
-    monkeypatch.setattr(triggers, "task_state", task_state)
+    monkeypatch.setattr(triggers, "task_now", task_now)
 
 
 async def test_a_cancelled_trigger_terminates_nothing(conductor: ConductorStandIn) -> None:
@@ -197,6 +198,31 @@ async def test_a_killed_task_takes_its_workflow_along(
     assert conductor.reason(workflow_id) == "Airflow task was killed"
 
 
+@pytest.mark.parametrize("state", ["scheduled", "queued", "running", "up_for_retry", "restarting", "removed"])
+async def test_an_event_that_another_triggerer_has_delivered_is_no_kill(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    now_in_state(monkeypatch, state)
+    workflow_id = conductor.add()
+    trigger = waiting_for(workflow_id, kill_reason="Airflow task was killed")
+    trigger.task_instance = task_instance()
+    await stop_because_killed(trigger, conductor)
+    assert conductor.status(workflow_id) == "RUNNING"
+
+
+@pytest.mark.parametrize("state", ["success", "failed", "skipped", None])
+async def test_nor_is_the_end_that_a_worker_has_given_the_task_since(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, state: str | None
+) -> None:
+    """After ``wait_until_task_ref`` the task has succeeded, and its workflow runs on rightfully."""
+    now_in_state(monkeypatch, state, deferred_last=False)
+    workflow_id = conductor.add()
+    trigger = waiting_for(workflow_id, kill_reason="Airflow task was killed")
+    trigger.task_instance = task_instance()
+    await stop_because_killed(trigger, conductor)
+    assert conductor.status(workflow_id) == "RUNNING"
+
+
 async def test_a_second_cancellation_does_not_stop_the_termination(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,12 +230,12 @@ async def test_a_second_cancellation_does_not_stop_the_termination(
     asked = asyncio.Event()
     goes_on = asyncio.Event()
 
-    async def slow(_: Any) -> str:
+    async def slow(_: Any) -> TaskNow:
         asked.set()
         await goes_on.wait()
-        return "failed"
+        return TaskNow("failed", deferred_last=True)
 
-    monkeypatch.setattr(triggers, "task_state", slow)
+    monkeypatch.setattr(triggers, "task_now", slow)
     workflow_id = conductor.add()
     trigger = waiting_for(workflow_id, kill_reason="Airflow task was killed")
     trigger.task_instance = task_instance()
@@ -242,7 +268,7 @@ async def test_where_the_tasks_state_cannot_be_read_nothing_is_terminated(
     async def away(_: Any) -> str:
         raise RuntimeError("the database is away")
 
-    monkeypatch.setattr(triggers, "task_state", away)
+    monkeypatch.setattr(triggers, "task_now", away)
     workflow_id = conductor.add()
     trigger = waiting_for(workflow_id, kill_reason="Airflow task was killed")
     trigger.task_instance = task_instance()

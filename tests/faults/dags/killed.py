@@ -1,6 +1,6 @@
 """Tasks that wait for a long workflow until somebody kills them.
 
-``KILLED_DAGS`` names the DAGs there are, way and mode: ``mark_failed-deferred clear-worker …``.
+``KILLED_DAGS`` names the DAGs there are, way, mode and shape: ``mark_failed-deferred-plain clear-worker-mapped …``.
 """
 
 from __future__ import annotations
@@ -17,30 +17,34 @@ except ImportError:
     from airflow import DAG
 
 for wanted in os.environ.get("KILLED_DAGS", "").split():
-    way, _, mode = wanted.partition("-")
+    way, mode, shape = wanted.split("-")
     limits: dict[str, Any] = {}
     if way == "execution_timeout":
         limits["execution_timeout"] = timedelta(seconds=15)
     if way == "timeout":
         limits["timeout"] = 8
     with DAG(
-        f"killed_{way}.{mode}",
+        f"killed_{way}.{mode}.{shape}",
         schedule="@once",
         start_date=datetime(2026, 1, 1),
         catchup=False,
         is_paused_upon_creation=False,
         dagrun_timeout=timedelta(seconds=60) if way == "dagrun_timeout" else None,
     ) as dag:
-        ConductorExecuteWorkflowOperator(
-            task_id="killed",
-            workflow_name="kill_held",
-            version=1,
-            wait_for_seconds=1,
-            poll_interval=1,
-            cancel_on_kill=way != "kept",
-            deferrable=mode == "deferred",
-            retries=0,
-            retry_delay=timedelta(seconds=1),
+        arguments: dict[str, Any] = {
+            "task_id": "killed",
+            "workflow_name": "kill_held",
+            "version": 1,
+            "wait_for_seconds": 1,
+            "poll_interval": 1,
+            "cancel_on_kill": way != "kept",
+            "deferrable": mode == "deferred",
+            "retries": 0,
+            "retry_delay": timedelta(seconds=1),
             **limits,
-        )
+        }
+        if shape == "mapped":
+            ConductorExecuteWorkflowOperator.partial(**arguments).expand(workflow_input=[{"number": 0}])
+        else:
+            ConductorExecuteWorkflowOperator(**arguments)
     globals()[dag.dag_id] = dag
