@@ -56,5 +56,5 @@ with DAG(
         client = OrkesWorkflowClient(ConductorHook().sdk_configuration())
         return [f"{step.reference_task_name}: {step.status}" for step in client.get_workflow(workflow_id).tasks]
 
-    steps = list_steps("{{ ti.xcom_pull(task_ids='send_replacement', key='workflow_id') }}")
-    fulfil_order >> send_replacement >> steps
+    list_steps(send_replacement.output["workflow_id"])
+    fulfil_order >> send_replacement

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from airflow_provider_conductor.client.definitions import read_json, to_plain
 
 __all__ = ["checked", "keys_of"]
 
 
-def checked(inputs: Any) -> list[Mapping[str, Any]]:
-    """The inputs as a list; text is read as JSON, which a template may render.
+def checked(inputs: Any, *, later: Callable[[Any], bool] = lambda item: False) -> list[Any]:
+    """The inputs as a list of plain dicts; text is read as JSON, which a template may render.
+
+    Nothing lazy is left in them: Airflow 2 reads a mapped task's result only in the thread that runs the task.
+
+    Args:
+        later: whether an item is known only when the task runs; it is left as it is.
 
     Raises:
-        TypeError, ValueError: they are no list of dicts; the message says which is not.
+        TypeError, ValueError: they are not a list of dicts; the message names the item.
     """
-    if isinstance(inputs, str):
-        try:
-            inputs = json.loads(inputs)
-        except ValueError:
-            raise ValueError(
-                "workflow_inputs was rendered to text that is no JSON list: use `| tojson`, another task's .output, or "
-                "render_template_as_native_obj=True on the DAG"
-            ) from None
+    inputs = read_json(inputs, "workflow_inputs", list)
     if isinstance(inputs, Mapping) or not isinstance(inputs, Iterable):
-        raise TypeError(f"workflow_inputs must be a list of dicts, one a workflow, not {type(inputs).__name__}")
+        raise TypeError(f"workflow_inputs must be a list of dicts, one for each workflow, not {type(inputs).__name__}")
     found = list(inputs)
     for index, item in enumerate(found):
+        if later(item):
+            continue
+        item = read_json(item, f"workflow_inputs[{index}]")
         if not isinstance(item, Mapping):
             raise TypeError(f"workflow_inputs[{index}] must be a dict, not {type(item).__name__} ({item!r:.80})")
+        try:
+            found[index] = to_plain(item)
+        except TypeError as error:
+            raise TypeError(f"workflow_inputs[{index}]: {error}") from None
     return found
 
 

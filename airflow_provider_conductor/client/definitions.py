@@ -7,11 +7,14 @@ with ``to_workflow_def()``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-__all__ = ["model_fields", "to_plain"]
+from airflow_provider_conductor.client.errors import ConductorInputError
+
+__all__ = ["model_fields", "path_part", "read_json", "to_plain"]
 
 
 def to_plain(value: Any) -> Any:
@@ -23,7 +26,7 @@ def to_plain(value: Any) -> Any:
     None, str, int, float, bool                     itself
     Enum                                            its value
     mapping                                         dict with text keys, values converted
-    list, tuple, set                                list, items converted
+    list, tuple, set, any other sequence            list, items converted
     an SDK model (``swagger_types``)                dict with its JSON names, unset fields left out
     an SDK ``ConductorWorkflow``                    its ``to_workflow_def()``, converted
     ==============================================  ==============================================
@@ -37,7 +40,8 @@ def to_plain(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
+    # Airflow's lazy sequences (the results of a mapped task, of ``.map()``, ``.zip()``) among them.
+    if isinstance(value, (Sequence, set, frozenset)) and not isinstance(value, (bytes, bytearray, memoryview)):
         return [to_plain(item) for item in value]
     if not isinstance(value, type):
         if callable(getattr(value, "to_workflow_def", None)):
@@ -58,3 +62,45 @@ def model_fields(value: Any) -> dict[str, Any] | None:
         return None
     pairs = ((wire, getattr(value, name, None)) for name, wire in names.items())
     return {wire: item for wire, item in pairs if item is not None}
+
+
+def read_json(value: Any, name: str, kind: type[dict[str, Any]] | type[list[Any]] = dict) -> Any:
+    """``value`` where it is not text; text as the JSON object (or list, or null) that a template has rendered.
+
+    Args:
+        name: the argument, for the message.
+        kind: ``dict`` or ``list``.
+
+    Raises:
+        ConductorInputError: text of anything else.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = value
+    if found is None or isinstance(found, kind):
+        return found
+    what = "object" if kind is dict else "list"
+    raise ConductorInputError(
+        f"{name} is text, and not that of a JSON {what}: {value!r:.60}; nothing was sent. Pass another task's result "
+        "as .output, add `| tojson` to the template, or set render_template_as_native_obj=True on the DAG"
+    )
+
+
+def path_part(text: str, what: str) -> str:
+    """``text`` where it can be a part of a path.
+
+    Raises:
+        ConductorInputError: ``.`` and ``..``, which clients and proxies resolve away; ``/`` and ``\\``, to which
+            servers answer 400 even when they are quoted (seen on 3.13.8 and 3.32.2; all else works).
+    """
+    if text in (".", ".."):
+        raise ConductorInputError(f"{what} must not be {text!r}: nothing was sent")
+    if "/" in text or "\\" in text:
+        raise ConductorInputError(
+            f"{what} must not contain '/' or '\\', and is {text!r}: nothing was sent. Conductor's API answers 400 to "
+            "every path with such a name"
+        )
+    return text

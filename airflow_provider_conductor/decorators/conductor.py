@@ -98,7 +98,7 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
                 raise ConductorInputError("neither it nor the decorator (workflow_name) names the workflow")
             for argument, value in arguments.items():
                 setattr(self, argument, value)
-            self._take_request()
+            self._take_request(rendered=True)
             self.request = {**(self.request or {}), **further} or None
         except ConductorInputError as error:
             raise ConductorStartRefused(

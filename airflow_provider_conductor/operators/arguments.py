@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_conductor.client.definitions import read_json
 from airflow_provider_conductor.client.errors import ConductorInputError
 
 __all__ = ["check_output_path", "given", "is_template", "rendered_mapping"]
@@ -33,17 +34,17 @@ def given(value: Any, name: str) -> Any:
 
 
 def rendered_mapping(value: Any, name: str) -> Mapping[str, Any]:
-    """``value`` when the task runs, its templates rendered; nothing is an empty mapping.
+    """``value`` when the task runs, its templates rendered; JSON text is read, and None is an empty mapping.
 
     Raises:
-        ConductorInputError: it is no mapping.
+        ConductorInputError: it is not a mapping.
     """
+    value = read_json(value, name)
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         raise ConductorInputError(
-            f"{name} must be a mapping of names to values, not {value!r:.60}: nothing was sent. A template that is to "
-            "render to one needs render_template_as_native_obj=True on its DAG"
+            f"{name} must be a mapping of names to values, not {type(value).__name__} ({value!r:.60}): nothing was sent"
         )
     return value
 

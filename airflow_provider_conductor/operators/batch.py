@@ -136,7 +136,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         if isinstance(workflow_inputs, (list, tuple, Mapping)):
             if not workflow_inputs:
                 raise ValueError("workflow_inputs is empty: give a list of dicts, one for each workflow")
-            for item in checked(workflow_inputs):
+            for item in checked(workflow_inputs, later=is_template):
                 if self.pass_context:
                     check_context_key(item)
         if not is_template(max_active):

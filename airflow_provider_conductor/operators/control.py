@@ -218,7 +218,13 @@ class ConductorRerunWorkflowOperator(SteersAndWaits):
         from airflow_provider_conductor.steering.commands import rerun
 
         self._check_task()
-        return rerun(from_task_ref=self.from_task_ref, task_input=self.task_input, workflow_input=self.workflow_input)
+        return rerun(
+            from_task_ref=self.from_task_ref,
+            task_input=None if self.task_input is None else rendered_mapping(self.task_input, "task_input"),
+            workflow_input=(
+                None if self.workflow_input is None else rendered_mapping(self.workflow_input, "workflow_input")
+            ),
+        )
 
 
 class ConductorSkipTaskOperator(SteersWorkflows):

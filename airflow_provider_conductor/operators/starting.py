@@ -102,14 +102,17 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         if pass_context and not given_later(self.request) and not self._named_later:
             check_context_key(self.workflow_input)
 
-    def _take_request(self) -> None:
+    def _take_request(self, *, rendered: bool = False) -> None:
         """Fill the arguments from ``request``, which keeps what none of them says.
+
+        Args:
+            rendered: the task runs, and its templates are rendered.
 
         Raises:
             ConductorInputError: no name, or a request that cannot be read or contradicts an argument.
         """
         given = {name: getattr(self, name) for name in ARGUMENTS}
-        taken, further = start_arguments(self.request, given)
+        taken, further = start_arguments(self.request, given, rendered=rendered)
         for name, value in taken.items():
             setattr(self, name, value)
         self.request = further or None
@@ -154,7 +157,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         from airflow_provider_conductor.starting.record import StartRecord
         from airflow_provider_conductor.starting.start_once import StartPlan
 
-        self._take_request()
+        self._take_request(rendered=True)
         request = StartWorkflowRequest(
             name=self.workflow_name or "",
             version=whole_number(self.version, "version"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
+from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.statuses import TaskStatus
 from airflow_provider_conductor.completing.choice import ENDINGS, CompletionRefused, Ending
 from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotThere
@@ -54,6 +55,26 @@ class EndsTask(UsesConductor, BaseOperator):
         self.task_output = task_output
         self.reason = reason
 
+    def execute(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
+
+        identity = self._identity(context)
+        try:
+            self.workflow_id = one_workflow_id(self.workflow_id)
+            flow = self._flow(self._ending(identity), identity)
+        except ValueError as error:
+            raise AirflowFailException(str(error)) from error
+        self._announce(context, self.workflow_id)
+        return self._carry_out(flow)
+
+    def _flow(self, ending: Ending, identity: TaskIdentity) -> Flow[Task]:
+        """What ends the task.
+
+        Raises:
+            ValueError: an argument was rendered to something that cannot be used.
+        """
+        raise NotImplementedError
+
     def _ending(self, identity: TaskIdentity) -> Ending:
         from airflow_provider_conductor.starting.identity import StartKey
 
@@ -67,6 +88,8 @@ class EndsTask(UsesConductor, BaseOperator):
     def _carry_out(self, flow: Flow[Task]) -> dict[str, Any]:
         try:
             task: Task = self.hook.client.run(flow)
+        except ConductorInputError as error:
+            raise AirflowFailException(str(error)) from error
         except CompletionRefused as error:
             raise (ConductorTaskNotThere if error.passing else ConductorStateError)(
                 f"{error}. See {self.hook.workflow_url(self.workflow_id)}"
@@ -114,16 +137,12 @@ class ConductorCompleteTaskOperator(EndsTask):
         self.task_reference_name = task_reference_name
         self.conductor_task_id = conductor_task_id
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _flow(self, ending: Ending, identity: TaskIdentity) -> Flow[Task]:
         from airflow_provider_conductor.completing.complete import complete
 
         task_ref, task_id = self.task_reference_name or "", self.conductor_task_id or ""
         given(task_ref or task_id, "task_reference_name or conductor_task_id")
-        self._announce(context, self.workflow_id)
-        ending = self._ending(self._identity(context))
-        return self._carry_out(
-            complete(self.workflow_id, ending, say=self.log.info, task_ref=task_ref, task_id=task_id)
-        )
+        return complete(self.workflow_id, ending, say=self.log.info, task_ref=task_ref, task_id=task_id)
 
 
 class ConductorSignalWorkflowOperator(EndsTask):
@@ -147,10 +166,7 @@ class ConductorSignalWorkflowOperator(EndsTask):
         ConductorStateError: the workflow has ended.
     """
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def _flow(self, ending: Ending, identity: TaskIdentity) -> Flow[Task]:
         from airflow_provider_conductor.completing.complete import signal
 
-        self._announce(context, self.workflow_id)
-        identity = self._identity(context)
-        ending = self._ending(identity)
-        return self._carry_out(signal(self.workflow_id, ending, say=self.log.info, again=not identity.begins_series))
+        return signal(self.workflow_id, ending, say=self.log.info, again=not identity.begins_series)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
+    AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
@@ -152,6 +153,7 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         from airflow_provider_conductor.waiting.wait import STILL_RUNNING, TIMEOUT, with_told
 
         check_output_path(self.output_path)
+        self._check_id()
         self._announce(context, self.workflow_id)
         self._remember(context, self.workflow_id)
         if self._on_worker_because:
@@ -171,6 +173,19 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
             # Airflow's own count of the time came before the look that would have found it over.
             timed_out = self._timed_out(replace(self._last, status=TIMEOUT))
             raise self._leniently(timed_out) from error
+
+    def _check_id(self) -> None:
+        """Take the rendered id.
+
+        Raises:
+            AirflowFailException: it is not the id of one workflow.
+        """
+        from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
+
+        try:
+            self.workflow_id = one_workflow_id(self.workflow_id)
+        except ValueError as error:
+            raise self._leniently(AirflowFailException(str(error))) from error
 
     def _plan_of_pokes(self, context: Context) -> WaitPlan:
         """One wait, whose looks are the pokes; rescheduled ones are counted from the first of the series."""
@@ -240,9 +255,10 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         """Conclude on the worker a wait that began in the triggerer.
 
         Raises:
-            ValueError: ``workflow_id`` is empty.
+            AirflowFailException: ``workflow_id`` is not the id of one workflow.
         """
-        self._announce(context, given(self.workflow_id, "workflow_id"))
+        self._check_id()
+        self._announce(context, self.workflow_id)
         began = context["ti"].start_date or timezone.utcnow()
         return self.execute_complete(context, event, deadline=began.timestamp() + self.timeout)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_conductor.client.definitions import model_fields, to_plain
+from airflow_provider_conductor.client.definitions import model_fields, path_part, read_json, to_plain
 from airflow_provider_conductor.client.errors import ConductorInputError
 
 __all__ = ["ARGUMENTS", "given_later", "read_request", "start_arguments"]
@@ -20,6 +20,9 @@ ARGUMENTS: Mapping[str, str] = {
     "task_to_domain": "taskToDomain",
 }
 """Argument → field of a start request."""
+
+OBJECTS = ("workflow_input", "workflow_def", "task_to_domain")
+"""Arguments that are objects; a template may render them to JSON text."""
 
 FURTHER = ("createdBy", "externalInputPayloadStoragePath")
 """Fields of a start request that are no arguments, and are sent as they are."""
@@ -64,7 +67,9 @@ def read_request(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return arguments, {name: fields[name] for name in FURTHER if fields.get(name)}
 
 
-def start_arguments(request: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def start_arguments(
+    request: Any, given: Mapping[str, Any], *, rendered: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """All arguments of a start, the name at last the definition's; and what else of the request is sent.
 
     ==========  ================  =================================
@@ -82,13 +87,20 @@ def start_arguments(request: Any, given: Mapping[str, Any]) -> tuple[dict[str, A
     Args:
         request: see :func:`read_request`.
         given: argument → value, for each of :data:`ARGUMENTS`.
+        rendered: the task runs, so text where an object is expected is JSON, no longer a template.
 
     Raises:
-        ConductorInputError: no request, one with a field that a start cannot carry, a contradiction, or no name.
+        ConductorInputError: no request, one with a field that a start cannot carry, a contradiction, no name, or text
+            that is not JSON.
     """
-    asked, further = read_request(request)
+    asked, further = read_request(read_json(request, "request") if rendered else request)
     taken = dict(given)
-    taken["workflow_def"] = _plain_definition(given["workflow_def"])
+    if rendered:
+        for name in OBJECTS:
+            taken[name] = read_json(taken[name], name)
+            if name in asked:
+                asked[name] = read_json(asked[name], f"{name} of the request")
+    taken["workflow_def"] = _plain_definition(taken["workflow_def"])
     for name, value in asked.items():
         if not value:
             continue
@@ -106,10 +118,14 @@ def start_arguments(request: Any, given: Mapping[str, Any]) -> tuple[dict[str, A
     if isinstance(definition, Mapping):
         _check_name(taken["workflow_name"], definition.get("name"))
         taken["workflow_name"] = taken["workflow_name"] or definition.get("name")
-    if not taken["workflow_name"] and not given_later(definition):
+    name = taken["workflow_name"]
+    if not name and not given_later(definition):
         raise ConductorInputError(
             "workflow_name is missing: give the name of a workflow, or a request or workflow_def that has one"
         )
+    if isinstance(name, str) and (rendered or not _templated(name)):
+        # It would start, and could not be looked up after a lost answer.
+        path_part(name, "workflow_name")
     return taken, further
 
 
@@ -145,11 +161,15 @@ def _plain_definition(definition: Any) -> Any:
 
 def _check_name(name: Any, defined: Any) -> None:
     """The server starts an inline definition under its own name, whatever name the request has (seen on 3.32)."""
-    known = all(isinstance(text, str) and text and "{{" not in text and "{%" not in text for text in (name, defined))
+    known = all(isinstance(text, str) and text and not _templated(text) for text in (name, defined))
     if known and name != defined:
         raise ConductorInputError(
             f"workflow_name is {name!r} and the definition's name {defined!r}, which the server would silently take"
         )
+
+
+def _templated(text: str) -> bool:
+    return "{{" in text or "{%" in text
 
 
 def _shown(value: Any) -> str:

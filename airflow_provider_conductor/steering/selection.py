@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.call import Flow, Now
+from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.models import SearchResult, Workflow
 from airflow_provider_conductor.client.reading_many import read_many
@@ -73,7 +74,7 @@ def given_ids(value: Any) -> list[str]:
                 f"{item!r} is no workflow id: a text was expected, or a list of texts; does the XCom or variable "
                 "it comes from have a value? Nothing was sent"
             )
-        ids.append(item.strip())
+        ids.append(one_workflow_id(item))
     return list(dict.fromkeys(ids))
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
 from airflow_provider_conductor.client.errors import ConductorConfigError
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
 from airflow_provider_conductor.starting.reasons import killed_reason, label_of
@@ -138,7 +139,7 @@ class ConductorSensorTrigger(ConductorWorkflowTrigger):
             ValueError: an argument was not rendered to anything of use.
         """
         plan = replace(
-            WaitPlan.from_json({**self.plan, "workflow_id": _text(self.workflow_id, "workflow_id"), "started_at": 0.0}),
+            WaitPlan.from_json({**self.plan, "workflow_id": one_workflow_id(self.workflow_id), "started_at": 0.0}),
             started_at=(began := self._began()),
             deadline=began + self.lasts,
             wait_until_task_ref=self.wait_until_task_ref,

@@ -369,3 +369,14 @@ def test_one_that_returns_nothing_fails_at_once_and_starts_nothing(ran: dict[str
     assert (task["state"], task["tries"]) == ("failed", 1)
     assert "workflow_id" not in task["xcoms"]
     assert calls_of(calls, "return_nothing") == ["return_nothing[-1] try 1"]
+
+
+def test_a_mapped_tasks_results_are_lists_wherever_they_are_passed(ran: dict[str, Any]) -> None:
+    dag = ran["mapped_results"]
+    parcels = [{"parcel": 1}, {"parcel": 2}]
+    for task_id in ("place_all", "inside"):
+        assert result(dag[task_id])["order"] == parcels
+    assert result(dag["changed"])["order"] == [{"order": parcel} for parcel in parcels]
+    assert [output["order"] for output in result(dag["batch"])] == parcels
+    assert [result(dag[f"each[{index}]"])["order"] for index in (0, 1)] == parcels
+    assert [output["order"] for output in result(dag["listed_inputs"])] == [7, parcels]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
@@ -10,13 +11,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_conductor.client.definitions import to_plain
+from airflow_provider_conductor.client.definitions import read_json, to_plain
 from airflow_provider_conductor.client.endpoints import register_workflow_defs, start_workflow
+from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.models import StartWorkflowRequest, TaskStatus
 
 
 class Colour(Enum):
     RED = "red"
+
+
+class Lazy(Sequence[Any]):
+    """As Airflow's ``LazyXComSequence``: a sequence, and no list."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.items[index]
 
 
 @pytest.mark.parametrize(
@@ -30,6 +45,7 @@ class Colour(Enum):
         (TaskStatus.FAILED, "FAILED"),
         (MappingProxyType({1: (2, {3})}), {"1": [2, [3]]}),
         ({"a": {"b": [Colour.RED]}}, {"a": {"b": ["red"]}}),
+        ({"a": (Lazy([1, Lazy([Colour.RED])]), range(2))}, {"a": [[1, ["red"]], [0, 1]]}),
     ],
 )
 def test_plain_values_are_what_json_can_say(given: Any, plain: Any) -> None:
@@ -52,6 +68,32 @@ def test_what_is_json_already_stays_as_it_is(value: Any) -> None:
 def test_what_json_cannot_say_is_refused_with_its_type(value: Any) -> None:
     with pytest.raises(TypeError, match="cannot turn"):
         to_plain(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "read"),
+    [
+        ('{"a": [1, null]}', dict, {"a": [1, None]}),
+        ("[1]", list, [1]),
+        ("null", dict, None),
+        (None, dict, None),
+        ({"a": "{}"}, dict, {"a": "{}"}),
+        (7, dict, 7),
+    ],
+)
+def test_json_text_is_read_where_an_object_is_expected(value: Any, kind: Any, read: Any) -> None:
+    assert read_json(value, "workflow_input", kind) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("{'a': 1}", dict), ("", dict), ("None", dict), ("[1]", dict), ("7", dict), ("{}", list), ("[object]", list)],
+)
+def test_other_text_is_refused_with_the_way_out(text: str, kind: Any) -> None:
+    with pytest.raises(
+        ConductorInputError, match=r"workflow_input is text.*\.output.*tojson.*render_template_as_native"
+    ):
+        read_json(text, "workflow_input", kind)
 
 
 @pytest.fixture

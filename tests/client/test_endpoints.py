@@ -48,27 +48,39 @@ WITH_AN_ID: dict[str, Callable[[str], Call[Any]]] = {
 
 
 @pytest.mark.parametrize("endpoint", WITH_AN_ID.values(), ids=WITH_AN_ID)
-@pytest.mark.parametrize("part", ["", "  ", None, ".", ".."])
+@pytest.mark.parametrize("part", ["", "  ", None, ".", "..", "a/b", "a\\b"])
 def test_an_id_that_would_be_another_endpoint_is_refused(endpoint: Callable[[Any], Call[Any]], part: str) -> None:
-    with pytest.raises(ConductorInputError, match="must not be"):
+    with pytest.raises(ConductorInputError, match="must not"):
         endpoint(part)
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [["a", "b"], (), range(2), "['a', 'b']", " [1]", "('a',)", "LazyXComSequence([2 items])", "{'a': 1}", "None"],
+    ids=str,
+)
+def test_a_list_or_its_text_is_not_an_id(listed: Any) -> None:
+    with pytest.raises(ConductorInputError, match=r"workflow_id must .*nothing was sent"):
+        endpoints.get_workflow(listed)
 
 
 @pytest.mark.parametrize("endpoint", WITH_AN_ID.values(), ids=WITH_AN_ID)
 def test_an_id_is_quoted_into_one_part_of_the_path(endpoint: Callable[[str], Call[Any]]) -> None:
-    plain, odd = endpoint("plain").path.split("/"), endpoint("a/b c?d#e%2F../ü").path.split("/")
+    plain, odd = endpoint("plain").path.split("/"), endpoint("a b c?d#e%2F..;ü").path.split("/")
     assert [a if a == b else unquote(b) for a, b in zip(plain, odd, strict=True)] == [
-        "a/b c?d#e%2F../ü" if part == "plain" else part for part in plain
+        "a b c?d#e%2F..;ü" if part == "plain" else part for part in plain
     ]
 
 
 @given(
-    st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda s: s.strip() and s not in (".", ".."))
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\\"), min_size=1).filter(
+        lambda s: s.strip() and s not in (".", "..")
+    )
 )
 def test_any_name_survives_its_quoting(name: str) -> None:
-    path = endpoints.get_workflow(name).path
+    path = endpoints.get_task_def(name).path
     assert path.isascii()
-    assert unquote(path.removeprefix("/workflow/")) == name
+    assert unquote(path.removeprefix("/metadata/taskdefs/")) == name
 
 
 @pytest.mark.parametrize(

@@ -329,7 +329,7 @@ def test_an_event_of_another_kind_fails_the_task(orders: Orders) -> None:
     ("arguments", "message"),
     [
         ({"workflow_inputs": []}, "workflow_inputs is empty"),
-        ({"workflow_inputs": [{"a": 1}, "b"]}, r"workflow_inputs\[1\] must be a dict, not str"),
+        ({"workflow_inputs": [{"a": 1}, 7]}, r"workflow_inputs\[1\] must be a dict, not int"),
         ({"workflow_inputs": {"a": 1}}, "must be a list of dicts"),
         ({"max_active": 0}, "max_active must be a whole number from 1"),
         ({"max_active": "many"}, "max_active"),
@@ -352,7 +352,8 @@ def test_it_is_told_when_the_dag_is_parsed(arguments: dict[str, Any], message: s
     ("rendered", "message"),
     [
         ({"workflow_inputs": "[{'a': 1}]"}, "tojson"),
-        ({"workflow_inputs": "7"}, "must be a list of dicts"),
+        ({"workflow_inputs": "7"}, "not that of a JSON list"),
+        ({"workflow_inputs": [{"a": 1}, "{'a': 1}"]}, r"workflow_inputs\[1\] is text, and not that of a JSON object"),
         ({"workflow_inputs": [{"a": 1}, None]}, r"workflow_inputs\[1\]"),
         ({"workflow_inputs": [{"a": 1}, {"a": float("nan")}]}, r"workflow_inputs\[1\]"),
         ({"workflow_inputs": [{"a": 1}, {"b": 1}], "item_key": "a"}, r"workflow_inputs\[1\]\['a'\]"),

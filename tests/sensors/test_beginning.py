@@ -11,13 +11,13 @@ from unittest.mock import Mock
 import pytest
 from airflow.providers.common.compat.sdk import (
     AirflowException,
+    AirflowFailException,
     AirflowSensorTimeout,
     TaskDeferred,
     task_group,
     timezone,
 )
 
-from airflow_provider_conductor.client.errors import ConductorConfigError
 from airflow_provider_conductor.exceptions import ConductorWorkflowTimeout
 from airflow_provider_conductor.operators.conductor import ConductorStartWorkflowOperator
 from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
@@ -173,22 +173,19 @@ def test_the_worker_writes_id_and_page_again_and_returns_the_output(conductor: C
     assert conductor.journal[:2] == ["xcom workflow_id", "xcom workflow_url"]
 
 
-def test_what_the_triggerer_could_not_render_is_told(conductor: ConductorStandIn) -> None:
-    event = {
-        "workflow_id": "(none)",
-        "status": "error",
-        "message": "workflow_id must not be empty, and was rendered to 'None'",
-        "error": "ConductorConfigError",
-    }
-    with pytest.raises(ConductorConfigError, match="must not be empty"):
-        taken_over(conductor, event, workflow_id="None")
-
-
-def test_an_empty_id_is_told(conductor: ConductorStandIn) -> None:
-    operator = sensor(workflow_id="{{ params.none }}")
-    operator.workflow_id = ""  # rendered
-    with pytest.raises(ValueError, match="workflow_id must not be empty"):
-        operator.take_over(context_of(operator), {"workflow_id": "(none)", "status": "error"})
+@pytest.mark.parametrize(
+    ("came", "says"),
+    [("", "workflow_id must not be empty"), ("None", "rendered to 'None'"), ("['a', 'b']", r"not a list.*\.output")],
+)
+def test_an_id_that_cannot_be_is_refused_without_a_retry(conductor: ConductorStandIn, came: str, says: str) -> None:
+    """The trigger has refused it already; on the worker it is rendered anew."""
+    operator = sensor(workflow_id="{{ params.id }}")
+    operator.workflow_id = came
+    event = {"workflow_id": "(none)", "status": "error", "message": says, "error": "ConductorConfigError"}
+    context = context_of(operator, conductor.journal)
+    with pytest.raises(AirflowFailException, match=says):
+        operator.resume_execution("take_over", {"event": event}, context)
+    assert conductor.journal == []
 
 
 @pytest.mark.parametrize(("on_timeout", "then"), [("leave", "RUNNING"), ("terminate", "TERMINATED")])

@@ -126,6 +126,7 @@ def test_a_task_can_be_waited_for(conductor: ConductorStandIn, expected: Any) ->
         ({"workflow_id": " "}, "workflow_id must not be empty"),
         ({"workflow_id": "None"}, "workflow_id must not be empty, and was rendered to 'None'"),
         ({"workflow_id": None}, "workflow_id must not be empty"),
+        ({"workflow_id": "['a', 'b']"}, "workflow_id must be the id of one workflow, not a list"),
         ({"task_reference_name": "", "expected_status": "COMPLETED"}, "task_reference_name must not be empty"),
         ({"task_reference_name": "pack", "expected_status": "DONE"}, "DONE"),
     ],

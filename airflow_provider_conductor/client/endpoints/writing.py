@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_conductor.client.definitions import to_plain
+from airflow_provider_conductor.client.definitions import path_part, to_plain
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.models import StartWorkflowRequest
 
 MAX_BULK_IDS = 1_000
 """Ids a bulk endpoint takes in one request (1,001 gives a 400, seen on 3.32)."""
+
+_LISTED = re.compile(r"\w*[\[({]")
+"""How the text of a list begins, or of one of Airflow's lazy sequences, and no workflow id."""
 
 
 def given(value: object, what: str) -> str:
@@ -37,15 +41,33 @@ def one_of(kind: type[StrEnum], value: str) -> str:
     return str(value)
 
 
+def one_workflow_id(value: object, what: str = "workflow_id") -> str:
+    """The id of one workflow as text, without blanks around it.
+
+    Raises:
+        ConductorInputError: nothing, a list of ids or the text of such a list, or what no path can carry.
+    """
+    listed = not isinstance(value, str) and isinstance(value, (Sequence, Mapping, set, frozenset))
+    text = "" if listed else given(value, what).strip()
+    if listed or _LISTED.match(text):
+        raise ConductorInputError(
+            f"{what} must be the id of one workflow, not a list: {value!r:.80}; nothing was sent. Pass the task's "
+            ".output, where xcom_pull in a template gets the ids of all map indexes, or map this task over the ids"
+        )
+    if text == "None":
+        raise ConductorInputError(
+            f"{what} must not be empty, and was rendered to 'None': nothing was sent. Has the task that it comes from "
+            "pushed an XCom?"
+        )
+    return path_part(text, what)
+
+
 def path(template: str, **parts: object) -> str:
-    """Fill ``{name}`` places with quoted text. ``.`` and ``..`` are refused: clients and proxies resolve them away."""
-    quoted = {}
-    for name, value in parts.items():
-        text = given(value, name)
-        if text in (".", ".."):
-            raise ConductorInputError(f"{name} must not be {text!r}: nothing was sent")
-        quoted[name] = quote(text, safe="")
-    return template.format_map(quoted)
+    """Fill ``{name}`` places with quoted text; what no server takes there is refused."""
+    texts = {
+        name: one_workflow_id(value) if name == "workflow_id" else given(value, name) for name, value in parts.items()
+    }
+    return template.format_map({name: quote(path_part(text, name), safe="") for name, text in texts.items()})
 
 
 def query(**values: object) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,9 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task, timezone
 
+from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
+from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
+
 PREFIX = os.environ["WORKFLOW_PREFIX"]
 
 
@@ -56,3 +59,25 @@ with DAG("taskflow", start_date=timezone.datetime(2026, 1, 1), schedule=None, ca
     place_again()
     place_again.override(task_id="place_again_deferred", wait_for_seconds=0, deferrable=True)()
     return_nothing()
+
+with DAG("mapped_results", start_date=timezone.datetime(2026, 1, 1), schedule=None, catchup=False):
+
+    @task
+    def parcels(number: int) -> dict[str, int]:
+        return {"parcel": number}
+
+    @task.conductor(workflow_name=f"{PREFIX}_echo")
+    def place_all(found: Any) -> dict[str, Any]:
+        return {"order": found}
+
+    found = parcels.expand(number=[1, 2])
+    of_each = found.map(lambda parcel: {"order": parcel})
+    echo: dict[str, Any] = {"workflow_name": f"{PREFIX}_echo"}
+    place_all(found)
+    ConductorExecuteWorkflowOperator(task_id="inside", **echo, workflow_input={"order": found})
+    ConductorExecuteWorkflowOperator(task_id="changed", **echo, workflow_input={"order": of_each})
+    ConductorExecuteWorkflowsOperator(task_id="batch", **echo, workflow_inputs=of_each)
+    ConductorExecuteWorkflowsOperator(
+        task_id="listed_inputs", **echo, workflow_inputs=[place_all.override(task_id="one")(7), {"order": found}]
+    )
+    ConductorExecuteWorkflowOperator.partial(task_id="each", **echo).expand(workflow_input=of_each)
