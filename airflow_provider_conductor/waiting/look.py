@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,18 +10,20 @@ from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.call import Call, Flow, Now, Sleep, T
 from airflow_provider_conductor.client.errors import (
     ConductorAnswerError,
+    ConductorError,
     ConductorNotFound,
     ConductorRequestError,
+    MissingRoute,
     NotConductorError,
 )
-from airflow_provider_conductor.client.models import PollData, Workflow
+from airflow_provider_conductor.client.models import PollData, Workflow, WorkflowStatus
 from airflow_provider_conductor.waiting.clock import ServerClock
-from airflow_provider_conductor.waiting.progress import MAX_DEPTH, Progress, assess
+from airflow_provider_conductor.waiting.progress import MAX_DEPTH, Phase, Progress, assess
 from airflow_provider_conductor.waiting.report import Failure, root_cause
 from airflow_provider_conductor.waiting.rest import Mark
 from airflow_provider_conductor.waiting.schedule import next_look_after_failure
 
-__all__ = ["Diagnosis", "Look", "diagnose", "look", "read_ended", "search_ended"]
+__all__ = ["LAST_LOOK", "Diagnosis", "Look", "diagnose", "look", "look_for_missing", "read_ended"]
 
 TASKS_AGAIN = 0.9
 """Seconds after which a look says anew what the workflow is doing; closer looks are for its end alone."""
@@ -28,8 +31,19 @@ TASKS_AGAIN = 0.9
 FEW_TASKS = 20
 """Tasks up to which a look reads them all the same: then the look that sees the end has read the result too."""
 
-INDEX_PAUSES = (0.0, 1.0, 3.0)
-"""Seconds before each question to the index, which lags behind the database."""
+LAST_LOOK = 10.0
+"""Seconds at least for the answers that a poll needs, and at most for those of a poll at a deadline: the read timeout
+would make the deadline late by as much."""
+
+ASK_AGAIN = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before each further question about a workflow that the server says it does not know: one such answer may be a
+stray one, and the search index lags behind the database."""
+
+UNKNOWN = "no such workflow"
+"""How servers (3.13 to 3.32) word it that they do not know a workflow."""
+
+READ_FOR = 30.0
+"""Seconds at least for which an ended workflow is read again where that fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,7 @@ class Look:
         progress: what it is doing; None right after a look that has told it.
         tasks_read: when a look last told it.
         whole: whether the tasks have been read.
+        unread: why no more than the status could be read; "" where it could.
     """
 
     workflow: Workflow
@@ -49,6 +64,7 @@ class Look:
     received: float
     tasks_read: float
     whole: bool = True
+    unread: str = ""
 
     @property
     def server_now(self) -> int:
@@ -56,29 +72,88 @@ class Look:
 
     @property
     def mark(self) -> Mark:
-        return Mark(str(self.workflow.status), self.workflow.update_time)
+        return Mark.of(self.workflow.status, self.workflow.update_time)
+
+    def status_only(self, why: str) -> Look:
+        """The same where the rest of the answer cannot be used."""
+        kept = {"workflowId": self.workflow.workflow_id, "status": str(self.workflow.status)}
+        if isinstance(self.workflow.reason, str):
+            kept["reasonForIncompletion"] = self.workflow.reason
+        bare = Workflow(kept, self.workflow.observed_at)
+        return replace(self, workflow=bare, progress=None, whole=False, unread=f"only its status can be read: {why}")
+
+    def assessed(self, began: float) -> Look:
+        """The same with the little that a status says; the workflow counts as begun with the wait, at ``began``."""
+        status = self.workflow.status
+        phase = Phase.ENDED if status.ended else Phase.PAUSED if status is WorkflowStatus.PAUSED else Phase.UNREAD
+        progress = Progress(
+            status=status,
+            phase=phase,
+            since=self.server_now,
+            started=self.clock.server(began),
+            fingerprint="status only",
+        )
+        return replace(self, progress=progress)
 
 
 def look(
-    workflow_id: str, clock: ServerClock, tasks_read: float | None = None, *, whole: bool = False, few: bool = False
+    workflow_id: str,
+    clock: ServerClock,
+    tasks_read: float | None = None,
+    *,
+    whole: bool = False,
+    few: bool = False,
+    end: float | None = None,
 ) -> Flow[Look]:
-    """Read the workflow and say what it is doing.
+    """Read the workflow and find out what it is doing.
 
-    Right after a look that has said so (at ``tasks_read``), it is not said again unless the ``whole`` is wanted, and
-    the tasks are read only if there are ``few``.
+    Right after a poll that has found it out (at ``tasks_read``), that is not done again unless the ``whole`` is wanted,
+    and the tasks are read only if there are ``few``. An answer that cannot be read, or not be understood, leaves the
+    status alone.
+
+    Args:
+        end: the wait's deadline: a server that does not answer must not make it late.
     """
     sent: float = yield Now()
-    if tasks_read is not None and not whole and sent - tasks_read < TASKS_AGAIN:
-        workflow: Workflow = yield _once(endpoints.get_workflow(workflow_id, include_tasks=few))
-        return Look(workflow, None, clock, (yield Now()), tasks_read, whole=few)
-    workflow = yield _once(endpoints.get_workflow(workflow_id))
-    received: float = yield Now()
+    until = None if end is None else max(end, sent + LAST_LOOK)
+    briefly = tasks_read is not None and not whole and sent - tasks_read < TASKS_AGAIN
+    try:
+        workflow: Workflow = yield _once(
+            endpoints.get_workflow(workflow_id, include_tasks=few or not briefly), sent, until
+        )
+    except NotConductorError as error:
+        if error.status != 200 or error.repeatable:
+            raise
+        workflow = yield from _read_status(workflow_id, until, error)
+        received: float = yield Now()
+        clock = ServerClock.observed(workflow.observed_at, sent=sent, received=received)
+        return Look(workflow, None, clock, received, sent).status_only(str(error))
+    received = yield Now()
+    if briefly and tasks_read is not None:
+        return Look(workflow, None, clock, received, tasks_read, whole=few)
     clock = ServerClock.observed(workflow.observed_at, sent=sent, received=received)
-    progress = yield from _assess(workflow, clock.server(received))
-    return Look(workflow, progress, clock, received, sent)
+    seen = Look(workflow, None, clock, received, sent)
+    try:
+        return replace(seen, progress=(yield from _assess(workflow, clock.server(received), until)))
+    except ConductorError:
+        raise
+    except Exception as error:  # a field of another kind than Conductor's; whichever, it is this answer's fault
+        return seen.status_only(f"{type(error).__name__}: {error}")
 
 
-def _assess(workflow: Workflow, now: int) -> Flow[Progress]:
+def _read_status(workflow_id: str, until: float | None, unreadable: ConductorRequestError) -> Flow[Workflow]:
+    """The status of a workflow whose whole answer is ``unreadable``, which is raised where that is no better."""
+    for call in (endpoints.get_workflow_status(workflow_id), endpoints.get_workflow(workflow_id, include_tasks=False)):
+        try:
+            return (yield _once(call, (yield Now()), until))  # type: ignore[no-any-return]
+        except MissingRoute:
+            continue
+        except NotConductorError:
+            break
+    raise unreadable
+
+
+def _assess(workflow: Workflow, now: int, until: float | None) -> Flow[Progress]:
     """Assess, reading what that asks for; what the server refuses to tell is done without."""
     below: dict[str, Workflow] = {}
     polls: dict[str, tuple[PollData, ...]] = {}
@@ -86,11 +161,11 @@ def _assess(workflow: Workflow, now: int) -> Flow[Progress]:
     for _ in range(MAX_DEPTH + 1):
         before = len(below) + len(polls)
         for workflow_id in progress.wants.sub_workflows:
-            found = yield from _optional(endpoints.get_workflow(workflow_id))
+            found = yield from _optional(endpoints.get_workflow(workflow_id), until)
             if found is not None:
                 below[workflow_id] = found
         for queue in progress.wants.queues:
-            seen = yield from _optional(endpoints.get_poll_data(queue))
+            seen = yield from _optional(endpoints.get_poll_data(queue), until)
             if seen is not None:
                 polls[queue] = seen
         if len(below) + len(polls) == before:
@@ -99,54 +174,123 @@ def _assess(workflow: Workflow, now: int) -> Flow[Progress]:
     return progress
 
 
-def _once(call: Call[T]) -> Call[T]:
-    """The same call, not repeated by the client: a wait looks again by itself, and says what it met."""
-    return replace(call, once=True)
+def _once(call: Call[T], now: float = 0.0, until: float | None = None) -> Call[T]:
+    """The same call, not repeated by the client, since a wait polls again by itself; answered by ``until``."""
+    return replace(call, once=True, within=None if until is None else max(1.0, round(until - now, 3)))
 
 
-def _optional(call: Any) -> Flow[Any]:
-    """The answer, or None where the server has none to give. One that is away is not asked on: that is raised."""
+def _optional(call: Any, until: float | None = None) -> Flow[Any]:
+    """The answer, or None where the server has none to give.
+
+    A server that is away is not asked on: that is raised. But at a deadline what has been read already counts more.
+    """
+    now: float = yield Now()
+    last = until is not None and until - now <= LAST_LOOK
     try:
-        return (yield _once(call))
-    except (ConductorAnswerError, NotConductorError) as error:
-        if error.repeatable:
-            raise
-        return None
+        return (yield _once(call, now, until))
+    except ConductorRequestError as error:
+        if last or (isinstance(error, (ConductorAnswerError, NotConductorError)) and not error.repeatable):
+            return None
+        raise
 
 
-def search_ended(workflow_id: str) -> Flow[Workflow | None]:
-    """The summary that the search index keeps of an ended workflow that the database has no more, or None."""
-    for pause in INDEX_PAUSES:
-        if pause:
+def look_for_missing(
+    workflow_id: str, error: ConductorNotFound, again: Callable[[], Flow[Look]], end: float | None
+) -> Flow[Look | Workflow | None]:
+    """What there is of a workflow that was not found.
+
+    ==================================================  ====================================================
+    asked again after 1, 2, 4 and 8 seconds             answer
+    ==================================================  ====================================================
+    it is found                                         that look: the answer was a stray one
+    not found in words that are not Conductor's         ``error`` is raised: something else has answered
+    the search index has it, not ended                  ``error`` is raised: it is there
+    not found twice, and the index says how it ended    the index's summary: the server has archived it
+    never found, and not in the index                   None: it is gone
+    the deadline comes meanwhile                        ``error`` is raised
+    ==================================================  ====================================================
+
+    Args:
+        again: polls once more.
+        end: the wait's deadline.
+    """
+    for pause in (*ASK_AGAIN, None):
+        if not _says_unknown(error):
+            raise error
+        summary = yield from _search(workflow_id)
+        if summary is not None and not summary.status.ended:
+            raise _still_indexed(error, summary)
+        now: float = yield Now()
+        last = end is not None and now + (pause or 0.0) > end
+        if summary is not None and (last or pause != ASK_AGAIN[0]):
+            return summary
+        if last:
+            raise error
+        if pause is not None:
             yield Sleep(pause)
-        result = yield from _optional(endpoints.search_workflows(query=f"workflowId IN ({workflow_id})", size=1))
-        for summary in result or ():
-            if summary.workflow_id == workflow_id and summary.status.ended:
-                return summary  # type: ignore[no-any-return]
+            try:
+                return (yield from again())
+            except ConductorNotFound as answer:
+                error = answer
+    return None
+
+
+def _says_unknown(error: ConductorNotFound) -> bool:
+    return UNKNOWN in error.message.lower()
+
+
+def _still_indexed(error: ConductorNotFound, summary: Workflow) -> ConductorRequestError:
+    return ConductorRequestError(
+        f"{error.message}, but its search index has it as {summary.status}",
+        method=error.method,
+        path=error.path,
+        server=error.server,
+        status=error.status,
+        repeatable=True,
+    )
+
+
+def _search(workflow_id: str) -> Flow[Workflow | None]:
+    """The summary that the search index keeps of a workflow, or None."""
+    result = yield from _optional(endpoints.search_workflows(query=f"workflowId IN ({workflow_id})", size=1))
+    for summary in result or ():
+        if summary.workflow_id == workflow_id:
+            return summary  # type: ignore[no-any-return]
     return None
 
 
 def read_ended(workflow_id: str, until: float | None) -> Flow[Workflow | None]:
-    """An ended workflow with its tasks; None where the server does not know it any more.
+    """An ended workflow with its tasks; None where the server has said several times that it does not know it any more.
 
-    While the server is away it is asked again, until ``until`` (seconds since the epoch; None: as long as it takes).
+    While the server is away it is asked again, until ``until`` (seconds since the epoch; None: as long as it takes),
+    and for half a minute at least.
 
     Raises:
         ConductorRequestError: it refuses, or ``until`` has come.
     """
-    failures = 0
+    failures = unknown = 0
+    began: float = yield Now()
+    until = None if until is None else max(until, began + READ_FOR)
     while True:
         try:
             return (yield _once(endpoints.get_workflow(workflow_id)))  # type: ignore[no-any-return]
-        except ConductorNotFound:
-            return None
         except ConductorRequestError as error:
             now: float = yield Now()
-            passing = error.repeatable or (error.status or 0) >= 500
+            missing = isinstance(error, ConductorNotFound)
+            if isinstance(error, ConductorNotFound) and _says_unknown(error):
+                archived = unknown > 0 and (yield from _search(workflow_id)) is not None
+                if archived or unknown == len(ASK_AGAIN):
+                    return None
+                unknown += 1
+                yield Sleep(ASK_AGAIN[unknown - 1])
+                continue
+            passing = error.repeatable or missing or (error.status or 0) >= 500
             if not passing or (until is not None and now >= until):
                 raise
+            retry_after = error.retry_after
         failures += 1
-        yield Sleep(next_look_after_failure(failures, now, jitter=0.0, look_by=until) - now)
+        at = next_look_after_failure(failures, now, jitter=0.0, look_by=until, retry_after=retry_after)
+        yield Sleep(at - now)
 
 
 @dataclass(frozen=True, slots=True)

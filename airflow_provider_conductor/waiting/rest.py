@@ -11,6 +11,9 @@ from airflow_provider_conductor.client.models import WorkflowStatus
 
 __all__ = ["Mark", "Rest", "Sighting"]
 
+MAX_TIME = 1e16
+"""Milliseconds: far beyond any time that a server may tell, and infinity is beyond it."""
+
 
 class Mark(NamedTuple):
     """What a look saw of a workflow; as long as it is the same, nothing has got ahead.
@@ -22,6 +25,12 @@ class Mark(NamedTuple):
 
     status: str
     update_time: int = 0
+
+    @classmethod
+    def of(cls, status: str, update_time: object) -> Mark:
+        """As an answer has it: a time that is none counts as not told."""
+        known = isinstance(update_time, (int, float)) and 0 < update_time < MAX_TIME
+        return cls(str(status), int(update_time) if known else 0)  # type: ignore[call-overload]
 
     def matches(self, seen: Mark) -> bool:
         """Whether nothing has changed, as far as both can tell."""

@@ -126,13 +126,16 @@ def _unseen(holdup: Holdup) -> bool:
     return at_a_worker or below or holdup.phase in UNSEEN_PHASES
 
 
-def next_look_after_failure(failures: int, now: float, *, jitter: float, look_by: float | None = None) -> float:
-    """When to ask a server again that could not be reached ``failures`` times in a row (1 and up).
+def next_look_after_failure(
+    failures: int, now: float, *, jitter: float, look_by: float | None = None, retry_after: float | None = None
+) -> float:
+    """When to poll a server again that could not be reached ``failures`` times in a row (1 and up).
 
-    1, 2, 4 … 60 seconds, each shortened by up to a half, so that many waits do not come back as one.
+    1, 2, 4 … 60 seconds, each shortened by up to a half, so that many waits do not come back as one. A server that asks
+    for a longer pause gets it, up to the same 60 seconds: one stray ``Retry-After: 3600`` must not blind a wait.
     """
-    pause = min(LONGEST, SHORTEST * 2.0 ** min(max(failures, 1) - 1, 10))
-    return _bounded(now + pause * (1 - jitter / 2), now, look_by)
+    pause = min(LONGEST, SHORTEST * 2.0 ** min(max(failures, 1) - 1, 10)) * (1 - jitter / 2)
+    return _bounded(now + max(pause, min(retry_after or 0.0, LONGEST)), now, look_by)
 
 
 def _bounded(moment: float, now: float, look_by: float | None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from collections.abc import Callable, Mapping
@@ -17,11 +18,11 @@ from airflow_provider_conductor.client.errors import (
     ConductorRequestError,
 )
 from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.waiting.awaited import never_came, standing, task_statuses
+from airflow_provider_conductor.waiting.awaited import Standing, never_came, standing, task_statuses
 from airflow_provider_conductor.waiting.clock import ServerClock
 from airflow_provider_conductor.waiting.deadline import Deadline, Verdict, judge
 from airflow_provider_conductor.waiting.holdup import PICKUP_GRACE
-from airflow_provider_conductor.waiting.look import FEW_TASKS, Look, look, search_ended
+from airflow_provider_conductor.waiting.look import FEW_TASKS, Look, look, look_for_missing
 from airflow_provider_conductor.waiting.messages import describe
 from airflow_provider_conductor.waiting.people import Footprint, acts
 from airflow_provider_conductor.waiting.progress import Phase, Progress
@@ -29,6 +30,7 @@ from airflow_provider_conductor.waiting.rest import Mark, Rest, Sighting
 from airflow_provider_conductor.waiting.schedule import (
     HELD,
     HELD_PAUSE,
+    JUST_IN_CASE,
     adaptive_pause,
     next_look,
     next_look_after_failure,
@@ -37,6 +39,8 @@ from airflow_provider_conductor.waiting.schedule import (
 from airflow_provider_conductor.waiting.wording import clock_time, duration
 
 __all__ = ["WaitEvent", "WaitPlan", "wait"]
+
+log = logging.getLogger(__name__)
 
 TIMEOUT = "timeout"
 STALLED = "stalled"
@@ -177,6 +181,8 @@ class _Wait:
     limit: float | None = None
     """The same without it: what holds for the wait wherever it goes on."""
     rest: Rest | None = None
+    traced: bool = False
+    """Whether an unexpected answer has been logged with its traceback."""
 
     @classmethod
     def of(
@@ -205,13 +211,13 @@ class _Wait:
             footprint=Footprint.read(plan.seen),
             away_since=plan.away_since,
             failures=0 if plan.away_since is None else 1,
-            rest=None if plan.rest is None else Rest.from_json(plan.workflow_id, plan.rest),
+            rest=_stored_rest(plan, begun),
         )
 
     @property
     def reached(self) -> bool:
         """Whether the server has answered before, in this process or in an earlier one."""
-        return self.footprint is not None
+        return self.footprint is not None or self.progress is not None
 
     def event(self, status: str, message: str = "", *, seen: Look | None = None) -> WaitEvent:
         going_on = replace(
@@ -257,6 +263,11 @@ class _Wait:
         if seen.progress is None:
             return
         self.progress = seen.progress
+        if seen.unread:
+            if seen.progress.key != self.told:
+                self.told = seen.progress.key
+                self.warn(f"{seen.unread}; the wait goes on by that")
+            return
         for act in acts(self.footprint, seen.workflow):
             self.say(act)
         self.footprint = Footprint.of(seen.workflow)
@@ -276,8 +287,9 @@ def wait(
 ) -> Flow[WaitEvent]:
     """Wait until the workflow (or the plan's task) has ended, a limit has come, or ``patience`` seconds are over.
 
-    A look falls exactly on each limit, so a workflow that has just ended is not a time-out. A server that cannot be
-    reached is not a failed workflow: the wait goes on, backing off, until the plan's deadline.
+    A poll falls exactly on each limit, so a workflow that has just ended is not a timeout: at the deadline the server
+    is always asked, whatever went before. A server that cannot be reached is not a failed workflow: the wait goes on,
+    backing off, until the plan's deadline. An answer that cannot be read, or a single "not found", ends nothing either.
 
     Args:
         say: takes the lines for people.
@@ -293,6 +305,7 @@ def wait(
     state = _Wait.of(plan, say, warn or say, jitter, (yield Now()), patience)
     event = None if state.rest is None else (yield from _rest(state, state.rest))
     while event is None:
+        sent: float = yield Now()
         try:
             seen = yield from _look(state)
         except (ConductorAuthError, ConductorConfigError):
@@ -300,9 +313,9 @@ def wait(
         except ConductorRequestError as error:
             if not state.reached and not error.repeatable and (error.status or 0) < 500:
                 raise
-            event, at = _away(state, error, (yield Now()))
+            event, at = _away(state, error, sent, (yield Now()))
         else:
-            event, at = _judge(state, seen) if isinstance(seen, Look) else (_not_found(state, seen), 0.0)
+            event, at = _understand(state, seen) if isinstance(seen, Look) else (_not_found(state, seen), 0.0)
             del seen  # a whole workflow, which must not lie in memory while ten thousand waits rest
         state.looks += 1
         if event is None:
@@ -317,29 +330,56 @@ def _rest(state: _Wait, rest: Rest) -> Flow[WaitEvent | None]:
         if seen is None:
             return None
         now: float = yield Now()
-        state.back(now)
         if seen.mark.status == "COMPLETED" and not state.plan.wait_until_task_ref:
+            state.back(now)
             # Any other end has a reason in its tasks, which is worth a look.
             return state.event("COMPLETED", seen.reason)
         if seen.changed:
             return None
+        state.back(now)
         pause = rest.poll_interval or adaptive_pause(now - rest.started, state.jitter())
         rest = state.resting(now + pause, now)
 
 
 def _look(state: _Wait) -> Flow[Look | Workflow | None]:
     """A look; what the index has instead, where the server does not know the workflow: it archives and expires."""
-    workflow_id = state.plan.workflow_id
-    try:
+
+    def once() -> Flow[Look]:
         whole = state.needs_all((yield Now()))
-        seen: Look = yield from look(workflow_id, state.clock, state.tasks_read, whole=whole, few=state.few_tasks)
-    except ConductorNotFound:
-        return (yield from search_ended(workflow_id))
-    return seen
+        return (
+            yield from look(
+                state.plan.workflow_id,
+                state.clock,
+                state.tasks_read,
+                whole=whole,
+                few=state.few_tasks,
+                end=state.limits.end,
+            )
+        )
+
+    try:
+        return (yield from once())
+    except ConductorNotFound as error:
+        return (yield from look_for_missing(state.plan.workflow_id, error, once, state.limits.end))
+
+
+def _understand(state: _Wait, seen: Look) -> tuple[WaitEvent | None, float]:
+    """Judge a look. One that cannot be judged (a field of another kind than Conductor's) is judged by its status."""
+    try:
+        return _judge(state, seen)
+    except Exception as error:
+        if seen.unread:
+            raise
+        if not state.traced:
+            state.traced = True
+            log.warning("The answer about workflow %s is not understood", state.plan.workflow_id, exc_info=True)
+        return _judge(state, seen.status_only(f"{type(error).__name__}: {error}"))
 
 
 def _judge(state: _Wait, seen: Look) -> tuple[WaitEvent | None, float]:
     """After a look: the event that ends the wait, or the moment of the next look."""
+    if seen.unread:
+        seen = seen.assessed(state.plan.started_at)
     state.tasks_read, state.clock, now = seen.tasks_read, seen.clock, seen.received
     state.tell(seen)
     workflow = seen.workflow
@@ -347,17 +387,20 @@ def _judge(state: _Wait, seen: Look) -> tuple[WaitEvent | None, float]:
         state.few_tasks = len(workflow.tasks) <= FEW_TASKS
     if state.plan.wait_until_task_ref and state.plan.wait_until_task_status:
         stands = standing(workflow, state.plan.wait_until_task_ref, task_statuses(state.plan.wait_until_task_status))
+        if seen.unread:
+            stands = Standing(missed=seen.unread if workflow.status.ended else "")
         if stands.come or stands.missed:
             return state.event(TASK_ENDED if stands.come else TASK_MISSED, stands.missed, seen=seen), now
     elif workflow.status.ended:
-        missing = never_came(workflow, state.plan.wait_until_task_ref) if state.plan.wait_until_task_ref else ""
+        asked_for = "" if seen.unread else state.plan.wait_until_task_ref
+        missing = never_came(workflow, asked_for) if asked_for else ""
         if missing and workflow.status.successful:
             return state.event(TASK_MISSED, missing, seen=seen), now
         return state.event(str(workflow.status), workflow.reason, seen=seen), now
     elif state.plan.wait_until_task_ref and reached(workflow, state.plan.wait_until_task_ref):
         return state.event(TASK_ENDED, seen=seen), now
     judgement = judge(state.limits, seen.progress, now, seen.clock)
-    what = describe(state.progress, seen.server_now) if state.progress else f"it is {workflow.status}"
+    what = seen.unread or (describe(state.progress, seen.server_now) if state.progress else f"it is {workflow.status}")
     match judgement.verdict:
         case Verdict.TIMED_OUT:
             return state.event(TIMEOUT, what), now
@@ -413,20 +456,22 @@ def backed_off(interval: float, looks: int, jitter: float, longest: float | None
     return pause if longest is None else min(pause, longest)
 
 
-def _away(state: _Wait, error: ConductorRequestError, now: float) -> tuple[WaitEvent | None, float]:
-    """The server could not be asked: one line when that begins, and on, until the deadline."""
+def _away(state: _Wait, error: ConductorRequestError, sent: float, now: float) -> tuple[WaitEvent | None, float]:
+    """The server could not be asked: one line when that begins, and on, until a poll ``sent`` at the deadline."""
     if state.away_since is None:
         state.away_since = now
         state.say(f"the server cannot be asked, the wait goes on: {error}")
     state.failures += 1
-    judgement = judge(state.limits, None, now, state.clock)
+    judgement = judge(state.limits, None, sent, state.clock)
     if judgement.verdict is Verdict.TIMED_OUT:
         away = duration((now - state.away_since) * 1000)
         return state.event(TIMEOUT, f"the server could not be asked for {away}: {error}"), now
     if state.give_up is not None and now >= state.give_up:
         return state.event(STILL_RUNNING, f"the server cannot be asked: {error}"), now
     look_by = _earlier(judgement.look_by, state.give_up)
-    return None, next_look_after_failure(state.failures, now, jitter=state.jitter(), look_by=look_by)
+    return None, next_look_after_failure(
+        state.failures, now, jitter=state.jitter(), look_by=look_by, retry_after=error.retry_after
+    )
 
 
 def _not_found(state: _Wait, ended: Workflow | None) -> WaitEvent:
@@ -434,6 +479,15 @@ def _not_found(state: _Wait, ended: Workflow | None) -> WaitEvent:
         return state.event(GONE, "the server does not know this workflow (any more); how it ended is unknown")
     state.say(f"the server has archived the workflow; its index says {ended.status}")
     return state.event(str(ended.status), ended.reason)
+
+
+def _stored_rest(plan: WaitPlan, now: float) -> Rest | None:
+    """The rest that a wait goes on with; the clock may have been set since, or that of another machine be another."""
+    rest = None if plan.rest is None else Rest.from_json(plan.workflow_id, plan.rest)
+    if rest is None:
+        return None
+    latest = now + JUST_IN_CASE
+    return replace(rest, wake_at=min(rest.wake_at, latest), blind_wake_at=min(rest.blind_wake_at, latest))
 
 
 def _line(progress: Progress, now: int) -> str:

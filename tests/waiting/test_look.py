@@ -16,7 +16,16 @@ from airflow_provider_conductor.client.errors import (
 )
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.waiting.clock import ServerClock
-from airflow_provider_conductor.waiting.look import TASKS_AGAIN, diagnose, look, read_ended, search_ended
+from airflow_provider_conductor.waiting.look import (
+    ASK_AGAIN,
+    LAST_LOOK,
+    TASKS_AGAIN,
+    Look,
+    diagnose,
+    look,
+    look_for_missing,
+    read_ended,
+)
 from airflow_provider_conductor.waiting.progress import MAX_DEPTH, Phase
 from tests.waiting.builders import at, failed, live, polled, sub, task, workflow
 from tests.waiting.world import T0, World, unreachable
@@ -32,12 +41,12 @@ REFUSALS = [
 AWAY = [unreachable(), ConductorServerError("bad gateway", status=502, repeatable=True)]
 
 
-def failing(world: World, path: str, error: ConductorRequestError) -> World:
-    """The world, but for one path."""
+def failing(world: World, path: str, error: ConductorRequestError, *, exactly: bool = False) -> World:
+    """The world, but for one path, or those that begin so."""
     ask = world._answer
 
     def answer(call: Any) -> Any:
-        if call.path.startswith(path):
+        if call.path == path or (not exactly and call.path.startswith(path)):
             world.asked.append(f"{call.method} {call.path}")
             raise error
         return ask(call)
@@ -131,16 +140,140 @@ def test_the_servers_clock_is_read_off_each_answer(skew: float) -> None:
 # The end
 
 
+NOT_FOUND = ConductorNotFound("No such workflow found by id: wf-1", status=404)
+STRAY = ConductorNotFound("no Route matched with those values", status=404)
+
+
+def indexed(status: str) -> Workflow:
+    return Workflow({"workflowId": "wf-1", "status": status})
+
+
+def missing(world: World, error: ConductorNotFound = NOT_FOUND, end: float | None = None) -> Any:
+    return world.drive(look_for_missing("wf-1", error, lambda: look("wf-1", HERE), end))
+
+
+def test_a_single_not_found_is_a_stray_answer() -> None:
+    seen = missing(World([(0, workflow(live()))]))
+    assert isinstance(seen, Look)
+    assert seen.workflow.status == "RUNNING"
+
+
 def test_the_summary_of_what_has_ended_is_found_in_the_index() -> None:
-    world = World(index=Workflow({"workflowId": "wf-1", "status": "TERMINATED"}))
-    assert world.drive(search_ended("wf-1")).status == "TERMINATED"
-    assert world.age < 0.1
+    """The server has said twice that it does not know it."""
+    world = World([(0, None)], index=indexed("TERMINATED"))
+    assert missing(world).status == "TERMINATED"
+    assert len(world.looks) == 1
+    assert world.age < ASK_AGAIN[0] + 0.1
+
+
+def test_an_index_entry_that_has_not_ended_means_that_it_is_there() -> None:
+    with pytest.raises(ConductorRequestError, match="its search index has it as RUNNING") as raised:
+        missing(World([(0, None)], index=indexed("RUNNING")))
+    assert raised.value.repeatable
+
+
+def test_only_conductors_own_words_mean_that_it_is_not_there() -> None:
+    world = World([(0, None)])
+    with pytest.raises(ConductorNotFound, match="no Route matched"):
+        missing(world, STRAY)
+    assert not world.asked
+
+
+def test_what_nobody_knows_is_asked_for_again_for_a_while() -> None:
+    world = World([(0, None)])
+    assert missing(world) is None
+    assert len(world.looks) == len(ASK_AGAIN)
+    assert world.age == pytest.approx(sum(ASK_AGAIN), abs=0.2)
 
 
 def test_a_server_without_an_index_knows_nothing() -> None:
-    world = failing(World(), "/workflow/search", ConductorServerError("no index", status=500))
-    assert world.drive(search_ended("wf-1")) is None
-    assert len(world.asked) == 3
+    world = failing(World([(0, None)]), "/workflow/search", ConductorServerError("no index", status=500))
+    assert missing(world) is None
+
+
+def test_at_the_deadline_nobody_asks_on() -> None:
+    world = World([(0, None)])
+    with pytest.raises(ConductorNotFound):
+        missing(world, end=T0 + 5)
+    assert world.age <= 5
+
+
+# What cannot be read
+
+
+UNREADABLE = NotConductorError("the answer is not one Conductor gives", status=200)
+
+
+def test_of_an_answer_that_cannot_be_read_the_status_counts() -> None:
+    world = failing(World([(0, workflow(live()))]), "/workflow/wf-1", UNREADABLE, exactly=True)
+    seen = world.drive(look("wf-1", HERE))
+    assert (seen.workflow.status, seen.progress, seen.whole) == ("RUNNING", None, False)
+    assert "only its status can be read" in seen.unread
+
+
+@pytest.mark.parametrize("error", [UNREADABLE, NotConductorError("redirected", status=302)])
+def test_a_server_that_answers_nothing_readable_is_told_by_its_first_answer(error: ConductorRequestError) -> None:
+    with pytest.raises(NotConductorError, match=error.message):
+        failing(World(), "/workflow/wf-1", error).drive(look("wf-1", HERE))
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        {"tasks": [None]},
+        {"tasks": ["x"]},
+        {"tasks": 7},
+        {"tasks": [{"status": "SCHEDULED", "scheduledTime": "soon", "workflowTask": {"type": "SIMPLE"}}]},
+        {"startTime": {"a": 1}},
+        {"startTime": "yesterday"},
+        {"lastRetriedTime": ["x"]},
+    ],
+    ids=str,
+)
+def test_an_answer_that_is_not_understood_leaves_the_status(garbage: dict[str, Any]) -> None:
+    strange = Workflow(workflow(live()).data | garbage)
+    world = World()
+    world._look = lambda *, whole: strange  # type: ignore[method-assign]
+    seen = world.drive(look("wf-1", HERE))
+    assert seen.workflow.status == "RUNNING"
+    assert seen.unread
+
+
+# The time for an answer
+
+
+def times_given(world: World, **arguments: Any) -> list[float | None]:
+    given: list[float | None] = []
+    ask = world._answer
+
+    def answer(call: Any) -> Any:
+        given.append(call.within)
+        return ask(call)
+
+    world._answer = answer  # type: ignore[method-assign]
+    world.drive(look("wf-1", HERE, **arguments))
+    return given
+
+
+def test_a_look_at_a_deadline_has_little_time() -> None:
+    calls = [(0.0, workflow(sub()))]
+    assert times_given(World(calls, others=BELOW)) == [None, None]
+    whole, below = times_given(World(calls, others=BELOW), end=T0)
+    assert whole == LAST_LOOK
+    assert below is not None
+    assert below < LAST_LOOK
+    assert times_given(World(calls, others=BELOW), end=T0 + 300)[0] == pytest.approx(300)
+    assert times_given(World(calls, others=BELOW), end=T0 + 3)[0] == LAST_LOOK
+
+
+def test_at_a_deadline_what_has_been_read_counts_though_the_rest_cannot_be() -> None:
+    world = failing(World([(0, workflow(sub()))]), "/workflow/wf-2", unreachable())
+    assert world.drive(look("wf-1", HERE, end=T0)).workflow.status == "RUNNING"
+    with pytest.raises(type(unreachable())):
+        world.drive(look("wf-1", HERE, end=T0 + 300))
+
+
+# Reading the end
 
 
 @pytest.mark.parametrize("error", AWAY, ids=["unreachable", "bad gateway"])
@@ -165,7 +298,26 @@ def test_a_refusal_at_the_end_is_told_at_once() -> None:
 
 
 def test_what_was_archived_since_its_end_cannot_be_read() -> None:
-    assert World([(0, None)]).drive(read_ended("wf-1", None)) is None
+    world = World([(0, None)], index=indexed("COMPLETED"))
+    assert world.drive(read_ended("wf-1", None)) is None
+    assert world.age < ASK_AGAIN[0] + 0.1
+
+
+def test_what_was_deleted_since_its_end_cannot_be_read() -> None:
+    world = World([(0, None)])
+    assert world.drive(read_ended("wf-1", T0)) is None
+    assert world.age == pytest.approx(sum(ASK_AGAIN), abs=0.2)
+
+
+@pytest.mark.parametrize("error", [None, STRAY])
+def test_an_end_that_was_not_found_once_is_read(error: ConductorRequestError | None) -> None:
+    world = World([(0, error), (0.5, workflow(status="COMPLETED"))])
+    assert world.drive(read_ended("wf-1", None)).status == "COMPLETED"
+
+
+def test_an_end_is_read_for_half_a_minute_though_the_deadline_has_come() -> None:
+    world = World([(0, unreachable()), (20, workflow(status="COMPLETED"))])
+    assert world.drive(read_ended("wf-1", T0)).status == "COMPLETED"
 
 
 # The cause

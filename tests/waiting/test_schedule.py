@@ -125,6 +125,12 @@ def test_a_server_that_is_away_is_asked_ever_less_often(failures: int, expected:
     assert next_look_after_failure(failures, 0.0, jitter=0) == expected
 
 
+@pytest.mark.parametrize(("asked_for", "pause"), [(None, 1), (0.5, 1), (20.0, 20), (3600.0, 60), (float("inf"), 60)])
+def test_a_server_gets_the_pause_that_it_asks_for_up_to_a_minute(asked_for: float | None, pause: float) -> None:
+    assert next_look_after_failure(1, 0.0, jitter=0, retry_after=asked_for) == pause
+    assert next_look_after_failure(1, 0.0, jitter=0, retry_after=asked_for, look_by=0.25) == 0.25
+
+
 @given(some.integers(0, 10**6), jitters, limits)
 def test_after_a_failure_the_deadline_still_holds(failures: int, jitter: float, limit: float | None) -> None:
     look_by = None if limit is None else T0 + limit

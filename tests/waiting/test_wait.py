@@ -12,6 +12,7 @@ from hypothesis import strategies as some
 
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
+    ConductorNotFound,
     ConductorRequestError,
     ConductorServerError,
     ConductorTlsError,
@@ -483,8 +484,35 @@ def test_what_the_index_does_not_know_either_is_gone() -> None:
     event = world.wait()
     assert event.status == GONE
     assert "how it ended is unknown" in event.message
-    assert world.asked.count("GET /workflow/search") == 3
-    assert world.age < 40
+    assert world.asked.count("GET /workflow/search") == 5
+    assert world.age < 47
+
+
+@pytest.mark.parametrize("message", ["no Route matched with those values", "No such workflow found by id: wf-1"])
+def test_a_single_not_found_ends_no_wait(message: str) -> None:
+    """A gateway that is being configured, a server that is one of several."""
+    stray = ConductorNotFound(message, status=404)
+    world = World([(0, workflow(live())), (30, stray), (30.5, workflow(live())), (60, DONE)])
+    assert world.wait().status == "COMPLETED"
+
+
+def test_a_gateway_that_knows_no_route_is_not_conductor() -> None:
+    world = World([(0, workflow(live())), (30, ConductorNotFound("no Route matched", status=404)), (300, DONE)])
+    assert world.wait().status == "COMPLETED"
+    assert any("the server cannot be asked" in line for line in world.said)
+
+
+def test_what_the_index_has_as_running_is_there() -> None:
+    index = Workflow({"workflowId": "wf-1", "status": "RUNNING"})
+    world = World([(0, workflow(live())), (30, None), (300, DONE)], index=index)
+    assert world.wait().status == "COMPLETED"
+
+
+def test_a_workflow_that_is_not_found_at_the_deadline_is_a_timeout() -> None:
+    event = (world := World([(0, workflow(live())), (55, None)])).wait(world.plan(deadline=60.0))
+    assert event.status == TIMEOUT
+    assert "No such workflow found" in event.message
+    assert world.age == pytest.approx(60, abs=0.2)
 
 
 def test_an_index_that_lags_is_asked_again() -> None:

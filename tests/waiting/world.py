@@ -99,13 +99,14 @@ class World:
         if call.path == "/workflow/search":
             found = [self.index] if self.index else []
             return SearchResult(len(found), tuple(found))
-        workflow_id = call.path.removeprefix("/workflow/")
+        workflow_id = call.path.removeprefix("/workflow/").removesuffix("/status")
         if workflow_id in self.others:
             return self.others[workflow_id]
         self.looks.append(asked_at)
-        if dict(call.params)["includeTasks"] == "true":
+        whole = dict(call.params).get("includeTasks") == "true"
+        if whole:
             self.whole_looks.append(asked_at)
-        return self._look(whole=dict(call.params)["includeTasks"] == "true")
+        return self._look(whole=whole)
 
     def _look(self, *, whole: bool) -> Workflow:
         scene: Any = workflow(live())
