@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from airflow_provider_conductor.client import endpoints
@@ -14,14 +16,17 @@ from airflow_provider_conductor.client.capabilities import Capabilities, read_st
 from airflow_provider_conductor.client.driving import drive_async
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
+    ConductorError,
     ConductorNotFound,
     ConductorRequestError,
     MissingRoute,
+    NotConductorError,
     TooManyRequests,
 )
+from airflow_provider_conductor.client.models import WorkflowStatus
 from airflow_provider_conductor.waiting.rest import Mark
 
-__all__ = ["Asker", "Seen", "Sends"]
+__all__ = ["Asker", "Seen", "Sends", "unreadable"]
 
 BULK_BYTES = 2_000_000
 """Bytes of a bulk answer that are aimed at: parsing them holds the event loop for about 20 ms."""
@@ -48,6 +53,15 @@ PROBE = 20
 MEASURE_AGAIN = 300.0
 """Seconds after which the way that lost is measured again, and bulk requests that failed are tried again."""
 
+BULK_AGAIN = 10.0
+"""Seconds after which bulk requests are tried again that failed for the first time; each further one doubles them."""
+
+SPLITS = 24
+"""Bulk requests that may fail while a workflow is looked for that makes them fail: two among a thousand take 20."""
+
+PROBE_WITHIN = 10.0
+"""Seconds for the answer to whether the server is there at all, after a bulk request that had none."""
+
 STATUS_BATCH = 200
 """Ids asked by ``/status`` before their waits are told."""
 
@@ -56,6 +70,9 @@ STATUS_AT_ONCE = 8
 
 PASSING = 8
 """Failures of single workflows, without any success between, that are the server's."""
+
+
+STATUSES = frozenset(map(str, WorkflowStatus))
 
 
 class Sends(Protocol):
@@ -92,21 +109,34 @@ class Asker:
     """Asks by ``bulk/search``, by ``/status``, or by a ``get`` without tasks, in this order of preference.
 
     Bulk answers carry whole workflows: with large definitions and inputs, one ``/status`` each is cheaper. Both are
-    measured (seconds of a request, the server's included, by ids) where it is not plain from the bytes.
+    measured (seconds of a request, the server's included, by ids) where it is not plain from the bytes. A workflow that
+    makes a bulk request fail, or its answer unreadable, is found by halves, and asked about alone from then on.
+
+    Args:
+        monotonic, timer: replaced by tests.
+        on_defect: told of an unexpected error, which is then taken for an answer that cannot be read.
 
     Attributes:
         requests, errors: how many so far.
     """
 
     def __init__(
-        self, client: Sends, *, clock: Callable[[], float] = time.time, timer: Callable[[], float] = time.perf_counter
+        self,
+        client: Sends,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        timer: Callable[[], float] = time.perf_counter,
+        on_defect: Callable[[Exception], None] = lambda error: None,
     ) -> None:
         self.client = client
         self.requests = 0
         self.errors = 0
-        self._clock = clock
+        self._monotonic = monotonic
         self._timer = timer
-        self._bulk_again = 0.0
+        self._on_defect = on_defect
+        self._bulk_again = -math.inf
+        self._bulk_failures = 0
+        self._alone: dict[str, float] = {}
         self._bytes_each = BULK_BYTES / FIRST_BATCH
         self._last_batch = FIRST_BATCH // GROWTH
         self._bulk, self._status = _Way(), _Way()
@@ -123,17 +153,27 @@ class Asker:
         bulk, count = self._choose()
         batch = ids[:count]
         if bulk:
-            seen = await self._ask_bulk(batch)
+            seen = await self._ask_together(batch)
             if seen is not None:
                 return len(batch), seen
             batch = batch[:STATUS_BATCH]
         return len(batch), await self._ask_each(batch)
 
+    async def _ask_together(self, batch: Sequence[str]) -> dict[str, Seen] | None:
+        """In bulk, but for those that make a bulk request fail; None where bulk requests do not work here or now."""
+        now = self._monotonic()
+        alone = [workflow_id for workflow_id in batch if self._alone.get(workflow_id, now) > now]
+        together = [workflow_id for workflow_id in batch if workflow_id not in alone] if alone else batch
+        found = await self._ask_bulk(together) if together else {}
+        if found is None or not alone:
+            return found
+        return found | await self._ask_each(alone, measured=False)
+
     # Choosing
 
     def _choose(self) -> tuple[bool, int]:
         """Whether to ask in bulk, and about how many."""
-        now = self._clock()
+        now = self._monotonic()
         size = max(1, min(endpoints.MAX_BULK_IDS, int(BULK_BYTES / self._bytes_each), self._last_batch * GROWTH))
         if now < self._bulk_again:
             return False, STATUS_BATCH
@@ -152,30 +192,70 @@ class Asker:
     # In bulk
 
     async def _ask_bulk(self, batch: Sequence[str]) -> dict[str, Seen] | None:
-        """None where bulk requests do not work here, or not now."""
         began = self._timer()
         try:
-            call: Call[Any] = endpoints.bulk_search(batch)
-            # Our own parse: no model for each of a thousand workflows, and the answer's size.
-            size, items = await self._send(replace(call, parse=_size_and_items, max_bytes=BULK_BYTES_AT_MOST))
+            size, seen = await self._send_bulk(batch)
         except TooManyRequests:
             raise
         except ConductorRequestError as error:
             # The server may lack or refuse it, one broken or very slow workflow fails it for all, and a gateway may
             # cut large answers. Where the server answers for one of them alone, it is not away.
             if error.repeatable or isinstance(error, ConductorAuthError):
-                await self._ask_one(batch[0])
-            self._bulk_again = self._clock() + MEASURE_AGAIN
-            self._last_batch = FIRST_BATCH // GROWTH
+                await self._ask_one(batch[0], within=PROBE_WITHIN)
+            elif not isinstance(error, MissingRoute) and (found := await self._ask_halves(batch)) is not None:
+                return found
+            self._give_up_bulk(surely=isinstance(error, MissingRoute))
             return None
-        self._bulk.measured(self._timer() - began, len(batch), self._clock())
+        self._bulk.measured(self._timer() - began, len(batch), self._monotonic())
+        self._bulk_failures = 0
         self._last_batch = max(len(batch), FIRST_BATCH // GROWTH)
         self._bytes_each = max(1.0, size / len(batch))
-        return {item["workflowId"]: _seen(item) for item in items if _is_workflow(item)}
+        return seen
+
+    async def _send_bulk(self, batch: Sequence[str]) -> tuple[int, dict[str, Seen]]:
+        """Bytes of the answer, and what it has."""
+        call: Call[Any] = endpoints.bulk_search(batch)
+        # Our own parse: no model for each of a thousand workflows, and the answer's size.
+        size, items = await self._send(replace(call, parse=_size_and_items, max_bytes=BULK_BYTES_AT_MOST))
+        return size, {workflow_id: seen for item in items for workflow_id, seen in _seen(item)}
+
+    async def _ask_halves(self, batch: Sequence[str]) -> dict[str, Seen] | None:
+        """Find who makes a bulk request fail; None where it is not one or two of them."""
+        found: dict[str, Seen] = {}
+        culprits: list[str] = []
+        failures = 1
+        parts = [batch]
+        while parts:
+            part = parts.pop()
+            if len(part) == 1:
+                culprits += part
+                continue
+            for half in (part[: len(part) // 2], part[len(part) // 2 :]):
+                try:
+                    found |= (await self._send_bulk(half))[1]
+                except (TooManyRequests, ConductorAuthError):
+                    raise
+                except ConductorRequestError as error:
+                    failures += 1
+                    if error.repeatable or failures > SPLITS:
+                        return None
+                    parts.append(half)
+        if not found:
+            return None
+        until = self._monotonic() + MEASURE_AGAIN
+        self._alone = {name: at for name, at in self._alone.items() if at > until - MEASURE_AGAIN}
+        self._alone |= dict.fromkeys(culprits, until)
+        return found | await self._ask_each(culprits, measured=False)
+
+    def _give_up_bulk(self, *, surely: bool) -> None:
+        pause = MEASURE_AGAIN if surely else min(MEASURE_AGAIN, BULK_AGAIN * 2.0 ** min(self._bulk_failures, 10))
+        self._bulk_failures += 1
+        self._bulk_again = self._monotonic() + pause
+        self._last_batch = FIRST_BATCH // GROWTH
 
     # One by one
 
-    async def _ask_each(self, batch: Sequence[str]) -> dict[str, Seen]:
+    async def _ask_each(self, batch: Sequence[str], *, measured: bool = True) -> dict[str, Seen]:
         seen: dict[str, Seen] = {}
         failed: list[ConductorRequestError] = []
         ids = iter(batch)
@@ -183,9 +263,10 @@ class Asker:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(STATUS_AT_ONCE, len(batch))):
                 group.create_task(self._ask_some(ids, seen, failed))
-        if failed and not seen:
+        if failed and not seen and (measured or len(failed) >= PASSING):
             raise failed[0]
-        self._status.measured(self._timer() - began, len(batch), self._clock())
+        if measured:
+            self._status.measured(self._timer() - began, len(batch), self._monotonic())
         return seen
 
     async def _ask_some(self, ids: Iterator[str], seen: dict[str, Seen], failed: list[ConductorRequestError]) -> None:
@@ -203,23 +284,37 @@ class Asker:
                 if found is not None:
                     seen[workflow_id] = found
 
-    async def _ask_one(self, workflow_id: str) -> Seen | None:
+    async def _ask_one(self, workflow_id: str, *, within: float | None = None) -> Seen | None:
         """One workflow by ``/status``, or by a ``get`` where the server has none; None where it is unknown."""
         try:
-            workflow = await drive_async(read_status(self.client.capabilities, workflow_id), self._send)
+            workflow = await drive_async(
+                read_status(self.client.capabilities, workflow_id), partial(self._send, within=within)
+            )
         except ConductorNotFound:
             return None
-        return Seen(Mark(str(workflow.status), workflow.update_time), workflow.reason)
+        return Seen(Mark.of(workflow.status, workflow.update_time), _text(workflow.reason))
 
-    async def _send(self, call: Any) -> Any:
+    async def _send(self, call: Any, within: float | None = None) -> Any:
         self.requests += 1
         try:
-            return await self.client.send(replace(call, once=True))
+            return await self.client.send(replace(call, once=True, within=within))
         except (ConductorNotFound, MissingRoute):
             raise
         except ConductorRequestError:
             self.errors += 1
             raise
+        except ConductorError:
+            raise
+        except Exception as error:
+            self.errors += 1
+            self._on_defect(error)
+            raise unreadable(call, error) from error
+
+
+def unreadable(call: Call[Any], error: Exception) -> NotConductorError:
+    """The error for an answer that nobody has foreseen: it concerns this answer alone."""
+    what = f"the answer to {call.method} {call.path} cannot be read: {type(error).__name__}: {error}"
+    return NotConductorError(what, status=200)
 
 
 def _size_and_items(answer: Answer) -> tuple[int, list[Any]]:
@@ -229,11 +324,16 @@ def _size_and_items(answer: Answer) -> tuple[int, list[Any]]:
     return len(answer.content), found
 
 
-def _is_workflow(item: Any) -> bool:
-    return isinstance(item, dict) and isinstance(item.get("workflowId"), str) and isinstance(item.get("status"), str)
+def _seen(item: Any) -> Iterator[tuple[str, Seen]]:
+    """One entry of a bulk answer: the id and what there is, nothing where that cannot be told."""
+    if not isinstance(item, dict):
+        return
+    workflow_id, status = item.get("workflowId"), item.get("status")
+    if isinstance(workflow_id, str) and isinstance(status, str) and status in STATUSES:
+        # 3.32 says updatedTime here and updateTime elsewhere.
+        mark = Mark.of(status, item.get("updatedTime") or item.get("updateTime"))
+        yield workflow_id, Seen(mark, _text(item.get("reasonForIncompletion")))
 
 
-def _seen(item: dict[str, Any]) -> Seen:
-    # 3.32 says updatedTime here and updateTime elsewhere.
-    time_ms = item.get("updatedTime") or item.get("updateTime") or 0
-    return Seen(Mark(item["status"], int(time_ms)), str(item.get("reasonForIncompletion") or ""))
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -3,6 +3,9 @@
 Waits lie in a heap by their next look. Those due together are asked together. A wait whose workflow has not changed
 rests on without being woken, so it costs next to nothing; one whose workflow has changed looks for itself, says why,
 and rests again.
+
+All moments in here are on the monotonic clock. A wait's own are on the wall clock as it was when the wait began here,
+since they cross processes: ``_Resting.ahead`` is the difference.
 """
 
 from __future__ import annotations
@@ -12,8 +15,11 @@ import contextlib
 import contextvars
 import heapq
 import itertools
+import logging
+import math
 import random
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,16 +29,21 @@ from airflow_provider_conductor.client.call import Call, Flow, Now, Sleep
 from airflow_provider_conductor.client.driving import Step, drive_async
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
+    ConductorConnectionLost,
+    ConductorError,
     ConductorRequestError,
     ConductorUnreachable,
     TooManyRequests,
 )
-from airflow_provider_conductor.waiting.asking import Asker, Seen
+from airflow_provider_conductor.waiting.asking import Asker, Seen, unreadable
+from airflow_provider_conductor.waiting.look import LAST_LOOK
 from airflow_provider_conductor.waiting.rest import Rest, Sighting
-from airflow_provider_conductor.waiting.schedule import LONGEST, adaptive_pause, next_look_after_failure
+from airflow_provider_conductor.waiting.schedule import LONGEST, SHORTEST, adaptive_pause, next_look_after_failure
 from airflow_provider_conductor.waiting.streams import Streams
 
 __all__ = ["Counts", "Watcher"]
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -43,7 +54,8 @@ EARLY = 0.05
 """The share of its pause by which a look may be early: 3 s of a minute. A look that comes early is not a late one."""
 
 LOOKS_AT_ONCE = 8
-"""Requests of woken waits under way at the same time; the rest of the pool's 16 connections is the sweep's."""
+"""Requests of woken waits under way at the same time, and as many of waits at their deadline; the rest of the pool's
+connections is the sweep's."""
 
 WOKEN_AT_ONCE = 100
 """Waits woken in one turn of the event loop: each takes about 0.2 ms then, so that a thousand would hold it up."""
@@ -70,8 +82,14 @@ class _Resting:
 
     rest: Rest
     done: asyncio.Future[Sighting | None]
+    ahead: float
+    """Seconds by which its wait's clock is ahead of the monotonic one."""
     due: float = 0.0
     earliest: float = 0.0
+    asked: bool = False
+    """Whether it is being asked about, or will be next: it has no place in the heap then."""
+    prompted: bool = False
+    """Whether something has happened to its workflow while it was being asked about."""
     told_of: int = 0
     """Which trouble it has been woken for."""
     blind: bool = False
@@ -79,11 +97,11 @@ class _Resting:
 
     @property
     def wake_at(self) -> float:
-        return self.rest.blind_wake_at if self.blind else self.rest.wake_at
+        return (self.rest.blind_wake_at if self.blind else self.rest.wake_at) - self.ahead
 
     def is_at(self, due: float) -> bool:
         """Whether the place at ``due`` in the heap is its own; a prompt leaves an earlier one behind."""
-        return self.due == due and not self.done.done()
+        return self.due == due and not self.asked and not self.done.done()
 
 
 @dataclass(slots=True)
@@ -114,7 +132,7 @@ class Watcher:
         renew: makes the connection's client anew: called when the server refuses the credentials or stays away, for
             somebody may have changed the connection.
         on_counts: told of the counts after each sweep.
-        clock, sleep, jitter: replaced by tests.
+        clock, monotonic, sleep, jitter: replaced by tests.
     """
 
     def __init__(
@@ -124,15 +142,17 @@ class Watcher:
         renew: Callable[[], Awaitable[AsyncConductorClient]] | None = None,
         on_counts: Callable[[Counts], None] | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.client = client
         self.counts = Counts()
-        self._asker = Asker(client, clock=clock)
+        self._asker = Asker(client, monotonic=monotonic, on_defect=self._log_defect)
         self._renew = renew
         self._on_counts = on_counts
         self._clock = clock
+        self._monotonic = monotonic
         self._sleep = sleep
         self._jitter = jitter
         self._heap: list[tuple[float, int, _Resting]] = []
@@ -140,31 +160,42 @@ class Watcher:
         self._gone = 0
         self._sooner = asyncio.Event()
         self._sweeping: asyncio.Task[None] | None = None
+        self._polling: asyncio.Task[None] | None = None
+        self._due: list[_Resting] = []
+        self._asked: list[_Resting] = []
+        self._alarm = math.inf
         self._own_looks = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._last_looks = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._unanswered: ConductorRequestError | None = None
+        self._unanswered_times = 0
+        self._unanswered_at = -math.inf
         self._own_requests = 0
         self._own_errors = 0
         self._trouble: ConductorRequestError | None = None
         self._troubles = 0
         self._failures = 0
-        self._not_before = 0.0
+        self._not_before = -math.inf
         self._stretch = 1.0
         self._retired: list[AsyncConductorClient] = []
-        self._renew_again = 0.0
+        self._renew_again = -math.inf
+        self._defects: set[str] = set()
         self._streams = Streams(lambda: self.client, self._prompt, sleep=sleep)
         self._streams.off = not client.settings.completion_stream
         self._by_id: dict[str, set[_Resting]] = {}
+        self._prompted: set[str] = set()
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive one wait; where it rests, look in its stead. Cancelled, it is closed and leaves nothing behind."""
         self.counts.waits += 1
         held = ""
+        ahead = self._clock() - self._monotonic()
 
         def do(step: Step) -> Awaitable[Any]:
             nonlocal held
             if isinstance(step, Rest) and not held:
                 held = step.workflow_id
                 self._streams.hold(held)
-            return self._do(step)
+            return self._do(step, ahead)
 
         try:
             return await drive_async(flow, do)
@@ -172,43 +203,69 @@ class Watcher:
             self.counts.waits -= 1
             if held:
                 self._streams.release(held)
+                self._prompted.discard(held)
 
     async def close(self) -> None:
         """Stop looking; waits still at rest are left to whoever cancels them."""
         await self._streams.close()
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sweeping
+        for task in (self._sweeping, self._polling):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
         self._tell_counts()
         for client in (self.client, *self._retired):
             await client.close()
 
     # One wait's steps
 
-    def _do(self, step: Step) -> Awaitable[Any]:
+    def _do(self, step: Step, ahead: float) -> Awaitable[Any]:
         # No coroutine that awaits another: ten thousand waits rest in theirs.
         if isinstance(step, Rest):
-            return self._rest(step)
+            return self._rest(step, ahead)
         if isinstance(step, Sleep):
             return self._sleep(step.seconds)
         if isinstance(step, Now):
-            return self._now()
+            return self._now(ahead)
+        if step.within is not None and step.within <= LAST_LOOK:
+            return self._look_at_deadline(step)
         return self._look_itself(step)
 
-    async def _now(self) -> float:
-        return self._clock()
+    async def _now(self, ahead: float) -> float:
+        return self._monotonic() + ahead
 
     async def _look_itself(self, call: Call[Any]) -> Any:
         async with self._own_looks:
+            pause = self._not_before - self._monotonic()
+            if pause > 0 and self._trouble is not None:
+                if pause > BRIEF or not isinstance(self._trouble, TooManyRequests):
+                    raise self._trouble  # that it is over is found out once for all
+                await self._sleep(pause)
             return await self._ask(call)
 
+    async def _look_at_deadline(self, call: Call[Any]) -> Any:
+        """Ask whatever went before, and though others' requests hang: there is no other time to ask.
+
+        Where several have just got no answer, the many that may have the same deadline are not asked about in turn.
+        """
+        began = self._monotonic()
+        async with self._last_looks:
+            if self._unanswered is not None and self._unanswered_at >= began:
+                raise self._unanswered
+            try:
+                found = await self._ask(call)
+            except (ConductorUnreachable, ConductorConnectionLost, TooManyRequests) as error:
+                self._unanswered_times += 1
+                if self._unanswered_times >= LOOKS_AT_ONCE:
+                    self._unanswered, self._unanswered_at = error, self._monotonic()
+                raise
+            except ConductorRequestError:
+                self._unanswered_times = 0
+                raise
+            self._unanswered, self._unanswered_times = None, 0
+            return found
+
     async def _ask(self, call: Call[Any]) -> Any:
-        pause = self._not_before - self._clock()
-        if pause > 0 and self._trouble is not None:
-            if pause > BRIEF or not isinstance(self._trouble, TooManyRequests):
-                raise self._trouble  # that it is over is found out once for all
-            await self._sleep(pause)
         self._own_requests += 1
         client = self.client
         try:
@@ -221,16 +278,24 @@ class Watcher:
             self._own_errors += 1
             self._failed(error)
             raise
+        except ConductorError:
+            raise
+        except Exception as error:
+            self._own_errors += 1
+            self._log_defect(error)
+            raise unreadable(call, error) from error
         self._recovered()
         return found
 
-    async def _rest(self, rest: Rest) -> Sighting | None:
-        now = self._clock()
-        resting = _Resting(rest, asyncio.get_running_loop().create_future())
+    async def _rest(self, rest: Rest, ahead: float) -> Sighting | None:
+        now = self._monotonic()
+        resting = _Resting(rest, asyncio.get_running_loop().create_future(), ahead)
         self._by_id.setdefault(rest.workflow_id, set()).add(resting)
         if rest.away and self._trouble is not None:
             resting.told_of = self._troubles
-        self._push(resting, now, rest.seconds)
+        heard = rest.workflow_id in self._prompted
+        self._prompted.discard(rest.workflow_id)
+        self._push(resting, now, 0.0 if heard else rest.seconds)
         if self._sweeping is None or self._sweeping.done():
             # A context of its own: the first wait's log is not where the sweep's lines belong.
             self._sweeping = asyncio.create_task(
@@ -239,7 +304,8 @@ class Watcher:
         try:
             return await resting.done
         except asyncio.CancelledError:
-            self._gone_from_heap(1)
+            if not resting.asked:
+                self._gone_from_heap(1)
             raise
         finally:
             others = self._by_id[rest.workflow_id]
@@ -249,8 +315,7 @@ class Watcher:
 
     def _push(self, resting: _Resting, now: float, pause: float) -> None:
         wake_at = resting.wake_at
-        if resting.rest.poll_interval is None and self._streams.alive(resting.rest.workflow_id):
-            pause = max(pause, LONGEST)
+        resting.asked = resting.prompted = False
         resting.due = max(now, min(max(now + pause * self._stretch, self._not_before), wake_at))
         resting.earliest = resting.due - min(max(TICK, pause * EARLY), LONGEST * EARLY)
         if not self._heap or resting.due < self._heap[0][0]:
@@ -258,10 +323,12 @@ class Watcher:
         heapq.heappush(self._heap, (resting.due, next(self._order), resting))
 
     def _prompt(self, workflow_id: str) -> None:
-        """Something has happened to it: look now."""
-        now = self._clock()
+        """Something has happened to it: look now. An answer that is under way may be from before."""
+        now = self._monotonic()
+        self._prompted.add(workflow_id)
         for resting in self._by_id.get(workflow_id, ()):
-            if not resting.done.done() and resting.due > now:
+            resting.prompted = True
+            if not resting.done.done() and not resting.asked and resting.due > now:
                 self._gone_from_heap(1)
                 resting.due = resting.earliest = now
                 heapq.heappush(self._heap, (now, next(self._order), resting))
@@ -279,17 +346,38 @@ class Watcher:
 
     async def _sweep_on(self) -> None:
         """Look at what is due, until no wait rests."""
-        due: list[_Resting] = []
-        try:
-            while self._heap:
+        while self._heap or self._due or self._polling is not None:
+            try:
                 await self._until_due()
-                due = self._take_due()
-                if due:
-                    await self._sweep(due)
-                    self._tell_counts()
-        except Exception as error:  # a defect of ours must not leave anybody waiting for ever
-            self._wake_all([*due, *(item[2] for item in self._heap)], error)
-            self._heap.clear()
+                self._take_due()
+                if self._due and self._polling is None:
+                    due, self._due = self._due, []
+                    self._polling = asyncio.create_task(self._poll(due), name="conductor-poll")
+            except Exception as error:  # a defect of ours must not leave anybody waiting for ever
+                self._log_defect(error)
+                await asyncio.sleep(SHORTEST)
+                waiting = [*self._due, *(item[2] for item in self._heap)]
+                self._due.clear()
+                self._heap.clear()
+                self._gone = 0
+                for resting in waiting:
+                    self._wake(resting)
+
+    async def _poll(self, due: list[_Resting]) -> None:
+        """One sweep, beside which those are woken whose own time comes: its requests may hang."""
+        self._asked = due
+        try:
+            now = self._monotonic()
+            self.counts.lag = max(now - resting.due for resting in due)
+            if now < self._not_before:
+                self._put_off_all(due)
+            else:
+                await self._sweep(due)
+            self._tell_counts()
+        finally:
+            self._asked = []
+            self._polling = None
+            self._sooner.set()
 
     async def _sweep(self, due: list[_Resting]) -> None:
         try:
@@ -302,12 +390,17 @@ class Watcher:
                     self._wake(resting)
         except ConductorRequestError as error:
             await self._back_off(due, error)
+        except Exception as error:  # whatever it is: each polls for itself, and the next sweep is another one
+            self._log_defect(error)
+            for resting in due:
+                self._wake(resting)
         else:
             self._recovered()
 
     async def _until_due(self) -> None:
         self._sooner.clear()
-        pause = self._heap[0][0] - self._clock()
+        at = min(self._heap[0][0] if self._heap else math.inf, self._alarm)
+        pause = min(at - self._monotonic(), LONGEST)
         if pause <= 0:
             return
         sleeper = asyncio.ensure_future(self._sleep(pause))
@@ -318,12 +411,12 @@ class Watcher:
             sleeper.cancel()
             sooner.cancel()
 
-    def _take_due(self) -> list[_Resting]:
+    def _take_due(self) -> None:
         """Those due by now, and those who may be looked at early; whoever must look for itself is woken."""
-        now = self._clock()
+        now = self._monotonic()
+        self._wake_asked(now)
         due: list[_Resting] = []
         later: list[_Resting] = []
-        self.counts.lag = 0.0
         while self._heap and self._heap[0][0] <= (now + LONGEST * EARLY if due else now):
             at, _, resting = heapq.heappop(self._heap)
             if not resting.is_at(at):
@@ -335,30 +428,37 @@ class Watcher:
             elif now < self._not_before:
                 self._put_off(resting, now)
             else:
-                self.counts.lag = max(self.counts.lag, now - resting.due)
+                resting.asked = True
+                self._alarm = min(self._alarm, resting.wake_at)
                 due.append(resting)
         for resting in later:
             heapq.heappush(self._heap, (resting.due, next(self._order), resting))
-        return due
+        self._due += due
 
-    def _put_off(self, resting: _Resting, now: float) -> None:
-        """The server is not to be asked now. A wait that is due is told why once; it says so, and counts its time."""
-        if resting.told_of == self._troubles or isinstance(self._trouble, TooManyRequests):
-            self._push(resting, now, 0.0)
-        else:
-            resting.told_of = self._troubles
-            self._wake(resting)
+    def _wake_asked(self, now: float) -> None:
+        """Wake those whose own time has come while they are asked about: a server that hangs holds up no limit."""
+        if now < self._alarm:
+            return
+        self._alarm = math.inf
+        for resting in itertools.chain(self._due, self._asked):
+            if resting.done.done() or not resting.asked:
+                continue
+            if resting.wake_at <= now:
+                self._wake(resting)
+            else:
+                self._alarm = min(self._alarm, resting.wake_at)
 
     async def _look_at(self, due: list[_Resting]) -> None:
         """Ask about those due and answer them; each that has been answered leaves the list."""
         by_id: dict[str, list[_Resting]] = {}
         for resting in due:
-            by_id.setdefault(resting.rest.workflow_id, []).append(resting)
+            if not resting.done.done():
+                by_id.setdefault(resting.rest.workflow_id, []).append(resting)
         ids = list(by_id)
         asked = 0
         while asked < len(ids):
             count, seen = await self._asker.ask(ids[asked:])
-            now, woken = self._clock(), self.counts.woken
+            now, woken = self._monotonic(), self.counts.woken
             for workflow_id in ids[asked : asked + count]:
                 for resting in by_id.pop(workflow_id):
                     self._answer(resting, seen.get(workflow_id), now)
@@ -367,6 +467,14 @@ class Watcher:
                     woken = self.counts.woken
             asked += count
             due[:] = itertools.chain.from_iterable(by_id.values())
+
+    def _put_off(self, resting: _Resting, now: float) -> None:
+        """The server is not to be asked now. A wait that is due is told why once; it says so, and counts its time."""
+        if resting.told_of == self._troubles or isinstance(self._trouble, TooManyRequests):
+            self._push(resting, now, 0.0)
+        else:
+            resting.told_of = self._troubles
+            self._wake(resting)
 
     def _answer(self, resting: _Resting, seen: Seen | None, now: float) -> None:
         """Let it rest on where nothing has changed; ``seen`` is None where it has to look for itself."""
@@ -384,8 +492,10 @@ class Watcher:
             self._wake(resting, Sighting(seen.mark, False))
         else:
             pause = rest.poll_interval
-            if pause is None:
-                pause = adaptive_pause(now - rest.started, self._jitter())
+            if resting.prompted:
+                pause = 0.0
+            elif pause is None:
+                pause = adaptive_pause(now + resting.ahead - rest.started, self._jitter())
             self._push(resting, now, pause)
 
     def _wake(self, resting: _Resting, seen: Sighting | None = None) -> None:
@@ -393,38 +503,36 @@ class Watcher:
             self.counts.woken += 1
             resting.done.set_result(seen)
 
-    def _wake_all(self, due: Iterable[_Resting], error: Exception) -> None:
-        for resting in due:
-            if not resting.done.done():
-                self.counts.woken += 1
-                resting.done.set_exception(error)
-
     def _put_back(self, due: Iterable[_Resting], pause: float) -> None:
-        now = self._clock()
+        now = self._monotonic()
         for resting in due:
             if not resting.done.done():
                 self._push(resting, now, pause)
+
+    def _put_off_all(self, due: Iterable[_Resting]) -> None:
+        now = self._monotonic()
+        for resting in due:
+            if not resting.done.done():
+                self._put_off(resting, now)
 
     # Trouble
 
     async def _back_off(self, due: Iterable[_Resting], error: ConductorRequestError) -> None:
         """The server cannot be asked: pause once for all."""
         self._failed(error)
-        now = self._clock()
-        for resting in due:
-            if not resting.done.done():
-                self._put_off(resting, now)
+        self._put_off_all(due)
         if self._failures % RENEW_EVERY == 0:
             await self._renewed()
 
     def _failed(self, error: ConductorRequestError) -> None:
-        """Nothing is sent for a while: longer with each failure in a row, or as long as the server asks for."""
-        now = self._clock()
+        """Nothing is sent for a while, but at deadlines: longer with each failure in a row, or as the server asks."""
+        now = self._monotonic()
         if now < self._not_before:
             return  # one of several that were under way
         self._failures += 1
-        pause = next_look_after_failure(self._failures, now, jitter=self._jitter()) - now
-        self._not_before = now + max(pause, error.retry_after or 0.0)
+        self._not_before = next_look_after_failure(
+            self._failures, now, jitter=self._jitter(), retry_after=error.retry_after
+        )
         if isinstance(error, TooManyRequests):
             self._stretch = min(MAX_STRETCH, self._stretch * 2)
         elif self._trouble is None or isinstance(self._trouble, TooManyRequests):
@@ -439,7 +547,7 @@ class Watcher:
 
     async def _renewed(self) -> bool:
         """Look the connection up again, but not in vain time after time; whether it has changed."""
-        if self._renew is None or self._clock() < self._renew_again:
+        if self._renew is None or self._monotonic() < self._renew_again:
             return False
         before = self.client
         try:
@@ -448,7 +556,7 @@ class Watcher:
             return False
         if before is not self.client or fresh.settings == before.settings:
             await fresh.close()
-            self._renew_again = self._clock() + RENEW_PAUSE
+            self._renew_again = self._monotonic() + RENEW_PAUSE
             return before is not self.client
         self._retired.append(before)  # some of its requests may be under way
         self.client = self._asker.client = fresh
@@ -458,4 +566,19 @@ class Watcher:
         self.counts.requests = self._asker.requests + self._own_requests
         self.counts.errors = self._asker.errors + self._own_errors
         if self._on_counts is not None:
-            self._on_counts(self.counts)
+            try:
+                self._on_counts(self.counts)
+            except Exception as error:  # metrics that fail must not end a wait
+                self._log_defect(error)
+
+    def _log_defect(self, error: Exception) -> None:
+        """Log an error that nobody has foreseen, once for each kind and place."""
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f"{type(error).__name__} {frames[-1].filename}:{frames[-1].lineno}" if frames else type(error).__name__
+        if where not in self._defects:
+            self._defects.add(where)
+            log.error(
+                "An unexpected error while workflows were polled at %s. Their waits poll for themselves, and go on",
+                self.client.settings.api_url,
+                exc_info=error,
+            )

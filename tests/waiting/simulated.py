@@ -16,8 +16,10 @@ from airflow_provider_conductor.client.errors import (
     ConductorError,
     ConductorNotFound,
     ConductorServerError,
+    ConductorTimeout,
     ConductorUnreachable,
     MissingRoute,
+    NotConductorError,
 )
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.waiting.rest import Mark, Rest
@@ -52,6 +54,9 @@ class Server:
         broken: ids that it cannot answer for; one of them fails a bulk request.
         forbidden: ids that we may not see; likewise. ``unauthorized``: all of them.
         errors: raised by the next requests, one each.
+        hangs: takes requests and answers none.
+        answers: by id, what its answer has besides, or instead of it where that is no dict.
+        too_deep: ids whose input cannot be read: a bulk answer or a whole one with it in is no JSON.
         padding: bytes of each workflow besides.
         asked: how often, by kind of request.
         at: when each was sent.
@@ -64,6 +69,9 @@ class Server:
     padding: int = 0
     latency: float = 0.01
     away: bool = False
+    hangs: bool = False
+    answers: dict[str, Any] = field(default_factory=dict)
+    too_deep: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     forbidden: set[str] = field(default_factory=set)
     unauthorized: bool = False
@@ -103,12 +111,16 @@ class Server:
         await asyncio.sleep(self.latency)
         if self.errors:
             raise self.errors.pop(0)
+        if self.hangs:
+            await asyncio.sleep(call.within or self.settings.read_timeout)
+            raise ConductorTimeout("no answer", repeatable=True, **ROUTE)
         if self.away:
             raise refused()
         if self.unauthorized:
             raise ConductorAuthError("who are you?", status=401, **ROUTE)
         if (kind == "bulk" and not self.bulk) or (kind == "status" and not self.status_route):
             raise MissingRoute("no such endpoint", status=404, **ROUTE)
+        deep = False
         match kind:
             case "index":
                 body: Any = {"totalHits": 0, "results": []}
@@ -118,8 +130,9 @@ class Server:
                     raise server_error()
                 if self.forbidden & set(call.body):
                     raise forbidden()
-                found = [self._whole(name) for name in call.body if name in self.workflows]
+                found = [self._told(name, self._whole(name)) for name in call.body if name in self.workflows]
                 body = {"bulkSuccessfulResults": found, "bulkErrorResults": {}}
+                deep = bool(self.too_deep & set(call.body))
             case _:
                 name = call.path.split("/")[2]
                 if name in self.broken:
@@ -128,8 +141,18 @@ class Server:
                     raise forbidden()
                 if name not in self.workflows:
                     raise ConductorNotFound("No such workflow found by id", status=404, **ROUTE)
-                body = self._whole(name) if kind == "get" else self._short(name)
-        return call.parse(Answer(200, {}, json.dumps(body).encode()))
+                body = self._told(name, self._whole(name) if kind == "get" else self._short(name))
+                deep = kind == "get" and name in self.too_deep
+        try:
+            if deep:
+                raise RecursionError("maximum recursion depth exceeded")
+            return call.parse(Answer(200, {}, json.dumps(body).encode()))
+        except Exception as error:  # as the client's own exchange does
+            raise NotConductorError(f"not one Conductor gives: {error}", status=200, **ROUTE) from None
+
+    def _told(self, name: str, body: dict[str, Any]) -> Any:
+        besides = self.answers.get(name, {})
+        return body | besides if isinstance(besides, dict) else besides
 
     def _short(self, name: str) -> dict[str, Any]:
         return {"workflowId": name, "status": self.workflows[name][0]}
@@ -146,7 +169,8 @@ def watcher_of(server: Server, **more: Any) -> Watcher:
     async def sleep(seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    return Watcher(server, clock=now, sleep=sleep, jitter=lambda: 0.5, **more)  # type: ignore[arg-type]
+    given = {"clock": now, **more}
+    return Watcher(server, monotonic=now, sleep=sleep, jitter=lambda: 0.5, **given)  # type: ignore[arg-type]
 
 
 def resting(

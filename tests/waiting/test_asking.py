@@ -9,15 +9,20 @@ import pytest
 
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
+    ConductorRequestError,
     ConductorServerError,
     ConductorUnreachable,
+    MissingRoute,
+    NotConductorError,
     TooManyRequests,
 )
 from airflow_provider_conductor.waiting.asking import (
+    BULK_AGAIN,
     BULK_BYTES,
     FIRST_BATCH,
     MEASURE_AGAIN,
     PASSING,
+    SPLITS,
     Asker,
     Seen,
 )
@@ -44,7 +49,7 @@ class Paying:
 
 
 def asker_of(server: Server, timer: Any = None) -> Asker:
-    return Asker(server, clock=now, timer=timer or (lambda: 0.0))
+    return Asker(server, monotonic=now, timer=timer or (lambda: 0.0))
 
 
 async def ask_all(asker: Asker, ids: list[str]) -> dict[str, Seen]:
@@ -136,17 +141,26 @@ def test_one_broken_workflow_costs_the_others_a_request_each(repeatable: bool) -
     run(main())
 
 
-def test_bulk_requests_are_tried_again_after_a_while() -> None:
+@pytest.mark.parametrize(
+    ("error", "pause"),
+    [
+        (MissingRoute("no such endpoint", status=404, **ROUTE), MEASURE_AGAIN),
+        (server_error(repeatable=True), BULK_AGAIN),
+    ],
+    ids=["missing", "failed once"],
+)
+def test_bulk_requests_are_tried_again_after_a_while(error: ConductorRequestError, pause: float) -> None:
     async def main() -> None:
-        server = Server(errors=[server_error()])
+        server = Server(errors=[error])
         server.add(*names(30))
         asker = asker_of(server)
         await ask_all(asker, names(30))
         await ask_all(asker, names(30))
-        assert server.asked == {"bulk": 1, "status": 60}
-        await asyncio.sleep(MEASURE_AGAIN)
+        assert server.asked["bulk"] == 1
+        await asyncio.sleep(pause)
+        server.asked.clear()
         await ask_all(asker, names(30))
-        assert server.asked["status"] == 60
+        assert server.asked["status"] == 0
 
     run(main())
 
@@ -207,12 +221,83 @@ def test_the_cheaper_way_is_taken(padding: int, request_costs: float, bulk_id_co
     run(main())
 
 
-def test_what_is_no_workflow_in_an_answer_is_left_out() -> None:
+@pytest.mark.parametrize(
+    ("answer", "seen"),
+    [
+        (None, None),
+        (["w"], None),
+        ({"workflowId": {"a": 1}}, None),
+        ({"status": None}, None),
+        ({"status": "SLEEPING"}, None),
+        ({"updateTime": "soon"}, Mark("RUNNING", 0)),
+        ({"updateTime": {"a": 1}}, Mark("RUNNING", 0)),
+        ({"updateTime": float("inf")}, Mark("RUNNING", 0)),
+        ({"updateTime": float("nan")}, Mark("RUNNING", 0)),
+        ({"updateTime": 10**400}, Mark("RUNNING", 0)),
+        ({"updateTime": 7.0}, Mark("RUNNING", 7)),
+        ({"reasonForIncompletion": {"a": 1}}, Mark("RUNNING", 1)),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_read_of_one_workflow_harms_no_other(answer: Any, seen: Mark | None) -> None:
     async def main() -> None:
-        server = Server()
+        server = Server(answers={"b": answer})
         server.add("a", "b")
-        whole = server._whole
-        server._whole = lambda name: {"strange": True} if name == "b" else whole(name)  # type: ignore[method-assign]
-        assert set(await ask_all(asker_of(server), ["a", "b"])) == {"a"}
+        found = await ask_all(asker_of(server), ["a", "b"])
+        assert found["a"] == Seen(Mark("RUNNING", 1))
+        assert found.get("b") == (None if seen is None else Seen(seen))
+        assert server.asked == {"bulk": 1}
+
+    run(main())
+
+
+@pytest.mark.parametrize("culprits", [{"w0"}, {"w640"}, {"w3", "w911"}])
+def test_a_workflow_that_makes_bulk_answers_unreadable_is_asked_about_alone(culprits: set[str]) -> None:
+    """The others go on in bulk: a thousand requests in the place of one would be their harm."""
+
+    async def main() -> None:
+        server = Server(too_deep=culprits)
+        server.add(*names(1_000))
+        asker = asker_of(server)
+        assert set(await ask_all(asker, names(1_000))) == set(names(1_000))
+        assert sum(server.asked.values()) <= 60
+        server.asked.clear()
+        assert set(await ask_all(asker, names(1_000))) == set(names(1_000))
+        assert server.asked["status"] == len(culprits)
+        assert server.asked["bulk"] <= 5
+
+    run(main())
+
+
+def test_many_such_workflows_are_all_asked_about_one_by_one() -> None:
+    async def main() -> None:
+        server = Server(too_deep=set(names(1_000)[::7]))
+        server.add(*names(1_000))
+        assert set(await ask_all(asker_of(server), names(1_000))) == set(names(1_000))
+        assert server.asked["bulk"] <= 2 * SPLITS
+
+    run(main())
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+def test_an_error_that_nobody_has_foreseen_is_that_of_one_answer(bulk: bool) -> None:
+    async def main() -> None:
+        defects: list[Exception] = []
+        server = Server(bulk=bulk, errors=[ZeroDivisionError("a defect")])
+        server.add(*names(30))
+        asker = Asker(server, monotonic=now, timer=lambda: 0.0, on_defect=defects.append)
+        found = await ask_all(asker, names(30))
+        assert len(found) >= 29
+        assert [type(defect) for defect in defects] == [ZeroDivisionError]
+
+    run(main())
+
+
+def test_a_page_in_the_place_of_every_answer_is_the_servers_failure() -> None:
+    async def main() -> None:
+        server = Server(answers=dict.fromkeys(names(100), "a page"), bulk=False)
+        server.add(*names(100))
+        with pytest.raises(NotConductorError):
+            await ask_all(asker_of(server), names(100))
 
     run(main())

@@ -18,6 +18,7 @@ from airflow_provider_conductor.client.errors import (
 )
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.waiting.streams import MAX_STREAMS, REOPEN_AFTER
+from airflow_provider_conductor.waiting.wait import WaitPlan, wait
 from airflow_provider_conductor.waiting.watcher import Watcher
 from tests.waiting.simulated import ROUTE, Server, end, resting, start, watcher_of
 from tests.waiting.virtual_time import now, run
@@ -133,15 +134,66 @@ def test_an_end_without_an_event_is_seen_all_the_same(silent: bool) -> None:
     run(main())
 
 
-def test_while_it_listens_it_asks_less() -> None:
-    async def main() -> int:
+def test_an_event_that_is_lost_makes_no_end_late() -> None:
+    """The stream is open, and of the end it says nothing: the server keeps events in one node's memory."""
+
+    async def main() -> None:
         server, watcher = watch("a")
         waiting = start(watcher.run(resting("a")))
-        await asyncio.sleep(300)
-        await end(watcher, waiting)
-        return server.asked["bulk"]
+        await asyncio.sleep(10)
+        ended = now()
+        server.end("a")
+        await waiting
+        assert now() - ended <= 1.1
+        await end(watcher)
 
-    assert run(main()) <= 7
+    run(main())
+
+
+def test_an_event_while_it_is_asked_about_is_not_lost() -> None:
+    """The answer under way is from before the end."""
+
+    async def main() -> None:
+        server, watcher = watch("a", latency=5.0)
+        waiting = start(watcher.run(resting("a", 20.0, poll_interval=60.0)))
+        await asyncio.sleep(17)
+        answer = server._answer
+
+        async def early(call: Any) -> Any:
+            server._answer = answer  # type: ignore[method-assign]
+            server.workflows["a"] = ["RUNNING", 1]
+            found = await answer(call)
+            server.workflows["a"] = ["COMPLETED", 2]
+            return found
+
+        server._answer = early  # type: ignore[method-assign]
+        await asyncio.sleep(2)
+        server.tell("a", "done")
+        await waiting
+        assert now() - server.at[0] < 15
+        await end(watcher)
+
+    run(main())
+
+
+def test_an_event_while_a_wait_looks_for_itself_is_not_lost() -> None:
+    async def main() -> None:
+        server, watcher = watch("a", latency=2.0)
+        plan = WaitPlan(workflow_id="a", started_at=now(), poll_interval=60.0)
+        waiting = start(watcher.run(wait(plan, lambda line: None)))
+        await asyncio.sleep(61)  # its rest has begun, and with it the stream
+        ended = now()
+        server.workflows["a"] = ["PAUSED", 2]
+        server.tell("a", "waiting")
+        await asyncio.sleep(3)  # it is awake and looks
+        server.tell("a", "done")
+        await asyncio.sleep(1.9)
+        server.end("a")
+        await waiting
+        assert now() - ended < 20
+        await end(watcher)
+
+    run(main())
 
 
 @pytest.mark.parametrize(

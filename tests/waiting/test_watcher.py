@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
     ConductorError,
+    ConductorServerError,
+    ConductorTimeout,
     ConductorUnreachable,
     TooManyRequests,
 )
 from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.waiting.look import LAST_LOOK
 from airflow_provider_conductor.waiting.rest import Mark, Sighting
 from airflow_provider_conductor.waiting.wait import WaitEvent, WaitPlan, wait
-from tests.waiting.simulated import Server, end, refused, resting, start, watcher_of
+from tests.waiting.simulated import ROUTE, Server, end, refused, resting, start, watcher_of
 from tests.waiting.virtual_time import now, run
 
 
@@ -274,28 +277,301 @@ def test_retry_after_slows_the_watcher_down() -> None:
     run(main())
 
 
-def test_a_defect_leaves_nobody_waiting() -> None:
+def test_retry_after_is_capped() -> None:
+    """One stray ``Retry-After: 3600`` of a gateway must not blind a connection for an hour."""
+
     async def main() -> None:
-        watcher = watcher_of(Server(errors=[ZeroDivisionError("a defect")]))
-        with pytest.raises(ZeroDivisionError):
-            await watcher.run(resting("a"))
+        busy = TooManyRequests("slow down", status=429, repeatable=True, retry_after=3600.0)
+        server = Server(errors=[busy])
+        server.add("a")
+        watcher = watcher_of(server)
+        waiting = start(watcher.run(resting("a")))
+        await asyncio.sleep(30)
+        server.end("a")
+        await asyncio.wait_for(waiting, 40)
         await end(watcher)
 
     run(main())
 
 
-def test_a_defect_in_what_is_told_of_the_counts_leaves_nobody_waiting_either() -> None:
+# Deadlines
+
+
+def unavailable(retry_after: float | None = None) -> ConductorServerError:
+    return ConductorServerError("away", status=503, repeatable=True, retry_after=retry_after, **ROUTE)
+
+
+@pytest.mark.parametrize("retry_after", [None, 3600.0])
+@pytest.mark.parametrize("lasts", [11, 20, 35, 50, 65, 80, 95, 110])
+def test_at_its_deadline_a_wait_asks_whatever_went_before(lasts: int, retry_after: float | None) -> None:
+    """The server is back and the workflow has completed, while the watcher still backs off."""
+
     async def main() -> None:
         server = Server()
         server.add("a", "b")
+        watcher = watcher_of(server)
+        other = start(watcher.run(resting("b", poll_interval=1.0)))
+        plan = WaitPlan(workflow_id="a", started_at=now(), deadline=now() + lasts, poll_interval=1.0)
+        waiting = start(watcher.run(wait(plan, lambda line: None)))
+        await asyncio.sleep(5)
+        server.errors = [unavailable(retry_after)] * 1000
+        await asyncio.sleep(lasts - 6)
+        server.errors.clear()
+        server.end("a")
+        assert (await waiting).status == "COMPLETED"
+        assert now() <= plan.deadline + 0.2
+        await end(watcher, other)
 
+    run(main())
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+@pytest.mark.parametrize("waits", [1, 200])
+def test_a_server_that_hangs_makes_no_deadline_late_by_its_read_timeout(waits: int, bulk: bool) -> None:
+    async def main() -> None:
+        server = Server(bulk=bulk, settings=ConductorSettings("http://conductor:8080", read_timeout=300.0))
+        server.add(*names(waits), *(f"other{index}" for index in range(30)))
+        watcher = watcher_of(server)
+        others = [start(watcher.run(resting(f"other{index}"))) for index in range(30)]
+        plans = [WaitPlan(workflow_id=name, started_at=now(), deadline=now() + 30) for name in names(waits)]
+        waiting = [start(watcher.run(wait(plan, lambda line: None))) for plan in plans]
+        ends = now() + 30
+        await asyncio.sleep(10)
+        server.hangs = True
+        events = await asyncio.gather(*waiting)
+        assert {event.status for event in events} == {"timeout"}
+        assert now() <= ends + 2 * LAST_LOOK + 0.5
+        await end(watcher, *others)
+
+    run(main())
+
+
+def test_a_sweep_that_hangs_does_not_hold_up_who_must_look_for_itself() -> None:
+    """Only bulk requests hang; the wait's own request at its deadline is answered."""
+
+    async def main() -> None:
+        server = Server(settings=ConductorSettings("http://conductor:8080", read_timeout=300.0))
+        server.add("a", "b")
+        watcher = watcher_of(server)
+        other = start(watcher.run(resting("b")))
+        plan = WaitPlan(workflow_id="a", started_at=now(), deadline=now() + 30)
+        waiting = start(watcher.run(wait(plan, lambda line: None)))
+        await asyncio.sleep(10)
+        answer = server._answer
+
+        async def hanging(call: Any) -> Any:
+            if call.path.endswith("/bulk/search"):
+                await asyncio.sleep(300)
+                raise ConductorTimeout("no answer", repeatable=True)
+            return await answer(call)
+
+        server._answer = hanging  # type: ignore[method-assign]
+        await asyncio.sleep(5)
+        server.end("a")
+        assert (await waiting).status == "COMPLETED"
+        assert now() == pytest.approx(plan.deadline, abs=0.5)
+        await end(watcher, other)
+
+    run(main())
+
+
+# The wall clock
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+@pytest.mark.parametrize("trouble", [False, True])
+def test_a_wall_clock_that_is_set_changes_no_pause(step: float, trouble: bool) -> None:
+    async def main() -> None:
+        ahead = 0.0
+        server = Server(answers={name: {"startTime": int(now() * 1000)} for name in "ab"})
+        server.add("a", "b")
+        watcher = watcher_of(server, clock=lambda: now() + ahead)
+        deadline = now() + 7200
+        began = now()
+        waits = [
+            start(watcher.run(wait(WaitPlan(workflow_id=name, started_at=began, deadline=deadline), lambda line: None)))
+            for name in ("a", "b")
+        ]
+        await asyncio.sleep(4)
+        server.away = trouble
+        await asyncio.sleep(3)
+        ahead, before = step, len(server.at)
+        server.away = False
+        await asyncio.sleep(20)
+        assert 5 <= len(server.at) - before <= 25
+        server.end("a")
+        ended = now()
+        assert (await waits[0]).status == "COMPLETED"
+        assert now() - ended < 3
+        assert (await waits[1]).status == "timeout"
+        assert now() - began == pytest.approx(7200, abs=1), "a limit that is under way is the time that passes"
+        await end(watcher)
+
+    run(main())
+
+
+# Defects and garbage
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+def test_an_unexpected_error_makes_each_due_wait_poll_for_itself(bulk: bool, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        server = Server(bulk=bulk)
+        watcher = watcher_of(server)
+        waits = waits_on(watcher, server, 30)
+        await asyncio.sleep(5)
+        ask = watcher._asker.ask
+
+        async def broken(ids: Any) -> Any:
+            raise ZeroDivisionError("a defect")
+
+        watcher._asker.ask = broken  # type: ignore[method-assign]
+        await asyncio.sleep(20)
+        assert not any(waiting.done() for waiting in waits)
+        server.end(*names(10))
+        await asyncio.wait_for(asyncio.gather(*waits[:10]), 60)
+        watcher._asker.ask = ask  # type: ignore[method-assign]
+        server.end(*names(30))
+        await asyncio.wait_for(asyncio.gather(*waits), 60)
+        await end(watcher)
+
+    run(main())
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError], "logged once"
+
+
+def test_an_error_that_nobody_has_foreseen_ends_no_wait() -> None:
+    async def main() -> None:
+        server = Server()
+        watcher = watcher_of(server)
+        waits = waits_on(watcher, server, 10)
+        await asyncio.sleep(5)
+        server.errors = [ZeroDivisionError("a defect")] * 7
+        await asyncio.sleep(60)
+        assert not any(waiting.done() for waiting in waits)
+        server.end(*names(10))
+        await asyncio.wait_for(asyncio.gather(*waits), 60)
+        await end(watcher)
+
+    run(main())
+
+
+def test_metrics_that_fail_end_no_wait() -> None:
+    async def main() -> None:
         def broken(counts: object) -> None:
             raise ZeroDivisionError("a defect")
 
+        server = Server()
+        server.add("a")
         watcher = watcher_of(server, on_counts=broken)
-        told = await asyncio.gather(watcher.run(resting("a")), watcher.run(resting("b", 500.0)), return_exceptions=True)
-        assert [type(error) for error in told] == [ZeroDivisionError] * 2
-        watcher._on_counts = None
+        waiting = start(watcher.run(resting("a")))
+        await asyncio.sleep(30)
+        assert not waiting.done()
+        server.end("a")
+        await waiting
+        await end(watcher)
+
+    run(main())
+
+
+def test_a_defect_of_the_watchers_own_leaves_nobody_waiting() -> None:
+    async def main() -> None:
+        server = Server()
+        watcher = watcher_of(server)
+        waits = waits_on(watcher, server, 5)
+        await asyncio.sleep(5)
+        take_due, asked = watcher._take_due, len(server.at)
+
+        def broken() -> None:
+            raise ZeroDivisionError("a defect")
+
+        watcher._take_due = broken  # type: ignore[method-assign]
+        await asyncio.sleep(60)
+        assert len(server.at) - asked < 5 * 60
+        watcher._take_due = take_due  # type: ignore[method-assign]
+        server.end(*names(5))
+        await asyncio.wait_for(asyncio.gather(*waits), 60)
+        await end(watcher)
+
+    run(main())
+
+
+ANY_JSON = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(10**20), 10**20),
+        st.floats(),
+        st.sampled_from([10**400, "", "RUNNING", "COMPLETED", "w1", "\0", "\ud800", "soon", "9" * 5000]),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    max_leaves=6,
+)
+FIELDS = st.sampled_from(
+    [
+        "workflowId",
+        "status",
+        "updateTime",
+        "updatedTime",
+        "createTime",
+        "startTime",
+        "endTime",
+        "lastRetriedTime",
+        "tasks",
+        "reasonForIncompletion",
+        "output",
+        "input",
+        "workflowDefinition",
+        "correlationId",
+        "workflowName",
+    ]
+)
+TASK_FIELDS = st.sampled_from(
+    [
+        "taskId",
+        "status",
+        "taskType",
+        "referenceTaskName",
+        "workflowTask",
+        "scheduledTime",
+        "startTime",
+        "pollCount",
+        "seq",
+        "callbackAfterSeconds",
+        "subWorkflowId",
+        "outputData",
+        "inputData",
+        "retryCount",
+        "taskDefinition",
+        "domain",
+    ]
+)
+A_TASK = st.dictionaries(TASK_FIELDS, ANY_JSON, max_size=4).map(
+    lambda fields: {"status": "SCHEDULED", "taskType": "t", "workflowTask": {"type": "SIMPLE"}, **fields}
+)
+GARBAGE = st.one_of(
+    ANY_JSON, st.dictionaries(FIELDS, ANY_JSON, max_size=4), st.lists(A_TASK, max_size=3).map(lambda ts: {"tasks": ts})
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(garbage=st.dictionaries(st.sampled_from(names(4)), GARBAGE), bulk=st.booleans(), deep=st.booleans())
+def test_whatever_is_answered_about_some_harms_no_other(garbage: dict[str, Any], bulk: bool, deep: bool) -> None:
+    async def main() -> None:
+        server = Server(bulk=bulk)
+        watcher = watcher_of(server)
+        waits = waits_on(watcher, server, 12)
+        await asyncio.sleep(5)
+        server.answers = garbage
+        server.too_deep = {"w0"} if deep else set()
+        await asyncio.sleep(120)
+        sound = waits[4:]
+        assert not any(waiting.done() for waiting in sound)
+        server.end(*names(12)[4:])
+        events = await asyncio.wait_for(asyncio.gather(*sound), 120)
+        assert {event.status for event in events} == {"COMPLETED"}
+        server.answers, server.too_deep = {}, set()
+        server.end(*names(4))
+        await asyncio.wait_for(asyncio.gather(*waits[:4]), 700)  # none of these has broken, whatever it was told
         await end(watcher)
 
     run(main())

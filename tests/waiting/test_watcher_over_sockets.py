@@ -109,7 +109,12 @@ async def test_every_wait_is_answered_once_whatever_the_network_does(
         await asyncio.sleep(seconds / HURRY)
 
     settings = ConductorSettings(server.api_url, read_timeout=0.5)
-    watcher = Watcher(AsyncConductorClient(settings, sleep=sleep, clock=clock), clock=clock, sleep=sleep)
+    watcher = Watcher(
+        AsyncConductorClient(settings, sleep=sleep, clock=clock, monotonic=clock),
+        clock=clock,
+        monotonic=clock,
+        sleep=sleep,
+    )
     answers: dict[str, list[WaitEvent]] = {name: [] for name in names}
 
     async def one(name: str) -> None:
