@@ -14,7 +14,7 @@ from airflow_provider_conductor.operators.base import (
     WaitsForWorkflow,
     check_trigger_arguments,
 )
-from airflow_provider_conductor.operators.starting import StartsWorkflow
+from airflow_provider_conductor.operators.starting import BY_LABEL_KEY, StartsWorkflow
 from airflow_provider_conductor.waiting.durations import patience
 
 if TYPE_CHECKING:
@@ -172,6 +172,16 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
                 self._defer_wait(context, plan)
             event = self._wait_here(plan)
         return self._conclude(context, event)
+
+    def _terminate_nothing(self) -> None:
+        super()._terminate_nothing()
+        self.on_timeout = "leave"
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        ti = context["ti"]
+        if ti.xcom_pull(task_ids=ti.task_id, key=BY_LABEL_KEY, map_indexes=ti.map_index) is True:
+            self._terminate_nothing()
+        return super().resume_execution(next_method, next_kwargs, context)
 
     def _conclude(self, context: Context, event: WaitEvent) -> Any:
         result = super()._conclude(context, event)

@@ -29,6 +29,9 @@ RETRY_FROM = ("failed_task", "start", "new")
 RECORD_KEY = "conductor_start"
 """Key of the start's record in the task state store, which outlives a clear: the record says of which series it is."""
 
+BY_LABEL_KEY = "conductor_by_label"
+"""Key in XCom that says, after a deferral, that the workflow may be another task's."""
+
 MIN_PATIENCE = 30.0
 """Seconds a start of unknown fate is looked for at least: a server may take as long to bring it to light."""
 
@@ -120,7 +123,12 @@ class StartsWorkflow(UsesConductor, BaseOperator):
     def _start(self, context: Context) -> str:
         """Start the workflow, or find the one this series has started; announce it and return its id."""
         from airflow_provider_conductor.client.errors import ConductorInputError
-        from airflow_provider_conductor.starting.start_once import StartRefused, TerminatedByOthers, start_once
+        from airflow_provider_conductor.starting.start_once import (
+            StartRefused,
+            TerminatedByOthers,
+            WorkflowGone,
+            start_once,
+        )
 
         store = TaskStateStore(context)
         try:
@@ -136,8 +144,16 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             )
         except (StartRefused, ConductorInputError) as error:
             raise ConductorStartRefused(f"workflow {self.workflow_name or '?'!r} was not started: {error}") from error
-        except TerminatedByOthers as error:
+        except (TerminatedByOthers, WorkflowGone) as error:
             raise AirflowFailException(str(error)) from error
+        if started.by_label:
+            self.log.warning(
+                "Workflow %s was found by its correlation_id and input alone, so another task may have started it: "
+                "this task waits for it, and terminates it neither after a timeout nor when it is killed",
+                started.workflow_id,
+            )
+            self._terminate_nothing()
+            context["ti"].xcom_push(key=BY_LABEL_KEY, value=True)
         self._started_id = started.workflow_id
         self._stop_if_killed(plan, started.workflow_id)
         self._announce(context, started.workflow_id)
@@ -145,10 +161,15 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         self._starting = None
         return started.workflow_id
 
+    def _terminate_nothing(self) -> None:
+        """For a workflow that may be another task's."""
+        self.cancel_on_kill = False
+
     def _stop_if_killed(self, plan: StartPlan, workflow_id: str) -> None:
         """Airflow 3 lets the task go on after ``on_kill`` until it is killed for good."""
         if self._killed_while_starting:
-            self._end_start(plan, workflow_id)
+            if self.cancel_on_kill:
+                self._end_start(plan, workflow_id)
             raise AirflowException(f"killed while workflow {workflow_id} was being started")
 
     def _start_plan(self, context: Context, store: TaskStateStore) -> StartPlan:

@@ -31,11 +31,15 @@ class Found:
     """A workflow that an earlier try of this task left, and which start it came from.
 
     ``of_this_run`` is False for one that is older than the dag run: a dag run of the same id was deleted.
+    ``by_label`` is True for one that was found by a label of the user's own, and may be another task's: it is never
+    terminated. ``archived`` is True where only the search index knows it still: it cannot be run again.
     """
 
     key: StartKey
     workflow: Workflow
     of_this_run: bool = True
+    by_label: bool = False
+    archived: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,8 @@ def decide(
     none                                              START
     RUNNING, PAUSED                                   ATTACH
     COMPLETED                                         ATTACH (its output is the result)
-    FAILED, TIMED_OUT, TERMINATED by our time-out     RETRY, RESTART or START, as ``retry_from`` says
+    FAILED, TIMED_OUT, TERMINATED by our timeout      RETRY, RESTART or START, as ``retry_from`` says
+    the same, and archived by the server              START: it cannot be run again
     TERMINATED by our own kill                        START, the next generation
     TERMINATED by somebody else                       REFUSE: it is not brought back to life
     ================================================  ==================================================
@@ -105,7 +110,8 @@ def decide(
         elif not item.workflow.status.ended:
             earlier.append(item.workflow)
     earlier.sort(key=lambda workflow: workflow.create_time)
-    leftovers = tuple(earlier) if cancel_on_kill else ()
+    by_label = [item.workflow for item in found if item.by_label]
+    leftovers = tuple(workflow for workflow in earlier if workflow not in by_label) if cancel_on_kill else ()
     next_generation = 1 + max((key.generation for key in present), default=-1)
     newest: tuple[int, int, Workflow] | None = None
     duplicates: list[tuple[Workflow, Workflow]] = []
@@ -133,6 +139,6 @@ def decide(
             return then(Action.START)
         case WorkflowStatus.TERMINATED if not ended_by_our_timeout(workflow.reason):
             return then(Action.REFUSE, workflow)
-    if retry_from == "new":
+    if retry_from == "new" or any(item.archived for item in found if item.workflow is workflow):
         return then(Action.START)
     return then(Action.RETRY if retry_from == "failed_task" else Action.RESTART, workflow)

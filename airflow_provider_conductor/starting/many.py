@@ -9,7 +9,7 @@ from airflow_provider_conductor.client.call import Flow, Now
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.starting.decision import Found
 from airflow_provider_conductor.starting.identity import StartKey
-from airflow_provider_conductor.starting.start_once import StartPlan, as_found
+from airflow_provider_conductor.starting.start_once import StartPlan, found_of
 
 __all__ = ["IDS_AT_ONCE", "look_up_many"]
 
@@ -52,4 +52,4 @@ def _look_up(
             if text not in ids:
                 continue
             i, key = ids[text]
-            found[i] += [as_found(plans[i], key, workflow, now) for workflow in workflows]
+            found[i] += found_of(plans[i], key, workflows, now)

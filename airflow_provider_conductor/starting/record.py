@@ -24,6 +24,7 @@ class StartRecord:
         series_began: when the first try of the series began.
         sent_at: when the start was sent, or None where nothing can have reached the server.
         workflow_id: the workflow, or None where it is not known.
+        by_label: whether it was found by a label of the user's own, and so may be another task's.
     """
 
     max_tries: int
@@ -32,6 +33,7 @@ class StartRecord:
     series_began: float = 0.0
     sent_at: float | None = None
     workflow_id: str | None = None
+    by_label: bool = False
 
     @property
     def key(self) -> StartKey:

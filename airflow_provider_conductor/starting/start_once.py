@@ -21,16 +21,19 @@ from airflow_provider_conductor.client.models import Workflow, WorkflowStatus
 from airflow_provider_conductor.client.terminating import terminate_running
 from airflow_provider_conductor.starting.decision import Action, Decision, Found, RetryFrom, decide, settle
 from airflow_provider_conductor.starting.identity import StartKey, TaskIdentity
+from airflow_provider_conductor.starting.ownership import has_input, is_child, own_of
 from airflow_provider_conductor.starting.reasons import duplicate_reason
 from airflow_provider_conductor.starting.record import StartRecord
+from airflow_provider_conductor.waiting.look import look_for_missing
 
 __all__ = [
     "StartPlan",
     "StartRefused",
     "Started",
     "TerminatedByOthers",
-    "as_found",
+    "WorkflowGone",
     "decide_for",
+    "found_of",
     "start_once",
     "terminate_all",
 ]
@@ -61,6 +64,17 @@ class TerminatedByOthers(ConductorError):
             f"workflow {workflow.workflow_id} was terminated by somebody else "
             f"({workflow.reason or 'no reason given'}), so it is not brought back to life; "
             "clear the task to start a new one"
+        )
+
+
+class WorkflowGone(ConductorError):
+    """An earlier try of this series has started a workflow, and the server does not know it any more."""
+
+    def __init__(self, workflow_id: str) -> None:
+        super().__init__(
+            f"workflow {workflow_id}, which an earlier try has started, is gone: neither the server nor its search "
+            "index knows it, so how it ended is unknown. It is not started a second time, since it may have done its "
+            "work; clear the task to start a new one"
         )
 
 
@@ -118,11 +132,15 @@ class StartPlan:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The workflow of this series. ``action`` says how it came about; ``posts`` how many starts were sent."""
+    """The workflow of this series. ``action`` says how it came about; ``posts`` how many starts were sent.
+
+    ``by_label`` is True where it was found by nothing but a label and its input: it may be another task's.
+    """
 
     workflow_id: str
     action: Action
     posts: int = 0
+    by_label: bool = False
 
 
 @dataclass(slots=True)
@@ -148,6 +166,7 @@ def start_once(
 
     Raises:
         TerminatedByOthers: see :func:`~airflow_provider_conductor.starting.decision.decide`.
+        WorkflowGone: this series has a workflow, which is gone.
         StartRefused: the server refused the start, and trying again cannot help.
         ConductorRequestError: the server could not be asked, or failed; a later try looks up what became of it.
     """
@@ -157,28 +176,29 @@ def start_once(
     if plan.found is not None or identity.may_have_started or plan.record is not None:
         found = list(plan.found) if plan.found is not None else (yield from _look_up(plan, aside))
         decision = decide_for(plan, found)
-    if plan.label is None:  # under a label they may be another task's
-        for duplicate, stays in decision.duplicates:
+    for duplicate, stays in decision.duplicates:
+        if plan.label is None:  # under a label they may be another task's
             yield from _terminate(duplicate, duplicate_reason(stays.workflow_id), aside)
-        for leftover in decision.leftovers:
-            yield from _terminate(leftover, plan.leftover_reason, aside)
+    for leftover in decision.leftovers:
+        yield from _terminate(leftover, plan.leftover_reason, aside)
     if decision.workflow is None:
         return (yield from _start(plan, decision.generation, aside))
     workflow = decision.workflow
     if decision.action is Action.REFUSE:
         raise TerminatedByOthers(workflow)
-    if not _has_our_input(plan, workflow):
+    if _has_our_input(plan, workflow) is False:
         aside.warn(
             f"workflow {workflow.workflow_id} of an earlier try was started with another input than this try has; "
             "it keeps its own, and is not started a second time"
         )
-    generation = next((item.key.generation for item in found if item.workflow is workflow), 0)
-    remember(_record(plan, generation, workflow_id=workflow.workflow_id))
-    if decision.action is Action.ATTACH:
+    item = next(item for item in found if item.workflow is workflow)
+    remember(_record(plan, item.key.generation, workflow_id=workflow.workflow_id, by_label=item.by_label))
+    action: Action = decision.action
+    if action is Action.ATTACH:
         say(f"workflow {workflow.workflow_id} of an earlier try is {workflow.status}: it is not started again")
-        return Started(workflow.workflow_id, Action.ATTACH)
-    action = yield from _run_again(workflow, decision.action, aside)
-    return Started(workflow.workflow_id, action)
+    else:
+        action = yield from _run_again(workflow, action, aside)
+    return Started(workflow.workflow_id, action, by_label=item.by_label)
 
 
 def decide_for(plan: StartPlan, found: Sequence[Found]) -> Decision:
@@ -199,80 +219,131 @@ def _look_up(plan: StartPlan, aside: _Aside) -> Flow[list[Found]]:
     """What earlier tries left, by the record and by correlation ids.
 
     An earlier try may have died just after it sent its start, so the server gets a moment to bring it to light; or
-    all the patience that is left, where a record says that a start was sent. Where records are kept and there is
-    none of this series, nothing was sent in it.
+    all the patience that is left, where a record says that a start was sent. A record of this series tells what was
+    sent in it; none does not tell that nothing was, since it may not have been kept.
+
+    Under a label, which others may use too, a workflow on record is the only one that counts.
     """
     record, own = plan.record, plan.own_record
     recorded: Found | None = None
     if record is not None and record.workflow_id is not None:
         recorded = yield from _recorded(record, record.workflow_id)
+        if recorded is None and own is not None:
+            raise WorkflowGone(record.workflow_id)
+    if recorded is not None and own is not None and plan.label is not None:
+        return [recorded]
     pauses: tuple[float, ...] = LOOKS
-    if plan.identity.begins_series or (plan.keeps_records and plan.identity.series_is_known):
+    if plan.identity.begins_series or own is not None:
         pauses = LOOKS[:1]
-    if own is not None and own.workflow_id is None and own.sent_at is not None:
-        aside.say("an earlier try sent a start and did not hear of it; looking for it")
-        yield from _search_for(plan, own.key, own.sent_at + plan.patience)
     found: list[Found] = []
-    for pause in pauses:
-        yield Sleep(pause)
-        try:
-            found = yield from _correlated(plan)
-        except MissingRoute as error:
-            aside.warn(f"{error}, so workflows of earlier tries cannot be found. {_what_holds(plan)}")
-        except ConductorRequestError as error:
-            if recorded is None or own is None:
-                raise
-            aside.say(f"could not look for more than workflow {own.workflow_id}, which is on record: {error}")
-        if recorded is not None and all(f.workflow.workflow_id != recorded.workflow.workflow_id for f in found):
-            found.append(recorded)
-        if any(item.of_this_run and item.key.first_try >= plan.identity.series for item in found):
-            break
+    try:
+        if own is not None and own.workflow_id is None and own.sent_at is not None:
+            aside.say("an earlier try sent a start and did not hear of it; looking for it")
+            yield from _search_for(plan, own.key, own.sent_at + plan.patience)
+        for pause in pauses:
+            yield Sleep(pause)
+            found = yield from _correlated(plan, aside.say)
+            if any(item.of_this_run and item.key.first_try >= plan.identity.series for item in found):
+                break
+    except MissingRoute as error:
+        aside.warn(f"{error}, so workflows of earlier tries cannot be found. {_what_holds(plan)}")
+    except ConductorRequestError as error:
+        if recorded is None or own is None:
+            raise
+        aside.say(f"could not look for more than workflow {own.workflow_id}, which is on record: {error}")
+    if recorded is not None and all(f.workflow.workflow_id != recorded.workflow.workflow_id for f in found):
+        found.append(recorded)
     return found
 
 
 def _recorded(record: StartRecord, workflow_id: str) -> Flow[Found | None]:
-    try:
+    """The workflow on record. Servers archive and expire what has ended: then what the search index knows of it."""
+
+    def read() -> Flow[Found]:
         workflow: Workflow = yield endpoints.get_workflow(workflow_id, include_tasks=False)
-    except ConductorNotFound:
-        return None
-    return Found(record.key, workflow)
+        return Found(record.key, workflow, by_label=record.by_label)
+
+    try:
+        return (yield from read())
+    except ConductorNotFound as error:
+        seen = yield from look_for_missing(workflow_id, error, read, None)
+    if not isinstance(seen, Workflow):
+        return seen
+    began = int((record.sent_at or record.series_began) * 1000)
+    archived = replace(seen, data={**seen.data, "createTime": began})
+    return Found(record.key, archived, by_label=record.by_label, archived=True)
 
 
-def _correlated(plan: StartPlan) -> Flow[list[Found]]:
+def _correlated(plan: StartPlan, say: Callable[[str], None]) -> Flow[list[Found]]:
     identity = plan.identity
     if plan.label is not None:
-        own = yield from _of_key(plan, StartKey(identity.series))
-        return [Found(StartKey(identity.series), workflow) for workflow in own]
-    found: list[Found] = yield from _by_keys(plan, identity.first_keys())
+        return (yield from _of_key(plan, StartKey(identity.series)))
+    found: list[Found] = yield from _by_keys(plan, identity.first_keys(), say=say)
     series = {item.key.first_try for item in found} - {identity.series}
     later = [key for first_try in sorted(series) for key in identity.later_keys(first_try)]
     if later:
-        found += yield from _by_keys(plan, later)
+        found += yield from _by_keys(plan, later, say=say)
     return found
 
 
-def _by_keys(plan: StartPlan, keys: Iterable[StartKey]) -> Flow[list[Found]]:
+def _by_keys(
+    plan: StartPlan, keys: Iterable[StartKey], *, known: str = "", say: Callable[[str], None] | None = None
+) -> Flow[list[Found]]:
     ids = {plan.identity.correlation_id(key): key for key in keys}
     answer: dict[str, tuple[Workflow, ...]] = yield endpoints.get_by_correlation_ids(plan.name, list(ids))
     now: float = yield Now()
-    return [as_found(plan, key, workflow, now) for text, key in ids.items() for workflow in answer.get(text, ())]
+    found = []
+    for text, key in ids.items():
+        found += found_of(plan, key, answer.get(text, ()), now, known=known, say=say)
+    return found
 
 
-def as_found(plan: StartPlan, key: StartKey, workflow: Workflow, now: float) -> Found:
-    """A workflow that carries the correlation id of ``key``, as :func:`decide` reads it; ``now`` is our clock."""
+def found_of(
+    plan: StartPlan,
+    key: StartKey,
+    workflows: Iterable[Workflow],
+    now: float,
+    *,
+    known: str = "",
+    say: Callable[[str], None] | None = None,
+) -> list[Found]:
+    """Of the workflows that carry the correlation id of ``key``, those that certainly are this task's.
+
+    Args:
+        now: our clock.
+        known: the id of a workflow that is this task's; so is that on record.
+        say: takes a line about each that runs and is in doubt.
+    """
     present = key.first_try >= plan.identity.series
-    return Found(key, workflow, of_this_run=not (present and _is_older(plan, workflow, now)))
+    certain = {known, (plan.record and plan.record.workflow_id) or ""}
+    older: list[Workflow] = []
+    younger: list[Workflow] = []
+    for workflow in workflows:
+        (older if present and _is_older(plan, workflow, now) else younger).append(workflow)
+    found = []
+    for of_this_run, some in ((False, older), (True, younger)):
+        ours, doubtful = own_of(some, certain)
+        found += [Found(key, workflow, of_this_run=of_this_run) for workflow in ours]
+        for workflow in doubtful:
+            if say is not None and not workflow.status.ended:
+                say(
+                    f"workflow {workflow.workflow_id} carries this task's correlation id too, and is left as it is: a "
+                    "workflow that the task has started may have started it, and given it that id"
+                )
+    return found
 
 
-def _of_key(plan: StartPlan, key: StartKey) -> Flow[list[Workflow]]:
+def _of_key(plan: StartPlan, key: StartKey, known: str = "") -> Flow[list[Found]]:
     """The workflows of one start. Under a label of the user's own, those that may be ours."""
-    correlation_id = plan.label or plan.identity.correlation_id(key)
-    answer = yield endpoints.get_by_correlation_ids(plan.name, [correlation_id])
+    if plan.label is None:
+        found: list[Found] = yield from _by_keys(plan, [key], known=known)
+        return [item for item in found if item.of_this_run]
+    answer = yield endpoints.get_by_correlation_ids(plan.name, [plan.label])
     now: float = yield Now()
     return [
-        workflow
-        for workflow in answer.get(correlation_id, ())
-        if not _is_older(plan, workflow, now) and (plan.label is None or _has_our_input(plan, workflow))
+        Found(key, workflow, by_label=workflow.workflow_id != known)
+        for workflow in answer.get(plan.label, ())
+        if workflow.workflow_id == known or (not _is_older(plan, workflow, now) and _may_be_ours(plan, workflow))
     ]
 
 
@@ -283,12 +354,20 @@ def _is_older(plan: StartPlan, workflow: Workflow, now: float) -> bool:
     return workflow.create_time / 1000 + ahead < plan.series_began - (OWN_CLOCK if own else OTHER_CLOCK)
 
 
-def _has_our_input(plan: StartPlan, workflow: Workflow) -> bool:
-    """A label is not unique: only a workflow with our input can be ours (one kept outside cannot be compared)."""
-    if workflow.data.get("externalInputPayloadStoragePath"):
-        return True
-    wanted: dict[str, Any] = plan.body.get("input") or {}
-    return all(workflow.input.get(key) == value for key, value in wanted.items())
+def _may_be_ours(plan: StartPlan, workflow: Workflow) -> bool:
+    """A label is not unique: only a workflow with our input, of the version asked for, can be ours."""
+    version = plan.body.get("version")
+    return (
+        not is_child(workflow)
+        and (not version or workflow.version == version)
+        and _has_our_input(plan, workflow) is True
+    )
+
+
+def _has_our_input(plan: StartPlan, workflow: Workflow) -> bool | None:
+    return has_input(
+        workflow, plan.body.get("input") or {}, plan.body.get("externalInputPayloadStoragePath"), besides=plan.told
+    )
 
 
 # Starting
@@ -313,6 +392,7 @@ def _start(plan: StartPlan, generation: int, aside: _Aside) -> Flow[Started]:
         record = _record(plan, generation, sent_at=sent_at)
         aside.remember(record)
         aside.posts += 1
+        by_label = False
         try:
             workflow_id: str = yield call
         except ConductorRequestError as error:
@@ -330,13 +410,13 @@ def _start(plan: StartPlan, generation: int, aside: _Aside) -> Flow[Started]:
                 aside.say(f"that is still not known: {trouble}")
                 raise error from trouble
             if stays is not None:
-                workflow_id = stays.workflow_id
+                workflow_id, by_label = stays.workflow_id, plan.label is not None
             elif aside.posts >= MAX_POSTS:
                 raise
             else:
                 aside.say("it was not started; it is sent again")
                 continue
-        aside.remember(replace(record, workflow_id=workflow_id))
+        aside.remember(replace(record, workflow_id=workflow_id, by_label=by_label))
         checks = plan.checks
         if checks is None:
             checks = plan.identity.may_have_started or not plan.keeps_records
@@ -345,7 +425,7 @@ def _start(plan: StartPlan, generation: int, aside: _Aside) -> Flow[Started]:
             if older != workflow_id:
                 workflow_id = older
                 aside.remember(replace(record, workflow_id=workflow_id))
-        return Started(workflow_id, Action.START, posts=aside.posts)
+        return Started(workflow_id, Action.START, posts=aside.posts, by_label=by_label)
 
 
 def _search_for(plan: StartPlan, key: StartKey, deadline: float) -> Flow[Workflow | None]:
@@ -358,9 +438,11 @@ def _search_for(plan: StartPlan, key: StartKey, deadline: float) -> Flow[Workflo
     while True:
         failure: ConductorRequestError | None = None
         try:
-            stays, _ = settle((yield from _of_key(plan, key)))
+            stays, _ = settle([item.workflow for item in (yield from _of_key(plan, key))])
             if stays is not None:
                 return stays
+        except MissingRoute:
+            raise
         except ConductorRequestError as trouble:
             failure = trouble
         now: float = yield Now()
@@ -382,7 +464,7 @@ def _check(plan: StartPlan, key: StartKey, workflow_id: str, aside: _Aside) -> F
     for pause in LOOKS:
         yield Sleep(pause)
         try:
-            candidates = yield from _of_key(plan, key)
+            candidates = [item.workflow for item in (yield from _of_key(plan, key, workflow_id))]
         except ConductorRequestError as error:
             aside.say(f"could not check for a second workflow of this start: {error}")
             return workflow_id
@@ -404,7 +486,12 @@ def _check(plan: StartPlan, key: StartKey, workflow_id: str, aside: _Aside) -> F
 
 
 def _record(
-    plan: StartPlan, generation: int, *, sent_at: float | None = None, workflow_id: str | None = None
+    plan: StartPlan,
+    generation: int,
+    *,
+    sent_at: float | None = None,
+    workflow_id: str | None = None,
+    by_label: bool = False,
 ) -> StartRecord:
     return StartRecord(
         max_tries=plan.max_tries,
@@ -413,6 +500,7 @@ def _record(
         series_began=plan.series_began,
         sent_at=sent_at,
         workflow_id=workflow_id,
+        by_label=by_label,
     )
 
 
@@ -479,10 +567,10 @@ def terminate_all(plan: StartPlan, reason: str, *, say: Callable[[str], None]) -
     for pause in LOOKS:
         yield Sleep(pause)
         try:
-            found: list[Found] = yield from _correlated(plan)
+            found: list[Found] = yield from _correlated(plan, say)
             failure = None
             for item in found:
-                if not item.workflow.status.ended:
+                if not item.workflow.status.ended and not item.by_label:
                     yield from _terminate(item.workflow, reason, aside)
                     terminated[item.workflow.workflow_id] = None
         except ConductorRequestError as error:

@@ -195,8 +195,8 @@ def _optional(call: Any, until: float | None = None) -> Flow[Any]:
 
 
 def look_for_missing(
-    workflow_id: str, error: ConductorNotFound, again: Callable[[], Flow[Look]], end: float | None
-) -> Flow[Look | Workflow | None]:
+    workflow_id: str, error: ConductorNotFound, again: Callable[[], Flow[T]], end: float | None
+) -> Flow[T | Workflow | None]:
     """What there is of a workflow that was not found.
 
     ==================================================  ====================================================

@@ -111,7 +111,9 @@ def test_a_mapped_tasks_time_out_ends_the_workflow_of_its_own_map_index(conducto
     context = context_of(operator, map_index=1)
 
     def xcom_pull(task_ids: Any = None, key: str = "", map_indexes: Any = None, **_: Any) -> Any:
-        assert (task_ids, key) == ("execute", "workflow_id")
+        assert task_ids == "execute"
+        if key != "workflow_id":
+            return None
         return list(ids.values()) if map_indexes is None else ids.get(map_indexes)
 
     context["ti"].xcom_pull = xcom_pull
@@ -368,6 +370,53 @@ def test_a_task_state_store_that_fails_fails_no_task(conductor: ConductorStandIn
     run(operator, context)
     assert store.asked == {"get", "set", "delete"}
     assert len(conductor.workflows) == 1
+
+
+# What was found by its label alone may be another task's
+
+
+def found_by_label(conductor: ConductorStandIn, **arguments: Any) -> tuple[Any, Any, str]:
+    """A second try without a record of the first: Execute, its context, and the workflow that it finds."""
+    operator = execute(correlation_id="order-17", retries=1, **arguments)
+    context = context_of(operator, try_number=2)
+    context["dag_run"].start_date -= timedelta(minutes=10)
+    return operator, context, conductor.add(correlation_id="order-17")
+
+
+def test_it_is_not_terminated_after_a_timeout(conductor: ConductorStandIn) -> None:
+    operator, context, theirs = found_by_label(conductor, timeout=0.2, wait_for_seconds=0)
+    with pytest.raises(ConductorWorkflowTimeout):
+        operator.execute(context)
+    assert {item: conductor.status(item) for item in conductor.workflows} == {theirs: "RUNNING"}
+
+
+def test_nor_when_the_task_is_killed(conductor: ConductorStandIn) -> None:
+    operator, context, theirs = found_by_label(conductor)
+    operator._remember(context, operator._start(context))
+    operator.on_kill()
+    assert conductor.status(theirs) == "RUNNING"
+
+
+def test_nor_when_the_task_is_killed_before_it_waits(conductor: ConductorStandIn) -> None:
+    operator, context, theirs = found_by_label(conductor)
+    context["ti"].xcom_push = lambda key, value, **_: operator.on_kill()
+    operator._start(context)
+    assert conductor.status(theirs) == "RUNNING"
+
+
+@pytest.mark.parametrize("backstop", [False, True], ids=["the trigger times out", "it does not answer in time"])
+def test_nor_by_the_trigger_or_after_it(conductor: ConductorStandIn, backstop: bool) -> None:
+    arguments: dict[str, Any] = {"deferrable": True, "timeout": 60, "execution_timeout": timedelta(minutes=5)}
+    operator, context, theirs = found_by_label(conductor, **arguments)
+    trigger = deferred(operator, context).trigger
+    assert (trigger.kill_reason, trigger.timeout_reason) == (None, None)
+    again = execute(correlation_id="order-17", retries=1, **arguments)
+    event = {"workflow_id": theirs, "status": "timeout", "message": "it has been running"}
+    method, kwargs = ("__fail__", {"error": TIMEOUT}) if backstop else ("execute_complete", {"event": event})
+    with pytest.raises(AirflowException):
+        again.resume_execution(method, kwargs, context)
+    again.on_kill()
+    assert conductor.status(theirs) == "RUNNING"
 
 
 # A kill between the start and the wait

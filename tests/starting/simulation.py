@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import unquote
 
 from airflow_provider_conductor.client import driving
-from airflow_provider_conductor.client.call import Call, Now, Sleep
+from airflow_provider_conductor.client.call import Answer, Call, Now, Sleep
 from airflow_provider_conductor.client.driving import Step
 from airflow_provider_conductor.client.errors import (
     ConductorBadRequest,
@@ -38,9 +42,15 @@ class Crashed(BaseException):
 
 @dataclass
 class Server:
-    """Carries out what the driver lets through; ``index_delay`` is how long a look-up lags behind a start."""
+    """Carries out what the driver lets through; ``index_delay`` is how long a look-up lags behind a start.
+
+    Its definitions have the ``task_types``. A look-up that ``widens`` ignores case, and finds other names, too.
+    """
 
     looks_up: bool = True
+    widens: bool = False
+    task_types: tuple[str, ...] = ("SIMPLE",)
+    archived: dict[str, dict[str, Any]] = field(default_factory=dict)
     index_delay: float = 0.0
     clock_ahead: float = 0.0
     tells_date: bool = True
@@ -74,9 +84,25 @@ class Server:
             "createTime": int((self.now + self.clock_ahead) * 1000),
             "seen_from": self.now + self.index_delay,
             "input": {},
+            "workflowDefinition": {"name": name, "tasks": [{"type": kind} for kind in self.task_types]},
             **more,
         }
         return workflow_id
+
+    def child(self, parent: str, kind: str = "START_WORKFLOW", status: str = "RUNNING") -> str:
+        """What a workflow starts: under its own name with its own input, and its correlation id, as servers do it."""
+        above = self.workflows[parent]
+        more: dict[str, Any] = {}
+        if kind == "SUB_WORKFLOW":
+            more = {"parentWorkflowId": parent, "parentWorkflowTaskId": "t1"}
+        elif kind == "failureWorkflow":
+            more = {"input": {**above["input"], "workflowId": parent, "failureStatus": above["status"]}}
+        inherited = {"correlationId": above["correlationId"], "input": above["input"]}
+        return self.add(status, name=above["workflowName"], **{**inherited, **more})
+
+    def archive(self, workflow_id: str) -> None:
+        """As an archiving listener does: out of the database, and kept in the search index."""
+        self.archived[workflow_id] = self.workflows.pop(workflow_id)
 
     def end(self, workflow_id: str, status: str, reason: str = "") -> None:
         self.workflows[workflow_id] |= {"status": status, "reasonForIncompletion": reason}
@@ -100,7 +126,9 @@ class Server:
                     correlationId=call.body["correlationId"],
                 )
             case "POST", [name, "correlated"]:
-                return self._correlated(name, call.body)
+                return self._correlated(name, call)
+            case "GET", ["search"]:
+                return self._search(call)
             case "GET", [workflow_id]:
                 return self._view(self._found(workflow_id))
             case "DELETE", [workflow_id]:
@@ -126,20 +154,44 @@ class Server:
             raise ConductorNotFound("No such workflow found by id", status=404)
         return self.workflows[workflow_id]
 
-    def _correlated(self, name: str, ids: list[str]) -> dict[str, tuple[Workflow, ...]]:
+    def _correlated(self, name: str, call: Call[Any]) -> Any:
         if self.no_route:
             raise MissingRoute("this server has no such endpoint", method="POST", path="/workflow/x/correlated")
-        return {
-            wanted: tuple(
-                self._view(data)
-                for data in self.workflows.values()
-                if self.looks_up
-                and data["workflowName"] == name
-                and data.get("correlationId") == wanted
-                and data["seen_from"] <= self.now
-            )
-            for wanted in ids
-        }
+        return self._answer(
+            call, {wanted: [data for data in self._visible() if self._fits(data, name, wanted)] for wanted in call.body}
+        )
+
+    def _visible(self) -> list[dict[str, Any]]:
+        return [data for data in self.workflows.values() if self.looks_up and data["seen_from"] <= self.now]
+
+    def _fits(self, data: dict[str, Any], name: str, wanted: str) -> bool:
+        found = str(data.get("correlationId"))
+        if self.widens:
+            return found.casefold() == wanted.casefold()
+        return data["workflowName"] == name and found == wanted
+
+    def _search(self, call: Call[Any]) -> Any:
+        """The index, by one condition; a summary has times and the input as text."""
+        ((name, values),) = re.findall(r"^(\w+) ?(?:IN|=) ?(.*)$", dict(call.params)["query"])
+        wanted = values.strip("()'").split(",")
+        found = [data for data in [*self._visible(), *self.archived.values()] if data.get(name) in wanted]
+        results = [
+            {
+                "workflowId": data["workflowId"],
+                "workflowType": data["workflowName"],
+                "correlationId": data.get("correlationId"),
+                "status": data["status"],
+                "reasonForIncompletion": data["reasonForIncompletion"],
+                "startTime": datetime.fromtimestamp(data["createTime"] / 1000, UTC).isoformat(),
+                "input": str(data["input"]),
+            }
+            for data in found
+        ]
+        return self._answer(call, {"totalHits": len(results), "results": results})
+
+    def _answer(self, call: Call[Any], content: Any) -> Any:
+        headers = {"date": formatdate(self.now + self.clock_ahead, usegmt=True)} if self.tells_date else {}
+        return call.parse(Answer(200, headers, json.dumps(content).encode()))
 
     def _view(self, data: dict[str, Any]) -> Workflow:
         observed = int(self.now + self.clock_ahead) * 1000 if self.tells_date else 0
@@ -250,6 +302,7 @@ class Airflow:
     cancel_on_kill: bool = True
     label: str | None = None
     input: dict[str, Any] = field(default_factory=dict)
+    version: int | None = None
     store: dict[str, Any] | None = None
     run_began: float = START
     says: list[str] = field(default_factory=list)
@@ -270,7 +323,7 @@ class Airflow:
             series_began = record.series_began
         else:
             series_began = self.server.now if identity.begins_series else self.run_began
-        body = {"name": self.name, "input": self.input}
+        body = {"name": self.name, "input": self.input, **({"version": self.version} if self.version else {})}
         return StartPlan(
             identity=identity,
             body=body if self.label is None else {**body, "correlationId": self.label},

@@ -51,6 +51,9 @@ FAULTS = st.sampled_from(
 )
 
 
+CHILDREN = st.sampled_from(["RUNNING", "COMPLETED", "FAILED"])
+
+
 class AnyInterleaving(RuleBasedStateMachine):
     """A task, its tries and a server. ``attended`` is the workflow that the living try waits for, if one lives."""
 
@@ -58,9 +61,14 @@ class AnyInterleaving(RuleBasedStateMachine):
         stores=st.booleans(),
         retry_from=st.sampled_from(["failed_task", "start", "new"]),
         index_delay=st.floats(0, SLOWEST_INDEX),
+        has_children=st.booleans(),
+        widens=st.booleans(),
     )
-    def begin(self, stores: bool, retry_from: str, index_delay: float) -> None:
-        self.server = Server(index_delay=index_delay)
+    def begin(self, stores: bool, retry_from: str, index_delay: float, has_children: bool, widens: bool) -> None:
+        types = ("SUB_WORKFLOW", "START_WORKFLOW") if has_children else ("SIMPLE",)
+        self.server = Server(index_delay=index_delay, task_types=types, widens=widens)
+        self.not_ours: dict[str, str] = {}
+        """Workflow → its status: children of the task's workflows, and others' that a look-up finds besides."""
         self.airflow = Airflow(self.server, stores=stores, retry_from=retry_from)
         self.attended: str | None = None
         self.over = True
@@ -86,8 +94,27 @@ class AnyInterleaving(RuleBasedStateMachine):
             assert started.workflow_id in self.server.workflows
             if started.action is Action.ATTACH:
                 assert self.server.status(started.workflow_id) not in ("FAILED", "TIMED_OUT")
-            assert set(self.server.running()) <= {started.workflow_id}
+            assert started.workflow_id not in self.not_ours
+            assert self.ours_that_run() <= {started.workflow_id}
         self.series_starts |= set(self.server.workflows) - before
+
+    def ours_that_run(self) -> set[str]:
+        return set(self.server.running()) - set(self.not_ours)
+
+    @precondition(lambda self: self.attended and self.server.task_types != ("SIMPLE",))
+    @rule(kind=st.sampled_from(["SUB_WORKFLOW", "START_WORKFLOW"]), status=CHILDREN, after=st.floats(0.01, 10))
+    def it_starts_a_child(self, kind: str, status: str, after: float) -> None:
+        self.server.pass_time(after)
+        assert self.attended
+        self.not_ours[self.server.child(self.attended, kind, status)] = status
+
+    @precondition(lambda self: self.attended)
+    @rule(name=st.sampled_from(["orders", "Orders", "invoices"]), label_of=st.sampled_from([str, str.upper]))
+    def somebody_starts_one_that_looks_like_it(self, name: str, label_of: Any) -> None:
+        if (name, label_of) == ("orders", str):
+            return
+        label = self.server.workflows[self.attended or ""]["correlationId"]
+        self.not_ours[self.server.add(name=name, correlationId=label_of(label))] = "RUNNING"
 
     @precondition(lambda self: not self.over)
     @rule(after=st.floats(0, 100))
@@ -149,14 +176,20 @@ class AnyInterleaving(RuleBasedStateMachine):
     @invariant()
     def never_two_beside_each_other(self) -> None:
         if getattr(self, "attended", None):
-            assert set(self.server.running()) <= {self.attended}
+            assert self.ours_that_run() <= {self.attended}
+
+    @invariant()
+    def what_is_not_ours_is_left_as_it_is(self) -> None:
+        for workflow_id, status in getattr(self, "not_ours", {}).items():
+            assert self.server.status(workflow_id) == status
 
     @invariant()
     def nothing_is_done_twice(self) -> None:
         """Within a series, what completed is the only one that did."""
         if not hasattr(self, "server") or self.deployed:
             return
-        completed = [key for key in self.series_starts if self.server.status(key) == "COMPLETED"]
+        starts = self.series_starts - set(self.not_ours)
+        completed = [key for key in starts if self.server.status(key) == "COMPLETED"]
         assert len(completed) <= 1
         if completed and self.attended:
             assert self.attended in completed
@@ -180,7 +213,7 @@ class AnyInterleaving(RuleBasedStateMachine):
         except TerminatedByOthers:
             assert self.others_terminated
             return
-        assert set(self.server.running()) <= {started.workflow_id}
+        assert self.ours_that_run() <= {started.workflow_id}
         assert self.server.status(started.workflow_id) in ("RUNNING", "PAUSED", "COMPLETED")
 
 

@@ -8,8 +8,14 @@ import pytest
 
 from airflow_provider_conductor.client.errors import ConductorConnectionLost, ConductorError, ConductorUnreachable
 from airflow_provider_conductor.starting.decision import Action
+from airflow_provider_conductor.starting.identity import StartKey
 from airflow_provider_conductor.starting.reasons import killed_reason, timed_out_reason
-from airflow_provider_conductor.starting.start_once import StartRefused, TerminatedByOthers, terminate_all
+from airflow_provider_conductor.starting.start_once import (
+    StartRefused,
+    TerminatedByOthers,
+    WorkflowGone,
+    terminate_all,
+)
 from tests.starting.simulation import (
     PATIENCE,
     Airflow,
@@ -463,7 +469,49 @@ def test_without_a_record_a_failing_look_up_is_no_reason_to_start(server: Server
     assert len(server.workflows) == 1
 
 
-def test_a_workflow_that_was_deleted_is_started_anew(server: Server, airflow: Airflow) -> None:
+def test_what_completed_and_was_archived_is_not_run_again(server: Server) -> None:
+    airflow = Airflow(server, stores=True)
+    airflow.run()
+    server.end("wf-1", "COMPLETED")
+    server.archive("wf-1")
+    started = airflow.retry().run()
+    assert (started.action, started.workflow_id) == (Action.ATTACH, "wf-1")
+    assert not server.workflows
+
+
+@pytest.mark.parametrize("retry_from", ["failed_task", "start", "new"])
+def test_what_failed_and_was_archived_cannot_be_run_on_and_is_started_anew(server: Server, retry_from: str) -> None:
+    airflow = Airflow(server, stores=True, retry_from=retry_from)
+    airflow.run()
+    server.end("wf-1", "FAILED")
+    server.archive("wf-1")
+    started = airflow.retry().run()
+    assert (started.action, started.workflow_id) == (Action.START, "wf-2")
+    assert server.bodies[1]["correlationId"].endswith(":1.1")
+
+
+def test_what_somebody_else_terminated_is_not_brought_back_once_archived(server: Server) -> None:
+    airflow = Airflow(server, stores=True)
+    airflow.run()
+    server.end("wf-1", "TERMINATED", "not today")
+    server.archive("wf-1")
+    with pytest.raises(TerminatedByOthers, match=r"wf-1 .*not today"):
+        airflow.retry().run()
+
+
+def test_what_is_on_record_and_gone_is_not_started_again_since_it_may_have_completed(server: Server) -> None:
+    airflow = Airflow(server, stores=True)
+    airflow.run()
+    del server.workflows["wf-1"]
+    with pytest.raises(WorkflowGone, match=r"wf-1, .*clear the task"):
+        airflow.retry().run()
+    assert not server.workflows
+    # A clear is another matter.
+    assert airflow.clear().run().action is Action.START
+
+
+def test_what_was_deleted_without_a_record_of_it_is_started_anew(server: Server) -> None:
+    airflow = Airflow(server)
     airflow.run()
     del server.workflows["wf-1"]
     assert airflow.retry().run().workflow_id == "wf-2"
@@ -541,18 +589,213 @@ def test_nor_what_was_there_before_the_dag_run(server: Server, labelled: Airflow
     assert labelled.retry().run().workflow_id == "wf-2"
 
 
-def test_under_a_label_nothing_is_terminated(server: Server, labelled: Airflow) -> None:
+def test_under_a_label_nothing_is_terminated_but_what_is_on_record(server: Server, labelled: Airflow) -> None:
     labelled.run()
     server.add(correlationId="order-7", input={"order": 7})
     labelled.retry().run()
     labelled.clear().run(*at_the_start(answer_lost))
-    assert {"wf-1", "wf-2"} <= set(server.running())
+    assert "wf-2" in server.running()
+    # A record shows that the first one is the task's own.
+    assert ("wf-1" in server.running()) is not labelled.stores
 
 
 def test_under_a_label_a_clear_is_a_new_run_all_the_same(server: Server, labelled: Airflow) -> None:
     labelled.run()
     server.end("wf-1", "COMPLETED")
     assert labelled.clear().run().workflow_id == "wf-2"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"input": {"order": 7, "region": "eu"}},
+        {"input": {}},
+        {"input": {"order": "7"}},
+        {"input": {"order": 7.0}},
+        {"input": {"order": 7}, "correlationId": "ORDER-7"},
+        {"input": {"order": 7}, "parentWorkflowId": "wf-0"},
+        {"input": {"order": 7}, "event": "conductor:orders"},
+        {"input": {}, "externalInputPayloadStoragePath": "kept/outside.json"},
+    ],
+)
+def test_only_the_same_input_under_the_same_label_may_be_ours(
+    server: Server, labelled: Airflow, other: dict[str, Any]
+) -> None:
+    server.widens = True
+    server.add(**{"correlationId": "order-7", **other})
+    labelled.crash(crash_before)
+    assert labelled.retry().run().workflow_id == "wf-2"
+    assert server.running() == ["wf-1", "wf-2"]
+
+
+@pytest.mark.parametrize(("asked", "workflow_id"), [(None, "wf-1"), (3, "wf-1"), (4, "wf-2")])
+def test_only_the_version_asked_for_may_be_ours(
+    server: Server, labelled: Airflow, asked: int | None, workflow_id: str
+) -> None:
+    server.add(correlationId="order-7", input={"order": 7}, workflowVersion=3)
+    labelled.version = asked
+    labelled.crash(crash_before)
+    assert labelled.retry().run().workflow_id == workflow_id
+
+
+def test_an_input_template_of_the_definition_is_no_difference(server: Server, labelled: Airflow) -> None:
+    labelled.input = {"order": 7, "region": None}
+    template = {"region": "eu", "tries": 3}
+    server.add(
+        correlationId="order-7",
+        input={"order": 7, **template},
+        workflowDefinition={"inputTemplate": template, "tasks": []},
+    )
+    labelled.crash(crash_before)
+    assert labelled.retry().run().workflow_id == "wf-1"
+
+
+def test_under_a_label_the_id_on_record_alone_counts(server: Server) -> None:
+    airflow = Airflow(server, stores=True, label="order-7", input={"order": 7})
+    server.add("COMPLETED", correlationId="order-7", input={"order": 7})
+    airflow.run()
+    server.end("wf-2", "FAILED")
+    started = airflow.retry().run()
+    assert (started.workflow_id, started.action, started.by_label) == ("wf-2", Action.RETRY, False)
+
+
+def test_what_was_found_by_its_label_alone_is_never_certain(server: Server, labelled: Airflow) -> None:
+    server.add(correlationId="order-7", input={"order": 7})
+    labelled.crash(crash_before)
+    assert labelled.retry().run().by_label
+    # The next try has it on record, and knows no more of it than that.
+    assert labelled.retry().run().by_label
+    assert labelled.clear().run().workflow_id == "wf-2"
+    assert server.running() == ["wf-1", "wf-2"]
+
+
+def test_nor_is_what_an_unanswered_start_is_found_by(server: Server, labelled: Airflow) -> None:
+    assert labelled.run(answer_lost).by_label
+    assert not labelled.clear().run().by_label
+
+
+# Children, which have the correlation id of what started them
+
+KINDS = ["SUB_WORKFLOW", "START_WORKFLOW", "failureWorkflow"]
+
+
+@pytest.fixture
+def with_children(server: Server, airflow: Airflow) -> Airflow:
+    """A workflow whose tasks start others of its own name."""
+    server.task_types = ("SIMPLE", "SUB_WORKFLOW", "START_WORKFLOW")
+    airflow.run()
+    return airflow
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("child_is", ["RUNNING", "COMPLETED", "FAILED"])
+def test_a_child_is_neither_taken_over_nor_terminated(
+    server: Server, with_children: Airflow, kind: str, child_is: str
+) -> None:
+    server.pass_time(1)
+    child = server.child("wf-1", kind, child_is)
+    started = with_children.retry().run()
+    assert (started.workflow_id, started.action) == ("wf-1", Action.ATTACH)
+    assert (server.status("wf-1"), server.status(child)) == ("RUNNING", child_is)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("child_is", ["RUNNING", "COMPLETED"])
+def test_the_result_of_a_child_is_not_the_tasks(
+    server: Server, with_children: Airflow, kind: str, child_is: str
+) -> None:
+    server.pass_time(1)
+    server.end("wf-1", "FAILED")
+    child = server.child("wf-1", kind, child_is)
+    started = with_children.retry().run()
+    assert (started.workflow_id, started.action) == ("wf-1", Action.RETRY)
+    assert server.status(child) == child_is
+
+
+def test_a_successor_outlives_a_clear(server: Server, with_children: Airflow) -> None:
+    server.pass_time(1)
+    successor = server.child("wf-1")
+    server.end("wf-1", "COMPLETED")
+    started = with_children.clear().run()
+    assert started.action is Action.START
+    assert server.running() == [successor, started.workflow_id]
+    assert any(successor in line and "left as it is" in line for line in with_children.says)
+
+
+def test_a_successor_outlives_a_kill(server: Server, with_children: Airflow) -> None:
+    server.pass_time(1)
+    successor = server.child("wf-1")
+    assert drive(terminate_all(with_children.plan(), "killed", say=with_children.says.append), server) == ["wf-1"]
+    assert server.running() == [successor]
+
+
+def test_a_child_does_not_pass_for_a_second_workflow_of_an_unanswered_start(server: Server, airflow: Airflow) -> None:
+    server.task_types = ("START_WORKFLOW",)
+
+    def quick(server: Server, call: Any) -> Any:
+        """Two starts are sent, and the second one's workflow has begun another before it is looked for."""
+        started = server.carry_out(call)
+        if (call.method, call.path) == ("POST", "/workflow"):
+            server.child(started)
+        return started
+
+    started = airflow.run(request_lost, *[quick] * 100)
+    assert server.running() == [started.workflow_id, "wf-2"] == ["wf-1", "wf-2"]
+
+
+def test_the_older_of_two_starts_stays_though_it_has_children(server: Server, airflow: Airflow) -> None:
+    server.task_types = ("START_WORKFLOW",)
+    server.index_delay = PATIENCE + 10
+    started = airflow.run(done_later(1))
+    assert len(server.running()) == 2
+    server.child("wf-1")
+    server.pass_time(60)
+    if airflow.stores:
+        # The second start was answered, so its workflow is known not to be a child.
+        assert airflow.retry().run().workflow_id == "wf-1"
+        assert server.running() == ["wf-1", "wf-3"]
+    else:
+        assert airflow.retry().run().workflow_id == "wf-1"
+        assert server.running() == ["wf-1", started.workflow_id, "wf-3"]
+
+
+# Look-ups that find more than was asked for
+
+
+@pytest.mark.parametrize(("name", "label_of"), [("orders", str.upper), ("Orders", str), ("invoices", str)])
+def test_what_a_look_up_finds_besides_is_not_ours(server: Server, airflow: Airflow, name: str, label_of: Any) -> None:
+    server.widens = True
+    ours = airflow.plan().identity.correlation_id(StartKey(1))
+    stranger = server.add(name=name, correlationId=label_of(ours))
+    airflow.crash(crash_before)
+    assert airflow.retry().run().action is Action.START
+    airflow.clear().run()
+    assert stranger in server.running()
+    assert len(server.running()) == 2
+
+
+# What no record, or no route, tells
+
+
+def test_a_record_that_was_not_kept_does_not_tell_that_nothing_was_sent(server: Server) -> None:
+    """Airflow's store could not be written to when the first try started its workflow."""
+    airflow = Airflow(server, stores=True)
+    server.index_delay = 2.5
+    airflow.crash(crash_after)
+    airflow.store = None
+    started = airflow.retry(after=0).run()
+    assert (started.action, server.running()) == (Action.ATTACH, ["wf-1"])
+
+
+def test_a_server_without_the_route_still_starts_after_a_start_without_an_answer(
+    server: Server, airflow: Airflow
+) -> None:
+    server.no_route = True
+    airflow.crash(crash_before)
+    before = server.now
+    assert airflow.retry().run().action is Action.START
+    assert server.now - before < PATIENCE + 61
+    assert sum("no such endpoint" in warning for warning in airflow.warnings) == 1
 
 
 # Killed while starting

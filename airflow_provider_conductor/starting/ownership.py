@@ -1,0 +1,108 @@
+"""Which of the workflows that a look-up finds a task has started itself.
+
+Conductor gives the correlation id of a workflow to all that the workflow starts: its sub-workflows, those of its
+START_WORKFLOW tasks, and its failure workflow (seen on 3.32.2 and 3.13.8). A workflow that runs itself below, or starts
+its own successor, has children of its own name, and a look-up by name and correlation id finds these, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from airflow_provider_conductor.client.models import Workflow
+
+__all__ = ["has_input", "is_child", "own_of"]
+
+STARTERS = frozenset({"START_WORKFLOW", "SUB_WORKFLOW", "DYNAMIC", "FORK_JOIN_DYNAMIC"})
+"""Types of tasks that start workflows, or may turn out as one that does."""
+
+SERVER_CLOCKS = 5_000
+"""Milliseconds by which the clocks of one server's nodes may differ: a child may look that much older."""
+
+
+def is_child(workflow: Workflow) -> bool:
+    """Whether the server has started it for a SUB_WORKFLOW task or for an event: no task of Airflow has."""
+    return bool(workflow.parent_workflow_id or workflow.data.get("event"))
+
+
+def own_of(
+    workflows: Iterable[Workflow], known: Collection[str] = ()
+) -> tuple[tuple[Workflow, ...], tuple[Workflow, ...]]:
+    """Of the workflows under the correlation id of one start: those that certainly are ours, and those in doubt.
+
+    Children by START_WORKFLOW and failure workflows carry no mark, and may have their parent's input. But a child is
+    younger than its parent, and its parent's definition shows whether that can have children.
+
+    ===================================================================  ========
+    workflow                                                             is
+    ===================================================================  ========
+    started for a SUB_WORKFLOW task or an event                          not ours
+    its id was in an answer to our start (``known``)                     ours
+    the oldest of the others (where one is known: clearly older)         ours
+    younger, and nothing that is ours and older can start workflows      ours
+    younger, and something that is ours and older can                    in doubt
+    ===================================================================  ========
+    """
+    roots = sorted(
+        (workflow for workflow in workflows if not is_child(workflow)),
+        key=lambda workflow: (workflow.create_time, workflow.workflow_id),
+    )
+    answered = [workflow for workflow in roots if workflow.workflow_id in known]
+    ours: list[Workflow] = []
+    doubtful: list[Workflow] = []
+    for workflow in roots:
+        elders = [*ours, *(a for a in answered if a.create_time - workflow.create_time <= SERVER_CLOCKS)]
+        if workflow.workflow_id in known or not any(map(_can_start_workflows, elders)):
+            ours.append(workflow)
+        else:
+            doubtful.append(workflow)
+    return tuple(ours), tuple(doubtful)
+
+
+def _can_start_workflows(workflow: Workflow) -> bool:
+    """By its definition: its tasks do not tell, since a restart clears them."""
+    definition = workflow.data.get("workflowDefinition")
+    if not isinstance(definition, Mapping) or definition.get("failureWorkflow"):
+        return True
+    unread: list[Any] = [definition.get("tasks")]
+    while unread:
+        part = unread.pop()
+        if isinstance(part, Mapping):
+            if part.get("type") in STARTERS:
+                return True
+            unread.extend(part.values())
+        elif isinstance(part, list):
+            unread.extend(part)
+    return False
+
+
+def has_input(
+    workflow: Workflow, sent: Mapping[str, Any], path: str | None, besides: Collection[str] = ()
+) -> bool | None:
+    """Whether a workflow was started with this input, to the letter; None where its input cannot be read.
+
+    The server fills in what the definition's ``inputTemplate`` has and a start has not, or has as null; but not where
+    a start has no input at all (seen on 3.32.2).
+
+    Args:
+        sent: the input of the start request.
+        path: the place of an input that was stored outside before the start.
+        besides: names that a start may add, and that are not compared.
+    """
+    stored = workflow.data.get("externalInputPayloadStoragePath")
+    if stored:
+        return stored == path if path else None
+    found = workflow.data.get("input") or {}
+    if not isinstance(found, Mapping):  # a summary of the search index has it as text
+        return None
+    template = (workflow.data.get("workflowDefinition") or {}).get("inputTemplate") or {}
+    filled = {**sent, **{name: value for name, value in template.items() if sent.get(name) is None}}
+    found = {name: value for name, value in found.items() if name not in besides}
+    return _text(found) in (_text(sent), _text(filled))
+
+
+def _text(value: Any) -> str:
+    """Plain JSON values, and no two that differ alike: to Python 1, 1.0 and True are equal."""
+    return json.dumps(value, sort_keys=True)
