@@ -286,7 +286,13 @@ class Workflow:
     @property
     def failure_workflow_id(self) -> str:
         """The workflow that the server started because this one failed (``failureWorkflow``), or ""."""
-        return str(self.output.get("conductor.failure_workflow") or "")
+        found = str(self.output.get("conductor.failure_workflow") or "")
+        return "" if any(map(str.isspace, found)) else found
+
+    @property
+    def failure_workflow_error(self) -> str:
+        """Why the server could not start that workflow, or ""; it writes this where the id would be (3.13 and 3.32)."""
+        return "" if self.failure_workflow_id else str(self.output.get("conductor.failure_workflow") or "")
 
     @property
     def parent_workflow_id(self) -> str:

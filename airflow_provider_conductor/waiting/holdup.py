@@ -28,6 +28,8 @@ class Phase(StrEnum):
     """A worker could take it, and none has."""
     RATE_LIMITED = "rate limited"
     """Workers poll its queue, yet it stays there, and a limit is set: probably that."""
+    JOIN_BLOCKED = "join blocked"
+    """A JOIN waits for tasks that the workflow does not have, and no other task is open."""
     RETRY_DELAY = "retry delay"
     """It failed, and the server waits before the next attempt."""
     POSTPONED = "postponed"
@@ -48,7 +50,7 @@ class Phase(StrEnum):
     @property
     def should_move(self) -> bool:
         """True where somebody ought to do something now: only there does time without progress count."""
-        return self in (Phase.WORKING, Phase.RETRY_DUE, Phase.QUEUED, Phase.RATE_LIMITED)
+        return self in (Phase.WORKING, Phase.RETRY_DUE, Phase.QUEUED, Phase.RATE_LIMITED, Phase.JOIN_BLOCKED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,8 @@ class Holdup:
     Attributes:
         path: reference names of the SUB_WORKFLOW tasks above it, outermost first.
         max_attempts: None where the definition has none or a manual retry has gone past it.
-        reason: why the attempt before this one failed.
+        retry: it follows an attempt that failed in this same run; not so after a rerun from this task.
+        reason: why that attempt failed.
         due: when it is due (or was), None where it is not known or never by itself.
         moved: when it last got ahead.
         by_server: the server executes it, no worker polls for it.
@@ -66,8 +69,11 @@ class Holdup:
         last_poll: who polled its queue, in its domain, last.
         other_domains: domains of the same queue ("" is none) that somebody does poll.
         unattended_since: since when it is due and nobody has polled, None while that is not so or not known.
-        begun: False for a sub-workflow that has been created and has no task yet. Conductor begins it from the queue
-            that it evaluates all running workflows from, so a busy server may take minutes to.
+        begun: False for a task of the server's own that it has queued and not executed yet; and for a sub-workflow
+            that has been created and has no task yet. Conductor begins it from the queue that it evaluates all running
+            workflows from, so a busy server may take minutes to.
+        missing: for a JOIN, the references that it waits for and the workflow has no task of.
+        undefined: those of them that the workflow's definition does not have either.
     """
 
     phase: Phase
@@ -78,6 +84,7 @@ class Holdup:
     task_id: str = ""
     attempt: int = 1
     max_attempts: int | None = None
+    retry: bool = False
     reason: str = ""
     since: int = 0
     due: int | None = None
@@ -90,7 +97,10 @@ class Holdup:
     other_domains: tuple[str, ...] = ()
     unattended_since: int | None = None
     sub_workflow_id: str = ""
+    sub_workflow_ended: bool = False
     begun: bool = True
+    missing: tuple[str, ...] = ()
+    undefined: tuple[str, ...] = ()
 
 
 CONTAINERS = frozenset(
@@ -134,7 +144,8 @@ def read_task(
     now: int,
     *,
     path: tuple[str, ...],
-    reason: str,
+    before: Task | None = None,
+    rerun: bool = False,
     polls: Mapping[str, Sequence[PollData]],
 ) -> Holdup:
     """What an open task (neither a container nor a started sub-workflow) waits for.
@@ -157,12 +168,17 @@ def read_task(
     IN_PROGRESS   else                               WORKING
     one unknown                                      WORKING
     ============  =================================  ====================
+
+    Args:
+        before: the attempt that this one follows.
+        rerun: it has been run again since that attempt, which therefore explains nothing.
     """
+    retry = task.retry_count > 0 and not rerun
     status = task.known_status
     workers = is_workers(task)
     due: int | None
     if status is TaskStatus.SCHEDULED:
-        phase, since, due = _scheduled(task, now, workers)
+        phase, since, due = _scheduled(task, now, workers, retry)
     elif status is TaskStatus.IN_PROGRESS:
         phase, since, due = _in_progress(task, now, workers)
     else:
@@ -185,11 +201,13 @@ def read_task(
         task_id=task.task_id,
         attempt=attempt,
         max_attempts=None if maximum is None or attempt > maximum else maximum,
-        reason=reason,
+        retry=retry,
+        reason=((before.reason if before else "") or task.reason) if retry else "",
         since=since,
         due=due,
         moved=moved,
         by_server=not workers,
+        begun=workers or status is not TaskStatus.SCHEDULED,
         worker_id=task.worker_id,
         queue=task.task_type if workers else "",
         domain=task.domain,
@@ -199,21 +217,21 @@ def read_task(
     return holdup
 
 
-def _scheduled(task: Task, now: int, workers: bool) -> tuple[Phase, int, int]:
+def _scheduled(task: Task, now: int, workers: bool, retry: bool) -> tuple[Phase, int, int]:
     taken_before = workers and task.poll_count > 0
     # The server copies a failed attempt's updateTime to its successor (seen on 3.13), hence the max.
     since = max(task.scheduled_time, task.update_time if taken_before else 0)
     due = since + (task.callback_after_seconds * 1000 if workers or not task.poll_count else 0)
-    if task.retry_count and not taken_before and task.callback_after_seconds and due <= now:
+    if retry and not taken_before and task.callback_after_seconds and due <= now:
         # A jitter delays the message in the queue, but no field of the task says by how much (seen on 3.32).
         due += int(task.definition.get("backoffJitterMs") or 0)
     if due > now and due > since:
         if taken_before:
             return Phase.POSTPONED, since, due
-        return (Phase.RETRY_DELAY if task.retry_count else Phase.START_DELAY), since, due
+        return (Phase.RETRY_DELAY if retry else Phase.START_DELAY), since, due
     if not workers:
-        return Phase.WORKING, since, due
-    return (Phase.RETRY_DUE if task.retry_count and not taken_before else Phase.QUEUED), due, due
+        return Phase.WORKING, due, due
+    return (Phase.RETRY_DUE if retry and not taken_before else Phase.QUEUED), due, due
 
 
 def _in_progress(task: Task, now: int, workers: bool) -> tuple[Phase, int, int | None]:
@@ -242,8 +260,14 @@ def _wait(task: Task, now: int, since: int) -> tuple[Phase, int, int | None]:
     if not 0 < delay < UNTIMED:
         # 3.13 does not tell when a WAIT until a date ends.
         return Phase.TIMED_WAIT, since, None
-    # Once the server has evaluated it, the field holds what was left at that time.
-    due = (task.update_time if task.poll_count and task.update_time else since) + delay * 1000
+    # The server rounds what is left down to whole seconds (its Wait.java and WaitTaskMapper.java), so that a WAIT
+    # would seem over up to a second before it is. A date has whole seconds itself.
+    if task.poll_count and task.update_time:  # evaluated since: the field holds what was left at that time
+        due = task.update_time + (delay + 1) * 1000
+    elif str(task.input.get("until") or "").strip():
+        due = -(-(since + delay * 1000) // 1000) * 1000
+    else:
+        due = since + delay * 1000
     return (Phase.TIMED_WAIT if due > now else Phase.WORKING), since, due
 
 

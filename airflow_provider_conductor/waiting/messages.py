@@ -1,48 +1,133 @@
-"""The line that people read while they wait. It names tasks, queues and workers, never a task's data."""
+"""The lines that a wait logs. They name tasks, queues and workers, never a task's data."""
 
 from __future__ import annotations
 
-from airflow_provider_conductor.waiting.holdup import Holdup, Phase
+import re
+from hashlib import blake2s
+
+from airflow_provider_conductor.waiting.holdup import PICKUP_GRACE, Holdup, Phase
 from airflow_provider_conductor.waiting.progress import Progress
 from airflow_provider_conductor.waiting.wording import clock_time, duration, one_line
 
-__all__ = ["attempt", "describe", "queue_name"]
+__all__ = ["attempt", "describe", "next_line", "queue_name"]
 
 NAMED = 3
-"""Hold-ups told one by one; more are counted."""
+"""Blockers described one by one; of more, each kind is described once."""
+
+REFERENCES_NAMED = 5
 
 NAME_LIMIT = 80
 
+REPEAT_AFTER = 60_000
+"""Milliseconds after the last line before a situation that has been logged already is logged again."""
+
+REPEAT_SHARE = 0.1
+"""The same as a share of the run's age, where that is longer: a long run's log grows ever more slowly."""
+
+REMEMBERED = 16
+"""Situations that count as logged already."""
+
+_ITERATION = re.compile(r"__\d+$")
+
 
 def describe(progress: Progress, now: int) -> str:
-    """What holds a workflow up, on one line; ``now`` is the server's clock in ms.
-
-    To be told when ``progress.key`` changes, not at every look.
-    """
+    """What a workflow waits for, on one line; ``now`` is the server's clock in ms."""
     since = clock_time(progress.since, now)
     if progress.phase is Phase.ENDED:
         return f"{progress.status} at {since}"
     if progress.phase is Phase.PAUSED and not progress.holdups:
         return f"the workflow has been paused since {since}; it continues when somebody resumes it"
     if not progress.holdups:
-        return f"Conductor has been between two tasks since {since}"
-    told = "; ".join(_tell(holdup, now) for holdup in progress.holdups[:NAMED])
-    more = len(progress.holdups) - NAMED
-    return f"{told}; and {more} more" if more > 0 else told
+        line = f"Conductor has been between two tasks since {since}"
+        if progress.unscheduled and now - progress.since >= PICKUP_GRACE:
+            line += f" and has not scheduled {_references(progress.unscheduled, 'or')}"
+        return line
+    if len(progress.holdups) <= NAMED:
+        return "; ".join(_describe(holdup, now) for holdup in progress.holdups)
+    kinds: dict[tuple[object, ...], list[Holdup]] = {}
+    for holdup in progress.holdups:
+        kind = (holdup.phase, holdup.queue or holdup.kind, holdup.domain, holdup.unattended_since is not None)
+        kinds.setdefault(kind, []).append(holdup)
+    described = [_describe(alike[0], now) + _and_more(alike) for alike in list(kinds.values())[:NAMED]]
+    others = sum(map(len, list(kinds.values())[NAMED:]))
+    return "; ".join(described) + (f"; and {others} more" if others else "")
 
 
-def _tell(holdup: Holdup, now: int) -> str:
+def next_line(progress: Progress, now: int, logged: str) -> tuple[str, str]:
+    """The line to log after an observation, "" for none; and what to pass as ``logged`` the next time.
+
+    ==========================================================  ==================================================
+    the situation                                               is logged
+    ==========================================================  ==================================================
+    is that of the last line                                    no
+    has not been logged yet                                     yes
+    cannot change unless somebody acts: nobody polls, a person  yes
+    or a signal is awaited, it is paused
+    has been logged before, another one since                   a minute after the last line, or a tenth of the
+                                                                run's age if that is longer
+    ended; or nothing is open, for less than ten seconds        no
+    ==========================================================  ==================================================
+
+    Up to three blockers make a situation by their names (without a loop's iteration), attempts and phases; more of them
+    by their phases and the size of the crowd, so that a fork of hundreds or a loop does not log a line for each task.
+
+    Args:
+        logged: plain text, so that it survives a deferral; "" at first.
+    """
+    nothing_open = not progress.holdups and progress.phase is not Phase.PAUSED
+    if nothing_open and (progress.stalled_since is None or now - progress.stalled_since < PICKUP_GRACE):
+        return "", logged
+    at, situations = _read_logged(logged)
+    situation = _situation(progress)
+    if situations and situations[-1] == situation:
+        return "", logged
+    pause = max(REPEAT_AFTER, REPEAT_SHARE * (now - progress.started))
+    if situation in situations and not _needs_somebody(progress) and 0 <= now - at < pause:
+        return "", logged
+    kept = [item for item in situations if item != situation][-REMEMBERED + 1 :]
+    return describe(progress, now), f"{now}:{','.join([*kept, situation])}"
+
+
+def _read_logged(logged: str) -> tuple[int, list[str]]:
+    at, _, situations = logged.partition(":")
+    if not at.isascii() or not at.isdigit() or len(at) > 16:  # another version wrote it
+        return 0, []
+    return int(at), situations.split(",")
+
+
+def _situation(progress: Progress) -> str:
+    if len(progress.holdups) <= NAMED:
+        parts = {
+            f"{_ITERATION.sub('', _name(h))}/{h.attempt}/{h.phase}/{h.unattended_since is not None}"
+            for h in progress.holdups
+        }
+    else:
+        parts = {f"{h.phase}/{h.unattended_since is not None}" for h in progress.holdups}
+        parts.add(str(len(progress.holdups).bit_length() // 2))
+    text = "\n".join([str(progress.started), progress.phase, *sorted(parts)])
+    return blake2s(text.encode(errors="replace"), digest_size=4).hexdigest()
+
+
+def _needs_somebody(progress: Progress) -> bool:
+    """Whether it can stay so for long without another observation; the last line of the log must be true then."""
+    resting = (Phase.PAUSED, Phase.WAITING_FOR_PERSON, Phase.WAITING_FOR_SIGNAL, Phase.JOIN_BLOCKED)
+    return all(h.phase in resting or h.unattended_since is not None for h in progress.holdups)
+
+
+def _describe(holdup: Holdup, now: int) -> str:
     name, since = _name(holdup), clock_time(holdup.since, now)
     match holdup.phase:
         case Phase.WORKING:
-            return _tell_working(holdup, name, since)
+            return _describe_working(holdup, name, since, now)
         case Phase.RETRY_DELAY:
-            return f"{_tell_failure(holdup, name)}; Conductor retries it {_when(holdup, now)}"
+            return f"{_describe_failure(holdup, name)}; Conductor retries it {_when(holdup, now)}"
         case Phase.RETRY_DUE:
-            return f"{_tell_failure(holdup, name)}; its retry has been due since {since}, {_tell_polls(holdup, now)}"
+            return f"{_describe_failure(holdup, name)}; its retry has been due since {since}, {_polls(holdup, now)}"
         case Phase.QUEUED | Phase.RATE_LIMITED:
             limited = ": probably its rate or concurrency limit" if holdup.phase is Phase.RATE_LIMITED else ""
-            return f"{name} has been queued since {since}, {_tell_polls(holdup, now)}{limited}"
+            return f"{name} has been queued since {since}, {_polls(holdup, now)}{limited}"
+        case Phase.JOIN_BLOCKED:
+            return f"{name} ({holdup.kind}) has been waiting since {since} for {_missing(holdup)}"
         case Phase.POSTPONED:
             return f"{name} was put back by {_worker(holdup.worker_id)}; it is due again {_when(holdup, now)}"
         case Phase.START_DELAY:
@@ -59,27 +144,36 @@ def _tell(holdup: Holdup, now: int) -> str:
             return f"{name} has been running a sub-workflow since {since} (id {holdup.sub_workflow_id})"
 
 
-def _tell_working(holdup: Holdup, name: str, since: str) -> str:
+def _describe_working(holdup: Holdup, name: str, since: str, now: int) -> str:
     if holdup.sub_workflow_id:
+        if holdup.sub_workflow_ended:
+            ended = f"although its sub-workflow ended at {since} (id {holdup.sub_workflow_id})"
+            return f"Conductor has not ended {name} yet, {ended}"
         if not holdup.begun:
             return (
                 f"the sub-workflow of {name} has been waiting for Conductor to begin it since {since} "
                 f"(id {holdup.sub_workflow_id})"
             )
         return f"Conductor has been between two tasks in the sub-workflow of {name} since {since}"
+    kind = one_line(holdup.kind, NAME_LIMIT)
+    if holdup.kind == "WAIT" and holdup.due is not None:
+        return f"the wait of {name} was over at {clock_time(holdup.due, now)}, and Conductor has not ended it yet"
+    if holdup.by_server and not holdup.begun:
+        what = f"{_describe_failure(holdup, name)}; its retry" if holdup.retry else f"{name} ({kind})"
+        return f"{what} has been waiting for Conductor to execute it since {since}"
     tries = f" ({attempt(holdup.attempt, holdup.max_attempts)})" if holdup.attempt > 1 else ""
     if holdup.by_server:
-        return f"Conductor has been executing {name} ({one_line(holdup.kind, NAME_LIMIT)}){tries} since {since}"
+        return f"Conductor has been executing {name} ({kind}){tries} since {since}"
     return f"{name} has been running on {_worker(holdup.worker_id)}{tries} since {since}"
 
 
-def _tell_failure(holdup: Holdup, name: str) -> str:
+def _describe_failure(holdup: Holdup, name: str) -> str:
     failed = attempt(max(1, holdup.attempt - 1), holdup.max_attempts)
     reason = one_line(holdup.reason)
     return f"{name} failed ({failed}{': ' + reason if reason else ''})"
 
 
-def _tell_polls(holdup: Holdup, now: int) -> str:
+def _polls(holdup: Holdup, now: int) -> str:
     queue = queue_name(holdup.queue, holdup.domain)
     last = holdup.last_poll
     if not holdup.polls_known:
@@ -95,6 +189,28 @@ def _tell_polls(holdup: Holdup, now: int) -> str:
     return f"though {_worker(last.worker_id)} polled {queue} {ago} ago"
 
 
+def _missing(holdup: Holdup) -> str:
+    """The references that a JOIN waits for, and why they may never come."""
+    others = tuple(ref for ref in holdup.missing if ref not in holdup.undefined)
+    found = []
+    if holdup.undefined:
+        found.append(f"{_references(holdup.undefined)}, which the workflow's definition does not have")
+    if others:
+        found.append(f"{_references(others)}, which Conductor has not scheduled")
+    return f"{' and for '.join(found)}; no other task is open"
+
+
+def _references(names: tuple[str, ...], word: str = "and") -> str:
+    quoted = [repr(one_line(name, NAME_LIMIT)) for name in names[:REFERENCES_NAMED]]
+    if len(names) > REFERENCES_NAMED:
+        quoted.append(f"{len(names) - REFERENCES_NAMED} more")
+    return f" {word} ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+
+
+def _and_more(alike: list[Holdup]) -> str:
+    return f" (and {len(alike) - 1} more)" if len(alike) > 1 else ""
+
+
 def _when(holdup: Holdup, now: int) -> str:
     if holdup.due is None:
         return "a time that the server does not tell"
@@ -102,10 +218,12 @@ def _when(holdup: Holdup, now: int) -> str:
 
 
 def attempt(number: int, maximum: int | None) -> str:
+    """``attempt 2 of 4``, or ``attempt 2`` where the definition sets no limit."""
     return f"attempt {number}" if maximum is None else f"attempt {number} of {maximum}"
 
 
 def queue_name(queue: str, domain: str) -> str:
+    """``queue 'pack' in domain 'blue'``."""
     named = f"queue '{one_line(queue, NAME_LIMIT)}'"
     return f"{named} in domain '{one_line(domain, NAME_LIMIT)}'" if domain else named
 

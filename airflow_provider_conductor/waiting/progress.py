@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2s
+from typing import Any
 
 from airflow_provider_conductor.client.models import PollData, Task, TaskStatus, Workflow, WorkflowStatus
 from airflow_provider_conductor.waiting.holdup import (
@@ -52,6 +53,8 @@ class Progress:
         started: when it was started, or last retried or resumed: its age for the poll schedule.
         next_change: when it can next get ahead by itself, None where that may be any moment or never.
         holdups: the open tasks it waits for, the phase's own first.
+        unscheduled: where no task is open, the references of the definition that have no task, but for those in the
+            cases of a switch and in loops.
         stalled_since: since when nothing has got ahead though something ought to; None while that clock
             stands still.
         fingerprint: changes when something got ahead, and only then (given the same sub-workflows to read).
@@ -64,15 +67,10 @@ class Progress:
     started: int
     next_change: int | None = None
     holdups: tuple[Holdup, ...] = ()
+    unscheduled: tuple[str, ...] = ()
     stalled_since: int | None = None
     fingerprint: str = ""
     wants: Wants = NOTHING
-
-    @property
-    def key(self) -> str:
-        """Equal as long as there is nothing new to tell people; plain text, so it survives a deferral."""
-        unattended = any(holdup.unattended_since is not None for holdup in self.holdups)
-        return f"{self.fingerprint}:{self.phase.name}:{'unattended' if unattended else ''}"
 
 
 @dataclass(slots=True)
@@ -107,13 +105,15 @@ def assess(
     has one a worker or the server is at    WORKING, whatever else it waits for    runs since the last move
     has a sub-workflow not read             UNREAD, if nothing is live elsewhere   stands still
     has a due task nobody has taken         RETRY_DUE, QUEUED or RATE_LIMITED      runs since it fell due
+    has only a JOIN whose tasks are missing JOIN_BLOCKED                           runs since the last end
     only waits                              the phase that can end soonest by      stands still
                                             itself, people last
     ======================================  =====================================  =======================
 
     Where a branch ought to move and another one rests, the clock runs from the last move of either: one
     branch's long wait does not hide another one that nobody works on. It never starts before a resume or a
-    manual retry. JOINs, switches and loops are never what holds a workflow up; their tasks are.
+    manual retry. Switches and loops are never what holds a workflow up; their tasks are. Nor is a JOIN, unless it waits
+    for a task that is not there while no other task is open: one that Conductor never schedules, most often.
 
     Args:
         workflow: with its tasks.
@@ -145,6 +145,7 @@ def assess(
         started=started,
         next_change=_next_change(holdups),
         holdups=holdups,
+        unscheduled=() if holdups else _unscheduled(workflow),
         stalled_since=min(reading.moved, now) if clock_runs else None,
         fingerprint=fingerprint,
         wants=Wants(tuple(reading.wanted), _wanted_queues(holdups, now)) or NOTHING,
@@ -161,23 +162,106 @@ def _status(workflow: Workflow) -> WorkflowStatus:
 def _read(reading: _Reading, workflow: Workflow, *, path: tuple[str, ...], follow: bool) -> None:
     """Gather the hold-ups, marks and last move of one workflow and of what it runs inside."""
     found = len(reading.holdups)
+    moved = max(workflow.start_time, workflow.last_retried_time)
     reading.marks.append(f"{workflow.workflow_id}={workflow.data.get('status')}")
-    reading.moved = max(reading.moved, workflow.start_time, workflow.last_retried_time)
     tasks = workflow.tasks
     by_id = {task.task_id: task for task in tasks}
     reading.marks.extend(sorted(map(_mark, tasks)))
     for task in tasks:
         if not is_open(task):
-            reading.moved = max(reading.moved, task.end_time)
+            moved = max(moved, task.end_time)
         elif follow and not is_container(task):
             if task.sub_workflow_id and task.known_status is TaskStatus.IN_PROGRESS:
                 _follow(reading, task, path)
             else:
                 before = by_id.get(task.retried_task_id)
-                reason = (before.reason if before else "") or task.reason
-                reading.holdups.append(read_task(task, reading.now, path=path, reason=reason, polls=reading.polls))
+                reading.holdups.append(
+                    read_task(
+                        task,
+                        reading.now,
+                        path=path,
+                        before=before,
+                        rerun=before is not None and _rerun_since(workflow, before),
+                        polls=reading.polls,
+                    )
+                )
+    if follow and len(reading.holdups) == found and reading.now - moved >= PICKUP_GRACE:
+        reading.holdups.extend(_blocked_joins(workflow, path, moved))
+    reading.moved = max(reading.moved, moved)
     for holdup in reading.holdups[found:]:
         reading.moved = max(reading.moved, holdup.moved)
+
+
+def _rerun_since(workflow: Workflow, attempt: Task) -> bool:
+    """Whether somebody has run the workflow again from one of its tasks since this attempt.
+
+    A rerun, and a retry, leave the end that the workflow had before; a retry alone sets ``lastRetriedTime`` (seen on
+    3.13 and 3.32). The task that a rerun begins with keeps its id, and the attempt that it once followed.
+    """
+    return attempt.end_time <= workflow.end_time and workflow.last_retried_time < workflow.end_time
+
+
+def _blocked_joins(workflow: Workflow, path: tuple[str, ...], since: int) -> Iterator[Holdup]:
+    """The open JOINs that wait for references which the workflow has no task of.
+
+    Conductor ends a JOIN when all its references have ended, an EXCLUSIVE_JOIN when one of them has (its Join.java and
+    ExclusiveJoin.java); within a loop they carry the iteration.
+    """
+    tasks = {task.reference_name for task in workflow.tasks}
+    defined = set(_references(_definition(workflow), everything=True))
+    for task in workflow.tasks:
+        exclusive = task.kind == "EXCLUSIVE_JOIN"
+        if not is_open(task) or (task.kind != "JOIN" and not exclusive):
+            continue
+        loop = f"__{task.iteration}" if task.data.get("loopOverTask") else ""
+        wanted = [ref if ref.endswith(loop) else ref + loop for ref in _texts(task.input.get("joinOn"))]
+        missing = tuple(ref for ref in wanted if ref not in tasks)
+        if not missing or (exclusive and len(missing) < len(wanted)):
+            continue
+        written = set(_texts(task.workflow_task.get("joinOn")))  # a dynamic fork's are not in the definition
+        undefined = (ref for ref in missing if ref.removesuffix(loop) in written - defined)
+        yield Holdup(
+            phase=Phase.JOIN_BLOCKED,
+            reference_name=task.reference_name,
+            path=path,
+            kind=task.kind,
+            task_id=task.task_id,
+            since=since,
+            moved=since,
+            by_server=True,
+            missing=missing,
+            undefined=tuple(undefined),
+        )
+
+
+def _unscheduled(workflow: Workflow) -> tuple[str, ...]:
+    tasks = {task.reference_name for task in workflow.tasks}
+    return tuple(ref for ref in _references(_definition(workflow)) if ref not in tasks)
+
+
+def _definition(workflow: Workflow) -> Any:
+    definition = workflow.data.get("workflowDefinition")
+    return definition.get("tasks") if isinstance(definition, Mapping) else None
+
+
+def _references(tasks: Any, *, everything: bool = False) -> Iterator[str]:
+    """Reference names of a definition's tasks, into forks; with ``everything`` also into cases and loops."""
+    left = [tasks]
+    while left:
+        item = left.pop()
+        if isinstance(item, list):
+            left.extend(reversed(item))
+        elif isinstance(item, Mapping):
+            yield str(item.get("taskReferenceName"))
+            left.append(item.get("forkTasks"))
+            if everything:
+                cases = item.get("decisionCases")
+                left += [item.get("defaultCase"), item.get("loopOver")]
+                left += cases.values() if isinstance(cases, Mapping) else ()
+
+
+def _texts(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def _follow(reading: _Reading, task: Task, path: tuple[str, ...]) -> None:
@@ -220,12 +304,11 @@ def _follow(reading: _Reading, task: Task, path: tuple[str, ...]) -> None:
     else:
         _read(reading, below, path=path, follow=False)
         phase, since = Phase.WORKING, below.end_time or task.start_time
-    begun = bool(below.tasks) or status.ended
-    reading.holdups.append(_holdup_of_sub_workflow(task, phase, path, since, begun=begun))
+    reading.holdups.append(_holdup_of_sub_workflow(task, phase, path, since, below))
 
 
 def _holdup_of_sub_workflow(
-    task: Task, phase: Phase, path: tuple[str, ...], since: int, *, begun: bool = True
+    task: Task, phase: Phase, path: tuple[str, ...], since: int, below: Workflow | None = None
 ) -> Holdup:
     return Holdup(
         phase=phase,
@@ -238,7 +321,8 @@ def _holdup_of_sub_workflow(
         moved=since,
         by_server=True,
         sub_workflow_id=task.sub_workflow_id,
-        begun=begun,
+        sub_workflow_ended=below is not None and _status(below).ended,
+        begun=below is None or bool(below.tasks) or _status(below).ended,
     )
 
 

@@ -21,11 +21,10 @@ from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.waiting.awaited import Standing, never_came, standing, task_statuses
 from airflow_provider_conductor.waiting.clock import ServerClock
 from airflow_provider_conductor.waiting.deadline import Deadline, Verdict, judge
-from airflow_provider_conductor.waiting.holdup import PICKUP_GRACE
 from airflow_provider_conductor.waiting.look import FEW_TASKS, Look, look, look_for_missing
-from airflow_provider_conductor.waiting.messages import describe
+from airflow_provider_conductor.waiting.messages import describe, next_line
 from airflow_provider_conductor.waiting.people import Footprint, acts
-from airflow_provider_conductor.waiting.progress import Phase, Progress
+from airflow_provider_conductor.waiting.progress import Progress
 from airflow_provider_conductor.waiting.rest import Mark, Rest, Sighting
 from airflow_provider_conductor.waiting.schedule import (
     HELD,
@@ -49,6 +48,9 @@ TASK_MISSED = "task_missed"
 STILL_RUNNING = "still_running"
 GONE = "gone"
 ERROR = "error"
+
+UNREAD_LOGGED = "unread"
+"""In place of the situations that have been logged, once it has been logged that the tasks cannot be read."""
 
 MESSAGE_LIMIT = 1_000
 """Characters of an event's message: it is stored in Airflow's metadata database."""
@@ -264,16 +266,15 @@ class _Wait:
             return
         self.progress = seen.progress
         if seen.unread:
-            if seen.progress.key != self.told:
-                self.told = seen.progress.key
+            if self.told != UNREAD_LOGGED:
+                self.told = UNREAD_LOGGED
                 self.warn(f"{seen.unread}; the wait goes on by that")
             return
         for act in acts(self.footprint, seen.workflow):
             self.say(act)
         self.footprint = Footprint.of(seen.workflow)
-        line = _line(seen.progress, seen.server_now)
-        if line and seen.progress.key != self.told:
-            self.told = seen.progress.key
+        line, self.told = next_line(seen.progress, seen.server_now, self.told)
+        if line:
             self.say(line)
 
 
@@ -488,16 +489,6 @@ def _stored_rest(plan: WaitPlan, now: float) -> Rest | None:
         return None
     latest = now + JUST_IN_CASE
     return replace(rest, wake_at=min(rest.wake_at, latest), blind_wake_at=min(rest.blind_wake_at, latest))
-
-
-def _line(progress: Progress, now: int) -> str:
-    """What is worth a line: every phase of a task, and a pause; between two tasks nothing, unless it stays there."""
-    line = describe(progress, now)
-    if progress.holdups or progress.phase is Phase.PAUSED:
-        return line
-    if progress.stalled_since is None or now - progress.stalled_since < PICKUP_GRACE:
-        return ""
-    return line
 
 
 def _earlier(*moments: float | None) -> float | None:

@@ -43,7 +43,8 @@ class Server:
 
     def call(self, method: str, path: str, body: Any = None, *, note: bool = True) -> Any:
         if note:
-            self.steps.append(f"{method} {path}" + ("" if body is None else " " + json.dumps(body)))
+            step = f"{method} {path}" + ("" if body is None else " " + json.dumps(body))
+            self.steps.append(step if len(step) < 5_000 else step[:500] + "…")
         request = urllib.request.Request(self.url + path, method=method)
         request.add_header("Content-Type", "application/json")
         data = None if body is None else json.dumps(body).encode()
@@ -167,6 +168,11 @@ def simple(name: str, ref: str = "", **extra: Any) -> Json:
 
 def system(kind: str, ref: str, **extra: Any) -> Json:
     return {"name": ref, "taskReferenceName": ref, "type": kind} | extra
+
+
+def noted(ref: str) -> Json:
+    """A task that completes at once."""
+    return system("SET_VARIABLE", ref, inputParameters={"seen": True})
 
 
 def open_task(ref: str, status: str) -> Callable[[Json], bool]:
@@ -629,6 +635,161 @@ def bad_dynamic(server: Server) -> None:
     )
     server.until(run, ended)
     server.keep("ended_failed_without_a_task", run)
+
+
+@scenario
+def join_of_missing(server: Server) -> None:
+    """A JOIN that waits for references that the workflow does not have, or that it never comes to."""
+    forked = system("FORK_JOIN", "fork", forkTasks=[[noted("a")], [noted("b")]])
+    run = server.start(server.define("join_typo", forked, system("JOIN", "join", joinOn=["a", "typo"])))
+    server.until(run, open_task("join", "IN_PROGRESS"))
+    time.sleep(11)
+    server.keep("join_on_no_such_task", run)
+    way = system(
+        "SWITCH",
+        "way",
+        evaluatorType="value-param",
+        expression="way",
+        inputParameters={"way": "right"},
+        decisionCases={"left": [noted("left")], "right": [noted("right")]},
+    )
+    forked = system("FORK_JOIN", "fork", forkTasks=[[way], [noted("b")]])
+    run = server.start(server.define("join_branch", forked, system("JOIN", "join", joinOn=["left", "b"])))
+    server.until(run, open_task("join", "IN_PROGRESS"))
+    time.sleep(11)
+    server.keep("join_on_a_branch_not_taken", run)
+
+
+@scenario
+def rerun_in_a_fork(server: Server) -> None:
+    """A rerun within a branch takes away what the other branches had done, and never does it again."""
+    task = server.define_task("step")
+    branches = [[simple(task, f"first_{n}"), simple(task, f"then_{n}")] for n in (1, 2, 3)]
+    join = system("JOIN", "join", joinOn=["then_1", "then_2", "then_3"])
+    run = server.start(server.define("rerun_fork", system("FORK_JOIN", "fork", forkTasks=branches), join))
+    for _ in range(6):
+        server.report(server.poll(task), "COMPLETED")
+    done = server.until(run, ended)
+    (again,) = (t["taskId"] for t in done["tasks"] if t["referenceTaskName"] == "first_2")
+    server.call("POST", f"/workflow/{run}/rerun", {"reRunFromTaskId": again, "reRunFromWorkflowId": run})
+    for _ in range(2):
+        server.report(server.poll(task), "COMPLETED")
+    server.until(run, lambda w: sum(t["status"] == "COMPLETED" for t in w["tasks"] if "then" in t["referenceTaskName"]))
+    time.sleep(11)
+    server.keep("join_after_a_rerun_in_a_fork", run)
+
+
+@scenario
+def poll_timeout(server: Server) -> None:
+    task = server.define_task("nobody", pollTimeoutSeconds=2)
+    run = server.start(server.define("poll_timeout", simple(task)))
+    time.sleep(4)
+    server.call("PUT", f"/workflow/decide/{run}")
+    server.until(run, ended, 90)
+    server.keep("ended_poll_timeout", run)
+
+
+@scenario
+def total_timeout(server: Server) -> None:
+    task = server.define_task("flaky", totalTimeoutSeconds=4, retryCount=9, retryDelaySeconds=2)
+    run = server.start(server.define("total_timeout", simple(task)))
+    deadline = time.monotonic() + 90
+    while not ended(server.workflow(run)):
+        if time.monotonic() > deadline:
+            raise SystemExit("totalTimeoutSeconds has ended nothing")
+        taken = server.glance(task)
+        if taken:
+            server.report(taken, "FAILED", reasonForIncompletion="still down")
+        time.sleep(0.5)
+    server.keep("ended_total_timeout", run)
+
+
+@scenario
+def servers_own_errors(server: Server) -> None:
+    script = {"evaluatorType": "javascript", "expression": "$.x.y"}
+    run = server.start(server.define("script", system("INLINE", "js", inputParameters=script)))
+    server.until(run, ended)
+    server.keep("ended_script_failed", run)
+    loop = system("DO_WHILE", "loop", loopCondition="$.nope.x < 3", loopOver=[noted("v")])
+    run = server.start(server.define("loop", loop))
+    server.until(run, ended)
+    server.keep("ended_loop_condition_failed", run)
+    task = server.define_task("large")
+    run = server.start(server.define("large", simple(task)))
+    taken = server.poll(task)
+    server.report(taken, "COMPLETED", outputData={"rows": "x" * 11_000_000})
+    server.until(run, ended)
+    server.keep("ended_output_too_large", run)
+
+
+@scenario
+def sub_workflow_terminated_in_a_fork(server: Server) -> None:
+    """A permissive one: its end does not end its parent at once, but its JOIN does when the others have ended."""
+    inner = server.define("inner_fork", system("HUMAN", "sign_off"))
+    left = system("SUB_WORKFLOW", "left", permissive=True, subWorkflowParam={"name": inner, "version": 1})
+    forked = system("FORK_JOIN", "fork", forkTasks=[[left], [noted("right")]])
+    run = server.start(server.define("outer_fork", forked, system("JOIN", "join", joinOn=["left", "right"])))
+    seen = server.until(run, open_task("left", "IN_PROGRESS"))
+    (below,) = (t["subWorkflowId"] for t in seen["tasks"] if t.get("subWorkflowId"))
+    server.call("DELETE", f"/workflow/{below}?reason=by%20hand")
+    server.until(run, ended, 60)
+    server.keep("ended_permissive_sub_workflow_terminated", run)
+
+
+@scenario
+def system_retry(server: Server) -> None:
+    task = server.define_task("fetch", retryCount=1, retryDelaySeconds=60)
+    request = {"uri": "http://127.0.0.1:9/none", "method": "GET"}
+    fetch = {"name": task, "taskReferenceName": "fetch", "type": "HTTP", "inputParameters": {"http_request": request}}
+    run = server.start(server.define("system_retry", fetch))
+    server.until(run, lambda w: len(w["tasks"]) == 2)
+    server.keep("retry_delay_of_a_system_task", run)
+
+
+@scenario
+def system_timeout(server: Server) -> None:
+    """A task that no worker executes has a timeout, too."""
+    task = server.define_task("sign_off", timeoutSeconds=2, responseTimeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+    human = {"name": task, "taskReferenceName": "sign_off", "type": "HUMAN"}
+    run = server.start(server.define("system_timeout", human))
+    time.sleep(4)
+    server.call("PUT", f"/workflow/decide/{run}")
+    server.until(run, ended, 90)
+    server.keep("ended_system_task_timed_out", run)
+
+
+@scenario
+def rerun_after_a_retry(server: Server) -> None:
+    """A rerun from a task whose first attempt had failed and whose second had completed."""
+    task = server.define_task("work", retryCount=1, retryDelaySeconds=0)
+    run = server.start(server.define("rerun", simple(task)))
+    server.report(server.poll(task), "FAILED", reasonForIncompletion="boom of yesterday")
+    server.report(server.poll(task), "COMPLETED")
+    done = server.until(run, ended)
+    (again,) = (t["taskId"] for t in done["tasks"] if t["status"] == "COMPLETED")
+    server.call("POST", f"/workflow/{run}/rerun", {"reRunFromTaskId": again, "reRunFromWorkflowId": run})
+    time.sleep(11)
+    server.keep("queued_after_rerun", run, task)
+
+
+@scenario
+def no_failure_workflow(server: Server) -> None:
+    task = server.define_task("charge_card")
+    name = server.define("without_handler", simple(task), failureWorkflow="no_such_failure_workflow")
+    run = server.start(name)
+    server.report(server.poll(task), "FAILED", reasonForIncompletion="card service down")
+    server.until(run, ended)
+    time.sleep(1)
+    server.keep("ended_failed_no_such_handler", run)
+
+
+@scenario
+def no_reason(server: Server) -> None:
+    task = server.define_task("charge_card")
+    run = server.start(server.define("no_reason", simple(task)))
+    server.report(server.poll(task), "FAILED")
+    server.until(run, ended)
+    server.keep("ended_failed_without_a_reason", run)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from airflow_provider_conductor.client.models import PollData, TaskStatus, Workflow
-from airflow_provider_conductor.waiting.messages import describe
+from airflow_provider_conductor.waiting.messages import describe, next_line
 from airflow_provider_conductor.waiting.progress import MAX_DEPTH, MAX_SUB_WORKFLOWS, Phase, Progress, assess
 from airflow_provider_conductor.waiting.report import root_cause
 from airflow_provider_conductor.waiting.timeline import timeline
@@ -62,7 +62,14 @@ CASES: dict[str, tuple[list[dict[str, Any]], float, Phase, float | None, float |
         130,
         Phase.TIMED_WAIT,
         None,
-        3601,
+        3602,  # what was left at second 101 is rounded down by the server
+    ),
+    "WAIT until a date": (
+        [task("nap", "IN_PROGRESS", kind="WAIT", started=1.4, delay=58, inputData={"until": "2023-11-14 22:14"})],
+        30,
+        Phase.TIMED_WAIT,
+        None,
+        60,
     ),
     "WAIT that is over": (
         [task("nap", "IN_PROGRESS", kind="WAIT", started=1, delay=20, **TIMED)],
@@ -93,6 +100,13 @@ CASES: dict[str, tuple[list[dict[str, Any]], float, Phase, float | None, float |
         Phase.RETRY_DELAY,
         None,
         61,
+    ),
+    "HTTP whose retry is due": (
+        [failed("get", kind="HTTP"), task("get", kind="HTTP", scheduled=1, attempt=2, delay=20)],
+        30,
+        Phase.WORKING,
+        21,
+        None,
     ),
     "HTTP that somebody completes": (
         [task("get", "IN_PROGRESS", kind="HTTP", started=1, inputData={"asyncComplete": True})],
@@ -129,6 +143,57 @@ CASES: dict[str, tuple[list[dict[str, Any]], float, Phase, float | None, float |
         None,
     ),
     "only a JOIN is open": ([failed(status="COMPLETED", ended=7), join(updated=99)], 99, Phase.WORKING, 7, None),
+    "a JOIN whose task may still be scheduled": (
+        [failed(status="COMPLETED", ended=7), join(inputData={"joinOn": ["charge_card", "next"]})],
+        16,
+        Phase.WORKING,
+        7,
+        None,
+    ),
+    "a JOIN whose task is not there": (
+        [failed(status="COMPLETED", ended=7), join(inputData={"joinOn": ["charge_card", "next"]}, updated=98)],
+        99,
+        Phase.JOIN_BLOCKED,
+        7,
+        None,
+    ),
+    "a JOIN whose task is not there, and a branch is open": (
+        [live(updated=5), join(inputData={"joinOn": ["pack", "next"]})],
+        99,
+        Phase.WORKING,
+        5,
+        None,
+    ),
+    "a JOIN in a loop": (
+        [
+            failed("a__2", status="COMPLETED", ended=7),
+            join(inputData={"joinOn": ["a"]}, loopOverTask=True, iteration=2),
+        ],
+        99,
+        Phase.WORKING,
+        7,
+        None,
+    ),
+    "an EXCLUSIVE_JOIN with one of its tasks": (
+        [
+            failed(status="COMPLETED", ended=7),
+            task("xjoin", "IN_PROGRESS", kind="EXCLUSIVE_JOIN", inputData={"joinOn": ["charge_card", "b"]}),
+        ],
+        99,
+        Phase.WORKING,
+        7,
+        None,
+    ),
+    "an EXCLUSIVE_JOIN with none": (
+        [
+            failed(status="COMPLETED", ended=7),
+            task("xjoin", "IN_PROGRESS", kind="EXCLUSIVE_JOIN", inputData={"joinOn": ["a", "b"]}),
+        ],
+        99,
+        Phase.JOIN_BLOCKED,
+        7,
+        None,
+    ),
     "a permissive task has failed, the rest runs": (
         [failed(in_workflow={"permissive": True}), live(updated=5), join()],
         99,
@@ -276,10 +341,12 @@ def test_a_limited_task_that_workers_pass_by_is_probably_limited(limit: dict[str
     assert look(run, 200, polls=(polled("charge_card", 80),)).phase is Phase.QUEUED
 
 
-def test_news_is_told_once_nobody_has_polled_and_not_again() -> None:
-    run = workflow(task())
-    assert look(run, 5, polls=()).key != look(run, 15, polls=()).key
-    assert look(run, 15, polls=()).key == look(run, 9999, polls=()).key
+def test_a_line_follows_once_nobody_has_polled_and_not_again() -> None:
+    run, logged, lines = workflow(task()), "", []
+    for seconds in (5, 15, 9999):
+        line, logged = next_line(look(run, seconds, polls=()), at(seconds), logged)
+        lines.append(bool(line))
+    assert lines == [True, True, False]
 
 
 # Sub-workflows
@@ -315,6 +382,54 @@ def test_progress_in_a_sub_workflow_is_progress() -> None:
     before = look(workflow(sub()), 30, workflow(live("a"), id="wf-2"))
     after = look(workflow(sub()), 30, workflow(failed("a", status="COMPLETED"), live("b"), id="wf-2"))
     assert before.fingerprint != after.fingerprint
+
+
+def test_a_join_in_a_sub_workflow_is_named_by_its_path() -> None:
+    below = workflow(failed(status="COMPLETED", ended=7), join(inputData={"joinOn": ["gone"]}), id="wf-2")
+    progress = look(workflow(sub()), 99, below)
+    [holdup] = progress.holdups
+    assert (progress.phase, holdup.path, holdup.reference_name) == (Phase.JOIN_BLOCKED, ("ship",), "join")
+    assert progress.stalled_since == at(7)
+
+
+def test_a_reference_that_the_definition_lacks_is_told_from_one_not_scheduled() -> None:
+    case = {"taskReferenceName": "left", "type": "SIMPLE"}
+    switch = {"taskReferenceName": "way", "type": "SWITCH", "decisionCases": {"l": [case]}, "defaultCase": []}
+    fork = {"taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": [[switch]]}
+    refs = ["left", "typo"]
+    waiting = join(inputData={"joinOn": refs}, in_workflow={"joinOn": refs})
+    [holdup] = look(workflow(waiting, workflowDefinition={"tasks": [fork]}), 99).holdups
+    assert (holdup.missing, holdup.undefined) == (("left", "typo"), ("typo",))
+
+
+def test_what_has_not_been_scheduled_is_named_where_nothing_is_open() -> None:
+    tasks = [{"taskReferenceName": ref, "type": "SIMPLE"} for ref in ("charge_card", "pack", "ship")]
+    run = workflow(failed(status="COMPLETED", ended=7), workflowDefinition={"tasks": tasks})
+    assert look(run, 99).unscheduled == ("pack", "ship")
+    assert look(workflow(live(), workflowDefinition={"tasks": tasks}), 99).unscheduled == ()
+
+
+@pytest.mark.parametrize("definition", [None, [], {"tasks": None}, {"tasks": [None, {"forkTasks": "x"}, 7]}])
+def test_a_definition_of_any_shape_breaks_nothing(definition: Any) -> None:
+    progress = look(workflow(join(inputData={"joinOn": ["a", 7, None]}), workflowDefinition=definition), 99)
+    assert progress.holdups[0].missing == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("ended", "retried", "phase"),
+    [
+        (3, 0, Phase.QUEUED),  # it ended, and somebody reran it from this task
+        (3, 2, Phase.QUEUED),  # so too, after an earlier retry
+        (3, 4, Phase.RETRY_DUE),  # it ended, and somebody retried it: the failure is the reason
+        (0, 0, Phase.RETRY_DUE),  # Conductor's own retry
+    ],
+)
+def test_a_reruns_task_is_no_retry_of_its_old_failure(ended: float, retried: float, phase: Phase) -> None:
+    attempts = (failed(retried=True, of=2), task(attempt=2, of=2, scheduled=5))
+    times = {"endTime": at(ended) if ended else 0, "lastRetriedTime": at(retried) if retried else 0}
+    progress = look(workflow(*attempts, **times), 9)
+    assert progress.phase is phase
+    assert bool(progress.holdups[0].reason) is (phase is Phase.RETRY_DUE)
 
 
 def test_sub_workflows_are_followed_to_a_bounded_depth() -> None:
@@ -422,7 +537,7 @@ def test_no_answer_breaks_the_wait(run: Workflow, below: list[Workflow], seconds
         assert progress.next_change > now
     if progress.stalled_since is not None:
         assert progress.stalled_since <= now
-    assert progress.key
+    next_line(progress, now, "")
     assert "\n" not in describe(progress, now)
     root_cause(run, subs)
     timeline(run)

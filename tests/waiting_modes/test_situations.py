@@ -75,7 +75,7 @@ SITUATIONS = {
     "failed with a task": Situation(
         ends_as("ended_failed"),
         error=ConductorWorkflowFailed,
-        words=("charge_card failed (attempt 2 of 2): card service still down", "What to do: Mend the cause"),
+        words=("charge_card failed (attempt 2 of 2): card service still down", "What to do: Fix the cause"),
     ),
     "failed two levels down": Situation(
         ends_as("ended_failed_two_levels_down"),
@@ -85,10 +85,27 @@ SITUATIONS = {
     "failed with a terminal error": Situation(
         ends_as("ended_failed_with_terminal_error"),
         error=ConductorWorkflowFailedForGood,
-        words=("terminal error", "The worker ruled out trying again"),
+        words=("terminal error", "The worker ruled out another attempt"),
     ),
     "a task timed out": Situation(
         ends_as("ended_timed_out"), error=ConductorWorkflowFailed, words=("silent timed out", "responseTimeoutSeconds")
+    ),
+    "no worker took a task in time": Situation(
+        ends_as("ended_poll_timeout"),
+        error=ConductorWorkflowFailed,
+        words=("no worker took nobody in time", "start a worker that polls this queue"),
+    ),
+    "the server itself failed a task": Situation(
+        ends_as("ended_script_failed"),
+        error=ConductorWorkflowFailedForGood,
+        words=("js failed with a terminal error", "Conductor itself executes this INLINE task"),
+    ),
+    "a JOIN that nothing can end": Situation(
+        ((0.0, recorded("join_on_no_such_task", startTime=1)),),
+        arguments={"stall_timeout": 1.0, "on_timeout": "leave"},
+        error=TIMED_OUT,
+        words=("stall_timeout: ", "no progress since", "join (JOIN) has been waiting since", "for 'typo', which the"),
+        then="RUNNING",
     ),
     "the workflow timed out": Situation(
         ends_as("ended_workflow_timed_out"), error=ConductorWorkflowFailed, words=("Still open then: slow",)
