@@ -19,6 +19,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorRequestError,
     DefinitionNotFound,
     MissingRoute,
+    NotConductorError,
 )
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.reading_many import read_many
@@ -33,6 +34,7 @@ from airflow_provider_conductor.starting.start_once import (
     decide_for,
     start_once,
 )
+from airflow_provider_conductor.waiting.look import REFUSALS
 from airflow_provider_conductor.waiting.rest import Mark, Rest
 from airflow_provider_conductor.waiting.schedule import next_look_after_failure
 from airflow_provider_conductor.waiting.wait import STALLED, WaitEvent, WaitPlan, wait
@@ -321,7 +323,7 @@ class Driver:
             try:
                 return await self.watcher.client.run(flow_of())
             except ConductorRequestError as error:
-                if not _passes(error) or self._killed:
+                if not _passes(error, failures) or self._killed:
                     raise
                 if failures == 1:
                     self.say(f"the server cannot be asked, the batch goes on: {error}")
@@ -391,7 +393,7 @@ class Driver:
                 self.batch.fail(index, REFUSED, str(error))
                 return ""
             except ConductorRequestError as error:
-                if not _passes(error):
+                if not _passes(error, failures):
                     raise
                 if failures == 1:
                     self._warn(f"the server cannot be asked, the batch goes on: {error}")
@@ -489,8 +491,10 @@ class Driver:
             await self._until_moved(end)
 
 
-def _passes(error: ConductorRequestError) -> bool:
-    """Whether the server may be well again after a while."""
+def _passes(error: ConductorRequestError, failures: int) -> bool:
+    """Whether the server may be well again after a while; ``failures`` have come in a row."""
     if isinstance(error, (ConductorAuthError, ConductorConfigError, MissingRoute)):
+        return False
+    if isinstance(error, NotConductorError) and error.refused and failures > REFUSALS:
         return False
     return error.repeatable or error.fate_unknown or error.status is None or error.status >= 500 or error.status == 429

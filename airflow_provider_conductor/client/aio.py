@@ -19,7 +19,7 @@ from tenacity import AsyncRetrying
 from yarl import URL
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.auth import TokenKeeper
+from airflow_provider_conductor.client.body import BrokenBody, TooLarge
 from airflow_provider_conductor.client.call import Answer, Call, Flow, Now, Sleep
 from airflow_provider_conductor.client.capabilities import Capabilities
 from airflow_provider_conductor.client.driving import Step, drive_async, steady
@@ -51,6 +51,12 @@ SILENCE = 45.0
 ANSWER_LIMIT = 65_536
 """Bytes read of an answer that is no stream."""
 
+PIECE = 8_192
+"""Bytes of a body that are taken at once; compressed, 8 MB."""
+
+PAUSE_AFTER = 1_000_000
+"""Bytes of a body after which the event loop gets its turn."""
+
 
 class AsyncConductorClient:
     """One pooled session with one Conductor server, inside one event loop.
@@ -73,7 +79,7 @@ class AsyncConductorClient:
         self.settings = ConductorSettings.of(settings)
         self.capabilities = Capabilities()
         self._exchange = Exchange(self.settings)
-        self._tokens = TokenKeeper(self.settings)
+        self._tokens = self._exchange.tokens
         self._token_lock = asyncio.Lock()
         self._pace = Pace(self.settings.max_requests_per_second)
         self._sleep = sleep
@@ -140,9 +146,10 @@ class AsyncConductorClient:
         """
         call = endpoints.event_stream(workflow_id)
         token = await self._token()
-        headers = self._exchange.headers(call, token) | {"Accept": "text/event-stream"}
+        session = self._open_streams()
+        headers = self._exchange.headers(call, token) | {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
         try:
-            async with self._open_streams().get(
+            async with session.get(
                 URL(self._exchange.url(call), encoded=True),
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(
@@ -153,30 +160,32 @@ class AsyncConductorClient:
             ) as response:
                 if response.status != 200 or response.content_type != "text/event-stream":
                     content = await response.content.read(ANSWER_LIMIT)
-                    self._exchange.value(call, Answer(response.status, _lowered(response.headers), content))
+                    answer = Answer(response.status, _lowered(response.headers), content)
+                    self._exchange.value(call, answer, self._clock())
                 yield ""
                 async for line in response.content:
                     if line.startswith(b"event:"):
                         yield line[6:].decode(errors="replace").strip()
-        except aiohttp.ClientHttpProxyError as error:
-            raise self._error(call, error) from None
         except aiohttp.SocketTimeoutError as error:
             raise self._exchange.failed(call, ConductorTimeout, f"nothing came for {SILENCE:g} s") from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise self._error(call, error) from error
+            raise self._error(call, error) from self._exchange.cause(error)
 
     async def _send_with_token(self, call: Call[T]) -> T:
         token = await self._token()
         try:
             return await self._send_once(call, token)
         except ConductorRequestError as error:
-            if not self._exchange.token_was_refused(call, error, token):
+            if not (call.authenticated and self._tokens.can_renew(error)):
                 raise
-        return await self._send_once(call, await self._token(stale=token))
+            renewed = await self._token(refused=token)
+            if not renewed:
+                raise
+        return await self._send_once(call, renewed)
 
-    async def _token(self, *, stale: str = "") -> str:
+    async def _token(self, *, refused: str | None = None) -> str:
         async with self._token_lock:
-            wanted = self._tokens.wanted(self._clock(), stale=stale)
+            wanted = self._tokens.wanted(self._clock(), refused=refused)
             if wanted is not None:
                 try:
                     self._tokens.accept(await self._send_once(wanted), self._clock())
@@ -196,12 +205,13 @@ class AsyncConductorClient:
             answer = await self._exchange_one(call, url, token)
             url = self._exchange.redirected(call, answer, url, hops)
             hops += 1
-        return self._exchange.value(call, answer)
+        return self._exchange.value(call, answer, self._clock())
 
     async def _exchange_one(self, call: Call[T], url: str, token: str) -> Answer:
         limit = self._exchange.read_timeout(call)
+        session = self._open_session()
         try:
-            async with self._open_session().request(
+            async with session.request(
                 call.method,
                 URL(url, encoded=True),
                 data=self._exchange.content(call),
@@ -214,29 +224,29 @@ class AsyncConductorClient:
                 proxy=self._exchange.proxy,
             ) as response:
                 content = await self._read(call, response)
-        except aiohttp.ClientHttpProxyError as error:
-            raise self._error(call, error) from None  # it prints the proxy's URL with its password
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._error(call, error) from error
+        except (TooLarge, BrokenBody) as error:
+            raise self._exchange.bad_body(call, error) from None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise self._error(call, error) from self._exchange.cause(error)
         headers = _lowered(response.headers)
         if len(content) < LARGE or "json" not in headers.get("content-type", ""):
             return Answer(response.status, headers, content)
         try:
             return Answer(response.status, headers, content, await asyncio.to_thread(loads_in_steps, content))
-        except ValueError:  # told where the answer is read
+        except (ValueError, RecursionError):  # raised again where the answer is read
             return Answer(response.status, headers, content)
 
     async def _read(self, call: Call[Any], response: aiohttp.ClientResponse) -> bytes:
-        if call.max_bytes is None:
-            return await response.read()
-        content = bytearray()
+        body = self._exchange.body(call, response.status, response.headers.get("Content-Encoding", ""))
+        read = 0
         async for chunk in response.content.iter_any():
-            content += chunk
-            if len(content) > call.max_bytes:
-                raise self._exchange.failed(
-                    call, NotConductorError, f"the answer has more than {call.max_bytes:,} bytes"
-                )
-        return bytes(content)
+            for start in range(0, len(chunk), PIECE):
+                if not body.feed(chunk[start : start + PIECE]):
+                    return body.end()
+                if len(body) - read > PAUSE_AFTER:
+                    read = len(body)
+                    await asyncio.sleep(0)
+        return body.end()
 
     def _error(self, call: Call[Any], error: Exception) -> ConductorRequestError:
         """The transport's failure in this client's words, without addresses of proxies or anything secret."""
@@ -247,7 +257,7 @@ class AsyncConductorClient:
             kind, what = ConductorUnreachable, f"no connection within {self._exchange.connect_timeout(call):g} s"
         elif isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)):
             kind, what = ConductorUnreachable, "cannot connect"
-        elif isinstance(error, aiohttp.ClientResponseError):
+        elif isinstance(error, (aiohttp.ClientResponseError, ValueError)):
             kind, what = NotConductorError, "the answer is not HTTP"
         elif isinstance(error, TimeoutError):
             kind, what = ConductorTimeout, f"no answer within {self._exchange.read_timeout(call):g} s"
@@ -272,7 +282,9 @@ class AsyncConductorClient:
         if self._tls_context is None:
             self._tls_context = self._tls()
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=limit, ssl=self._tls_context), cookie_jar=aiohttp.DummyCookieJar()
+            connector=aiohttp.TCPConnector(limit=limit, ssl=self._tls_context),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
         )
         # aiohttp sends GET, PUT and DELETE again by itself after a lost answer, which is not its to decide:
         # a second poll takes a second task. There is no public switch.

@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import math
 from dataclasses import dataclass, field
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.call import Call
+from airflow_provider_conductor.client.endpoints.token import Token
 from airflow_provider_conductor.client.errors import ConductorAuthError, ConductorRequestError, MissingRoute
 from airflow_provider_conductor.client.settings import ConductorSettings
 
@@ -25,6 +27,9 @@ DEFAULT_LIFETIME = 45 * 60
 REFRESH_MARGIN = 60
 """Seconds before its expiry (a tenth of its life, if that is less) from which a token is no longer sent."""
 
+SHORTEST_LIFE = 60
+"""Seconds for which a new token is used though it seems to have expired: our clock is wrong, or the server's is."""
+
 
 @dataclass(slots=True)
 class TokenKeeper:
@@ -37,6 +42,7 @@ class TokenKeeper:
 
     settings: ConductorSettings
     _token: str = field(default="", repr=False)
+    _before: str = field(default="", repr=False)
     _stale_at: float = 0.0
     _open_server: bool = False
 
@@ -45,20 +51,39 @@ class TokenKeeper:
         """The token now held, or ""."""
         return self._token
 
-    def wanted(self, now: float, *, stale: str = "") -> Call[str] | None:
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The tokens that requests under way may carry."""
+        return tuple(filter(None, (self._token, self._before)))
+
+    def wanted(self, now: float, *, refused: str | None = None) -> Call[Token] | None:
         """The request that fetches a token, or None where the held one does (or none is needed).
 
-        ``stale`` is a token the server has just refused; another caller may have replaced it already.
+        ``refused`` is the token of a request that the server has just refused, "" for one without a token: another
+        caller may have replaced it already.
         """
+        if refused == "":
+            self._open_server = False
         if not self.settings.authenticated or self._open_server:
             return None
-        fresh = self._token and self._token != stale and now < self._stale_at
+        fresh = self._token and self._token != refused and now < self._stale_at
         return None if fresh else endpoints.fetch_token(self.settings.key_id, self.settings.key_secret)
 
-    def accept(self, token: str, now: float) -> None:
-        lifetime = (_expiry(token) or now + DEFAULT_LIFETIME) - now
-        self._token = token
-        self._stale_at = now + lifetime - min(REFRESH_MARGIN, max(0.0, lifetime) / 10)
+    def can_renew(self, error: ConductorRequestError) -> bool:
+        """Whether a new token may help after a request was refused so.
+
+        Conductor's own 401 and 403 are read, and a gateway's 401; a gateway's 403 is not about the token.
+        """
+        return self.settings.authenticated and (isinstance(error, ConductorAuthError) or error.status == 401)
+
+    def accept(self, token: Token, now: float) -> None:
+        """Hold a token that was just given."""
+        asked_at = token.given_at / 1000 or now  # by the clock that its expiry is meant by
+        lifetime = (_expiry(token.text) or asked_at + DEFAULT_LIFETIME) - asked_at
+        if lifetime <= 0:
+            lifetime = SHORTEST_LIFE
+        self._token, self._before = token.text, self._token
+        self._stale_at = now + lifetime - min(REFRESH_MARGIN, lifetime / 10)
 
     def refused(self, error: ConductorRequestError) -> ConductorRequestError | None:
         """What to raise after the token request failed, or None where the server turns out to need no token."""
@@ -79,7 +104,7 @@ def _expiry(token: str) -> float | None:
     """``exp`` of a JWT in seconds since the epoch, or None for a token of another kind."""
     try:
         payload = token.split(".")[1]
-        expiry = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
-        return float(expiry)
-    except (IndexError, KeyError, ValueError, TypeError):
+        expiry = float(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
+    except (IndexError, KeyError, ValueError, TypeError, OverflowError, RecursionError):
         return None
+    return expiry if math.isfinite(expiry) else None

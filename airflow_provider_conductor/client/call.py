@@ -22,6 +22,9 @@ T_co = TypeVar("T_co", covariant=True)
 
 UNREAD: Any = object()
 
+MAX_ANSWER_BYTES = 128 * 1024 * 1024
+"""Bytes of one answer that are read, after decompression. A stock server keeps no input or output over 10 MiB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -41,19 +44,19 @@ class Answer:
     def server_time(self) -> int:
         """The server's clock in ms (``Date`` header, so whole seconds), or 0 where it does not say."""
         try:
-            return int(parsedate_to_datetime(self.headers["date"]).timestamp() * 1000)
-        except (KeyError, ValueError, TypeError):
+            return max(0, int(parsedate_to_datetime(self.headers["date"]).timestamp() * 1000))
+        except (KeyError, ValueError, TypeError, OverflowError):
             return 0
 
     @property
     def retry_after(self) -> float | None:
         """Seconds of a ``Retry-After`` header (number or date), or None."""
         value = self.headers.get("retry-after", "").strip()
-        if value.isdecimal():
+        if value.isdecimal() and len(value) < 20:
             return float(value)
         try:
             wanted = parsedate_to_datetime(value).timestamp()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
         return max(0.0, wanted - self.server_time / 1000) if self.server_time else None
 
@@ -72,7 +75,7 @@ class Call(Generic[T_co]):
         hold: seconds the server may keep the request before it answers.
         authenticated: False only for the request that fetches the token.
         once: True where the caller repeats by itself, at its own pace.
-        max_bytes: the largest answer that the asyncio client reads; a larger one is an error.
+        max_bytes: the largest answer that is read, in bytes after decompression; a larger one is an error.
         within: seconds for the whole answer where the caller has less time than the read timeout.
     """
 
@@ -85,8 +88,13 @@ class Call(Generic[T_co]):
     hold: float = 0.0
     authenticated: bool = True
     once: bool = False
-    max_bytes: int | None = None
+    max_bytes: int = MAX_ANSWER_BYTES
     within: float | None = None
+
+    @property
+    def route(self) -> str:
+        """Method and path without what differs from workflow to workflow."""
+        return f"{self.method} {getattr(self.path, 'route', self.path)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import traceback
 from typing import TypeVar
-from urllib.parse import quote, urlencode, urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import quote, urlencode
 
 from airflow_provider_conductor import __version__
+from airflow_provider_conductor.client.auth import TokenKeeper
+from airflow_provider_conductor.client.body import ACCEPTED, Body, BrokenBody, TooLarge, UnknownEncoding
 from airflow_provider_conductor.client.call import Answer, Call
 from airflow_provider_conductor.client.errors import (
-    ConductorAuthError,
+    ConductorConflict,
+    ConductorConnectionLost,
+    ConductorNotFound,
     ConductorRequestError,
     ConductorTlsError,
     ConductorUnreachable,
+    MissingRoute,
     NotConductorError,
     error_for_answer,
     server_of,
 )
+from airflow_provider_conductor.client.hiding import hide, url_secrets
+from airflow_provider_conductor.client.proxies import environment_proxy
+from airflow_provider_conductor.client.redirects import redirect_target
 from airflow_provider_conductor.client.settings import ConductorSettings
 
 __all__ = ["Exchange"]
@@ -31,7 +39,13 @@ MAX_REDIRECTS = 3
 """Hops followed for a read on the same server; more is a loop."""
 
 HOLD_MARGIN = 5.0
-"""Seconds the read time-out of a held request is longer than the hold, at least."""
+"""Seconds the read timeout of a held request is longer than the hold, at least."""
+
+MAX_ERROR_BYTES = 1024 * 1024
+"""Bytes of an error's body that are read; the rest says nothing more."""
+
+BELIEVED_AFTER = 300.0
+"""Seconds after which a server is believed that an endpoint which has answered is not there any more."""
 
 
 class Exchange:
@@ -39,6 +53,7 @@ class Exchange:
 
     Attributes:
         server: scheme, host and port, for messages.
+        tokens: the token of this connection.
         proxy: URL of the proxy to use, from the settings or the environment, or None.
         ca_bundle: path of the CAs to trust, from the settings or the environment, or True for the usual ones.
     """
@@ -46,7 +61,11 @@ class Exchange:
     def __init__(self, settings: ConductorSettings) -> None:
         self.settings = settings
         self.server = server_of(settings.api_url)
-        self.proxy = settings.proxy or _environment_proxy(settings.api_url)
+        self.tokens = TokenKeeper(settings)
+        self.proxy = settings.proxy or environment_proxy(settings.api_url)
+        self._proxy_secrets = url_secrets(self.proxy)
+        self._missing_since: dict[str, float | None] = {}
+        """Routes that have answered: None, or since when they answer as if they were not there."""
         self.ca_bundle: str | bool = (
             settings.ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
         )
@@ -57,10 +76,12 @@ class Exchange:
         )
 
     def headers(self, call: Call[T], token: str) -> dict[str, str]:
+        own = {name: value for name, value in self.settings.headers.items() if name.lower() != "accept-encoding"}
         headers = {
             "Accept": "application/json, text/plain",
             "User-Agent": f"airflow-provider-conductor/{__version__}",
-            **self.settings.headers,
+            **own,
+            "Accept-Encoding": ACCEPTED,
         }
         if call.body is not None:
             headers["Content-Type"] = "text/plain; charset=utf-8" if isinstance(call.body, str) else "application/json"
@@ -85,56 +106,115 @@ class Exchange:
         """Where to read on after ``url`` gave this answer, or None for one that is no redirect.
 
         Raises:
-            NotConductorError: the redirect leaves the server, or the call is not a plain read: a POST would be
-                turned into a GET, and the token would be shown to a stranger.
+            NotConductorError: the redirect leaves the API, or the call is not a plain read: a POST would be
+                turned into a GET, and the token would be sent to a stranger.
         """
         if answer.status not in (301, 302, 303, 307, 308):
             return None
-        try:
-            target = urljoin(url, answer.headers.get("location", ""))
-            server = server_of(target)
-        except ValueError:
-            target = server = "an address that cannot be read"
-        if call.method != "GET" or server != self.server or hops >= MAX_REDIRECTS:
+        target = redirect_target(self.settings.api_url, url, answer.headers.get("location", ""))
+        if call.method != "GET" or not target.within_api or hops >= MAX_REDIRECTS:
             raise NotConductorError(
-                f"redirected to {server}{urlsplit(target).path if server != target else ''}, which is not followed; "
+                f"redirected to {target.shown}, which is not followed; "
                 "if that is the API's address, put it into the connection",
                 method=call.method,
                 path=call.path,
                 server=self.server,
                 status=answer.status,
+                repeatable=call.safe_to_repeat and hops < MAX_REDIRECTS,
             )
-        return target
+        return target.url
 
-    def value(self, call: Call[T], answer: Answer) -> T:
+    def body(self, call: Call[T], status: int, encoding: str) -> Body:
+        """What takes the body of an answer: up to the call's limit, or the beginning of an error's.
+
+        Raises:
+            NotConductorError: a compression that was not asked for.
+        """
+        try:
+            if status >= 400:
+                return Body(encoding, MAX_ERROR_BYTES, cut=True)
+            return Body(encoding, call.max_bytes)
+        except UnknownEncoding:
+            raise self.failed(
+                call, NotConductorError, f"the answer is compressed by {encoding[:20]!r}, and gzip was asked for"
+            ) from None
+
+    def bad_body(self, call: Call[T], error: TooLarge | BrokenBody) -> ConductorRequestError:
+        """The error for a body that could not be taken."""
+        if isinstance(error, TooLarge):
+            return NotConductorError(
+                f"the answer has more than {call.max_bytes:,} bytes, the most that is read",
+                method=call.method,
+                path=call.path,
+                server=self.server,
+                status=200,
+                fate_unknown=not call.safe_to_repeat,
+            )
+        return self.failed(call, ConductorConnectionLost, "the compressed answer cannot be read", str(error))
+
+    def value(self, call: Call[T], answer: Answer, now: float) -> T:
         """The answer's value, or the error it means.
 
         Raises:
-            ConductorAnswerError: an error status.
-            NotConductorError: a success that is not one Conductor gives.
+            ConductorAnswerError: an error status in Conductor's own words.
+            NotConductorError: an error of something in front of Conductor, or an answer that Conductor does not give.
         """
         if answer.status >= 400:
-            raise error_for_answer(
-                method=call.method,
-                path=call.path,
-                server=self.server,
-                status=answer.status,
-                content=answer.content,
-                safe_to_repeat=call.safe_to_repeat,
-                retry_after=answer.retry_after,
-            )
+            raise self._error(call, answer, now)
         try:
-            return call.parse(answer)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            value = call.parse(answer)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever it is, it is this one answer's fault
             kind = answer.headers.get("content-type", "no content type")
+            html = answer.content.lstrip()[:1] == b"<"
             raise NotConductorError(
-                f"the answer is not one Conductor gives: {error} ({len(answer.content)} bytes, {kind})",
+                self.hide(
+                    f"the answer is not one Conductor gives: {_words(error)} ({len(answer.content)} bytes, {kind})"
+                ),
                 method=call.method,
                 path=call.path,
                 server=self.server,
                 status=answer.status,
+                repeatable=html and call.safe_to_repeat,  # a gateway's page, which goes as it came
                 fate_unknown=not call.safe_to_repeat,
             ) from None
+        self._missing_since[call.route] = None
+        return value
+
+    def _error(self, call: Call[T], answer: Answer, now: float) -> ConductorRequestError:
+        error = error_for_answer(
+            method=call.method,
+            path=call.path,
+            server=self.server,
+            status=answer.status,
+            content=answer.content,
+            safe_to_repeat=call.safe_to_repeat,
+            retry_after=answer.retry_after,
+            hide=self.hide,
+        )
+        if not isinstance(error, MissingRoute):
+            if isinstance(error, (ConductorNotFound, ConductorConflict)):
+                self._missing_since[call.route] = None
+            return error
+        if call.route not in self._missing_since:
+            return error
+        # It has answered before, so this is a server of another kind among several, or no Conductor at all; after a
+        # while it is believed: the server may have been replaced by an older one.
+        since = self._missing_since[call.route] or now
+        self._missing_since[call.route] = since
+        if now - since >= BELIEVED_AFTER:
+            del self._missing_since[call.route]
+            return error
+        return NotConductorError(
+            "answered as if it had no such endpoint, which has answered before",
+            method=call.method,
+            path=call.path,
+            server=self.server,
+            status=answer.status,
+            repeatable=call.safe_to_repeat,
+            fate_unknown=not call.safe_to_repeat,
+        )
 
     def failed(
         self, call: Call[T], kind: type[ConductorRequestError], what: str, detail: str = ""
@@ -150,15 +230,15 @@ class Exchange:
             fate_unknown=not (nothing_sent or call.safe_to_repeat),
         )
 
-    def token_was_refused(self, call: Call[T], error: Exception, token: str) -> bool:
-        """Whether fetching a new token and sending once more can help."""
-        return bool(token) and call.authenticated and isinstance(error, ConductorAuthError)
+    def hide(self, text: str) -> str:
+        """``text`` with ``***`` in place of every secret of the connection."""
+        return hide(text, (*self.settings.secrets, *self._proxy_secrets, *self.tokens.secrets))
+
+    def cause(self, error: BaseException) -> BaseException | None:
+        """``error`` as the cause of ours, or None where its text, or its own causes', holds a secret."""
+        text = "".join(traceback.format_exception(error))
+        return error if self.hide(text) == text else None
 
 
-def _environment_proxy(url: str) -> str | None:
-    parts = urlsplit(url)
-    if proxy_bypass(parts.netloc):
-        return None
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+def _words(error: Exception) -> str:
+    return "it is nested too deeply for Python" if isinstance(error, RecursionError) else str(error) or repr(error)

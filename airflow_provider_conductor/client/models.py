@@ -148,7 +148,8 @@ class Task:
 
     @property
     def sub_workflow_id(self) -> str:
-        return self.data.get("subWorkflowId") or (self.data.get("outputData") or {}).get("subWorkflowId") or ""
+        in_output = self.output.get("subWorkflowId")  # anything, where the output is a worker's
+        return self.data.get("subWorkflowId") or (in_output if isinstance(in_output, str) else "")
 
     @property
     def input(self) -> Mapping[str, Any]:

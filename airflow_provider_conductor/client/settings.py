@@ -120,13 +120,20 @@ class ConductorSettings:
         return bool(self.key_id)
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no message may show: the key secret, headers that carry a secret, the proxy's password."""
+        from airflow_provider_conductor.client.hiding import header_secrets, url_secrets
+
+        return (*filter(None, (self.key_secret,)), *header_secrets(self.headers), *url_secrets(self.proxy))
+
+    @property
     def ui_base(self) -> str:
         """Base of links to the UI: ``ui_url``, or the API's address without its ``/api``."""
         return (self.ui_url or self.api_url.removesuffix("/api")).rstrip("/")
 
     def workflow_url(self, workflow_id: str) -> str:
         """The page of an execution in Conductor's UI."""
-        return f"{self.ui_base}/execution/{workflow_id}"
+        return f"{self.ui_base}/execution/{quote(workflow_id, safe='')}"
 
     def definition_url(self, name: str, version: int) -> str:
         """The page of a workflow definition in Conductor's UI."""

@@ -19,7 +19,7 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from airflow_provider_conductor.client.auth import TokenKeeper
+from airflow_provider_conductor.client.body import BrokenBody, TooLarge
 from airflow_provider_conductor.client.bounded import BoundedAdapter
 from airflow_provider_conductor.client.call import Answer, Call, Flow, Now, Sleep
 from airflow_provider_conductor.client.capabilities import Capabilities
@@ -43,6 +43,9 @@ __all__ = ["ConductorClient"]
 
 T = TypeVar("T")
 
+CHUNK = 65_536
+"""Bytes of a body that are read at once."""
+
 
 class ConductorClient(Verbs):
     """One pooled session with one Conductor server; safe to share between threads.
@@ -65,7 +68,7 @@ class ConductorClient(Verbs):
         self.settings = ConductorSettings.of(settings)
         self.capabilities = Capabilities()
         self._exchange = Exchange(self.settings)
-        self._tokens = TokenKeeper(self.settings)
+        self._tokens = self._exchange.tokens
         self._pace = Pace(self.settings.max_requests_per_second)
         self._token_lock = threading.Lock()
         self._sleep = sleep
@@ -115,13 +118,16 @@ class ConductorClient(Verbs):
         try:
             return self._send_once(call, token)
         except ConductorRequestError as error:
-            if not self._exchange.token_was_refused(call, error, token):
+            if not (call.authenticated and self._tokens.can_renew(error)):
                 raise
-        return self._send_once(call, self._token(stale=token, within=call.within))
+            renewed = self._token(refused=token, within=call.within)
+            if not renewed:
+                raise
+        return self._send_once(call, renewed)
 
-    def _token(self, *, stale: str = "", within: float | None = None) -> str:
+    def _token(self, *, refused: str | None = None, within: float | None = None) -> str:
         with self._token_lock:
-            wanted = self._tokens.wanted(self._clock(), stale=stale)
+            wanted = self._tokens.wanted(self._clock(), refused=refused)
             if wanted is not None:
                 try:
                     self._tokens.accept(self._send_once(replace(wanted, within=within)), self._clock())
@@ -141,22 +147,29 @@ class ConductorClient(Verbs):
             answer = self._exchange_one(call, url, token)
             url = self._exchange.redirected(call, answer, url, hops)
             hops += 1
-        return self._exchange.value(call, answer)
+        return self._exchange.value(call, answer, self._clock())
 
     def _exchange_one(self, call: Call[T], url: str, token: str) -> Answer:
         limit = self._exchange.read_timeout(call)
         try:
-            response = self._session.request(
+            with self._session.request(
                 call.method,
                 url,
                 data=self._exchange.content(call),
                 headers=self._exchange.headers(call, token),
                 timeout=(self._exchange.connect_timeout(call), limit),
-            )
-        except (requests.RequestException, HTTPError, OSError) as error:
-            raise self._error(call, error) from error
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, response.content)
+                stream=True,
+            ) as response:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                body = self._exchange.body(call, response.status_code, headers.get("content-encoding", ""))
+                for chunk in response.raw.stream(CHUNK, decode_content=False):
+                    if not body.feed(chunk):
+                        break
+                return Answer(response.status_code, headers, body.end())
+        except (TooLarge, BrokenBody) as error:
+            raise self._exchange.bad_body(call, error) from None
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+            raise self._error(call, error) from self._exchange.cause(error)
 
     def _error(self, call: Call[Any], error: Exception) -> ConductorRequestError:
         """The transport's failure in this client's words, without addresses of proxies or anything secret."""

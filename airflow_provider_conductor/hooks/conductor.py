@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -229,7 +230,8 @@ class ConductorHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """One cheap authenticated read; tells a wrong host, credentials, a stranger and TLS trouble apart."""
         try:
-            with ConductorClient(self.settings) as client:
+            # One attempt: this is about what the server answers now.
+            with ConductorClient(replace(self.settings, max_attempts=1)) as client:
                 answer = str(client.get_task_def(PROBED_TASK))
         except ConductorNotFound as error:
             answer = error.message  # asked, understood, authenticated: there is just no such task definition
@@ -240,6 +242,8 @@ class ConductorHook(BaseHook):
         except ConductorAuthError as error:
             return False, f"Credentials refused: {error}. Check key id (login) and key secret (password)"
         except (MissingRoute, NotConductorError) as error:
+            if isinstance(error, NotConductorError) and error.refused:
+                return False, f"Refused in front of Conductor: {error}. Check headers, proxy and the address"
             return False, f"Not a Conductor API: {error}. Check the address, which usually ends in /api"
         except ConductorError as error:
             return False, str(error)

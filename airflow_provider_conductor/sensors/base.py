@@ -199,7 +199,8 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         stored = TaskStateStore(context).get(POKES_KEY)
         if stored and stored["started_at"] >= began - 1:  # else it is of an earlier try
             so_far = WaitPlan.from_json(stored)
-            plan = replace(plan, told=so_far.told, warned=so_far.warned, seen=so_far.seen, away_since=so_far.away_since)
+            kept = ("told", "warned", "seen", "away_since", "refused_since")
+            plan = replace(plan, **{name: getattr(so_far, name) for name in kept})
         return replace(plan, started_at=began, deadline=began + self.timeout)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:

@@ -42,6 +42,9 @@ stray one, and the search index lags behind the database."""
 UNKNOWN = "no such workflow"
 """How servers (3.13 to 3.32) word it that they do not know a workflow."""
 
+REFUSALS = 40
+"""Refusals in a row, over half an hour, after which the credentials for what stands in front of Conductor are wrong."""
+
 READ_FOR = 30.0
 """Seconds at least for which an ended workflow is read again where that fails."""
 
@@ -285,7 +288,8 @@ def read_ended(workflow_id: str, until: float | None) -> Flow[Workflow | None]:
                 yield Sleep(ASK_AGAIN[unknown - 1])
                 continue
             passing = error.repeatable or missing or (error.status or 0) >= 500
-            if not passing or (until is not None and now >= until):
+            refused = isinstance(error, NotConductorError) and error.refused and failures > REFUSALS
+            if not passing or refused or (until is not None and now >= until):
                 raise
             retry_after = error.retry_after
         failures += 1

@@ -16,6 +16,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorConfigError,
     ConductorNotFound,
     ConductorRequestError,
+    NotConductorError,
 )
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.waiting.awaited import Standing, never_came, standing, task_statuses
@@ -52,6 +53,14 @@ ERROR = "error"
 UNREAD_LOGGED = "unread"
 """In place of the situations that have been logged, once it has been logged that the tasks cannot be read."""
 
+REFUSED_FOR = 1_800.0
+"""Seconds for which something in front of Conductor may refuse the credentials, as a firewall does while its rules are
+changed; after that, those of the connection are wrong."""
+
+REFUSED_AT_FIRST = 120.0
+"""Seconds for which it may answer anything before Conductor has, as a gateway does while it is reloaded; after these,
+the address is wrong."""
+
 MESSAGE_LIMIT = 1_000
 """Characters of an event's message: it is stored in Airflow's metadata database."""
 
@@ -71,9 +80,9 @@ class WaitPlan:
         exponential_backoff, max_wait: Airflow's sensor arguments, applied to ``poll_interval``.
         wait_until_task_ref: wait only until this task has ended, or has one of
         wait_until_task_status: these statuses, joined by commas.
-        told, warned, seen, away_since: what people have been told last, the standstill they were warned about, the
-            last look's footprint, and since when the server cannot be asked, so that nothing is told again after a
-            deferral or at the next poke.
+        told, warned, seen, away_since, refused_since: what people have been told last, the standstill they were warned
+            about, the last look's footprint, since when the server cannot be asked, and since when something in front
+            of it refuses, so that nothing is told again after a deferral or at the next poke.
         rest: a :class:`~airflow_provider_conductor.waiting.rest.Rest` as JSON: what the last look saw and when the next
             is due, so that a wait that goes on elsewhere begins at rest; None for a look at once.
     """
@@ -91,6 +100,7 @@ class WaitPlan:
     warned: str = ""
     seen: str = ""
     away_since: float | None = None
+    refused_since: float | None = None
     rest: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -180,6 +190,8 @@ class _Wait:
     progress: Progress | None = None
     look_by: float | None = None
     """The latest moment of the next look, our caller's patience included."""
+    refused_since: float | None = None
+    """Since when a gateway's refusals have come and nothing else."""
     limit: float | None = None
     """The same without it: what holds for the wait wherever it goes on."""
     rest: Rest | None = None
@@ -212,6 +224,7 @@ class _Wait:
             told=plan.told,
             footprint=Footprint.read(plan.seen),
             away_since=plan.away_since,
+            refused_since=plan.refused_since,
             failures=0 if plan.away_since is None else 1,
             rest=_stored_rest(plan, begun),
         )
@@ -228,6 +241,7 @@ class _Wait:
             warned=self.limits.warned,
             seen=str(self.footprint or ""),
             away_since=self.away_since,
+            refused_since=self.refused_since,
             rest=None if self.rest is None else self.rest.to_json(),
         )
         return WaitEvent(
@@ -237,6 +251,19 @@ class _Wait:
             plan=going_on,
             workflow=seen.workflow if seen is not None and seen.whole else None,
         )
+
+    @property
+    def refused_until(self) -> float:
+        """When the wait is given up if something in front of Conductor goes on refusing."""
+        if self.refused_since is None:
+            return math.inf
+        return self.refused_since + (REFUSED_FOR if self.reached else REFUSED_AT_FIRST)
+
+    def gives_up(self, error: ConductorRequestError, now: float) -> bool:
+        """Whether something in front of Conductor has refused for so long that the connection must be wrong."""
+        passes = isinstance(error, NotConductorError) and error.repeatable and (error.refused or not self.reached)
+        self.refused_since = (self.refused_since or now) if passes else None
+        return now >= self.refused_until
 
     def needs_all(self, now: float) -> bool:
         """Whether the next look must read the tasks: one of them is waited for, or it may be the last look."""
@@ -248,13 +275,15 @@ class _Wait:
         rest = replace(rest, seconds=max(0.0, at - now), away=self.away_since is not None)
         if not rest.away:
             return rest
-        end = self.limits.end or math.inf  # before ``at`` it must not even try, and what is due meanwhile can wait
+        # Before ``at`` it must not even try, and what is due meanwhile can wait.
+        end = min(self.limits.end or math.inf, self.refused_until)
         return replace(
             rest, wake_at=min(end, max(at, rest.wake_at)), blind_wake_at=min(end, max(at, rest.blind_wake_at))
         )
 
     def back(self, now: float) -> None:
         """The server has answered; a line if it was away."""
+        self.refused_since = None
         if self.away_since is not None:
             self.say(f"the server is back after {duration((now - self.away_since) * 1000)}")
             self.away_since, self.failures = None, 0
@@ -301,6 +330,8 @@ def wait(
 
     Raises:
         ConductorAuthError: the server refuses the credentials; waiting cannot help.
+        NotConductorError: something in front of Conductor has refused for too long (``REFUSED_FOR``,
+            ``REFUSED_AT_FIRST``).
         ConductorRequestError: the very first look got an answer that shows a wrong address.
     """
     state = _Wait.of(plan, say, warn or say, jitter, (yield Now()), patience)
@@ -314,7 +345,10 @@ def wait(
         except ConductorRequestError as error:
             if not state.reached and not error.repeatable and (error.status or 0) < 500:
                 raise
-            event, at = _away(state, error, sent, (yield Now()))
+            now: float = yield Now()
+            if state.gives_up(error, now):
+                raise
+            event, at = _away(state, error, sent, now)
         else:
             event, at = _understand(state, seen) if isinstance(seen, Look) else (_not_found(state, seen), 0.0)
             del seen  # a whole workflow, which must not lie in memory while ten thousand waits rest

@@ -25,11 +25,14 @@ __all__ = [
     "Request",
     "by_path",
     "drop",
+    "error",
     "garbage",
     "gzipped",
     "html",
     "in_turn",
     "json_answer",
+    "no_route",
+    "orkes_token_refused",
     "raw",
     "reset",
     "silent",
@@ -257,6 +260,24 @@ def status(code: int, body: Any = None, **headers: str) -> Behaviour:
         head(code, {"content-type": "application/json"} | named | {"content-length": str(len(content))}) + content,
         keep_alive=True,
     )
+
+
+def error(code: int, message: str | None, *, retryable: bool = False, **headers: str) -> Behaviour:
+    """An error in Conductor's own words (3.13.8 and 3.32.2)."""
+    body = {"status": code, "message": message, "instance": "conductor-1", "retryable": retryable}
+    return status(code, body, **headers)
+
+
+def no_route(exchange: Exchange) -> None:
+    """What 3.13.8 answers where it has no such endpoint."""
+    when = "2026-11-26T10:48:18.267+00:00"
+    status(404, {"timestamp": when, "status": 404, "error": "Not Found", "path": exchange.request.path})(exchange)
+
+
+def orkes_token_refused(code: int = 401) -> Behaviour:
+    """What Orkes answers to a token that it does not take."""
+    body = {"message": "Token is invalid or has expired", "error": "INVALID_TOKEN", "timestamp": 1656058235313}
+    return status(code, body)
 
 
 def json_answer(body: Any, **headers: str) -> Behaviour:

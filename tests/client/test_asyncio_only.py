@@ -45,8 +45,9 @@ async def test_it_hears_the_kinds_of_events(serve: Callable[..., FaultServer]) -
 @pytest.mark.parametrize(
     ("behaviour", "error"),
     [
-        (told.status(404), MissingRoute),
-        (told.status(404, {"message": "No such workflow found by id: w1"}), ConductorNotFound),
+        (told.no_route, MissingRoute),
+        (told.status(404), NotConductorError),
+        (told.error(404, "No such workflow found by id: w1"), ConductorNotFound),
         (told.html(), NotConductorError),
         (told.json_answer({}), NotConductorError),
         (told.drop, ConductorConnectionLost),

@@ -31,7 +31,7 @@ Connect = Callable[..., Transport]
 KEY = {"key_id": "id", "key_secret": "s3cr3t-k3y"}
 READ = endpoints.get_workflow("w1")
 START = endpoints.start_workflow({"name": "orders"})
-REFUSED = told.status(401, {"message": "invalid token"})
+REFUSED = told.orkes_token_refused()
 
 
 def jwt(expires_at: float) -> str:
@@ -130,7 +130,7 @@ def test_a_refused_token_is_refreshed_once_and_the_request_sent_again(
     server = serve(
         told.by_path(
             token=told.in_turn(told.token("t1"), told.token("t2")),
-            rest=told.in_turn(told.status(code, {"message": "expired"}), told.text("w1")),
+            rest=told.in_turn(told.orkes_token_refused(code), told.text("w1")),
         )
     )
     assert connect(server, **KEY).send(START) == "w1"
@@ -138,7 +138,7 @@ def test_a_refused_token_is_refreshed_once_and_the_request_sent_again(
 
 
 def test_a_request_refused_with_a_fresh_token_too_is_raised(serve: Serve, connect: Connect) -> None:
-    server = serve(told.by_path(token=told.token("t1"), rest=told.status(403, {"message": "not yours"})))
+    server = serve(told.by_path(token=told.token("t1"), rest=told.error(403, "not yours")))
     with pytest.raises(ConductorAuthError, match=r"GET /workflow/w1 .* 403 not yours"):
         connect(server, **KEY).send(READ)
     assert len(server.sent_to("/token")) == 2
@@ -148,9 +148,9 @@ def test_a_request_refused_with_a_fresh_token_too_is_raised(serve: Serve, connec
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (told.status(401, {"message": "bad key"}), ConductorAuthError),
-        (told.status(403, b""), ConductorAuthError),
-        (told.status(404, {"message": "no such application"}), ConductorNotFound),
+        (told.error(401, "bad key"), ConductorAuthError),
+        (told.status(403, b""), NotConductorError),
+        (told.error(404, "no such application"), ConductorNotFound),
         (told.status(500, {"message": "boom"}), ConductorServerError),
         (told.html(200), NotConductorError),
         (told.json_answer({"token": ""}), NotConductorError),
@@ -168,14 +168,14 @@ def test_without_a_token_nothing_is_sent(serve: Serve, connect: Connect, answer:
 
 
 def test_a_refused_key_is_told_as_that_and_not_tried_again_and_again(serve: Serve, connect: Connect) -> None:
-    server = serve(told.status(401, {"message": "bad key"}))
+    server = serve(told.error(401, "bad key"))
     with pytest.raises(ConductorAuthError, match="key id or key secret was refused") as caught:
         connect(server, **KEY).send(READ)
     assert "s3cr3t-k3y" not in repr(caught.value) + str(caught.value)
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("missing", [told.status(404, {"error": "Not Found"}), told.html(404)])
+@pytest.mark.parametrize("missing", [told.no_route, told.error(404, "No static resource api/token.")])
 def test_a_server_without_a_token_endpoint_is_open_and_gets_the_key_once(
     serve: Serve, connect: Connect, missing: Behaviour
 ) -> None:

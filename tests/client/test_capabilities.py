@@ -153,11 +153,10 @@ def test_a_server_without_status_is_read_without_tasks_and_not_asked_again() -> 
 def test_what_a_server_lacks_is_found_out_once_a_connection(
     serve: Callable[..., FaultServer], connect: Callable[..., Transport]
 ) -> None:
-    missing = told.status(404, {"status": 404, "error": "Not Found", "path": "/api/x"})
     server = serve(
-        lambda exchange: (missing if exchange.request.path.endswith("/status") else told.workflow("w1", "COMPLETED"))(
-            exchange
-        )
+        lambda exchange: (
+            told.no_route if exchange.request.path.endswith("/status") else told.workflow("w1", "COMPLETED")
+        )(exchange)
     )
     client = connect(server)
     for _ in range(3):

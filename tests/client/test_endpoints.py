@@ -143,6 +143,7 @@ SAFE = {
     "bulk_pause",
     "bulk_search",
     "decide_workflow",
+    "event_stream",
     "fetch_token",
     "get_all_poll_data",
     "get_all_queue_sizes",

@@ -17,6 +17,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorServerError,
     DefinitionNotFound,
     MissingRoute,
+    NotConductorError,
     TooManyRequests,
     error_for_answer,
 )
@@ -35,33 +36,88 @@ def error_of(status: int, body: Any, *, safe: bool = True) -> ConductorRequestEr
 
 HTML = b"<html><body>404 page not found</body></html>"
 
+
+def own(status: int, message: str | None = None, *, retryable: bool = False) -> dict[str, Any]:
+    """An error as 3.13.8 and 3.32.2 word theirs."""
+    return {"status": status, "message": message, "instance": "conductor-1", "retryable": retryable}
+
+
+SPRING = {"timestamp": "2026-11-26T10:48:18.267+00:00", "status": 404, "error": "Not Found", "path": "/api/x"}
+ORKES = {"message": "Token cannot be null or empty", "error": "INVALID_TOKEN", "timestamp": 1656058235313}
+KONG = {"message": "no Route matched with those values", "request_id": "c5d1"}
+
 CASES = [
     # status, body, error, repeatable if safe, fate unknown if not safe
-    (400, {"message": "Validation failed"}, ConductorBadRequest, False, False),
-    (401, {"message": "no"}, ConductorAuthError, False, False),
-    (403, HTML, ConductorAuthError, False, False),
-    (404, {"error": "Not Found", "path": "/api/x"}, MissingRoute, False, False),
-    (404, {"error": "Not Found", "path": "/api/x", "message": ""}, MissingRoute, False, False),
-    (404, {"message": "No static resource api/x."}, MissingRoute, False, False),
-    (404, HTML, MissingRoute, False, False),
-    (404, b"", MissingRoute, False, False),
-    (405, {"message": "Request method 'POST' is not supported"}, MissingRoute, False, False),
-    (404, {"message": "No such workflow found by id: w1"}, ConductorNotFound, False, False),
-    (404, {"message": "No such task found by id: t1"}, ConductorNotFound, False, False),
-    (404, {"message": "No such workflow defined. name=x, version=null"}, DefinitionNotFound, False, False),
-    (404, {"message": "No such workflow found by name: x, version: 1"}, DefinitionNotFound, False, False),
-    (404, {"message": "Workflow is still running.  status=RUNNING"}, ConductorConflict, False, False),
-    (409, {"message": "no retryable tasks! Use restart"}, ConductorConflict, False, False),
+    (400, own(400, "Validation failed"), ConductorBadRequest, False, False),
+    (401, ORKES, ConductorAuthError, False, False),
+    (401, own(401, "no"), ConductorAuthError, False, False),
+    (403, own(403, "You don't have permissions to execute task: x"), ConductorAuthError, False, False),
+    (403, SPRING | {"status": 403, "error": "Forbidden"}, ConductorAuthError, False, False),
+    (404, SPRING, MissingRoute, False, False),
+    (404, SPRING | {"message": ""}, MissingRoute, False, False),
+    (404, own(404, "No static resource api/x."), MissingRoute, False, False),
+    (405, own(405, "Request method 'POST' is not supported"), MissingRoute, False, False),
+    (500, own(500, "Request method 'POST' not supported"), MissingRoute, False, False),
+    (404, own(404, "No such workflow found by id: w1"), ConductorNotFound, False, False),
+    (404, own(404, "No such task found by id: t1"), ConductorNotFound, False, False),
+    (404, own(404, "No such workflow defined. name=x, version=null"), DefinitionNotFound, False, False),
+    (404, own(404, "No such workflow found by name: x, version: 1"), DefinitionNotFound, False, False),
+    (404, own(404, "Workflow is still running.  status=RUNNING"), ConductorConflict, False, False),
+    (409, own(409, "no retryable tasks! Use restart"), ConductorConflict, False, False),
+    (410, own(410, "gone"), ConductorBadRequest, False, False),
+    (400, HTML, ConductorBadRequest, False, False),
     (413, b"", ConductorBadRequest, False, False),
     (429, b"", TooManyRequests, True, False),
-    (500, {"message": "boom", "retryable": True}, ConductorServerError, True, True),
-    (500, {"message": "not paused", "retryable": False}, ConductorServerError, False, False),
+    (500, own(500, "boom", retryable=True), ConductorServerError, True, True),
+    (500, own(500, "not paused"), ConductorServerError, False, False),
     (500, HTML, ConductorServerError, False, True),
     (502, HTML, ConductorServerError, True, True),
     (503, b"", ConductorServerError, True, True),
-    (503, {"message": "full", "retryable": False}, ConductorServerError, False, False),
+    (503, own(503, "full"), ConductorServerError, False, False),
     (504, b"upstream timed out", ConductorServerError, True, True),
 ]
+
+STRANGERS = [
+    (401, b"Unauthorized"),
+    (401, {"message": "Unauthorized"}),
+    (403, HTML),
+    (403, {"message": "Forbidden"}),
+    (404, b""),
+    (404, b"404 page not found\n"),
+    (404, HTML),
+    (404, KONG),
+    (404, {"message": "No such workflow found by id: w1"}),
+    (404, {"error": "Not Found", "path": "/api/x"}),
+    (404, SPRING | {"requestId": "c5d1"}),
+    (404, {"error_msg": "404 Route Not Found"}),
+    (404, {"statusCode": 404, "message": "Resource not found"}),
+    (405, HTML),
+    (409, HTML),
+    (404, b"[" * 100_000),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), STRANGERS)
+def test_only_conductors_own_json_makes_an_error_about_conductor(status: int, body: Any) -> None:
+    safe, unsafe = error_of(status, body), error_of(status, body, safe=False)
+    assert type(safe) is type(unsafe) is NotConductorError
+    assert (safe.repeatable, safe.fate_unknown) == (True, False)
+    assert (unsafe.repeatable, unsafe.fate_unknown) == (False, True)
+    assert "something in front of Conductor" in str(safe)
+
+
+@pytest.mark.parametrize(
+    ("body", "quoted"),
+    [
+        (b"404 page not found\n", "'404 page not found'"),
+        (b"<!DOCTYPE html><html><title>Not\n here</title><body>x</body></html>", "'Not here'"),
+        (KONG, "'no Route matched with those values'"),
+        (HTML, "'a page of HTML'"),
+        (b"x" * 5_000, f"'{'x' * 100}'"),
+    ],
+)
+def test_a_gateways_page_is_quoted_in_few_words(body: Any, quoted: str) -> None:
+    assert str(error_of(404, body)).endswith(f"not by Conductor itself: {quoted}")
 
 
 @pytest.mark.parametrize(("status", "body", "kind", "repeatable", "unknown"), CASES)
@@ -75,7 +131,7 @@ def test_the_body_decides_what_an_error_status_means(
 
 
 def test_the_first_line_names_call_server_status_and_the_servers_words() -> None:
-    error = error_of(404, {"message": "No such workflow found by id: w1"})
+    error = error_of(404, own(404, "No such workflow found by id: w1"))
     assert str(error) == "GET /workflow/w1 at http://conductor:8080: 404 No such workflow found by id: w1"
 
 

@@ -119,7 +119,7 @@ def test_what_conductor_does_not_answer_is_an_error_and_never_a_value(
     serve: Serve, connect: Connect, fault: Behaviour
 ) -> None:
     server = serve(fault)
-    client = connect(server)
+    client = connect(server, max_attempts=1)
     read, start = error_from(client, READ), error_from(client, START)
     assert type(read) is type(start) is NotConductorError
     assert (read.fate_unknown, start.fate_unknown) == (False, True)

@@ -20,7 +20,7 @@ Serve = Callable[..., FaultServer]
 Connect = Callable[..., Transport]
 
 READ = endpoints.get_workflow("w1")
-GONE = told.status(404, {"message": "No such workflow found by id: w1"})
+GONE = told.error(404, "No such workflow found by id: w1")
 
 
 def test_results_are_sent_in_and_the_last_word_is_returned(serve: Serve, connect: Connect) -> None:

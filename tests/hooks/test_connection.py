@@ -260,7 +260,7 @@ def test_no_secret_is_logged_or_shown(
     caplog.set_level(logging.DEBUG)
     hook = connect(monkeypatch, with_keys.connection(headers={"X-Gate": HEADER_SECRET}))
     hook.client.get_task_defs()
-    with_keys.instead = lambda request: (401, "application/json", b'{"message": "go away"}')
+    with_keys.instead = lambda request: (401, "application/json", b'{"message": "go away", "retryable": false}')
     with pytest.raises(ConductorAuthError) as refusal:
         connect(monkeypatch, with_keys.connection(headers={"X-Gate": HEADER_SECRET})).client.get_task_defs()
     told = [caplog.text, repr(hook), repr(hook.client), repr(hook.settings), repr(refusal.value), str(refusal.value)]

@@ -66,7 +66,7 @@ class Orders:
         def started(body: dict[str, Any]) -> tuple[int, str, bytes]:
             order = body["input"]["order"]
             if order in self.refused:
-                return 400, "application/json", b'{"message": "no such order", "status": 400}'
+                return 400, "application/json", b'{"message": "no such order", "status": 400, "retryable": false}'
             if order in self.fail:
                 conductor.script = Script(after=self.after, status="FAILED", reason=self.fail[order])
             else:

@@ -443,7 +443,15 @@ def _summary(workflow: dict[str, Any]) -> dict[str, Any]:
     return {**texts, **times, **end, "version": workflow["workflowVersion"]}
 
 
+def no_route(request: Request) -> tuple[int, str, bytes]:
+    """What 3.13.8 answers where it has no such endpoint."""
+    when = "2026-11-26T10:48:18.267+00:00"
+    return _json(404, {"timestamp": when, "status": 404, "error": "Not Found", "path": f"/api{request.path}"})
+
+
 def _json(status: int, value: Any) -> tuple[int, str, bytes]:
+    if status >= 400 and "timestamp" not in value:  # as Conductor words its errors, which tells them from a gateway's
+        value = {"instance": "conductor-1", "retryable": False} | value
     return status, "application/json", json.dumps(value).encode()
 
 

@@ -278,7 +278,7 @@ def test_a_crash_leaves_only_what_is_missing(orders: Orders, monkeypatch: pytest
     def away(request: Request) -> tuple[int, str, bytes] | None:
         if len(orders.sent) >= 7:
             crashed.set()
-        return (401, "application/json", b'{"message": "gone"}') if crashed.is_set() else None
+        return (401, "application/json", b'{"message": "gone", "retryable": false}') if crashed.is_set() else None
 
     orders.conductor.instead = away
     with pytest.raises(Exception, match="gone"):

@@ -41,7 +41,7 @@ def interrupted(after: float, error: BaseException) -> Iterator[None]:
 def read_only(request: Request) -> tuple[int, str, bytes] | None:
     """A key that may look and start, and not terminate."""
     if request.path == "/workflow/bulk/terminate" or request.method == "DELETE":
-        return 403, "application/json", b'{"message": "read only", "status": 403}'
+        return 403, "application/json", b'{"message": "read only", "status": 403, "retryable": false}'
     return None
 
 

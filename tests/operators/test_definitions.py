@@ -86,7 +86,7 @@ def test_a_definition_from_a_template_is_checked_before_anything_is_sent(conduct
 def test_a_definition_the_server_fails_to_register_is_told_by_name(conductor: ConductorStandIn) -> None:
     def server(request: Any) -> tuple[int, str, bytes] | None:
         if request.path.startswith("/metadata/workflow") and request.method == "GET":
-            return 404, "application/json", b'{"message": "No such workflow found by name: orders"}'
+            return 404, "application/json", b'{"message": "No such workflow found by name: orders", "retryable": false}'
         if request.method == "PUT":
             return (
                 200,
@@ -110,7 +110,7 @@ def test_a_server_without_validation_is_not_asked_twice(conductor: ConductorStan
             return 200, "application/json", b'{"bulkErrorResults": {}, "bulkSuccessfulResults": ["orders", "more"]}'
         if request.path.startswith("/metadata/workflow/") and request.method == "GET":
             found = stored.get(request.path.rpartition("/")[2])
-            missing = b'{"message": "No such workflow found by name"}'
+            missing = b'{"message": "No such workflow found by name", "retryable": false}'
             return (
                 (200, "application/json", json.dumps(found).encode()) if found else (404, "application/json", missing)
             )

@@ -113,7 +113,7 @@ def test_so_it_has_without_a_deferral(conductor: ConductorStandIn) -> None:
 
     def archived(request: Request) -> tuple[int, str, bytes] | None:
         if request.method == "GET" and request.path.startswith("/workflow/") and "search" not in request.path:
-            return 404, "application/json", b'{"message": "No such workflow found by id", "status": 404}'
+            return 404, "application/json", b'{"message": "No such workflow found by id", "retryable": false}'
         return None
 
     conductor.instead = archived

@@ -13,7 +13,7 @@ from airflow_provider_conductor.operators.conductor import (
     ConductorStartWorkflowOperator,
 )
 from tests.operators.airflow_standin import context_of, run
-from tests.operators.conductor_standin import ConductorStandIn, Request, Script
+from tests.operators.conductor_standin import ConductorStandIn, Request, Script, no_route
 from tests.operators.impatient import both_ways, execute
 
 
@@ -90,7 +90,7 @@ def test_a_token_refused_at_the_start_starts_no_second_workflow(orkes: Conductor
 
 
 def test_a_permission_that_is_missing_is_told_with_what_was_asked(orkes: ConductorStandIn) -> None:
-    refusal = b'{"message": "Access Denied, EXECUTE on orders is missing", "status": 403}'
+    refusal = b'{"message": "Access Denied, EXECUTE on orders is missing", "status": 403, "retryable": false}'
     orkes.instead = lambda request: (403, "application/json", refusal) if request.path == "/workflow" else None
     task = start()
     with pytest.raises(ConductorAuthError, match=r"POST /workflow .* 403 Access Denied, EXECUTE") as told:
@@ -111,7 +111,7 @@ def lose_answers(server: ConductorStandIn, times: int) -> Callable[[Request], tu
             lost.append(server._start(request.body)[2].decode())
             return 0, "", b""
         if request.path.endswith("/correlated"):  # nor can a look-up help
-            return 404, "application/json", b'{"error": "Not Found", "path": "/api/workflow/orders/correlated"}'
+            return no_route(request)
         return None
 
     return lose

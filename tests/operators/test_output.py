@@ -20,7 +20,7 @@ from airflow_provider_conductor.exceptions import ConductorOutputMissing, Conduc
 from tests.client import fault_server as answers
 from tests.client.fault_server import Behaviour, FaultServer
 from tests.operators.airflow_standin import context_of, run
-from tests.operators.conductor_standin import ConductorStandIn, Request, Script
+from tests.operators.conductor_standin import ConductorStandIn, Request, Script, no_route
 from tests.operators.impatient import both_ways, execute, retry, sensor
 
 ORDER = {"total": 42, "rows": [{"id": 1}, {"id": 2}]}
@@ -211,8 +211,7 @@ def test_without_an_address_for_us_the_error_names_the_place(
 
 def test_an_old_server_without_the_route_is_no_other_case(conductor: ConductorStandIn) -> None:
     def no_such_route(request: Request) -> tuple[int, str, bytes] | None:
-        missing = b'{"error": "Not Found", "path": "/api/workflow/externalstoragelocation"}'
-        return (404, "application/json", missing) if request.path.endswith("externalstoragelocation") else None
+        return no_route(request) if request.path.endswith("externalstoragelocation") else None
 
     conductor.instead = no_such_route
     with pytest.raises(ConductorOutputTooLarge, match="no such endpoint"):

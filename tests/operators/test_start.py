@@ -82,7 +82,11 @@ def test_what_cannot_be_sent_is_refused_before_anything_is(
 
 
 def test_input_the_server_refuses_is_not_retried(conductor: ConductorStandIn) -> None:
-    conductor.instead = lambda request: (400, "application/json", b'{"message": "order is missing", "status": 400}')
+    conductor.instead = lambda request: (
+        400,
+        "application/json",
+        b'{"message": "order is missing", "retryable": false}',
+    )
     operator = start()
     with pytest.raises(ConductorStartRefused, match="order is missing"):
         operator.execute(context_of(operator))

@@ -138,7 +138,7 @@ def test_a_workflow_that_is_gone_fails_the_task(conductor: ConductorStandIn, way
 @in_each_mode
 def test_refused_credentials_fail_the_task_at_once(conductor: ConductorStandIn, way: str) -> None:
     workflow_id = conductor.add()
-    conductor.instead = lambda request: (401, "application/json", b'{"message": "go away"}')
+    conductor.instead = lambda request: (401, "application/json", b'{"message": "go away", "retryable": false}')
     with pytest.raises(ConductorAuthError, match="go away"):
         sense(workflow_id, way, timeout=600)
     assert len(conductor.requests) == 1

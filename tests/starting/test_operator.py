@@ -121,7 +121,9 @@ def test_what_somebody_else_terminated_fails_without_a_retry(conductor: Conducto
 def test_a_look_up_that_is_refused_is_not_a_refused_start(conductor: ConductorStandIn) -> None:
     start(operator())
     conductor.instead = lambda request: (
-        (400, "application/json", b'{"message": "too long"}') if request.path.endswith("/correlated") else None
+        (400, "application/json", b'{"message": "too long", "retryable": false}')
+        if request.path.endswith("/correlated")
+        else None
     )
     with pytest.raises(Exception, match="too long") as caught:
         start(operator(), try_number=2)

@@ -16,7 +16,7 @@ from airflow_provider_conductor.steering.commands import Command
 from airflow_provider_conductor.steering.decision import Kind
 from airflow_provider_conductor.steering.outcome import Outcome
 from airflow_provider_conductor.steering.steer import ROUNDS, steer
-from tests.operators.conductor_standin import ConductorStandIn, Request
+from tests.operators.conductor_standin import ConductorStandIn, Request, no_route
 
 Answer = tuple[int, str, bytes] | None
 
@@ -140,10 +140,12 @@ def test_a_server_without_the_bulk_endpoint_is_asked_one_by_one(
     conductor: ConductorStandIn, do: Callable[..., Outcome], route: str
 ) -> None:
     """3.13 takes the "bulk" of a removal for a workflow's id."""
-    told = {"search": b'{"error":"Not Found"}', "remove": b'{"message":"No such workflow found by id: bulk"}'}
+    no_such = b'{"message": "No such workflow found by id: bulk", "status": 404, "retryable": false}'
 
     def instead(request: Request) -> Answer:
-        return (404, "application/json", told[route]) if request.path == f"/workflow/bulk/{route}" else None
+        if request.path != f"/workflow/bulk/{route}":
+            return None
+        return no_route(request) if route == "search" else (404, "application/json", no_such)
 
     conductor.instead = instead
     ids = [conductor.add("FAILED") for _ in range(3)]
@@ -176,7 +178,7 @@ def test_a_message_stays_readable_when_hundreds_fail(conductor: ConductorStandIn
 
 def test_what_the_server_refuses_is_sent_once_more(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
     one = conductor.add("COMPLETED")
-    refusal = (404, "application/json", b'{"message":"Workflow is non-restartable","status":404}')
+    refusal = (404, "application/json", b'{"message": "Workflow is non-restartable","status":404, "retryable": false}')
     conductor.instead = lambda request: refusal if request.path.endswith("/restart") else None
     outcome = do(commands.restart(), one)
     assert outcome.refusals[one].kind is Kind.DUE
@@ -289,7 +291,7 @@ def test_what_is_due_still_after_a_change_is_sent_again(
 
     def meanwhile() -> Answer:
         conductor.end(one, "TERMINATED")
-        return 409, "application/json", b'{"message":"not in terminal state","status":409}'
+        return 409, "application/json", b'{"message": "not in terminal state","status":409, "retryable": false}'
 
     at_first(conductor, "/restart", meanwhile)
     assert do(commands.restart(), one).done == [one]

@@ -138,7 +138,7 @@ def test_what_ends_before_the_deadline_is_no_time_out(server: Starting) -> None:
 
 
 def test_refused_credentials_are_an_event(conductor: ConductorStandIn) -> None:
-    conductor.instead = lambda request: (401, "application/json", b'{"message": "go away"}')
+    conductor.instead = lambda request: (401, "application/json", b'{"message": "go away", "retryable": false}')
     event = first_event(waiting_for("abc", "def"))
     assert (event["status"], event["error"]) == ("error", "ConductorAuthError")
     assert "go away" in event["message"]

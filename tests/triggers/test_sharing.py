@@ -170,7 +170,7 @@ async def test_a_changed_password_is_taken_up_without_a_failed_task(
         if request.path == "/token" and request.body.get("keySecret") == "new":
             refusing[0] = False
         if request.path != "/token" and refusing[0]:
-            return 401, "application/json", b'{"message": "token expired", "status": 401}'
+            return 401, "application/json", b'{"message": "token expired", "status": 401, "retryable": false}'
         return None
 
     conductor.instead = expired

@@ -62,7 +62,7 @@ def test_the_task_waited_for_is_an_event(conductor: ConductorStandIn) -> None:
 
 
 def test_refused_credentials_are_an_event_and_not_a_wait(conductor: ConductorStandIn) -> None:
-    conductor.instead = lambda request: (401, "application/json", b'{"message": "go away"}')
+    conductor.instead = lambda request: (401, "application/json", b'{"message": "go away", "retryable": false}')
     event = first_event(waiting_for("abc"))
     assert (event["workflow_id"], event["status"]) == ("abc", "error")
     assert "go away" in event["message"]

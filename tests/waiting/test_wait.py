@@ -448,6 +448,44 @@ def test_a_sub_workflow_that_cannot_be_read_for_a_moment_is_the_server_being_awa
     ]
 
 
+def gateway(status: int) -> ConductorRequestError:
+    return NotConductorError("answered by something in front of Conductor", status=status, repeatable=True)
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 403, 404, 405])
+def test_a_gateway_that_answers_for_a_while_ends_no_wait(status: int) -> None:
+    world = World([(30, gateway(status)), (1_500, workflow(live())), (1_600, gateway(status)), (3_000, DONE)])
+    assert world.wait().status == "COMPLETED"
+    at_first = World([(0, gateway(status)), (100, workflow(live())), (200, DONE)])
+    assert at_first.wait().status == "COMPLETED"
+
+
+@pytest.mark.parametrize(("status", "reached", "age"), [(401, True, 1_830), (403, True, 1_830), (404, False, 120)])
+def test_a_gateway_that_goes_on_refusing_ends_the_wait(status: int, reached: bool, age: float) -> None:
+    world = World([(30 if reached else 0, gateway(status))])
+    with pytest.raises(NotConductorError, match="in front of Conductor"):
+        world.wait()
+    assert age <= world.age < age + 70
+
+
+def test_pokes_count_a_gateways_refusals_together() -> None:
+    world = World([(0, gateway(404))])
+
+    def poke_on(plan: WaitPlan) -> None:
+        while (event := world.wait(plan, patience=0)).status == STILL_RUNNING:
+            plan = WaitPlan.from_json(json.loads(json.dumps(with_told(plan, event).to_json())))
+            world.now += 5
+
+    with pytest.raises(NotConductorError):
+        poke_on(world.plan())
+    assert 120 <= world.age < 200
+
+
+def test_a_gateways_404_is_an_outage_however_long_it_lasts() -> None:
+    world = World([(30, gateway(404)), (20_000, DONE)])
+    assert world.wait().status == "COMPLETED"
+
+
 def test_refused_credentials_are_told_at_once() -> None:
     world = World([(30, auth_error())])
     with pytest.raises(ConductorAuthError):

@@ -26,8 +26,8 @@ class Scene:
 
 
 AWAY = Scene(instead=(0, "", b""))
-REFUSED = Scene(instead=(401, "application/json", b'{"message": "INVALID_TOKEN", "status": 401}'))
-GONE = Scene(instead=(404, "application/json", b'{"message": "No such workflow found by id: it", "status": 404}'))
+REFUSED = Scene(instead=(401, "application/json", b'{"message": "INVALID_TOKEN", "status": 401, "retryable": false}'))
+GONE = Scene(instead=(404, "application/json", b'{"message": "No such workflow found by id: it", "retryable": false}'))
 
 
 def recorded(recording: str, **changes: Any) -> Scene:

@@ -15,6 +15,7 @@ from airflow_provider_conductor.client.models import (
     Workflow,
     WorkflowStatus,
 )
+from airflow_provider_conductor.client.shapes import check_poll_data, check_summary, check_task, check_workflow
 
 
 def any_json(answer: Answer) -> Any:
@@ -59,17 +60,20 @@ def a_workflow(answer: Answer) -> Workflow:
     return _as_workflow(data, answer)
 
 
-def _as_workflow(data: Any, answer: Answer) -> Workflow:
+def _as_workflow(data: Any, answer: Answer, check: Callable[[dict[str, Any]], None] = check_workflow) -> Workflow:
     if not isinstance(data, dict) or not isinstance(data.get("workflowId"), str):
         raise ValueError("something without a workflowId where a workflow belongs")
     WorkflowStatus(data.get("status") or "")
+    check(data)
     return Workflow(data, observed_at=answer.server_time)
 
 
 def task_or_none(answer: Answer) -> Task | None:
     if answer.status == 204 or not answer.content.strip():
         return None
-    return Task(an_object(answer))
+    data = an_object(answer)
+    check_task(data)
+    return Task(data)
 
 
 def search_result(answer: Answer) -> SearchResult:
@@ -79,7 +83,7 @@ def search_result(answer: Answer) -> SearchResult:
         raise ValueError("a search answer without results")
     return SearchResult(
         total_hits=int(data.get("totalHits") or 0),
-        results=tuple(_as_workflow(item, answer) for item in results),
+        results=tuple(_as_workflow(item, answer, check_summary) for item in results),
     )
 
 
@@ -128,14 +132,26 @@ def bulk_workflows(ids: Collection[str]) -> Callable[[Answer], BulkResult]:
 
     def read(answer: Answer) -> BulkResult:
         result = bulk_result(answer)
-        asked = tuple(data for data in result.successful if data["workflowId"] in ids)
+        asked = tuple(data for data in result.successful if _is_workflow(data, answer) and data["workflowId"] in ids)
         return BulkResult(successful=asked, errors=result.errors)
 
     return read
 
 
+def _is_workflow(data: Any, answer: Answer) -> bool:
+    """One that cannot be read is left out of a bulk answer, as are those that the server could not read."""
+    try:
+        _as_workflow(data, answer)
+    except ValueError:
+        return False
+    return True
+
+
 def poll_data(answer: Answer) -> tuple[PollData, ...]:
-    return tuple(PollData.of(item) for item in objects(answer))
+    found = objects(answer)
+    for item in found:
+        check_poll_data(item)
+    return tuple(map(PollData.of, found))
 
 
 def a_number(answer: Answer) -> int:

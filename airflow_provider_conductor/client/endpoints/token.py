@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, field
+
 from airflow_provider_conductor.client.call import Answer, Call
 from airflow_provider_conductor.client.endpoints import reading
 
 
-def fetch_token(key_id: str, key_secret: str) -> Call[str]:
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token, and the server's clock when it gave it (ms, or 0 where it does not say)."""
+
+    text: str = field(repr=False)
+    given_at: int = 0
+
+
+def fetch_token(key_id: str, key_secret: str) -> Call[Token]:
     """Trade a key for a token (servers with authentication)."""
-
-    def token(answer: Answer) -> str:
-        value = reading.an_object(answer).get("token")
-        if not isinstance(value, str) or not value:
-            raise ValueError("an answer without a token")
-        return value
-
     return Call(
         "POST",
         "/token",
-        token,
+        _token,
         body={"keyId": key_id, "keySecret": key_secret},
         safe_to_repeat=True,
         authenticated=False,
     )
+
+
+def _token(answer: Answer) -> Token:
+    text = reading.an_object(answer).get("token")
+    # As a header has to carry it: one line of ASCII.
+    if not isinstance(text, str) or not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError("an answer without a token")
+    return Token(text, answer.server_time)

@@ -332,7 +332,8 @@ def test_workflow(request: Mapping[str, Any] | Any) -> Call[Workflow]:
 
 def event_stream(workflow_id: str) -> Call[None]:
     """What happens to the workflow, as server-sent events. From 3.32 on, and undocumented there."""
-    return Call("GET", writing.path("/agent/stream/{workflow_id}", workflow_id=workflow_id), _no_stream)
+    path = writing.path("/agent/stream/{workflow_id}", workflow_id=workflow_id)
+    return Call("GET", path, _no_stream, safe_to_repeat=True)
 
 
 def _no_stream(answer: Answer) -> None:

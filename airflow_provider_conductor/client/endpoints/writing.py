@@ -62,12 +62,20 @@ def one_workflow_id(value: object, what: str = "workflow_id") -> str:
     return path_part(text, what)
 
 
-def path(template: str, **parts: object) -> str:
+class Path(str):
+    """A path that knows of which ``route`` it is: the template that it was made of."""
+
+    route: str
+
+
+def path(template: str, **parts: object) -> Path:
     """Fill ``{name}`` places with quoted text; what no server takes there is refused."""
     texts = {
         name: one_workflow_id(value) if name == "workflow_id" else given(value, name) for name, value in parts.items()
     }
-    return template.format_map({name: quote(path_part(text, name), safe="") for name, text in texts.items()})
+    filled = Path(template.format_map({name: quote(path_part(text, name), safe="") for name, text in texts.items()}))
+    filled.route = template
+    return filled
 
 
 def query(**values: object) -> tuple[tuple[str, str], ...]:

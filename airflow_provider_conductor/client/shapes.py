@@ -1,0 +1,136 @@
+"""What kind of value each field has that the models read, so that a wrong one is an error of the answer it came in.
+
+The models are views: they convert nothing. What is wrong in an answer would come to light wherever it is read first,
+which for a shared poller is in the middle of everybody's waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+__all__ = ["check_poll_data", "check_summary", "check_task", "check_workflow"]
+
+LATEST = 253_402_300_799_999
+"""The end of the year 9999 in ms: no calendar goes on."""
+
+LARGEST = 2**63
+"""Java's numbers end here."""
+
+SUMMARY: tuple[tuple[str, Any], ...] = (
+    ("workflowId", str),
+    ("workflowName", str),
+    ("workflowType", str),
+    ("correlationId", str),
+    ("reasonForIncompletion", str),
+    ("version", LARGEST),
+    ("workflowVersion", LARGEST),
+)
+"""Of a search's results, whose times are texts and whose input and output are, too."""
+
+WORKFLOW: tuple[tuple[str, Any], ...] = (
+    *SUMMARY,
+    ("workflowDefinition", dict),
+    ("input", dict),
+    ("output", dict),
+    ("variables", dict),
+    ("tasks", list),
+    ("externalInputPayloadStoragePath", str),
+    ("externalOutputPayloadStoragePath", str),
+    ("parentWorkflowId", str),
+    ("createTime", LATEST),
+    ("startTime", LATEST),
+    ("updateTime", LATEST),
+    ("endTime", LATEST),
+    ("lastRetriedTime", LATEST),
+)
+
+TASK: tuple[tuple[str, Any], ...] = (
+    ("taskId", str),
+    ("referenceTaskName", str),
+    ("taskDefName", str),
+    ("taskType", str),
+    ("status", str),
+    ("retriedTaskId", str),
+    ("reasonForIncompletion", str),
+    ("workerId", str),
+    ("domain", str),
+    ("subWorkflowId", str),
+    ("externalOutputPayloadStoragePath", str),
+    ("inputData", dict),
+    ("outputData", dict),
+    ("workflowTask", dict),
+    ("taskDefinition", dict),
+    ("retryCount", LARGEST),
+    ("seq", LARGEST),
+    ("iteration", LARGEST),
+    ("pollCount", LARGEST),
+    ("callbackAfterSeconds", LARGEST),
+    ("rateLimitPerFrequency", LARGEST),
+    ("rateLimitFrequencyInSeconds", LARGEST),
+    ("scheduledTime", LATEST),
+    ("startTime", LATEST),
+    ("endTime", LATEST),
+    ("updateTime", LATEST),
+)
+
+WORKFLOW_TASK: tuple[tuple[str, Any], ...] = (("type", str), ("retryCount", LARGEST), ("taskDefinition", dict))
+
+DEFINITION: tuple[tuple[str, Any], ...] = (
+    ("retryCount", LARGEST),
+    ("backoffJitterMs", LARGEST),
+    ("concurrentExecLimit", LARGEST),
+)
+
+POLL_DATA: tuple[tuple[str, Any], ...] = (
+    ("queueName", str),
+    ("workerId", str),
+    ("domain", str),
+    ("lastPollTime", LATEST),
+)
+
+
+def check_summary(data: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` where a field of a search's result has a value of another kind."""
+    _check(data, SUMMARY, "a workflow")
+
+
+def check_workflow(data: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` where a field of a workflow, or of one of its tasks, has a value of another kind."""
+    _check(data, WORKFLOW, "the workflow")
+    for task in data.get("tasks") or ():
+        check_task(task)
+
+
+def check_task(data: Any) -> None:
+    """Raises ``ValueError`` where a field of a task has a value of another kind."""
+    if not isinstance(data, dict):
+        raise ValueError(f"a {type(data).__name__} where a task belongs")
+    _check(data, TASK, "a task")
+    planned = data.get("workflowTask")
+    if planned:
+        _check(planned, WORKFLOW_TASK, "a task's workflowTask")
+        _check(planned.get("taskDefinition") or {}, DEFINITION, "a task's definition")
+    _check(data.get("taskDefinition") or {}, DEFINITION, "a task's definition")
+
+
+def check_poll_data(data: Any) -> None:
+    """Raises ``ValueError`` where a field of poll data has a value of another kind."""
+    if not isinstance(data, dict):
+        raise ValueError(f"a {type(data).__name__} where poll data belongs")
+    _check(data, POLL_DATA, "poll data")
+
+
+def _check(data: Mapping[str, Any], kinds: Iterable[tuple[str, Any]], where: str) -> None:
+    """Each field that is there and not null is of its kind; a number stands for whole numbers up to it."""
+    for name, kind in kinds:
+        value = data.get(name)
+        if value is None:
+            continue
+        if isinstance(kind, type):
+            if not isinstance(value, kind):
+                raise ValueError(f"{name} of {where} is a {type(value).__name__}")
+        elif not isinstance(value, int):
+            raise ValueError(f"{name} of {where} is a {type(value).__name__}, not a whole number")
+        elif not -kind <= value <= kind:
+            raise ValueError(f"{name} of {where} is out of range")

@@ -1,0 +1,236 @@
+"""A gateway in front of Conductor answers in its stead for a while: nothing is concluded about Conductor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.capabilities import read_status
+from airflow_provider_conductor.client.errors import ConductorAuthError, MissingRoute, NotConductorError
+from airflow_provider_conductor.client.exchange import BELIEVED_AFTER
+from tests.client import fault_server as told
+from tests.client.fault_server import Behaviour, FaultServer
+from tests.client.transports import Clock, Transport
+
+Serve = Callable[..., FaultServer]
+Connect = Callable[..., Transport]
+
+KEY = {"key_id": "id", "key_secret": "s3cr3t-k3y"}
+READ = endpoints.get_workflow("w1")
+START = endpoints.start_workflow({"name": "orders"})
+
+PAGES: dict[str, Behaviour] = {
+    "404 text": told.status(404, b"404 page not found\n", content_type="text/plain"),
+    "404 html": told.html(404),
+    "404 json": told.status(404, {"message": "no Route matched with those values"}),
+    "403 html": told.html(403),
+    "401 empty": told.status(401, b""),
+    "405 html": told.html(405),
+    "200 html": told.html(200),
+    "302 to a login": told.status(302, location="https://login.example.com/"),
+}
+
+
+def table(behaviours: dict[str, Behaviour]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("page", behaviours.values(), ids=behaviours)
+
+
+@table(PAGES)
+def test_a_read_is_asked_again_once_the_gateway_is_well(serve: Serve, connect: Connect, page: Behaviour) -> None:
+    server = serve(told.in_turn(page, told.workflow("w1")))
+    assert connect(server).send(READ).workflow_id == "w1"
+    assert len(server.requests) == 2
+
+
+@table(PAGES)
+def test_a_gateway_that_goes_on_so_is_an_error_in_the_end(serve: Serve, connect: Connect, page: Behaviour) -> None:
+    server = serve(page)
+    with pytest.raises(NotConductorError) as caught:
+        connect(server, max_attempts=3).send(READ)
+    assert len(server.requests) == 3
+    assert caught.value.repeatable
+
+
+@table(PAGES)
+def test_a_start_that_a_gateway_answers_is_not_sent_again(serve: Serve, connect: Connect, page: Behaviour) -> None:
+    server = serve(page)
+    with pytest.raises(NotConductorError) as caught:
+        connect(server).send(START)
+    assert not caught.value.repeatable
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("page", [told.html(401), told.status(403, {"message": "Forbidden"})])
+def test_credentials_that_a_gateway_asks_for_are_named(serve: Serve, connect: Connect, page: Behaviour) -> None:
+    with pytest.raises(
+        NotConductorError, match="asks for credentials, put them into the connection's headers"
+    ) as caught:
+        connect(serve(page), max_attempts=1).send(READ)
+    assert caught.value.refused
+
+
+# Tokens
+
+
+@table({name: page for name, page in PAGES.items() if name != "302 to a login"})
+def test_a_gateway_without_a_token_endpoint_makes_no_open_server(
+    serve: Serve, connect: Connect, page: Behaviour
+) -> None:
+    server = serve(told.by_path(token=told.in_turn(page, told.token("t1")), rest=told.workflow("w1")))
+    client = connect(server, max_attempts=1, **KEY)
+    with pytest.raises(NotConductorError, match="/token"):
+        client.send(READ)
+    client.send(READ)
+    assert [request.headers.get("x-authorization") for request in server.sent_to("/workflow/w1")] == ["t1"]
+
+
+def test_a_renewed_token_is_fetched_though_the_endpoint_is_said_to_be_missing(
+    serve: Serve, connect: Connect, clock: Clock
+) -> None:
+    tokens = told.in_turn(told.token("t1"), told.error(404, "No static resource api/token."), told.token("t2"))
+    server = serve(told.by_path(token=tokens, rest=told.workflow("w1")))
+    client = connect(server, max_attempts=2, **KEY)
+    client.send(READ)
+    clock.now += 3600
+    client.send(READ)
+    assert [request.headers.get("x-authorization") for request in server.sent_to("/workflow/w1")] == ["t1", "t2"]
+
+
+@pytest.mark.parametrize("refusal", [told.orkes_token_refused(), told.html(401)])
+def test_an_open_server_that_asks_for_a_token_gets_one(serve: Serve, connect: Connect, refusal: Behaviour) -> None:
+    tokens = told.in_turn(told.no_route, told.token("t1"))
+    server = serve(told.by_path(token=tokens, rest=told.in_turn(told.workflow("w1"), refusal, told.workflow("w1"))))
+    client = connect(server, **KEY)
+    client.send(READ)
+    client.send(READ)
+    sent = [request.headers.get("x-authorization") for request in server.sent_to("/workflow/w1")]
+    assert sent == [None, None, "t1"]
+
+
+def test_a_gateways_403_fetches_no_token(serve: Serve, connect: Connect) -> None:
+    server = serve(told.by_path(token=told.token("t1"), rest=told.in_turn(told.html(403), told.workflow("w1"))))
+    connect(server, **KEY).send(READ)
+    assert len(server.sent_to("/token")) == 1
+
+
+def test_conductors_own_refusal_is_still_told_at_once(serve: Serve, connect: Connect) -> None:
+    server = serve(told.by_path(token=told.token("t1"), rest=told.orkes_token_refused()))
+    with pytest.raises(ConductorAuthError):
+        connect(server, **KEY).send(READ)
+    assert len(server.sent_to("/workflow/w1")) == 2
+
+
+# Endpoints
+
+
+def missing_status(then: Behaviour, *pages: Behaviour) -> Behaviour:
+    status = told.in_turn(*pages, then)
+    return lambda exchange: (status if exchange.request.path.endswith("/status") else told.workflow())(exchange)
+
+
+@table(PAGES)
+def test_a_gateways_page_says_nothing_about_an_endpoint(serve: Serve, connect: Connect, page: Behaviour) -> None:
+    server = serve(missing_status(told.workflow(), page))
+    client = connect(server)
+    for _ in range(2):
+        client.run(read_status(client.client.capabilities, "w1"))
+    assert len(server.sent_to("/workflow/w1/status")) == 3
+    assert server.sent_to("/workflow/w1") == []
+
+
+def test_an_endpoint_that_has_answered_is_not_given_up_for_one_answer(serve: Serve, connect: Connect) -> None:
+    server = serve(missing_status(told.workflow(), told.workflow(), told.no_route))
+    client = connect(server)
+    for workflow_id in ("w1", "w2", "w1"):
+        client.run(read_status(client.client.capabilities, workflow_id))
+    assert server.sent_to("/workflow/w1") == server.sent_to("/workflow/w2") == []
+
+
+def test_an_endpoint_that_stays_away_is_believed_after_a_while(serve: Serve, connect: Connect, clock: Clock) -> None:
+    server = serve(missing_status(told.no_route, told.workflow()))
+    client = connect(server, max_attempts=1)
+    call = endpoints.get_workflow_status("w1")
+    client.send(call)
+    with pytest.raises(NotConductorError, match="which has answered before"):
+        client.send(call)
+    clock.now += BELIEVED_AFTER
+    with pytest.raises(MissingRoute):
+        client.send(call)
+
+
+def test_the_look_up_of_earlier_starts_is_never_taken_for_missing(serve: Serve, connect: Connect) -> None:
+    call = endpoints.get_by_correlation_ids("orders", ["c1"])
+    running = {"workflowId": "w1", "workflowName": "orders", "correlationId": "c1", "status": "RUNNING"}
+    found = told.json_answer({"c1": [running]})
+    server = serve(told.in_turn(found, told.status(404, b"404 page not found\n"), told.no_route, found))
+    client = connect(server)
+    for _ in range(2):
+        assert [workflow.workflow_id for workflow in client.send(call)["c1"]] == ["w1"]
+
+
+# Answers that cannot be read
+
+
+WORKFLOW = b'{"workflowId": "w1", "status": "RUNNING", %s}'
+UNREADABLE: dict[str, bytes] = {
+    "nested too deeply": WORKFLOW % (b'"input": ' + b'{"a":' * 200_000 + b"1" + b"}" * 200_000),
+    "a number of 5,000 digits": WORKFLOW % (b'"input": ' + b"9" * 5_000),
+    "a time as a text": WORKFLOW % b'"updateTime": "soon"',
+    "a time as an object": WORKFLOW % b'"updateTime": {}',
+    "an endless time": WORKFLOW % b'"endTime": 1e400',
+    "a time of no calendar": WORKFLOW % b'"startTime": 99999999999999999',
+    "a status that is a number": b'{"workflowId": "w1", "status": 5}',
+    "a reason that is an object": WORKFLOW % b'"reasonForIncompletion": {"a": 1}',
+    "an output that is a list": WORKFLOW % b'"output": [1]',
+    "tasks that are an object": WORKFLOW % b'"tasks": {"a": 1}',
+    "a task that is null": WORKFLOW % b'"tasks": [null]',
+    "a task's time as a text": WORKFLOW % b'"tasks": [{"taskId": "t", "scheduledTime": "now"}]',
+    "a task's definition as a text": WORKFLOW % b'"tasks": [{"taskId": "t", "workflowTask": "ship"}]',
+    "a task's retries as a text": WORKFLOW % b'"tasks": [{"workflowTask": {"retryCount": "many"}}]',
+    "a retry delay as a text": WORKFLOW % b'"tasks": [{"taskDefinition": {"backoffJitterMs": "some"}}]',
+    "a task's status as a list": WORKFLOW % b'"tasks": [{"status": ["COMPLETED"]}]',
+    "a sub-workflow's id as an object": WORKFLOW % b'"tasks": [{"subWorkflowId": {"a": 1}}]',
+}
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_whatever_cannot_be_read_is_an_error_of_this_call_alone(serve: Serve, connect: Connect, content: bytes) -> None:
+    server = serve(told.in_turn(told.status(200, content), told.workflow("w1")))
+    client = connect(server)
+    with pytest.raises(NotConductorError, match="not one Conductor gives"):
+        client.send(READ)
+    assert client.send(READ).workflow_id == "w1"
+
+
+@pytest.mark.parametrize(
+    ("call", "content"),
+    [
+        (endpoints.search_workflows(), b'{"totalHits": 1e400, "results": []}'),
+        (endpoints.search_workflows(), b'{"totalHits": "many", "results": []}'),
+        (endpoints.get_by_correlation_ids("orders", ["c"]), b'{"c": [{"workflowId": "w", "status": "X"}]}'),
+        (endpoints.get_by_correlation_ids("orders", ["c"]), b'{"c": 5}'),
+        (endpoints.bulk_search(["w1"]), b'{"bulkSuccessfulResults": 5}'),
+        (endpoints.get_poll_data("ship"), b"[5]"),
+        (endpoints.get_poll_data("ship"), b'[{"lastPollTime": "yesterday"}]'),
+        (endpoints.poll_task("ship"), b'{"taskId": 5}'),
+        (endpoints.get_workflow_names_and_versions(), b'{"orders": [{"version": "new"}]}'),
+    ],
+)
+def test_so_are_the_answers_of_the_other_endpoints(serve: Serve, connect: Connect, call: Any, content: bytes) -> None:
+    with pytest.raises(NotConductorError):
+        connect(serve(told.status(200, content)), max_attempts=1).send(call)
+
+
+@pytest.mark.parametrize("retry_after", ["9" * 400, "Fri, 31 Dec 99999 23:59:59 GMT", "-1", "nan"])
+def test_a_retry_after_that_is_no_time_is_left_out(serve: Serve, connect: Connect, retry_after: str) -> None:
+    server = serve(told.in_turn(told.status(503, retry_after=retry_after), told.workflow("w1")))
+    assert connect(server).send(READ).workflow_id == "w1"
+
+
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 99999 23:59:59 GMT", "now"])
+def test_a_date_that_is_no_time_is_left_out(serve: Serve, connect: Connect, date: str) -> None:
+    server = serve(told.json_answer({"workflowId": "w1", "status": "RUNNING"}, date=date))
+    assert connect(server).send(READ).observed_at == 0
