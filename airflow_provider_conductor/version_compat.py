@@ -32,6 +32,15 @@ TIMEOUT_FORESTALLS_RESUMPTION = find_spec("airflow.sdk") is None
 """Airflow 2.11 raises ``execution_timeout`` before it resumes a task whose time is over: no method of it is called."""
 
 
+def rendered_to_text(template: Any, context: Any) -> str:
+    """A compiled Jinja template as text."""
+    try:  # Airflow 3
+        from airflow.sdk.definitions.context import render_template_to_string
+    except ImportError:
+        from airflow.utils.helpers import render_template_to_string
+    return str(render_template_to_string(template, context))
+
+
 class TaskStateStore:
     """What a task remembers across its tries: Airflow 3.3's ``task_state_store``; before it, nothing.
 

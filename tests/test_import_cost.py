@@ -56,6 +56,7 @@ LIGHT = {
     "airflow_provider_conductor.operators.control",
     "airflow_provider_conductor.operators.definitions",
     "airflow_provider_conductor.operators.lineage",
+    "airflow_provider_conductor.operators.rendering",
     "airflow_provider_conductor.operators.starting",
     "airflow_provider_conductor.operators.steering",
     "airflow_provider_conductor.operators.task_context",

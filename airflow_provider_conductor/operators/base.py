@@ -15,6 +15,7 @@ from airflow_provider_conductor.exceptions import ConductorTaskMissed, Conductor
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
 from airflow_provider_conductor.operators.arguments import check_output_path
 from airflow_provider_conductor.operators.lineage import TellsLineage
+from airflow_provider_conductor.operators.rendering import RendersTexts
 from airflow_provider_conductor.starting.reasons import killed_reason, label_of, timed_out_reason
 from airflow_provider_conductor.version_compat import TIMEOUT_FORESTALLS_RESUMPTION, note_deferred, note_resumed
 from airflow_provider_conductor.waiting.durations import seconds
@@ -51,7 +52,7 @@ TRIGGER_FAILED = "__fail__"
 with the version, and a sensor turns it into a time-out or a skip."""
 
 
-class UsesConductor(TellsLineage):
+class UsesConductor(RendersTexts, TellsLineage):
     """The connection, lazily, and what is written to XCom right after a start."""
 
     _task_label: str = "an Airflow task"

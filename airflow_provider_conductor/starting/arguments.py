@@ -8,7 +8,7 @@ from typing import Any
 from airflow_provider_conductor.client.definitions import model_fields, path_part, read_json, to_plain
 from airflow_provider_conductor.client.errors import ConductorInputError
 
-__all__ = ["ARGUMENTS", "given_later", "read_request", "start_arguments"]
+__all__ = ["ARGUMENTS", "as_text", "given_later", "read_request", "start_arguments"]
 
 ARGUMENTS: Mapping[str, str] = {
     "workflow_name": "name",
@@ -24,6 +24,9 @@ ARGUMENTS: Mapping[str, str] = {
 OBJECTS = ("workflow_input", "workflow_def", "task_to_domain")
 """Arguments that are objects; a template may render them to JSON text."""
 
+TEXTS = ("workflow_name", "correlation_id", "task_to_domain")
+"""Arguments that are texts to the server, whatever a function or a native template makes of a number in them."""
+
 FURTHER = ("createdBy", "externalInputPayloadStoragePath")
 """Fields of a start request that are no arguments, and are sent as they are."""
 
@@ -34,6 +37,17 @@ _KEYS = ("idempotencyKey", "idempotencyStrategy")
 def given_later(value: Any) -> bool:
     """Whether this is known only when the task runs: a template, or another task's result."""
     return isinstance(value, str) or callable(getattr(value, "resolve", None))
+
+
+def as_text(value: Any) -> Any:
+    """A number as the text that the server has in its place, also in a list or a mapping; anything else as it is."""
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: as_text(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_text(item) for item in value]
+    return value
 
 
 def read_request(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -100,6 +114,9 @@ def start_arguments(
             taken[name] = read_json(taken[name], name)
             if name in asked:
                 asked[name] = read_json(asked[name], f"{name} of the request")
+    for arguments in (asked, taken):
+        arguments |= {name: as_text(arguments[name]) for name in TEXTS if name in arguments}
+    further = {name: as_text(value) for name, value in further.items()}
     taken["workflow_def"] = _plain_definition(taken["workflow_def"])
     for name, value in asked.items():
         if not value:
