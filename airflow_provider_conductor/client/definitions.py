@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_provider_conductor.client.errors import ConductorInputError
 
-__all__ = ["model_fields", "path_part", "read_json", "to_plain"]
+__all__ = ["model_fields", "path_part", "plain_inside", "read_json", "to_plain"]
 
 
 def to_plain(value: Any) -> Any:
@@ -53,6 +53,22 @@ def to_plain(value: Any) -> Any:
         f"cannot turn {type(value).__module__}.{type(value).__qualname__} into JSON; "
         "give plain dicts, lists, strings, numbers and booleans, or an object of the Conductor Python SDK"
     )
+
+
+def plain_inside(value: Any) -> Any:
+    """``value`` with the SDK's objects in it as plain dicts; all else, templates and other tasks' results, as it is.
+
+    What a DAG keeps of an argument must be the same each time that its file is read; the text of an object has its
+    address.
+    """
+    if type(value) is dict:
+        return {key: plain_inside(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return [plain_inside(item) for item in value]
+    if callable(getattr(type(value), "to_workflow_def", None)):
+        return to_plain(value)
+    fields = model_fields(value)
+    return value if fields is None else {wire: plain_inside(item) for wire, item in fields.items()}
 
 
 def model_fields(value: Any) -> dict[str, Any] | None:

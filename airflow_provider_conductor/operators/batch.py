@@ -13,6 +13,7 @@ from airflow_provider_conductor.batching.batch import Batch
 from airflow_provider_conductor.batching.inputs import checked, keys_of
 from airflow_provider_conductor.batching.policy import FailurePolicy
 from airflow_provider_conductor.client import errors
+from airflow_provider_conductor.client.definitions import plain_inside
 from airflow_provider_conductor.client.errors import ConductorError, ConductorInputError
 from airflow_provider_conductor.exceptions import (
     ConductorStartRefused,
@@ -143,7 +144,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             active_limit(max_active)
         if not is_template(failure_policy):
             FailurePolicy.of(failure_policy)
-        self.workflow_inputs = workflow_inputs
+        self.workflow_inputs = plain_inside(workflow_inputs)
         self.item_key = item_key
         self.max_active = max_active
         self.failure_policy = failure_policy

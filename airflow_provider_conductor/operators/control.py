@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_conductor.client.definitions import plain_inside
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.operators.arguments import rendered_mapping
 from airflow_provider_conductor.operators.base import task_label
@@ -199,8 +200,8 @@ class ConductorRerunWorkflowOperator(SteersAndWaits):
     ) -> None:
         super().__init__(**kwargs)
         self.from_task_ref = from_task_ref
-        self.task_input = task_input
-        self.workflow_input = workflow_input
+        self.task_input = plain_inside(task_input)
+        self.workflow_input = plain_inside(workflow_input)
         self._check_task()
 
     def _check_task(self) -> None:

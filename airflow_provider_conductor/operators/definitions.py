@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_conductor.client.definitions import to_plain
+from airflow_provider_conductor.client.definitions import plain_inside, to_plain
 from airflow_provider_conductor.defining.definition import Definition, check, definitions_in
 from airflow_provider_conductor.exceptions import ConductorDefinitionRefused
 from airflow_provider_conductor.links.conductor import DEFINITION_URL_KEY, ConductorDefinitionLink
@@ -114,4 +114,4 @@ def _plain(item: Any) -> Any:
     """A path as text, a definition as a dict: what Airflow can keep of a template field."""
     if isinstance(item, Path):
         return str(item)
-    return item if is_template(item) else to_plain(item)
+    return plain_inside(item) if is_template(item) else to_plain(item)

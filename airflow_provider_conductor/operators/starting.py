@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
 
+from airflow_provider_conductor.client.definitions import plain_inside
 from airflow_provider_conductor.exceptions import ConductorStartRefused
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.base import UsesConductor, one_of, task_label, whole_number
 from airflow_provider_conductor.operators.task_context import check_context_key, task_context
-from airflow_provider_conductor.starting.arguments import ARGUMENTS, given_later, start_arguments
+from airflow_provider_conductor.starting.arguments import ARGUMENTS, given_later, plain_request, start_arguments
 from airflow_provider_conductor.starting.reasons import killed_reason
 from airflow_provider_conductor.version_compat import TaskStateStore
 
@@ -91,12 +92,12 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         self.conductor_conn_id = conductor_conn_id
         self.workflow_name = workflow_name
         self.version = version
-        self.workflow_input = workflow_input
-        self.workflow_def = workflow_def
+        self.workflow_input = plain_inside(workflow_input)
+        self.workflow_def = plain_inside(workflow_def)
         self.correlation_id = correlation_id
         self.priority = priority
         self.task_to_domain = task_to_domain
-        self.request = request
+        self.request = plain_request(request)
         if not self._named_later and not given_later(request):
             self._take_request()
         self.retry_from = one_of(retry_from, RETRY_FROM, "retry_from")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
+from airflow_provider_conductor.client.definitions import plain_inside
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.statuses import TaskStatus
 from airflow_provider_conductor.completing.choice import ENDINGS, CompletionRefused, Ending
@@ -52,7 +53,7 @@ class EndsTask(UsesConductor, BaseOperator):
         self.status = status if is_template(status) else one_of(status, STATUSES, "status")
         if isinstance(task_output, (list, tuple, set, int, float)):
             raise ValueError(f"task_output must be a mapping of names to values, not {task_output!r}")
-        self.task_output = task_output
+        self.task_output = plain_inside(task_output)
         self.reason = reason
 
     def execute(self, context: Context) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_conductor.client.definitions import model_fields, path_part, read_json, to_plain
+from airflow_provider_conductor.client.definitions import model_fields, path_part, plain_inside, read_json, to_plain
 from airflow_provider_conductor.client.errors import ConductorInputError
 
-__all__ = ["ARGUMENTS", "as_text", "given_later", "read_request", "start_arguments"]
+__all__ = ["ARGUMENTS", "as_text", "given_later", "plain_request", "read_request", "start_arguments"]
 
 ARGUMENTS: Mapping[str, str] = {
     "workflow_name": "name",
@@ -48,6 +48,17 @@ def as_text(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [as_text(item) for item in value]
     return value
+
+
+def plain_request(request: Any) -> Any:
+    """A request as a dict with the server's names and no objects of the SDK in it; one that is given later as it is.
+
+    Raises:
+        ConductorInputError: it is not a request.
+    """
+    if request is None or given_later(request):
+        return request
+    return {name: plain_inside(value) for name, value in _fields(request).items()}
 
 
 def read_request(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,11 +13,16 @@ from conductor.client.http.models.workflow_def import WorkflowDef
 from conductor.client.workflow.conductor_workflow import ConductorWorkflow
 from conductor.client.workflow.task.simple_task import SimpleTask
 
+from airflow_provider_conductor.client.models import StartWorkflowRequest as OurRequest
 from airflow_provider_conductor.exceptions import ConductorStartRefused
+from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
 from airflow_provider_conductor.operators.conductor import (
     ConductorExecuteWorkflowOperator,
+    ConductorRerunWorkflowOperator,
     ConductorStartWorkflowOperator,
 )
+from airflow_provider_conductor.operators.definitions import ConductorRegisterDefinitionsOperator
+from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator
 from tests.operators.airflow_standin import context_of, run
 from tests.operators.conductor_standin import ConductorStandIn, Script
 
@@ -25,6 +31,10 @@ STARTING = (ConductorStartWorkflowOperator, ConductorExecuteWorkflowOperator)
 
 @pytest.fixture
 def orders() -> ConductorWorkflow:
+    return make_orders()
+
+
+def make_orders() -> ConductorWorkflow:
     workflow = ConductorWorkflow(executor=None, name="orders", version=3)
     pack = SimpleTask("pack", "pack_ref")
     pack.input_parameters["day"] = "{{ params.day }}"
@@ -154,6 +164,58 @@ def test_nothing_of_the_sdk_is_in_the_stored_dag(kind: type, orders: ConductorWo
         task = storage.from_dict(stored).get_task(task_id)
         assert task.workflow_name == "orders"
         assert "pack_ref" in str(task.workflow_def)
+
+
+def order() -> dict[str, Any]:
+    return {}
+
+
+HOLDS_AN_OBJECT: dict[str, Callable[[Any], Any]] = {
+    "a definition": lambda flow: ConductorStartWorkflowOperator(task_id="task", workflow_def=flow),
+    "an input": lambda flow: ConductorStartWorkflowOperator(
+        task_id="task", workflow_name="orders", workflow_input={"flows": [flow]}
+    ),
+    "a batch's definition": lambda flow: ConductorExecuteWorkflowsOperator(
+        task_id="task", workflow_def=flow, workflow_inputs=[{}, {}]
+    ),
+    "a batch's input": lambda flow: ConductorExecuteWorkflowsOperator(
+        task_id="task", workflow_name="orders", workflow_inputs=[{"flow": flow}]
+    ),
+    "a rerun's input": lambda flow: ConductorRerunWorkflowOperator(
+        task_id="task", workflow_id="abc", workflow_input={"flow": flow}
+    ),
+    "a task's output": lambda flow: ConductorCompleteTaskOperator(
+        task_id="task", workflow_id="abc", task_reference_name="approve", task_output={"flow": flow}
+    ),
+    "definitions": lambda flow: ConductorRegisterDefinitionsOperator(task_id="task", definitions=[flow, "{{ ds }}"]),
+    "the decorator's definition": lambda flow: task.conductor(workflow_def=flow)(order)(),
+    "the decorator's, overridden": lambda flow: task.conductor()(order).override(workflow_def=flow)(),
+    "the decorator's request": lambda flow: task.conductor(
+        request=StartWorkflowRequest(name="orders", workflow_def=flow.to_workflow_def())
+    )(order)(),
+    "our request": lambda flow: task.conductor(request=OurRequest(name="orders", workflow_def=flow))(order)(),
+    "a mapped start": lambda flow: ConductorStartWorkflowOperator.partial(task_id="task", workflow_def=flow).expand(
+        workflow_input=[{}, {}]
+    ),
+    "the values of a mapped start": lambda flow: ConductorStartWorkflowOperator.partial(task_id="task").expand(
+        workflow_def=[flow]
+    ),
+}
+
+
+@pytest.mark.parametrize("holds", HOLDS_AN_OBJECT.values(), ids=HOLDS_AN_OBJECT)
+def test_a_dag_with_an_object_is_stored_alike_each_time_its_file_is_read(holds: Callable[[Any], Any]) -> None:
+    """Else Airflow keeps a new version of the DAG at each parse."""
+    from airflow.serialization import serialized_objects
+
+    storage = getattr(serialized_objects, "DagSerialization", serialized_objects.SerializedDAG)
+    flows = [make_orders(), make_orders()]  # both alive, so at two addresses
+    stored = []
+    for flow in flows:
+        with DAG("orders", start_date=timezone.datetime(2026, 1, 1), schedule=None) as dag:
+            holds(flow)
+        stored.append(json.dumps(storage.to_dict(dag), sort_keys=True))
+    assert stored[0] == stored[1]
 
 
 # Told while the DAG file is read
