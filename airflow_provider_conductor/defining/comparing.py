@@ -50,20 +50,58 @@ TASK_DEFAULTS: Mapping[str, Any] = {
 }
 """What a field is that was not given, as servers answer it (seen on 3.13.8 and 3.32.2)."""
 
+RATE_LIMIT_DEFAULTS: Mapping[str, Any] = {"policy": "QUEUE"}
+
+AUTHORED = frozenset(
+    {
+        *("asyncComplete", "backoffJitterMs", "backoffScaleFactor", "baseType", "cacheConfig", "caseExpression"),
+        *("caseValueParam", "concurrentExecLimit", "data", "decisionCases", "defaultCase", "defaultExclusiveJoinTask"),
+        *("description", "dynamicForkJoinTasksParam", "dynamicForkTasksInputParamName", "dynamicForkTasksParam"),
+        *("dynamicTaskNameParam", "enforceSchema", "evaluatorType", "executionNameSpace", "expression", "externalRef"),
+        *("failureWorkflow", "failureWorkflowVersion", "forkTasks", "idempotencyKey", "idempotencyStrategy"),
+        *("inputKeys", "inputParameters", "inputSchema", "inputTemplate", "isolationGroupId", "joinOn", "joinStatus"),
+        *("key", "loopCondition", "loopOver", "maskedFields", "maxRetryDelaySeconds", "metadata", "name"),
+        *("onStateChange", "optional", "outputKeys", "outputParameters", "outputSchema", "ownerEmail", "payload"),
+        *("permissive", "policy", "pollTimeoutSeconds", "priority", "rateLimitConfig", "rateLimitFrequencyInSeconds"),
+        *(
+            "rateLimitKey",
+            "rateLimitPerFrequency",
+            "rateLimited",
+            "responseTimeoutSeconds",
+            "restartable",
+            "retryCount",
+        ),
+        *("retryDelaySeconds", "retryLogic", "schemaVersion", "scriptExpression", "sink", "startDelay"),
+        *("subWorkflowParam", "taskDefinition", "taskReferenceName", "taskStatusListenerEnabled", "taskToDomain"),
+        *("tasks", "timeoutPolicy", "timeoutSeconds", "totalTimeoutSeconds", "ttlInSecond", "type", "variables"),
+        *("version", "workflowDefinition", "workflowStatusListenerEnabled", "workflowStatusListenerSink"),
+    }
+)
+"""Fields that authors give, in definitions and in what is within them (the models of Conductor 3.32). One of them that
+only the server has was removed by an author; any other field there is an addition of the server's."""
+
+FREE = frozenset(
+    {"data", "inputParameters", "inputTemplate", "metadata", "outputParameters", "payload", "taskToDomain", "variables"}
+)
+"""Fields whose values are the author's own, whatever they are called."""
+
 CONTEXT_LINES = 2
 LONGEST = 400
 
 
 def essence(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """The definition without what every server adds, and without fields that say what is so anyway.
+    """The definition without what every server adds, and without fields that only repeat a default.
 
     Two definitions with the same essence are the same to the server. What authors put into input and output
     parameters is kept as it is: there null and "" mean something.
     """
-    if "tasks" not in definition:
-        return _kept(definition, TASK_DEFAULTS)
-    kept = _kept(definition, WORKFLOW_DEFAULTS)
-    return kept | {"tasks": _tasks(definition["tasks"])}
+    kept = _kept(definition, WORKFLOW_DEFAULTS if "tasks" in definition else TASK_DEFAULTS)
+    for name in ("inputSchema", "outputSchema"):
+        if isinstance(kept.get(name), Mapping):
+            kept[name] = _kept(kept[name], {})
+    if isinstance(kept.get("rateLimitConfig"), Mapping):
+        kept["rateLimitConfig"] = _kept(kept["rateLimitConfig"], RATE_LIMIT_DEFAULTS)
+    return kept | {"tasks": _tasks(definition["tasks"])} if "tasks" in definition else kept
 
 
 def _kept(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,23 +128,50 @@ def _task(task: Mapping[str, Any]) -> dict[str, Any]:
         kept["forkTasks"] = [_tasks(branch) for branch in kept["forkTasks"]]
     if isinstance(kept.get("taskDefinition"), Mapping):
         kept["taskDefinition"] = essence(kept["taskDefinition"])
-    below = kept.get("subWorkflowParam")
-    if isinstance(below, Mapping):
-        below = _kept(below, {})
-        if isinstance(below.get("workflowDefinition"), Mapping):
-            below["workflowDefinition"] = essence(below["workflowDefinition"])
-        kept["subWorkflowParam"] = below
+    if isinstance(kept.get("subWorkflowParam"), Mapping):
+        kept["subWorkflowParam"] = _below(kept["subWorkflowParam"])
     return kept
+
+
+def _below(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Which workflow is below a task. Beside an inline definition, servers give its name and version here too."""
+    inline = fields.get("workflowDefinition")
+    if not isinstance(inline, Mapping):
+        return _kept(fields, {})
+    kept = _kept(fields, {"name": inline.get("name"), "version": inline.get("version") or 1})
+    return kept | {"workflowDefinition": essence(inline)}
 
 
 def difference(present: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> str:
     """What registering ``wanted`` would change, as a unified diff of the essences; "" where nothing would."""
-    before = [] if present is None else _lines(essence(present))
-    after = _lines(essence(wanted))
+    wanted = essence(wanted)
+    before = [] if present is None else _lines(_without_additions(essence(present), wanted))
+    after = _lines(wanted)
     lines = list(unified_diff(before, after, "on the server", "to register", n=CONTEXT_LINES, lineterm=""))
     if len(lines) > LONGEST:
         lines = [*lines[:LONGEST], f"… and {len(lines) - LONGEST} more lines"]
     return "\n".join(lines)
+
+
+def _without_additions(present: Any, wanted: Any, *, cases: bool = False) -> Any:
+    """The server's value without the fields that only it has and that no author gives, at whatever depth.
+
+    Args:
+        cases: the keys are cases of a SWITCH or events, not fields.
+    """
+    if isinstance(present, list) and isinstance(wanted, list) and len(present) == len(wanted):
+        return [_without_additions(*pair) for pair in zip(present, wanted, strict=True)]
+    if not isinstance(present, Mapping) or not isinstance(wanted, Mapping):
+        return present
+    return {
+        name: (
+            _without_additions(value, wanted[name], cases=not cases and name in ("decisionCases", "onStateChange"))
+            if name in wanted and (cases or name not in FREE)
+            else value
+        )
+        for name, value in present.items()
+        if cases or name in wanted or name in AUTHORED
+    }
 
 
 def _lines(value: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +17,10 @@ TIMEOUT_POLICIES: Mapping[Kind, tuple[str, ...]] = {
     "workflow": ("TIME_OUT_WF", "ALERT_ONLY"),
     "task": ("RETRY", "TIME_OUT_WF", "ALERT_ONLY"),
 }
+
+NO_PATH = "must not contain '/' or '\\', since Conductor's API answers 400 to every path with such a name"
+
+_UNSERVABLE = re.compile(r"[/\\]")
 
 AMOUNTS = (
     "concurrentExecLimit",
@@ -33,12 +38,18 @@ AMOUNTS = (
 
 
 class DefinitionError(ValueError):
-    """Definitions that cannot be registered as they are; the message has a line for each problem."""
+    """Definitions that cannot be registered as they are; the message has a line for each of them.
 
-    def __init__(self, problems: Iterable[str]) -> None:
+    Args:
+        problems: what is wrong, a line for each definition or file.
+        registered: labels of what has been registered all the same.
+    """
+
+    def __init__(self, problems: Iterable[str], *, registered: Sequence[str] = ()) -> None:
         self.problems = tuple(problems)
         found = "a definition cannot" if len(self.problems) == 1 else f"{len(self.problems)} definitions cannot"
-        super().__init__("\n- ".join([f"{found} be registered, and nothing was:", *self.problems]))
+        done = f"; registered were {', '.join(registered)}" if registered else ", and nothing was"
+        super().__init__("\n- ".join([f"{found} be registered{done}:", *self.problems]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +88,7 @@ def definitions_in(given: Any, source: str = "") -> list[Definition]:
     Raises:
         DefinitionError: something that is no definition.
     """
-    if isinstance(given, (list, tuple)):
+    if isinstance(given, Sequence) and not isinstance(given, (str, bytes)):
         return [found for item in given for found in definitions_in(item, source)]
     try:
         data = to_plain(given)
@@ -105,7 +116,8 @@ def check(definitions: Iterable[Definition]) -> None:
                 found = [f"is given twice{f' ({both})' if both else ''}"]
             seen.setdefault(key, item)
         name = f"{item.kind} {item.name!r}" if item.name else f"a {item.kind} without a name"
-        problems += [said(item.source, f"{name}: {problem}") for problem in found]
+        if found:
+            problems.append(said(item.source, f"{name}: {'; '.join(found)}"))
     if problems:
         raise DefinitionError(problems)
 
@@ -120,6 +132,8 @@ def _problems(item: Definition) -> Iterator[str]:
     name = data.get("name")
     if not isinstance(name, str) or not name.strip():
         yield "name must be a text"
+    elif _UNSERVABLE.search(name):
+        yield f"name {NO_PATH}"
     if data.get("timeoutPolicy") not in (None, *TIMEOUT_POLICIES[item.kind]):
         yield f"timeoutPolicy must be one of {', '.join(TIMEOUT_POLICIES[item.kind])}, not {data['timeoutPolicy']!r}"
     yield from _amounts(data)
@@ -140,6 +154,8 @@ def _problems(item: Definition) -> Iterator[str]:
         for field in ("name", "taskReferenceName"):
             if not isinstance(task.get(field), str) or not task[field].strip():
                 yield f"{where} must have a {field}"
+        if task.get("type", "SIMPLE") == "SIMPLE" and _UNSERVABLE.search(str(task.get("name"))):
+            yield f"{where}: name {NO_PATH}, and so to every worker's poll"
         if "type" in task and (not isinstance(task["type"], str) or not task["type"].strip()):
             yield f"{where}: type must be a text such as SIMPLE, not {task['type']!r}"
         if not isinstance(task.get("inputParameters") or {}, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,14 @@ from airflow_provider_conductor.defining.comparing import difference
 from airflow_provider_conductor.defining.definition import Definition, DefinitionError, check, said
 
 __all__ = ["Registered", "register"]
+
+
+UNREAD = "JSON parse error"
+"""How a server's message begins where a field has a value of the wrong kind; a 500, though it will never be another."""
+
+PLACE = re.compile(r"(?:\(|; |chain: )[\w.]+\[(\d+)\]")
+"""In a server's message, the place of a definition in the request: ``(registerTaskDef.arg0[1].ownerEmail: is empty)``,
+or, of 3.13.8 where it cannot read a value, ``reference chain: java.util.ArrayList[1]->…``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +66,12 @@ def register(
             say(f"{item.label}: the server has it so")
         else:
             changes.append(_Change(item, present))
-    problems = [] if allow_lower_version else (yield from _lowered(definitions, changes))
-    problems += yield from _invalid(changes)
+    problems = {} if allow_lower_version else (yield from _lowered(definitions, changes))
+    for label, problem in (yield from _invalid(changes)).items():
+        problems[label] = f"{problems[label]}; {problem}" if label in problems else problem
     if problems:
-        raise DefinitionError(problems)
+        sources = {item.label: item.source for item in definitions}
+        raise DefinitionError(said(sources[label], f"{label}: {problem}") for label, problem in problems.items())
     for change in changes:
         is_new = "is new" if change.present is None else "differs from the server's"
         say(f"{change.wanted.label} {is_new}:\n{difference(change.present, change.wanted.data)}")
@@ -91,27 +102,26 @@ def _found(call: Call[dict[str, Any]]) -> Flow[dict[str, Any] | None]:
         return None
 
 
-def _lowered(definitions: Sequence[Definition], changes: Sequence[_Change]) -> Flow[list[str]]:
-    """A line for each changed workflow whose highest version given is below the server's latest.
+def _lowered(definitions: Sequence[Definition], changes: Sequence[_Change]) -> Flow[dict[str, str]]:
+    """By label, what is wrong with each changed workflow whose highest version given is below the server's latest.
 
     Who starts the latest version would not get what was registered.
     """
-    problems = []
+    problems = {}
     for name in dict.fromkeys(change.wanted.name for change in changes if change.wanted.kind == "workflow"):
         highest = max((item for item in definitions if item.name == name), key=lambda item: item.version)
         latest = yield from _found(endpoints.get_workflow_def(name))
         if latest is not None and highest.version < int(latest.get("version") or 1):
-            problem = (
-                f"workflow {name!r}: version {highest.version} is below the server's latest, {latest['version']}, "
+            problems[highest.label] = (
+                f"version {highest.version} is below the server's latest, {latest['version']}, "
                 "which starts without a version run; raise the version, or allow it with allow_lower_version=True"
             )
-            problems.append(said(highest.source, problem))
     return problems
 
 
-def _invalid(changes: Sequence[_Change]) -> Flow[list[str]]:
-    """What the server's own validation says of the workflows; a server without one says nothing."""
-    problems = []
+def _invalid(changes: Sequence[_Change]) -> Flow[dict[str, str]]:
+    """By label, what the server's own validation refuses of the workflows; a server without one refuses nothing."""
+    problems = {}
     for item in (change.wanted for change in changes if change.wanted.kind == "workflow"):
         try:
             yield endpoints.validate_workflow_def(item.data)
@@ -120,21 +130,53 @@ def _invalid(changes: Sequence[_Change]) -> Flow[list[str]]:
         except ConductorAnswerError as error:
             if isinstance(error, ConductorAuthError) or error.repeatable:
                 raise
-            problems.append(
-                f"{f'{item.source}: ' if item.source else ''}{item.label}: the server says: {error.message}"
-            )
+            problems[item.label] = f"the server says: {error.message}"
     return problems
 
 
 def _send(changes: Sequence[_Change]) -> Flow[None]:
-    tasks = [change.wanted.data for change in changes if change.wanted.kind == "task"]
+    """Register them. A server takes all of one kind, or refuses all for one that is wrong (3.13.8 and 3.32.2)."""
+    tasks = [change.wanted for change in changes if change.wanted.kind == "task"]
+    workflows = [change.wanted for change in changes if change.wanted.kind == "workflow"]
     if tasks:
-        yield endpoints.register_task_defs(tasks)
-    workflows = [change.wanted.data for change in changes if change.wanted.kind == "workflow"]
+        try:
+            yield endpoints.register_task_defs([item.data for item in tasks])
+        except ConductorAnswerError as error:
+            raise _refused(error, tasks, ()) from error
     if workflows:
-        done: BulkResult | None = yield endpoints.register_workflow_defs(workflows)
+        before = [item.label for item in tasks]
+        try:
+            done: BulkResult | None = yield endpoints.register_workflow_defs([item.data for item in workflows])
+        except ConductorAnswerError as error:
+            raise _refused(error, workflows, before) from error
         if done is not None and done.errors:
-            raise DefinitionError(f"workflow {name!r}: the server says: {why}" for name, why in done.errors.items())
+            raise DefinitionError(
+                (
+                    said(item.source, f"{item.label}: the server says: {done.errors[item.name]}")
+                    for item in workflows
+                    if item.name in done.errors
+                ),
+                registered=[*before, *(item.label for item in workflows if item.name not in done.errors)],
+            )
+
+
+def _refused(error: ConductorAnswerError, sent: Sequence[Definition], before: Sequence[str]) -> Exception:
+    """The error of a refusal, by the name and file of the definition; a failure of the server's as it is.
+
+    The server names the definition by its place in the request; 3.32.2 names none where it could not read a value.
+    """
+    unread = UNREAD in error.message
+    passing = error.repeatable or ((error.status or 0) >= 500 and not unread)
+    if passing or isinstance(error, (ConductorAuthError, MissingRoute)):
+        return error
+    places = {int(place) for place in PLACE.findall(error.message)}
+    wrong = [item for place, item in enumerate(sent) if place in places] or list(sent)
+    if len(wrong) == 1 or places:
+        names = [said(item.source, f"{item.label}: the server says: {error.message}") for item in wrong]
+    else:
+        listed = ", ".join(said(item.source, item.label) for item in wrong)
+        names = [f"one of {listed}: the server says: {error.message}"]
+    return DefinitionError(names, registered=before)
 
 
 def _took(change: _Change, warn: Callable[[str], None]) -> Flow[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_conductor.client.definitions import plain_inside, to_plain
+from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.defining.definition import Definition, check, definitions_in
 from airflow_provider_conductor.exceptions import ConductorDefinitionRefused
 from airflow_provider_conductor.links.conductor import DEFINITION_URL_KEY, ConductorDefinitionLink
@@ -27,7 +29,8 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
     Args:
         definitions: one or several of: a definition as a dict or as an object of Conductor's Python SDK; a path of a
             JSON or YAML file, or a glob. Paths are relative to the DAG file, then to the DAG's
-            ``template_searchpath``. What has ``tasks`` is a workflow definition, all else a task definition.
+            ``template_searchpath``, and lead to files below these folders. What has ``tasks`` is a workflow definition,
+            all else a task definition.
         allow_lower_version: register a workflow version below the server's latest, too.
         conductor_conn_id: connection of type ``conductor``.
 
@@ -72,7 +75,7 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
                     allow_lower_version=self.allow_lower_version,
                 )
             )
-        except DefinitionError as error:
+        except (DefinitionError, ConductorInputError) as error:
             raise ConductorDefinitionRefused(str(error)) from None
         for definition in definitions:
             if definition.kind == "workflow":
@@ -88,7 +91,9 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
         paths: dict[Path, None] = {}
         given_now = [_several(item) for item in _several(self.definitions)]  # another task may have returned a list
         for item in (item for several in given_now for item in several):
-            if isinstance(item, (str, Path)):
+            if isinstance(item, str) and (documents := _json_in(item)) is not None:
+                found += definitions_in(documents)
+            elif isinstance(item, (str, Path)):
                 paths.update(dict.fromkeys(find(str(item), self._folders())))
             else:
                 found += definitions_in(item)
@@ -104,10 +109,20 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
 
 
 def _several(definitions: Any) -> list[Any]:
-    several = list(definitions) if isinstance(definitions, (list, tuple)) else [definitions]
+    listed = isinstance(definitions, Sequence) and not isinstance(definitions, (str, bytes))
+    several = list(definitions) if listed else [definitions]
     if not several:
         raise ValueError("definitions must not be empty")
     return [given(item, "one of the definitions") for item in several]
+
+
+def _json_in(text: str) -> Any:
+    """The definitions that a template has rendered to JSON; None for a path."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, (dict, list)) else None
 
 
 def _plain(item: Any) -> Any:

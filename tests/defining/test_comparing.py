@@ -92,6 +92,68 @@ def test_tasks_within_tasks_are_compared_alike(nested: dict[str, Any]) -> None:
     assert difference({**ORDERS, "tasks": [PACK | stored]}, {**ORDERS, "tasks": [PACK | nested]}) == ""
 
 
+@pytest.mark.parametrize(
+    ("given", "answered"),
+    [
+        ({"rateLimitConfig": {"rateLimitKey": "k"}}, {"rateLimitConfig": {"rateLimitKey": "k", "policy": "QUEUE"}}),
+        (
+            {"inputSchema": {"name": "s", "version": 1, "type": "JSON", "data": {"createTime": 5}}},
+            {
+                "inputSchema": {
+                    **{"name": "s", "version": 1, "type": "JSON", "data": {"createTime": 5}},
+                    **{"createTime": 0, "updateTime": 0},
+                }
+            },
+        ),
+    ],
+    ids=["rateLimitConfig", "inputSchema"],
+)
+def test_what_servers_add_to_a_part_is_no_difference(given: dict[str, Any], answered: dict[str, Any]) -> None:
+    assert difference(on_the_server(**answered), ORDERS | given) == ""
+    assert difference(on_the_server(**answered), ORDERS)
+
+
+def test_what_servers_add_beside_an_inline_sub_workflow_is_no_difference() -> None:
+    below = PACK | {"type": "SUB_WORKFLOW", "subWorkflowParam": {"name": "below", "workflowDefinition": ORDERS}}
+    stored = {"name": "below", "version": 2, "workflowDefinition": on_the_server()}
+    assert difference(on_the_server(tasks=[below | {"subWorkflowParam": stored}]), ORDERS | {"tasks": [below]}) == ""
+    stored["version"] = 1
+    assert difference(on_the_server(tasks=[below | {"subWorkflowParam": stored}]), ORDERS | {"tasks": [below]})
+
+
+def test_a_field_that_only_the_server_has_and_no_author_gives_is_no_difference_at_any_depth() -> None:
+    task = PACK | {"decisionCases": {"color": [PACK | {"cacheConfig": {"key": "k"}}]}}
+    added = {"lastRunBy": "ana"}
+    stored = task | {"decisionCases": {"color": [PACK | added | {"cacheConfig": {"key": "k"} | added}]}} | added
+    assert difference(on_the_server(tasks=[stored], **added), ORDERS | {"tasks": [task]}) == ""
+
+
+@pytest.mark.parametrize(
+    ("stored", "given"),
+    [
+        ({"failureWorkflow": "refund"}, {}),
+        ({"rateLimitConfig": {"rateLimitKey": "k"}}, {}),
+        ({"variables": {"lastRunBy": "ana"}}, {"variables": {"a": 1}}),
+        ({"tasks": [PACK | {"optional": True}]}, {}),
+        (
+            {"tasks": [PACK | {"inputParameters": {"a": 1, "lastRunBy": "ana"}}]},
+            {"tasks": [PACK | {"inputParameters": {"a": 1}}]},
+        ),
+        (
+            {"tasks": [PACK | {"taskDefinition": {"name": "pack", "retryCount": 7}}]},
+            {"tasks": [PACK | {"taskDefinition": {"name": "pack"}}]},
+        ),
+    ],
+)
+def test_what_an_author_has_removed_is_a_difference(stored: dict[str, Any], given: dict[str, Any]) -> None:
+    assert difference(on_the_server(**stored), ORDERS | given)
+
+
+def test_a_case_that_an_author_has_removed_is_a_difference() -> None:
+    stored = PACK | {"decisionCases": {"a": [PACK], "lastRunBy": [PACK]}}
+    assert difference(on_the_server(tasks=[stored]), ORDERS | {"tasks": [PACK | {"decisionCases": {"a": [PACK]}}]})
+
+
 def test_values_within_parameters_are_kept_as_they_are() -> None:
     parameters = {"none": None, "empty": "", "zero": 0, "createTime": 5, "optional": False}
     kept = essence({**ORDERS, "tasks": [PACK | {"inputParameters": parameters}], "outputParameters": parameters})

@@ -27,6 +27,7 @@ def problems(*given: Any, source: str = "") -> tuple[str, ...]:
         orders(),
         orders(version=3, timeoutPolicy="ALERT_ONLY", timeoutSeconds=0),
         orders({**PACK, "type": "A_TYPE_OF_A_LATER_SERVER"}),
+        orders({**PACK, "name": "get a/b", "type": "HTTP"}),
         orders({"name": "pack", "taskReferenceName": "pack"}),
         {"name": "charge"},
         {
@@ -47,6 +48,9 @@ def test_what_is_right_passes(given: dict[str, Any]) -> None:
     [
         (orders(name=""), "a workflow without a name: name must be a text"),
         ({"retryCount": 1}, "a task without a name"),
+        (orders(name="eu/orders"), "workflow 'eu/orders': name must not contain '/'"),
+        ({"name": "eu\\charge"}, "name must not contain '/'"),
+        (orders({**PACK, "name": "eu/pack"}), "tasks[0]: name must not contain '/'"),
         (orders(tasks=[]), "at least one task"),
         (orders(tasks={"a": PACK}), "tasks must be a list"),
         (orders(version=0), "version must be a whole number from 1 on, not 0"),
@@ -80,6 +84,14 @@ def test_everything_that_is_wrong_is_told_at_once_with_its_file() -> None:
     found = problems(orders(version=0), {"name": "charge", "retryCount": -1}, source="orders.json")
     assert len(found) == 2
     assert all(problem.startswith("orders.json: ") for problem in found)
+
+
+def test_a_definition_with_two_problems_is_one_definition() -> None:
+    with pytest.raises(DefinitionError, match="a definition cannot be registered, and nothing was:") as error:
+        check(definitions_in(orders(version=0, timeoutSeconds=-1), "orders.json"))
+    (problem,) = error.value.problems
+    assert problem.startswith("orders.json: workflow 'orders': timeoutSeconds must be")
+    assert "; version must be" in problem
 
 
 def test_the_same_definition_twice_is_a_mistake() -> None:

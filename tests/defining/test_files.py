@@ -37,8 +37,45 @@ def test_the_first_folder_that_has_any_is_taken(folders: list[Path], pattern: st
     assert [str(path.resolve().relative_to(top)) for path in find(pattern, folders)] == found
 
 
-def test_an_absolute_path_is_taken_as_it_is(folders: list[Path]) -> None:
-    assert find(str(folders[1] / "charge.yaml"), folders[:1]) == [folders[1] / "charge.yaml"]
+def test_an_absolute_path_below_one_of_the_folders_is_taken_as_it_is(folders: list[Path]) -> None:
+    assert find(str(folders[1] / "charge.yaml"), folders) == [folders[1] / "charge.yaml"]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "../two/charge.yaml",
+        "{top}/two/charge.yaml",
+        "../two/*.yaml",
+        "{top}/**/*.yaml",
+        "deep/../../two/charge.yaml",
+        "*/../../two/charge.yaml",
+        "../absent.json",
+        "link.yaml",
+        "lin*.yaml",
+        "linked/charge.yaml",
+        "linked/*",
+    ],
+)
+def test_a_path_that_leads_out_of_the_folders_is_refused(folders: list[Path], pattern: str) -> None:
+    one, two = folders
+    (one / "link.yaml").symlink_to(two / "charge.yaml")
+    (one / "linked").symlink_to(two)
+    with pytest.raises(DefinitionError, match=r"leads out of .*template_searchpath"):
+        find(pattern.format(top=one.parent), [one])
+
+
+def test_the_folder_itself_may_be_a_link(folders: list[Path]) -> None:
+    """As git-sync makes it."""
+    current = folders[0].parent / "current"
+    current.symlink_to(folders[0])
+    assert find("orders.json", [current]) == [current / "orders.json"]
+    assert find("**/*.yml", [current]) == [current / "deep/ship.yml"]
+
+
+def test_a_path_that_no_system_has_is_refused(folders: list[Path]) -> None:
+    with pytest.raises(DefinitionError, match="cannot be read"):
+        find("a\0b.json", folders)
 
 
 @pytest.mark.parametrize("pattern", ["absent.json", "*.toml", "deep"])
@@ -55,6 +92,35 @@ def test_json_holds_one_or_a_list(tmp_path: Path) -> None:
     path.write_text(json.dumps([{"name": "charge"}, {"name": "orders", "version": 2, "tasks": [PACK]}]))
     assert [item.label for item in read(path)] == ["task charge", "workflow orders 2"]
     assert read(path)[0].source == "a.json"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(("name", "text"), [("a.json", '{"name": "größe"}'), ("a.yaml", "name: größe\n---\nname: b\n")])
+def test_a_byte_order_mark_is_allowed(tmp_path: Path, name: str, text: str, encoding: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding=encoding)
+    assert read(path)[0].name == "größe"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"name": "charge", "retryCount": 1, "retryCount": 2}'),
+        ("a.yaml", "name: charge\nretryCount: 1\nretryCount: 2\n"),
+        ("a.yaml", "name: charge\n'1': a\n1: b\n"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(DefinitionError, match=rf"{name} cannot be read: the key '\w+' is there 2 times"):
+        read(path)
+
+
+def test_a_key_of_an_anchor_may_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("- &base\n  name: charge\n  retryCount: 1\n- <<: *base\n  name: refund\n")
+    assert [(item.name, item.data["retryCount"]) for item in read(path)] == [("charge", 1), ("refund", 1)]
 
 
 def test_yaml_may_have_several_documents_and_its_keys_stay_text(tmp_path: Path) -> None:

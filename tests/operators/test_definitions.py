@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_conductor.client.errors import ConductorServerError
 from airflow_provider_conductor.exceptions import ConductorDefinitionRefused
 from airflow_provider_conductor.operators.definitions import ConductorRegisterDefinitionsOperator
 from tests.operators.airflow_standin import context_of
@@ -97,8 +98,63 @@ def test_a_definition_the_server_fails_to_register_is_told_by_name(conductor: Co
 
     conductor.instead = server
     register = operator(ORDERS)
-    with pytest.raises(ConductorDefinitionRefused, match="workflow 'orders': the server says: disk full"):
+    with pytest.raises(ConductorDefinitionRefused, match="workflow orders 1: the server says: disk full"):
         register.execute(context_of(register))
+
+
+def refusing(status: int, message: str) -> Any:
+    def server(request: Any) -> tuple[int, str, bytes] | None:
+        if request.path.startswith("/metadata/") and request.method == "GET":
+            return 404, "application/json", b'{"message": "No such workflow found by name: orders"}'
+        if request.path == "/metadata/taskdefs":
+            body = {"status": status, "message": message, "retryable": False}
+            if status == 400:
+                body["validationErrors"] = [{"path": "registerTaskDef.arg0[1].ownerEmail", "message": "is empty"}]
+            return status, "application/json", json.dumps(body).encode()
+        return None
+
+    return server
+
+
+def test_what_only_the_server_refuses_is_told_by_name_and_file_and_not_retried(
+    conductor: ConductorStandIn, tmp_path: Path
+) -> None:
+    from airflow.providers.common.compat.sdk import DAG
+
+    (tmp_path / "charge.json").write_text('[{"name": "charge"}, {"name": "refund"}]')
+    conductor.instead = refusing(400, "Validation failed")
+    with DAG("orders", schedule=None, template_searchpath=str(tmp_path)):
+        register = operator("charge.json")
+    with pytest.raises(ConductorDefinitionRefused) as error:
+        register.execute(context_of(register))
+    assert "a definition cannot be registered, and nothing was:" in str(error.value)
+    assert "\n- charge.json: task refund: the server says: Validation failed" in str(error.value)
+    # Where the server could not read a value, it does not name the definition.
+    conductor.instead = refusing(500, "JSON parse error: Cannot deserialize value of type `int`")
+    with pytest.raises(ConductorDefinitionRefused, match=r"one of charge.json: task charge, charge.json: task refund"):
+        register.execute(context_of(register))
+
+
+def test_a_failure_of_the_servers_is_no_refusal(conductor: ConductorStandIn) -> None:
+    conductor.instead = refusing(500, "the database is read-only")
+    register = operator([{"name": "charge"}])
+    with pytest.raises(ConductorServerError, match="read-only"):
+        register.execute(context_of(register))
+
+
+def test_a_template_may_render_to_the_json_of_definitions(conductor: ConductorStandIn) -> None:
+    register = operator("{{ params.found | tojson }}")
+    register.render_template_fields({"params": {"found": [{"name": "charge", "retryCount": -1}]}})
+    with pytest.raises(ConductorDefinitionRefused, match="task 'charge': retryCount"):
+        register.execute(context_of(register))
+
+
+def test_a_path_that_leads_out_of_the_dags_folder_is_refused(conductor: ConductorStandIn) -> None:
+    register = operator("{{ params.file }}")
+    register.render_template_fields({"params": {"file": "/etc/../etc/hosts"}})
+    with pytest.raises(ConductorDefinitionRefused, match=r"leads out of .*template_searchpath"):
+        register.execute(context_of(register))
+    assert conductor.requests == []
 
 
 def test_a_server_without_validation_is_not_asked_twice(conductor: ConductorStandIn) -> None:

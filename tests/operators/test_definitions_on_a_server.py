@@ -68,6 +68,28 @@ def every_kind_of_task(lab: Lab) -> dict[str, Any]:
             "type": "SUB_WORKFLOW",
             "subWorkflowParam": {"name": "x", "version": 1},
         },
+        {
+            "name": "inline",
+            "taskReferenceName": "inline",
+            "type": "SUB_WORKFLOW",
+            "subWorkflowParam": {
+                "name": "x",
+                "workflowDefinition": {"name": "x", "tasks": [simple | {"taskReferenceName": "inside"}]},
+            },
+        },
+        simple | {"taskReferenceName": "defined", "taskDefinition": {"name": simple["name"], "retryCount": 7}},
+        {"name": "wait", "taskReferenceName": "wait", "type": "WAIT", "inputParameters": {"duration": "1 seconds"}},
+        {"name": "dynamic", "taskReferenceName": "dynamic", "type": "DYNAMIC", "dynamicTaskNameParam": "a"},
+        {
+            "name": "forked",
+            "taskReferenceName": "forked",
+            "type": "FORK_JOIN_DYNAMIC",
+            "dynamicForkTasksParam": "tasks",
+            "dynamicForkTasksInputParamName": "inputs",
+        },
+        {"name": "joined", "taskReferenceName": "joined", "type": "JOIN"},
+        {"name": "event", "taskReferenceName": "event", "type": "EVENT", "sink": "conductor"},
+        {"name": "human", "taskReferenceName": "human", "type": "HUMAN"},
     ]
     return lab.definition("everything", *tasks, description="", inputParameters=[], outputParameters={"a": None})
 
@@ -86,6 +108,42 @@ def test_what_is_new_is_registered_and_then_unchanged(lab: Lab) -> None:
     again = register(workflow, charge)
     assert (again.error, again.result) == (None, {"registered": [], "unchanged": labels})
     assert again.told(f"{labels[1]}: the server has it so")
+
+
+def test_what_only_newer_servers_keep_is_unchanged_too(conductor_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_CONDUCTOR_DEFAULT", json.dumps({"conn_type": "conductor", "host": conductor_server.api_url})
+    )
+    lab = Lab(conductor_server.api_url)
+    schema = {"name": "order", "version": 1, "type": "JSON", "data": {"type": "object"}}
+    pack = lab.simple("pack") | {
+        "cacheConfig": {"key": "${a}", "ttlInSecond": 60},
+        "onStateChange": {"onStart": [{"type": "audit", "payload": {"a": 1}}]},
+        "taskDefinition": {"name": lab.name("pack"), "inputSchema": schema},
+    }
+    below = {
+        "name": "below",
+        "taskReferenceName": "below",
+        "type": "SUB_WORKFLOW",
+        "subWorkflowParam": {"name": "x", "idempotencyKey": "k", "idempotencyStrategy": "FAIL", "priority": 3},
+    }
+    workflow = lab.definition(
+        "newer",
+        pack,
+        below,
+        rateLimitConfig={"rateLimitKey": "k", "concurrentExecLimit": 3},
+        inputSchema=schema,
+        outputSchema=schema,
+        maskedFields=["card"],
+        metadata={"team": "orders"},
+    )
+    charge = task(lab, inputSchema=schema)
+    assert len(register(workflow, charge).result["registered"]) == 2
+    again = register(workflow, charge)
+    assert len(again.result["unchanged"]) == 2
+    del workflow["rateLimitConfig"]
+    assert register(workflow, charge).result["registered"] == [f"workflow {workflow['name']} 1"]
+    lab.client.close()
 
 
 def test_what_the_server_answers_is_what_it_has(lab: Lab) -> None:
@@ -173,6 +231,19 @@ def test_what_only_the_server_knows_to_be_wrong_is_refused_by_it(lab: Lab) -> No
     error = register(charge, lab.definition("broken", switch)).error
     assert isinstance(error, ConductorDefinitionRefused)
     assert f"workflow {lab.name('broken')} 1: the server says: " in str(error)
+    assert charge["name"] not in {item["name"] for item in lab.client.get_task_defs()}
+
+
+def test_a_task_definition_that_only_the_server_refuses_is_told_by_name(lab: Lab) -> None:
+    charge, refund = task(lab), task(lab, name=lab.name("refund"), retryLogic="SOMETIMES")
+    error = register(charge, refund).error
+    assert isinstance(error, ConductorDefinitionRefused)
+    names = (f"one of task {charge['name']}, task {refund['name']}", f"task {refund['name']}")
+    assert any(f"- {name}: the server says: JSON parse error" in str(error) for name in names)
+    refund |= {"retryLogic": "FIXED", "responseTimeoutSeconds": 0}
+    error = register(charge, refund).error
+    assert isinstance(error, ConductorDefinitionRefused)
+    assert f"- task {refund['name']}: the server says: " in str(error)
     assert charge["name"] not in {item["name"] for item in lab.client.get_task_defs()}
 
 
