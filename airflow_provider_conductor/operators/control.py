@@ -1,9 +1,9 @@
 """Operators that steer workflows: pause, resume, terminate, restart, retry, rerun, skip a task, delete.
 
-They have their selection in common: ``workflow_id`` (one id, a list, or an XCom or template of either), or
-``workflow_name`` with ``correlation_id``, or a ``query`` of the search index; the latter two bounded by
-``max_workflows``. Each looks first, acts only where that is due, and looks whether it had an effect. What is so already
-is a success with a log line.
+They have their selection in common: ``workflow_id`` (one id, a list, or an XCom or template of either), or conditions
+(``workflow_name``, ``correlation_id``, ``status``, ``started_before`` …), or the same as a ``query``; the latter two
+bounded by ``max_workflows``. Each looks first, acts only where that is due, and looks whether it had an effect. What is
+so already is a success with a log line.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ class ConductorPauseWorkflowOperator(SteersWorkflows):
 
     Args:
         workflow_id: one id or a list of them.
-        workflow_name: with ``correlation_id``, instead of ids.
-        correlation_id: of the workflows of that name.
-        query: of the search index, instead of ids, such as ``workflowType IN (orders) AND status IN (RUNNING)``.
-        max_workflows: where more are found by name or query, nothing is done and the task fails.
+        workflow_name, correlation_id, status: conditions, instead of ids: a text, or a list of which one has to be met.
+        started_after, started_before, ended_after, ended_before: further conditions: a datetime, an ISO text (UTC where
+            it says nothing else), or a timedelta back from now. All that are given have to be fulfilled; a name or a
+            correlation id alone needs another beside it.
+        query: the conditions as text, instead, such as ``workflowType IN (orders) AND status IN (RUNNING)``.
+        max_workflows: where more are found by conditions or query, nothing is done and the task fails.
         conductor_conn_id: connection of type ``conductor``.
 
     Returns the ids that were paused.
@@ -145,7 +147,8 @@ class ConductorRetryWorkflowOperator(SteersAndWaits):
     ``wait_for_completion``. One that runs already is a success with a log line.
 
     Raises:
-        ConductorStateError: a workflow completed or is paused; the message names the operator that would do.
+        ConductorStateError: a workflow completed, is paused, or has no failed task and would not run; the message names
+            the operator that would do.
     """
 
     def __init__(self, *, resume_subworkflow_tasks: bool = True, **kwargs: Any) -> None:
@@ -291,7 +294,7 @@ class ConductorDeleteWorkflowOperator(SteersWorkflows):
 
         return delete(archive=self.archive)
 
-    def _steer(self, context: Context, workflow_ids: list[str], *, check: bool = True) -> Any:
+    def _steer(self, context: Context, workflow_ids: list[str]) -> Any:
         if self.terminate_running:
             from airflow_provider_conductor.steering.commands import terminate
             from airflow_provider_conductor.steering.steer import steer
@@ -300,4 +303,4 @@ class ConductorDeleteWorkflowOperator(SteersWorkflows):
             # is ended first. One that could not be is refused below.
             command = terminate(f"terminated to be deleted by {task_label(context)}")
             self.hook.client.run(steer(command, workflow_ids, say=self.log.info))
-        return super()._steer(context, workflow_ids, check=check)
+        return super()._steer(context, workflow_ids)

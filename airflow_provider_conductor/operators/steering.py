@@ -136,7 +136,7 @@ class SteersWorkflows(UsesConductor, BaseOperator):
             self.log.warning("%s selects no workflow, or this server has no index to find it by", selection)
         return found
 
-    def _steer(self, context: Context, workflow_ids: list[str], *, check: bool = True) -> Outcome:
+    def _steer(self, context: Context, workflow_ids: list[str]) -> Outcome:
         """Do it where it is due.
 
         Raises:
@@ -154,7 +154,6 @@ class SteersWorkflows(UsesConductor, BaseOperator):
                     workflow_ids,
                     say=self.log.info,
                     attempted=not self._identity(context).begins_series,
-                    check=check,
                 )
             )
         except ConductorInputError as error:
@@ -219,8 +218,8 @@ class SteersAndWaits(WaitsForWorkflow, SteersWorkflows):
             )
         (workflow_id,) = workflow_ids
         self._remember(context, workflow_id)
-        self._steer(context, workflow_ids, check=False)  # the wait will show
         self._announce(context, workflow_id)
+        self._steer(context, workflow_ids)
         plan = self._make_plan(context, workflow_id)
         if self.deferrable:
             self._defer_wait(context, plan)

@@ -17,13 +17,14 @@ from airflow_provider_conductor.client.errors import (
     DefinitionNotFound,
     MissingRoute,
 )
-from airflow_provider_conductor.client.models import Workflow, WorkflowStatus
+from airflow_provider_conductor.client.models import TaskStatus, Workflow, WorkflowStatus
 from airflow_provider_conductor.client.terminating import terminate_running
 from airflow_provider_conductor.starting.decision import Action, Decision, Found, RetryFrom, decide, settle
 from airflow_provider_conductor.starting.identity import StartKey, TaskIdentity
 from airflow_provider_conductor.starting.ownership import has_input, is_child, own_of
 from airflow_provider_conductor.starting.reasons import duplicate_reason
 from airflow_provider_conductor.starting.record import StartRecord
+from airflow_provider_conductor.steering.commands import ended_itself, ran_again
 from airflow_provider_conductor.waiting.look import look_for_missing
 
 __all__ = [
@@ -521,11 +522,54 @@ def _what_holds(plan: StartPlan) -> str:
 
 
 def _run_again(workflow: Workflow, action: Action, aside: _Aside) -> Flow[Action]:
-    """Retry from the failed tasks, or restart; where there is nothing to retry, restart and say so."""
-    workflow_id = workflow.workflow_id
+    """Retry from the failed tasks, or restart; where a retry does not run it on, restart and say why.
+
+    Raises:
+        ConductorConflict: the server accepted a restart, and nothing has changed.
+    """
     if action is Action.RETRY:
+        done = yield from _retry(workflow, aside)
+        if done is not None:
+            return done
+        workflow = yield endpoints.get_workflow(workflow.workflow_id, include_tasks=False)
+    workflow_id = workflow.workflow_id
+    try:
+        yield endpoints.restart_workflow(workflow_id)
+    except ConductorRequestError as error:
+        if not (error.fate_unknown or isinstance(error, ConductorConflict)):
+            raise
+        if not _goes_on((yield from _status(workflow_id))):
+            raise
+    else:
+        if (yield from _changed(workflow, aside)) is None:
+            raise ConductorConflict(
+                f"the server accepted to restart workflow {workflow_id}, and it is {workflow.status} as before"
+            )
+    aside.say(f"workflow {workflow_id} was {workflow.status} and runs again from its start")
+    return Action.RESTART
+
+
+def _retry(workflow: Workflow, aside: _Aside) -> Flow[Action | None]:
+    """Run it on from its failed tasks; None where that is in vain, which is said.
+
+    An accepted retry may do nothing, or nothing that lasts, so it is looked at (seen on 3.32):
+
+    =====================================  ===================  ===================================
+    the workflow has ended                 retry, resuming      retry, sub-workflows anew
+                                           sub-workflows
+    =====================================  ===================  ===================================
+    by a failed task                       runs on              runs on
+    by a TERMINATE task, no task failed    204, does nothing    409
+    the same, beside an open branch        ends again at once   ends again at once
+    by a sub-workflow that ended like      ends again at once   runs on, with a new sub-workflow
+    the line above
+    =====================================  ===================  ===================================
+    """
+    workflow_id = workflow.workflow_id
+    before = workflow
+    for resume in (True, False):
         try:
-            yield endpoints.retry_workflow(workflow_id, resume_subworkflow_tasks=True)
+            yield endpoints.retry_workflow(workflow_id, resume_subworkflow_tasks=resume)
         except ConductorRequestError as error:
             if not (error.fate_unknown or isinstance(error, ConductorConflict)):
                 raise
@@ -536,18 +580,78 @@ def _run_again(workflow: Workflow, action: Action, aside: _Aside) -> Flow[Action
             if error.fate_unknown:
                 raise
             aside.say(f"workflow {workflow_id} has no task to retry ({error.message}); it is restarted instead")
-        else:
-            aside.say(f"workflow {workflow_id} was {workflow.status} and runs on from its failed tasks")
-            return action
-    try:
-        yield endpoints.restart_workflow(workflow_id)
-    except ConductorRequestError as error:
-        if not (error.fate_unknown or isinstance(error, ConductorConflict)):
-            raise
-        if not _goes_on((yield from _status(workflow_id))):
-            raise
-    aside.say(f"workflow {workflow_id} was {workflow.status} and runs again from its start")
-    return Action.RESTART
+            return None
+        after = yield from _changed(before, aside)
+        if after is None:
+            continue
+        ended_by = ended_itself(after)
+        again = workflow_id if ended_by else (yield from _sub_workflow_that_ends_again(after))
+        if again and not after.status.ended:
+            after = yield from _until_ended(after, again)
+        if not again or not after.status.ended:
+            how = "from its failed tasks" if resume else "from its failed tasks, with new sub-workflows"
+            aside.say(f"workflow {workflow_id} was {workflow.status} and runs on {how}")
+            return Action.RETRY
+        if ended_by:
+            aside.say(
+                f"workflow {workflow_id} was ended by its task {ended_by!r} (TERMINATE), which ends a retry at once; "
+                "it is restarted instead"
+            )
+            return None
+        before = after
+    aside.say(f"workflow {workflow_id} is {before.status}, and a retry does not run it on; it is restarted instead")
+    return None
+
+
+def _changed(before: Workflow, aside: _Aside) -> Flow[Workflow | None]:
+    """The workflow, with its tasks, once it has run again since; None where nothing has changed.
+
+    Where it cannot be read just then, the server is believed: the wait will read it.
+    """
+    for pause in LOOKS[:2]:
+        yield Sleep(pause)
+        try:
+            after: Workflow = yield endpoints.get_workflow(before.workflow_id)
+        except ConductorRequestError as error:
+            aside.say(f"could not read workflow {before.workflow_id} after it was to run again: {error}")
+            return before
+        if ran_again(before, after):
+            return after
+    return None
+
+
+def _until_ended(workflow: Workflow, by: str) -> Flow[Workflow]:
+    """The workflow once it has ended, or a moment later; ``by`` is the workflow whose end ends it.
+
+    Old servers (3.13) come to that only at their next evaluation, so they are asked for it.
+    """
+    for pause in LOOKS:
+        yield Sleep(pause)
+        try:
+            for workflow_id in dict.fromkeys((by, workflow.workflow_id)):
+                yield endpoints.decide_workflow(workflow_id)
+            workflow = yield endpoints.get_workflow(workflow.workflow_id, include_tasks=False)
+        except ConductorRequestError:
+            continue
+        if workflow.status.ended:
+            break
+    return workflow
+
+
+def _sub_workflow_that_ends_again(workflow: Workflow) -> Flow[str]:
+    """The id of a sub-workflow, at whatever depth, that was retried and has been ended by a TERMINATE task, or ""."""
+    for task in workflow.tasks:
+        if not task.sub_workflow_id or task.retried or task.known_status is TaskStatus.COMPLETED:
+            continue
+        try:
+            child: Workflow = yield endpoints.get_workflow(task.sub_workflow_id)
+        except ConductorRequestError:
+            continue
+        if child.last_retried_time:  # else it is a new one
+            found = child.workflow_id if ended_itself(child) else (yield from _sub_workflow_that_ends_again(child))
+            if found:
+                return found
+    return ""
 
 
 def _goes_on(status: WorkflowStatus) -> bool:

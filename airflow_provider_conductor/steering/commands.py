@@ -12,7 +12,20 @@ from airflow_provider_conductor.client.call import Call
 from airflow_provider_conductor.client.models import BulkResult, TaskStatus, Workflow, WorkflowStatus
 from airflow_provider_conductor.steering.decision import DUE, Decision, Kind, Verb, decide
 
-__all__ = ["Command", "delete", "pause", "rerun", "restart", "resume", "retry", "skip", "terminate"]
+__all__ = [
+    "Command",
+    "delete",
+    "ended_itself",
+    "pause",
+    "ran_again",
+    "rerun",
+    "restart",
+    "resume",
+    "retry",
+    "retry_in_vain",
+    "skip",
+    "terminate",
+]
 
 
 def _nothing_more(workflow: Workflow) -> Decision:
@@ -37,6 +50,7 @@ class Command:
         one_by_one: whether the bulk endpoint would do something else with this workflow.
         has_effect: whether it shows, from the workflow before and after (None: the server knows it no more).
         reads_tasks: the decision or the request needs the tasks.
+        reads_tasks_of: where not of all, whether the decision needs those of this workflow, which was read without.
         particulars: what decides beside the status, once that allows it.
     """
 
@@ -45,6 +59,7 @@ class Command:
     many: Callable[[Sequence[str]], Call[BulkResult]] | None
     has_effect: Callable[[Workflow, Workflow | None], bool]
     reads_tasks: bool = False
+    reads_tasks_of: Callable[[Workflow], bool] | None = None
     particulars: Callable[[Workflow], Decision] = _nothing_more
     one_by_one: Callable[[Workflow], bool] = _never
 
@@ -91,19 +106,26 @@ def restart(*, use_latest_definition: bool = False) -> Command:
         Verb.RESTART,
         lambda workflow: endpoints.restart_workflow(workflow.workflow_id, use_latest_def=use_latest_definition),
         lambda ids: endpoints.bulk_restart(ids, use_latest_def=use_latest_definition),
-        _ran_again,
+        ran_again,
     )
 
 
 def retry(*, resume_subworkflow_tasks: bool = True) -> Command:
     """The server's bulk retry runs failed sub-workflows from their start, so it serves only where there are none."""
+
+    def particulars(workflow: Workflow) -> Decision:
+        why = retry_in_vain(workflow)
+        return Decision(Kind.CANNOT, f"{why}; ConductorRestartWorkflowOperator runs it from its start") if why else DUE
+
     return Command(
         Verb.RETRY,
         lambda workflow: endpoints.retry_workflow(
             workflow.workflow_id, resume_subworkflow_tasks=resume_subworkflow_tasks
         ),
         endpoints.bulk_retry,
-        _ran_again,
+        ran_again,
+        reads_tasks_of=_may_end_itself,
+        particulars=particulars,
         one_by_one=_may_have_sub_workflows if resume_subworkflow_tasks else _never,
     )
 
@@ -151,7 +173,7 @@ def rerun(
             )
         return DUE
 
-    return Command(Verb.RERUN, call, None, _ran_again, reads_tasks=True, particulars=particulars)
+    return Command(Verb.RERUN, call, None, ran_again, reads_tasks=True, particulars=particulars)
 
 
 def skip(task_ref: str, task_output: Mapping[str, Any] | None = None) -> Command:
@@ -193,9 +215,43 @@ def delete(*, archive: bool = True) -> Command:
     )
 
 
-def _ran_again(before: Workflow, after: Workflow | None) -> bool:
+def ran_again(before: Workflow, after: Workflow | None) -> bool:
     """Whether it goes on, or has ended anew since."""
     return after is not None and (not after.status.ended or _mark(after) != _mark(before))
+
+
+def ended_itself(workflow: Workflow) -> str:
+    """The reference name of the TERMINATE task that has ended it, or ""; needs the tasks.
+
+    The task stays completed when the workflow is retried, and ends it again at its next evaluation (seen on 3.13, and
+    on 3.32: within 0.1 s).
+    """
+    for task in workflow.tasks:
+        if task.task_type == "TERMINATE" and task.known_status is TaskStatus.COMPLETED:
+            return task.reference_name
+    return ""
+
+
+def retry_in_vain(workflow: Workflow) -> str:
+    """Why a retry would not run it on, in words that follow "workflow … is FAILED:"; "" where it would.
+
+    ==================================================  =======================================
+    a workflow that has not completed                   a retry
+    ==================================================  =======================================
+    a TERMINATE task of it completed                    does nothing, or ends at once
+    none of its tasks failed or was cancelled           is accepted, and does nothing
+    the same, and it is TIMED_OUT                       runs on
+    its tasks have not been read                        not known
+    ==================================================  =======================================
+    """
+    ended_by = ended_itself(workflow)
+    if ended_by:
+        return f"its task {ended_by!r} (TERMINATE) has ended it, and would end a retry at once"
+    latest = {task.reference_name: task for task in workflow.tasks}
+    failed = [task for task in latest.values() if task.known_status is None or not task.known_status.successful]
+    if latest and not failed and workflow.status is not WorkflowStatus.TIMED_OUT:
+        return "none of its tasks has failed, so there is nothing to retry"
+    return ""
 
 
 def _mark(workflow: Workflow) -> tuple[object, ...]:
@@ -211,6 +267,12 @@ def _time_limit_passed(workflow: Workflow) -> int | None:
     if limit <= 0 or definition.get("timeoutPolicy") == "ALERT_ONLY" or not workflow.observed_at or not since:
         return None
     return int(limit) if workflow.observed_at - since >= limit * 1000 else None
+
+
+def _may_end_itself(workflow: Workflow) -> bool:
+    """Whether the definition has a TERMINATE task, at whatever depth, or a task whose kind is chosen as it runs."""
+    definition = workflow.data.get("workflowDefinition")
+    return not definition or any(kind in json.dumps(definition) for kind in ('"TERMINATE"', "DYNAMIC"))
 
 
 def _may_have_sub_workflows(workflow: Workflow) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from airflow_provider_conductor.client import endpoints
@@ -18,7 +18,7 @@ from airflow_provider_conductor.client.errors import (
 from airflow_provider_conductor.client.models import BulkResult, Workflow
 from airflow_provider_conductor.client.reading_many import read_many
 from airflow_provider_conductor.steering.commands import Command
-from airflow_provider_conductor.steering.decision import Decision, Kind
+from airflow_provider_conductor.steering.decision import DUE, Decision, Kind
 from airflow_provider_conductor.steering.outcome import Outcome, Refusal
 
 __all__ = ["steer"]
@@ -39,14 +39,12 @@ def steer(
     *,
     say: Callable[[str], None],
     attempted: bool = False,
-    check: bool = True,
 ) -> Flow[Outcome]:
     """Do it to each of the workflows where it is due, in chunks of 1,000.
 
     Args:
         say: told of each workflow, or of each chunk where there are many.
         attempted: an earlier try may have done it.
-        check: look whether it had an effect; without, an accepted request is believed.
 
     Returns what was done, what was so already, and what failed why. Nothing is undone where others failed.
 
@@ -57,7 +55,7 @@ def steer(
     outcome = Outcome(command.verb)
     for chunk in _chunks(ids):
         steering = _Steering(command, outcome, say if len(ids) <= TOLD_ONE_BY_ONE else _silent)
-        yield from steering.run(chunk, attempted=attempted, check=check)
+        yield from steering.run(chunk, attempted=attempted)
         if len(ids) > TOLD_ONE_BY_ONE:
             say(f"{outcome.summary} of {len(ids):,}")
     return outcome
@@ -72,26 +70,29 @@ class _Steering:
     say: Callable[[str], None]
     before: dict[str, Workflow] = field(default_factory=dict)
 
-    def run(self, workflow_ids: list[str], *, attempted: bool, check: bool) -> Flow[None]:
-        self.before = yield from read_many(workflow_ids, include_tasks=self.command.reads_tasks)
+    def run(self, workflow_ids: list[str], *, attempted: bool) -> Flow[None]:
+        self.before = yield from self._read(workflow_ids)
         due = [item for item in workflow_ids if self._is_due(item, self.before.get(item), attempted=attempted)]
         unsettled: list[str] = []
         for round_number in range(1, ROUNDS + 1):
             if not due:
                 break
             refusals = yield from self._act([self.before[item] for item in due])
-            accepted = [item for item in due if item not in refusals]
-            if not check:
-                self._done(accepted)
-                due, accepted = list(refusals), []
-            after: Mapping[str, Workflow] = {}
-            if due:
-                after = yield from read_many(due, include_tasks=self.command.reads_tasks)
-            unsettled += self._without_effect(accepted, after)
+            after = yield from self._read(due, refused=refusals)
+            unsettled += self._without_effect([item for item in due if item not in refusals], after)
             due = self._to_send_again(refusals, after, round_number)
             if due:
                 yield Sleep(PAUSES[0])
         yield from self._look_for_effects(unsettled)
+
+    def _read(self, workflow_ids: Sequence[str], *, refused: Collection[str] = ()) -> Flow[dict[str, Workflow]]:
+        """The workflows, with their tasks where the command needs them, or where they may tell why it was refused."""
+        found = yield from read_many(workflow_ids, include_tasks=self.command.reads_tasks)
+        needed = self.command.reads_tasks_of
+        if needed is not None:
+            closer = [item for item, workflow in found.items() if item in refused or needed(workflow)]
+            found |= yield from read_many(closer, include_tasks=True)
+        return found
 
     def _is_due(self, workflow_id: str, workflow: Workflow | None, *, attempted: bool) -> bool:
         """Whether to send it; where not, that is noted as a success or a failure."""
@@ -177,14 +178,16 @@ class _Steering:
             if not workflow_ids:
                 return
             yield Sleep(pause)
-            after = yield from read_many(workflow_ids, include_tasks=self.command.reads_tasks)
+            after = yield from self._read(workflow_ids, refused=workflow_ids)
             workflow_ids = self._without_effect(workflow_ids, after)
         for workflow_id in workflow_ids:
             now = after.get(workflow_id)
             status = now.status if now is not None else "gone"
-            self.outcome.refusals[workflow_id] = Refusal(
-                Kind.DUE, f"{status}: the server accepted to {self.command.verb} it, and it had no effect"
-            )
+            why = self.command.particulars(now) if now is not None else DUE
+            told = f"{status}: the server accepted to {self.command.verb} it, and it had no effect"
+            if why.kind is Kind.CANNOT:
+                told += f": {why.why}"
+            self.outcome.refusals[workflow_id] = Refusal(why.kind if why.kind is Kind.CANNOT else Kind.DUE, told)
 
 
 def _chunks(workflow_ids: Sequence[str]) -> Iterator[list[str]]:

@@ -51,7 +51,7 @@ def test_states_are_the_decision_table(verb: Verb, status: WorkflowStatus | None
         assert decide(verb, status, attempted=True).kind is Kind.ALREADY
     else:
         assert decide(verb, status, attempted=True) == decide(verb, status)
-    assert words.rstrip(" ²³⁴") == WORDS[decide(verb, status).kind]
+    assert words.rstrip(" ²³⁴⁵") == WORDS[decide(verb, status).kind]
 
 
 def test_no_row_is_of_something_else() -> None:

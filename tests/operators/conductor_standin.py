@@ -364,7 +364,10 @@ class ConductorStandIn:
             case "POST", ["retry"]:
                 if status in RUNS:
                     return _json(404, {"message": "Workflow is still running", "status": 404})
-                if status == "COMPLETED":
+                done = [task["status"] in ("COMPLETED", "SKIPPED") for task in workflow["tasks"]]
+                if status == "COMPLETED" or (done and all(done)):
+                    if status != "COMPLETED" and request.query.get("resumeSubworkflowTasks") == "true":
+                        return 204, "application/json", b""
                     return _json(409, {"message": "no retryable tasks! Use restart", "status": 409})
                 return self._run_again(workflow_id, lastRetriedTime=int(time.time() * 1000))
             case "POST", ["restart"]:

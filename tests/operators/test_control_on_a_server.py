@@ -130,6 +130,31 @@ def test_a_rerun_whose_time_is_over_is_refused_and_a_restart_is_not(workflows: W
 
 
 @both_servers
+@pytest.mark.parametrize(("count", "wait"), [(1, False), (2, False), (1, True)], ids=["one", "two", "one, waiting"])
+def test_a_retry_of_what_ended_itself_is_refused_and_a_restart_is_not(
+    workflows: Workflows, count: int, wait: bool
+) -> None:
+    """The server accepts such a retry one by one, and does nothing; the wait would return the old result."""
+    name = f"{workflows.name}_{uuid.uuid4().hex[:8]}"
+    stop = {"terminationStatus": "FAILED", "terminationReason": "stock not there yet"}
+    workflows.define(name, {"pack": f"{workflows.name}_pack", "stop": {"type": "TERMINATE", "inputParameters": stop}})
+    ids = [workflows.client.start_workflow_by_name(name) for _ in range(count)]
+    for item in ids:
+        workflows.finish(item, "pack")
+        workflows.until(item, "FAILED")
+    before = [workflows.client.get_workflow(item).data for item in ids]
+    chosen = ids[0] if count == 1 else ids
+    outcome = act(ConductorRetryWorkflowOperator, chosen, wait_for_completion=wait)
+    assert type(outcome.error) is ConductorStateError
+    assert "its task 'stop' (TERMINATE) has ended it" in str(outcome.error)
+    assert "ConductorRestartWorkflowOperator" in str(outcome.error)
+    assert [workflows.client.get_workflow(item).data for item in ids] == before
+    assert succeed(ConductorRestartWorkflowOperator, ids) == ids
+    assert {workflows.status(item) for item in ids} == {"RUNNING"}
+    workflows.end(ids)
+
+
+@both_servers
 @pytest.mark.parametrize(("latest", "tasks"), [(True, ["wrap"]), (False, ["pack"])])
 def test_a_restart_takes_the_latest_definition_or_not(workflows: Workflows, latest: bool, tasks: list[str]) -> None:
     name = f"{workflows.name}_{uuid.uuid4().hex[:8]}"

@@ -54,6 +54,25 @@ def test_what_cannot_be_retried_is_told_with_what_would_do(
     assert conductor.status(workflow_id) == status
 
 
+ENDED_ITSELF = [
+    {"referenceTaskName": "check", "taskType": "check", "status": "COMPLETED", "seq": 1},
+    {"referenceTaskName": "stop", "taskType": "TERMINATE", "status": "COMPLETED", "seq": 2},
+]
+
+
+@pytest.mark.parametrize("wait", [False, True], ids=["not waiting", "waiting"])
+@pytest.mark.parametrize(("tasks", "told"), [(2, "TERMINATE"), (1, "none of its tasks has failed")])
+def test_a_retry_that_would_do_nothing_returns_no_old_result(
+    conductor: ConductorStandIn, tasks: int, told: str, wait: bool
+) -> None:
+    workflow_id = conductor.add("FAILED", reason="stock not there yet", tasks=ENDED_ITSELF[:tasks])
+    if tasks == 2:
+        conductor.workflows[workflow_id]["workflowDefinition"]["tasks"] = [{"type": "TERMINATE"}]
+    with pytest.raises(ConductorStateError, match=rf"{told}.*ConductorRestartWorkflowOperator"):
+        retry(workflow_id, wait_for_completion=wait)
+    assert retries_sent(conductor) == (0 if tasks == 2 else 1)
+
+
 def test_what_the_earlier_try_retried_and_has_completed_meanwhile_is_a_success(conductor: ConductorStandIn) -> None:
     workflow_id = conductor.add("COMPLETED", output={"total": 42})
     assert retry(workflow_id, try_number=2, wait_for_completion=True) == {"total": 42}
@@ -103,6 +122,7 @@ def test_the_page_is_in_xcom_before_the_wait(conductor: ConductorStandIn) -> Non
         task_id="retry", workflow_id=workflow_id, wait_for_completion=True, poll_interval=0.1
     )
     run(operator, context_of(operator, conductor.journal))
-    after_retry = conductor.journal[conductor.journal.index(f"POST /workflow/{workflow_id}/retry") + 1 :]
-    assert after_retry[:2] == ["xcom workflow_id", "xcom workflow_url"]
-    assert len(after_retry) > 2
+    journal = conductor.journal
+    first = journal.index("xcom workflow_id")
+    assert journal[first : first + 2] == ["xcom workflow_id", "xcom workflow_url"]
+    assert f"POST /workflow/{workflow_id}/retry" in journal[first:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -49,21 +49,17 @@ class Workflows:
         for name, first in ((self.name, f"{self.name}_pack"), (self.impatient, f"{self.impatient}_pack")):
             self.define(name, {"pack": first, "ship": f"{self.name}_ship"})
 
-    def define(self, name: str, tasks: dict[str, str], **fields: Any) -> None:
-        """A workflow of simple tasks in a row, by reference name."""
-        self.client.register_workflow_defs(
-            {
-                "name": name,
-                "version": 1,
-                "schemaVersion": 2,
-                "ownerEmail": OWNER,
-                "tasks": [
-                    {"name": task, "taskReferenceName": ref, "type": "SIMPLE", "inputParameters": {"from": "start"}}
-                    for ref, task in tasks.items()
-                ],
-                **fields,
-            }
-        )
+    def define(self, name: str, tasks: Mapping[str, str | dict[str, Any]], **fields: Any) -> None:
+        """A workflow of tasks in a row, by reference name: the name of a simple one, or what a task has beside it."""
+        simple = {"type": "SIMPLE", "inputParameters": {"from": "start"}}
+        listed = [
+            {"taskReferenceName": ref, "name": ref, **task}
+            if isinstance(task, dict)
+            else {"taskReferenceName": ref, "name": task, **simple}
+            for ref, task in tasks.items()
+        ]
+        head = {"name": name, "version": 1, "schemaVersion": 2, "ownerEmail": OWNER}
+        self.client.register_workflow_defs({**head, "tasks": listed, **fields})
 
     def several(self, state: str, count: int, **start: Any) -> list[str]:
         """That many workflows in this state."""

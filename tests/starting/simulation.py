@@ -58,6 +58,8 @@ class Server:
     workflows: dict[str, dict[str, Any]] = field(default_factory=dict)
     late: list[tuple[float, Call[Any]]] = field(default_factory=list)
     nothing_to_retry: bool = False
+    retries_in_vain: bool = False
+    """Whether a retry is accepted and does nothing, as where no task has failed; without resuming it is refused."""
     no_route: bool = False
     refuses: bool = False
     starts: int = 0
@@ -138,8 +140,12 @@ class Server:
                 return None
             case "POST", [workflow_id, "retry"]:
                 status = self._found(workflow_id)["status"]
-                if status not in ENDED or status == "COMPLETED" or self.nothing_to_retry:
+                in_vain = self.retries_in_vain and dict(call.params)["resumeSubworkflowTasks"] == "true"
+                refused = self.nothing_to_retry or (self.retries_in_vain and not in_vain)
+                if status not in ENDED or status == "COMPLETED" or refused:
                     raise ConductorConflict("no retryable tasks! Use restart", status=409)
+                if in_vain:
+                    return None
                 self.end(workflow_id, "RUNNING")
                 return None
             case "POST", [workflow_id, "restart"]:

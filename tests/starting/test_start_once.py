@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorConnectionLost, ConductorError, ConductorUnreachable
+from airflow_provider_conductor.client.errors import (
+    ConductorConflict,
+    ConductorConnectionLost,
+    ConductorError,
+    ConductorUnreachable,
+)
 from airflow_provider_conductor.starting.decision import Action
 from airflow_provider_conductor.starting.identity import StartKey
 from airflow_provider_conductor.starting.reasons import killed_reason, timed_out_reason
@@ -236,6 +241,36 @@ def test_where_there_is_nothing_to_retry_it_is_restarted_and_that_is_said(server
     assert airflow.retry().run().action is Action.RESTART
     assert server.running() == ["wf-1"]
     assert any("no task to retry" in said for said in airflow.says)
+
+
+def test_where_an_accepted_retry_does_nothing_it_is_restarted_and_that_is_said(
+    server: Server, airflow: Airflow
+) -> None:
+    airflow.run()
+    server.end("wf-1", "FAILED")
+    server.retries_in_vain = True
+    assert airflow.retry().run().action is Action.RESTART
+    assert server.running() == ["wf-1"]
+    assert any("it is restarted instead" in said for said in airflow.says)
+    assert not any("runs on from its failed tasks" in said for said in airflow.says)
+
+
+def test_a_retry_that_cannot_be_looked_at_is_left_to_the_wait(server: Server, airflow: Airflow) -> None:
+    airflow.run()
+    server.end("wf-1", "FAILED")
+    airflow.retry()
+    faults = [fine] * (3 if airflow.stores else 2)
+    assert airflow.run(*faults, unavailable).action is Action.RETRY
+    assert server.running() == ["wf-1"]
+
+
+def test_a_restart_that_does_nothing_is_an_error(server: Server, airflow: Airflow) -> None:
+    airflow.retry_from = "start"
+    airflow.run()
+    server.end("wf-1", "FAILED")
+    airflow.retry()
+    with pytest.raises(ConductorConflict, match="accepted to restart workflow wf-1, and it is FAILED as before"):
+        airflow.run(*[fine] * (2 if airflow.stores else 1), lambda server, call: None)
 
 
 def test_somebody_else_who_retried_it_meanwhile_is_not_disturbed(server: Server, airflow: Airflow) -> None:

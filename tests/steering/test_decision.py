@@ -165,3 +165,27 @@ def test_an_effect_shows_or_not(
     command: commands.Command, before: dict[str, object], after: dict[str, object] | None, shows: bool
 ) -> None:
     assert command.has_effect(Workflow(before), None if after is None else Workflow(after)) is shows
+
+
+@pytest.mark.parametrize(
+    ("status", "tasks", "told"),
+    [
+        ("FAILED", [("pack", "FAILED")], ""),
+        ("FAILED", [("pack", "COMPLETED"), ("ship", "CANCELED")], ""),
+        ("FAILED", [("pack", "FAILED"), ("pack", "COMPLETED")], "none of its tasks has failed"),
+        ("FAILED", [("pack", "COMPLETED"), ("ship", "SKIPPED")], "none of its tasks has failed"),
+        ("TERMINATED", [("pack", "COMPLETED")], "none of its tasks has failed"),
+        ("TIMED_OUT", [("pack", "COMPLETED")], ""),
+        ("FAILED", [("pack", "COMPLETED"), ("stop", "COMPLETED")], "its task 'stop' (TERMINATE) has ended it"),
+        ("FAILED", [("pack", "CANCELED"), ("stop", "COMPLETED")], "its task 'stop' (TERMINATE) has ended it"),
+        ("FAILED", [("pack", "FAILED"), ("stop", "CANCELED")], ""),
+        ("FAILED", [], ""),
+    ],
+)
+def test_a_retry_may_be_in_vain(status: str, tasks: list[tuple[str, str]], told: str) -> None:
+    found = workflow(status, *tasks)
+    for task in found.data["tasks"]:
+        task["taskType"] = "TERMINATE" if task["referenceTaskName"] == "stop" else "SIMPLE"
+    assert told in commands.retry_in_vain(found)
+    assert bool(commands.retry_in_vain(found)) == bool(told)
+    assert commands.retry().decide(found).kind is (Kind.CANNOT if told else Kind.DUE)

@@ -80,12 +80,6 @@ def test_one_takes_three_small_requests(conductor: ConductorStandIn, do: Callabl
     assert requests(conductor) == [f"GET /workflow/{one}", f"PUT /workflow/{one}/pause", f"GET /workflow/{one}"]
 
 
-def test_the_last_look_can_be_left_to_a_wait(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
-    one = conductor.add("FAILED")
-    assert do(commands.restart(), one, check=False).done == [one]
-    assert requests(conductor) == [f"GET /workflow/{one}", f"POST /workflow/{one}/restart"]
-
-
 def test_where_nothing_is_due_nothing_is_sent(
     conductor: ConductorStandIn, do: Callable[..., Outcome], said: list[str]
 ) -> None:
@@ -214,6 +208,29 @@ def test_what_is_accepted_and_has_no_effect_is_a_failure(
         "RUNNING: the server accepted to pause it, and it had no effect"
     ] * count
     assert len(requests(conductor)) == 5  # it is looked at three times, not for ever
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_retry_that_does_nothing_is_refused_with_what_would_do(
+    conductor: ConductorStandIn, do: Callable[..., Outcome], count: int
+) -> None:
+    """No task has failed: the server accepts it one by one, and refuses it in bulk."""
+    ids = [conductor.add("FAILED", tasks=[{"referenceTaskName": "pack", "status": "COMPLETED"}]) for _ in range(count)]
+    refusals = do(commands.retry(), *ids).refusals
+    assert {refusals[item].kind for item in ids} == {Kind.CANNOT}
+    for item in ids:
+        assert "none of its tasks has failed" in refusals[item].why
+        assert "ConductorRestartWorkflowOperator" in refusals[item].why
+        assert conductor.status(item) == "FAILED"
+
+
+def test_of_many_only_those_are_read_closely_that_may_have_ended_themselves(
+    conductor: ConductorStandIn, do: Callable[..., Outcome]
+) -> None:
+    ids = [conductor.add("FAILED") for _ in range(3)]
+    conductor.workflows[ids[1]]["workflowDefinition"]["tasks"] = [{"type": "TERMINATE"}]
+    assert do(commands.retry(), *ids).done == ids
+    assert [path for path in requests(conductor) if path.startswith("GET")] == [f"GET /workflow/{ids[1]}"] * 2
 
 
 def test_an_effect_may_show_a_little_later(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
