@@ -45,10 +45,8 @@ class BatchLab(Lab):
             "name": "which",
             "taskReferenceName": "which",
             "type": "SWITCH",
-            # Not javascript: the first expressions a server evaluates, if they are many at once, fail with "Circular
-            # loading of installed providers" (seen on 3.32.2 and Java 25).
-            "evaluatorType": "value-param",
-            "expression": "fate",
+            "evaluatorType": "javascript",
+            "expression": "$.fate == 'bad' ? 'bad' : 'good'",
             "inputParameters": {"fate": "${workflow.input.fate}"},
             "decisionCases": {"bad": [stop]},
             "defaultCase": [done],

@@ -361,6 +361,126 @@ def test_a_timeout_terminates(outcome: tuple[Outcome, Any]) -> None:
     assert workflow.reason.startswith("Airflow task timed out: nightly_orders.wait")
 
 
+# Scripts, which the server itself evaluates
+
+
+def script(lab: WaitingLab, ref: str, expression: str, **more: Any) -> dict[str, Any]:
+    return lab.system("INLINE", ref, inputParameters={"evaluatorType": "javascript", "expression": expression, **more})
+
+
+def loop(lab: WaitingLab, condition: str, *tasks: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return lab.system("DO_WHILE", "loop", loopCondition=condition, loopOver=list(tasks), inputParameters=more)
+
+
+def every_kind_of_script(lab: WaitingLab, *, deferrable: bool) -> Outcome:
+    step = lab.simple("step")
+    rounds = loop(lab, "$.loop['iteration'] < $.rounds", step, rounds="${plan.output.result.rounds}")
+    way = lab.system(
+        "SWITCH",
+        "way",
+        evaluatorType="javascript",
+        expression="$.rounds > 2 ? 'many' : 'few'",
+        inputParameters={"rounds": "${plan.output.result.rounds}"},
+        decisionCases={"many": [rounds], "few": []},
+    )
+    total = lab.system(
+        "LAMBDA",
+        "total",
+        inputParameters={"scriptExpression": "return {rounds: $.done * 10};", "done": "${loop.output.iteration}"},
+    )
+    plan = script(lab, "plan", "({rounds: $.a + 2})", a="${workflow.input.a}")
+    name = lab.workflow(
+        plan, way, total, policy={"step": {}}, outputParameters={"total": "${total.output.result.rounds}"}
+    )
+    lab.begin(name, deferrable=deferrable)
+    lab.hears("step__1 has been queued since")
+    lab.hears("Still RUNNING after 1 s: step__1 has been queued since")
+    for _ in range(3):
+        lab.work("step")
+    return lab.done()
+
+
+@scenario
+def scripts_of_every_kind(lab: WaitingLab) -> Outcome:
+    return every_kind_of_script(lab, deferrable=False)
+
+
+@scenario
+def scripts_of_every_kind_deferred(lab: WaitingLab) -> Outcome:
+    return every_kind_of_script(lab, deferrable=True)
+
+
+def check_scripts(outcome: Outcome, deferrals: int) -> None:
+    assert outcome.error is None
+    assert outcome.result == {"total": 30}
+    assert outcome.deferrals == deferrals
+    assert re.fullmatch(
+        rf"step__1 has been queued since {TIME}, waiting for a worker to poll queue 'step_\w+'",
+        outcome.told("step__1 has been queued"),
+    )
+    # Three iterations are one situation, unless a slow server makes each last a minute.
+    assert sum(" has been queued since" in line for line in outcome.lines if line.startswith("step__")) <= 3
+    assert "step__3" in outcome.told("attempts")
+
+
+def test_scripts_of_every_kind(outcome: Outcome) -> None:
+    check_scripts(outcome, 0)
+
+
+def test_scripts_of_every_kind_deferred(outcome: Outcome) -> None:
+    check_scripts(outcome, 1)
+
+
+@scenario
+def scripts_that_fail(lab: WaitingLab) -> dict[str, Outcome]:
+    note = lab.system("SET_VARIABLE", "note", inputParameters={"seen": True})
+    way = {"evaluatorType": "javascript", "expression": "$.a.b.c", "decisionCases": {"never": [note]}}
+    tasks = {
+        "INLINE": script(lab, "check", "throw new Error('no stock')"),
+        "LAMBDA": lab.system("LAMBDA", "check", inputParameters={"scriptExpression": "return $.a.b;"}),
+        "SWITCH": lab.system("SWITCH", "check", **way),
+        "DO_WHILE": loop(lab, "$.nope.x < 3", note) | {"taskReferenceName": "check"},
+        "endless": script(lab, "check", "while (true) {}"),
+    }
+    return {kind: lab.begin(lab.workflow(task, what=kind.lower())).done() for kind, task in tasks.items()}
+
+
+def test_scripts_that_fail(outcome: dict[str, Outcome]) -> None:
+    expected = {
+        "INLINE": (ConductorWorkflowFailedForGood, "check failed with a terminal error (attempt 1", "Error: no stock"),
+        "LAMBDA": (ConductorWorkflowFailed, "check failed (attempt 1", "Cannot read property 'b' of undefined"),
+        "SWITCH": (ConductorWorkflowFailed, "check failed (attempt 1", "Cannot read property 'b' of undefined"),
+        "DO_WHILE": (
+            ConductorWorkflowFailedForGood,
+            "check failed with a terminal error",
+            "Unable to evaluate condition",
+        ),
+        "endless": (ConductorWorkflowFailed, "check failed (attempt 1", "Script not evaluated within"),
+    }
+    for kind, (error, *words) in expected.items():
+        assert type(outcome[kind].error) is error, kind
+        for word in words:
+            assert word in str(outcome[kind].error), kind
+        assert "The worker" not in str(outcome[kind].error), kind
+
+
+@scenario
+def a_loop_without_an_end(lab: WaitingLab) -> tuple[Outcome, Any]:
+    nap = lab.system("WAIT", "nap", inputParameters={"duration": "1 seconds"})
+    lab.begin(lab.workflow(loop(lab, "true;", nap)), timeout=40)
+    outcome = lab.done()
+    return outcome, lab.client.get_workflow(outcome.workflow_id)
+
+
+def test_a_loop_without_an_end(outcome: tuple[Outcome, Any]) -> None:
+    done, workflow = outcome
+    assert type(done.error) is ConductorWorkflowTimeout
+    assert "Then it was terminated" in str(done.error)
+    assert workflow.status == "TERMINATED"
+    assert len({task.reference_name for task in workflow.tasks}) > 3
+    assert len([line for line in done.lines if "nap" in line or "between two tasks" in line]) < 10
+
+
 # One task, no completion, archives
 
 
