@@ -6,6 +6,7 @@ up to 3.21.18, ``/status`` up to 3.31.0.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,8 +61,10 @@ def execute(
     The first 25 s at most are a hold of the server's; after that, or where the server has no ``/execute``, the
     workflow is looked at.
     """
-    if not wait_for_seconds >= 0:  # NaN is not, either
-        raise ConductorInputError(f"wait_for_seconds must be 0 or more, not {wait_for_seconds}: nothing was sent")
+    if not 0 <= wait_for_seconds < math.inf:  # NaN is not, either
+        raise ConductorInputError(
+            f"wait_for_seconds must be a number from 0 on, not {wait_for_seconds}: nothing was sent"
+        )
     deadline = (yield Now()) + wait_for_seconds
     workflow_id = None
     if capabilities.execute and wait_for_seconds >= 1:

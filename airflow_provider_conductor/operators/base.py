@@ -18,7 +18,7 @@ from airflow_provider_conductor.operators.lineage import TellsLineage
 from airflow_provider_conductor.operators.rendering import RendersTexts
 from airflow_provider_conductor.starting.reasons import killed_reason, label_of, timed_out_reason
 from airflow_provider_conductor.version_compat import TIMEOUT_FORESTALLS_RESUMPTION, note_deferred, note_resumed
-from airflow_provider_conductor.waiting.durations import seconds
+from airflow_provider_conductor.waiting.durations import LONGEST, seconds
 
 if TYPE_CHECKING:
     import logging
@@ -178,7 +178,8 @@ class WaitsForWorkflow(UsesConductor):
             ends.append(now + limit)
         if self.execution_timeout is not None:
             self._set_alarm(context)
-            ends.append((self._alarm_at or now) - alarm_margin(self.execution_timeout))
+        if self.execution_timeout is not None and self._alarm_at is not None:
+            ends.append(self._alarm_at - alarm_margin(self.execution_timeout))
         return WaitPlan(
             workflow_id=workflow_id,
             started_at=now,
@@ -254,7 +255,8 @@ class WaitsForWorkflow(UsesConductor):
         self._set_alarm(context)
 
     def _set_alarm(self, context: Context) -> None:
-        if self.execution_timeout is not None:
+        # timedelta.max is how some say "no limit", and no moment is as far off as that.
+        if self.execution_timeout is not None and self.execution_timeout.total_seconds() <= LONGEST:
             begun = context["ti"].start_date or timezone.utcnow()
             self._alarm_at = begun.timestamp() + self.execution_timeout.total_seconds()
 

@@ -1,31 +1,39 @@
-"""Durations as people give them."""
+"""Durations as users give them, checked in one place: what cannot be is refused before anything is started."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-__all__ = ["patience", "seconds"]
+__all__ = ["LONGEST", "patience", "seconds"]
+
+LONGEST = 10 * 365 * 86_400.0
+"""Ten years. What is longer is a mistake, or is meant as no limit; and the calendar ends in the year 9999."""
 
 
 def patience(value: float | timedelta, name: str) -> float:
     """A duration from 0 on, given as seconds or timedelta.
 
     Raises:
-        ValueError: negative, not finite, or no number.
+        ValueError: negative, over ten years, not finite, or no number.
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number < float("inf"):
-        raise ValueError(f"{name} must be a number of seconds from 0 on or a timedelta, not {value!r}")
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number <= LONGEST:
+        raise ValueError(f"{name} must be a number of seconds (or a timedelta) from 0 to ten years, not {value!r}")
     return number
 
 
 def seconds(value: float | timedelta | None, name: str) -> float | None:
-    """A duration given as seconds or timedelta.
+    """A duration given as seconds or timedelta; None stays None.
 
     Raises:
-        ValueError: not above 0.
+        ValueError: not above 0, over ten years, not finite, or no number.
     """
+    if value is None:
+        return None
     number = value.total_seconds() if isinstance(value, timedelta) else value
-    if number is not None and (isinstance(number, bool) or not isinstance(number, (int, float)) or number <= 0):
-        raise ValueError(f"{name} must be a number of seconds above 0 or a timedelta, not {value!r}")
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number <= LONGEST:
+        raise ValueError(
+            f"{name} must be a number of seconds (or a timedelta) above 0, up to ten years, not {value!r}; "
+            f"for {'no limit' if 'timeout' in name else 'the default'}, leave it out"
+        )
     return number

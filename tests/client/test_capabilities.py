@@ -97,7 +97,7 @@ def test_a_wait_of_nothing_starts_and_looks_once() -> None:
     assert talk.asked == ["POST /workflow", "GET /workflow/w1"]
 
 
-@pytest.mark.parametrize("seconds", [float("nan"), -1, float("-inf")])
+@pytest.mark.parametrize("seconds", [float("nan"), -1, float("-inf"), float("inf")])
 def test_a_wait_that_is_no_time_is_refused_before_anything_is_sent(seconds: float) -> None:
     with pytest.raises(ConductorInputError, match="wait_for_seconds"):
         next(executing(Capabilities(), seconds))

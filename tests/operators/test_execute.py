@@ -313,6 +313,20 @@ def test_the_earlier_of_timeout_and_execution_timeout_holds(conductor: Conductor
     assert conductor.status(conductor.only_workflow) == "TERMINATED"
 
 
+@pytest.mark.parametrize("name", ["timeout", "stall_timeout", "poll_interval", "wait_for_seconds"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e15, timedelta.max], ids=str)
+def test_a_duration_that_cannot_be_is_an_error_of_the_dag_file(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a number of seconds"):
+        execute(**{name: value})
+
+
+@both_ways
+def test_an_execution_timeout_beyond_all_time_is_no_limit(conductor: ConductorStandIn, deferrable: bool) -> None:
+    conductor.script = Script(after=SOON, output={"total": 42})
+    operator = execute(deferrable=deferrable, execution_timeout=timedelta.max)
+    assert run(operator, context_of(operator)) == {"total": 42}
+
+
 @pytest.mark.parametrize(("on_timeout", "then"), [("terminate", "TERMINATED"), ("leave", "RUNNING")])
 def test_airflows_alarm_during_the_wait_is_a_timeout_like_ours(
     conductor: ConductorStandIn, on_timeout: str, then: str
