@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow_provider_conductor.batching.batch import REFUSED, Batch
 from airflow_provider_conductor.batching.ending import terminate_many
+from airflow_provider_conductor.client.driving import steady
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
     ConductorConfigError,
@@ -136,7 +137,7 @@ class Driver:
     watcher: Watcher
     say: Callable[[str], None]
     warn: Callable[[str], None]
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = field(default_factory=lambda: steady(time.time, time.monotonic))
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     findable: bool = True
     """False where this server does not find workflows by their correlation ids: then they must not be let go of."""
@@ -334,8 +335,10 @@ class Driver:
         now = self.clock()
         if self.plan.deadline is not None and now >= self.plan.deadline:
             raise error
-        at = next_look_after_failure(failures, now, jitter=0.5, look_by=self.plan.deadline)
-        await self.sleep(max(at - now, error.retry_after or 0.0))
+        at = next_look_after_failure(
+            failures, now, jitter=0.5, look_by=self.plan.deadline, retry_after=error.retry_after
+        )
+        await self.sleep(at - now)
 
     # Starting
 

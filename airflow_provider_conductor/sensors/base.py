@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -31,7 +32,7 @@ from airflow_provider_conductor.operators.base import (
     one_of,
 )
 from airflow_provider_conductor.version_compat import TaskStateStore, first_poke
-from airflow_provider_conductor.waiting.durations import seconds
+from airflow_provider_conductor.waiting.durations import patience, seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.waiting.wait import WaitEvent, WaitPlan
 
 __all__ = ["ConductorSensor"]
+
+CLOCK_SET = 1.0
+"""Seconds between the two clocks from which the wall clock has been set; less is how exactly they are read."""
+
+AIRFLOWS_POKE_INTERVAL = 60
+"""Seconds between the pokes of a sensor that is given none; ours adapt then."""
 
 POKES_KEY = "conductor_pokes"
 """Where a rescheduled sensor keeps, if Airflow has a task state store, what its earlier pokes have told."""
@@ -64,6 +71,9 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
     _last: WaitEvent | None = None
     """What the last poke saw."""
 
+    _ahead: float | None = None
+    """How far the wall clock was ahead of the monotonic one at the last poke."""
+
     def __init__(
         self,
         *,
@@ -81,7 +91,10 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         if poke_interval is not None:
-            kwargs["poke_interval"] = poke_interval
+            kwargs["poke_interval"] = seconds(poke_interval, "poke_interval")
+        for name in ("timeout", "max_wait"):
+            if kwargs.get(name) is not None:
+                patience(kwargs[name], name)
         if start_from_trigger and deferrable is False:
             raise ValueError("start_from_trigger=True begins in the triggerer: it needs deferrable=True, or none given")
         super().__init__(**kwargs)
@@ -92,6 +105,9 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         self.deferrable = start_from_trigger or (default_deferrable() if deferrable is None else deferrable)
         self.start_from_trigger = False
         self._wants_trigger = start_from_trigger
+        if poke_interval is None and self.poke_interval != AIRFLOWS_POKE_INTERVAL:
+            poke_interval = self.poke_interval  # of the DAG's default_args
+        patience(self.timeout, "timeout")  # which may be of these as well
         self.poll_interval = seconds(poke_interval, "poke_interval")
         self.stall_timeout = seconds(stall_timeout, "stall_timeout")
         self.on_timeout = one_of(on_timeout, ON_TIMEOUT, "on_timeout")
@@ -199,7 +215,7 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         stored = TaskStateStore(context).get(POKES_KEY)
         if stored and stored["started_at"] >= began - 1:  # else it is of an earlier try
             so_far = WaitPlan.from_json(stored)
-            kept = ("told", "warned", "seen", "away_since", "refused_since")
+            kept = ("told", "warned", "seen", "away_since", "refused_since", "rest")
             plan = replace(plan, **{name: getattr(so_far, name) for name in kept})
         return replace(plan, started_at=began, deadline=began + self.timeout)
 
@@ -207,7 +223,7 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         """One look; Airflow's sensor lets the time between two looks pass."""
         from airflow_provider_conductor.waiting.wait import STILL_RUNNING, with_told
 
-        plan = self._plan or self._plan_of_pokes(context)
+        plan = self._plan_by_the_clock() or self._plan_of_pokes(context)
         self._last = self._wait_here(plan, patience=0)
         self._plan = with_told(plan, self._last)
         if self._last.status == STILL_RUNNING:
@@ -216,16 +232,26 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
             return False
         return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, self._last))
 
-    def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
-        """Airflow's interval, ours where none was given; the last poke falls on the deadline, not past it."""
-        from airflow_provider_conductor.waiting.schedule import LONGEST, SHARE_OF_AGE, SHORTEST
+    def _plan_by_the_clock(self) -> WaitPlan | None:
+        """The plan of the pokes in this process; one whose wall clock was set meanwhile is moved along with it."""
+        ahead = timezone.utcnow().timestamp() - time.monotonic()
+        set_by, self._ahead = ahead - (self._ahead or ahead), ahead
+        if self._plan is None or self._plan.deadline is None or abs(set_by) < CLOCK_SET:
+            return self._plan
+        return replace(self._plan, started_at=self._plan.started_at + set_by, deadline=self._plan.deadline + set_by)
 
-        if self.poll_interval is not None:
-            interval = float(super()._get_next_poke_interval(started_at, run_duration, poke_count))
+    def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
+        """Airflow's interval; where none was given, that of every other wait, which goes by the workflow's age.
+
+        The last poke falls on the deadline, not past it.
+        """
+        now = timezone.utcnow().timestamp()
+        if self.poll_interval is None and self._last is not None and self._last.next_poll is not None:
+            interval = self._last.next_poll - now
         else:
-            interval = min(max(SHORTEST, run_duration() * SHARE_OF_AGE), LONGEST)
+            interval = float(super()._get_next_poke_interval(started_at, run_duration, poke_count))
         if self._plan is not None and self._plan.deadline is not None:
-            interval = min(interval, self._plan.deadline - timezone.utcnow().timestamp())
+            interval = min(interval, self._plan.deadline - now)
         return max(0.0, interval)
 
     def _conclude(self, context: Context, event: WaitEvent) -> Any:

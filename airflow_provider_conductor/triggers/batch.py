@@ -11,6 +11,7 @@ from airflow_provider_conductor.batching.driver import waiting_for
 from airflow_provider_conductor.batching.ending import terminate_many
 from airflow_provider_conductor.batching.handover import FREE_FOR, worth_a_worker
 from airflow_provider_conductor.client.call import Flow
+from airflow_provider_conductor.client.driving import steady
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
 from airflow_provider_conductor.triggers.sharing import shared_watcher
@@ -104,13 +105,14 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
 
     async def _wait(self, watcher: Watcher) -> tuple[str, bool]:
         """Until a worker is worth it: what there is to say, and whether that was before the deadline."""
-        began = time.time()
+        clock = steady(time.time, time.monotonic)
+        began = clock()
         waits = {asyncio.create_task(self._one(watcher, workflow_id, began)) for workflow_id in self.workflow_ids}
         ended: set[asyncio.Task[None]] = set()
         free_since: float | None = None
         try:
             while True:
-                now = time.time()
+                now = clock()
                 free_since = free_since or (now if ended else None)
                 told = f"{len(ended):,} of {len(self.workflow_ids):,} running workflows have ended"
                 if worth_a_worker(

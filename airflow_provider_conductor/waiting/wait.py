@@ -133,7 +133,8 @@ class WaitEvent:
     ``error``                                         waiting cannot help; only in a trigger's event
     ================================================  ====================================================
 
-    ``message`` says why, for people. ``plan`` is for a wait that goes on elsewhere. ``error`` is the kind of error
+    ``message`` says why, for people. ``plan`` is for a wait that goes on elsewhere, and ``next_poll`` is when it would
+    poll next if nobody else's patience counted (a sensor's next poke). ``error`` is the kind of error
     (a name in :mod:`~airflow_provider_conductor.client.errors`) where the status is ``error``: waiting cannot help.
     ``workflow`` is what the last look has read, with its tasks; None where it read less, and where the event has
     crossed processes.
@@ -144,6 +145,7 @@ class WaitEvent:
     message: str = ""
     plan: WaitPlan | None = None
     error: str = ""
+    next_poll: float | None = field(default=None, compare=False)
     workflow: Workflow | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -448,14 +450,17 @@ def _judge(state: _Wait, seen: Look) -> tuple[WaitEvent | None, float]:
     if seen.progress is not None:
         state.look_by = _earlier(judgement.look_by, state.give_up)
         state.limit = judgement.look_by
-    at = _next_look(state, seen.mark, now)
+    at, freely = _next_look(state, seen.mark, now)
     if state.give_up is not None and now >= state.give_up:
-        return state.event(STILL_RUNNING, what), now
+        return replace(state.event(STILL_RUNNING, what), next_poll=freely), now
     return None, at
 
 
-def _next_look(state: _Wait, mark: Mark, now: float) -> float:
-    """The moment of the next look, and in ``state.rest`` what a driver needs that looks in our stead."""
+def _next_look(state: _Wait, mark: Mark, now: float) -> tuple[float, float]:
+    """The moment of the next look, with our caller's patience and without.
+
+    In ``state.rest`` is what a driver needs that looks in our stead.
+    """
     plan, held = state.plan, now - state.begun
     assert state.progress is not None  # the first look reads the tasks
     interval = plan.poll_interval
@@ -478,10 +483,11 @@ def _next_look(state: _Wait, mark: Mark, now: float) -> float:
         wake_at=seeing,
         blind_wake_at=blind,
     )
-    at = next_look(state.progress, now, state.clock, jitter=jitter, poll_interval=interval, look_by=state.look_by)
+    freely = next_look(state.progress, now, state.clock, jitter=jitter, poll_interval=interval, look_by=state.limit)
+    at = freely if state.look_by is None else max(now, min(freely, state.look_by))
     if state.give_up is not None and interval is None and held < HELD:
         at = min(at, now + HELD_PAUSE)
-    return at
+    return at, freely
 
 
 def backed_off(interval: float, looks: int, jitter: float, longest: float | None) -> float:
@@ -497,12 +503,17 @@ def _away(state: _Wait, error: ConductorRequestError, sent: float, now: float) -
         state.away_since = now
         state.say(f"the server cannot be asked, the wait goes on: {error}")
     state.failures += 1
-    judgement = judge(state.limits, None, sent, state.clock)
+    end = state.limits.end
+    if end is not None and sent < end <= now:
+        return None, now  # it was sent before the deadline: one more
+    judgement = judge(state.limits, None, now, state.clock)
     if judgement.verdict is Verdict.TIMED_OUT:
         away = duration((now - state.away_since) * 1000)
         return state.event(TIMEOUT, f"the server could not be asked for {away}: {error}"), now
     if state.give_up is not None and now >= state.give_up:
-        return state.event(STILL_RUNNING, f"the server cannot be asked: {error}"), now
+        began = state.plan.started_at if state.rest is None else state.rest.started
+        event = state.event(STILL_RUNNING, f"the server cannot be asked: {error}")
+        return replace(event, next_poll=now + adaptive_pause(now - began, state.jitter())), now
     look_by = _earlier(judgement.look_by, state.give_up)
     return None, next_look_after_failure(
         state.failures, now, jitter=state.jitter(), look_by=look_by, retry_after=error.retry_after

@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferred,
+    timezone,
 )
 
 from airflow_provider_conductor.client.errors import ConductorAuthError
@@ -258,6 +259,63 @@ def test_an_explicit_poke_interval_is_kept(conductor: ConductorStandIn) -> None:
     sense(workflow_id, "poke", poke_interval=0.3)
     looks = [request for request in conductor.requests if request.path.startswith(f"/workflow/{workflow_id}")]
     assert 3 <= len(looks) <= 12
+
+
+@pytest.mark.parametrize("name", ["timeout", "stall_timeout", "poke_interval", "max_wait"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e15], ids=str)
+@in_each_mode
+def test_a_duration_that_cannot_be_is_an_error_of_the_dag_file(way: str, name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a number of seconds"):
+        sensor("abc", way, **{name: value})
+
+
+@pytest.mark.parametrize("way", ["poke", "reschedule"])
+@pytest.mark.parametrize(("age", "pause"), [(10, 1.0), (1_000, 20.0), (86_400, 60.0)])
+def test_pokes_without_an_interval_go_by_the_workflows_age(
+    conductor: ConductorStandIn, way: str, age: float, pause: float
+) -> None:
+    """As a deferred wait does: the first poke of a sensor may be at a workflow of days."""
+    workflow_id = conductor.add()
+    began = int((time.time() - age) * 1000)
+    conductor.workflows[workflow_id].update(createTime=began, startTime=began)
+    operator = ConductorWorkflowSensor(task_id="sense", workflow_id=workflow_id, **WAYS[way])
+    assert not operator.poke(context_of(operator))
+    interval = operator._get_next_poke_interval(time.monotonic(), lambda: 0.0, 1)
+    assert pause * 0.9 - 2 < interval <= pause * 1.02 + 0.1
+
+
+@pytest.mark.parametrize("way", ["poke", "reschedule"])
+@pytest.mark.parametrize("whose", ["its own", "default_args"])
+def test_an_interval_that_was_given_is_airflows(conductor: ConductorStandIn, way: str, whose: str) -> None:
+    workflow_id = conductor.add()
+    given = {"default_args": {"poke_interval": 7.0}} if whose == "default_args" else {"poke_interval": 7.0}
+    operator = ConductorWorkflowSensor(task_id="sense", workflow_id=workflow_id, **WAYS[way], **given)
+    assert not operator.poke(context_of(operator))
+    assert operator._get_next_poke_interval(time.monotonic(), lambda: 0.0, 1) == 7.0
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_wall_clock_that_is_set_between_two_pokes_moves_no_limit(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    operator = sensor(conductor.add(), "poke", timeout=600)
+    context = context_of(operator)
+    assert not operator.poke(context)
+    began = operator._plan.deadline
+    monkeypatch.setattr(operator.hook.client, "_clock", lambda: time.time() + step)
+    monkeypatch.setattr("airflow_provider_conductor.sensors.base.timezone", SetBy(step))
+    assert not operator.poke(context)
+    assert operator._plan.deadline == pytest.approx(began + step, abs=1)
+
+
+class SetBy:
+    """Airflow's ``timezone`` on a clock that somebody has set."""
+
+    def __init__(self, step: float) -> None:
+        self.step = step
+
+    def utcnow(self) -> Any:
+        return timezone.utcnow() + timedelta(seconds=self.step)
 
 
 def test_poke_tells_whether_it_is_done(conductor: ConductorStandIn) -> None:

@@ -506,6 +506,35 @@ def test_a_wrong_address_is_told_at_the_very_first_look_only(error: ConductorReq
     assert world.wait(plan).status == "COMPLETED"
 
 
+# The next poll of one who polls at a pace of his own
+
+
+@pytest.mark.parametrize(("age", "pause"), [(10, 1), (1_000, 20), (86_400, 60)])
+def test_the_next_poll_is_told_by_the_workflows_age(age: float, pause: float) -> None:
+    world = World([(0, workflow(live()))], now=T0 + age)
+    event = world.wait(patience=0)
+    assert event.next_poll == pytest.approx(world.now + pause, rel=0.01, abs=0.3)
+
+
+def test_the_next_poll_is_due_when_something_can_change() -> None:
+    world = World([(0, workflow(failed(of=3, retried=True), task(attempt=2, of=3, scheduled=1, delay=30)))], now=T0 + 2)
+    event = world.wait(patience=0)
+    assert event.next_poll == pytest.approx(T0 + 31.25, abs=0.3)
+
+
+def test_the_next_poll_falls_on_the_deadline() -> None:
+    world = World([(0, workflow(live()))], now=T0 + 86_400)
+    event = world.wait(world.plan(deadline=86_420.0), patience=0)
+    assert event.next_poll == T0 + 86_420
+
+
+def test_the_next_poll_while_conductor_is_unreachable_goes_by_the_age_as_well() -> None:
+    world = World([(0, workflow(live())), (5_000, unreachable())], now=T0 + 4_990)
+    plan = with_told(world.plan(), world.wait(patience=0))
+    world.now = T0 + 5_000
+    assert world.wait(plan, patience=0).next_poll == pytest.approx(world.now + 60)
+
+
 # Not found
 
 
