@@ -63,6 +63,28 @@ def test_a_start_that_made_two_gets_both(server: Server) -> None:
     assert {item.workflow.workflow_id for item in items} == both
 
 
+@pytest.mark.parametrize("kind", ["SUB_WORKFLOW", "START_WORKFLOW", "failureWorkflow"])
+def test_children_of_a_start_are_not_its_workflows(server: Server, kind: str) -> None:
+    server.task_types = ("START_WORKFLOW",)
+    (plan,) = plans(1, try_number=2)
+    ours = add(server, plan, status="FAILED")
+    server.pass_time(1)
+    server.child(ours, kind)
+    ((found,),) = drive(look_up_many([plan]), server)
+    assert found.workflow.workflow_id == ours
+
+
+def test_keys_that_differ_in_case_only_are_two_starts(server: Server) -> None:
+    """MySQL's default collation ignores case."""
+    server.widens = True
+    several = [
+        replace(plan, identity=replace(plan.identity, item=item)) for plan, item in zip(plans(2), "aA", strict=True)
+    ]
+    ours = [add(server, plan) for plan in several]
+    found = drive(look_up_many(several), server)
+    assert [[item.workflow.workflow_id for item in items] for items in found] == [[ours[0]], [ours[1]]]
+
+
 @pytest.mark.parametrize(
     ("count", "requests"), [(0, []), (1, [1]), (IDS_AT_ONCE, [IDS_AT_ONCE]), (IDS_AT_ONCE + 1, [IDS_AT_ONCE, 1])]
 )
