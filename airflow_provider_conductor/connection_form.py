@@ -19,6 +19,7 @@ _JSON_TYPES = {
     "rate": "number",
     "count": "integer",
     "headers": "string",
+    "hosts": "string",
 }
 
 

@@ -9,14 +9,14 @@ import io
 import socket
 import time
 from http.client import HTTPResponse
-from typing import Any, ClassVar
+from typing import Any
 
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.poolmanager import PoolManager
 
-__all__ = ["BoundedAdapter"]
+__all__ = ["BoundedAdapter", "EncryptedConnection", "PlainConnection"]
 
 
 class _Deadline(io.RawIOBase):
@@ -56,32 +56,39 @@ class _Response(HTTPResponse):
             self.fp = io.BufferedReader(_Deadline(self.fp.detach(), sock, limit))
 
 
-class _HTTPConnection(HTTPConnection):
+class PlainConnection(HTTPConnection):
+    """A connection without TLS whose answers are bounded."""
+
     response_class = _Response
 
 
-class _HTTPSConnection(HTTPSConnection):
+class EncryptedConnection(HTTPSConnection):
+    """A connection with TLS whose answers are bounded."""
+
     response_class = _Response
-
-
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _HTTPConnection
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _HTTPSConnection
 
 
 class BoundedAdapter(HTTPAdapter):
     """Requests' adapter, with these connections in its pools."""
 
-    _POOLS: ClassVar = {"http": _HTTPPool, "https": _HTTPSPool}
+    def __init__(
+        self,
+        *args: Any,
+        plain: type[PlainConnection] = PlainConnection,
+        encrypted: type[EncryptedConnection] = EncryptedConnection,
+        **kwargs: Any,
+    ) -> None:
+        self._pools = {
+            "http": type("_HTTPPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+            "https": type("_HTTPSPool", (HTTPSConnectionPool,), {"ConnectionCls": encrypted}),
+        }
+        super().__init__(*args, **kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._POOLS
+        self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> PoolManager:
         manager: PoolManager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = self._POOLS
+        manager.pool_classes_by_scheme = self._pools
         return manager

@@ -12,6 +12,7 @@ from airflow_provider_conductor import __version__
 from airflow_provider_conductor.client.auth import TokenKeeper
 from airflow_provider_conductor.client.body import ACCEPTED, Body, BrokenBody, TooLarge, UnknownEncoding
 from airflow_provider_conductor.client.call import Answer, Call
+from airflow_provider_conductor.client.cautions import log_cautions
 from airflow_provider_conductor.client.errors import (
     ConductorConflict,
     ConductorConnectionLost,
@@ -64,6 +65,7 @@ class Exchange:
         self.tokens = TokenKeeper(settings)
         self.proxy = settings.proxy or environment_proxy(settings.api_url)
         self._proxy_secrets = url_secrets(self.proxy)
+        log_cautions(settings)
         self._missing_since: dict[str, float | None] = {}
         """Routes that have answered: None, or since when they answer as if they were not there."""
         self.ca_bundle: str | bool = (
@@ -76,7 +78,7 @@ class Exchange:
         )
 
     def headers(self, call: Call[T], token: str) -> dict[str, str]:
-        own = {name: value for name, value in self.settings.headers.items() if name.lower() != "accept-encoding"}
+        own = {name: value for name, value in self.settings.all_headers.items() if name.lower() != "accept-encoding"}
         headers = {
             "Accept": "application/json, text/plain",
             "User-Agent": f"airflow-provider-conductor/{__version__}",
@@ -114,7 +116,7 @@ class Exchange:
         target = redirect_target(self.settings.api_url, url, answer.headers.get("location", ""))
         if call.method != "GET" or not target.within_api or hops >= MAX_REDIRECTS:
             raise NotConductorError(
-                f"redirected to {target.shown}, which is not followed; "
+                f"redirected to {self.hide(target.shown)}, which is not followed; "
                 "if that is the API's address, put it into the connection",
                 method=call.method,
                 path=call.path,
@@ -222,7 +224,7 @@ class Exchange:
         """The error for a request that got no answer; ``detail`` is the system's word on it."""
         nothing_sent = issubclass(kind, ConductorUnreachable)
         return kind(
-            f"{what} ({detail})" if detail else what,
+            self.hide(f"{what} ({detail})" if detail else what),
             method=call.method,
             path=call.path,
             server=self.server,

@@ -25,8 +25,8 @@ def is_secret_header(name: str) -> bool:
 
 
 def header_secrets(headers: Mapping[str, str]) -> tuple[str, ...]:
-    """The values of headers that carry secrets, and the credential by itself where a scheme precedes it."""
-    values = [value.strip() for name, value in headers.items() if is_secret_header(name)]
+    """The values of secret headers, and the credential by itself where a scheme (``Bearer``) precedes it."""
+    values = [value.strip() for value in headers.values()]
     return tuple(dict.fromkeys(text for value in values for text in (value, value.rpartition(" ")[2]) if text))
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
-from requests.utils import get_environ_proxies
 from tenacity import Retrying
 from urllib3.exceptions import HTTPError
 
-from airflow_provider_conductor.client.bounded import BoundedAdapter
+from airflow_provider_conductor.client.addresses import Address, address_of
+from airflow_provider_conductor.client.body import ACCEPTED, Body, BrokenBody, TooLarge, UnknownEncoding
+from airflow_provider_conductor.client.bounded import BoundedAdapter, EncryptedConnection, PlainConnection
 from airflow_provider_conductor.client.endpoints import get_external_storage_location
 from airflow_provider_conductor.client.errors import (
     ConductorAnswerError,
@@ -30,13 +31,15 @@ from airflow_provider_conductor.client.errors import (
 )
 from airflow_provider_conductor.client.exchange import Exchange
 from airflow_provider_conductor.client.models import PayloadType
+from airflow_provider_conductor.client.payload_address import may_connect, refusal
+from airflow_provider_conductor.client.proxies import environment_proxy
 from airflow_provider_conductor.client.retrying import policy
 from airflow_provider_conductor.client.sync import ConductorClient
 
 __all__ = ["MAX_PAYLOAD_BYTES", "PayloadNotOffered", "fetch_payload"]
 
-MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
-"""Most that is read of one payload; a stock server stores none over 10 MiB."""
+MAX_PAYLOAD_BYTES = 256 * 1024 * 1024
+"""Most that is read of one payload, after decompression; a stock server stores none over 10 MiB."""
 
 
 class PayloadNotOffered(ConductorError):
@@ -67,8 +70,9 @@ def fetch_payload(
             raise PayloadNotOffered(str(error)) from error
         if not uri:
             raise PayloadNotOffered("this server's storage gives no address to read it from")
-        if urlsplit(uri).scheme not in ("http", "https"):
-            raise PayloadNotOffered(f"this server gives an address of {urlsplit(uri).scheme or 'no scheme'}, not http")
+        refused = refusal(uri, client.settings)
+        if refused:
+            raise PayloadNotOffered(refused)
         return _read(_download(client, uri, path), path)
 
     return Retrying(sleep=sleep, **policy(client.settings.max_attempts))(attempt)
@@ -78,33 +82,64 @@ def _download(client: ConductorClient, uri: str, path: str) -> bytes:
     settings = client.settings
     with requests.Session() as session:
         session.trust_env = False  # a password for this host in ~/.netrc is none of its business
-        adapter = BoundedAdapter(max_retries=0)
+        proxy = settings.proxy or environment_proxy(uri)
+        # The name may have got another address since it was checked; behind a proxy, which one is not known here.
+        adapter = BoundedAdapter(max_retries=0) if proxy else _adapter(lambda ip: may_connect(ip, uri, settings))
         session.mount("https://", adapter)
         session.mount("http://", adapter)
-        proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else get_environ_proxies(uri)
-        content = bytearray()
         try:
             with session.get(
                 uri,
-                headers={"Accept": "application/json"},
+                headers={"Accept": "application/json", "Accept-Encoding": ACCEPTED},
                 timeout=(settings.connect_timeout, settings.read_timeout),
                 allow_redirects=False,
-                proxies=proxies,
+                proxies={"http": proxy, "https": proxy} if proxy else {},
                 verify=Exchange(settings).ca_bundle if settings.verify_ssl else False,
                 stream=True,
             ) as response:
                 if response.status_code != 200:
                     raise _refused(response.status_code, uri, path)
-                for chunk in response.iter_content(65_536):
-                    content += chunk
-                    if len(content) > MAX_PAYLOAD_BYTES:
-                        raise PayloadNotOffered(f"it has over {MAX_PAYLOAD_BYTES:,} bytes")
-        except (requests.RequestException, HTTPError, OSError) as error:
+                body = Body(response.headers.get("Content-Encoding", ""), MAX_PAYLOAD_BYTES)
+                for chunk in response.raw.stream(65_536, decode_content=False):
+                    body.feed(chunk)
+                return body.end()
+        except TooLarge:
+            raise PayloadNotOffered(f"it has over {MAX_PAYLOAD_BYTES:,} bytes") from None
+        except UnknownEncoding as error:
+            raise PayloadNotOffered(f"it is compressed by {error}, and gzip was asked for") from None
+        except _Elsewhere:
+            raise PayloadNotOffered("its address has become one of the worker's own machine or network") from None
+        except (BrokenBody, requests.RequestException, HTTPError, OSError) as error:
             # From None: these errors print the whole address with its signature.
             raise _error(
                 ConductorConnectionLost, f"the download broke off ({type(error).__name__})", uri, path
             ) from None
-    return bytes(content)
+
+
+class _Elsewhere(Exception):
+    """A connection came to an address that may not be connected to."""
+
+
+def _adapter(may: Callable[[Address], bool]) -> BoundedAdapter:
+    """An adapter whose connections are given up where they lead to an address that may not be connected to."""
+
+    class Plain(PlainConnection):
+        def _new_conn(self) -> socket.socket:
+            return _checked(super()._new_conn(), may)
+
+    class Encrypted(EncryptedConnection):
+        def _new_conn(self) -> socket.socket:
+            return _checked(super()._new_conn(), may)
+
+    return BoundedAdapter(max_retries=0, plain=Plain, encrypted=Encrypted)
+
+
+def _checked(connection: socket.socket, may: Callable[[Address], bool]) -> socket.socket:
+    address = address_of(str(connection.getpeername()[0]))
+    if address is None or not may(address):
+        connection.close()
+        raise _Elsewhere
+    return connection
 
 
 def _refused(status: int, uri: str, path: str) -> ConductorRequestError:

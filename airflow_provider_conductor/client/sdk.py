@@ -47,7 +47,7 @@ def configuration_for(settings: ConductorSettings) -> Any:
     )
     exchange = Exchange(settings)
     own_trust = isinstance(exchange.ca_bundle, str) or not settings.verify_ssl or settings.client_cert
-    if own_trust or exchange.proxy or settings.headers:
+    if own_trust or exchange.proxy or settings.all_headers:
         from airflow_provider_conductor.client.sdk_http import http_client
 
         configuration.http_connection = http_client(settings, proxy=exchange.proxy, ca_bundle=exchange.ca_bundle)

@@ -22,7 +22,7 @@ def http_client(settings: ConductorSettings, *, proxy: str | None, ca_bundle: st
     transport = _KeptTransport(verify=tls_context(settings, ca_bundle), proxy=proxy, retries=3)
     return httpx.Client(
         transport=transport,
-        headers=dict(settings.headers),
+        headers=settings.all_headers,
         timeout=httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout),
     )
 

@@ -26,7 +26,7 @@ class ExtraField:
     """One key of a connection's extra."""
 
     name: str
-    kind: Literal["text", "flag", "number", "rate", "count", "headers"]
+    kind: Literal["text", "flag", "number", "rate", "count", "headers", "hosts"]
     default: Any
     title: str
     description: str
@@ -39,6 +39,13 @@ EXTRA_FIELDS: tuple[ExtraField, ...] = (
     ExtraField("client_key", "text", None, "Client key", "Path of its private key, where the certificate lacks it."),
     ExtraField("proxy", "text", None, "Proxy", "URL of an HTTP proxy; unset, the usual environment variables hold."),
     ExtraField("headers", "headers", None, "Headers", "JSON object of headers sent with every request."),
+    ExtraField(
+        "secret_headers",
+        "headers",
+        None,
+        "Secret headers",
+        "The same for headers with a key or token: Airflow's REST API hides these.",
+    ),
     ExtraField(
         "identity_prefix", "text", None, "Identity prefix", "Names this Airflow where several share one Conductor."
     ),
@@ -59,6 +66,13 @@ EXTRA_FIELDS: tuple[ExtraField, ...] = (
         "Completion stream",
         "Hear of ends from the server's event stream, where it has one, on top of asking.",
     ),
+    ExtraField(
+        "payload_hosts",
+        "hosts",
+        None,
+        "Payload hosts",
+        "The only hosts that stored outputs are read from, with commas; unset, any but this machine and its network.",
+    ),
     ExtraField("max_attempts", "count", 5, "Max attempts", "How often a request that is safe to repeat is sent."),
 )
 
@@ -74,6 +88,9 @@ class ConductorSettings:
         max_attempts: sendings of a request that is safe to repeat, the first included.
         max_requests_per_second: what each client keeps to; None for no limit.
         completion_stream: hear of ends from the server's event stream, on top of asking.
+        secret_headers: sent like ``headers``; their values are kept out of logs and messages.
+        payload_hosts: the only hosts that stored outputs are read from: ``host``, ``host:port``, ``*.domain``, or one
+            of these after ``http://``; empty for any but this machine and its network.
 
     Raises:
         ConductorConfigError: a setting that cannot be used, by name.
@@ -88,6 +105,7 @@ class ConductorSettings:
     client_key: str | None = None
     proxy: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secret_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     identity_prefix: str | None = None
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
@@ -95,6 +113,7 @@ class ConductorSettings:
     max_attempts: int = 5
     max_requests_per_second: float | None = None
     completion_stream: bool = False
+    payload_hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "api_url", _api_url(self.api_url))
@@ -121,10 +140,17 @@ class ConductorSettings:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no message may show: the key secret, headers that carry a secret, the proxy's password."""
-        from airflow_provider_conductor.client.hiding import header_secrets, url_secrets
+        """What no message may show: the key secret, secret headers, the proxy's password."""
+        from airflow_provider_conductor.client.hiding import header_secrets, is_secret_header, url_secrets
 
-        return (*filter(None, (self.key_secret,)), *header_secrets(self.headers), *url_secrets(self.proxy))
+        shown = {name: value for name, value in self.headers.items() if is_secret_header(name)}
+        headers = {**shown, **self.secret_headers}
+        return (*filter(None, (self.key_secret,)), *header_secrets(headers), *url_secrets(self.proxy))
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        """The headers that are sent with every request."""
+        return {**self.headers, **self.secret_headers}
 
     @property
     def ui_base(self) -> str:
@@ -320,6 +346,11 @@ def _extra_value(item: ExtraField, value: Any) -> Any:
                 if isinstance(value, bool) or float(value) != int(value) or int(value) < 1:
                     raise ValueError("a whole number from 1 on")
                 return int(value)
+            case "hosts":
+                hosts = tuple(filter(None, re.split(r"[\s,]+", value))) if isinstance(value, str) else tuple(value)
+                if not all(isinstance(host, str) and re.fullmatch(_HOST, host) for host in hosts):
+                    raise ValueError
+                return tuple(host.lower() for host in hosts)
             case "headers":
                 pairs = json.loads(value) if isinstance(value, str) else value
                 if not isinstance(pairs, Mapping) or not all(map(_is_header, pairs, pairs.values())):
@@ -331,8 +362,13 @@ def _extra_value(item: ExtraField, value: Any) -> Any:
             "rate": "a number of requests per second above 0",
             "count": "a whole number from 1 on",
             "headers": "a JSON object of header names and texts of one line",
+            "hosts": "hosts with commas between them, such as minio.example.com:9000, *.s3.amazonaws.com",
         }.get(item.kind, str(error))
         raise ConductorConfigError(f"the connection's extra {item.name!r} must be {wanted}") from None
+
+
+_HOST = r"(?:https?://)?(?:\*\.)?(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?"
+"""A host of ``payload_hosts``."""
 
 
 def _is_header(name: Any, value: Any) -> bool:

@@ -22,6 +22,8 @@ from airflow_provider_conductor.client.errors import (
     MissingRoute,
     NotConductorError,
 )
+from airflow_provider_conductor.client.hiding import url_secrets
+from airflow_provider_conductor.client.proxies import environment_proxy
 from airflow_provider_conductor.client.sdk import is_sdk_configuration
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.sync import ConductorClient
@@ -268,8 +270,6 @@ def _settings(connection: Connection) -> ConductorSettings:
 
 def _masked(settings: ConductorSettings) -> ConductorSettings:
     """The settings, after Airflow was told which of them no log may show."""
-    for value in settings.headers.values():
-        mask_secret(value)
-    if settings.proxy:
-        mask_secret(settings.proxy)
+    for secret in (*settings.secrets, *url_secrets(environment_proxy(settings.api_url))):
+        mask_secret(secret)
     return settings

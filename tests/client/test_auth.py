@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -112,6 +113,23 @@ def test_a_token_is_refreshed_before_it_expires(
     clock.now += 1
     client.send(READ)
     assert tokens_sent(server) == [first, first, second]
+
+
+@pytest.mark.parametrize("ahead", [240, 301, 3600])
+@pytest.mark.parametrize("dated", [True, False])
+def test_a_clock_ahead_of_the_servers_fetches_no_token_for_each_request(
+    serve: Serve, connect: Connect, clock: Clock, ahead: int, dated: bool
+) -> None:
+    servers_now = clock.now
+    clock.now += ahead
+    date = {"date": formatdate(servers_now, usegmt=True)} if dated else {}
+    token = told.json_answer({"token": jwt(servers_now + 300)}, **date)
+    server = serve(told.by_path(token=token, rest=told.workflow("w1")))
+    client = connect(server, **KEY)
+    for _ in range(20):
+        client.send(READ)
+        clock.now += 1
+    assert len(server.sent_to("/token")) == 1
 
 
 def test_a_token_that_names_no_expiry_is_used_for_45_minutes(serve: Serve, connect: Connect, clock: Clock) -> None:

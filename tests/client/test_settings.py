@@ -95,7 +95,7 @@ def test_an_unknown_extra_key_is_refused_with_the_known_ones() -> None:
 def test_every_extra_field_is_a_setting_with_that_default() -> None:
     settings = ConductorSettings("http://conductor")
     assert {field.name: getattr(settings, field.name) for field in EXTRA_FIELDS} == {
-        field.name: {} if field.kind == "headers" else field.default for field in EXTRA_FIELDS
+        field.name: {"headers": {}, "hosts": ()}.get(field.kind, field.default) for field in EXTRA_FIELDS
     }
 
 
@@ -162,6 +162,11 @@ def test_a_client_key_needs_its_certificate(tmp_path: Path) -> None:
     key.write_text("")
     with pytest.raises(ConductorConfigError, match="client_cert"):
         ConductorSettings("http://conductor", client_key=str(key))
+
+
+def test_the_id_in_a_link_is_quoted() -> None:
+    page = ConductorSettings("https://conductor.example.com").workflow_url("../a b?c#d/<e>")
+    assert page == "https://conductor.example.com/execution/..%2Fa%20b%3Fc%23d%2F%3Ce%3E"
 
 
 def test_no_secret_shows_in_what_settings_print() -> None:

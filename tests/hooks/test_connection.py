@@ -123,7 +123,7 @@ async def test_a_trigger_looks_the_connection_up_without_blocking_the_loop(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Masking a secret asks Airflow's supervisor, and in its event loop must not wait for an answer."""
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection(headers={"X-Gate": HEADER_SECRET}))
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection(secret_headers={"X-Gate": HEADER_SECRET}))
     masked_in = []
     monkeypatch.setattr(hook_module, "mask_secret", lambda *_: masked_in.append(threading.current_thread()))
     async with await ConductorHook().async_client() as client:
@@ -258,11 +258,11 @@ def test_no_secret_is_logged_or_shown(
     with_keys: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    hook = connect(monkeypatch, with_keys.connection(headers={"X-Gate": HEADER_SECRET}))
+    hook = connect(monkeypatch, with_keys.connection(secret_headers={"X-Gate": HEADER_SECRET}))
     hook.client.get_task_defs()
     with_keys.instead = lambda request: (401, "application/json", b'{"message": "go away", "retryable": false}')
     with pytest.raises(ConductorAuthError) as refusal:
-        connect(monkeypatch, with_keys.connection(headers={"X-Gate": HEADER_SECRET})).client.get_task_defs()
+        connect(monkeypatch, with_keys.connection(secret_headers={"X-Gate": HEADER_SECRET})).client.get_task_defs()
     told = [caplog.text, repr(hook), repr(hook.client), repr(hook.settings), repr(refusal.value), str(refusal.value)]
     assert "/metadata/taskdefs" in caplog.text
     for text in told:
@@ -273,10 +273,11 @@ def test_no_secret_is_logged_or_shown(
 def test_secrets_outside_the_password_are_masked_in_task_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     written = (
         '{"conn_type": "conductor", "host": "localhost", "login": "key", "password": "%s", "extra": '
-        '{"headers": {"X-Gate": "%s"}, "proxy": "http://user:%s@proxy.example.com:3128"}}'
+        '{"headers": {"X-Api-Key": "%s", "X-Team": "execution"}, "proxy": "http://user:%s@proxy.example.com:3128"}}'
     )
     hook = connect(monkeypatch, written % (SECRET, HEADER_SECRET, PROXY_SECRET))
     _ = hook.client
     shown = redact(f"{SECRET} and {HEADER_SECRET} and http://user:{PROXY_SECRET}@proxy.example.com:3128")
     for secret in (SECRET, HEADER_SECRET, PROXY_SECRET):
         assert secret not in str(shown)
+    assert redact(f"{PROXY_SECRET} of the execution") == "*** of the execution"
