@@ -14,6 +14,7 @@
     ├── ConductorDefinitionRefused            a definition cannot be registered
     ├── ConductorStartRefused                 the definition does not exist, or the server refused the input
     ├── ConductorOutputTooLarge               the output is over ``max_output_bytes``, and would be again
+    ├── ConductorOutputNotStorable            the output has something in it that Airflow's database cannot hold
     ├── ConductorOutputMissing                the output has no such part as ``output_path`` names
     └── ConductorStateError                   the workflow's state does not allow what was asked
 """
@@ -23,13 +24,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, redact
+
+from airflow_provider_conductor.client.text import one_line, readable
 
 __all__ = [
     "ConductorBatchFailed",
     "ConductorBatchFailedForGood",
     "ConductorDefinitionRefused",
     "ConductorOutputMissing",
+    "ConductorOutputNotStorable",
     "ConductorOutputTooLarge",
     "ConductorStartRefused",
     "ConductorStateError",
@@ -41,10 +45,26 @@ __all__ = [
 ]
 
 
-class ConductorWorkflowFailed(AirflowException):
+NAME_LIMIT = 255
+REASON_LIMIT = 2_000
+"""Characters kept of foreign names, and of reasons and log lines, in the attributes."""
+
+
+def _shown(text: Any) -> str:
+    """Text with foreign parts, for whoever gets it: logs, mails, callbacks. Airflow masks secrets in the first only."""
+    return str(redact(readable(text)))
+
+
+class _TaskError(AirflowException):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*map(_shown, args))
+
+
+class ConductorWorkflowFailed(_TaskError):
     """The workflow ended as FAILED, TIMED_OUT or TERMINATED, or is gone from the server.
 
-    The message is for people; the attributes are the same for ``on_failure_callback``.
+    The message is for people; the attributes are the same for ``on_failure_callback``. In both, what servers and
+    workers wrote is on one line, readable, cut, and without what Airflow masks.
 
     Attributes:
         workflow_id, workflow_name, status: the workflow that was waited for.
@@ -72,18 +92,22 @@ class ConductorWorkflowFailed(AirflowException):
     ) -> None:
         super().__init__(message)
         self.workflow_id = workflow_id
-        self.workflow_name = workflow_name
+        self.workflow_name = one_line(workflow_name, NAME_LIMIT)
         self.status = status
         self.url = url
-        self.reason = reason
-        self.task_reference_name = task_reference_name
+        self.reason = _shown(one_line(reason, REASON_LIMIT))
+        self.task_reference_name = one_line(task_reference_name, NAME_LIMIT)
         self.failed_workflow_id = failed_workflow_id
         self.attempts = attempts
-        self.log_lines = tuple(log_lines)
+        self.log_lines = tuple(_shown(one_line(line, REASON_LIMIT)) for line in log_lines)
 
 
 class ConductorWorkflowFailedForGood(ConductorWorkflowFailed, AirflowFailException):
     """The same where an Airflow retry cannot help: a terminal error, or somebody terminated it on purpose."""
+
+
+def _cause(value: Any) -> Any:
+    return _shown(one_line(value, REASON_LIMIT)) if isinstance(value, str) else value
 
 
 class ConductorBatchFailed(ConductorWorkflowFailed):
@@ -101,14 +125,14 @@ class ConductorBatchFailed(ConductorWorkflowFailed):
         super().__init__(message, **more)
         self.failed = failed
         self.total = total
-        self.causes = tuple(causes)
+        self.causes = tuple({key: _cause(value) for key, value in cause.items()} for cause in causes)
 
 
 class ConductorBatchFailedForGood(ConductorBatchFailed, AirflowFailException):
     """The same where an Airflow retry cannot help any of those that failed."""
 
 
-class ConductorTaskMissed(AirflowException):
+class ConductorTaskMissed(_TaskError):
     """The task that is waited for cannot come any more, or not to the expected status; the message says why.
 
     Attributes:
@@ -123,11 +147,11 @@ class ConductorTaskMissed(AirflowException):
         self.url = url
 
 
-class ConductorTaskNotThere(AirflowException):
+class ConductorTaskNotThere(_TaskError):
     """The workflow has not come to the task that is to be ended; a later try may find it there."""
 
 
-class ConductorWorkflowTimeout(AirflowException):
+class ConductorWorkflowTimeout(_TaskError):
     """``timeout``, ``stall_timeout`` or ``execution_timeout`` ended the wait; ``workflow_id`` names the workflow."""
 
     def __init__(self, message: str, *, workflow_id: str = "") -> None:
@@ -135,21 +159,25 @@ class ConductorWorkflowTimeout(AirflowException):
         self.workflow_id = workflow_id
 
 
-class ConductorOutputTooLarge(AirflowFailException):
+class ConductorOutputTooLarge(_TaskError, AirflowFailException):
     """The workflow completed, but its output is over ``max_output_bytes``; nothing was written to XCom."""
 
 
-class ConductorOutputMissing(AirflowFailException):
+class ConductorOutputNotStorable(_TaskError, AirflowFailException):
+    """The workflow completed, but Airflow's database cannot hold its output; the message names the field and a way."""
+
+
+class ConductorOutputMissing(_TaskError, AirflowFailException):
     """The workflow completed, but its output has no part at ``output_path``; the message names what there is."""
 
 
-class ConductorStateError(AirflowFailException):
+class ConductorStateError(_TaskError, AirflowFailException):
     """The workflow's state does not allow this; the message names the state and what would do."""
 
 
-class ConductorStartRefused(AirflowFailException):
+class ConductorStartRefused(_TaskError, AirflowFailException):
     """Nothing was started, and trying again cannot help."""
 
 
-class ConductorDefinitionRefused(AirflowFailException):
+class ConductorDefinitionRefused(_TaskError, AirflowFailException):
     """A definition is wrong, here or to the server; nothing was registered, and trying again cannot help."""

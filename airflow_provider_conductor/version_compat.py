@@ -24,6 +24,11 @@ try:  # Airflow 3.3
 except ImportError:
     NEVER_EXPIRE = None
 
+try:  # Airflow 3
+    from airflow.sdk.bases.xcom import BaseXCom
+except ImportError:
+    BaseXCom = None
+
 DEFERRED_KEY = "conductor_deferred"
 """XCom key that has the number of the try that is deferred, and null when a worker has taken over from the triggerer.
 Airflow wipes it with the next try."""
@@ -39,6 +44,13 @@ def rendered_to_text(template: Any, context: Any) -> str:
     except ImportError:
         from airflow.utils.helpers import render_template_to_string
     return str(render_template_to_string(template, context))
+
+
+def xcom_is_json_in_database() -> bool:
+    """Whether a result goes into a JSON column: on Airflow 3, without an XCom backend; 2.11 has bytes there."""
+    from airflow.providers.common.compat.sdk import XCom
+
+    return BaseXCom is not None and XCom is BaseXCom
 
 
 class TaskStateStore:
@@ -216,4 +228,5 @@ __all__ = [
     "push_xcom",
     "state_in_answer",
     "task_now",
+    "xcom_is_json_in_database",
 ]

@@ -39,6 +39,7 @@ LIGHT = {
     "airflow_provider_conductor.client.errors",
     "airflow_provider_conductor.client.sdk",
     "airflow_provider_conductor.client.statuses",
+    "airflow_provider_conductor.client.text",
     "airflow_provider_conductor.completing",
     "airflow_provider_conductor.completing.choice",
     "airflow_provider_conductor.decorators",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.waiting.wording import duration
 
 __all__ = ["GONE", "REASON_LIMIT", "REFUSED", "Batch", "Item"]
@@ -154,7 +155,7 @@ class Batch:
         """``status`` is the workflow's, REFUSED or GONE where there is none, or how the wait for it ended."""
         item = self.items.setdefault(index, Item())
         item.workflow_id = workflow_id or item.workflow_id
-        item.status, item.reason = status, reason[:REASON_LIMIT]
+        item.status, item.reason = status, one_line(reason, REASON_LIMIT)
         self._move(index, FAILED)
 
     def take_again(self) -> None:

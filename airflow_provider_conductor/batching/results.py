@@ -184,7 +184,7 @@ class Causes:
             example = cause.example
             where = f"; see {url_of(example.workflow_id)}" if example.workflow_id else ""
             reason = one_line(example.reason, 200) or "no reason given"
-            lines.append(f"{cause.count:,} times {cause.status}: {reason} (item {example.key}{where})")
+            lines.append(f"{cause.count:,} times {cause.status}: {reason} (item {one_line(example.key)}{where})")
             lines += [f"    {line}" for line in cause.told.splitlines()]
         others = self.most_frequent[TOLD:]
         if others:

@@ -36,6 +36,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from airflow_provider_conductor.client.text import one_line, readable
+
 __all__ = [
     "ConductorAnswerError",
     "ConductorAuthError",
@@ -69,7 +71,10 @@ EXCERPT_LIMIT = 100
 
 
 class ConductorError(Exception):
-    """Anything this package raises about Conductor."""
+    """Anything this package raises about Conductor; what servers and workers wrote into it is made readable."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(readable(item) if isinstance(item, str) else item for item in args))
 
 
 class ConductorConfigError(ConductorError, ValueError):
@@ -106,7 +111,8 @@ class ConductorRequestError(ConductorError):
         fate_unknown: bool = False,
         retry_after: float | None = None,
     ) -> None:
-        self.message = message
+        # The server's words are one line; those without a method are ours, and may have several.
+        self.message = message = one_line(message, MESSAGE_LIMIT) if method else readable(message)
         self.method = method
         self.path = path
         self.server = server
@@ -279,7 +285,7 @@ def error_for_answer(
         kind, repeatable, fate_unknown = NotConductorError, safe_to_repeat, not safe_to_repeat
         message = _strangers_message(status, message or _excerpt(content))
     return kind(
-        hide(message or "no message")[:MESSAGE_LIMIT],
+        hide(message or "no message"),
         method=method,
         path=path,
         server=server,

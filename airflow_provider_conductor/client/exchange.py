@@ -73,9 +73,9 @@ class Exchange:
         )
 
     def url(self, call: Call[T]) -> str:
-        return (
-            self.settings.api_url + call.path + (f"?{urlencode(call.params, quote_via=quote)}" if call.params else "")
-        )
+        # A lone surrogate (in a queue's name, say) is sent as it is: the server knows no such thing, and says so.
+        query = urlencode(call.params, quote_via=quote, errors="surrogatepass")
+        return self.settings.api_url + call.path + (f"?{query}" if query else "")
 
     def headers(self, call: Call[T], token: str) -> dict[str, str]:
         own = {name: value for name, value in self.settings.all_headers.items() if name.lower() != "accept-encoding"}

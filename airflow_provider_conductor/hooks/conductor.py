@@ -27,6 +27,7 @@ from airflow_provider_conductor.client.proxies import environment_proxy
 from airflow_provider_conductor.client.sdk import is_sdk_configuration
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client.text import to_log
 from airflow_provider_conductor.defining.dry_run import dry_run
 from airflow_provider_conductor.exceptions import ConductorTaskMissed, ConductorWorkflowFailed, ConductorWorkflowTimeout
 from airflow_provider_conductor.version_compat import mask_secret
@@ -147,7 +148,7 @@ class ConductorHook(BaseHook):
             poll_interval=seconds(poll_interval, "poll_interval"),
             wait_until_task_ref=wait_until_task_ref,
         )
-        event = self.client.run(wait(plan, self.log.info))
+        event = self.client.run(wait(plan, to_log(self.log.info)))
         url = self.workflow_url(workflow_id)
         if event.status in (TIMEOUT, STALLED):
             raise ConductorWorkflowTimeout(

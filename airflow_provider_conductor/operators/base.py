@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTim
 
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.sdk import is_sdk_configuration
+from airflow_provider_conductor.client.text import one_line, to_log
 from airflow_provider_conductor.exceptions import ConductorTaskMissed, ConductorWorkflowFailed, ConductorWorkflowTimeout
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
 from airflow_provider_conductor.operators.arguments import check_output_path
@@ -135,6 +136,7 @@ class WaitsForWorkflow(UsesConductor):
     """When Airflow's ``execution_timeout`` interrupts this process, seconds since the epoch."""
 
     if TYPE_CHECKING:
+        do_xcom_push: bool
         execution_timeout: timedelta | None
 
         def defer(self, *, trigger: Any, method_name: str, kwargs: Any = None, timeout: Any = None) -> NoReturn: ...
@@ -195,7 +197,9 @@ class WaitsForWorkflow(UsesConductor):
 
         self._deadline = plan.deadline
         try:
-            return self.hook.client.run(wait(plan, self.log.info, warn=self.log.warning, patience=patience))
+            return self.hook.client.run(
+                wait(plan, to_log(self.log.info), warn=to_log(self.log.warning), patience=patience)
+            )
         except ConductorError as error:
             raise self._broken_off(plan.workflow_id, type(error), str(error)) from error
         except AirflowTaskTimeout:
@@ -390,11 +394,13 @@ class WaitsForWorkflow(UsesConductor):
             "workflow_id": workflow.workflow_id,
             "status": str(workflow.status),
             "output": self._for_xcom(Output.of_task(task, workflow.workflow_id)),
-            "progress": f"task {self.wait_until_task_ref} is {task.status}",
+            "progress": one_line(f"task {self.wait_until_task_ref} is {task.status}"),
         }
 
     def _for_xcom(self, output: Output) -> Any:
-        return output.for_xcom(self.hook, output_path=self.output_path, limit=self.max_output_bytes)
+        return output.for_xcom(
+            self.hook, output_path=self.output_path, limit=self.max_output_bytes, stored=self.do_xcom_push
+        )
 
     def _let_go(self, workflow_id: str, reason: str) -> str:
         """After a time-out: terminate, or leave, as ``on_timeout`` says. Returns what was done, for the message."""

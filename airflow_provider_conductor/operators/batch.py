@@ -15,6 +15,7 @@ from airflow_provider_conductor.batching.policy import FailurePolicy
 from airflow_provider_conductor.client import errors
 from airflow_provider_conductor.client.definitions import plain_inside
 from airflow_provider_conductor.client.errors import ConductorError, ConductorInputError
+from airflow_provider_conductor.client.text import one_line, to_log
 from airflow_provider_conductor.exceptions import (
     ConductorStartRefused,
     ConductorWorkflowTimeout,
@@ -196,10 +197,11 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         """
         if not isinstance(event, Mapping) or not isinstance(event.get("status"), str):
             raise AirflowException(f"the trigger sent something unknown, so the task fails: {event!r}")
-        self.log.info("The triggerer says: %s", f"{event['status']} {event.get('message') or ''}".strip())
+        message = one_line(event.get("message") or "", 1_000)
+        self.log.info("The triggerer says: %s", f"{event['status']} {message}".strip())
         if event["status"] == "error":
             kind = getattr(errors, str(event.get("error")), None) if event.get("error") in errors.__all__ else None
-            raise (kind if isinstance(kind, type) else ConductorError)(f"the wait broke off: {event.get('message')}")
+            raise (kind if isinstance(kind, type) else ConductorError)(f"the wait broke off: {message}")
         self._set_alarm(context)
         inputs, keys = self._items()
         plan_of = self._plans(context, inputs, keys)
@@ -265,7 +267,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         async def main() -> BatchOutcome:
             watcher = Watcher(AsyncConductorClient(settings))
             try:
-                self._driver = Driver(batch, plan, watcher, self.log.info, self.log.warning)
+                self._driver = Driver(batch, plan, watcher, to_log(self.log.info), to_log(self.log.warning))
                 return await self._driver.run(stay)
             finally:
                 await watcher.close()

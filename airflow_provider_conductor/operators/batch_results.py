@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,12 +12,13 @@ from airflow_provider_conductor.batching.batch import GONE, Batch
 from airflow_provider_conductor.batching.policy import FailurePolicy
 from airflow_provider_conductor.batching.results import Causes, Result, chunks, read_results
 from airflow_provider_conductor.client.models import PayloadType
+from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.exceptions import (
     ConductorBatchFailed,
     ConductorBatchFailedForGood,
     ConductorOutputTooLarge,
 )
-from airflow_provider_conductor.operators.output import Output
+from airflow_provider_conductor.operators.output import Output, check_storable, json_size
 from airflow_provider_conductor.starting.start_once import StartPlan
 
 if TYPE_CHECKING:
@@ -106,8 +106,10 @@ class BatchResults:
         size = 2
         for result in results:
             if result.status == GONE:
-                self.log.warning("The output of item %s cannot be read: %s", result.key, result.reason)
-            size += len(json.dumps(result.output, default=str).encode()) + 2
+                self.log.warning("The output of item %s cannot be read: %s", one_line(result.key), result.reason)
+            name = f"the output of item {one_line(result.key)} (workflow {result.workflow_id})"
+            check_storable(result.output, name, "have it written to a file (result_path)")
+            size += json_size(result.output) + 2
             if size > self.max_output_bytes:
                 raise ConductorOutputTooLarge(
                     f"the outputs of the first {result.index + 1:,} of {self.batch.total:,} workflows are over "
@@ -122,11 +124,10 @@ class BatchResults:
         """The result with the output that the server keeps elsewhere, if it does."""
         if not result.external:
             return result
-        name = f"the output of item {result.key} (workflow {result.workflow_id})"
+        name = f"the output of item {one_line(result.key)} (workflow {result.workflow_id})"
         output = Output({}, result.external, PayloadType.WORKFLOW_OUTPUT, name)
-        limit = sys.maxsize if self.result_path else self.max_output_bytes
         try:
-            return replace(result, output=output.for_xcom(self.hook, output_path=None, limit=limit), external="")
+            return replace(result, output=output.read(self.hook), external="")
         except ConductorOutputTooLarge as error:
             if not self.result_path:
                 raise

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_conductor.client.definitions import plain_inside
 from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client.text import readable, to_log
 from airflow_provider_conductor.operators.arguments import rendered_mapping
 from airflow_provider_conductor.operators.base import task_label
 from airflow_provider_conductor.operators.steering import SteersAndWaits, SteersWorkflows
@@ -104,7 +105,7 @@ class ConductorTerminateWorkflowOperator(SteersWorkflows):
     def _command(self) -> Command:
         from airflow_provider_conductor.steering.commands import terminate
 
-        return terminate(self.reason)
+        return terminate(readable(self.reason))
 
 
 class ConductorRestartWorkflowOperator(SteersAndWaits):
@@ -302,5 +303,5 @@ class ConductorDeleteWorkflowOperator(SteersWorkflows):
             # 3.13 answers an archival of a running workflow with a 400, and has removed it all the same; so what runs
             # is ended first. One that could not be is refused below.
             command = terminate(f"terminated to be deleted by {task_label(context)}")
-            self.hook.client.run(steer(command, workflow_ids, say=self.log.info))
+            self.hook.client.run(steer(command, workflow_ids, say=to_log(self.log.info)))
         return super()._steer(context, workflow_ids)

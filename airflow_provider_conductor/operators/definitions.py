@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_conductor.client.definitions import plain_inside, to_plain
 from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client.text import readable
 from airflow_provider_conductor.defining.definition import Definition, check, definitions_in
 from airflow_provider_conductor.exceptions import ConductorDefinitionRefused
 from airflow_provider_conductor.links.conductor import DEFINITION_URL_KEY, ConductorDefinitionLink
@@ -70,8 +71,8 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
             done = self.hook.client.run(
                 register(
                     definitions,
-                    say=self.log.info,
-                    warn=self.log.warning,
+                    say=lambda text: self.log.info("%s", readable(text, 100_000)),
+                    warn=lambda text: self.log.warning("%s", readable(text, 100_000)),
                     allow_lower_version=self.allow_lower_version,
                 )
             )

@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_conductor.client.errors import server_of
+from airflow_provider_conductor.client.text import one_line
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -55,9 +56,9 @@ class TellsLineage:
         version = read.version if read else vars(self).get("version")
         return _facet_class()(
             workflowId=workflow_id,
-            workflowName=(read.name if read else None) or vars(self).get("workflow_name"),
+            workflowName=one_line((read.name if read else "") or vars(self).get("workflow_name") or "", 255) or None,
             workflowVersion=whole_number(version, "version") or None,
-            status=str(read.data.get("status")) if read else None,
+            status=one_line(read.data.get("status")) if read else None,
             server=server_of(settings.api_url) if settings else None,
             url=settings.workflow_url(workflow_id) if settings else None,
         )

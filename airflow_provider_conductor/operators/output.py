@@ -1,21 +1,34 @@
-"""What of a workflow's output becomes a task's result: fetched, picked, bounded."""
+"""What of a workflow's output becomes a task's result: fetched, picked, bounded, and never changed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.client.output_path import MissingPart, OutputPath
-from airflow_provider_conductor.exceptions import ConductorOutputMissing, ConductorOutputTooLarge
+from airflow_provider_conductor.client.text import one_line
+from airflow_provider_conductor.exceptions import (
+    ConductorOutputMissing,
+    ConductorOutputNotStorable,
+    ConductorOutputTooLarge,
+)
+from airflow_provider_conductor.version_compat import xcom_is_json_in_database
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Task, Workflow
     from airflow_provider_conductor.hooks.conductor import ConductorHook
 
-__all__ = ["Output"]
+__all__ = ["Output", "check_storable", "json_size"]
+
+MAX_DEPTH = 250
+"""Lists and objects within each other; Airflow 3's own models of JSON refuse more than 254 (seen on 3.3.2)."""
+
+INTEGERS = range(-(2**63), 2**64)
+"""What a worker can send to its supervisor (seen on Airflow 3.3.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +57,27 @@ class Output:
         name = f"the output of task {task.reference_name} of workflow {workflow_id}"
         return cls(task.output, task.external_output_path, PayloadType.TASK_OUTPUT, name)
 
-    def for_xcom(self, hook: ConductorHook, *, output_path: str | None, limit: int) -> Any:
+    def read(self, hook: ConductorHook) -> dict[str, Any]:
+        """The whole output, wherever the server keeps it.
+
+        Raises:
+            ConductorOutputTooLarge: it is kept where it cannot be fetched from.
+            ConductorRequestError: it is kept elsewhere and could not be fetched now.
+        """
+        return self._fetched(hook) if self.stored_at and not self.value else dict(self.value)
+
+    def for_xcom(self, hook: ConductorHook, *, output_path: str | None, limit: int, stored: bool = True) -> Any:
         """The output, or the part of it that ``output_path`` picks, if its JSON is within ``limit`` bytes.
+
+        ``stored`` is False where the task writes no XCom; then Airflow's database need not be able to hold it.
 
         Raises:
             ConductorOutputTooLarge: it is over the limit, or kept where it cannot be fetched from.
             ConductorOutputMissing: there is no such part; the message names what there is.
+            ConductorOutputNotStorable: Airflow's database cannot hold it; the message names the field.
             ConductorRequestError: it is kept elsewhere and could not be fetched now.
         """
-        value: Any = dict(self.value)
-        if self.stored_at and not value:
-            value = self._fetched(hook)
+        value: Any = self.read(hook)
         if output_path:
             try:
                 value = OutputPath.of(output_path).pick(value)
@@ -63,9 +86,11 @@ class Output:
                     f"{self.name} has no part at output_path={output_path!r}: {error}. Nothing was written to XCom; "
                     "correct the path, or let the workflow return that part (its outputParameters)"
                 ) from None
-        size = len(json.dumps(value, default=str).encode())
+        what = f"the part {output_path!r} of {self.name}" if output_path else self.name
+        if stored:
+            check_storable(value, what)
+        size = json_size(value)
         if size > limit:
-            what = f"the part {output_path!r} of {self.name}" if output_path else self.name
             raise ConductorOutputTooLarge(
                 f"{what} has {size:,} bytes, over max_output_bytes={limit:,}; nothing was written to XCom. Let the "
                 "workflow return less (its outputParameters), pick a part (output_path), read it with ConductorHook, "
@@ -84,3 +109,90 @@ class Output:
                 f"from there: {error}; nothing was written to XCom. Let the workflow return less (its "
                 "outputParameters), or read it from there"
             ) from error
+
+
+def json_size(value: Any) -> int:
+    """Bytes of its JSON."""
+    return len(json.dumps(value, default=str))
+
+
+def check_storable(value: Any, name: str, way_out: str = "pick a part without it (output_path)") -> None:
+    """Refuse what Airflow 3 cannot keep as a task's result; ``name`` says whose it is, ``way_out`` what helps.
+
+    ==========================================================  =====================================
+    in a text, a key or a number                                refused by
+    ==========================================================  =====================================
+    a NUL character                                             PostgreSQL's JSONB (seen on 15)
+    a lone surrogate                                            the same, and the worker's supervisor
+    a whole number outside of 64 bits, NaN, infinity            the worker's supervisor
+    lists and objects more than 250 deep                        the same
+    ==========================================================  =====================================
+
+    Without this check the task fails, and is retried, with an error of the API server's or the database's that names
+    neither the workflow nor the field. Airflow 2.11 stores bytes, XCom backends what they like: it is left to them.
+
+    Raises:
+        ConductorOutputNotStorable: something of it.
+    """
+    if not xcom_is_json_in_database():
+        return
+    for what, path in _unstorable(value):
+        raise ConductorOutputNotStorable(
+            f"{name} has {what} at {_shown_path(path)}, which Airflow cannot keep in its database; nothing was written "
+            f"to XCom. Let the workflow return it otherwise (its outputParameters), {way_out}, or read it with "
+            "ConductorHook in a task of your own"
+        )
+
+
+def _unstorable(value: Any) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    # No recursion: a server takes JSON about 990 deep. A path is a chain of pairs, so that none is copied on the way.
+    left: list[tuple[Any, int, Any]] = [(value, 0, None)]
+    while left:
+        item, depth, path = left.pop()
+        if isinstance(item, str):
+            what = _in_text(item)
+        elif isinstance(item, float):
+            what = "" if math.isfinite(item) else f"the number {item}"
+        elif isinstance(item, int):
+            what = "" if item in INTEGERS else "a whole number of more than 64 bits"
+        else:
+            what = ""
+            if isinstance(item, (Mapping, list, tuple)) and depth >= MAX_DEPTH:
+                what = f"lists and objects more than {MAX_DEPTH} deep"
+            elif isinstance(item, Mapping):
+                for key in item:
+                    if in_key := _in_text(str(key)):
+                        yield f"{in_key} in the key {key!r}", _parts(path)
+                left += [(child, depth + 1, (path, key)) for key, child in reversed(list(item.items()))]
+            elif isinstance(item, (list, tuple)):
+                left += [(item[index], depth + 1, (path, index)) for index in range(len(item) - 1, -1, -1)]
+        if what:
+            yield what, _parts(path)
+
+
+def _in_text(text: str) -> str:
+    if "\0" in text:
+        return "a NUL character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "a lone surrogate"
+    return ""
+
+
+def _parts(path: Any) -> tuple[Any, ...]:
+    parts: list[Any] = []
+    while path is not None:
+        path, part = path
+        parts.append(part)
+    return tuple(reversed(parts))
+
+
+def _shown_path(parts: tuple[Any, ...]) -> str:
+    """The path as ``output_path`` would have it, shortened in the middle."""
+    if not parts:
+        return "its top"
+    if len(parts) > 12:
+        parts = (*parts[:6], "…", *parts[-3:])
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{one_line(part, 80)}" for part in parts)
+    return repr(text.lstrip("."))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
 
 from airflow_provider_conductor.client.definitions import plain_inside
+from airflow_provider_conductor.client.text import to_log
 from airflow_provider_conductor.exceptions import ConductorStartRefused
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.base import UsesConductor, one_of, task_label, whole_number
@@ -138,8 +139,8 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             started = self.hook.client.run(
                 start_once(
                     plan,
-                    say=self.log.info,
-                    warn=self.log.warning,
+                    say=to_log(self.log.info),
+                    warn=to_log(self.log.warning),
                     remember=lambda record: self._put_down(store, record),
                 )
             )
@@ -245,7 +246,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             # A client of its own: this runs inside a signal handler that interrupted the usual one.
             with ConductorClient(self.hook.settings) as client:
                 if workflow_id is None:
-                    ended = client.run(terminate_all(plan, reason, say=self.log.info))
+                    ended = client.run(terminate_all(plan, reason, say=to_log(self.log.info)))
                 else:
                     ended = [workflow_id] if client.run(terminate_running(workflow_id, reason)) is None else []
         except ConductorError as error:

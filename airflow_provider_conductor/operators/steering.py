@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
 
 from airflow_provider_conductor.client.errors import ConductorInputError, ConductorNotFound
+from airflow_provider_conductor.client.text import LINE_LIMIT, one_line, readable, to_log
 from airflow_provider_conductor.exceptions import ConductorStateError
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.arguments import check_output_path, is_template
@@ -127,13 +128,15 @@ class SteersWorkflows(UsesConductor, BaseOperator):
                 arguments={name: getattr(self, name) for name in self._given if name in ARGUMENTS},
                 query=(self.query or "") if "query" in self._given else None,
             )
-            found = self.hook.client.run(select(selection, say=self.log.info))
+            found = self.hook.client.run(select(selection, say=to_log(self.log.info)))
         except ConductorInputError as error:
             raise AirflowFailException(str(error)) from error
         if found:
-            self.log.info("%s selects %d workflows", selection, len(found))
+            self.log.info("%s selects %d workflows", one_line(selection, LINE_LIMIT), len(found))
         else:
-            self.log.warning("%s selects no workflow, or this server has no index to find it by", selection)
+            self.log.warning(
+                "%s selects no workflow, or this server has no index to find it by", one_line(selection, LINE_LIMIT)
+            )
         return found
 
     def _steer(self, context: Context, workflow_ids: list[str]) -> Outcome:
@@ -152,7 +155,7 @@ class SteersWorkflows(UsesConductor, BaseOperator):
                 steer(
                     self._command(),
                     workflow_ids,
-                    say=self.log.info,
+                    say=to_log(self.log.info),
                     attempted=not self._identity(context).begins_series,
                 )
             )
@@ -162,9 +165,9 @@ class SteersWorkflows(UsesConductor, BaseOperator):
         if not kinds:
             return outcome
         if len(outcome.refusals) > 1:
-            self.log.error("Failed, each with its reason: %s", outcome.told_by_id)
+            self.log.error("Failed, each with its reason: %s", readable(outcome.told_by_id, limit=1_000_000))
         if Kind.DUE in kinds:
-            raise AirflowException(outcome.failure)
+            raise AirflowException(readable(outcome.failure))
         if kinds == {Kind.MISSING}:
             raise ConductorNotFound(outcome.failure)
         raise ConductorStateError(outcome.failure)

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperat
 from airflow_provider_conductor.client.definitions import plain_inside
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.statuses import TaskStatus
+from airflow_provider_conductor.client.text import one_line, readable, to_log
 from airflow_provider_conductor.completing.choice import ENDINGS, CompletionRefused, Ending
 from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotThere
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
@@ -82,7 +83,7 @@ class EndsTask(UsesConductor, BaseOperator):
         return Ending(
             status=TaskStatus(one_of(self.status, STATUSES, "status")),
             output=rendered_mapping(self.task_output, "task_output"),
-            reason=self.reason or None,
+            reason=readable(self.reason) if self.reason else None,
             by=identity.correlation_id(StartKey(identity.series)),
         )
 
@@ -96,9 +97,9 @@ class EndsTask(UsesConductor, BaseOperator):
                 f"{error}. See {self.hook.workflow_url(self.workflow_id)}"
             ) from None
         return {
-            "workflow_id": str(task.data.get("workflowInstanceId") or self.workflow_id),
-            "task_id": task.task_id,
-            "task_reference_name": task.reference_name,
+            "workflow_id": one_line(task.data.get("workflowInstanceId") or self.workflow_id, 255),
+            "task_id": one_line(task.task_id, 255),
+            "task_reference_name": one_line(task.reference_name, 255),
             "status": str(task.status),
         }
 
@@ -143,7 +144,7 @@ class ConductorCompleteTaskOperator(EndsTask):
 
         task_ref, task_id = self.task_reference_name or "", self.conductor_task_id or ""
         given(task_ref or task_id, "task_reference_name or conductor_task_id")
-        return complete(self.workflow_id, ending, say=self.log.info, task_ref=task_ref, task_id=task_id)
+        return complete(self.workflow_id, ending, say=to_log(self.log.info), task_ref=task_ref, task_id=task_id)
 
 
 class ConductorSignalWorkflowOperator(EndsTask):
@@ -170,4 +171,4 @@ class ConductorSignalWorkflowOperator(EndsTask):
     def _flow(self, ending: Ending, identity: TaskIdentity) -> Flow[Task]:
         from airflow_provider_conductor.completing.complete import signal
 
-        return signal(self.workflow_id, ending, say=self.log.info, again=not identity.begins_series)
+        return signal(self.workflow_id, ending, say=to_log(self.log.info), again=not identity.begins_series)

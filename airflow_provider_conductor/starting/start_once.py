@@ -19,6 +19,7 @@ from airflow_provider_conductor.client.errors import (
 )
 from airflow_provider_conductor.client.models import TaskStatus, Workflow, WorkflowStatus
 from airflow_provider_conductor.client.terminating import terminate_running
+from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.starting.decision import Action, Decision, Found, RetryFrom, decide, settle
 from airflow_provider_conductor.starting.identity import StartKey, TaskIdentity
 from airflow_provider_conductor.starting.ownership import has_input, is_child, own_of
@@ -63,7 +64,7 @@ class TerminatedByOthers(ConductorError):
         self.workflow = workflow
         super().__init__(
             f"workflow {workflow.workflow_id} was terminated by somebody else "
-            f"({workflow.reason or 'no reason given'}), so it is not brought back to life; "
+            f"({one_line(workflow.reason) or 'no reason given'}), so it is not brought back to life; "
             "clear the task to start a new one"
         )
 

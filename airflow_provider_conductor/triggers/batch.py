@@ -13,6 +13,7 @@ from airflow_provider_conductor.batching.handover import FREE_FOR, worth_a_worke
 from airflow_provider_conductor.client.call import Flow
 from airflow_provider_conductor.client.driving import steady
 from airflow_provider_conductor.client.errors import ConductorError
+from airflow_provider_conductor.client.text import one_line, to_log
 from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
 from airflow_provider_conductor.triggers.sharing import shared_watcher
 from airflow_provider_conductor.triggers.version_compat import TRIGGERS_HEAR_OF_KILLS, TriggerEvent
@@ -96,7 +97,7 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
                     if self.timeout_reason is not None:
                         await watcher.client.run(terminate_many(self.workflow_ids, self.timeout_reason))
         except ConductorError as error:
-            event = {"status": ERROR, "message": str(error)[:MESSAGE_LIMIT], "error": type(error).__name__}
+            event = {"status": ERROR, "message": one_line(error, MESSAGE_LIMIT), "error": type(error).__name__}
         except asyncio.CancelledError:
             if not TRIGGERS_HEAR_OF_KILLS:
                 await self._end_whatever_comes()
@@ -145,7 +146,7 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
         plan = waiting_for(
             workflow_id, now, began=self.began, stall_timeout=self.stall_timeout, poll_interval=self.poll_interval
         )
-        await watcher.run(wait(plan, self.log.debug, warn=self.log.warning))
+        await watcher.run(wait(plan, to_log(self.log.debug), warn=to_log(self.log.warning)))
 
     @property
     def _what(self) -> str:

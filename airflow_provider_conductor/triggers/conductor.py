@@ -9,6 +9,7 @@ from typing import Any
 from airflow_provider_conductor.client.call import Flow
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.terminating import terminate_running
+from airflow_provider_conductor.client.text import to_log
 from airflow_provider_conductor.triggers.killing import is_kill
 from airflow_provider_conductor.triggers.sharing import shared_watcher
 from airflow_provider_conductor.triggers.version_compat import TRIGGERS_HEAR_OF_KILLS, BaseTrigger, TriggerEvent
@@ -66,7 +67,7 @@ class ConductorWorkflowTrigger(BaseTrigger):
         try:
             async with shared_watcher(self.conductor_conn_id) as watcher:
                 await self._announce(watcher)
-                event = await watcher.run(wait(plan, self.log.info, warn=self.log.warning))
+                event = await watcher.run(wait(plan, to_log(self.log.info), warn=to_log(self.log.warning)))
                 if self.timeout_reason is not None and event.status in (TIMEOUT, STALLED):
                     await watcher.client.run(terminate_running(plan.workflow_id, self.timeout_reason))
         except ConductorError as error:

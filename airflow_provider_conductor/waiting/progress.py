@@ -126,7 +126,7 @@ def assess(
     started = max(workflow.start_time or workflow.create_time, workflow.last_retried_time)
     reading = _Reading(now, sub_workflows or {}, poll_data or {})
     _read(reading, workflow, path=(), follow=ends_or_rests is None)
-    fingerprint = blake2s("\n".join(reading.marks).encode(), digest_size=8).hexdigest()
+    fingerprint = blake2s("\n".join(reading.marks).encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
     if ends_or_rests is not None:
         since = workflow.end_time or workflow.update_time or started

@@ -281,7 +281,7 @@ def advice(failure: Failure) -> str:
         case Cause.NO_TASK:
             return "Conductor itself could not go on: check the workflow's definition and input."
         case _ if failure.unread_sub_workflow_id:
-            return f"See sub-workflow {failure.unread_sub_workflow_id} for the cause, {again}."
+            return f"See sub-workflow {one_line(failure.unread_sub_workflow_id)} for the cause, {again}."
         case _:
             return f"Fix the cause, {again}."
 
@@ -291,10 +291,11 @@ def explain(failure: Failure, log_lines: Sequence[str] = (), url: str = "") -> s
     lines = [_headline(failure)]
     if failure.sub_workflow_id:
         where = "/".join(one_line(part, 80) for part in failure.path)
-        lines.append(f"In sub-workflow {failure.sub_workflow_name} ({failure.sub_workflow_id}), through {where}.")
+        below = f"{one_line(failure.sub_workflow_name, 120)} ({one_line(failure.sub_workflow_id)})"
+        lines.append(f"In sub-workflow {below}, through {where}.")
     if failure.task_id:
         by = f", on worker {one_line(failure.worker_id, 80)}" if failure.worker_id else ""
-        lines.append(f"Task id {failure.task_id}{by}.")
+        lines.append(f"Task id {one_line(failure.task_id)}{by}.")
     if failure.workflow_reason:
         lines.append(f"The workflow's own reason: {one_line(failure.workflow_reason, REASON_LIMIT)}")
     if failure.open_tasks:

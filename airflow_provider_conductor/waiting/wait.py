@@ -19,6 +19,7 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.waiting.awaited import Standing, never_came, standing, task_statuses
 from airflow_provider_conductor.waiting.clock import ServerClock
 from airflow_provider_conductor.waiting.deadline import Deadline, Verdict, judge
@@ -148,8 +149,12 @@ class WaitEvent:
     next_poll: float | None = field(default=None, compare=False)
     workflow: Workflow | None = field(default=None, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        # An event that the metadata database refuses ends the triggerer, and again each time it starts.
+        object.__setattr__(self, "message", one_line(self.message, MESSAGE_LIMIT))
+
     def to_json(self) -> dict[str, Any]:
-        data = {"workflow_id": self.workflow_id, "status": self.status, "message": self.message[:MESSAGE_LIMIT]}
+        data = {"workflow_id": self.workflow_id, "status": self.status, "message": self.message}
         return data | {"error": self.error} if self.error else data
 
     @classmethod
@@ -161,11 +166,10 @@ class WaitEvent:
         """
         if not isinstance(event, Mapping) or not isinstance(event.get("status"), str) or not event.get("workflow_id"):
             raise ValueError(f"not the event of a wait for a workflow: {event!r}")
-        message = str(event.get("message") or "")[:MESSAGE_LIMIT]
         return cls(
             workflow_id=str(event["workflow_id"]),
             status=event["status"],
-            message=message,
+            message=str(event.get("message") or ""),
             error=str(event.get("error") or ""),
         )
 
@@ -249,7 +253,7 @@ class _Wait:
         return WaitEvent(
             workflow_id=self.plan.workflow_id,
             status=status,
-            message=message[:MESSAGE_LIMIT],
+            message=message,
             plan=going_on,
             workflow=seen.workflow if seen is not None and seen.whole else None,
         )

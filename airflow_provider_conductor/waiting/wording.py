@@ -1,9 +1,10 @@
-"""How moments, durations and other people's text read in our messages."""
+"""How moments and durations read in our messages."""
 
 from __future__ import annotations
 
-import unicodedata
 from datetime import UTC, datetime
+
+from airflow_provider_conductor.client.text import one_line
 
 __all__ = ["clock_time", "duration", "one_line"]
 
@@ -36,13 +37,3 @@ def duration(milliseconds: float) -> str:
 
 def _two(big: int, big_unit: str, small: int, small_unit: str) -> str:
     return f"{big} {big_unit} {small} {small_unit}" if small else f"{big} {big_unit}"
-
-
-def one_line(text: str, limit: int = 200) -> str:
-    """Somebody else's text on one line of ours: control characters squashed, cut to ``limit``."""
-    # Four times the limit is enough for what is kept; a reason can be megabytes.
-    readable = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text[: limit * 4])
-    squashed = " ".join(readable.split())
-    if len(squashed) <= limit and len(text) <= limit * 4:
-        return squashed
-    return squashed[: limit - 1].rstrip() + "…"

@@ -16,10 +16,14 @@ from airflow_provider_conductor.client.errors import (
     ConductorServerError,
     NotConductorError,
 )
-from airflow_provider_conductor.exceptions import ConductorOutputMissing, ConductorOutputTooLarge
+from airflow_provider_conductor.exceptions import (
+    ConductorOutputMissing,
+    ConductorOutputNotStorable,
+    ConductorOutputTooLarge,
+)
 from tests.client import fault_server as answers
 from tests.client.fault_server import Behaviour, FaultServer
-from tests.operators.airflow_standin import context_of, run
+from tests.operators.airflow_standin import AIRFLOW_2, context_of, run
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script, no_route
 from tests.operators.impatient import both_ways, execute, retry, sensor
 
@@ -108,6 +112,67 @@ def test_a_template_that_becomes_none_is_refused_before_anything_is_sent(
     with pytest.raises(ValueError, match=r"'a\.\.b'"):
         operator.execute(context)
     assert conductor.requests == []
+
+
+# What Airflow's database cannot hold
+
+NUL_FREE = {"total": 42, "rows": [{"id": 1}, {"note": "fine"}]}
+DEEP: list[Any] = []
+for _ in range(300):
+    DEEP = [DEEP]
+
+UNSTORABLE = {
+    "a NUL character at 'rows[1].note'": {"rows": [{}, {"note": "a\0b"}]},
+    r"a NUL character in the key 'a\\x00' at 'rows'": {"rows": {"a\0": 1}},
+    "a lone surrogate at 'note'": {"note": "\ud800"},
+    "a lone surrogate at 'x'": {"x": "\udc00"},
+    "a whole number of more than 64 bits at 'n'": {"n": 2**64},
+    "a whole number of more than 64 bits at 'm'": {"m": -(2**63) - 1},
+    "lists and objects more than 250 deep at 'deep": {"deep": DEEP},
+}
+"""What PostgreSQL's JSONB refuses (seen on 15), and what a worker of Airflow 3 cannot send (seen on 3.3.2)."""
+
+
+@both_ways
+@pytest.mark.parametrize("words", UNSTORABLE)
+def test_what_the_database_cannot_hold_names_workflow_and_field(
+    conductor: ConductorStandIn, deferrable: bool, words: str
+) -> None:
+    conductor.script = Script(after=0.3, output=UNSTORABLE[words])
+    if AIRFLOW_2:  # which stores bytes
+        assert result(execute(deferrable=deferrable)) == UNSTORABLE[words]
+        return
+    with pytest.raises(ConductorOutputNotStorable) as told:
+        result(execute(deferrable=deferrable))
+    assert words.replace("\\\\", "\\") in str(told.value)
+    assert conductor.only_workflow in str(told.value)
+
+
+@pytest.mark.parametrize("value", [2**64 - 1, -(2**63), "\x01\x1b", "😀", 1e300, None, True, "\uffff"])
+def test_what_it_can_hold_is_not_changed(conductor: ConductorStandIn, value: Any) -> None:
+    output = {"value": value, "rows": [value]}
+    assert result(sensor(conductor.add("COMPLETED", output=output), return_output=True)) == output
+
+
+def test_a_part_without_it_can_be_had(conductor: ConductorStandIn) -> None:
+    workflow_id = conductor.add("COMPLETED", output={"total": 42, "note": "a\0b"})
+    assert result(sensor(workflow_id, output_path="total")) == 42
+
+
+def test_of_a_task_too(conductor: ConductorStandIn) -> None:
+    pack = {"taskId": "1", "referenceTaskName": "pack", "taskType": "SIMPLE", "status": "COMPLETED"}
+    workflow_id = conductor.add(tasks=[{**pack, "outputData": {"box": "a\0b"}}])
+    operator = sensor(workflow_id, wait_until_task_ref="pack", return_output=True)
+    if AIRFLOW_2:
+        assert result(operator)["output"] == {"box": "a\0b"}
+        return
+    with pytest.raises(ConductorOutputNotStorable, match=r"of task pack of workflow .* at 'box'"):
+        result(operator)
+
+
+def test_where_nothing_is_stored_nothing_is_refused(conductor: ConductorStandIn) -> None:
+    workflow_id = conductor.add("COMPLETED", output={"note": "a\0b"})
+    result(sensor(workflow_id, return_output=True, do_xcom_push=False))
 
 
 # Kept elsewhere

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
 
-from airflow_provider_conductor.waiting.wording import clock_time, duration, one_line
+from airflow_provider_conductor.waiting.wording import clock_time, duration
 from tests.waiting.builders import START, at
 
 
@@ -29,15 +27,3 @@ def test_a_moment_of_another_day_carries_its_date() -> None:
     assert clock_time(START, at(10)) == "22:13:20 UTC"
     assert clock_time(at(7200), START) == "2023-11-15 00:13:20 UTC"
     assert clock_time(10**18, START) == "a date out of range"
-
-
-@given(some.text(), some.integers(2, 300))
-def test_somebody_elses_text_stays_on_one_bounded_line(text: str, limit: int) -> None:
-    line = one_line(text, limit)
-    assert len(line) <= limit
-    assert line.isprintable()
-
-
-def test_a_megabyte_is_cut() -> None:
-    assert one_line("x" * 10**6) == "x" * 199 + "…"
-    assert one_line("  a\n\tb\x00\x1b[31m ") == "a b [31m"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from airflow_provider_conductor.client.call import Answer
+from airflow_provider_conductor.client.errors import MESSAGE_LIMIT
 from airflow_provider_conductor.client.models import (
     BulkResult,
     PollData,
@@ -16,6 +17,7 @@ from airflow_provider_conductor.client.models import (
     WorkflowStatus,
 )
 from airflow_provider_conductor.client.shapes import check_poll_data, check_summary, check_task, check_workflow
+from airflow_provider_conductor.client.text import one_line
 
 
 def any_json(answer: Answer) -> Any:
@@ -44,11 +46,16 @@ def nothing(answer: Answer) -> None:
         raise ValueError("a page of HTML instead of an empty answer")
 
 
+def _is_id(value: Any) -> bool:
+    """Whether it can be an id: one word, which can be stored and logged as it is."""
+    return isinstance(value, str) and len(value) <= 255 and value.isprintable() and " " not in value
+
+
 def an_id(answer: Answer) -> str:
     text = answer.content.decode("utf-8").strip().strip('"')
     if not text:
         raise ValueError("an empty answer where an id belongs")
-    if len(text) > 255 or any(c.isspace() or c in "<>{}[]" for c in text):
+    if not _is_id(text) or any(c in "<>{}[]" for c in text):
         raise ValueError(f"{text[:60]!r} where an id belongs")
     return text
 
@@ -61,7 +68,7 @@ def a_workflow(answer: Answer) -> Workflow:
 
 
 def _as_workflow(data: Any, answer: Answer, check: Callable[[dict[str, Any]], None] = check_workflow) -> Workflow:
-    if not isinstance(data, dict) or not isinstance(data.get("workflowId"), str):
+    if not isinstance(data, dict) or not _is_id(data.get("workflowId")):
         raise ValueError("something without a workflowId where a workflow belongs")
     WorkflowStatus(data.get("status") or "")
     check(data)
@@ -123,7 +130,7 @@ def bulk_result(answer: Answer) -> BulkResult:
         raise ValueError("a bulk answer without results")
     return BulkResult(
         successful=tuple(data.get("bulkSuccessfulResults") or ()),
-        errors=dict(data.get("bulkErrorResults") or {}),
+        errors={key: one_line(why, MESSAGE_LIMIT) for key, why in (data.get("bulkErrorResults") or {}).items()},
     )
 
 

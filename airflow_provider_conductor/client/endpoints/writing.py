@@ -73,7 +73,8 @@ def path(template: str, **parts: object) -> Path:
     texts = {
         name: one_workflow_id(value) if name == "workflow_id" else given(value, name) for name, value in parts.items()
     }
-    filled = Path(template.format_map({name: quote(path_part(text, name), safe="") for name, text in texts.items()}))
+    quoted = {name: quote(path_part(text, name), safe="", errors="surrogatepass") for name, text in texts.items()}
+    filled = Path(template.format_map(quoted))
     filled.route = template
     return filled
 
