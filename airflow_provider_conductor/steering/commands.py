@@ -11,6 +11,7 @@ from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.call import Call
 from airflow_provider_conductor.client.models import BulkResult, TaskStatus, Workflow, WorkflowStatus
 from airflow_provider_conductor.steering.decision import DUE, Decision, Kind, Verb, decide
+from airflow_provider_conductor.steering.places import rerun_hangs, skip_hangs
 
 __all__ = [
     "Command",
@@ -163,6 +164,14 @@ def rerun(
                 f"its task {from_task_ref!r} was skipped, and servers cannot begin with such a one; begin with a task "
                 "before it, or use ConductorRestartWorkflowOperator",
             )
+        hangs = rerun_hangs(workflow, task) if task is not None else ""
+        if hangs:
+            return Decision(
+                Kind.CANNOT,
+                f"it would never go on from its task {from_task_ref!r}: {hangs}. Begin with a task before it that is "
+                "in no fork or finished loop; or ConductorRetryWorkflowOperator runs failed tasks on, and "
+                "ConductorRestartWorkflowOperator all of it",
+            )
         limit = _time_limit_passed(workflow)
         if limit:
             # Seen on 3.13 and 3.32: the rerun is accepted, its tasks are removed, and it is TIMED_OUT at once.
@@ -182,7 +191,14 @@ def skip(task_ref: str, task_output: Mapping[str, Any] | None = None) -> Command
     def particulars(workflow: Workflow) -> Decision:
         task = workflow.latest_attempt(task_ref)
         if task is None:
-            return DUE
+            hangs = skip_hangs(workflow.data.get("workflowDefinition") or {}, task_ref)
+            if not hangs:
+                return DUE
+            return Decision(
+                Kind.CANNOT,
+                f"it would never go on without its task {task_ref!r}: {hangs}. Let it come to that task, and complete "
+                "it then with ConductorCompleteTaskOperator",
+            )
         if task.known_status is TaskStatus.SKIPPED:
             return Decision(Kind.ALREADY, f"as wanted: its task {task_ref!r} is skipped already")
         return Decision(

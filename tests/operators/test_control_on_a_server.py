@@ -198,6 +198,99 @@ def test_the_wait_ends_with_the_workflow(workflows: Workflows, kind: type, befor
     assert workflows.status(one) == "TERMINATED"
 
 
+# What would leave it waiting for ever
+
+
+def in_a_fork_and_a_case(workflows: Workflows) -> str:
+    """``pack``, then a switch whose case has ``wrap`` and ``label``, then a fork of ``ship`` and ``bill``."""
+    name = f"{workflows.name}_{uuid.uuid4().hex[:8]}"
+    simple = {"name": f"{workflows.name}_pack", "type": "SIMPLE", "inputParameters": {}}
+    wrap, label, ship, bill = ({**simple, "taskReferenceName": ref} for ref in ("wrap", "label", "ship", "bill"))
+    value = {"evaluatorType": "value-param", "expression": "v", "inputParameters": {"v": "yes"}}
+    workflows.define(
+        name,
+        {
+            "pack": f"{workflows.name}_pack",
+            "gift": {"type": "SWITCH", **value, "decisionCases": {"yes": [wrap, label]}},
+            "fork": {"type": "FORK_JOIN", "inputParameters": {}, "forkTasks": [[ship], [bill]]},
+            "join": {"type": "JOIN", "inputParameters": {}, "joinOn": ["ship", "bill"]},
+        },
+    )
+    return workflows.client.start_workflow_by_name(name)
+
+
+@both_servers
+@pytest.mark.parametrize(
+    ("ref", "told"),
+    [
+        ("wrap", "first task of a case of the switch 'gift'"),
+        ("ship", "the JOIN 'join' would wait for it for ever"),
+        ("fork", "its JOIN would wait for ever"),
+    ],
+)
+def test_a_skip_after_which_the_server_would_wait_for_ever_is_refused(
+    workflows: Workflows, ref: str, told: str
+) -> None:
+    one = in_a_fork_and_a_case(workflows)
+    outcome = act(ConductorSkipTaskOperator, one, task_ref=ref)
+    assert type(outcome.error) is ConductorStateError
+    assert told in str(outcome.error)
+    # The server accepts it.
+    workflows.client.skip_task_from_workflow(one, ref)
+    for item in ("pack", "wrap", "label", "ship", "bill"):
+        if item == ref or (item in ("label", "ship", "bill") and ref == "wrap") or (ref == "fork" and item == "ship"):
+            break
+        workflows.finish(one, item)
+    if ref == "ship":
+        workflows.finish(one, "bill")
+    workflows.client.decide_workflow(one)
+    found = workflows.client.get_workflow(one)
+    assert found.status == "RUNNING"
+    assert [task.kind for task in found.tasks if not task.status.ended] in ([], ["JOIN"])
+    workflows.end([one])
+
+
+@both_servers
+def test_another_task_of_a_case_can_be_skipped(workflows: Workflows) -> None:
+    one = in_a_fork_and_a_case(workflows)
+    assert succeed(ConductorSkipTaskOperator, one, task_ref="label") == [one]
+    for ref in ("pack", "wrap", "ship", "bill"):
+        workflows.finish(one, ref)
+    workflows.until(one, "COMPLETED")
+
+
+@both_servers
+def test_a_rerun_after_which_the_server_would_wait_for_ever_is_refused(workflows: Workflows) -> None:
+    one = in_a_fork_and_a_case(workflows)
+    for ref in ("pack", "wrap", "label", "ship", "bill"):
+        workflows.finish(one, ref)
+    workflows.until(one, "COMPLETED")
+    for ref, told in (
+        ("ship", "in a branch of the fork 'fork'"),
+        ("gift", "a SWITCH is done again"),
+        ("fork", "a FORK_JOIN is done again"),
+        ("join", "a JOIN is done again"),
+    ):
+        outcome = act(ConductorRerunWorkflowOperator, one, from_task_ref=ref)
+        assert type(outcome.error) is ConductorStateError
+        assert told in str(outcome.error)
+    assert workflows.status(one) == "COMPLETED"
+    assert succeed(ConductorRerunWorkflowOperator, one, from_task_ref="wrap") == [one]
+    for ref in ("wrap", "label", "ship", "bill"):
+        workflows.finish(one, ref)
+    workflows.until(one, "COMPLETED")
+    shipped = workflows.client.get_workflow(one).latest_attempt("ship")
+    assert shipped is not None
+    workflows.client.rerun_workflow(one, re_run_from_task_id=shipped.task_id)  # the server accepts it
+    workflows.finish(one, "ship")
+    workflows.client.decide_workflow(one)
+    found = workflows.client.get_workflow(one)
+    assert found.status == "RUNNING"
+    assert {task.kind for task in found.tasks if not task.status.ended} <= {"JOIN"}
+    assert found.latest_attempt("bill") is None
+    workflows.end([one])
+
+
 # Many
 
 
