@@ -139,20 +139,20 @@ def _describe(holdup: Holdup, now: int) -> str:
         case Phase.WAITING_FOR_PERSON:
             return f"{name} has been waiting for a person since {since}"
         case Phase.PAUSED:
-            return f"the sub-workflow of {name} has been paused since {since} (id {holdup.sub_workflow_id})"
+            return f"the sub-workflow of {name} has been paused since {since} (id {one_line(holdup.sub_workflow_id)})"
         case _:
-            return f"{name} has been running a sub-workflow since {since} (id {holdup.sub_workflow_id})"
+            return f"{name} has been running a sub-workflow since {since} (id {one_line(holdup.sub_workflow_id)})"
 
 
 def _describe_working(holdup: Holdup, name: str, since: str, now: int) -> str:
     if holdup.sub_workflow_id:
         if holdup.sub_workflow_ended:
-            ended = f"although its sub-workflow ended at {since} (id {holdup.sub_workflow_id})"
+            ended = f"although its sub-workflow ended at {since} (id {one_line(holdup.sub_workflow_id)})"
             return f"Conductor has not ended {name} yet, {ended}"
         if not holdup.begun:
             return (
                 f"the sub-workflow of {name} has been waiting for Conductor to begin it since {since} "
-                f"(id {holdup.sub_workflow_id})"
+                f"(id {one_line(holdup.sub_workflow_id)})"
             )
         return f"Conductor has been between two tasks in the sub-workflow of {name} since {since}"
     kind = one_line(holdup.kind, NAME_LIMIT)
@@ -180,7 +180,8 @@ def _polls(holdup: Holdup, now: int) -> str:
         return f"waiting for a worker to poll {queue}"
     if last is None:
         elsewhere = ", ".join(
-            f"in domain {domain!r}" if domain else "without a domain" for domain in holdup.other_domains
+            f"in domain {one_line(domain, NAME_LIMIT)!r}" if domain else "without a domain"
+            for domain in holdup.other_domains
         )
         return f"and nobody has ever polled {queue}" + (f" (workers poll it {elsewhere})" if elsewhere else "")
     ago = duration(now - last.last_poll_time)
