@@ -24,6 +24,7 @@ from airflow_provider_conductor.client.errors import (
 )
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.reading_many import read_many
+from airflow_provider_conductor.starting.archived import ARCHIVED_AT_ONCE
 from airflow_provider_conductor.starting.decision import Action, Found
 from airflow_provider_conductor.starting.many import IDS_AT_ONCE, look_up_many
 from airflow_provider_conductor.starting.reasons import duplicate_reason
@@ -32,6 +33,7 @@ from airflow_provider_conductor.starting.start_once import (
     StartPlan,
     StartRefused,
     TerminatedByOthers,
+    archived_of,
     decide_for,
     start_once,
 )
@@ -255,7 +257,7 @@ class Driver:
         everything = self.batch.pending_from(0, self.batch.total)
         running: list[int] = []
         leftovers: dict[str, str] = {}
-        nothing = everything
+        nothing, missing = everything, dict.fromkeys(everything)
         try:
             for pause in LOOKS:
                 # What the earlier try sent last may come to light a little later.
@@ -267,11 +269,14 @@ class Driver:
                 for index, found in zip(places, await self._look_up(places), strict=True):
                     if not found:
                         again.append(index)
-                    elif self._is_running(index, found, leftovers):
+                        continue
+                    missing.pop(index)
+                    if self._is_running(index, found, leftovers):
                         running.append(index)
                 if pause:
                     self._at_risk.update(again)
                 nothing = again
+            await self._find_archived(list(missing), leftovers)
         except MissingRoute as error:
             self.findable = False
             self.warn(f"{error}, so workflows of earlier tries cannot be found: they are started again")
@@ -286,6 +291,22 @@ class Driver:
         )
         for index in running:
             self._launch(index, self._run_item(index), starting=True)
+
+    async def _find_archived(self, missing: list[int], leftovers: dict[str, str]) -> None:
+        """Keep what has completed and was archived since, which only the search index knows.
+
+        Items are sent in order, so as many without a trace as may run at a time are the end of those that were.
+        """
+        without = 0
+        for begin in range(0, len(missing), ARCHIVED_AT_ONCE):
+            places = missing[begin : begin + ARCHIVED_AT_ONCE]
+            plans = [self.plan.plan_of(index) for index in places]
+            for index, found in zip(places, await self._patiently(partial(archived_of, plans)), strict=True):
+                without = 0 if found else without + 1
+                if found and not self._is_running(index, found, leftovers) and self.batch.is_pending(index):
+                    self._found[index] = found
+            if without >= self.plan.max_active:
+                return
 
     def _may_come_to_light(self, nothing: list[int]) -> list[int]:
         """Of the places of which nothing is there, those that may have been sent: items are sent in order."""

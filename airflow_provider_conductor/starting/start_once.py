@@ -18,8 +18,10 @@ from airflow_provider_conductor.client.errors import (
     MissingRoute,
 )
 from airflow_provider_conductor.client.models import TaskStatus, Workflow, WorkflowStatus
+from airflow_provider_conductor.client.reading_many import read_many
 from airflow_provider_conductor.client.terminating import terminate_running
 from airflow_provider_conductor.client.text import one_line
+from airflow_provider_conductor.starting.archived import search_archived
 from airflow_provider_conductor.starting.decision import Action, Decision, Found, RetryFrom, decide, settle
 from airflow_provider_conductor.starting.identity import StartKey, TaskIdentity
 from airflow_provider_conductor.starting.ownership import has_input, is_child, own_of
@@ -34,6 +36,7 @@ __all__ = [
     "Started",
     "TerminatedByOthers",
     "WorkflowGone",
+    "archived_of",
     "decide_for",
     "found_of",
     "start_once",
@@ -247,6 +250,11 @@ def _look_up(plan: StartPlan, aside: _Aside) -> Flow[list[Found]]:
             found = yield from _correlated(plan, aside.say)
             if any(item.of_this_run and item.key.first_try >= plan.identity.series for item in found):
                 break
+        else:
+            # A try without a record of the id cannot know of what has completed and was archived, but by the index.
+            if own is None and plan.label is None and not plan.identity.begins_series:
+                (archived,) = yield from archived_of([plan])
+                found += archived
     except MissingRoute as error:
         aside.warn(f"{error}, so workflows of earlier tries cannot be found. {_what_holds(plan)}")
     except ConductorRequestError as error:
@@ -333,6 +341,28 @@ def found_of(
                     "workflow that the task has started may have started it, and given it that id"
                 )
     return found
+
+
+def archived_of(plans: Sequence[StartPlan]) -> Flow[list[tuple[Found, ...]]]:
+    """What the search index has of each plan's starts in the present series: the server may have archived it.
+
+    The plans start the same definition under identities, not labels.
+    """
+    wanted = {
+        plan.identity.correlation_id(key): (i, key)
+        for i, plan in enumerate(plans)
+        for key in (StartKey(plan.identity.series), *plan.identity.later_keys(plan.identity.series))
+    }
+    summaries: dict[str, Workflow] = yield from search_archived(plans[0].name, list(wanted))
+    there: dict[str, Workflow] = yield from read_many([summary.workflow_id for summary in summaries.values()])
+    now: float = yield Now()
+    found: list[list[Found]] = [[] for _ in plans]
+    for text, summary in summaries.items():
+        i, key = wanted[text]
+        live = there.get(summary.workflow_id)
+        if not _is_older(plans[i], live or summary, now):
+            found[i].append(Found(key, live or summary, archived=live is None))
+    return [tuple(items) for items in found]
 
 
 def _of_key(plan: StartPlan, key: StartKey, known: str = "") -> Flow[list[Found]]:

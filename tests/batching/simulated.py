@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from airflow_provider_conductor.batching.batch import Batch
@@ -45,6 +46,14 @@ class Starting(Server):
     inputs: dict[str, int] = field(default_factory=dict)
     due: dict[str, float] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    archived: dict[str, str] = field(default_factory=dict)
+
+    def archive(self) -> None:
+        """What has ended leaves the database; the search index keeps it."""
+        ended = {name: state for name, (state, _) in self.workflows.items() if state not in ("RUNNING", "PAUSED")}
+        self.archived |= ended
+        for name in ended:
+            del self.workflows[name]
 
     async def run(self, flow: Flow[T]) -> T:
         return await drive_async(flow, self._do)
@@ -60,6 +69,8 @@ class Starting(Server):
             return await self._start(call)
         if call.path.endswith("/correlated"):
             return await self._say(call, "correlated", lambda: self._correlated(call))
+        if call.path == "/workflow/search":
+            return await self._say(call, "search", lambda: self._search(call))
         if call.path == "/workflow/bulk/terminate":
             return await self._say(call, "terminate", lambda: self._terminate(call))
         if call.path.endswith("/retry"):
@@ -112,9 +123,22 @@ class Starting(Server):
             label: [
                 self._whole(workflow_id) | {"workflowName": name, "correlationId": label}
                 for workflow_id in self.by_label.get(label, ())
+                if workflow_id in self.workflows
             ]
             for label in call.body
         }
+
+    def _search(self, call: Call[Any]) -> dict[str, Any]:
+        """Summaries, by a list of correlation ids or of workflow ids."""
+        field, _, values = dict(call.params)["query"].partition(" IN ")
+        found = []
+        for label, workflow_ids in self.by_label.items():
+            for name in workflow_ids:
+                status = self.archived.get(name) or self.workflows[name][0]
+                summary = {"workflowId": name, "workflowType": "orders", "correlationId": label, "status": status}
+                if summary[field] in values.strip("()").split(","):
+                    found.append(summary | {"startTime": datetime.fromtimestamp(EPOCH + 1, UTC).isoformat()})
+        return {"totalHits": len(found), "results": found}
 
     def _terminate(self, call: Call[Any]) -> dict[str, Any]:
         for workflow_id in call.body:

@@ -116,6 +116,23 @@ def test_a_retry_asks_for_many_at_once() -> None:
     run(main())
 
 
+def test_a_try_after_a_crash_does_not_run_again_what_was_archived() -> None:
+    async def main() -> None:
+        server = Starting(ends={3: "FAILED"})
+        await crash(driver_of(server, 500, max_active=20), 20.0)
+        server.pass_time()
+        server.archive()
+        done = len(server.archived)
+        assert 40 < done < 480
+        driver = driver_of(server, 500, max_active=20, attempt=2)
+        assert await finish(driver) is BatchOutcome.ENDED
+        assert server.asked["start"] == 501, "each once, and the archived failure a second time"
+        assert (driver.batch.before, driver.batch.failed) == (done - 1, 1)
+        assert server.asked["search"] < 30
+
+    run(main())
+
+
 def test_it_is_handed_over_when_nothing_moves_and_goes_on() -> None:
     async def main() -> None:
         server = Starting(lasts=60.0)

@@ -545,6 +545,41 @@ def test_what_is_on_record_and_gone_is_not_started_again_since_it_may_have_compl
     assert airflow.clear().run().action is Action.START
 
 
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
+def test_what_was_archived_is_found_without_a_record_too(server: Server, status: str) -> None:
+    airflow = Airflow(server)
+    airflow.run()
+    server.end("wf-1", status)
+    server.archive("wf-1")
+    started = airflow.retry().run()
+    completed = status == "COMPLETED"
+    assert started.action is (Action.ATTACH if completed else Action.START)
+    assert started.workflow_id == ("wf-1" if completed else "wf-2")
+
+
+def test_a_child_that_was_archived_with_it_is_not_taken_for_it(server: Server) -> None:
+    server.task_types = ("SUB_WORKFLOW",)
+    airflow = Airflow(server)
+    airflow.run()
+    server.pass_time(1)
+    child = server.child("wf-1", "SUB_WORKFLOW", "COMPLETED")
+    server.end("wf-1", "FAILED")
+    server.archive(child)
+    server.archive("wf-1")
+    assert airflow.retry().run().action is Action.START
+
+
+def test_a_dag_run_made_again_does_not_find_what_an_earlier_one_has_archived(server: Server) -> None:
+    airflow = Airflow(server)
+    airflow.run()
+    server.end("wf-1", "COMPLETED")
+    server.archive("wf-1")
+    server.pass_time(3_600)
+    again = Airflow(server, run_began=server.now)
+    again.crash(crash_before)
+    assert again.retry().run().action is Action.START
+
+
 def test_what_was_deleted_without_a_record_of_it_is_started_anew(server: Server) -> None:
     airflow = Airflow(server)
     airflow.run()
