@@ -37,6 +37,16 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(line)
 
 
+@pytest.fixture(autouse=True)
+def left_to_others(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What killed tasks have left to a process that outlives them, which no test wants to be outlived by."""
+    from airflow_provider_conductor.batching import detached
+
+    left: list[list[str]] = []
+    monkeypatch.setattr(detached, "terminate_detached", lambda settings, ids, reason, log: left.append(list(ids)))
+    return left
+
+
 @dataclass(frozen=True, slots=True)
 class RunningServer:
     """A server that somebody else has started: the developer, or who runs the tests."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_conductor.batching.batch import REFUSED, Batch
-from airflow_provider_conductor.batching.ending import terminate_many
+from airflow_provider_conductor.batching.ending import terminate_at_once, terminate_many
 from airflow_provider_conductor.client.driving import steady
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
@@ -26,8 +26,10 @@ from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.reading_many import read_many
 from airflow_provider_conductor.starting.archived import ARCHIVED_AT_ONCE
 from airflow_provider_conductor.starting.decision import Action, Found
+from airflow_provider_conductor.starting.killing import TaskKilled, unless_killed
 from airflow_provider_conductor.starting.many import IDS_AT_ONCE, look_up_many
 from airflow_provider_conductor.starting.reasons import duplicate_reason
+from airflow_provider_conductor.starting.record import StartRecord
 from airflow_provider_conductor.starting.start_once import (
     LOOKS,
     StartPlan,
@@ -145,6 +147,8 @@ class Driver:
     """False where this server does not find workflows by their correlation ids: then they must not be let go of."""
     terminated: int | None = None
     """How many were terminated when it was killed or out of time; None where they were not, or could not be."""
+    _not_running: set[str] = field(default_factory=set)
+    """Those that have been terminated, or found to have ended, since it was killed or out of time."""
     _waits: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     _starting: set[int] = field(default_factory=set)
     _found: dict[int, tuple[Found, ...]] = field(default_factory=dict)
@@ -152,9 +156,10 @@ class Driver:
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
     _moved_at: float = 0.0
     _error: BaseException | None = None
-    _killed: bool = False
+    _kill: asyncio.Event = field(default_factory=asyncio.Event)
     _kill_reason: str | None = None
     _probed: bool = False
+    _has_earlier: bool = False
     _warnings: int = 0
     _posts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STARTS_AT_ONCE))
 
@@ -169,15 +174,29 @@ class Driver:
             StartRefused: there is no such definition.
         """
         self._moved_at = self.clock()
+        self._has_earlier = self.plan.looked_up
+        work = asyncio.ensure_future(self._work(patience))
+        kill = asyncio.ensure_future(self._kill.wait())
         try:
-            await self._take_over()
-            if self.plan.may_have_started and not self.plan.looked_up:
-                await self._find_earlier()
-            return await self._drive(patience)
+            await asyncio.wait((work, kill), return_when=asyncio.FIRST_COMPLETED)
+            if not self._killed:
+                return await work
+            # Whatever it is doing, asking a server that is away perhaps: a killed task has but seconds.
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            await self._end(self._kill_reason)
+            return BatchOutcome.KILLED
         finally:
-            for task in self._waits.values():
+            tasks = (work, kill, *self._waits.values())
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._waits.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self, patience: float | None) -> BatchOutcome:
+        await self._take_over()
+        if self.plan.may_have_started and not self.plan.looked_up:
+            await self._find_earlier()
+        return await self._drive(patience)
 
     async def _take_over(self) -> None:
         """What was waited for elsewhere: note which have ended, and wait for the others."""
@@ -198,16 +217,25 @@ class Driver:
 
     def kill(self, reason: str | None) -> None:
         """The task is killed: start nothing more, and terminate what runs; with None that is left running."""
-        self._killed, self._kill_reason = True, reason
-        self._moved.set()
+        self._kill_reason = reason
+        self._kill.set()
+
+    @property
+    def _killed(self) -> bool:
+        return self._kill.is_set()
+
+    @property
+    def left(self) -> list[str]:
+        """What may still run, as far as its ids are known."""
+        return [workflow_id for workflow_id in self._known() if self._may_run(workflow_id)]
+
+    def _may_run(self, workflow_id: str) -> bool:
+        return workflow_id not in self._not_running
 
     async def _drive(self, patience: float | None) -> BatchOutcome:
         while True:
             if self._error is not None:
                 raise self._error
-            if self._killed:
-                await self._end(self._kill_reason)
-                return BatchOutcome.KILLED
             now = self.clock()
             if self.plan.deadline is not None and now >= self.plan.deadline:
                 await self._end(self.plan.timeout_reason)
@@ -291,6 +319,7 @@ class Driver:
         )
         for index in running:
             self._launch(index, self._run_item(index), starting=True)
+        self._has_earlier = True
 
     async def _find_archived(self, missing: list[int], leftovers: dict[str, str]) -> None:
         """Keep what has completed and was archived since, which only the search index knows.
@@ -398,15 +427,21 @@ class Driver:
         """The id of the item's workflow, "" where there is none to wait for: it has ended, or is refused."""
         plan = replace(self.plan.plan_of(index), record=None, keeps_records=True)
         plan = replace(plan, found=self._found.pop(index, ()), checks=index in self._at_risk)
+        put_down: list[StartRecord] = []
         for failures in itertools.count(1):
             try:
                 async with self._posts:
                     if self._killed or self._error is not None:
                         self.batch.put_back(index)
                         return ""
-                    started = await self.watcher.client.run(
-                        start_once(plan, say=lambda _: None, warn=self._warn, remember=lambda _: None)
-                    )
+                    start = start_once(plan, say=lambda _: None, warn=self._warn, remember=put_down.append)
+                    started = await self.watcher.client.run(unless_killed(start, lambda: self._killed))
+            except TaskKilled:
+                if not put_down:
+                    self.batch.put_back(index)
+                elif put_down[-1].workflow_id is not None:
+                    self.batch.begin(index, put_down[-1].workflow_id)
+                return ""  # and if it was sent without an answer, it is looked for
             except TerminatedByOthers as error:
                 self.batch.fail(index, "TERMINATED", error.workflow.reason, error.workflow.workflow_id)
                 return ""
@@ -480,19 +515,52 @@ class Driver:
     # Ending
 
     async def _end(self, reason: str | None) -> None:
-        """Terminate what is active; what has ended meanwhile keeps its end, and counts as such."""
-        await self._until_started()
+        """Terminate what is active; what has ended meanwhile keeps its end, and counts as such.
+
+        What is known comes first: the process may not live long enough for the rest. Then the starts that are under
+        way, whose unheard answers would leave orphans, and those of unknown fate.
+        """
+        for index, task in self._waits.items():
+            if index not in self._starting:
+                task.cancel()
+        failure: ConductorRequestError | None = None
+        for step in (self._terminate, self._until_started, self._end_unknown, self._end_earlier):
+            try:
+                await step(reason)
+            except ConductorRequestError as error:
+                failure = failure or error
+        if failure is not None:
+            self.terminated = None
+            self.warn(f"what runs of the batch could not be ended, and may run on: {failure}")
+
+    def _known(self) -> dict[str, int]:
+        """Workflow → place, of the active ones whose ids are known."""
+        return {workflow_id: index for index, workflow_id in self.batch.active_ids().items() if workflow_id}
+
+    async def _terminate(self, reason: str | None) -> None:
+        """Terminate what is known to be active."""
+        if reason is None:
+            return
+        places = {workflow_id: place for workflow_id, place in self._known().items() if self._may_run(workflow_id)}
+        if not places and self.terminated is not None:
+            return
+        ended = await terminate_at_once(self.watcher.client.run, list(places), reason, done=self._not_running.update)
+        self._settle(places, ended)
+        self.terminated = (self.terminated or 0) + len(places) - len(ended)
+
+    async def _until_started(self, reason: str | None) -> None:
+        """Starts under way come to an end by themselves; what they have started is terminated as it becomes known."""
+        end = self.clock() + PATIENCE_WHEN_KILLED
+        while self._starting.intersection(self._unknown()) and self.clock() < end:
+            await self._until_moved(end)
+            await self._terminate(reason)
         for task in self._waits.values():
             task.cancel()
         await asyncio.gather(*self._waits.values(), return_exceptions=True)
-        try:
-            await self._end_active(reason)
-        except ConductorRequestError as error:
-            self.warn(f"what runs of the batch cannot be looked at, and may run on: {error}")
 
-    async def _end_active(self, reason: str | None) -> None:
-        active = self.batch.active_ids()
-        unknown = [index for index, workflow_id in active.items() if not workflow_id]
+    async def _end_unknown(self, reason: str | None) -> None:
+        """The starts of which no answer was heard."""
+        unknown = self._unknown()
         if unknown and self.findable:
             for index, items in zip(unknown, await self._look_up(unknown), strict=True):
                 decision = decide_for(self.plan.plan_of(index), items)
@@ -500,19 +568,27 @@ class Driver:
                     self.batch.begin(index, decision.workflow.workflow_id)
                 else:
                     self.batch.put_back(index)
-        places = {workflow_id: index for index, workflow_id in self.batch.active_ids().items() if workflow_id}
+        await self._terminate(reason)
         if reason is None:
+            places = self._known()
             self._settle(places, await self.watcher.client.run(read_many(list(places))))
-            return
-        ended = await self.watcher.client.run(terminate_many(list(places), reason))
-        self._settle(places, ended)
-        self.terminated = len(places) - len(ended)
 
-    async def _until_started(self) -> None:
-        """Starts under way come to an end by themselves: an answer that is not heard would leave an orphan."""
-        end = self.clock() + PATIENCE_WHEN_KILLED
-        while self._starting and self.clock() < end:
-            await self._until_moved(end)
+    async def _end_earlier(self, reason: str | None) -> None:
+        """What an earlier try has left running, where this one was killed before it had found that."""
+        if reason is None or not self.findable or self._has_earlier or not self.plan.may_have_started:
+            return
+        next_place = 0
+        while places := self.batch.pending_from(next_place, IDS_AT_ONCE):
+            next_place = places[-1] + 1
+            for index, found in zip(places, await self._look_up(places), strict=True):
+                running = [item.workflow.workflow_id for item in found if not item.workflow.status.ended]
+                if running:
+                    self.batch.begin(index, running[0])
+            await self._terminate(reason)
+
+    def _unknown(self) -> list[int]:
+        """Places of the active ones whose ids are not known."""
+        return [index for index, workflow_id in self.batch.active_ids().items() if not workflow_id]
 
 
 def _passes(error: ConductorRequestError, failures: int) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.call import Flow
@@ -11,10 +12,56 @@ from airflow_provider_conductor.client.models import BulkResult, Workflow
 from airflow_provider_conductor.client.reading_many import read_many
 from airflow_provider_conductor.client.terminating import terminate_running
 
-__all__ = ["TERMINATED_AT_ONCE", "terminate_many"]
+__all__ = ["TERMINATED_AT_ONCE", "shares", "terminate_at_once", "terminate_many"]
 
-TERMINATED_AT_ONCE = 200
-"""Workflows terminated by one request: some seconds of the server's time at most, and the limit is 1,000."""
+TERMINATED_AT_ONCE = 500
+"""Workflows terminated by one request. The limit is 1,000, which kept a busy server for half a minute."""
+
+REQUESTS_AT_ONCE = 12
+"""Shares of one termination under way at the same time; the pool has 16 connections."""
+
+SMALLEST_SHARE = 50
+"""Below this, a request more costs more than it saves."""
+
+
+async def terminate_at_once(
+    run: Callable[[Flow[dict[str, Workflow]]], Awaitable[dict[str, Workflow]]],
+    workflow_ids: Sequence[str],
+    reason: str,
+    *,
+    done: Callable[[Sequence[str]], None] = lambda ids: None,
+) -> dict[str, Workflow]:
+    """As :func:`terminate_many`, with several requests at a time: a killed task has but seconds.
+
+    A server carries a request out also when its sender dies before the answer (seen on 3.32.2), so what counts is how
+    soon all are sent.
+
+    Args:
+        run: drives a flow.
+        done: told the ids of which nothing runs any more, as soon as that is known.
+
+    Raises:
+        ConductorRequestError: the first that went wrong, after all others have been tried.
+    """
+
+    async def end(share: Sequence[str]) -> dict[str, Workflow]:
+        ended = await run(terminate_many(share, reason))
+        done(share)
+        return ended
+
+    results = await asyncio.gather(*map(end, shares(workflow_ids)), return_exceptions=True)
+    ended: dict[str, Workflow] = {}
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        ended |= result
+    return ended
+
+
+def shares(workflow_ids: Sequence[str]) -> list[Sequence[str]]:
+    """The ids in about equal shares, one for each request at a time."""
+    size = max(SMALLEST_SHARE, -(-len(workflow_ids) // REQUESTS_AT_ONCE))
+    return [workflow_ids[begin : begin + size] for begin in range(0, len(workflow_ids), size)]
 
 
 def terminate_many(workflow_ids: Sequence[str], reason: str) -> Flow[dict[str, Workflow]]:

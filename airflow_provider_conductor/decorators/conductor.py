@@ -38,8 +38,6 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
     shallow_copy_attrs: Sequence[str] = (*DecoratedOperator.shallow_copy_attrs, "workflow_def")
 
     _named_later = True
-    _in_function = False
-    _killed_in_function = False
 
     def __init__(
         self,
@@ -69,12 +67,8 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
     def _call(self, context: Context) -> Any:
         context_merge(context, self.op_kwargs)
         kwargs = determine_kwargs(self.python_callable, self.op_args, context)
-        self._in_function = True
-        try:
-            returned = self.python_callable(*self.op_args, **kwargs)
-        finally:
-            self._in_function = False
-        if self._killed_in_function:  # Airflow 3 lets the task go on after on_kill until it is killed for good
+        returned = self.python_callable(*self.op_args, **kwargs)
+        if self._killed:  # Airflow 3 lets the task go on after on_kill until it is killed for good
             raise AirflowException(f"killed while {self.python_callable.__name__} ran; no workflow was started")
         return returned
 
@@ -104,11 +98,6 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
             raise ConductorStartRefused(
                 f"nothing was started, since what {self.python_callable.__name__} returned cannot be used: {error}"
             ) from None
-
-    def on_kill(self) -> None:
-        if self._in_function:
-            self._killed_in_function = True
-        super().on_kill()
 
 
 def conductor_task(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_conductor.client.call import Flow, T
     from airflow_provider_conductor.client.models import Workflow
     from airflow_provider_conductor.hooks.conductor import ConductorHook
     from airflow_provider_conductor.operators.output import Output
@@ -58,6 +60,9 @@ class UsesConductor(RendersTexts, TellsLineage):
 
     _task_label: str = "an Airflow task"
 
+    _killed: bool = False
+    """Airflow 3 lets the task go on for some seconds after ``on_kill``; it must not start anything in them."""
+
     if TYPE_CHECKING:
         log: logging.Logger
         retries: int | None
@@ -83,6 +88,21 @@ class UsesConductor(RendersTexts, TellsLineage):
         from airflow_provider_conductor.hooks.conductor import ConductorHook
 
         return ConductorHook(self.conductor_conn_id)
+
+    def on_kill(self) -> None:
+        """Airflow kills the task: what it has not sent yet is not sent any more."""
+        self._killed = True
+        super().on_kill()  # type: ignore[misc]
+
+    def _run_unless_killed(self, flow: Flow[T]) -> T:
+        """Drive a flow that starts something, step by step for as long as the task lives.
+
+        Raises:
+            TaskKilled: it has been killed; see :func:`~airflow_provider_conductor.starting.killing.unless_killed`.
+        """
+        from airflow_provider_conductor.starting.killing import unless_killed
+
+        return self.hook.client.run(unless_killed(flow, lambda: self._killed))
 
     def _announce(self, context: Context, workflow_id: str) -> None:
         """Write the id and the UI link to XCom and log, before anything waits."""
@@ -201,6 +221,7 @@ class WaitsForWorkflow(UsesConductor):
                 wait(plan, to_log(self.log.info), warn=to_log(self.log.warning), patience=patience)
             )
         except ConductorError as error:
+            self._workflow_id = None  # the next try goes on with it
             raise self._broken_off(plan.workflow_id, type(error), str(error)) from error
         except AirflowTaskTimeout:
             self._let_go(plan.workflow_id, timed_out_reason(self._task_label))
@@ -212,6 +233,7 @@ class WaitsForWorkflow(UsesConductor):
 
         if self.cancel_on_kill:
             note_deferred(context["ti"])
+        self._workflow_id = None  # from now on a kill is the trigger's business
         left = None
         if plan.deadline is not None:
             left = timedelta(seconds=max(0.0, plan.deadline - timezone.utcnow().timestamp())) + BACKSTOP
@@ -253,10 +275,17 @@ class WaitsForWorkflow(UsesConductor):
         return self._conclude(context, known)
 
     def _remember(self, context: Context, workflow_id: str) -> None:
-        """What ``on_kill`` and reasons need to know."""
+        """What ``on_kill`` and reasons need to know.
+
+        Raises:
+            AirflowException: the task was killed before this was known.
+        """
         self._task_label = task_label(context)
         self._workflow_id = self._lineage_id = workflow_id
         self._set_alarm(context)
+        if self._killed:
+            self.on_kill()
+            raise AirflowException(f"the task was killed, so it does not wait for workflow {workflow_id}")
 
     def _set_alarm(self, context: Context) -> None:
         # timedelta.max is how some say "no limit", and no moment is as far off as that.
@@ -270,7 +299,21 @@ class WaitsForWorkflow(UsesConductor):
         return self._alarm_at is not None and timezone.utcnow().timestamp() >= self._alarm_at - ALARM_MARGIN
 
     def _conclude(self, context: Context, event: WaitEvent) -> Any:
-        """The result of an ended wait, or the error it means."""
+        """The result of an ended wait, or the error it means. After it, a kill has nothing to end any more.
+
+        Airflow 3 may call ``on_kill`` then as well: it ends the process of a task that has succeeded by SIGTERM where
+        that takes long. After an error it is the next try that goes on with the workflow.
+        """
+        try:
+            result = self._outcome(context, event)
+        except Exception:  # not Airflow's own timeout, which is no Exception, and after which it calls on_kill
+            self._workflow_id = None
+            raise
+        self._workflow_id = None
+        return result
+
+    def _outcome(self, context: Context, event: WaitEvent) -> Any:
+        """What :meth:`_conclude` returns or raises."""
         from airflow_provider_conductor.waiting import wait as waits
         from airflow_provider_conductor.waiting.look import read_ended
         from airflow_provider_conductor.waiting.timeline import timeline
@@ -425,6 +468,23 @@ class WaitsForWorkflow(UsesConductor):
             return "it could not be terminated and may still run"
         return "it was terminated" if ended is None else f"it had ended as {ended} meanwhile"
 
+    def _end_in_a_hurry(self, workflow_id: str, reason: str) -> str:
+        """As :meth:`_end`, for a process that Airflow 3 kills in five seconds: a slow server is left to another one."""
+        from airflow_provider_conductor.batching.detached import HELPED_AFTER, terminate_detached
+        from airflow_provider_conductor.client.sync import ConductorClient
+        from airflow_provider_conductor.client.terminating import terminate_running
+
+        settings = self.hook.settings
+        limits = {name: min(getattr(settings, name), HELPED_AFTER / 2) for name in ("connect_timeout", "read_timeout")}
+        try:
+            with ConductorClient(replace(settings, **limits, max_attempts=1)) as client:
+                ended = client.run(terminate_running(workflow_id, reason))
+        except ConductorError as error:
+            self.log.error("Workflow %s could not be terminated: %s", workflow_id, error)
+            terminate_detached(settings, [workflow_id], reason, self.log)
+            return "it may still run"
+        return "it was terminated" if ended is None else f"it had ended as {ended} meanwhile"
+
     def _take_over_from_trigger(self, context: Context) -> None:
         """What a resumed task does first."""
         self._task_label = task_label(context)
@@ -453,8 +513,8 @@ class WaitsForWorkflow(UsesConductor):
 
     def on_kill(self) -> None:
         """Airflow kills the task: its workflow is terminated, unless ``cancel_on_kill`` is False."""
+        super().on_kill()
         if self._workflow_id is None:
-            super().on_kill()  # type: ignore[misc]
             return
         if self._execution_timeout_is_over:
             # Airflow's execution_timeout calls on_kill too; it is a time-out, and on_timeout decides.
@@ -464,7 +524,7 @@ class WaitsForWorkflow(UsesConductor):
         if not self.cancel_on_kill:
             self.log.info("Killed; workflow %s runs on (cancel_on_kill=False)", self._workflow_id)
             return
-        done = self._end(self._workflow_id, killed_reason(self._task_label))
+        done = self._end_in_a_hurry(self._workflow_id, killed_reason(self._task_label))
         self.log.info("Killed; workflow %s: %s", self._workflow_id, done)
 
 

@@ -57,7 +57,8 @@ FIRST_LINE, NEXT_LINES = 10.0, 30.0
 """Seconds until the first line of progress, and between two."""
 
 KILL_PATIENCE = 60.0
-"""Seconds that ``on_kill`` waits for the termination; Airflow gives a killed task about as long."""
+"""Seconds that ``on_kill`` waits for the termination. Airflow 2.11 gives a killed task about as long, Airflow 3 five
+seconds: what is left halfway is handed to a process that lives on."""
 
 
 class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
@@ -110,6 +111,8 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
     _running: InAThread[BatchOutcome] | None = None
     _driver: Driver | None = None
+    _kill_reason: str | None = None
+    """Given to what is terminated because the task was killed; None leaves it running."""
 
     def __init__(
         self,
@@ -252,6 +255,8 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
                 raise ConductorWorkflowTimeout(
                     f"time-out: the batch had not ended: {batch.line(timezone.utcnow().timestamp())}. Then {done}"
                 )
+            case BatchOutcome.QUIET if self._killed:  # since the driver has come to its end
+                return self._go_on(context, batch, plan)
             case BatchOutcome.QUIET:
                 self._defer(context, batch, plan)
         return self._results(context, batch, plan)
@@ -267,8 +272,10 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         async def main() -> BatchOutcome:
             watcher = Watcher(AsyncConductorClient(settings))
             try:
-                self._driver = Driver(batch, plan, watcher, to_log(self.log.info), to_log(self.log.warning))
-                return await self._driver.run(stay)
+                self._driver = driver = Driver(batch, plan, watcher, to_log(self.log.info), to_log(self.log.warning))
+                if self._killed:
+                    driver.kill(self._kill_reason)
+                return await driver.run(stay)
             finally:
                 await watcher.close()
 
@@ -437,24 +444,26 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
     def on_kill(self) -> None:
         """Airflow kills the task: what runs of the batch is terminated, unless ``cancel_on_kill`` is False."""
-        if self._running is None:
-            return
         if self._execution_timeout_is_over:
-            # Airflow's execution_timeout calls on_kill too; it is a time-out, and on_timeout decides.
-            self._end_all(timed_out_reason(self._task_label) if self.on_timeout == "terminate" else None)
+            # Airflow's execution_timeout calls on_kill too; it is a timeout, and on_timeout decides.
+            self._kill_reason = timed_out_reason(self._task_label) if self.on_timeout == "terminate" else None
         else:
-            self._end_all(killed_reason(self._task_label) if self.cancel_on_kill else None)
+            self._kill_reason = killed_reason(self._task_label) if self.cancel_on_kill else None
+        self._killed = True  # a driver that comes later is told so
+        self._end_all(self._kill_reason)
 
     def _end_all(self, reason: str | None) -> None:
         """Let the run come to an end, terminating what is active; None leaves that running."""
         running, driver = self._running, self._driver
-        if running is None:
+        if running is None or driver is None:  # nothing has been sent yet, or nothing is any more
             return
-        if driver is None:  # nothing has been sent yet
-            running.cancel()
-            return
+        from airflow_provider_conductor.batching.detached import HELPED_AFTER, terminate_detached
+
         running.call(lambda: driver.kill(reason))
-        if not running.wait(KILL_PATIENCE):
+        ended = running.wait(HELPED_AFTER)
+        if reason is not None and (not ended or driver.terminated is None):
+            terminate_detached(self.hook.settings, driver.left, reason, self.log)
+        if not ended and not running.wait(KILL_PATIENCE - HELPED_AFTER):
             self.log.error("What runs of the batch could not be terminated in %g s", KILL_PATIENCE)
             return
         active = driver.batch.active

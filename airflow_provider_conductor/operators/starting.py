@@ -67,7 +67,8 @@ class StartsWorkflow(UsesConductor, BaseOperator):
     _started_id: str | None = None
     """What it has started, until that is known to all."""
 
-    _killed_while_starting = False
+    _record: StartRecord | None = None
+    """The last that was put down of the start under way; None where nothing has been sent."""
 
     _named_later: ClassVar[bool] = False
     """True where a subclass learns only when it runs what to start; the arguments are checked then."""
@@ -125,6 +126,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
     def _start(self, context: Context) -> str:
         """Start the workflow, or find the one this series has started; announce it and return its id."""
         from airflow_provider_conductor.client.errors import ConductorInputError
+        from airflow_provider_conductor.starting.killing import TaskKilled
         from airflow_provider_conductor.starting.start_once import (
             StartRefused,
             TerminatedByOthers,
@@ -136,7 +138,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         try:
             plan = self._start_plan(context, store)
             self._starting = plan
-            started = self.hook.client.run(
+            started = self._run_unless_killed(
                 start_once(
                     plan,
                     say=to_log(self.log.info),
@@ -148,6 +150,9 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             raise ConductorStartRefused(f"workflow {self.workflow_name or '?'!r} was not started: {error}") from error
         except (TerminatedByOthers, WorkflowGone) as error:
             raise AirflowFailException(str(error)) from error
+        except TaskKilled:
+            self._end_what_was_sent(context, plan)
+            raise AirflowException(f"the task was killed while workflow {plan.name!r} was being started") from None
         if started.by_label:
             self.log.warning(
                 "Workflow %s was found by its correlation_id and input alone, so another task may have started it: "
@@ -157,7 +162,8 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             self._terminate_nothing()
             context["ti"].xcom_push(key=BY_LABEL_KEY, value=True)
         self._started_id = started.workflow_id
-        self._stop_if_killed(plan, started.workflow_id)
+        if self.cancel_on_kill:
+            self._stop_if_killed(plan, started.workflow_id)
         self._announce(context, started.workflow_id)
         self._stop_if_killed(plan, started.workflow_id)
         self._starting = None
@@ -169,10 +175,10 @@ class StartsWorkflow(UsesConductor, BaseOperator):
 
     def _stop_if_killed(self, plan: StartPlan, workflow_id: str) -> None:
         """Airflow 3 lets the task go on after ``on_kill`` until it is killed for good."""
-        if self._killed_while_starting:
+        if self._killed:
             if self.cancel_on_kill:
                 self._end_start(plan, workflow_id)
-            raise AirflowException(f"killed while workflow {workflow_id} was being started")
+            raise AirflowException(f"the task was killed while workflow {workflow_id} was being started")
 
     def _start_plan(self, context: Context, store: TaskStateStore) -> StartPlan:
         from airflow_provider_conductor.client.endpoints import start_body
@@ -216,8 +222,21 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             leftover_reason=killed_reason(f"{self._task_label} starts anew"),
         )
 
+    def _end_what_was_sent(self, context: Context, plan: StartPlan) -> None:
+        """After a kill: terminate what this start, or that of an earlier try, may have brought about."""
+        record = self._record
+        if not self.cancel_on_kill:
+            if record is not None and record.workflow_id is not None:
+                self._announce(context, record.workflow_id)
+        elif record is not None and record.workflow_id is not None:
+            if plan.label is None or record.sent_at is not None:  # else it may be another task's
+                self._end_start(plan, record.workflow_id)
+        elif plan.label is None and (record is not None or plan.record is not None or plan.identity.may_have_started):
+            self._end_start(plan)
+
     def _put_down(self, store: TaskStateStore, record: StartRecord) -> None:
         """For a later try. A start is worth more than its record: without one, the server is asked."""
+        self._record = record
         store.set(RECORD_KEY, record.to_json())
 
     def _forget_start(self, context: Context) -> None:
@@ -226,10 +245,10 @@ class StartsWorkflow(UsesConductor, BaseOperator):
 
     def on_kill(self) -> None:
         """Killed while starting: what the server has of this start is terminated, unless told otherwise."""
+        super().on_kill()
         plan = self._starting
         if plan is None or not self.cancel_on_kill:
             return
-        self._killed_while_starting = True
         # Under a label it may be another task's workflow; ours is ended when its id is known.
         if plan.label is None or self._started_id:
             self._end_start(plan, self._started_id)

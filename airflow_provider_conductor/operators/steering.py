@@ -147,11 +147,12 @@ class SteersWorkflows(UsesConductor, BaseOperator):
             ConductorStateError: their state does not allow it.
             AirflowException: the server refused.
         """
+        from airflow_provider_conductor.starting.killing import TaskKilled
         from airflow_provider_conductor.steering.decision import Kind
         from airflow_provider_conductor.steering.steer import steer
 
         try:
-            outcome = self.hook.client.run(
+            outcome = self._run_unless_killed(
                 steer(
                     self._command(),
                     workflow_ids,
@@ -159,8 +160,13 @@ class SteersWorkflows(UsesConductor, BaseOperator):
                     attempted=not self._identity(context).begins_series,
                 )
             )
+            if self._killed:  # while the last request was under way
+                raise TaskKilled
         except ConductorInputError as error:
             raise AirflowFailException(str(error)) from error
+        except TaskKilled:
+            self.on_kill()  # for what was under way when it was killed
+            raise AirflowException("the task was killed before it had sent all that it was to send") from None
         kinds = {refusal.kind for refusal in outcome.refusals.values()}
         if not kinds:
             return outcome

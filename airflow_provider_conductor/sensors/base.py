@@ -268,10 +268,6 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         self._workflow_id = None
         return result
 
-    def _outcome(self, context: Context, event: WaitEvent) -> Any:
-        """The result of an ended wait, or the error it means, whatever ``soft_fail`` makes of that."""
-        return super()._conclude(context, event)
-
     def _leniently(self, error: AirflowException) -> AirflowException:
         """The error, or a skip where ``soft_fail`` or ``never_fail`` asks for that."""
         if not self.soft_fail and not self.never_fail:

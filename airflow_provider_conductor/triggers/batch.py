@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from airflow_provider_conductor.batching.driver import waiting_for
-from airflow_provider_conductor.batching.ending import terminate_many
+from airflow_provider_conductor.batching.ending import terminate_at_once
 from airflow_provider_conductor.batching.handover import FREE_FOR, worth_a_worker
-from airflow_provider_conductor.client.call import Flow
 from airflow_provider_conductor.client.driving import steady
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.text import one_line, to_log
@@ -95,7 +94,7 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
                 if not in_time:
                     event["status"] = TIMEOUT
                     if self.timeout_reason is not None:
-                        await watcher.client.run(terminate_many(self.workflow_ids, self.timeout_reason))
+                        await terminate_at_once(watcher.client.run, self.workflow_ids, self.timeout_reason)
         except ConductorError as error:
             event = {"status": ERROR, "message": one_line(error, MESSAGE_LIMIT), "error": type(error).__name__}
         except asyncio.CancelledError:
@@ -152,6 +151,6 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
     def _what(self) -> str:
         return f"{len(self.workflow_ids):,} workflows of the batch"
 
-    def _terminate(self, reason: str) -> Flow[str]:
-        ended = yield from terminate_many(self.workflow_ids, reason)
+    async def _terminate(self, watcher: Watcher, reason: str) -> str:
+        ended = await terminate_at_once(watcher.client.run, self.workflow_ids, reason)
         return f"{len(self.workflow_ids) - len(ended):,} terminated, {len(ended):,} had ended"

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow_provider_conductor.client.call import Flow
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.terminating import terminate_running
 from airflow_provider_conductor.client.text import to_log
@@ -110,7 +109,7 @@ class ConductorWorkflowTrigger(BaseTrigger):
             return
         try:
             async with shared_watcher(self.conductor_conn_id) as watcher:
-                done = await watcher.client.run(self._terminate(self.kill_reason))
+                done = await self._terminate(watcher, self.kill_reason)
         except ConductorError as error:
             self.log.error("%s: could not be terminated and may still run: %s", what, error)
         else:
@@ -121,7 +120,7 @@ class ConductorWorkflowTrigger(BaseTrigger):
         """What this trigger waits for, as log lines name it."""
         return f"Workflow {self.plan['workflow_id']}"
 
-    def _terminate(self, reason: str) -> Flow[str]:
+    async def _terminate(self, watcher: Watcher, reason: str) -> str:
         """Terminate what it waits for, unless that has ended; returns what was done."""
-        ended = yield from terminate_running(self.plan["workflow_id"], reason)
+        ended = await watcher.client.run(terminate_running(self.plan["workflow_id"], reason))
         return "terminated" if ended is None else f"had ended as {ended}"

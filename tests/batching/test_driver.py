@@ -222,6 +222,100 @@ def test_a_kill_terminates_starts_under_way_too() -> None:
     run(main())
 
 
+def test_a_kill_terminates_first_and_with_several_requests_at_once() -> None:
+    """Airflow 3 gives it five seconds."""
+
+    async def main() -> None:
+        server = Starting(latency=0.1, lasts=600.0)
+        driver = driver_of(server, 2_001, max_active=2_001)
+        task = asyncio.create_task(finish(driver))
+        await asyncio.sleep(300)
+        assert len(server.workflows) == 2_001
+        server.latency = 1.0
+        driver.kill(killed_reason("d.t"))
+        await asyncio.sleep(5)
+        ended = sum(state == "TERMINATED" for state, _ in server.workflows.values())
+        assert ended == 2_001, "each share is read and terminated at the same time as the others"
+        assert await task is BatchOutcome.KILLED
+        assert {state for state, _ in server.workflows.values()} == {"TERMINATED"}
+        assert driver.left == []
+        assert driver.terminated == len(server.workflows)
+
+    run(main())
+
+
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.5, 2.0, 4.0])
+def test_a_killed_batch_starts_nothing_more(after: float) -> None:
+    """Not where it was killed before it had begun, either, nor where starts wait for their turn."""
+
+    async def main() -> None:
+        server = Starting(latency=0.3, lasts=600.0)
+        driver = driver_of(server, 50)
+        if not after:
+            driver.kill(killed_reason("d.t"))
+        task = asyncio.create_task(finish(driver))
+        await asyncio.sleep(after)
+        driver.kill(killed_reason("d.t"))
+        sent = server.asked["start"]
+        assert await task is BatchOutcome.KILLED
+        assert server.asked["start"] == sent
+        assert {state for state, _ in server.workflows.values()} <= {"TERMINATED"}
+
+    run(main())
+
+
+@pytest.mark.parametrize("after", [0.5, 3.0, 30.0])
+def test_a_kill_while_the_server_is_away_is_not_put_off(after: float) -> None:
+    """Whether the batch looks for what an earlier try left, or starts, or takes over."""
+
+    async def main() -> None:
+        server = Starting(lasts=600.0)
+        first = driver_of(server, 10, max_active=4)
+        await crash(first, 5.0)
+        driver = driver_of(server, 10, max_active=4, attempt=2)
+        task = asyncio.create_task(finish(driver))
+        server.away = True
+        await asyncio.sleep(after)
+        driver.kill(killed_reason("d.t"))
+        killed = now()
+        server.away = False
+        assert await task is BatchOutcome.KILLED
+        assert now() < killed + 30
+        assert {state for state, _ in server.workflows.values()} == {"TERMINATED"}
+        assert server.asked["start"] == 4
+
+    run(main())
+
+
+def test_a_kill_that_cannot_terminate_tells_what_is_left() -> None:
+    async def main() -> None:
+        server = Starting(lasts=600.0)
+        driver = driver_of(server, 10, max_active=4)
+        task = asyncio.create_task(finish(driver))
+        await asyncio.sleep(10)
+        server.away = True
+        driver.kill(killed_reason("d.t"))
+        assert await task is BatchOutcome.KILLED
+        assert sorted(driver.left) == sorted(server.workflows)
+        assert driver.terminated is None
+
+    run(main())
+
+
+def test_a_start_whose_answer_is_lost_to_a_kill_is_found_and_terminated() -> None:
+    async def main() -> None:
+        server = Starting(latency=2.0, lasts=600.0, lost={2, 3})
+        driver = driver_of(server, 4)
+        task = asyncio.create_task(finish(driver))
+        await asyncio.sleep(1.0)
+        driver.kill(killed_reason("d.t"))
+        assert await task is BatchOutcome.KILLED
+        assert len(server.workflows) == 4
+        assert {state for state, _ in server.workflows.values()} == {"TERMINATED"}
+
+    run(main())
+
+
 def test_a_batch_that_is_bound_to_fail_starts_no_more() -> None:
     async def main() -> None:
         server = Starting(ends={0: "FAILED"})

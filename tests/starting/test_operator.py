@@ -153,7 +153,7 @@ def test_a_task_killed_while_it_starts_leaves_nothing_running(
     monkeypatch.setattr("airflow_provider_conductor.starting.start_once.LOOKS", (0.0, 0.01, 0.01))
     task = operator(correlation_id=label)
     killed_during(conductor, task, before=before)
-    with pytest.raises(AirflowException, match="killed while"):
+    with pytest.raises(AirflowException, match="was killed while"):
         start(task)
     assert conductor.status(conductor.only_workflow) == "TERMINATED"
     assert ended_by_our_kill(conductor.reason(conductor.only_workflow))
@@ -162,8 +162,11 @@ def test_a_task_killed_while_it_starts_leaves_nothing_running(
 def test_unless_workflows_outlive_their_tasks(conductor: ConductorStandIn) -> None:
     task = operator(cancel_on_kill=False)
     killed_during(conductor, task, before=False)
-    assert start(task) == conductor.only_workflow
+    context = context_of(task)
+    with pytest.raises(AirflowException, match="was killed while"):
+        task.execute(context)
     assert conductor.status(conductor.only_workflow) == "RUNNING"
+    assert context["ti"].xcoms["workflow_id"] == conductor.only_workflow
 
 
 def test_a_kill_after_the_start_is_over_terminates_nothing(conductor: ConductorStandIn) -> None:

@@ -1,0 +1,295 @@
+"""A task that is killed before it knows what it has to terminate: nothing is started after that, in any operator.
+
+Airflow 3 calls ``on_kill`` in its handler of SIGTERM and lets the task go on for five seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException
+
+from airflow_provider_conductor.hooks.conductor import ConductorHook
+from airflow_provider_conductor.operators.conductor import (
+    ConductorExecuteWorkflowOperator,
+    ConductorRestartWorkflowOperator,
+    ConductorRetryWorkflowOperator,
+    ConductorStartWorkflowOperator,
+)
+from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
+from tests.operators.airflow_standin import context_of, first_event, sent_through_airflow
+from tests.operators.batch_standin import Orders, batch, deferred, orders
+from tests.operators.conductor_standin import ConductorStandIn, Request
+
+__all__ = ["orders"]
+
+SHAPES = pytest.mark.parametrize("map_index", [-1, 2], ids=["unmapped", "mapped"])
+
+SINGLE: dict[str, Callable[..., Any]] = {
+    "start": lambda **more: ConductorStartWorkflowOperator(task_id="t", workflow_name="orders", **more),
+    "execute": lambda **more: ConductorExecuteWorkflowOperator(task_id="t", workflow_name="orders", **more),
+    "deferrable": lambda **more: ConductorExecuteWorkflowOperator(
+        task_id="t", workflow_name="orders", deferrable=True, **more
+    ),
+    "batch": batch,
+}
+
+STARTS = ("/workflow", "/retry", "/restart")
+
+
+@pytest.fixture
+def killed_when_it_connects(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """The signal comes while the task looks up its connection: a busy API server takes its time for that."""
+
+    def arrange(task: Any) -> None:
+        look_up = ConductorHook.get_connection
+        killed: list[str] = []
+
+        def late(conn_id: str) -> Any:
+            if not killed:
+                killed.append(conn_id)
+                task.on_kill()
+            return look_up(conn_id)
+
+        monkeypatch.setattr(ConductorHook, "get_connection", staticmethod(late))
+
+    return arrange
+
+
+def kill_in(conductor: ConductorStandIn, task: Any, *paths: str) -> None:
+    """The signal comes while the first request to one of these paths is on its way."""
+    killed: list[Request] = []
+
+    def killed_meanwhile(request: Request) -> None:
+        if request.path.endswith(paths) and not killed:
+            killed.append(request)
+            task.on_kill()
+
+    conductor.instead = killed_meanwhile
+
+
+def starts(conductor: ConductorStandIn) -> list[str]:
+    """What was sent that makes a workflow run."""
+    return [request.path for request in conductor.sent("POST") if request.path.endswith(STARTS)]
+
+
+@SHAPES
+@pytest.mark.parametrize("cancel_on_kill", [True, False])
+@pytest.mark.parametrize("kind", SINGLE)
+def test_killed_before_the_start_nothing_is_started(
+    conductor: ConductorStandIn,
+    killed_when_it_connects: Callable[[Any], None],
+    kind: str,
+    cancel_on_kill: bool,
+    map_index: int,
+) -> None:
+    task = SINGLE[kind](cancel_on_kill=cancel_on_kill)
+    killed_when_it_connects(task)
+    with pytest.raises(AirflowException, match="killed"):
+        task.execute(context_of(task, map_index=map_index))
+    assert starts(conductor) == []
+
+
+@SHAPES
+@pytest.mark.parametrize("kind", SINGLE)
+def test_killed_in_a_retry_what_the_earlier_try_left_is_terminated_and_nothing_started(
+    orders: Orders, killed_when_it_connects: Callable[[Any], None], kind: str, map_index: int
+) -> None:
+    orders.never = set(range(12))
+    conductor = orders.conductor
+    more: dict[str, Any] = {"retries": 1}
+    if kind == "batch":
+        more |= {"deferrable": True, "wait_for_seconds": 0}
+    else:
+        more |= {"workflow_input": {"order": 1}}
+    first = SINGLE["deferrable" if kind in ("start", "execute") else kind](**more | {"wait_for_seconds": 0})
+    deferred(first, context_of(first, map_index=map_index))
+    sent = len(starts(conductor))
+    task = SINGLE[kind](**more)
+    killed_when_it_connects(task)
+    with pytest.raises(AirflowException, match="killed"):
+        task.execute(context_of(task, try_number=2, map_index=map_index))
+    assert len(starts(conductor)) == sent
+    assert {conductor.status(workflow_id) for workflow_id in conductor.workflows} == {"TERMINATED"}
+
+
+@pytest.mark.parametrize("retry_from", ["failed_task", "start", "new"])
+@pytest.mark.parametrize("kind", ["start", "execute", "batch"])
+def test_killed_while_it_looks_for_an_earlier_try_nothing_runs_again(
+    orders: Orders, kind: str, retry_from: Any
+) -> None:
+    orders.fail = dict.fromkeys(range(12), "no stock")
+    conductor = orders.conductor
+    more: dict[str, Any] = {"retries": 1, "retry_from": retry_from}
+    if kind != "batch":
+        more |= {"workflow_input": {"order": 1}}
+    first = SINGLE[kind](**more)
+    if kind == "start":
+        first.execute(context_of(first))
+        conductor.end(conductor.only_workflow, "FAILED")
+    else:
+        with pytest.raises(AirflowException):
+            first.execute(context_of(first))
+    sent = len(starts(conductor))
+    task = SINGLE[kind](**more)
+    kill_in(conductor, task, "/correlated")
+    with pytest.raises(AirflowException, match="killed"):
+        task.execute(context_of(task, try_number=2))
+    assert len(starts(conductor)) == sent
+    assert {conductor.status(workflow_id) for workflow_id in conductor.workflows} == {"FAILED"}
+
+
+def test_killed_while_a_start_of_unknown_fate_is_looked_for_it_is_not_sent_again(
+    conductor: ConductorStandIn,
+) -> None:
+    task = SINGLE["execute"]()
+    lost: list[Request] = []
+
+    def lose(request: Request) -> tuple[int, str, bytes] | None:
+        if request.path == "/workflow" and not lost:
+            lost.append(request)
+            return 0, "", b""
+        if request.path.endswith("/correlated") and len(lost) == 1:
+            lost.append(request)
+            task.on_kill()
+        return None
+
+    conductor.instead = lose
+    with pytest.raises(AirflowException, match="killed"):
+        task.execute(context_of(task))
+    assert len(starts(conductor)) == 1
+    assert conductor.workflows == {}
+
+
+@SHAPES
+@pytest.mark.parametrize("cancel_on_kill", [True, False])
+def test_a_batch_that_is_resumed_and_killed_at_once_starts_nothing_and_ends_what_runs(
+    orders: Orders, killed_when_it_connects: Callable[[Any], None], cancel_on_kill: bool, map_index: int
+) -> None:
+    orders.never = {0, 1}
+    more = {"deferrable": True, "wait_for_seconds": 0, "max_active": 2, "cancel_on_kill": cancel_on_kill}
+    context = context_of(task := batch(**more), map_index=map_index)
+    deferral = deferred(task, context)
+    sent = len(orders.sent)
+    assert sent < 12
+    resumed = batch(**more)
+    killed_when_it_connects(resumed)
+    event = {"status": "go_on", "message": ""}
+    with pytest.raises(AirflowException, match="killed"):
+        resumed.resume_execution(deferral.method_name, {**deferral.kwargs, "event": event}, context)
+    assert len(orders.sent) == sent
+    left = "TERMINATED" if cancel_on_kill else "RUNNING"
+    assert [orders.status(number) for number in (0, 1)] == [left, left]
+
+
+def test_a_batch_that_is_killed_as_it_defers_ends_what_runs(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
+    orders.never = {3, 4}
+    task = batch(deferrable=True, wait_for_seconds=0)
+    save = task._save
+
+    def killed_meanwhile(*arguments: Any) -> None:
+        save(*arguments)
+        task.on_kill()
+
+    monkeypatch.setattr(task, "_save", killed_meanwhile)
+    with pytest.raises(AirflowException, match="killed"):
+        task.execute(context_of(task))
+    assert [orders.status(number) for number in (3, 4)] == ["TERMINATED", "TERMINATED"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("make", [ConductorRetryWorkflowOperator, ConductorRestartWorkflowOperator])
+def test_a_command_is_not_sent_for_a_killed_task(
+    conductor: ConductorStandIn, killed_when_it_connects: Callable[[Any], None], make: type, waits: bool
+) -> None:
+    workflow_id = conductor.add("FAILED")
+    task = make(task_id="t", workflow_id=workflow_id, wait_for_completion=waits)
+    killed_when_it_connects(task)
+    with pytest.raises(AirflowException, match="killed"):
+        task.execute(context_of(task))
+    assert starts(conductor) == []
+    assert conductor.status(workflow_id) == "FAILED"
+
+
+@pytest.mark.parametrize("make", [ConductorRetryWorkflowOperator, ConductorRestartWorkflowOperator])
+def test_a_command_under_way_in_a_kill_is_undone(conductor: ConductorStandIn, make: type) -> None:
+    workflow_id = conductor.add("FAILED")
+    task = make(task_id="t", workflow_id=workflow_id, wait_for_completion=True)
+    kill_in(conductor, task, *STARTS)
+    with pytest.raises(AirflowException):
+        task.execute(context_of(task))
+    assert conductor.status(workflow_id) == "TERMINATED"
+
+
+@pytest.mark.parametrize(("cancel_on_kill", "left"), [(True, "TERMINATED"), (False, "RUNNING")])
+def test_a_sensor_that_is_killed_before_its_wait_does_not_wait(
+    conductor: ConductorStandIn,
+    killed_when_it_connects: Callable[[Any], None],
+    cancel_on_kill: bool,
+    left: str,
+) -> None:
+    workflow_id = conductor.add()
+    task = ConductorWorkflowSensor(task_id="t", workflow_id=workflow_id, cancel_on_kill=cancel_on_kill)
+    killed_when_it_connects(task)
+    with pytest.raises(AirflowException, match="killed"):
+        task.execute(context_of(task))
+    assert conductor.status(workflow_id) == left
+
+
+# A task that is over, or has been deferred
+
+
+def test_on_kill_after_a_deferral_terminates_nothing(conductor: ConductorStandIn) -> None:
+    """A worker that is told to stop while the process of a deferred task is being finalised."""
+    task = SINGLE["deferrable"](wait_for_seconds=0)
+    deferred(task, context_of(task))
+    task.on_kill()
+    assert conductor.status(conductor.only_workflow) == "RUNNING"
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_on_kill_after_success_terminates_nothing(conductor: ConductorStandIn, deferrable: bool) -> None:
+    """Airflow 3 sends SIGTERM when a task that has succeeded takes long to end (``task_success_overtime``)."""
+    pack = {"taskId": "1", "referenceTaskName": "pack", "taskType": "SIMPLE", "status": "COMPLETED"}
+    task = SINGLE["deferrable" if deferrable else "execute"](wait_until_task_ref="pack", wait_for_seconds=0)
+    context = context_of(task)
+    start = conductor._start
+
+    def started(body: dict[str, Any]) -> tuple[int, str, bytes]:
+        answer = start(body)
+        if not deferrable:
+            conductor.has_tasks(answer[2].decode(), pack)
+        return answer
+
+    conductor._start = started  # type: ignore[method-assign]
+    if deferrable:
+        deferral = deferred(task, context)
+        conductor.has_tasks(conductor.only_workflow, pack)
+        event = first_event(sent_through_airflow(deferral.trigger))
+        task = SINGLE["deferrable"](wait_until_task_ref="pack")
+        task.resume_execution(deferral.method_name, {**deferral.kwargs, "event": event}, context)
+    else:
+        task.execute(context)
+    task.on_kill()
+    assert conductor.status(conductor.only_workflow) == "RUNNING"
+
+
+def test_nor_does_it_after_an_error_that_leaves_the_workflow_to_a_retry(conductor: ConductorStandIn) -> None:
+    task = SINGLE["execute"]()
+    asked: list[Request] = []
+
+    def refuse(request: Request) -> tuple[int, str, bytes] | None:
+        if request.method != "GET":
+            return None
+        asked.append(request)
+        return 401, "application/json", b'{"message": "go away", "status": 401}'
+
+    conductor.instead = refuse
+    with pytest.raises(Exception, match="go away"):
+        task.execute(context_of(task))
+    assert asked
+    conductor.instead = lambda request: None
+    task.on_kill()
+    assert conductor.status(conductor.only_workflow) == "RUNNING"
