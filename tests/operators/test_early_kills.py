@@ -284,7 +284,7 @@ def test_nor_does_it_after_an_error_that_leaves_the_workflow_to_a_retry(conducto
         if request.method != "GET":
             return None
         asked.append(request)
-        return 401, "application/json", b'{"message": "go away", "status": 401}'
+        return 401, "application/json", b'{"message": "go away", "retryable": false}'
 
     conductor.instead = refuse
     with pytest.raises(Exception, match="go away"):
