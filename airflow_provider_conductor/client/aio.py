@@ -161,7 +161,7 @@ class AsyncConductorClient:
                 if response.status != 200 or response.content_type != "text/event-stream":
                     content = await response.content.read(ANSWER_LIMIT)
                     answer = Answer(response.status, _lowered(response.headers), content)
-                    self._exchange.value(call, answer, self._clock())
+                    self._exchange.value(call, answer, self._monotonic())
                 yield ""
                 async for line in response.content:
                     if line.startswith(b"event:"):
@@ -205,7 +205,7 @@ class AsyncConductorClient:
             answer = await self._exchange_one(call, url, token)
             url = self._exchange.redirected(call, answer, url, hops)
             hops += 1
-        return self._exchange.value(call, answer, self._clock())
+        return self._exchange.value(call, answer, self._monotonic())
 
     async def _exchange_one(self, call: Call[T], url: str, token: str) -> Answer:
         limit = self._exchange.read_timeout(call)

@@ -147,7 +147,7 @@ class ConductorClient(Verbs):
             answer = self._exchange_one(call, url, token)
             url = self._exchange.redirected(call, answer, url, hops)
             hops += 1
-        return self._exchange.value(call, answer, self._clock())
+        return self._exchange.value(call, answer, self._monotonic())
 
     def _exchange_one(self, call: Call[T], url: str, token: str) -> Answer:
         limit = self._exchange.read_timeout(call)

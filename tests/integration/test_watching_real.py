@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+import requests
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.aio import AsyncConductorClient
@@ -18,6 +20,9 @@ from airflow_provider_conductor.waiting.watcher import Watcher
 
 MANY = 120
 FEW = 10
+
+DEEP = 980
+"""Lists in each other, in the input of one workflow."""
 
 
 def definition(padding: int = 0) -> dict[str, Any]:
@@ -158,6 +163,31 @@ async def test_large_workflows_are_not_read_in_bulk(conductor_server: Any) -> No
         assert set((await lab.events()).values()) == {"COMPLETED"}
 
 
+async def test_a_workflow_that_cannot_be_read_harms_no_other_wait(conductor_server: Any) -> None:
+    """The server takes JSON that is nearly a thousand deep, of which Python 3.11 reads less."""
+    async with Lab(conductor_server.api_url) as lab:
+        sound = await lab.start(FEW)
+        inline = definition()
+        start = {"name": inline["name"], "workflowDef": inline, "input": {"deep": "HERE"}}
+        body = json.dumps(start).replace('"HERE"', "[" * DEEP + "]" * DEEP)  # our own client refuses to send it
+        headers = {"Content-Type": "application/json"}
+        answer = await asyncio.to_thread(
+            requests.post, f"{conductor_server.api_url}/workflow", data=body, headers=headers, timeout=60
+        )
+        deeper = answer.text
+        lab.wait_for(*sound)
+        await lab.swept(1)
+        lab.wait_for(deeper)
+        await lab.swept(2)
+        assert not any(waiting.done() for waiting in lab.waits.values())
+        await lab.complete(*sound)
+        async with asyncio.timeout(120):
+            ended = await asyncio.gather(*(lab.waits[workflow_id] for workflow_id in sound))
+        assert {event.status for event in ended} == {"COMPLETED"}
+        await lab.client.send(endpoints.terminate_workflow(deeper, "enough"))
+        assert (await lab.events())[deeper] == "TERMINATED"
+
+
 async def test_a_server_without_bulk_requests_is_asked_one_by_one(old_conductor_server: Any) -> None:
     async with Lab(old_conductor_server.api_url, completion_stream=True) as lab:
         ids = await lab.start(FEW)
@@ -168,12 +198,19 @@ async def test_a_server_without_bulk_requests_is_asked_one_by_one(old_conductor_
 
 
 async def test_the_event_stream_tells_of_the_end(conductor_server: Any) -> None:
-    """Each wait looks once a minute while it listens: an end seen in less was heard."""
+    """The waits poll once in ten minutes: an end seen in less was heard."""
     async with Lab(conductor_server.api_url, completion_stream=True) as lab:
         ids = await lab.start(FEW)
-        lab.wait_for(*ids)
-        await lab.until(lambda: all(lab.watcher._streams.alive(workflow_id) for workflow_id in ids))
-        await lab.swept(1)
+        listen, heard = lab.watching.listen, set()
+
+        async def listening(workflow_id: str) -> AsyncIterator[str]:
+            async for event in listen(workflow_id):
+                heard.add(workflow_id)
+                yield event
+
+        lab.watching.listen = listening  # type: ignore[method-assign]
+        lab.wait_for(*ids, poll_interval=600.0)
+        await lab.until(lambda: heard == set(ids))
         looks = lab.watcher.counts.looks
         await lab.complete(*ids[:5])
         await lab.client.send(endpoints.terminate_workflow(ids[5], "enough"))

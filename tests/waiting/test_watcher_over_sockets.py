@@ -34,6 +34,15 @@ FAULTS: dict[str, Behaviour] = {
     "silent": told.silent,
 }
 
+STRANGE: dict[str, Behaviour] = {
+    "404 of a gateway": told.status(404, {"message": "no Route matched with those values"}),
+    "page": told.html(200),
+    "no HTTP": told.garbage,
+    "too deep": told.raw(
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n" + b"[" * 100_000
+    ),
+}
+
 
 @dataclass
 class Conductor:
@@ -43,6 +52,8 @@ class Conductor:
     status_route: bool
     workflows: dict[str, str] = field(default_factory=dict)
     faulty: bool = True
+    faults: dict[str, Behaviour] = field(default_factory=lambda: dict(FAULTS))
+    told: set[str] = field(default_factory=set)
     met: Counter[str] = field(default_factory=Counter)
     chance: random.Random = field(default_factory=lambda: random.Random(7))
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -51,9 +62,9 @@ class Conductor:
         with self.lock:
             fault = ""
             if self.faulty and self.chance.random() < 1 / 3:
-                fault = min(FAULTS, key=lambda name: (self.met[name], name))
+                fault = min(self.faults, key=lambda name: (self.met[name], name))
                 self.met[fault] += 1
-        (FAULTS[fault] if fault else self.answer)(exchange)
+        (self.faults[fault] if fault else self.answer)(exchange)
 
     def answer(self, exchange: Exchange) -> None:
         path = exchange.request.path.removeprefix("/api")
@@ -67,6 +78,7 @@ class Conductor:
             behaviour = no_route(path)
         else:
             name = path.split("/")[2]
+            self.told.add(name)
             missing = {"status": 404, "message": f"No such workflow found by id: {name}", "retryable": False}
             behaviour = told.json_answer(self.whole(name)) if name in self.workflows else told.status(404, missing)
         behaviour(exchange)
@@ -122,8 +134,11 @@ async def test_every_wait_is_answered_once_whatever_the_network_does(
 
     tasks = {name: asyncio.create_task(one(name)) for name in names}
     ending = names[VANISH + CANCEL :]
-    # All kinds of faults first, then the ends, while the faults go on; at last a server that is well.
-    await until(lambda: min(conductor.met[name] for name in FAULTS) >= 2)
+    # All kinds of faults first, then the ends, while the faults go on; at last a server that is well. What would show a
+    # wrong address comes only once the waits know better.
+    await until(lambda: conductor.told >= set(names))
+    conductor.faults |= STRANGE
+    await until(lambda: min(conductor.met[name] for name in conductor.faults) >= 2)
     for name in names[:VANISH]:
         del conductor.workflows[name]
     for name in names[VANISH : VANISH + CANCEL]:
