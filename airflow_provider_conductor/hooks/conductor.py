@@ -195,7 +195,9 @@ class ConductorHook(BaseHook):
             workflow: name of a registered definition, or a definition: a dict or an object of the SDK.
             workflow_input: the workflow's input.
             task_outputs: by reference name, what the task puts out, or a list with one item for each attempt. An
-                attempt that does not complete is ``{"status": "FAILED", "output": {...}}``.
+                attempt that does not complete is ``{"status": "FAILED", "output": {...}}``. In a loop each iteration
+                has a name of its own, ``pack__1``, ``pack__2``. For a SUB_WORKFLOW task: the ``task_outputs`` of that
+                workflow.
 
         Returns the workflow as it ended, with its tasks.
 

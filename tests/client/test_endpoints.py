@@ -169,7 +169,6 @@ SAFE = {
     "search_tasks",
     "search_workflows",
     "search_workflows_by_tasks",
-    "test_workflow",
     "update_task",
     "validate_workflow_def",
 }

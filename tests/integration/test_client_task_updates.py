@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorNotFound,
     MissingRoute,
 )
+from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.defining.dry_run import DryRunIncomplete, dry_run
 from tests.integration.client_lab import Lab
 
@@ -128,8 +130,8 @@ def test_a_task_may_fail_and_be_tried_again(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("outputs", "says"),
     [
-        ({}, r"RUNNING at 'approve' \(HUMAN\): .* it has nothing$"),
-        ({"approve": {"ok": "true"}}, r"RUNNING at 'ship' \(ship_\w+\): .* it has 'approve'$"),
+        ({}, r"RUNNING: .* for 'approve' \(HUMAN\); it has nothing$"),
+        ({"approve": {"ok": "true"}}, r"RUNNING: .* for 'ship' \(ship_\w+\); it has 'approve'$"),
     ],
 )
 def test_a_task_without_an_output_is_named_and_nothing_runs_on(lab: Lab, outputs: Any, says: str) -> None:
@@ -137,6 +139,98 @@ def test_a_task_without_an_output_is_named_and_nothing_runs_on(lab: Lab, outputs
     with pytest.raises(DryRunIncomplete, match=says):
         lab.client.run(dry_run(approval(lab), task_outputs=outputs))
     assert set(lab.client.get_running_workflows(lab.name("approval"))) == before
+
+
+def fork(lab: Lab) -> list[dict[str, Any]]:
+    branches = [[lab.simple("left")], [lab.simple("right")]]
+    return [
+        {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": branches},
+        {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["left", "right"]},
+    ]
+
+
+def twice(*tasks: dict[str, Any]) -> dict[str, Any]:
+    condition = "if ($.loop['iteration'] < 2) { true; } else { false; }"
+    return {
+        **{"name": "loop", "taskReferenceName": "loop", "type": "DO_WHILE"},
+        **{"loopCondition": condition, "loopOver": list(tasks)},
+    }
+
+
+def below(name: str, ref: str = "below") -> dict[str, Any]:
+    return {"name": ref, "taskReferenceName": ref, "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
+
+
+def test_only_the_tasks_that_want_an_output_are_named(lab: Lab) -> None:
+    with pytest.raises(DryRunIncomplete, match=r"nothing \(more\) for 'right' \(right_\w+\); it has 'left'$"):
+        lab.client.run(dry_run(lab.definition("forked", *fork(lab)), task_outputs={"left": {}}))
+
+
+def test_each_iteration_of_a_loop_has_an_output_of_its_own(lab: Lab) -> None:
+    counted = lab.definition("counted", twice(lab.simple("step")))
+    done = lab.client.run(dry_run(counted, task_outputs={"step__1": {"a": 1}, "step__2": {"a": 2}}))
+    assert (done.status, done.output) == ("COMPLETED", {"a": 2})
+    with pytest.raises(DryRunIncomplete, match=r"for 'step__2' \(step_\w+\); it has 'step__1'$"):
+        lab.client.run(dry_run(counted, task_outputs={"step__1": {"a": 1}}))
+
+
+def test_the_tasks_of_sub_workflows_have_outputs_at_any_depth(lab: Lab) -> None:
+    inner = lab.define("inner", lab.simple("pack"), outputParameters={"boxes": "${pack.output.boxes}"})
+    boxes = {"boxes": "${below.output.boxes}"}
+    middle = lab.define("middle", below(inner), lab.simple("label"), outputParameters=boxes)
+    outer = lab.definition("outer", below(middle, "top"), lab.simple("ship"))
+    outputs = {"top": {"below": {"pack": {"boxes": 3}}, "label": {}}, "ship": {"parcel": 7}}
+    done = lab.client.run(dry_run(outer, task_outputs=outputs))
+    assert [(task.reference_name, str(task.status)) for task in done.tasks] == [
+        ("top", "COMPLETED"),
+        ("ship", "COMPLETED"),
+    ]
+    alone = lab.definition("alone", below(inner), outputParameters=boxes)
+    assert lab.client.run(dry_run(alone, task_outputs={"below": {"pack": {"boxes": 3}}})).output == {"boxes": 3}
+    in_a_loop = lab.definition("in_a_loop", twice(below(inner)))
+    outputs = {f"below__{number}": {"pack": {"boxes": number}} for number in (1, 2)}
+    assert lab.client.run(dry_run(in_a_loop, task_outputs=outputs)).status == "COMPLETED"
+
+
+def test_a_task_of_a_sub_workflow_without_an_output_is_named_and_nothing_runs_on(lab: Lab) -> None:
+    inner = lab.define("inner", lab.simple("pack"))
+    with pytest.raises(DryRunIncomplete, match=r"for 'below → pack' \(pack_\w+\); it has nothing$"):
+        lab.client.run(dry_run(lab.definition("alone", below(inner))))
+    assert lab.client.get_running_workflows(inner) == []
+
+
+def test_a_run_that_the_server_does_not_end_is_started_once_and_ended(lab: Lab) -> None:
+    """3.32.2 works for minutes on a run with an output left and a sub-workflow that lacks one."""
+    inner = lab.define("inner", lab.simple("pack"))
+    outer = lab.define("stuck", below(inner), lab.simple("ship"))
+    with (
+        ConductorClient(replace(lab.client.settings, read_timeout=3)) as impatient,
+        pytest.raises(DryRunIncomplete, match=r"for 'below → pack' \(pack_\w+\); it has 'ship'$"),
+    ):
+        impatient.run(dry_run(outer, task_outputs={"ship": {}}))
+    query = f"workflowType IN ({outer})"
+    lab.eventually(
+        lambda: [found.status for found in lab.client.search_workflows(query=query).results] == ["TERMINATED"]
+    )
+    assert lab.client.get_running_workflows(inner) == []
+
+
+@pytest.mark.parametrize(
+    ("outputs", "says"),
+    [
+        ({"step": [{}, {}]}, "'step' is in a loop, .* 'step__1', 'step__2'"),
+        ({"step__1": {}, "join": {}}, r"'join' \(JOIN\) is done by the server itself"),
+        ({"stp__1": {}}, r"has 'stp__1', and the definition has no such task \(it has 'loop', 'step'"),
+        ({"below": {"x": 1}}, "has 'below → x', and the definition has no such task .it has 'pack'"),
+        ({"below": 7}, "task 'below' is a sub-workflow: give the outputs of its tasks"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_output_that_no_task_would_take_is_refused(lab: Lab, outputs: Any, says: str) -> None:
+    inner = lab.define("inner", lab.simple("pack"))
+    tasks = (twice(lab.simple("step")), *fork(lab), below(inner))
+    with pytest.raises(ConductorInputError, match=f"{says}.*nothing was sent"):
+        lab.client.run(dry_run(lab.definition("all", *tasks), task_outputs=outputs))
 
 
 def test_an_output_that_is_no_mapping_is_refused(lab: Lab) -> None:

@@ -326,8 +326,11 @@ def get_running_workflows(name: str, *, version: int = 1) -> Call[list[str]]:
 
 
 def test_workflow(request: Mapping[str, Any] | Any) -> Call[Workflow]:
-    """The server's dry run: a start request plus ``taskRefToMockOutput`` {ref: [{status, output}]}."""
-    return Call("POST", "/workflow/test", reading.a_workflow, body=writing.start_body(request), safe_to_repeat=True)
+    """The server's dry run: a start request plus ``taskRefToMockOutput`` {ref: [{status, output}]}.
+
+    Each sending starts a workflow, which runs on where its tasks lack an output.
+    """
+    return Call("POST", "/workflow/test", reading.a_workflow, body=writing.start_body(request))
 
 
 def event_stream(workflow_id: str) -> Call[None]:
