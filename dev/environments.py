@@ -5,7 +5,7 @@
     python3 dev/environments.py --lock                resolve requirements/*.txt anew
 
 An environment is made anew when its requirements have changed, and never otherwise. The work is done by a
-private, pinned uv.
+private, pinned uv. Everything that is installed has the hash that is pinned, uv and what builds the project included.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENVS = ROOT / ".venv"
-UV = "0.13.9"
+REQUIREMENTS = ROOT / "requirements"
+TOOLS = REQUIREMENTS / "tools.txt"
+"""The uv that makes the environments."""
+BUILD = REQUIREMENTS / "build.txt"
+"""What builds the project where it is installed."""
 
 # The Pythons that an Airflow runs on, of those we name.
 AIRFLOWS = {
@@ -81,10 +85,11 @@ def uv() -> Path:
     """Our own uv, of the version that wrote the requirements."""
     tools = VENVS / "tools"
     stamp = tools / ".stamp"
-    if not stamp.exists() or stamp.read_text() != UV:
+    if not stamp.exists() or stamp.read_text() != digest(TOOLS):
         run(sys.executable, "-m", "venv", "--clear", tools)
-        run(tools / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", f"uv=={UV}")
-        stamp.write_text(UV)
+        pip = (tools / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check")
+        run(*pip, "--require-hashes", "-r", TOOLS)
+        stamp.write_text(digest(TOOLS))
     return tools / "bin" / "uv"
 
 
@@ -122,26 +127,32 @@ def digest(*files: Path) -> str:
 
 def make(environment: Environment) -> None:
     venv, python = environment.folder, environment.python
-    requirements = ROOT / "requirements" / f"{environment.requirements}.txt"
+    requirements = REQUIREMENTS / f"{environment.requirements}.txt"
     installed, linked = venv / ".requirements", venv / ".project"
     if not installed.exists() or installed.read_text() != digest(requirements):
         print(f"making {venv.relative_to(ROOT)} ...", flush=True)
         shutil.rmtree(venv, ignore_errors=True)
         run(uv(), "venv", "--quiet", "--python", python_for(environment), venv)
-        run(uv(), "pip", "install", "--quiet", "--python", python, "-r", requirements)
+        install(environment, requirements)
         installed.write_text(digest(requirements))
     # The entry point and the version are written down at installation.
     project = digest(ROOT / "pyproject.toml", ROOT / "airflow_provider_conductor" / "__init__.py")
     if not linked.exists() or linked.read_text() != project:
-        run(uv(), "pip", "install", "--quiet", "--python", python, "--no-deps", "-e", ".")
+        how = ("--quiet", "--python", python, "--no-deps", "--build-constraint", BUILD)
+        run(uv(), "pip", "install", *how, "-e", ".")
         linked.write_text(project)
 
 
+def install(environment: Environment, requirements: Path) -> None:
+    """Install what is pinned, and nothing whose hash is not the pinned one."""
+    run(uv(), "pip", "install", "--quiet", "--require-hashes", "--python", environment.python, "-r", requirements)
+
+
 def add_peers(environment: Environment) -> None:
-    requirements = ROOT / "requirements" / f"{PEERS}-{environment.requirements.removeprefix('airflow-')}.txt"
+    requirements = REQUIREMENTS / f"{PEERS}-{environment.requirements.removeprefix('airflow-')}.txt"
     added = environment.folder / ".peers"
     if not added.exists() or added.read_text() != digest(requirements):
-        run(uv(), "pip", "install", "--quiet", "--python", environment.python, "-r", requirements)
+        install(environment, requirements)
         added.write_text(digest(requirements))
 
 
@@ -155,25 +166,27 @@ def make_all(environments: Sequence[Environment]) -> None:
 
 
 def lock() -> None:
-    requirements = ROOT / "requirements"
+    for tools in (TOOLS, BUILD):
+        resolve(tools.stem, tools.with_suffix(".in"))
     for airflow in AIRFLOWS:
         name = f"airflow-{airflow}"
-        resolve(name, "--extra", "dev", "--extra", "sdk", requirements / f"{name}.in")
+        resolve(name, "pyproject.toml", "--extra", "dev", "--extra", "sdk", REQUIREMENTS / f"{name}.in")
     # The docs read the package, so they need what it needs; of the versions that the tests have.
     for cell in CI:
         resolve(
             f"{PEERS}-{cell.requirements.removeprefix('airflow-')}",
-            *("--extra", "bench", "--constraint", requirements / f"{cell.requirements}.txt"),
+            *("pyproject.toml", "--extra", "bench", "--constraint", REQUIREMENTS / f"{cell.requirements}.txt"),
         )
-    resolve("docs", "--extra", "docs", "--extra", "sdk", "--constraint", requirements / f"airflow-{NEWEST}.txt")
+    newest = REQUIREMENTS / f"airflow-{NEWEST}.txt"
+    resolve("docs", "pyproject.toml", "--extra", "docs", "--extra", "sdk", "--constraint", newest)
 
 
 def resolve(name: str, *what: str | Path) -> None:
     run(
         *(uv(), "pip", "compile", "--quiet", "--upgrade", "--universal", "--python-version", "3.11"),
-        *("--no-emit-index-url", "--no-emit-find-links", "--no-annotate"),
+        *("--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-annotate"),
         *("--custom-compile-command", "make lock"),
-        *("pyproject.toml", *what, "--output-file", ROOT / "requirements" / f"{name}.txt"),
+        *(*what, "--output-file", REQUIREMENTS / f"{name}.txt"),
     )
 
 
