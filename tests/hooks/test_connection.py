@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import trustme
@@ -268,6 +270,20 @@ def test_no_secret_is_logged_or_shown(
     for text in told:
         for secret in (SECRET, HEADER_SECRET, TOKEN):
             assert secret not in text
+
+
+@pytest.mark.parametrize("stored", [{"X-Gate": HEADER_SECRET}, json.dumps({"X-Gate": HEADER_SECRET})])
+def test_airflow_hides_secret_headers_however_they_are_stored(stored: Any) -> None:
+    """Its REST API shows a connection's extra after this, which goes by the names of the keys."""
+    assert HEADER_SECRET not in str(redact({"secret_headers": stored}))
+
+
+def test_secret_headers_are_sent(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = json.dumps({"X-Gate": HEADER_SECRET})
+    hook = connect(monkeypatch, conductor.connection(secret_headers=stored, headers={"X-Team": "data"}))
+    hook.client.get_task_defs()
+    (request,) = conductor.requests
+    assert (request.headers["X-Gate"], request.headers["X-Team"]) == (HEADER_SECRET, "data")
 
 
 def test_secrets_outside_the_password_are_masked_in_task_logs(monkeypatch: pytest.MonkeyPatch) -> None:
