@@ -92,8 +92,25 @@ def _steps(text: str) -> Iterator[Step]:
         elif found["every"]:
             yield EVERY
         else:
-            quoted = found["quoted"]
-            yield json.loads(quoted) if quoted.startswith('"') else quoted[1:-1]
+            yield _unquoted(found["quoted"], text)
+
+
+def _unquoted(quoted: str, text: str) -> str:
+    """The name in single quotes as it is written, in double quotes as JSON has it.
+
+    Raises:
+        ValueError: an escape, or a character that needs one, which JSON does not have.
+    """
+    if quoted.startswith("'"):
+        return quoted[1:-1]
+    try:
+        return str(json.loads(quoted))
+    except ValueError as error:
+        raise ValueError(
+            f"output_path {text!r} has a name that cannot be read, {quoted!a}: {error}. Within double "
+            "quotes it is written as in JSON "
+            '("a\\\\b" for a\\b, "\\u0041" for A); within single quotes everything stands for itself'
+        ) from None
 
 
 def _pick(value: Any, steps: tuple[Step, ...], where: str) -> Any:

@@ -56,6 +56,15 @@ def test_what_is_no_path_is_refused_with_an_example(path: str) -> None:
     assert "rows[0]" in str(told.value)
 
 
+@pytest.mark.parametrize("path", ['order["\\x41"]', '["a\nb"]', '["\\u00"]'])
+def test_a_bad_escape_is_refused_by_the_name_of_the_argument(path: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"output_path .* has a name that cannot be read, .*within single quotes"
+    ) as told:
+        OutputPath.of(path)
+    assert repr(path) in str(told.value)
+
+
 @pytest.mark.parametrize("path", [None, 3, ["total"]])
 def test_what_is_no_text_is_refused_too(path: object) -> None:
     with pytest.raises(ValueError, match="output_path"):
