@@ -188,18 +188,24 @@ class Batch:
 
         Of the first items whose failure no workflow tells it says why.
         """
+        # As it is now: while this is read, the driver's thread may go on filling both.
+        items, where = self.items.copy(), bytes(self._where)
         untold = (
             (index, item)
-            for index, item in self.items.items()
-            if self.has_failed(index) and item.status and item.status not in TOLD_BY_SERVER
+            for index, item in items.items()
+            if where[index] == FAILED and item.status and item.status not in TOLD_BY_SERVER
         )
         return {
             "items": self.fingerprint,
             "began": self.began,
             "before": self.before,
-            "completed": _packed(state == COMPLETED for state in self._where),
-            "failed": _packed(state == FAILED for state in self._where),
-            "active": {str(index): workflow_id for index, workflow_id in self.active_ids().items()},
+            "completed": _packed(state == COMPLETED for state in where),
+            "failed": _packed(state == FAILED for state in where),
+            "active": {
+                str(index): item.workflow_id if (item := items.get(index)) else ""
+                for index, state in enumerate(where)
+                if state == ACTIVE
+            },
             "why": {
                 str(index): [item.workflow_id, item.status, item.reason[:WHY_LIMIT]]
                 for index, item in itertools.islice(untold, WHYS_PUT_DOWN)

@@ -57,6 +57,7 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
             op_args=op_args,
             op_kwargs=op_kwargs,
             workflow_name=workflow_name,
+            workflow_input=None,  # not left out: Airflow would add what the DAG's default_args have for other operators
             **kwargs,
         )
 

@@ -135,7 +135,8 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         for name in ("workflow_input", "correlation_id", "request"):
             if name in kwargs:
                 raise TypeError(f"{name} is of a single workflow; a batch has workflow_inputs, and ids of its own")
-        super().__init__(**kwargs)
+        # None, and not left out: Airflow would add what the DAG's default_args have for other operators.
+        super().__init__(workflow_input=None, correlation_id=None, request=None, **kwargs)
         if isinstance(workflow_inputs, Iterator):  # it could be read but once, and a task is copied
             workflow_inputs = list(workflow_inputs)
         if isinstance(workflow_inputs, (list, tuple, Mapping)):
@@ -206,8 +207,19 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             kind = getattr(errors, str(event.get("error")), None) if event.get("error") in errors.__all__ else None
             raise (kind if isinstance(kind, type) else ConductorError)(f"the wait broke off: {message}")
         self._set_alarm(context)
-        inputs, keys = self._items()
-        plan_of = self._plans(context, inputs, keys)
+        self._task_label = task_label(context)
+        active = active_ids_in(state)
+        try:
+            inputs, keys = self._items()
+            if not inputs:
+                raise ConductorStartRefused("workflow_inputs was rendered to an empty list")
+            plan_of = self._plans(context, inputs, keys)
+        except ConductorStartRefused as error:
+            raise AirflowException(
+                "the batch cannot be waited for any further, since its inputs are not what they were before the "
+                f"deferral: {str(error).removesuffix('; nothing was started')}. Was the task cleared that they come "
+                f"from? {self._let_go_of(active)}"
+            ) from error
         batch = Batch.from_json(keys, state)
         known = batch is not None
         if batch is None:
@@ -215,9 +227,38 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
                 "The inputs have been rendered differently than before the deferral: what has been started is looked "
                 "up anew. Give item_key, or inputs that stay the same"
             )
+            self._let_go_of_others(active, [plan_of(index) for index in range(len(inputs))])
             batch = Batch(keys=keys, began=timezone.utcnow().timestamp())
         plan = self._batch_plan(plan_of, batch, deadline, looked_up=known)
         return self._go_on(context, batch, plan if known else replace(plan, may_have_started=True))
+
+    def _let_go_of(self, workflow_ids: Sequence[str]) -> str:
+        """Terminate workflows that belong to no input any more, unless they outlive their task; says what was done."""
+        from airflow_provider_conductor.batching.ending import terminate_many
+
+        if not workflow_ids:
+            return "Nothing of it was running"
+        if not self.cancel_on_kill:
+            return f"{len(workflow_ids):,} of its workflows run on (cancel_on_kill=False)"
+        try:
+            ended = self.hook.client.run(terminate_many(workflow_ids, killed_reason(self._task_label)))
+        except ConductorError as error:
+            return f"{len(workflow_ids):,} of its workflows could not be terminated and may run on: {error}"
+        return f"{len(workflow_ids) - len(ended):,} of its workflows were terminated, {len(ended):,} had ended"
+
+    def _let_go_of_others(self, active: Sequence[str], plans: Sequence[StartPlan]) -> None:
+        """Of what ran before the deferral, let go of what belongs to none of the inputs that there are now."""
+        from airflow_provider_conductor.starting.many import look_up_many
+
+        try:
+            found = self.hook.client.run(look_up_many(plans))
+        except ConductorError as error:
+            self.log.warning("It is not known which workflows belong to inputs that are gone; they run on: %s", error)
+            return
+        known = {item.workflow.workflow_id for items in found for item in items}
+        others = [workflow_id for workflow_id in active if workflow_id not in known]
+        if others:
+            self.log.warning("Some inputs are gone. %s", self._let_go_of(others))
 
     def _batch_plan(
         self, plan_of: Callable[[int], StartPlan], batch: Batch, deadline: float | None, *, looked_up: bool
@@ -321,7 +362,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
     def _announce_first(self, context: Context, batch: Batch) -> bool:
         """Write the link to one of the workflows; ten thousand links are in the results, if anywhere."""
-        for item in list(batch.items.values()):
+        for item in batch.items.copy().values():
             if item.workflow_id:
                 url = self.hook.workflow_url(item.workflow_id)
                 self.log.info("The first of the workflows: %s", url)
@@ -505,6 +546,12 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 def _series(plan: StartPlan) -> dict[str, int]:
     """What tells a series of tries from the others of this task."""
     return {"first_try": plan.identity.series, "max_tries": plan.max_tries}
+
+
+def active_ids_in(state: Any) -> list[str]:
+    """Ids of what ran when a batch was deferred with this state."""
+    active = state.get("active") if isinstance(state, Mapping) else None
+    return [str(workflow_id) for workflow_id in active.values() if workflow_id] if isinstance(active, Mapping) else []
 
 
 def active_limit(value: Any) -> int:

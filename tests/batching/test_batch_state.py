@@ -42,6 +42,27 @@ def test_what_is_put_down_is_taken_up_again(moves: list[tuple[int, str]]) -> Non
     assert [other.has_failed(i) for i in range(31)] == [one.has_failed(i) for i in range(31)]
 
 
+def test_it_is_put_down_while_another_thread_goes_on_with_it() -> None:
+    one = batch()
+
+    class Busy:
+        """An item that another one follows whenever somebody looks at it."""
+
+        workflow_id = reason = ""
+
+        @property
+        def status(self) -> str:
+            one.items[len(one.items)] = Item()
+            return ""
+
+    for index in range(4):
+        one.fail(index, "FAILED")
+        one.items[index] = Busy()  # type: ignore[assignment]
+    other = Batch.from_json(one.keys, one.to_json())
+    assert other is not None
+    assert other.failed == 4
+
+
 def test_why_an_item_failed_is_put_down_where_no_workflow_tells_it() -> None:
     one = batch()
     one.fail(0, REFUSED, "no such input")

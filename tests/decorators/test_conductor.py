@@ -73,6 +73,17 @@ def test_airflow_offers_it_as_a_task_decorator() -> None:
     assert (made.task_id, made.workflow_name, made.custom_operator_name) == ("order", "orders", "@task.conductor")
 
 
+def test_default_args_for_other_operators_give_it_no_input(conductor: ConductorStandIn) -> None:
+    conductor.script = Script(after=0)
+    made = operator(
+        counted(StartWorkflowRequest(name="orders"))[0],
+        workflow_name=None,
+        default_args={"workflow_input": {"order": 99}},
+    )
+    run(made, context_of(made))
+    assert [body.get("input") or {} for body in conductor.started] == [{}]
+
+
 @both_ways
 def test_the_function_makes_the_input_and_the_output_is_the_result(
     conductor: ConductorStandIn, deferrable: bool

@@ -316,6 +316,59 @@ def test_inputs_that_changed_meanwhile_are_looked_up(orders: Orders) -> None:
     assert len(orders.sent) == 12
 
 
+@pytest.mark.parametrize("inputs", [[], None, "no list"])
+@pytest.mark.parametrize("cancel_on_kill", [True, False])
+def test_inputs_that_are_gone_fail_the_task_and_leave_nothing_unattended(
+    orders: Orders, inputs: Any, cancel_on_kill: bool
+) -> None:
+    orders.never = set(range(12))
+    task = batch(deferrable=True, wait_for_seconds=0, cancel_on_kill=cancel_on_kill)
+    context = context_of(task)
+    deferral = deferred(task, context)
+    task.workflow_inputs = inputs
+    kwargs = json.loads(json.dumps(deferral.kwargs))
+    with pytest.raises(AirflowException, match="not what they were before the deferral") as told:
+        task.execute_complete(context, event={"status": "go_on", "message": ""}, **kwargs)
+    assert not isinstance(told.value, AirflowFailException)
+    assert "nothing was started" not in str(told.value)
+    left = {orders.conductor.status(workflow_id) for workflow_id in orders.conductor.workflows}
+    assert left == ({"TERMINATED"} if cancel_on_kill else {"RUNNING"})
+    words = "12 of its workflows were terminated" if cancel_on_kill else "12 of its workflows run on"
+    assert words in str(told.value)
+
+
+def test_of_inputs_that_changed_what_is_gone_is_ended(orders: Orders) -> None:
+    orders.never = {0, 1}
+    task = batch(workflow_inputs=[{"order": 0}, {"order": 1}], item_key="order", deferrable=True, wait_for_seconds=0)
+    context = context_of(task)
+    deferral = deferred(task, context)
+    task.workflow_inputs = [{"order": 1}, {"order": 2}]
+    for workflow in orders.conductor.workflows.values():
+        if workflow["input"]["order"] == 1:
+            orders.conductor.plays(workflow["workflowId"], Script(after=0.1, output={"shipped": 1}))
+    kwargs = {**json.loads(json.dumps(deferral.kwargs)), "event": {"status": "go_on", "message": ""}}
+    task.deferrable = False
+    assert task.execute_complete(context, **kwargs) == [{"shipped": 1}, {"shipped": 2}]
+    assert (orders.status(0), orders.status(1)) == ("TERMINATED", "COMPLETED")
+
+
+FOR_OTHERS = {
+    "correlation_id": "label-{{ run_id }}",
+    "request": {"name": "others", "input": {"order": 99}},
+    "workflow_input": {"order": 99},
+}
+"""What the DAG's default_args may have for the other operators."""
+
+
+@pytest.mark.parametrize("name", FOR_OTHERS)
+def test_default_args_give_it_nothing_that_it_does_not_take(orders: Orders, name: str) -> None:
+    task = batch(default_args={name: FOR_OTHERS[name]})
+    assert run(task, context_of(task)) == [{"shipped": number} for number in range(12)]
+    assert len({body["correlationId"] for body in orders.conductor.started}) == 12
+    with pytest.raises(TypeError, match=name):
+        batch(**{name: FOR_OTHERS[name]})
+
+
 def test_an_event_of_another_kind_fails_the_task(orders: Orders) -> None:
     task = batch()
     with pytest.raises(AirflowException, match="something unknown"):
