@@ -15,7 +15,7 @@
     ├── ConductorStartRefused                 the definition does not exist, or the server refused the input
     ├── ConductorOutputTooLarge               the output is over ``max_output_bytes``, and would be again
     ├── ConductorOutputNotStorable            the output has something in it that Airflow's database cannot hold
-    ├── ConductorOutputMissing                the output has no such part as ``output_path`` names
+    ├── ConductorOutputMissing                the output has no such part as ``output_path`` names, or is gone
     └── ConductorStateError                   the workflow's state does not allow what was asked
 """
 
@@ -168,7 +168,7 @@ class ConductorOutputNotStorable(_TaskError, AirflowFailException):
 
 
 class ConductorOutputMissing(_TaskError, AirflowFailException):
-    """The workflow completed, but its output has no part at ``output_path``; the message names what there is."""
+    """The workflow completed, but its output has no part at ``output_path``, or was removed before it was read."""
 
 
 class ConductorStateError(_TaskError, AirflowFailException):

@@ -13,7 +13,12 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTim
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.sdk import is_sdk_configuration
 from airflow_provider_conductor.client.text import one_line, to_log
-from airflow_provider_conductor.exceptions import ConductorTaskMissed, ConductorWorkflowFailed, ConductorWorkflowTimeout
+from airflow_provider_conductor.exceptions import (
+    ConductorOutputMissing,
+    ConductorTaskMissed,
+    ConductorWorkflowFailed,
+    ConductorWorkflowTimeout,
+)
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
 from airflow_provider_conductor.operators.arguments import check_output_path
 from airflow_provider_conductor.operators.lineage import TellsLineage
@@ -315,22 +320,14 @@ class WaitsForWorkflow(UsesConductor):
     def _outcome(self, context: Context, event: WaitEvent) -> Any:
         """What :meth:`_conclude` returns or raises."""
         from airflow_provider_conductor.waiting import wait as waits
-        from airflow_provider_conductor.waiting.look import read_ended
         from airflow_provider_conductor.waiting.timeline import timeline
 
         workflow_id = event.workflow_id
         where = self.hook.workflow_url(workflow_id)
         match event.status:
             case "COMPLETED" | waits.TASK_ENDED:
-                workflow = event.workflow or self.hook.client.run(read_ended(workflow_id, self._deadline))
-                self._lineage_of = workflow
-                if workflow is None:
-                    self.log.warning(
-                        "Workflow %s has done what was waited for, but the server has archived or deleted it since: "
-                        "its output cannot be read any more",
-                        workflow_id,
-                    )
-                elif event.status == "COMPLETED":
+                workflow = self._read(event, self._deadline)
+                if workflow is not None and event.status == "COMPLETED":
                     self.log.info("Workflow %s completed\n%s", workflow_id, timeline(workflow))
                 if self.wait_until_task_ref:
                     return self._task_result(workflow, event)
@@ -355,6 +352,36 @@ class WaitsForWorkflow(UsesConductor):
 
         kind = getattr(errors, event.error, None) if event.error in errors.__all__ else None
         raise self._broken_off(workflow_id, kind if isinstance(kind, type) else ConductorError, event.message)
+
+    @property
+    def _output_wanted(self) -> bool:
+        """Whether anybody gets the task's result."""
+        return self.do_xcom_push
+
+    def _read(self, event: WaitEvent, until: float | None) -> Workflow | None:
+        """The workflow that has done what was waited for; None where it is gone and nobody wants its output.
+
+        Raises:
+            ConductorOutputMissing: it is gone. Not retried: a retry would run the workflow again, or find as little.
+        """
+        from airflow_provider_conductor.waiting.look import read_ended
+
+        workflow = event.workflow or self.hook.client.run(read_ended(event.workflow_id, until))
+        self._lineage_of = workflow
+        if workflow is not None:
+            return workflow
+        gone = (
+            f"Conductor workflow {event.workflow_id} has done what was waited for, but the server has archived or "
+            "deleted it since, so its output cannot be read any more"
+        )
+        if self._output_wanted:
+            raise ConductorOutputMissing(
+                f"{gone}. Let the server keep ended workflows for longer (its archive listener, its retention, or who "
+                "else removes them), or give do_xcom_push=False where the output does not matter. Clear this task to "
+                f"run the workflow again. See {self.hook.workflow_url(event.workflow_id)}"
+            )
+        self.log.warning("%s", gone)
+        return None
 
     def _timed_out(self, event: WaitEvent) -> AirflowException:
         """End or leave the workflow, as ``on_timeout`` says; the error that tells."""

@@ -476,6 +476,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             workflow_name=self.workflow_name or "",
             result_path=self.result_path or None,
             max_output_bytes=self.max_output_bytes,
+            wanted=self.do_xcom_push or bool(self.result_path),
         )
         result = results.take()
         self._forget_start(context)

@@ -45,7 +45,11 @@ class BatchResults:
     workflow_name: str
     result_path: str | None
     max_output_bytes: int
+    wanted: bool = True
+    """Whether anybody gets the outputs."""
     _causes: Causes = field(default_factory=Causes)
+    _lost: int = 0
+    """Workflows that completed and were removed before their outputs were read."""
 
     def take(self) -> Any:
         """The list of outputs, or the path they were written to.
@@ -58,8 +62,13 @@ class BatchResults:
         if self.policy.broken(batch.failed, batch.total):
             self._fail()
         result = self._written(self._read())
-        if batch.failed:
-            self.log.warning("%d of %d failed, which is borne (%s)", batch.failed, batch.total, self.policy)
+        if self._lost and self.policy.broken(batch.failed + self._lost, batch.total):
+            self._raise()
+        if batch.failed or self._lost:
+            self.log.warning(
+                "%d of %d failed, and the outputs of %d are gone, which the policy allows (%s)",
+                *(batch.failed, batch.total, self._lost, self.policy),
+            )
             self.log.warning("%s", self._causes.text(self.hook.workflow_url))
         return result
 
@@ -69,24 +78,41 @@ class BatchResults:
             if not wanted:
                 continue
             for result in self.hook.client.run(read_results(self.batch, wanted, self.plan_of)):
-                if self.batch.has_failed(result.index):
+                lost = self._is_lost(result)
+                self._lost += lost
+                if lost or self.batch.has_failed(result.index):
                     self._causes.add(result)
                 yield result
 
+    def _is_lost(self, result: Result) -> bool:
+        completed = not self.batch.has_failed(result.index) and not self.batch.is_pending(result.index)
+        return self.wanted and completed and result.status == GONE
+
     def _fail(self) -> NoReturn:
-        batch, causes, url_of = self.batch, self._causes, self.hook.workflow_url
         if self.result_path:
             self._written(self._read())
         else:
             for _ in self._read(failed_only=True):
                 pass
+        self._raise()
+
+    def _raise(self) -> NoReturn:
+        batch, causes, url_of = self.batch, self._causes, self.hook.workflow_url
         self.hook.client.run(causes.diagnose(url_of))
-        kind = ConductorBatchFailedForGood if causes.for_good and not batch.pending else ConductorBatchFailed
+        # A retry would run again what completed and is gone.
+        final = self._lost or (causes.for_good and not batch.pending)
+        kind = ConductorBatchFailedForGood if final else ConductorBatchFailed
+        lost = (
+            f", and the outputs of {self._lost:,} that completed cannot be read any more: let the server keep ended "
+            "workflows until the batch has ended (its archive listener, its retention)"
+            if self._lost
+            else ""
+        )
         example = causes.most_frequent[0].example
         not_started = f", {batch.pending:,} were not started (stop_early)" if batch.pending else ""
         written = f"\nAll results are in {self.result_path}" if self.result_path else ""
         raise kind(
-            f"{batch.failed:,} of {batch.total:,} Conductor workflows failed{not_started} ({self.policy})\n"
+            f"{batch.failed:,} of {batch.total:,} Conductor workflows failed{not_started}{lost} ({self.policy})\n"
             f"{causes.text(url_of)}{written}",
             failed=batch.failed,
             total=batch.total,
@@ -105,10 +131,11 @@ class BatchResults:
         outputs: list[Any] = []
         size = 2
         for result in results:
-            if result.status == GONE:
+            if self._is_lost(result):
                 self.log.warning("The output of item %s cannot be read: %s", one_line(result.key), result.reason)
             name = f"the output of item {one_line(result.key)} (workflow {result.workflow_id})"
-            check_storable(result.output, name, "have it written to a file (result_path)")
+            if self.wanted:
+                check_storable(result.output, name, "have it written to a file (result_path)")
             size += json_size(result.output) + 2
             if size > self.max_output_bytes:
                 raise ConductorOutputTooLarge(

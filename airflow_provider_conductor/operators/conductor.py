@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -192,13 +193,17 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         """What there is after ``wait_for_seconds``; the workflow goes on without this task."""
         status: str = "COMPLETED" if event.status == "COMPLETED" else "RUNNING"
         output: Any = None if self.output_path else {}
-        try:
-            workflow = self.hook.client.get_workflow(event.workflow_id, include_tasks=False)
-        except ConductorRequestError as error:
-            self.log.warning("What workflow %s has put out so far cannot be read: %s", event.workflow_id, error)
+        if event.status == "COMPLETED":
+            completed = self._read(event, time.time())
+            output = None if completed is None else self._result(completed)
         else:
-            picked_later = self.output_path and not workflow.status.successful
-            status, output = str(workflow.status), None if picked_later else self._result(workflow)
+            try:
+                workflow = self.hook.client.get_workflow(event.workflow_id, include_tasks=False)
+            except ConductorRequestError as error:
+                self.log.warning("What workflow %s has put out so far cannot be read: %s", event.workflow_id, error)
+            else:
+                picked_later = self.output_path and not workflow.status.successful
+                status, output = str(workflow.status), None if picked_later else self._result(workflow)
         self._workflow_id = None
         self._forget_start(context)
         return {"workflow_id": event.workflow_id, "status": status, "output": output, "progress": event.message}

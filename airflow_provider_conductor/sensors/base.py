@@ -301,6 +301,10 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
             ours = error.__cause__
             raise (ours if isinstance(ours, AirflowSkipException) else error) from None
 
+    @property
+    def _output_wanted(self) -> bool:
+        return super()._output_wanted and bool(self.return_output or self.output_path)
+
     def _result(self, workflow: Any) -> Any:
         return super()._result(workflow) if self.return_output or self.output_path else None
 

@@ -316,6 +316,41 @@ def test_inputs_that_changed_meanwhile_are_looked_up(orders: Orders) -> None:
     assert len(orders.sent) == 12
 
 
+def removed_after_its_end(orders: Orders, order: int) -> None:
+    """As if an archive listener took this order's workflow away once the batch has seen its end."""
+    route = orders.conductor._route
+
+    def routed(request: Request) -> tuple[int, str, bytes]:
+        answer = route(request)
+        for workflow_id, workflow in list(orders.conductor.workflows.items()):
+            if workflow["input"].get("order") == order and workflow["status"] == "COMPLETED" and "bulk" in request.path:
+                del orders.conductor.workflows[workflow_id]
+        return answer
+
+    orders.conductor._route = routed  # type: ignore[method-assign]
+
+
+def test_an_output_that_is_gone_has_failed(orders: Orders) -> None:
+    removed_after_its_end(orders, 1)
+    task = batch(workflow_inputs=[{"order": 0}, {"order": 1}])
+    with pytest.raises(ConductorBatchFailed, match="the outputs of 1 that completed cannot be read any more") as told:
+        run(task, context_of(task))
+    assert isinstance(told.value, AirflowFailException)
+    assert [cause["status"] for cause in told.value.causes] == ["GONE"]
+
+
+def test_the_policy_allows_some_to_be_gone(orders: Orders) -> None:
+    removed_after_its_end(orders, 1)
+    task = batch(workflow_inputs=[{"order": 0}, {"order": 1}], failure_policy=0.5)
+    assert run(task, context_of(task)) == [{"shipped": 0}, None]
+
+
+def test_nothing_is_gone_where_nobody_wants_it(orders: Orders) -> None:
+    removed_after_its_end(orders, 1)
+    task = batch(workflow_inputs=[{"order": 0}, {"order": 1}], do_xcom_push=False)
+    assert run(task, context_of(task)) == [{"shipped": 0}, None]
+
+
 @pytest.mark.parametrize("inputs", [[], None, "no list"])
 @pytest.mark.parametrize("cancel_on_kill", [True, False])
 def test_inputs_that_are_gone_fail_the_task_and_leave_nothing_unattended(

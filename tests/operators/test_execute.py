@@ -22,6 +22,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.exceptions import (
+    ConductorOutputMissing,
     ConductorOutputTooLarge,
     ConductorTaskMissed,
     ConductorWorkflowFailed,
@@ -30,7 +31,7 @@ from airflow_provider_conductor.exceptions import (
 from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
 from tests.operators.airflow_standin import context_of, first_event, in_a_thread, run, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script
-from tests.operators.impatient import both_ways, execute
+from tests.operators.impatient import both_ways, execute, retry, sensor
 
 SOON = 0.4
 
@@ -68,6 +69,49 @@ def test_without_waiting_for_completion_a_running_workflow_is_a_result(conductor
     assert conductor.status(conductor.only_workflow) == "RUNNING"
 
 
+EVENT = {"workflow_id": "archived", "status": "COMPLETED", "message": ""}
+
+
+@pytest.mark.parametrize("path", [None, "total"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        execute,
+        lambda **more: execute(wait_for_completion=False, **more),
+        lambda **more: retry("archived", **more),
+        lambda **more: sensor("archived", return_output=True, **more),
+    ],
+    ids=["execute", "snapshot", "retry", "sensor"],
+)
+def test_an_output_that_is_gone_is_no_success(conductor: ConductorStandIn, make: Any, path: str | None) -> None:
+    operator = make(output_path=path)
+    with pytest.raises(ConductorOutputMissing, match=r"archived has done .* archive listener") as told:
+        operator.execute_complete(context_of(operator), EVENT)
+    assert isinstance(told.value, AirflowFailException)
+    nobody = make(output_path=path, do_xcom_push=False)
+    assert nobody.execute_complete(context_of(nobody), EVENT) is None
+
+
+def test_a_sensor_that_returns_nothing_does_without(conductor: ConductorStandIn) -> None:
+    operator = sensor("archived")
+    assert operator.execute_complete(context_of(operator), EVENT) is None
+
+
+def test_what_completed_within_the_hold_is_read_or_fails(conductor: ConductorStandIn) -> None:
+    conductor.script = Script(after=0.0, output={"total": 42})
+
+    def removed(request: Request) -> tuple[int, str, bytes] | None:
+        if request.method == "GET" and request.path.startswith("/workflow/") and "search" not in request.path:
+            body = b'{"message": "No such workflow found by id", "status": 404, "retryable": false, "instance": "i"}'
+            return 404, "application/json", body
+        return None
+
+    conductor.instead = removed
+    operator = execute(wait_for_completion=False, wait_for_seconds=1)
+    with pytest.raises(ConductorOutputMissing):
+        operator.execute(context_of(operator))
+
+
 @both_ways
 def test_it_can_wait_for_one_task_only(conductor: ConductorStandIn, deferrable: bool) -> None:
     operator = execute(deferrable=deferrable, wait_until_task_ref="pack")
@@ -95,11 +139,15 @@ def test_a_task_that_a_rerun_took_back_is_no_success(conductor: ConductorStandIn
 
 @pytest.mark.parametrize("status", ["COMPLETED", "task_ended"])
 @pytest.mark.parametrize("wait_for_completion", [True, False])
-def test_archived_before_it_is_read_the_result_has_the_same_shape(
+def test_archived_before_it_is_read_the_task_of_it_has_no_output(
     conductor: ConductorStandIn, status: str, wait_for_completion: bool
 ) -> None:
+    event = {"workflow_id": "archived", "status": status}
     operator = execute(wait_until_task_ref="pack", wait_for_completion=wait_for_completion)
-    assert operator.execute_complete(context_of(operator), {"workflow_id": "archived", "status": status}) == {
+    with pytest.raises(ConductorOutputMissing, match="archived has done what was waited for"):
+        operator.execute_complete(context_of(operator), event)
+    nobody_wants_it = execute(wait_until_task_ref="pack", wait_for_completion=wait_for_completion, do_xcom_push=False)
+    assert nobody_wants_it.execute_complete(context_of(nobody_wants_it), event) == {
         "workflow_id": "archived",
         "status": "COMPLETED" if status == "COMPLETED" else None,
         "output": None,
@@ -107,7 +155,7 @@ def test_archived_before_it_is_read_the_result_has_the_same_shape(
     }
 
 
-def test_so_it_has_without_a_deferral(conductor: ConductorStandIn) -> None:
+def test_so_it_is_without_a_deferral(conductor: ConductorStandIn) -> None:
     """The wait learns of the end from the index, which keeps a summary of what the database has no more."""
     conductor.script = Script(after=0)
 
@@ -118,9 +166,8 @@ def test_so_it_has_without_a_deferral(conductor: ConductorStandIn) -> None:
 
     conductor.instead = archived
     operator = execute(wait_until_task_ref="pack", wait_for_completion=False)
-    result = operator.execute(context_of(operator))
-    assert (result["workflow_id"], result["status"]) == (conductor.only_workflow, "COMPLETED")
-    assert result["output"] is None
+    with pytest.raises(ConductorOutputMissing, match="has done what was waited for"):
+        operator.execute(context_of(operator))
 
 
 @both_ways

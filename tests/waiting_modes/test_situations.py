@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSen
 
 from airflow_provider_conductor.client.errors import ConductorAuthError
 from airflow_provider_conductor.exceptions import (
+    ConductorOutputMissing,
     ConductorOutputTooLarge,
     ConductorTaskMissed,
     ConductorWorkflowFailed,
@@ -136,6 +137,14 @@ SITUATIONS = {
     "archived when it had completed": Situation(
         ((0.0, WORKING), (SOON, GONE)),
         index=(SUMMARY,),
+        error=ConductorOutputMissing,
+        words=("its output cannot be read any more", "archive listener"),
+        lines=("its index says COMPLETED",),
+    ),
+    "archived when it had completed, and nobody wants its output": Situation(
+        ((0.0, WORKING), (SOON, GONE)),
+        index=(SUMMARY,),
+        arguments={"do_xcom_push": False},
         result=None,
         lines=("its index says COMPLETED", "its output cannot be read any more"),
     ),
