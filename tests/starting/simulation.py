@@ -309,6 +309,7 @@ class Airflow:
     label: str | None = None
     input: dict[str, Any] = field(default_factory=dict)
     version: int | None = None
+    told: dict[str, Any] = field(default_factory=dict)
     store: dict[str, Any] | None = None
     run_began: float = START
     says: list[str] = field(default_factory=list)
@@ -332,6 +333,7 @@ class Airflow:
         body = {"name": self.name, "input": self.input, **({"version": self.version} if self.version else {})}
         return StartPlan(
             identity=identity,
+            told=self.told,
             body=body if self.label is None else {**body, "correlationId": self.label},
             max_tries=self.max_tries,
             series_began=series_began,

@@ -720,6 +720,13 @@ def test_an_input_template_of_the_definition_is_no_difference(server: Server, la
     assert labelled.retry().run().workflow_id == "wf-1"
 
 
+def test_what_a_start_tells_of_its_try_is_no_difference(server: Server, labelled: Airflow) -> None:
+    labelled.told = {"airflow": {"try_number": 1}}
+    labelled.crash(crash_after)
+    labelled.told = {"airflow": {"try_number": 2}}
+    assert labelled.retry().run().workflow_id == "wf-1"
+
+
 def test_under_a_label_the_id_on_record_alone_counts(server: Server) -> None:
     airflow = Airflow(server, stores=True, label="order-7", input={"order": 7})
     server.add("COMPLETED", correlationId="order-7", input={"order": 7})
