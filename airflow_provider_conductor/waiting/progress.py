@@ -185,8 +185,8 @@ def _read(reading: _Reading, workflow: Workflow, *, path: tuple[str, ...], follo
                         polls=reading.polls,
                     )
                 )
-    if follow and len(reading.holdups) == found and reading.now - moved >= PICKUP_GRACE:
-        reading.holdups.extend(_blocked_joins(workflow, path, moved))
+    if follow and len(reading.holdups) == found:
+        reading.holdups.extend(_blocked_joins(workflow, path, moved, soon=reading.now - moved < PICKUP_GRACE))
     reading.moved = max(reading.moved, moved)
     for holdup in reading.holdups[found:]:
         reading.moved = max(reading.moved, holdup.moved)
@@ -201,11 +201,12 @@ def _rerun_since(workflow: Workflow, attempt: Task) -> bool:
     return attempt.end_time <= workflow.end_time and workflow.last_retried_time < workflow.end_time
 
 
-def _blocked_joins(workflow: Workflow, path: tuple[str, ...], since: int) -> Iterator[Holdup]:
+def _blocked_joins(workflow: Workflow, path: tuple[str, ...], since: int, *, soon: bool) -> Iterator[Holdup]:
     """The open JOINs that wait for references which the workflow has no task of.
 
     Conductor ends a JOIN when all its references have ended, an EXCLUSIVE_JOIN when one of them has (its Join.java and
-    ExclusiveJoin.java); within a loop they carry the iteration.
+    ExclusiveJoin.java); within a loop they carry the iteration. ``soon`` after the last task has ended, only what the
+    definition lacks is sure never to come.
     """
     tasks = {task.reference_name for task in workflow.tasks}
     defined = set(_references(_definition(workflow), everything=True))
@@ -219,7 +220,9 @@ def _blocked_joins(workflow: Workflow, path: tuple[str, ...], since: int) -> Ite
         if not missing or (exclusive and len(missing) < len(wanted)):
             continue
         written = set(_texts(task.workflow_task.get("joinOn")))  # a dynamic fork's are not in the definition
-        undefined = (ref for ref in missing if ref.removesuffix(loop) in written - defined)
+        undefined = tuple(ref for ref in missing if ref.removesuffix(loop) in written - defined)
+        if soon and not undefined:
+            continue
         yield Holdup(
             phase=Phase.JOIN_BLOCKED,
             reference_name=task.reference_name,
@@ -230,7 +233,7 @@ def _blocked_joins(workflow: Workflow, path: tuple[str, ...], since: int) -> Ite
             moved=since,
             by_server=True,
             missing=missing,
-            undefined=tuple(undefined),
+            undefined=undefined,
         )
 
 

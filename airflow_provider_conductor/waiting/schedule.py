@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_conductor.waiting.clock import ServerClock
-from airflow_provider_conductor.waiting.holdup import Holdup, Phase
+from airflow_provider_conductor.waiting.holdup import PICKUP_GRACE, Holdup, Phase
 from airflow_provider_conductor.waiting.progress import Progress
 
 __all__ = ["HELD", "HELD_PAUSE", "adaptive_pause", "next_look", "next_look_after_failure", "wake_at"]
@@ -97,6 +97,8 @@ def wake_at(
     a retry, a WAIT's end, a postponed task       a little after that moment
     somebody to take a task, a worker at it,      after a fifth of the run's age, within 30 s and 10 min:
     a sub-workflow; anything, ``closely``         the workflow's ``updateTime`` does not tell
+    no open task                                  ten seconds after the last one ended: from then on a JOIN that
+                                                  waits for a task that is not there counts as blocked
     else                                          after an hour, just in case
     anything, on a server that tells no           after a fifth of the run's age, within 10 s and 10 min
     ``updateTime``
@@ -115,6 +117,9 @@ def wake_at(
         moments.append(clock.ours(progress.next_change) + AFTER_DUE * (1 + jitter))
     if closely or any(_unseen(holdup) for holdup in progress.holdups):
         moments.append(now + min(UNSEEN_LONGEST, max(UNSEEN_SHORTEST, age * UNSEEN_SHARE)) * spread)
+    if not progress.holdups and progress.stalled_since is not None:
+        blocked_at = clock.ours(progress.stalled_since + PICKUP_GRACE) + AFTER_DUE * (1 + jitter)
+        moments += [blocked_at] if blocked_at > now else []
     blind = now + min(UNSEEN_LONGEST, max(BLIND_SHORTEST, age * UNSEEN_SHARE)) * spread
     seeing = max(now, min(moments))
     return seeing, min(seeing, blind)

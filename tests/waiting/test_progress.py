@@ -400,6 +400,7 @@ def test_a_reference_that_the_definition_lacks_is_told_from_one_not_scheduled() 
     waiting = join(inputData={"joinOn": refs}, in_workflow={"joinOn": refs})
     [holdup] = look(workflow(waiting, workflowDefinition={"tasks": [fork]}), 99).holdups
     assert (holdup.missing, holdup.undefined) == (("left", "typo"), ("typo",))
+    assert look(workflow(waiting, workflowDefinition={"tasks": [fork]}), 1).phase is Phase.JOIN_BLOCKED
 
 
 def test_what_has_not_been_scheduled_is_named_where_nothing_is_open() -> None:

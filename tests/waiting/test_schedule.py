@@ -140,9 +140,9 @@ def test_after_a_failure_the_deadline_still_holds(failures: int, jitter: float, 
         assert moment <= max(look_by, T0)
 
 
-def wakes_after(*tasks: dict[str, Any]) -> float:
-    progress = assess(workflow(*tasks), at(30))
-    return wake_at(progress, T0 + 30, HERE, jitter=0)[0] - (T0 + 30)
+def wakes_after(*tasks: dict[str, Any], age: float = 30) -> float:
+    progress = assess(workflow(*tasks), at(age))
+    return wake_at(progress, T0 + age, HERE, jitter=0)[0] - (T0 + age)
 
 
 @pytest.mark.parametrize(
@@ -157,3 +157,10 @@ def wakes_after(*tasks: dict[str, Any]) -> float:
 )
 def test_what_a_sub_workflow_does_is_looked_for_since_it_leaves_no_trace(task_: dict[str, Any], seconds: float) -> None:
     assert wakes_after(task_) == seconds
+
+
+def test_a_join_that_may_be_blocked_is_looked_at_once_more() -> None:
+    done = task("pack", "COMPLETED", ended=27)
+    join = task("join", "IN_PROGRESS", kind="JOIN", inputData={"joinOn": ["pack", "typo"]})
+    assert wakes_after(done, join, age=30) == pytest.approx(7.25)
+    assert wakes_after(done, join, age=300) == JUST_IN_CASE
