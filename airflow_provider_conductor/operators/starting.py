@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -33,6 +34,9 @@ RECORD_KEY = "conductor_start"
 
 BY_LABEL_KEY = "conductor_by_label"
 """Key in XCom that says, after a deferral, that the workflow may be another task's."""
+
+OTHER_SERIES = -1
+"""Stands for the ``max_tries`` of a record whose own is the present one's by chance."""
 
 MIN_PATIENCE = 30.0
 """Seconds a start of unknown fate is looked for at least: a server may take as long to bring it to light."""
@@ -69,6 +73,9 @@ class StartsWorkflow(UsesConductor, BaseOperator):
 
     _record: StartRecord | None = None
     """The last that was put down of the start under way; None where nothing has been sent."""
+
+    _clear_number: int | None = None
+    """How often tasks of this dag run have been cleared, where Airflow tells that."""
 
     _named_later: ClassVar[bool] = False
     """True where a subclass learns only when it runs what to start; the arguments are checked then."""
@@ -199,10 +206,15 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         body = {**start_body(request), **(self.request or {})}
         ti = context["ti"]
         record = StartRecord.from_json(store.get(RECORD_KEY))
+        max_tries = ti.max_tries or 0
+        self._clear_number = getattr(context["dag_run"], "clear_number", None)  # Airflow 3.3
+        if record is not None and not record.of_series(
+            max_tries=max_tries, retries=self.retries or 0, clear_number=self._clear_number
+        ):
+            record = replace(record, max_tries=OTHER_SERIES)
         identity = self._identity(context, record)
         self._task_label = task_label(context)
         run_began, try_began = _seconds(context["dag_run"].start_date), _seconds(ti.start_date)
-        max_tries = ti.max_tries or 0
         if record is not None and record.max_tries == max_tries:
             series_began = record.series_began
         else:
@@ -236,7 +248,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
 
     def _put_down(self, store: TaskStateStore, record: StartRecord) -> None:
         """For a later try. A start is worth more than its record: without one, the server is asked."""
-        self._record = record
+        self._record = record = replace(record, clear_number=self._clear_number)
         store.set(RECORD_KEY, record.to_json())
 
     def _forget_start(self, context: Context) -> None:

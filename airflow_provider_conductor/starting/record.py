@@ -24,6 +24,7 @@ class StartRecord:
         series_began: when the first try of the series began.
         sent_at: when the start was sent, or None where nothing can have reached the server.
         workflow_id: the workflow, or None where it is not known.
+        clear_number: how often tasks of the dag run had been cleared (Airflow 3.3), or None.
         by_label: whether it was found by a label of the user's own, and so may be another task's.
     """
 
@@ -34,6 +35,28 @@ class StartRecord:
     sent_at: float | None = None
     workflow_id: str | None = None
     by_label: bool = False
+    clear_number: int | None = None
+
+    def of_series(self, *, max_tries: int, retries: int, clear_number: int | None) -> bool:
+        """Whether the record is of the present series, of which this is known.
+
+        ========== ============== ==================================== ============ ====================================
+        max_tries  clear_number   first try, by max_tries and retries  the same?    what has happened
+        ========== ============== ==================================== ============ ====================================
+        another    any            any                                  no           the task was cleared
+        the same   the same       any                                  yes          an automatic retry
+        the same   not known      any                                  yes          an automatic retry, or a clear after
+                                                                                    ``retries`` was lowered (before 3.3)
+        the same   another        the record's, or earlier             yes          another task was cleared
+        the same   another        later                                no           ``retries`` was lowered, and then
+                                                                                    the task cleared
+        ========== ============== ==================================== ============ ====================================
+        """
+        if self.max_tries != max_tries:
+            return False
+        if None in (self.clear_number, clear_number) or self.clear_number == clear_number:
+            return True
+        return max_tries - retries + 1 <= self.first_try
 
     @property
     def key(self) -> StartKey:
@@ -50,7 +73,8 @@ class StartRecord:
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
         try:
             record = cls(**known)
-            numbers = (record.max_tries, record.first_try, record.generation, record.series_began, record.sent_at or 0)
+            times = (record.series_began, record.sent_at or 0)
+            numbers = (record.max_tries, record.first_try, record.generation, record.clear_number or 0, *times)
         except TypeError:
             return None
         if not all(isinstance(number, (int, float)) for number in numbers):

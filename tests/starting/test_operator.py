@@ -13,7 +13,7 @@ from airflow_provider_conductor.exceptions import ConductorStartRefused
 from airflow_provider_conductor.operators import starting
 from airflow_provider_conductor.operators.conductor import ConductorStartWorkflowOperator
 from airflow_provider_conductor.starting.reasons import ended_by_our_kill
-from tests.operators.airflow_standin import context_of
+from tests.operators.airflow_standin import TaskInstanceStandIn, context_of
 from tests.operators.conductor_standin import ConductorStandIn
 
 
@@ -174,3 +174,26 @@ def test_a_kill_after_the_start_is_over_terminates_nothing(conductor: ConductorS
     workflow_id = start(task)
     task.on_kill()
     assert conductor.status(workflow_id) == "RUNNING"
+
+
+@pytest.mark.parametrize(("clear_number", "anew"), [(1, True), (0, False)])
+def test_a_clear_after_retries_was_lowered_is_no_retry(
+    conductor: ConductorStandIn, store: Store, clear_number: int, anew: bool
+) -> None:
+    """Try 1 of 3 failed, ``retries`` became 1, and the task was cleared: try 2, with the same ``max_tries``."""
+
+    def tried(task: ConductorStartWorkflowOperator, clear_number: int, try_number: int) -> str:
+        context = context_of(task, try_number=try_number) | {"task_state_store": store}
+        context["ti"].__class__ = HadTwoRetries
+        context["dag_run"].clear_number = clear_number
+        return task._start(context)  # type: ignore[arg-type]
+
+    first = tried(operator(), 0, 1)
+    lowered = ConductorStartWorkflowOperator(task_id="start", workflow_name="orders", retries=1)
+    second = tried(lowered, clear_number, 2)
+    assert (second != first) is anew
+    assert conductor.status(first) == ("TERMINATED" if anew else "RUNNING")
+
+
+class HadTwoRetries(TaskInstanceStandIn):
+    max_tries = 2  # type: ignore[assignment]

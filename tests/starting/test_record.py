@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -48,3 +49,28 @@ def test_a_record_of_this_series_wins_whatever_a_deploy_made_of_retries(retries:
 
 def test_a_record_of_an_earlier_series_does_not() -> None:
     assert first_try_of_series(RECORD, max_tries=7, retries=2) == 6
+
+
+@pytest.mark.parametrize(
+    ("max_tries", "retries", "clear_number", "same"),
+    [
+        (5, 2, 0, False),
+        (5, 2, 1, False),
+        (4, 2, 0, True),
+        (4, 0, 0, True),
+        (4, 0, None, True),
+        (4, 2, 1, True),
+        (4, 3, 1, True),
+        (4, 1, 1, False),
+    ],
+)
+def test_whether_a_record_is_of_the_present_series(
+    max_tries: int, retries: int, clear_number: int | None, same: bool
+) -> None:
+    """It was put down in the series that began with try 3, with two retries, before anything was cleared."""
+    record = replace(RECORD, clear_number=0)
+    assert record.of_series(max_tries=max_tries, retries=retries, clear_number=clear_number) is same
+
+
+def test_an_older_record_does_not_know_how_much_was_cleared() -> None:
+    assert RECORD.of_series(max_tries=4, retries=1, clear_number=7)
