@@ -540,10 +540,13 @@ class Watcher:
         self._trouble = error
 
     def _recovered(self) -> None:
+        if isinstance(self._trouble, TooManyRequests) and self._monotonic() < self._not_before:
+            return  # a wait at its deadline was answered all the same; the others keep to the pause
         if self._trouble is None:
             self._stretch = max(1.0, self._stretch * 0.9)
         self._failures = 0
         self._trouble = None
+        self._not_before = -math.inf
 
     async def _renewed(self) -> bool:
         """Look the connection up again, but not in vain time after time; whether it has changed."""

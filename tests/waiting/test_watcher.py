@@ -325,6 +325,39 @@ def test_at_its_deadline_a_wait_asks_whatever_went_before(lasts: int, retry_afte
     run(main())
 
 
+@pytest.mark.parametrize("busy", [True, False])
+def test_an_answer_at_one_waits_deadline_does_not_make_the_others_ask_one_by_one(busy: bool) -> None:
+    """In a pause that the server has asked for they keep to it; after an outage they come back in bulk requests."""
+
+    async def main() -> None:
+        server = Server()
+        watcher = watcher_of(server)
+        server.add(*names(200))
+        waits = []
+        for name in names(200):  # each comes due at another moment of a minute
+            waits.append(start(watcher.run(wait(WaitPlan(workflow_id=name, started_at=now()), lambda line: None))))
+            await asyncio.sleep(0.3)
+        plan = WaitPlan(workflow_id="w0", started_at=now(), deadline=now() + 35)
+        waiting = start(watcher.run(wait(plan, lambda line: None)))
+        await asyncio.sleep(1)
+        if busy:
+            server.errors = [TooManyRequests("slow down", status=429, repeatable=True, retry_after=55.0)]
+        else:
+            server.away = True
+            await asyncio.sleep(33)
+            server.away = False
+        server.asked.clear()
+        assert (await waiting).status == "timeout"
+        await asyncio.sleep(15)
+        assert server.asked["get"] <= 3
+        assert not any(other.done() for other in waits)
+        server.end(*names(200))
+        await asyncio.wait_for(asyncio.gather(*waits), 300)
+        await end(watcher)
+
+    run(main())
+
+
 @pytest.mark.parametrize("bulk", [True, False])
 @pytest.mark.parametrize("waits", [1, 200])
 def test_a_server_that_hangs_makes_no_deadline_late_by_its_read_timeout(waits: int, bulk: bool) -> None:
