@@ -241,7 +241,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             if record is not None and record.workflow_id is not None:
                 self._announce(context, record.workflow_id)
         elif record is not None and record.workflow_id is not None:
-            if plan.label is None or record.sent_at is not None:  # else it may be another task's
+            if not record.by_label:  # it may be another task's
                 self._end_start(plan, record.workflow_id)
         elif plan.label is None and (record is not None or plan.record is not None or plan.identity.may_have_started):
             self._end_start(plan)

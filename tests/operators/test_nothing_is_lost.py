@@ -27,7 +27,8 @@ from airflow_provider_conductor.operators.conductor import (
     ConductorExecuteWorkflowOperator,
     ConductorStartWorkflowOperator,
 )
-from airflow_provider_conductor.version_compat import NEVER_EXPIRE
+from airflow_provider_conductor.starting.record import StartRecord
+from airflow_provider_conductor.version_compat import NEVER_EXPIRE, TaskStateStore
 from airflow_provider_conductor.waiting.wait import WaitPlan, wait
 from tests.client.transports import AsyncTransport, Clock, SyncTransport, Transport
 from tests.operators.airflow_standin import (
@@ -400,8 +401,19 @@ def test_nor_when_the_task_is_killed(conductor: ConductorStandIn) -> None:
 def test_nor_when_the_task_is_killed_before_it_waits(conductor: ConductorStandIn) -> None:
     operator, context, theirs = found_by_label(conductor)
     context["ti"].xcom_push = lambda key, value, **_: operator.on_kill()
-    operator._start(context)
+    with pytest.raises(AirflowException, match="was killed"):
+        operator._start(context)
     assert conductor.status(theirs) == "RUNNING"
+
+
+@pytest.mark.parametrize(("by_label", "then"), [(True, "RUNNING"), (False, "TERMINATED")])
+def test_nor_when_the_kill_comes_while_it_is_put_down(conductor: ConductorStandIn, by_label: bool, then: str) -> None:
+    operator, context, theirs = found_by_label(conductor)
+    plan = operator._start_plan(context, TaskStateStore(context))
+    record = StartRecord(max_tries=1, first_try=1, sent_at=1.0, workflow_id=theirs, by_label=by_label)
+    operator._put_down(TaskStateStore(context), record)
+    operator._end_what_was_sent(context, plan)
+    assert conductor.status(theirs) == then
 
 
 @pytest.mark.parametrize("backstop", [False, True], ids=["the trigger times out", "it does not answer in time"])
