@@ -147,6 +147,7 @@ class Driver:
     """False where this server does not find workflows by their correlation ids: then they must not be let go of."""
     terminated: int | None = None
     """How many were terminated when it was killed or out of time; None where they were not, or could not be."""
+    _being_ended: set[str] = field(default_factory=set)
     _not_running: set[str] = field(default_factory=set)
     """Those that have been terminated, or found to have ended, since it was killed or out of time."""
     _waits: dict[int, asyncio.Task[None]] = field(default_factory=dict)
@@ -524,11 +525,13 @@ class Driver:
             if index not in self._starting:
                 task.cancel()
         failure: ConductorRequestError | None = None
-        for step in (self._terminate, self._until_started, self._end_unknown, self._end_earlier):
-            try:
-                await step(reason)
-            except ConductorRequestError as error:
-                failure = failure or error
+        # A busy server takes long to terminate many: what is being started is not to wait for that.
+        for steps in ((self._terminate, self._until_started), (self._end_unknown,), (self._end_earlier,)):
+            for result in await asyncio.gather(*(step(reason) for step in steps), return_exceptions=True):
+                if isinstance(result, ConductorRequestError):
+                    failure = failure or result
+                elif isinstance(result, BaseException):
+                    raise result
         if failure is not None:
             self.terminated = None
             self.warn(f"what runs of the batch could not be ended, and may run on: {failure}")
@@ -541,9 +544,14 @@ class Driver:
         """Terminate what is known to be active."""
         if reason is None:
             return
-        places = {workflow_id: place for workflow_id, place in self._known().items() if self._may_run(workflow_id)}
+        places = {
+            workflow_id: place
+            for workflow_id, place in self._known().items()
+            if self._may_run(workflow_id) and workflow_id not in self._being_ended
+        }
         if not places and self.terminated is not None:
             return
+        self._being_ended.update(places)
         ended = await terminate_at_once(self.watcher.client.run, list(places), reason, done=self._not_running.update)
         self._settle(places, ended)
         self.terminated = (self.terminated or 0) + len(places) - len(ended)
