@@ -73,6 +73,13 @@ EXTRA_FIELDS: tuple[ExtraField, ...] = (
         "Payload hosts",
         "The only hosts that stored outputs are read from, with commas; unset, any but this machine and its network.",
     ),
+    ExtraField(
+        "triggerer_reasons",
+        "flag",
+        False,
+        "Reasons in the triggerer",
+        "Write workers' failure reasons into the triggerer's logs and events too, where Airflow masks few secrets.",
+    ),
     ExtraField("max_attempts", "count", 5, "Max attempts", "How often a request that is safe to repeat is sent."),
 )
 
@@ -88,6 +95,7 @@ class ConductorSettings:
         max_attempts: sendings of a request that is safe to repeat, the first included.
         max_requests_per_second: what each client keeps to; None for no limit.
         completion_stream: hear of ends from the server's event stream, on top of asking.
+        triggerer_reasons: write workers' failure reasons into the triggerer's logs and events, too.
         secret_headers: sent like ``headers``; their values are kept out of logs and messages.
         payload_hosts: the only hosts that stored outputs are read from: ``host``, ``host:port``, ``*.domain``, or one
             of these after ``http://``; empty for any but this machine and its network.
@@ -113,6 +121,7 @@ class ConductorSettings:
     max_attempts: int = 5
     max_requests_per_second: float | None = None
     completion_stream: bool = False
+    triggerer_reasons: bool = False
     payload_hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

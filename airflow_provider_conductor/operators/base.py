@@ -345,7 +345,7 @@ class WaitsForWorkflow(UsesConductor):
                     url=where,
                 )
             case waits.TASK_MISSED:
-                raise self._missed(event, event.message)
+                raise self._missed(event, self._why_missed(event))
             case waits.TIMEOUT | waits.STALLED:
                 raise self._timed_out(event)
         from airflow_provider_conductor.client import errors
@@ -387,6 +387,7 @@ class WaitsForWorkflow(UsesConductor):
         """End or leave the workflow, as ``on_timeout`` says; the error that tells."""
         from airflow_provider_conductor.waiting.wait import STALLED
 
+        event = self._with_reasons(event)
         workflow_id = event.workflow_id
         done = self._let_go(workflow_id, timed_out_reason(self._task_label))
         return self._timeout_error(
@@ -416,8 +417,37 @@ class WaitsForWorkflow(UsesConductor):
         except ConductorError as error:
             unread = str(error)
         if workflow is None:
-            return unread_failure(event, unread, url)
+            return unread_failure(self._with_indexed_reason(event), unread, url)
         return failure_of(workflow, event, url, client=self.hook.client, log=self.log)
+
+    def _with_indexed_reason(self, event: WaitEvent) -> WaitEvent:
+        """With the reason that the search index keeps, where the event has none."""
+        from airflow_provider_conductor.waiting.look import search_index
+
+        if event.message:
+            return event
+        try:
+            summary = self.hook.client.run(search_index(event.workflow_id))
+        except ConductorError:
+            return event
+        return event if summary is None else replace(event, message=summary.reason)
+
+    def _with_reasons(self, event: WaitEvent) -> WaitEvent:
+        """With the workers' reasons, which the triggerer has left out: here Airflow masks the secrets in them."""
+        from airflow_provider_conductor.waiting.clock import ServerClock
+        from airflow_provider_conductor.waiting.look import look
+        from airflow_provider_conductor.waiting.messages import with_reasons
+
+        if event.plan is not None:  # it is of this process
+            return event
+        try:
+            seen = self.hook.client.run(look(event.workflow_id, ServerClock()))
+        except ConductorError:
+            return event
+        return event if seen.progress is None else replace(event, message=with_reasons(event.message, seen.progress))
+
+    def _why_missed(self, event: WaitEvent) -> str:
+        return event.message
 
     def _missed(self, event: WaitEvent, why: str) -> ConductorTaskMissed:
         """The error of a wait for a task that cannot come any more, or not to the status that is waited for."""

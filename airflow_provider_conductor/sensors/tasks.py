@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,22 @@ class ConductorTaskSensor(ConductorSensor):
         if event.status == TASK_ENDED:
             self.log.info("Task %r of workflow %s is there", self.task_reference_name, event.workflow_id)
         return super()._outcome(context, event)
+
+    def _why_missed(self, event: WaitEvent) -> str:
+        """With the worker's reason, which the triggerer leaves out."""
+        from airflow_provider_conductor.client.errors import ConductorError
+        from airflow_provider_conductor.waiting.awaited import standing, task_statuses
+        from airflow_provider_conductor.waiting.look import read_ended
+
+        if event.plan is not None:  # it is of this process
+            return event.message
+        try:
+            workflow = self.hook.client.run(read_ended(event.workflow_id, time.time()))
+        except ConductorError:
+            return event.message
+        if workflow is None:
+            return event.message
+        return standing(workflow, self.task_reference_name, task_statuses(self._expected)).missed or event.message
 
     def _task_result(self, workflow: Any, event: WaitEvent) -> Any:
         result = super()._task_result(workflow, event)

@@ -12,11 +12,11 @@ from airflow_provider_conductor.batching.ending import terminate_at_once
 from airflow_provider_conductor.batching.handover import FREE_FOR, worth_a_worker
 from airflow_provider_conductor.client.driving import steady
 from airflow_provider_conductor.client.errors import ConductorError
-from airflow_provider_conductor.client.text import one_line, to_log
+from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
 from airflow_provider_conductor.triggers.sharing import shared_watcher
 from airflow_provider_conductor.triggers.version_compat import TRIGGERS_HEAR_OF_KILLS, TriggerEvent
-from airflow_provider_conductor.waiting.wait import ERROR, MESSAGE_LIMIT, TIMEOUT, wait
+from airflow_provider_conductor.waiting.wait import ERROR, MESSAGE_LIMIT, TIMEOUT
 from airflow_provider_conductor.waiting.watcher import Watcher
 
 __all__ = ["GO_ON", "ConductorWorkflowsTrigger"]
@@ -145,7 +145,7 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
         plan = waiting_for(
             workflow_id, now, began=self.began, stall_timeout=self.stall_timeout, poll_interval=self.poll_interval
         )
-        await watcher.run(wait(plan, to_log(self.log.debug), warn=to_log(self.log.warning)))
+        await watcher.run(self._wait_flow(plan, watcher, self.log.debug))
 
     @property
     def _what(self) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from airflow_provider_conductor.client.call import Flow
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.terminating import terminate_running
 from airflow_provider_conductor.client.text import to_log
@@ -66,7 +67,7 @@ class ConductorWorkflowTrigger(BaseTrigger):
         try:
             async with shared_watcher(self.conductor_conn_id) as watcher:
                 await self._announce(watcher)
-                event = await watcher.run(wait(plan, to_log(self.log.info), warn=to_log(self.log.warning)))
+                event = await watcher.run(self._wait_flow(plan, watcher, self.log.info))
                 if self.timeout_reason is not None and event.status in (TIMEOUT, STALLED):
                     await watcher.client.run(terminate_running(plan.workflow_id, self.timeout_reason))
         except ConductorError as error:
@@ -78,6 +79,11 @@ class ConductorWorkflowTrigger(BaseTrigger):
                 await self._end_whatever_comes()
             raise
         yield TriggerEvent(event.to_json())
+
+    def _wait_flow(self, plan: WaitPlan, watcher: Watcher, log: Callable[..., None]) -> Flow[WaitEvent]:
+        """A wait that leaves workers' reasons out: a triggerer masks only the secrets that it has seen itself."""
+        reasons = watcher.client.settings.triggerer_reasons
+        return wait(plan, to_log(log), warn=to_log(self.log.warning), reasons=reasons)
 
     async def _announce(self, watcher: Watcher) -> None:
         """What is to be told before the wait; here the worker has told it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,14 +16,24 @@ from airflow_provider_conductor.client.errors import (
     MissingRoute,
     NotConductorError,
 )
-from airflow_provider_conductor.client.models import PollData, Workflow, WorkflowStatus
+from airflow_provider_conductor.client.models import PollData, Task, Workflow, WorkflowStatus
 from airflow_provider_conductor.waiting.clock import ServerClock
 from airflow_provider_conductor.waiting.progress import MAX_DEPTH, Phase, Progress, assess
 from airflow_provider_conductor.waiting.report import Failure, root_cause
 from airflow_provider_conductor.waiting.rest import Mark
 from airflow_provider_conductor.waiting.schedule import next_look_after_failure
 
-__all__ = ["LAST_LOOK", "Diagnosis", "Look", "diagnose", "look", "look_for_missing", "read_ended"]
+__all__ = [
+    "LAST_LOOK",
+    "Diagnosis",
+    "Look",
+    "diagnose",
+    "look",
+    "look_for_missing",
+    "read_ended",
+    "search_index",
+    "without_reasons",
+]
 
 TASKS_AGAIN = 0.9
 """Seconds after which a look says anew what the workflow is doing; closer looks are for its end alone."""
@@ -220,7 +230,7 @@ def look_for_missing(
     for pause in (*ASK_AGAIN, None):
         if not _says_unknown(error):
             raise error
-        summary = yield from _search(workflow_id)
+        summary = yield from search_index(workflow_id)
         if summary is not None and not summary.status.ended:
             raise _still_indexed(error, summary)
         now: float = yield Now()
@@ -253,7 +263,25 @@ def _still_indexed(error: ConductorNotFound, summary: Workflow) -> ConductorRequ
     )
 
 
-def _search(workflow_id: str) -> Flow[Workflow | None]:
+def without_reasons(seen: Look | Workflow | None) -> Look | Workflow | None:
+    """The same without the free text that workers wrote: for where Airflow does not mask what it logs and stores."""
+    if isinstance(seen, Workflow):
+        return replace(seen, data={**seen.data, "reasonForIncompletion": None, "tasks": list(map(_mute, seen.tasks))})
+    if seen is None:
+        return None
+    progress = seen.progress
+    if progress is not None:
+        progress = replace(progress, holdups=tuple(replace(holdup, reason="") for holdup in progress.holdups))
+    workflow = without_reasons(seen.workflow)
+    assert isinstance(workflow, Workflow)
+    return replace(seen, workflow=workflow, progress=progress)
+
+
+def _mute(task: Task) -> Mapping[str, Any]:
+    return {**task.data, "reasonForIncompletion": None} if task.reason else task.data
+
+
+def search_index(workflow_id: str) -> Flow[Workflow | None]:
     """The summary that the search index keeps of a workflow, or None."""
     result = yield from _optional(endpoints.search_workflows(query=f"workflowId IN ({workflow_id})", size=1))
     for summary in result or ():
@@ -281,7 +309,7 @@ def read_ended(workflow_id: str, until: float | None) -> Flow[Workflow | None]:
             now: float = yield Now()
             missing = isinstance(error, ConductorNotFound)
             if isinstance(error, ConductorNotFound) and _says_unknown(error):
-                archived = unknown > 0 and (yield from _search(workflow_id)) is not None
+                archived = unknown > 0 and (yield from search_index(workflow_id)) is not None
                 if archived or unknown == len(ASK_AGAIN):
                     return None
                 unknown += 1

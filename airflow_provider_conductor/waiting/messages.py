@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from hashlib import blake2s
 
 from airflow_provider_conductor.waiting.holdup import PICKUP_GRACE, Holdup, Phase
 from airflow_provider_conductor.waiting.progress import Progress
 from airflow_provider_conductor.waiting.wording import clock_time, duration, one_line
 
-__all__ = ["attempt", "describe", "next_line", "queue_name"]
+__all__ = ["attempt", "describe", "next_line", "queue_name", "with_reasons"]
 
 NAMED = 3
 """Blockers described one by one; of more, each kind is described once."""
@@ -171,6 +172,16 @@ def _describe_failure(holdup: Holdup, name: str) -> str:
     failed = attempt(max(1, holdup.attempt - 1), holdup.max_attempts)
     reason = one_line(holdup.reason)
     return f"{name} failed ({failed}{': ' + reason if reason else ''})"
+
+
+def with_reasons(message: str, progress: Progress) -> str:
+    """A message that was written without workers' reasons, with those that ``progress`` has."""
+    for holdup in progress.holdups:
+        if holdup.reason:
+            name = _name(holdup)
+            bare, full = _describe_failure(replace(holdup, reason=""), name), _describe_failure(holdup, name)
+            message = message.replace(bare, full, 1)
+    return message
 
 
 def _polls(holdup: Holdup, now: int) -> str:

@@ -23,7 +23,7 @@ from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.waiting.awaited import Standing, never_came, standing, task_statuses
 from airflow_provider_conductor.waiting.clock import ServerClock
 from airflow_provider_conductor.waiting.deadline import Deadline, Verdict, judge
-from airflow_provider_conductor.waiting.look import FEW_TASKS, Look, look, look_for_missing
+from airflow_provider_conductor.waiting.look import FEW_TASKS, Look, look, look_for_missing, without_reasons
 from airflow_provider_conductor.waiting.messages import describe, next_line
 from airflow_provider_conductor.waiting.people import Footprint, acts
 from airflow_provider_conductor.waiting.progress import Progress
@@ -320,6 +320,7 @@ def wait(
     warn: Callable[[str], None] | None = None,
     patience: float | None = None,
     jitter: Callable[[], float] = random.random,
+    reasons: bool = True,
 ) -> Flow[WaitEvent]:
     """Wait until the workflow (or the plan's task) has ended, a limit has come, or ``patience`` seconds are over.
 
@@ -333,6 +334,7 @@ def wait(
         patience: with it, the caller holds the line: first looks are close together, and the wait gives up after
             so many seconds with ``still_running``.
         jitter: random numbers in [0, 1).
+        reasons: False leaves workers' failure reasons out of all lines and of the event.
 
     Raises:
         ConductorAuthError: the server refuses the credentials; waiting cannot help.
@@ -346,6 +348,8 @@ def wait(
         sent: float = yield Now()
         try:
             seen = yield from _look(state)
+            if not reasons:
+                seen = without_reasons(seen)
         except (ConductorAuthError, ConductorConfigError):
             raise
         except ConductorRequestError as error:
@@ -361,6 +365,8 @@ def wait(
         state.looks += 1
         if event is None:
             event = yield from _rest(state, state.resting(at, (yield Now())))
+    if event.status == "COMPLETED" and not reasons:
+        return replace(event, message="")
     return event
 
 

@@ -20,6 +20,7 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.waiting.look import FEW_TASKS
 from airflow_provider_conductor.waiting.schedule import HELD, HELD_PAUSE
 from airflow_provider_conductor.waiting.wait import (
@@ -799,7 +800,7 @@ def test_an_event_survives_json_and_is_bounded(workflow_id: str, status: str, me
     assert sent.keys() == {"workflow_id", "status", "message"}
     read = WaitEvent.from_json(sent)
     assert (read.workflow_id, read.status, read.message) == (event.workflow_id, status, event.message)
-    assert len(read.message) <= MESSAGE_LIMIT
+    assert event.message == one_line(message, MESSAGE_LIMIT)
 
 
 def test_a_reason_of_megabytes_does_not_travel() -> None:
