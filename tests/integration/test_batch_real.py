@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.exceptions import ConductorBatchFailed
 from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
+from airflow_provider_conductor.waiting.watcher import Watcher
 from tests.integration.client_lab import Lab
 from tests.operators.airflow_standin import context_of, in_a_thread
 from tests.operators.batch_standin import run
@@ -142,13 +144,17 @@ def test_a_kill_terminates_what_runs_and_the_next_try_starts_it_anew(lab: BatchL
     assert counted == {"TERMINATED": 20}
 
 
-def test_the_triggerer_terminates_with_the_task(lab: BatchLab) -> None:
+async def test_the_triggerer_terminates_with_the_task(lab: BatchLab) -> None:
     name = lab.wait()
     task = lab.batch(name, [{"number": 1}, {"number": 2}], deferrable=True, wait_for_seconds=0)
     with pytest.raises(TaskDeferred) as deferral:
         task.execute(lab.context(task))
     trigger = deferral.value.trigger
-    assert lab.client.run(trigger._terminate("enough")) == "2 terminated, 0 had ended"
+    watcher = Watcher(AsyncConductorClient(lab.client.settings))
+    try:
+        assert await trigger._terminate(watcher, "enough") == "2 terminated, 0 had ended"
+    finally:
+        await watcher.close()
     assert list(lab.workflows(2).values()) == [["TERMINATED"], ["TERMINATED"]]
 
 
