@@ -32,6 +32,7 @@ __all__ = [
     "ConductorBatchFailed",
     "ConductorBatchFailedForGood",
     "ConductorDefinitionRefused",
+    "ConductorOperatorError",
     "ConductorOutputMissing",
     "ConductorOutputNotStorable",
     "ConductorOutputTooLarge",
@@ -55,12 +56,14 @@ def _shown(text: Any) -> str:
     return str(redact(readable(text)))
 
 
-class _TaskError(AirflowException):
+class ConductorOperatorError(AirflowException):
+    """What operators and sensors raise. Its message is readable, and what Airflow knows as a secret is masked in it."""
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*map(_shown, args))
 
 
-class ConductorWorkflowFailed(_TaskError):
+class ConductorWorkflowFailed(ConductorOperatorError):
     """The workflow ended as FAILED, TIMED_OUT or TERMINATED, or is gone from the server.
 
     The message is for people; the attributes are the same for ``on_failure_callback``. In both, what servers and
@@ -132,7 +135,7 @@ class ConductorBatchFailedForGood(ConductorBatchFailed, AirflowFailException):
     """The same where an Airflow retry cannot help any of those that failed."""
 
 
-class ConductorTaskMissed(_TaskError):
+class ConductorTaskMissed(ConductorOperatorError):
     """The task that is waited for cannot come any more, or not to the expected status; the message says why.
 
     Attributes:
@@ -147,11 +150,11 @@ class ConductorTaskMissed(_TaskError):
         self.url = url
 
 
-class ConductorTaskNotThere(_TaskError):
+class ConductorTaskNotThere(ConductorOperatorError):
     """The workflow has not come to the task that is to be ended; a later try may find it there."""
 
 
-class ConductorWorkflowTimeout(_TaskError):
+class ConductorWorkflowTimeout(ConductorOperatorError):
     """``timeout``, ``stall_timeout`` or ``execution_timeout`` ended the wait; ``workflow_id`` names the workflow."""
 
     def __init__(self, message: str, *, workflow_id: str = "") -> None:
@@ -159,25 +162,25 @@ class ConductorWorkflowTimeout(_TaskError):
         self.workflow_id = workflow_id
 
 
-class ConductorOutputTooLarge(_TaskError, AirflowFailException):
+class ConductorOutputTooLarge(ConductorOperatorError, AirflowFailException):
     """The workflow completed, but its output is over ``max_output_bytes``; nothing was written to XCom."""
 
 
-class ConductorOutputNotStorable(_TaskError, AirflowFailException):
+class ConductorOutputNotStorable(ConductorOperatorError, AirflowFailException):
     """The workflow completed, but Airflow's database cannot hold its output; the message names the field and a way."""
 
 
-class ConductorOutputMissing(_TaskError, AirflowFailException):
+class ConductorOutputMissing(ConductorOperatorError, AirflowFailException):
     """The workflow completed, but its output has no part at ``output_path``, or was removed before it was read."""
 
 
-class ConductorStateError(_TaskError, AirflowFailException):
+class ConductorStateError(ConductorOperatorError, AirflowFailException):
     """The workflow's state does not allow this; the message names the state and what would do."""
 
 
-class ConductorStartRefused(_TaskError, AirflowFailException):
+class ConductorStartRefused(ConductorOperatorError, AirflowFailException):
     """Nothing was started, and trying again cannot help."""
 
 
-class ConductorDefinitionRefused(_TaskError, AirflowFailException):
+class ConductorDefinitionRefused(ConductorOperatorError, AirflowFailException):
     """A definition is wrong, here or to the server; nothing was registered, and trying again cannot help."""

@@ -16,7 +16,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.poolmanager import PoolManager
 
-__all__ = ["BoundedAdapter", "EncryptedConnection", "PlainConnection"]
+__all__ = ["BoundedAdapter", "BoundedResponse", "EncryptedConnection", "PlainConnection"]
 
 
 class _Deadline(io.RawIOBase):
@@ -46,7 +46,7 @@ class _Deadline(io.RawIOBase):
         super().close()
 
 
-class _Response(HTTPResponse):
+class BoundedResponse(HTTPResponse):
     """Its time begins when the request has gone out, and is the read time-out the socket then has."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
@@ -59,13 +59,13 @@ class _Response(HTTPResponse):
 class PlainConnection(HTTPConnection):
     """A connection without TLS whose answers are bounded."""
 
-    response_class = _Response
+    response_class = BoundedResponse
 
 
 class EncryptedConnection(HTTPSConnection):
     """A connection with TLS whose answers are bounded."""
 
-    response_class = _Response
+    response_class = BoundedResponse
 
 
 class BoundedAdapter(HTTPAdapter):

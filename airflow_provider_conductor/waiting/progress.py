@@ -96,19 +96,19 @@ def assess(
 ) -> Progress:
     """What a workflow is doing at ``now`` (the server's clock, ms).
 
-    ======================================  =====================================  =======================
-    the workflow                            phase                                  the stall clock
-    ======================================  =====================================  =======================
-    has ended                               ENDED                                  stands still
-    is paused                               PAUSED                                 stands still
-    has no open task                        WORKING (between two tasks)            runs since the last end
-    has one a worker or the server is at    WORKING, whatever else it waits for    runs since the last move
-    has a sub-workflow not read             UNREAD, if nothing is live elsewhere   stands still
-    has a due task nobody has taken         RETRY_DUE, QUEUED or RATE_LIMITED      runs since it fell due
-    has only a JOIN whose tasks are missing JOIN_BLOCKED                           runs since the last end
-    only waits                              the phase that can end soonest by      stands still
-                                            itself, people last
-    ======================================  =====================================  =======================
+    ========================================  =====================================  =======================
+    the workflow                              phase                                  the stall clock
+    ========================================  =====================================  =======================
+    has ended                                 ENDED                                  stands still
+    is paused                                 PAUSED                                 stands still
+    has no open task                          WORKING (between two tasks)            runs since the last end
+    has one a worker or the server is at      WORKING, whatever else it waits for    runs since the last move
+    has a sub-workflow not read               UNREAD, if nothing is live elsewhere   stands still
+    has a due task nobody has taken           RETRY_DUE, QUEUED or RATE_LIMITED      runs since it fell due
+    has only a JOIN whose tasks are missing   JOIN_BLOCKED                           runs since the last end
+    only waits                                the phase that can end soonest by      stands still
+                                              itself, people last
+    ========================================  =====================================  =======================
 
     Where a branch ought to move and another one rests, the clock runs from the last move of either: one
     branch's long wait does not hide another one that nobody works on. It never starts before a resume or a
