@@ -9,7 +9,7 @@
     │       └── ConductorBatchFailedForGood   … and trying again cannot help (also AirflowFailException)
     ├── ConductorTaskMissed                   the task that is waited for cannot come, or not to the expected status
     ├── ConductorTaskNotThere                 the workflow has not come to the task that is to be ended
-    └── ConductorWorkflowTimeout              a time-out of the wait; the workflow had not ended
+    └── ConductorWorkflowTimeout              a timeout of the wait; the workflow had not ended
     AirflowFailException                      never retried
     ├── ConductorDefinitionRefused            a definition cannot be registered
     ├── ConductorStartRefused                 the definition does not exist, or the server refused the input

@@ -370,7 +370,7 @@ class Driver:
         return list(itertools.chain.from_iterable(found))
 
     async def _patiently(self, flow_of: Callable[[], Any]) -> Any:
-        """A flow that reads, or may be repeated: while the server is away it is begun again, until the deadline."""
+        """A flow that reads, or may be repeated: while Conductor is unreachable it begins again, until the deadline."""
         for failures in itertools.count(1):
             try:
                 return await self.watcher.client.run(flow_of())
@@ -378,7 +378,7 @@ class Driver:
                 if not _passes(error, failures) or self._killed:
                     raise
                 if failures == 1:
-                    self.say(f"the server cannot be asked, the batch goes on: {error}")
+                    self.say(f"Conductor is unreachable; the batch goes on: {error}")
                 await self._pause(failures, error)
         raise AssertionError  # pragma: no cover - the loop has no end
 
@@ -456,7 +456,7 @@ class Driver:
                 if not _passes(error, failures):
                     raise
                 if failures == 1:
-                    self._warn(f"the server cannot be asked, the batch goes on: {error}")
+                    self._warn(f"Conductor is unreachable; the batch goes on: {error}")
                 await self._pause(failures, error)
                 (found,) = await self._patiently(partial(look_up_many, [plan]))
                 plan = replace(plan, found=found, checks=True)

@@ -1,6 +1,6 @@
-"""Connections whose answers must arrive whole, head and body, within the read time-out.
+"""Connections whose answers must arrive whole, head and body, within the read timeout.
 
-A socket's own time-out starts anew with every byte, so a server that drips would be read for ever.
+A socket's own timeout starts anew with every byte, so a server that drips would be read for ever.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Deadline(io.RawIOBase):
 
 
 class BoundedResponse(HTTPResponse):
-    """Its time begins when the request has gone out, and is the read time-out the socket then has."""
+    """Its time begins when the request has gone out, and is the read timeout the socket then has."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)

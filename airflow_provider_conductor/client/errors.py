@@ -9,7 +9,7 @@
         ├── ConductorUnreachable       nothing was sent: refused, no such host, no route
         │   └── ConductorTlsError      the TLS handshake failed
         ├── ConductorConnectionLost    sent, and the answer did not arrive whole
-        │   └── ConductorTimeout       sent, and no answer within the time-out
+        │   └── ConductorTimeout       sent, and no answer within the timeout
         ├── NotConductorError          an answer, but not Conductor's: a gateway's, or one that cannot be read
         └── ConductorAnswerError       the server answered with an error
             ├── ConductorBadRequest    400 and other 4xx

@@ -179,7 +179,7 @@ class Task:
 
     @property
     def definition(self) -> Mapping[str, Any]:
-        """The task definition (retry policy, time-outs) as it stood when the workflow started, or {}."""
+        """The task definition (retry policy, timeouts) as it stood when the workflow started, or {}."""
         return self.data.get("taskDefinition") or self.workflow_task.get("taskDefinition") or {}
 
     @property

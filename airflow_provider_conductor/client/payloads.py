@@ -60,7 +60,7 @@ def fetch_payload(
 
     Raises:
         PayloadNotOffered: no address, not one of http or https, or more than ``MAX_PAYLOAD_BYTES`` behind it.
-        ConductorRequestError: the server or the storage could not be asked, or refused.
+        ConductorRequestError: the server or the storage was unreachable, or refused.
     """
 
     def attempt() -> dict[str, Any]:

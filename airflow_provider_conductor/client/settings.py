@@ -49,8 +49,8 @@ EXTRA_FIELDS: tuple[ExtraField, ...] = (
     ExtraField(
         "identity_prefix", "text", None, "Identity prefix", "Names this Airflow where several share one Conductor."
     ),
-    ExtraField("connect_timeout", "number", 10.0, "Connect time-out", "Seconds to wait for a connection."),
-    ExtraField("read_timeout", "number", 60.0, "Read time-out", "Seconds to wait for an answer."),
+    ExtraField("connect_timeout", "number", 10.0, "Connect timeout", "Seconds to wait for a connection."),
+    ExtraField("read_timeout", "number", 60.0, "Read timeout", "Seconds to wait for an answer."),
     ExtraField("ui_url", "text", None, "UI address", "Base of the links to Conductor's UI, if not the server's own."),
     ExtraField(
         "max_requests_per_second",

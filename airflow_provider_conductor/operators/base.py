@@ -47,17 +47,17 @@ DEFAULT_MAX_OUTPUT_BYTES = 1_048_576
 
 ALARM_MARGIN = 2.0
 """Seconds (at most a twentieth of it) that our deadline lies before Airflow's ``execution_timeout``: time for the last
-look, so that a workflow that has just completed is not a time-out on the worker either."""
+look, so that a workflow that has just completed is not a timeout on the worker either."""
 
 BACKSTOP = timedelta(minutes=5)
-"""How long after its own deadline a trigger may answer before Airflow's deferral time-out ends the wait."""
+"""How long after its own deadline a trigger may answer before Airflow's deferral timeout ends the wait."""
 
 OnTimeout = Literal["terminate", "leave"]
 ON_TIMEOUT = ("terminate", "leave")
 
 TRIGGER_FAILED = "__fail__"
 """The method Airflow resumes a task in when its trigger failed or ran out of time. Which error it raises then differs
-with the version, and a sensor turns it into a time-out or a skip."""
+with the version, and a sensor turns it into a timeout or a skip."""
 
 
 class UsesConductor(RendersTexts, TellsLineage):
@@ -256,7 +256,7 @@ class WaitsForWorkflow(UsesConductor):
 
     @property
     def _trigger_ends_it(self) -> bool:
-        """Whether the trigger must terminate after a time-out, since nothing may be resumed that could."""
+        """Whether the trigger must terminate after a timeout, since nothing may be resumed that could."""
         return TIMEOUT_FORESTALLS_RESUMPTION and self.execution_timeout is not None and self.on_timeout == "terminate"
 
     def execute_complete(self, context: Context, event: Any = None, deadline: float | None = None) -> Any:
@@ -391,7 +391,7 @@ class WaitsForWorkflow(UsesConductor):
         workflow_id = event.workflow_id
         done = self._let_go(workflow_id, timed_out_reason(self._task_label))
         return self._timeout_error(
-            f"{'stall_timeout' if event.status == STALLED else 'time-out'}: Conductor workflow "
+            f"{'stall_timeout' if event.status == STALLED else 'timeout'}: Conductor workflow "
             f"{workflow_id} had not ended: {event.message}. Then {done}. See {self.hook.workflow_url(workflow_id)}",
             workflow_id,
         )
@@ -503,11 +503,11 @@ class WaitsForWorkflow(UsesConductor):
         )
 
     def _let_go(self, workflow_id: str, reason: str) -> str:
-        """After a time-out: terminate, or leave, as ``on_timeout`` says. Returns what was done, for the message."""
+        """After a timeout: terminate, or leave, as ``on_timeout`` says. Returns what was done, for the message."""
         done = "it was left running (on_timeout='leave')"
         if self.on_timeout == "terminate":
             done = self._end(workflow_id, reason)
-        # Only now: Airflow's own time-out or a kill may interrupt the line above, and then it is on_kill's turn.
+        # Only now: Airflow's own timeout or a kill may interrupt the line above, and then it is on_kill's turn.
         self._workflow_id = None
         return done
 
@@ -574,7 +574,7 @@ class WaitsForWorkflow(UsesConductor):
         if self._workflow_id is None:
             return
         if self._execution_timeout_is_over:
-            # Airflow's execution_timeout calls on_kill too; it is a time-out, and on_timeout decides.
+            # Airflow's execution_timeout calls on_kill too; it is a timeout, and on_timeout decides.
             done = self._let_go(self._workflow_id, timed_out_reason(self._task_label))
             self.log.info("execution_timeout is over; the workflow: %s", done)
             return

@@ -78,7 +78,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         poll_interval: seconds between looks; None adapts them to the workflows.
         timeout: seconds (or timedelta) for the whole batch in one try; None waits on.
         stall_timeout: seconds (or timedelta) without progress after which a single workflow counts as failed.
-        on_timeout: ``terminate`` what runs when a time-out comes, or ``leave`` it.
+        on_timeout: ``terminate`` what runs when a timeout comes, or ``leave`` it.
         retry_from: what a retry does with failed workflows; completed ones are kept.
         cancel_on_kill: terminate what runs when Airflow kills the task.
         max_output_bytes: largest list of outputs written to XCom.
@@ -89,7 +89,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
     Raises:
         ConductorBatchFailed: more workflows failed than ``failure_policy`` bears; causes are summarised.
-        ConductorWorkflowTimeout: a time-out ended the wait.
+        ConductorWorkflowTimeout: a timeout ended the wait.
         ConductorStartRefused: inputs that cannot be sent, or no such definition; not retried.
         ConductorOutputTooLarge: the outputs are over ``max_output_bytes``, and there is no ``result_path``.
     """
@@ -294,7 +294,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
                     ended = self._driver is not None and self._driver.terminated is not None
                     done = f"what still ran {'was' if ended else 'could not be'} terminated"
                 raise ConductorWorkflowTimeout(
-                    f"time-out: the batch had not ended: {batch.line(timezone.utcnow().timestamp())}. Then {done}"
+                    f"timeout: the batch had not ended: {batch.line(timezone.utcnow().timestamp())}. Then {done}"
                 )
             case BatchOutcome.QUIET if self._killed:  # since the driver has come to its end
                 return self._go_on(context, batch, plan)

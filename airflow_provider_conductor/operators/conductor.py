@@ -107,7 +107,7 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         poll_interval: seconds between looks; None adapts them to the workflow.
         timeout: seconds (or timedelta) for the whole wait of one try; None waits on.
         stall_timeout: seconds (or timedelta) without progress.
-        on_timeout: ``terminate`` the workflow when a time-out ends the wait, or ``leave`` it running.
+        on_timeout: ``terminate`` the workflow when a timeout ends the wait, or ``leave`` it running.
         cancel_on_kill: terminate the workflow when Airflow kills the task.
         output_path: a part of the output, like ``order.total`` or ``rows[0].id``, that is the result in its place.
         max_output_bytes: largest output (or part of it) written to XCom.
@@ -118,7 +118,7 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
     Raises:
         ConductorWorkflowFailed: the workflow ended, and not as COMPLETED.
         ConductorTaskMissed: the workflow completed without the task that ``wait_until_task_ref`` names.
-        ConductorWorkflowTimeout: a time-out ended the wait.
+        ConductorWorkflowTimeout: a timeout ended the wait.
         ConductorStartRefused: no such definition, or the server refused the input; not retried.
     """
 

@@ -183,7 +183,7 @@ class ConductorRerunWorkflowOperator(SteersAndWaits):
     Returns the ids that were rerun; the workflow's output with ``wait_for_completion``.
 
     Raises:
-        ConductorStateError: a workflow has not ended, never came to that task, or its time-out is over.
+        ConductorStateError: a workflow has not ended, never came to that task, or its timeout is over.
     """
 
     template_fields: Sequence[str] = (

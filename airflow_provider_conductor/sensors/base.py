@@ -312,6 +312,6 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         return super()._task_result(workflow, event) if self.return_output or self.output_path else None
 
     def _timeout_error(self, message: str, workflow_id: str) -> AirflowException:
-        if self._execution_timeout_is_over:  # retried, as Airflow's own error for it is; a sensor's time-out is not
+        if self._execution_timeout_is_over:  # retried, as Airflow's own error for it is; a sensor's timeout is not
             return super()._timeout_error(message, workflow_id)
         return AirflowSensorTimeout(message)

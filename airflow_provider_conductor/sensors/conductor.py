@@ -27,7 +27,7 @@ class ConductorWorkflowSensor(ConductorSensor):
             ``deferrable``. A worker then only concludes.
         poke_interval: seconds between looks; left out, they adapt to the workflow.
         stall_timeout: seconds (or timedelta) without progress.
-        on_timeout: ``leave`` the workflow running when a time-out ends the wait, or ``terminate`` it.
+        on_timeout: ``leave`` the workflow running when a timeout ends the wait, or ``terminate`` it.
         cancel_on_kill: terminate the workflow when Airflow kills the task.
         max_output_bytes: largest output (or part of it) written to XCom.
         conductor_conn_id: connection of type ``conductor``.

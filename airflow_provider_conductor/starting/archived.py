@@ -27,7 +27,7 @@ def search_archived(name: str, ids: Sequence[str]) -> Flow[dict[str, Workflow]]:
     Of several with one id, it is the oldest: the others are its children, or second starts.
 
     Raises:
-        ConductorRequestError: the server cannot be asked. One without an index is no error.
+        ConductorRequestError: Conductor is unreachable. A server without an index is no error.
     """
     found: dict[str, Workflow] = {}
     plain = [text for text in ids if _PLAIN.fullmatch(text)]

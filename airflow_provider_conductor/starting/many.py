@@ -24,7 +24,7 @@ def look_up_many(plans: Sequence[StartPlan]) -> Flow[list[tuple[Found, ...]]]:
 
     Raises:
         MissingRoute: this server has no look-up.
-        ConductorRequestError: it could not be asked.
+        ConductorRequestError: Conductor was unreachable.
     """
     found: list[list[Found]] = [[] for _ in plans]
     yield from _look_up(plans, ((i, key) for i, plan in enumerate(plans) for key in plan.identity.first_keys()), found)

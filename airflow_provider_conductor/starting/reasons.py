@@ -31,7 +31,7 @@ def killed_reason(task_label: str) -> str:
 
 
 def timed_out_reason(task_label: str) -> str:
-    """Why a workflow was terminated whose wait ran into a time-out."""
+    """Why a workflow was terminated whose wait ran into a timeout."""
     return TIMED_OUT + task_label
 
 

@@ -173,7 +173,7 @@ def start_once(
         TerminatedByOthers: see :func:`~airflow_provider_conductor.starting.decision.decide`.
         WorkflowGone: this series has a workflow, which is gone.
         StartRefused: the server refused the start, and trying again cannot help.
-        ConductorRequestError: the server could not be asked, or failed; a later try looks up what became of it.
+        ConductorRequestError: Conductor was unreachable, or failed; a later try looks up what became of it.
     """
     aside = _Aside(say, warn, remember)
     identity = plan.identity
@@ -464,7 +464,7 @@ def _search_for(plan: StartPlan, key: StartKey, deadline: float) -> Flow[Workflo
     """Look for the start of ``key`` until ``deadline``. None means that the server was asked, to the end.
 
     Raises:
-        ConductorRequestError: the server could not be asked at the end: nothing is known, nothing may be sent.
+        ConductorRequestError: Conductor was unreachable at the end: nothing is known, nothing may be sent.
     """
     pause = FIRST_PAUSE
     while True:

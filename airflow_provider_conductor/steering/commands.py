@@ -177,7 +177,7 @@ def rerun(
             # Seen on 3.13 and 3.32: the rerun is accepted, its tasks are removed, and it is TIMED_OUT at once.
             return Decision(
                 Kind.CANNOT,
-                f"its time-out of {limit} s is over, and a rerun would not begin it anew; "
+                f"its timeout of {limit} s is over, and a rerun would not begin it anew; "
                 "ConductorRetryWorkflowOperator and ConductorRestartWorkflowOperator do",
             )
         return DUE
@@ -276,7 +276,7 @@ def _mark(workflow: Workflow) -> tuple[object, ...]:
 
 
 def _time_limit_passed(workflow: Workflow) -> int | None:
-    """The definition's time-out in seconds where that has passed since the start or the last retry, else None."""
+    """The definition's timeout in seconds where that has passed since the start or the last retry, else None."""
     definition = workflow.data.get("workflowDefinition") or {}
     limit = definition.get("timeoutSeconds") or 0
     since = workflow.last_retried_time or workflow.create_time

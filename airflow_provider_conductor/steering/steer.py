@@ -49,7 +49,7 @@ def steer(
     Returns what was done, what was so already, and what failed why. Nothing is undone where others failed.
 
     Raises:
-        ConductorRequestError: the server cannot be asked at all.
+        ConductorRequestError: Conductor is unreachable.
     """
     ids = list(dict.fromkeys(workflow_ids))
     outcome = Outcome(command.verb)

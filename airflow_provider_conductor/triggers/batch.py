@@ -40,7 +40,7 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
         deadline: when the wait is over, seconds since the epoch; None for never.
         stall_timeout, poll_interval: seconds, as the operator has them.
         kill_reason: given to the workflows when a killed task takes them along; None leaves them running.
-        timeout_reason: given to those that the trigger itself terminates after a time-out; None leaves that to the
+        timeout_reason: given to those that the trigger itself terminates after a timeout; None leaves that to the
             task.
     """
 

@@ -33,7 +33,7 @@ class ConductorWorkflowTrigger(BaseTrigger):
         conductor_conn_id: id of the connection; it is looked up in the triggerer.
         plan: a :class:`~airflow_provider_conductor.waiting.wait.WaitPlan` as JSON: ids and numbers only.
         kill_reason: given to the workflow when a killed task takes it along; None leaves it running.
-        timeout_reason: given to the workflow that the trigger itself terminates after a time-out; None leaves that to
+        timeout_reason: given to the workflow that the trigger itself terminates after a timeout; None leaves that to
             the task.
     """
 

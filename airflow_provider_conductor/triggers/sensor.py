@@ -33,14 +33,14 @@ class ConductorSensorTrigger(ConductorWorkflowTrigger):
     """Makes the plan that a worker would have made, and waits by it.
 
     The arguments that are named as the sensor's templated ones are rendered in each triggerer anew. What must not begin
-    anew is the clock: it is told from Airflow's own deferral time-out, a moment kept in the metadata database.
+    anew is the clock: it is told from Airflow's own deferral timeout, a moment kept in the metadata database.
 
     Args:
         conductor_conn_id: id of the connection. Templated.
         workflow_id: the workflow. Templated.
         plan: a :class:`~airflow_provider_conductor.waiting.wait.WaitPlan` as JSON, without id and moments.
         lasts: seconds from the beginning to the deadline.
-        times_out_after: seconds from the beginning to Airflow's deferral time-out.
+        times_out_after: seconds from the beginning to Airflow's deferral timeout.
         templated: there is something to render.
         cancel_on_kill: terminate the workflow with a killed task.
         wait_until_task_ref: as in the plan. Templated.

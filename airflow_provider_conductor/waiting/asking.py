@@ -148,7 +148,7 @@ class Asker:
         answer for it.
 
         Raises:
-            ConductorRequestError: the server cannot be asked.
+            ConductorRequestError: Conductor is unreachable.
         """
         bulk, count = self._choose()
         batch = ids[:count]

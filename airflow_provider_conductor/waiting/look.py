@@ -293,7 +293,7 @@ def search_index(workflow_id: str) -> Flow[Workflow | None]:
 def read_ended(workflow_id: str, until: float | None) -> Flow[Workflow | None]:
     """An ended workflow with its tasks; None where the server has said several times that it does not know it any more.
 
-    While the server is away it is asked again, until ``until`` (seconds since the epoch; None: as long as it takes),
+    While Conductor is unreachable the poll is repeated, until ``until`` (seconds since the epoch; None: no limit),
     and for half a minute at least.
 
     Raises:

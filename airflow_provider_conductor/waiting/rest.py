@@ -69,7 +69,7 @@ class Rest(Sleep):
         poll_interval: seconds between looks where the user has set them, else None.
         wake_at: seconds since the epoch at which the wait must look for itself, whatever has changed.
         blind_wake_at: the same for a driver that cannot see ``updateTime``.
-        away: True where the wait has said that the server cannot be asked: it wants to hear that it can be again.
+        away: True where the wait has logged that Conductor is unreachable, and will log that it is reachable again.
     """
 
     workflow_id: str = ""

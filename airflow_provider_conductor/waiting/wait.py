@@ -82,7 +82,7 @@ class WaitPlan:
         wait_until_task_ref: wait only until this task has ended, or has one of
         wait_until_task_status: these statuses, joined by commas.
         told, warned, seen, away_since, refused_since: what people have been told last, the standstill they were warned
-            about, the last look's footprint, since when the server cannot be asked, and since when something in front
+            about, the last look's footprint, since when Conductor is unreachable, and since when something in front
             of it refuses, so that nothing is told again after a deferral or at the next poke.
         rest: a :class:`~airflow_provider_conductor.waiting.rest.Rest` as JSON: what the last look saw and when the next
             is due, so that a wait that goes on elsewhere begins at rest; None for a look at once.
@@ -276,7 +276,7 @@ class _Wait:
         return bool(self.plan.wait_until_task_ref) or (self.look_by is not None and now >= self.look_by)
 
     def resting(self, at: float, now: float) -> Rest:
-        """The rest until ``at``. What is known of the workflow stays as it was while the server is away."""
+        """The rest until ``at``. What is known of the workflow stays as it was while Conductor is unreachable."""
         rest = self.rest or Rest(0.0, workflow_id=self.plan.workflow_id, wake_at=at, blind_wake_at=at)
         rest = replace(rest, seconds=max(0.0, at - now), away=self.away_since is not None)
         if not rest.away:
@@ -291,7 +291,7 @@ class _Wait:
         """The server has answered; a line if it was away."""
         self.refused_since = None
         if self.away_since is not None:
-            self.say(f"the server is back after {duration((now - self.away_since) * 1000)}")
+            self.say(f"Conductor is reachable again after {duration((now - self.away_since) * 1000)}")
             self.away_since, self.failures = None, 0
 
     def tell(self, seen: Look) -> None:
@@ -508,10 +508,10 @@ def backed_off(interval: float, looks: int, jitter: float, longest: float | None
 
 
 def _away(state: _Wait, error: ConductorRequestError, sent: float, now: float) -> tuple[WaitEvent | None, float]:
-    """The server could not be asked: one line when that begins, and on, until a poll ``sent`` at the deadline."""
+    """Conductor is unreachable: one line when that begins, and on, until a poll ``sent`` at the deadline."""
     if state.away_since is None:
         state.away_since = now
-        state.say(f"the server cannot be asked, the wait goes on: {error}")
+        state.say(f"Conductor is unreachable; the wait goes on: {error}")
     state.failures += 1
     end = state.limits.end
     if end is not None and sent < end <= now:
@@ -519,10 +519,10 @@ def _away(state: _Wait, error: ConductorRequestError, sent: float, now: float) -
     judgement = judge(state.limits, None, now, state.clock)
     if judgement.verdict is Verdict.TIMED_OUT:
         away = duration((now - state.away_since) * 1000)
-        return state.event(TIMEOUT, f"the server could not be asked for {away}: {error}"), now
+        return state.event(TIMEOUT, f"Conductor has been unreachable for {away}: {error}"), now
     if state.give_up is not None and now >= state.give_up:
         began = state.plan.started_at if state.rest is None else state.rest.started
-        event = state.event(STILL_RUNNING, f"the server cannot be asked: {error}")
+        event = state.event(STILL_RUNNING, f"Conductor is unreachable: {error}")
         return replace(event, next_poll=now + adaptive_pause(now - began, state.jitter())), now
     look_by = _earlier(judgement.look_by, state.give_up)
     return None, next_look_after_failure(

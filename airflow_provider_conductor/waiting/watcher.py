@@ -518,7 +518,7 @@ class Watcher:
     # Trouble
 
     async def _back_off(self, due: Iterable[_Resting], error: ConductorRequestError) -> None:
-        """The server cannot be asked: pause once for all."""
+        """Conductor is unreachable: pause once for all."""
         self._failed(error)
         self._put_off_all(due)
         if self._failures % RENEW_EVERY == 0:

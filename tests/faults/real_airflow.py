@@ -97,7 +97,7 @@ class RealAirflow:
         self._env = {
             **airflow_environment(self.home, self.conductor_url),
             **SETTINGS,
-            # With a short read time-out, a start of unknown fate is looked for no longer than it has to be.
+            # With a short read timeout, a start of unknown fate is looked for no longer than it has to be.
             "AIRFLOW_CONN_CONDUCTOR_DEFAULT": json.dumps(
                 {
                     "conn_type": "conductor",

@@ -657,10 +657,10 @@ def a_server_that_is_killed_and_comes_back(_: WaitingLab) -> tuple[Outcome, str]
         workflow_id = lab.workflow_id
         lab.hears("Still RUNNING")
         server.kill()
-        lab.hears("the server cannot be asked")
+        lab.hears("Conductor is unreachable")
         time.sleep(3)
         server.restart()
-        lab.hears("the server is back after")
+        lab.hears("Conductor is reachable again after")
         lab.work("charge_card", output={"paid": True})
         return lab.done(), workflow_id
 

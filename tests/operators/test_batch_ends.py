@@ -1,4 +1,4 @@
-"""How a batch ends before its time: time-outs, standstills, kills, a triggerer that does not answer."""
+"""How a batch ends before its time: timeouts, standstills, kills, a triggerer that does not answer."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
     return collect
 
 
-# Time-outs
+# Timeouts
 
 
 @pytest.mark.parametrize("deferrable", [False, True])

@@ -123,7 +123,7 @@ def test_a_rerun_whose_time_is_over_is_refused_and_a_restart_is_not(workflows: W
     workflows.time_out(one)
     outcome = act(ConductorRerunWorkflowOperator, one)
     assert type(outcome.error) is ConductorStateError
-    assert "its time-out of 2 s is over" in str(outcome.error)
+    assert "its timeout of 2 s is over" in str(outcome.error)
     assert [task.reference_name for task in workflows.client.get_workflow(one).tasks] == ["pack"]
     assert succeed(ConductorRestartWorkflowOperator, one) == [one]
     workflows.end([one])
@@ -191,7 +191,7 @@ def test_what_is_deleted_is_in_the_index_or_not(workflows: Workflows, archive: b
     ],
 )
 def test_the_wait_ends_with_the_workflow(workflows: Workflows, kind: type, before: str) -> None:
-    """Here at its time-out, which terminates it: what runs again is waited for, and not what ran before."""
+    """Here at its timeout, which terminates it: what runs again is waited for, and not what ran before."""
     one = workflows.one(before)
     outcome = act(kind, one, wait_for_completion=True, timeout=1, poll_interval=0.2, deferrable=True)
     assert type(outcome.error).__name__ == "ConductorWorkflowTimeout"

@@ -325,7 +325,7 @@ def test_a_deferral_that_airflow_ends_leaves_no_orphan(conductor: ConductorStand
     assert conductor.status(conductor.only_workflow) == "TERMINATED"
 
 
-# Time-outs
+# Timeouts
 
 
 @both_ways

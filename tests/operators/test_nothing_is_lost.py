@@ -315,7 +315,7 @@ def test_a_server_that_goes_away_after_the_start_does_not_fail_the_task(
     result = run(operator, context_of(operator))
     assert result.keys() == KEYS
     assert (result["workflow_id"], result["status"], result["output"]) == (conductor.only_workflow, "RUNNING", {})
-    assert "cannot be asked" in result["progress"]
+    assert "Conductor is unreachable" in result["progress"]
     assert conductor.status(conductor.only_workflow) == "RUNNING"
 
 
@@ -544,6 +544,6 @@ def test_a_wait_says_once_that_the_server_is_away_and_once_that_it_is_back(
     with client(transport, conductor.url, clock, max_attempts=5) as conn:
         event = conn.run(wait(plan, said.append))
     assert event.status == "COMPLETED"
-    assert sum("the server cannot be asked" in line for line in said) == 1
-    assert sum("the server is back" in line for line in said) == 1
+    assert sum("Conductor is unreachable" in line for line in said) == 1
+    assert sum("Conductor is reachable again" in line for line in said) == 1
     assert [record for record in caplog.records if "sent again" in record.getMessage()] == []

@@ -161,7 +161,7 @@ def test_a_lenient_sensor_is_skipped_when_the_workflow_fails(
     assert conductor.status(workflow_id) == "FAILED"
 
 
-# Time-outs
+# Timeouts
 
 
 @in_each_mode

@@ -232,7 +232,7 @@ def unavailable(server: Server, call: Call[Any]) -> Any:
 
 def done_but_unavailable(server: Server, call: Call[Any]) -> Any:
     server.carry_out(call)
-    raise ConductorServerError("gateway time-out", status=504, fate_unknown=not call.safe_to_repeat)
+    raise ConductorServerError("gateway timeout", status=504, fate_unknown=not call.safe_to_repeat)
 
 
 def crash_before(server: Server, call: Call[Any]) -> Any:
@@ -245,7 +245,7 @@ def crash_after(server: Server, call: Call[Any]) -> Any:
 
 
 def done_later(seconds: float, *, and_crash: bool = False) -> Fault:
-    """The client gives up after its time-out; the server takes the request up ``seconds`` after it was sent."""
+    """The client gives up after its timeout; the server takes the request up ``seconds`` after it was sent."""
 
     def fault(server: Server, call: Call[Any]) -> Any:
         if (call.method, call.path) != ("POST", "/workflow"):

@@ -64,7 +64,7 @@ def test_what_an_earlier_attempt_leads_to_is_no_error(verb: Verb, status: Workfl
 
 
 def workflow(status: str, *tasks: tuple[str, str], limit: int = 0, age: int = 0, **fields: object) -> Workflow:
-    """A workflow of tasks (reference name, status), ``age`` seconds old, with a time-out of ``limit`` seconds."""
+    """A workflow of tasks (reference name, status), ``age`` seconds old, with a timeout of ``limit`` seconds."""
     listed = [
         {"referenceTaskName": ref, "status": state, "seq": seq, "taskId": f"{ref}-{seq}"}
         for seq, (ref, state) in enumerate(tasks, 1)

@@ -88,7 +88,7 @@ def test_a_wait_goes_on_without_xcom(
 
 
 def test_the_deadline_is_counted_from_the_task_and_not_from_the_triggerer(conductor: ConductorStandIn) -> None:
-    """Airflow's time-out of the deferral, 360 s after the task began, is in 300 s: the deadline is now."""
+    """Airflow's timeout of the deferral, 360 s after the task began, is in 300 s: the deadline is now."""
     times_out_at = timezone.utcnow() + timedelta(seconds=300)
     workflow_id = conductor.add()
     for _ in ("one triggerer", "the next"):
@@ -196,7 +196,7 @@ def test_a_template_that_fails_is_told(conductor: ConductorStandIn, monkeypatch:
 async def test_a_template_that_is_never_answered_is_told(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Greenback waits in the task of the trigger itself, which a time-out can interrupt."""
+    """Greenback waits in the task of the trigger itself, which a timeout can interrupt."""
     monkeypatch.setattr(module, "PATIENCE", 0.1)
 
     def render(self: Any, context: Any, jinja_env: Any = None) -> None:

@@ -381,8 +381,8 @@ def test_one_line_when_the_server_goes_and_one_when_it_is_back() -> None:
     assert world.wait().status == "COMPLETED"
     assert world.said[0] == "pack has been running on worker-1 since 22:13:20 UTC"
     away, back = world.said[1:]
-    assert away == ("the server cannot be asked, the wait goes on: GET /workflow/wf-1 at http://c:8080: cannot connect")
-    assert back.startswith("the server is back after 10 min")
+    assert away == ("Conductor is unreachable; the wait goes on: GET /workflow/wf-1 at http://c:8080: cannot connect")
+    assert back.startswith("Conductor is reachable again after 10 min")
 
 
 def test_a_server_that_is_away_is_asked_ever_less_often() -> None:
@@ -408,7 +408,7 @@ def test_only_the_deadline_ends_a_wait_for_a_server_that_is_away(error: Conducto
     event = world.wait(world.plan(deadline=300.0))
     assert event.status == TIMEOUT
     assert world.age == pytest.approx(300, abs=0.1)
-    assert "the server could not be asked for 4 min" in event.message
+    assert "Conductor has been unreachable for 4 min" in event.message
 
 
 def test_the_stall_clock_does_not_run_while_the_server_is_away() -> None:
@@ -420,12 +420,12 @@ def test_the_stall_clock_does_not_run_while_the_server_is_away() -> None:
 def test_a_server_that_goes_away_during_a_deferral_is_told_once() -> None:
     world = World([(0, workflow(live())), (1, unreachable()), (120, DONE)])
     event = world.wait(patience=5)
-    assert (event.status, event.message[:26]) == (STILL_RUNNING, "the server cannot be asked")
+    assert (event.status, event.message[:24]) == (STILL_RUNNING, "Conductor is unreachable")
     world.wait(WaitPlan.from_json(json.loads(json.dumps(with_told(world.plan(), event).to_json()))))
     assert [line[:24] for line in world.said] == [
         "pack has been running on",
-        "the server cannot be ask",
-        "the server is back after",
+        "Conductor is unreachable",
+        "Conductor is reachable a",
     ]
 
 
@@ -444,8 +444,8 @@ def test_a_sub_workflow_that_cannot_be_read_for_a_moment_is_the_server_being_awa
     assert broken
     assert [line[:24] for line in world.said] == [
         "ship/pack has been runni",
-        "the server cannot be ask",
-        "the server is back after",
+        "Conductor is unreachable",
+        "Conductor is reachable a",
     ]
 
 
@@ -567,7 +567,7 @@ def test_a_single_not_found_ends_no_wait(message: str) -> None:
 def test_a_gateway_that_knows_no_route_is_not_conductor() -> None:
     world = World([(0, workflow(live())), (30, ConductorNotFound("no Route matched", status=404)), (300, DONE)])
     assert world.wait().status == "COMPLETED"
-    assert any("the server cannot be asked" in line for line in world.said)
+    assert any("Conductor is unreachable" in line for line in world.said)
 
 
 def test_what_the_index_has_as_running_is_there() -> None:

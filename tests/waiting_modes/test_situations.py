@@ -114,7 +114,7 @@ SITUATIONS = {
     "terminated by somebody": Situation(
         ends_as("ended_terminated"), error=ConductorWorkflowFailedForGood, words=("Somebody ended it on purpose",)
     ),
-    "terminated by our own time-out": Situation(
+    "terminated by our own timeout": Situation(
         ends_as("ended_terminated", reasonForIncompletion=timed_out_reason("nightly.charge run r1 try 1")),
         error=ConductorWorkflowFailed,
         words=("Airflow task timed out: nightly.charge run r1 try 1",),
@@ -125,7 +125,7 @@ SITUATIONS = {
         result=OUTPUT,
         lines=("paused since",),
     ),
-    "waits for a person longer than the stall time-out": Situation(
+    "waits for a person longer than the stall timeout": Situation(
         ((0.0, recorded("waiting_for_person")), (LATER, COMPLETED)),
         arguments={"stall_timeout": 0.5},
         result=OUTPUT,
@@ -163,37 +163,37 @@ SITUATIONS = {
     "the server is away for a while": Situation(
         ((0.0, WORKING), (0.4, AWAY), (3.0, COMPLETED)),
         result=OUTPUT,
-        lines=("the server cannot be asked, the wait goes on", "the server is back after"),
+        lines=("Conductor is unreachable; the wait goes on", "Conductor is reachable again after"),
     ),
     "the server goes away just after the end": Situation(
         ((0.0, WORKING), (SOON, COMPLETED), (SOON + 0.3, AWAY), (2.5, COMPLETED)), result=OUTPUT
     ),
-    "the server is away until the time-out": Situation(
+    "the server is away until the timeout": Situation(
         ((0.0, WORKING), (0.4, AWAY)),
         arguments={"timeout": 3.0, "on_timeout": "leave"},
         error=TIMED_OUT,
-        words=("the server could not be asked for",),
+        words=("Conductor has been unreachable for",),
     ),
     "credentials refused": Situation(
         ((0.0, WORKING), (SOON, REFUSED)),
         error=ConductorAuthError,
         words=("the wait for Conductor workflow", "broke off", "INVALID_TOKEN"),
     ),
-    "time-out that terminates": Situation(
+    "timeout that terminates": Situation(
         ((0.0, WORKING),),
         arguments={"timeout": 1.0, "on_timeout": "terminate"},
         error=TIMED_OUT,
-        words=("time-out:", "charge_card has been running on worker-3", "Then it was terminated"),
+        words=("timeout:", "charge_card has been running on worker-3", "Then it was terminated"),
         then="TERMINATED",
     ),
-    "time-out that leaves": Situation(
+    "timeout that leaves": Situation(
         ((0.0, WORKING),),
         arguments={"timeout": 1.0, "on_timeout": "leave"},
         error=TIMED_OUT,
-        words=("time-out:", "Then it was left running (on_timeout='leave')"),
+        words=("timeout:", "Then it was left running (on_timeout='leave')"),
         then="RUNNING",
     ),
-    "time-out just after the end": Situation(
+    "timeout just after the end": Situation(
         ((0.0, WORKING), (0.9, COMPLETED)), arguments={"timeout": 3.0, "poll": 30.0}, result=OUTPUT
     ),
     "stall that terminates": Situation(
@@ -245,10 +245,10 @@ LENIENT = {
         "output too large",
         "gone",
         "the task waited for never comes",
-        "time-out that terminates",
-        "time-out that leaves",
+        "timeout that terminates",
+        "timeout that leaves",
         "stall that terminates",
-        "the server is away until the time-out",
+        "the server is away until the timeout",
     )
 }
 
