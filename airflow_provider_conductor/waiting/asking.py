@@ -19,6 +19,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorError,
     ConductorNotFound,
     ConductorRequestError,
+    ConductorUnreachable,
     MissingRoute,
     NotConductorError,
     TooManyRequests,
@@ -201,7 +202,11 @@ class Asker:
             # The server may lack or refuse it, one broken or very slow workflow fails it for all, and a gateway may
             # cut large answers. Where the server answers for one of them alone, it is not away.
             if error.repeatable or isinstance(error, ConductorAuthError):
-                await self._ask_one(batch[0], within=PROBE_WITHIN)
+                try:
+                    await self._ask_one(batch[0], within=PROBE_WITHIN)
+                except ConductorRequestError as answer:
+                    if not _concerns_one(answer):
+                        raise
             elif not isinstance(error, MissingRoute) and (found := await self._ask_halves(batch)) is not None:
                 return found
             self._give_up_bulk(surely=isinstance(error, MissingRoute))
@@ -263,9 +268,9 @@ class Asker:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(STATUS_AT_ONCE, len(batch))):
                 group.create_task(self._ask_some(ids, seen, failed))
-        if failed and not seen and (measured or len(failed) >= PASSING):
+        if failed and not seen and (len(failed) >= PASSING or (measured and not all(map(_concerns_one, failed)))):
             raise failed[0]
-        if measured:
+        if measured and seen:
             self._status.measured(self._timer() - began, len(batch), self._monotonic())
         return seen
 
@@ -309,6 +314,12 @@ class Asker:
             self.errors += 1
             self._on_defect(error)
             raise unreadable(call, error) from error
+
+
+def _concerns_one(error: ConductorRequestError) -> bool:
+    """Whether an answer says nothing about other workflows: it cannot be read, or the server fails at this one."""
+    elsewhere = (ConductorAuthError, ConductorUnreachable, TooManyRequests)
+    return not error.repeatable and not isinstance(error, elsewhere)
 
 
 def unreadable(call: Call[Any], error: Exception) -> NotConductorError:

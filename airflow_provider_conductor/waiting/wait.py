@@ -272,8 +272,11 @@ class _Wait:
         return now >= self.refused_until
 
     def needs_all(self, now: float) -> bool:
-        """Whether the next look must read the tasks: one of them is waited for, or it may be the last look."""
-        return bool(self.plan.wait_until_task_ref) or (self.look_by is not None and now >= self.look_by)
+        """Whether the next look must read the tasks: one of them is waited for, it may be the last look, or one of them
+        has fallen due, which is why it is looked at now."""
+        change = None if self.progress is None else self.progress.next_change
+        due = change is not None and now >= self.clock.ours(change)
+        return bool(self.plan.wait_until_task_ref) or due or (self.look_by is not None and now >= self.look_by)
 
     def resting(self, at: float, now: float) -> Rest:
         """The rest until ``at``. What is known of the workflow stays as it was while Conductor is unreachable."""

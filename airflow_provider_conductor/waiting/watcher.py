@@ -237,7 +237,7 @@ class Watcher:
     async def _look_itself(self, call: Call[Any]) -> Any:
         async with self._own_looks:
             pause = self._not_before - self._monotonic()
-            if pause > 0 and self._trouble is not None:
+            if pause > 0 and self._trouble is not None and _is_the_servers(self._trouble):
                 if pause > BRIEF or not isinstance(self._trouble, TooManyRequests):
                     raise self._trouble  # that it is over is found out once for all
                 await self._sleep(pause)
@@ -585,3 +585,9 @@ class Watcher:
                 self.client.settings.api_url,
                 exc_info=error,
             )
+
+
+def _is_the_servers(trouble: ConductorRequestError) -> bool:
+    """Whether what was answered about others holds for a wait that has not asked yet; it ends at an answer that shows
+    a wrong address, which must be one to its own question."""
+    return trouble.repeatable or isinstance(trouble, ConductorUnreachable) or (trouble.status or 0) >= 500

@@ -186,6 +186,30 @@ def test_workflows_that_all_fail_are_the_servers_failure() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("bulk", [True, False])
+@pytest.mark.parametrize("count", [1, PASSING - 1])
+def test_a_few_workflows_that_fail_among_themselves_are_not_the_servers_failure(count: int, bulk: bool) -> None:
+    """A sweep is of those due together: one that cannot be read is often alone in it."""
+
+    async def main() -> None:
+        server = Server(bulk=bulk, broken=set(names(count)))
+        server.add(*names(count))
+        assert await ask_all(asker_of(server), names(count)) == {}
+
+    run(main())
+
+
+def test_a_first_workflow_that_fails_alone_does_not_hide_the_others() -> None:
+    """Bulk answers that never come, as from a gateway that cuts them, and a probe that happens to ask about it."""
+
+    async def main() -> None:
+        server = Server(broken={"w0"}, errors=[server_error(repeatable=True)])
+        server.add(*names(30))
+        assert set(await ask_all(asker_of(server), names(30))) == set(names(30)) - {"w0"}
+
+    run(main())
+
+
 def test_too_many_requests_stop_the_sweep() -> None:
     async def main() -> None:
         busy = [TooManyRequests("slow down", status=429, retry_after=9.0, **ROUTE)]

@@ -106,6 +106,24 @@ def test_a_wait_is_woken_at_its_own_time_whatever_it_waits_for() -> None:
     run(main())
 
 
+def test_a_task_that_falls_due_right_after_a_look_is_looked_at_once() -> None:
+    """A look that did not read the tasks would find the same moment in the past, and look again at once."""
+
+    async def main() -> None:
+        server = Server(latency=0.001)
+        server.add("a")
+        due = {"taskType": "WAIT", "workflowTask": {"type": "WAIT"}, "inputData": {"duration": "1 s"}}
+        times = {"callbackAfterSeconds": 1, "startTime": round((now() - 0.9) * 1000)}
+        server.answers["a"] = {"tasks": [{"taskId": "t", "status": "IN_PROGRESS", **due, **times}]}
+        watcher = watcher_of(server)
+        waiting = start(watcher.run(wait(WaitPlan(workflow_id="a", started_at=now()), lambda line: None)))
+        await asyncio.sleep(1)
+        assert server.asked["get"] == 2
+        await end(watcher, waiting)
+
+    run(main())
+
+
 def test_where_no_update_time_is_told_a_wait_looks_for_itself_sooner() -> None:
     async def main() -> None:
         server = Server(bulk=False)
@@ -606,6 +624,28 @@ def test_whatever_is_answered_about_some_harms_no_other(garbage: dict[str, Any],
         server.end(*names(4))
         await asyncio.wait_for(asyncio.gather(*waits[:4]), 700)  # none of these has broken, whatever it was told
         await end(watcher)
+
+    run(main())
+
+
+def test_what_cannot_be_read_of_others_does_not_end_a_wait_that_begins() -> None:
+    """Its first answer may show a wrong address, but only its own."""
+
+    async def main() -> None:
+        server = Server(bulk=False, status_route=False)
+        server.add(*names(30))
+        server.too_deep = set(names(30))
+        server.add("sound")
+        watcher = watcher_of(server)
+        waits = [start(watcher.run(resting(name, poll_interval=10.0))) for name in names(30)]
+        await asyncio.sleep(1.5)
+        assert all(waiting.done() for waiting in waits), "the sweep has failed"
+        began = start(watcher.run(wait(WaitPlan(workflow_id="sound", started_at=now()), lambda line: None)))
+        await asyncio.sleep(5)
+        assert not began.done()
+        server.end("sound")
+        assert (await asyncio.wait_for(began, 120)).status == "COMPLETED"
+        await end(watcher, *waits)
 
     run(main())
 
