@@ -8,7 +8,7 @@ its own successor, has children of its own name, and a look-up by name and corre
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from airflow_provider_conductor.client.models import Workflow
@@ -28,12 +28,18 @@ def is_child(workflow: Workflow) -> bool:
 
 
 def own_of(
-    workflows: Iterable[Workflow], known: Collection[str] = ()
+    workflows: Iterable[Workflow],
+    known: Collection[str] = (),
+    *,
+    eldest: str | None = None,
+    started_so: Callable[[Workflow], bool | None] = lambda workflow: None,
 ) -> tuple[tuple[Workflow, ...], tuple[Workflow, ...]]:
     """Of the workflows under the correlation id of one start: those that certainly are ours, and those in doubt.
 
     Children by START_WORKFLOW and failure workflows carry no mark, and may have their parent's input. But a child is
-    younger than its parent, and its parent's definition shows whether that can have children.
+    younger than its parent, and its parent's definition shows whether that can have children. A restart gives the
+    parent a new time, though (3.32, source: ``WorkflowExecutorOps.restart``), so what has our input counts as older
+    than what has not.
 
     ===================================================================  ========
     workflow                                                             is
@@ -44,11 +50,18 @@ def own_of(
     younger, and nothing that is ours and older can start workflows      ours
     younger, and something that is ours and older can                    in doubt
     ===================================================================  ========
+
+    Args:
+        eldest: one of ``known`` that may have been restarted since: it counts as older than all others.
+        started_so: whether a workflow has the input that we send.
     """
-    roots = sorted(
-        (workflow for workflow in workflows if not is_child(workflow)),
-        key=lambda workflow: (workflow.create_time, workflow.workflow_id),
-    )
+    roots = [workflow for workflow in workflows if not is_child(workflow)]
+    if len(roots) > 1:
+        rank = {
+            workflow.workflow_id: 0 if workflow.workflow_id == eldest else 1 if started_so(workflow) else 2
+            for workflow in roots
+        }
+        roots.sort(key=lambda workflow: (rank[workflow.workflow_id], workflow.create_time, workflow.workflow_id))
     answered = [workflow for workflow in roots if workflow.workflow_id in known]
     ours: list[Workflow] = []
     doubtful: list[Workflow] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from airflow_provider_conductor.client import endpoints
@@ -24,7 +25,7 @@ from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.starting.archived import search_archived
 from airflow_provider_conductor.starting.decision import Action, Decision, Found, RetryFrom, decide, settle
 from airflow_provider_conductor.starting.identity import StartKey, TaskIdentity
-from airflow_provider_conductor.starting.ownership import has_input, is_child, own_of
+from airflow_provider_conductor.starting.ownership import SERVER_CLOCKS, has_input, is_child, own_of
 from airflow_provider_conductor.starting.reasons import duplicate_reason
 from airflow_provider_conductor.starting.record import StartRecord
 from airflow_provider_conductor.steering.commands import ended_itself, ran_again
@@ -197,7 +198,11 @@ def start_once(
             "it keeps its own, and is not started a second time"
         )
     item = next(item for item in found if item.workflow is workflow)
-    remember(_record(plan, item.key.generation, workflow_id=workflow.workflow_id, by_label=item.by_label))
+    record = plan.record
+    sent_at = record.sent_at if record is not None and record.workflow_id == workflow.workflow_id else None
+    remember(
+        _record(plan, item.key.generation, sent_at=sent_at, workflow_id=workflow.workflow_id, by_label=item.by_label)
+    )
     action: Action = decision.action
     if action is Action.ATTACH:
         say(f"workflow {workflow.workflow_id} of an earlier try is {workflow.status}: it is not started again")
@@ -325,14 +330,21 @@ def found_of(
         say: takes a line about each that runs and is in doubt.
     """
     present = key.first_try >= plan.identity.series
-    certain = {known, (plan.record and plan.record.workflow_id) or ""}
+    recorded = (plan.record and plan.record.workflow_id) or ""
     older: list[Workflow] = []
     younger: list[Workflow] = []
     for workflow in workflows:
         (older if present and _is_older(plan, workflow, now) else younger).append(workflow)
     found = []
     for of_this_run, some in ((False, older), (True, younger)):
-        ours, doubtful = own_of(some, certain)
+        ours, doubtful = own_of(
+            some,
+            {known, recorded},
+            eldest=next(
+                (w.workflow_id for w in some if w.workflow_id == recorded and _is_restarted(plan, w, now)), None
+            ),
+            started_so=partial(_has_our_input, plan),
+        )
         found += [Found(key, workflow, of_this_run=of_this_run) for workflow in ours]
         for workflow in doubtful:
             if say is not None and not workflow.status.ended:
@@ -384,6 +396,13 @@ def _is_older(plan: StartPlan, workflow: Workflow, now: float) -> bool:
     own = plan.identity.begins_series and workflow.observed_at
     ahead = now - workflow.observed_at / 1000 if workflow.observed_at else 0.0
     return workflow.create_time / 1000 + ahead < plan.series_began - (OWN_CLOCK if own else OTHER_CLOCK)
+
+
+def _is_restarted(plan: StartPlan, workflow: Workflow, now: float) -> bool:
+    """Whether the workflow on record may be younger than its start: a restart gives it a new time."""
+    sent_at = plan.record.sent_at if plan.record is not None else None
+    ahead = now - workflow.observed_at / 1000 if workflow.observed_at else 0.0
+    return sent_at is None or (workflow.create_time - SERVER_CLOCKS) / 1000 + ahead > sent_at
 
 
 def _may_be_ours(plan: StartPlan, workflow: Workflow) -> bool:

@@ -152,6 +152,7 @@ class Server:
                 if self._found(workflow_id)["status"] not in ENDED:
                     raise ConductorConflict("non-terminal", status=409)
                 self.end(workflow_id, "RUNNING")
+                self.workflows[workflow_id]["createTime"] = int((self.now + self.clock_ahead) * 1000)
                 return None
         raise AssertionError(f"the simulation does not know {call.method} {call.path}")
 

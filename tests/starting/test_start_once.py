@@ -789,6 +789,25 @@ def test_the_result_of_a_child_is_not_the_tasks(
     assert server.status(child) == child_is
 
 
+@pytest.mark.parametrize("child_is", ["RUNNING", "COMPLETED"])
+def test_a_child_of_before_a_restart_is_not_taken_for_its_parent(
+    server: Server, with_children: Airflow, child_is: str
+) -> None:
+    """A restart gives the parent a new time, so the child is the older of the two then."""
+    with_children.retry_from = "start"
+    server.pass_time(60)
+    child = server.child("wf-1", status=child_is)
+    if not with_children.stores:  # with a record, its id tells it from a child with the same input, too
+        server.workflows[child]["input"] = {"page": 2}
+    server.pass_time(60)
+    server.end("wf-1", "FAILED")
+    assert with_children.retry().run().action is Action.RESTART
+    for _ in range(2):
+        started = with_children.retry().run()
+        assert (started.workflow_id, started.action) == ("wf-1", Action.ATTACH)
+    assert (server.status("wf-1"), server.status(child)) == ("RUNNING", child_is)
+
+
 def test_a_successor_outlives_a_clear(server: Server, with_children: Airflow) -> None:
     server.pass_time(1)
     successor = server.child("wf-1")
