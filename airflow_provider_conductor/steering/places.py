@@ -1,8 +1,10 @@
 """Where a task stands in a workflow's definition, and what that means for a skip and a rerun. No I/O.
 
 Servers accept to skip every task that is not scheduled yet, and to run a workflow again from each task that it has had.
-But some then wait for ever: RUNNING, with no open task. Each line of the tables was seen on 3.32 and, but for those on
-loops, on 3.13.
+But some then wait for ever: RUNNING, with no open task. The lines of the tables were seen on 3.32.2, and on 3.13.8 but
+for DECISION, a WAIT with a time, branches of a dynamic fork, a skip of the first of several tasks of a branch, and
+reruns in loops, which showed nothing certain there. EXCLUSIVE_JOIN, and a skip of a dynamic fork, were not seen at all:
+they are refused for being like a JOIN and a FORK_JOIN.
 """
 
 from __future__ import annotations
