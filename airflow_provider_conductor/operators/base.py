@@ -52,6 +52,9 @@ look, so that a workflow that has just completed is not a timeout on the worker 
 BACKSTOP = timedelta(minutes=5)
 """How long after its own deadline a trigger may answer before Airflow's deferral timeout ends the wait."""
 
+KILLED = "the task was killed before it had sent all that it was to send"
+"""What a task fails with that is killed while it steers or ends something."""
+
 OnTimeout = Literal["terminate", "leave"]
 ON_TIMEOUT = ("terminate", "leave")
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.providers.common.compat.sdk import AirflowException
+
 from airflow_provider_conductor.client.definitions import plain_inside
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.text import readable, to_log
 from airflow_provider_conductor.operators.arguments import rendered_mapping
-from airflow_provider_conductor.operators.base import task_label
+from airflow_provider_conductor.operators.base import KILLED, task_label
 from airflow_provider_conductor.operators.steering import SteersAndWaits, SteersWorkflows
 
 if TYPE_CHECKING:
@@ -297,11 +299,15 @@ class ConductorDeleteWorkflowOperator(SteersWorkflows):
 
     def _steer(self, context: Context, workflow_ids: list[str]) -> Any:
         if self.terminate_running:
+            from airflow_provider_conductor.starting.killing import TaskKilled
             from airflow_provider_conductor.steering.commands import terminate
             from airflow_provider_conductor.steering.steer import steer
 
             # 3.13 answers an archival of a running workflow with a 400, and has removed it all the same; so what runs
             # is ended first. One that could not be is refused below.
             command = terminate(f"terminated to be deleted by {task_label(context)}")
-            self.hook.client.run(steer(command, workflow_ids, say=to_log(self.log.info)))
+            try:
+                self._run_unless_killed(steer(command, workflow_ids, say=to_log(self.log.info)))
+            except TaskKilled:
+                raise AirflowException(KILLED) from None
         return super()._steer(context, workflow_ids)

@@ -16,6 +16,7 @@ from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.arguments import check_output_path, is_template
 from airflow_provider_conductor.operators.base import (
     DEFAULT_MAX_OUTPUT_BYTES,
+    KILLED,
     OnTimeout,
     UsesConductor,
     WaitsForWorkflow,
@@ -166,7 +167,7 @@ class SteersWorkflows(UsesConductor, BaseOperator):
             raise AirflowFailException(str(error)) from error
         except TaskKilled:
             self.on_kill()  # for what was under way when it was killed
-            raise AirflowException("the task was killed before it had sent all that it was to send") from None
+            raise AirflowException(KILLED) from None
         kinds = {refusal.kind for refusal in outcome.refusals.values()}
         if not kinds:
             return outcome
@@ -228,7 +229,11 @@ class SteersAndWaits(WaitsForWorkflow, SteersWorkflows):
         (workflow_id,) = workflow_ids
         self._remember(context, workflow_id)
         self._announce(context, workflow_id)
-        self._steer(context, workflow_ids)
+        try:
+            self._steer(context, workflow_ids)
+        except Exception:  # not Airflow's own timeout, after which it calls on_kill
+            self._workflow_id = None
+            raise
         plan = self._make_plan(context, workflow_id)
         if self.deferrable:
             self._defer_wait(context, plan)

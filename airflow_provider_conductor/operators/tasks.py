@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
 
 from airflow_provider_conductor.client.definitions import plain_inside
 from airflow_provider_conductor.client.errors import ConductorInputError
@@ -15,7 +15,7 @@ from airflow_provider_conductor.completing.choice import ENDINGS, CompletionRefu
 from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotThere
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.arguments import given, is_template, rendered_mapping
-from airflow_provider_conductor.operators.base import UsesConductor, one_of
+from airflow_provider_conductor.operators.base import KILLED, UsesConductor, one_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -88,10 +88,14 @@ class EndsTask(UsesConductor, BaseOperator):
         )
 
     def _carry_out(self, flow: Flow[Task]) -> dict[str, Any]:
+        from airflow_provider_conductor.starting.killing import TaskKilled
+
         try:
-            task: Task = self.hook.client.run(flow)
+            task: Task = self._run_unless_killed(flow)
         except ConductorInputError as error:
             raise AirflowFailException(str(error)) from error
+        except TaskKilled:
+            raise AirflowException(KILLED) from None
         except CompletionRefused as error:
             raise (ConductorTaskNotThere if error.passing else ConductorStateError)(
                 f"{error}. See {self.hook.workflow_url(self.workflow_id)}"

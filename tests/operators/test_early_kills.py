@@ -11,13 +11,16 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 
+from airflow_provider_conductor.exceptions import ConductorStateError
 from airflow_provider_conductor.hooks.conductor import ConductorHook
 from airflow_provider_conductor.operators.conductor import (
+    ConductorDeleteWorkflowOperator,
     ConductorExecuteWorkflowOperator,
     ConductorRestartWorkflowOperator,
     ConductorRetryWorkflowOperator,
     ConductorStartWorkflowOperator,
 )
+from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
 from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
 from tests.operators.airflow_standin import context_of, first_event, sent_through_airflow
 from tests.operators.batch_standin import Orders, batch, deferred, orders
@@ -223,6 +226,39 @@ def test_a_command_under_way_in_a_kill_is_undone(conductor: ConductorStandIn, ma
     assert conductor.status(workflow_id) == "TERMINATED"
 
 
+@pytest.mark.parametrize("kill_at", ["connection", "look"])
+def test_nothing_is_terminated_or_deleted_for_a_killed_task(
+    conductor: ConductorStandIn, killed_when_it_connects: Callable[[Any], None], kill_at: str
+) -> None:
+    workflow_id = conductor.add()
+    task = ConductorDeleteWorkflowOperator(task_id="t", workflow_id=workflow_id, terminate_running=True)
+    if kill_at == "connection":
+        killed_when_it_connects(task)
+    else:
+        kill_in(conductor, task, workflow_id)
+    with pytest.raises(AirflowException, match="killed"):
+        task.execute(context_of(task))
+    assert conductor.sent("DELETE") == []
+    assert conductor.status(workflow_id) == "RUNNING"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **more: ConductorCompleteTaskOperator(task_reference_name="approve", **more),
+        ConductorSignalWorkflowOperator,
+    ],
+)
+def test_no_task_is_ended_for_a_killed_task(conductor: ConductorStandIn, make: Callable[..., Any]) -> None:
+    wait = {"taskId": "7", "referenceTaskName": "approve", "taskType": "WAIT", "status": "IN_PROGRESS"}
+    workflow_id = conductor.add(tasks=[wait])
+    task = make(task_id="t", workflow_id=workflow_id)
+    kill_in(conductor, task, workflow_id)
+    with pytest.raises(AirflowException, match="killed"):
+        task.execute(context_of(task))
+    assert conductor.sent("POST") == []
+
+
 @pytest.mark.parametrize(("cancel_on_kill", "left"), [(True, "TERMINATED"), (False, "RUNNING")])
 def test_a_sensor_that_is_killed_before_its_wait_does_not_wait(
     conductor: ConductorStandIn,
@@ -274,6 +310,16 @@ def test_on_kill_after_success_terminates_nothing(conductor: ConductorStandIn, d
         task.execute(context)
     task.on_kill()
     assert conductor.status(conductor.only_workflow) == "RUNNING"
+
+
+def test_nor_does_it_after_a_command_that_was_refused(conductor: ConductorStandIn) -> None:
+    """The workflow runs for somebody else, and this task does not wait for it."""
+    workflow_id = conductor.add()
+    task = ConductorRestartWorkflowOperator(task_id="t", workflow_id=workflow_id, wait_for_completion=True)
+    with pytest.raises(ConductorStateError, match="only what has ended can be restarted"):
+        task.execute(context_of(task))
+    task.on_kill()
+    assert conductor.status(workflow_id) == "RUNNING"
 
 
 def test_nor_does_it_after_an_error_that_leaves_the_workflow_to_a_retry(conductor: ConductorStandIn) -> None:
