@@ -13,13 +13,13 @@ from airflow_provider_conductor.client.call import Flow
 from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.reading_many import READ_AT_ONCE, read_many
+from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.starting.decision import Found
 from airflow_provider_conductor.starting.many import look_up_many
 from airflow_provider_conductor.starting.reasons import ended_by_our_kill, ended_by_our_timeout
 from airflow_provider_conductor.starting.start_once import StartPlan, decide_for
 from airflow_provider_conductor.waiting.look import diagnose
 from airflow_provider_conductor.waiting.report import explain
-from airflow_provider_conductor.waiting.wording import one_line
 
 __all__ = ["NOT_STARTED", "Causes", "Result", "chunks", "read_results"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_conductor.client.statuses import TaskStatus
-from airflow_provider_conductor.waiting.wording import one_line
+from airflow_provider_conductor.client.text import one_line
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Workflow

@@ -6,9 +6,10 @@ import re
 from dataclasses import replace
 from hashlib import blake2s
 
+from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.waiting.holdup import PICKUP_GRACE, Holdup, Phase
 from airflow_provider_conductor.waiting.progress import Progress
-from airflow_provider_conductor.waiting.wording import clock_time, duration, one_line
+from airflow_provider_conductor.waiting.wording import clock_time, duration
 
 __all__ = ["attempt", "describe", "next_line", "queue_name", "with_reasons"]
 

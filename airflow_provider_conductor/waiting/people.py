@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from airflow_provider_conductor.client.models import TaskStatus, Workflow
-from airflow_provider_conductor.waiting.wording import one_line
+from airflow_provider_conductor.client.text import one_line
 
 __all__ = ["Footprint", "acts"]
 

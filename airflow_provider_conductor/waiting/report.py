@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow, WorkflowStatus
+from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.waiting.holdup import is_container, is_workers
 from airflow_provider_conductor.waiting.messages import attempt, queue_name
 from airflow_provider_conductor.waiting.progress import MAX_DEPTH
-from airflow_provider_conductor.waiting.wording import one_line
 
 __all__ = ["Cause", "Failure", "advice", "explain", "root_cause"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from airflow_provider_conductor.client.models import Task, Workflow
-from airflow_provider_conductor.waiting.wording import clock_time, duration, one_line
+from airflow_provider_conductor.client.text import one_line
+from airflow_provider_conductor.waiting.wording import clock_time, duration
 
 __all__ = ["timeline"]
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from airflow_provider_conductor.client.text import one_line
-
-__all__ = ["clock_time", "duration", "one_line"]
+__all__ = ["clock_time", "duration"]
 
 MINUTE = 60
 HOUR = 60 * MINUTE
