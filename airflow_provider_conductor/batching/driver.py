@@ -588,11 +588,14 @@ class Driver:
         next_place = 0
         while places := self.batch.pending_from(next_place, IDS_AT_ONCE):
             next_place = places[-1] + 1
+            beside: list[str] = []
             for index, found in zip(places, await self._look_up(places), strict=True):
                 running = [item.workflow.workflow_id for item in found if not item.workflow.status.ended]
                 if running:
                     self.batch.begin(index, running[0])
+                    beside += running[1:]  # of a start that was sent twice, or of an earlier series
             await self._terminate(reason)
+            await terminate_at_once(self.watcher.client.run, beside, reason)
 
     def _unknown(self) -> list[int]:
         """Places of the active ones whose ids are not known."""

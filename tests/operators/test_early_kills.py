@@ -118,6 +118,25 @@ def test_killed_in_a_retry_what_the_earlier_try_left_is_terminated_and_nothing_s
     assert {conductor.status(workflow_id) for workflow_id in conductor.workflows} == {"TERMINATED"}
 
 
+def test_a_killed_batch_also_ends_the_second_workflow_of_an_item(
+    orders: Orders, killed_when_it_connects: Callable[[Any], None]
+) -> None:
+    """Two of one start, as a lost answer may leave them."""
+    orders.never = set(range(12))
+    conductor = orders.conductor
+    more: dict[str, Any] = {"retries": 1, "deferrable": True, "wait_for_seconds": 0}
+    first = batch(**more)
+    deferred(first, context_of(first))
+    workflow = next(iter(conductor.workflows.values()))
+    second = conductor.add(correlation_id=workflow["correlationId"])
+    task = batch(**more)
+    killed_when_it_connects(task)
+    with pytest.raises(AirflowException, match="killed"):
+        task.execute(context_of(task, try_number=2))
+    assert conductor.status(second) == "TERMINATED"
+    assert {conductor.status(workflow_id) for workflow_id in conductor.workflows} == {"TERMINATED"}
+
+
 @pytest.mark.parametrize("retry_from", ["failed_task", "start", "new"])
 @pytest.mark.parametrize("kind", ["start", "execute", "batch"])
 def test_killed_while_it_looks_for_an_earlier_try_nothing_runs_again(
