@@ -380,8 +380,8 @@ class WaitsForWorkflow(UsesConductor):
         if self._output_wanted:
             raise ConductorOutputMissing(
                 f"{gone}. Let the server keep ended workflows for longer (its archive listener, its retention, or who "
-                "else removes them), or give do_xcom_push=False where the output does not matter. Clear this task to "
-                f"run the workflow again. See {self.hook.workflow_url(event.workflow_id)}"
+                "else removes them), or give do_xcom_push=False where the output does not matter. Run the workflow "
+                f"again to get an output. See {self.hook.workflow_url(event.workflow_id)}"
             )
         self.log.warning("%s", gone)
         return None

@@ -17,7 +17,11 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_conductor.client.errors import ConductorAuthError
-from airflow_provider_conductor.exceptions import ConductorOutputTooLarge, ConductorWorkflowFailed
+from airflow_provider_conductor.exceptions import (
+    ConductorOutputMissing,
+    ConductorOutputTooLarge,
+    ConductorWorkflowFailed,
+)
 from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
 from tests.operators.airflow_standin import context_of, in_a_thread
 from tests.operators.conductor_standin import ConductorStandIn, Script
@@ -92,14 +96,13 @@ def test_it_can_wait_for_one_task_only(conductor: ConductorStandIn, way: str) ->
     assert (result["output"], result["status"]) == ({"boxes": 2}, "RUNNING")
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-def test_archived_before_it_is_read_the_result_has_the_same_shape(conductor: ConductorStandIn, wanted: bool) -> None:
-    operator = sensor("archived", "deferrable", wait_until_task_ref="pack", return_output=wanted)
-    result = operator.execute_complete(context_of(operator), {"workflow_id": "archived", "status": "task_ended"})
-    if wanted:
-        assert (result["workflow_id"], result["status"], result["output"]) == ("archived", None, None)
-    else:
-        assert result is None
+def test_an_output_that_was_archived_before_it_is_read_fails_only_who_wants_it(conductor: ConductorStandIn) -> None:
+    event = {"workflow_id": "archived", "status": "task_ended"}
+    operator = sensor("archived", "deferrable", wait_until_task_ref="pack", return_output=True)
+    with pytest.raises(ConductorOutputMissing, match="archived or deleted it since"):
+        operator.execute_complete(context_of(operator), event)
+    operator = sensor("archived", "deferrable", wait_until_task_ref="pack")
+    assert operator.execute_complete(context_of(operator), event) is None
 
 
 @in_each_mode

@@ -54,7 +54,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Starting:
             await watcher.close()
 
     monkeypatch.setattr(module, "shared_watcher", shared_watcher)
-    monkeypatch.setattr(module, "time", SimpleNamespace(time=now))
+    monkeypatch.setattr(module, "time", SimpleNamespace(time=now, monotonic=now))
     return server
 
 
