@@ -230,7 +230,8 @@ def look_for_missing(
     for pause in (*ASK_AGAIN, None):
         if not _says_unknown(error):
             raise error
-        summary = yield from search_index(workflow_id)
+        asked: float = yield Now()
+        summary = yield from search_index(workflow_id, None if end is None else max(end, asked + LAST_LOOK))
         if summary is not None and not summary.status.ended:
             raise _still_indexed(error, summary)
         now: float = yield Now()
@@ -281,10 +282,17 @@ def _mute(task: Task) -> Mapping[str, Any]:
     return {**task.data, "reasonForIncompletion": None} if task.reason else task.data
 
 
-def search_index(workflow_id: str) -> Flow[Workflow | None]:
-    """The summary that the search index keeps of a workflow, or None."""
-    result = yield from _optional(endpoints.search_workflows(query=f"workflowId IN ({workflow_id})", size=1))
-    for summary in result or ():
+def search_index(workflow_id: str, until: float | None = None) -> Flow[Workflow | None]:
+    """The summary that the search index keeps of a workflow, or None; answered by ``until``, as a look is."""
+    now: float = yield Now()
+    try:
+        result = yield _once(endpoints.search_workflows(query=f"workflowId IN ({workflow_id})", size=1), now, until)
+    except ConductorRequestError as error:
+        # Unlike what only sharpens a look, this may decide that a workflow is gone: not while it cannot be asked.
+        if error.repeatable or not isinstance(error, (ConductorAnswerError, NotConductorError)):
+            raise
+        return None
+    for summary in result:
         if summary.workflow_id == workflow_id:
             return summary  # type: ignore[no-any-return]
     return None

@@ -15,13 +15,14 @@ from airflow_provider_conductor.client.errors import (
     ConductorNotFound,
     ConductorRequestError,
     ConductorServerError,
+    ConductorTimeout,
     ConductorTlsError,
     MissingRoute,
     NotConductorError,
 )
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.text import one_line
-from airflow_provider_conductor.waiting.look import FEW_TASKS
+from airflow_provider_conductor.waiting.look import FEW_TASKS, LAST_LOOK
 from airflow_provider_conductor.waiting.schedule import HELD, HELD_PAUSE
 from airflow_provider_conductor.waiting.wait import (
     GONE,
@@ -581,6 +582,21 @@ def test_a_workflow_that_is_not_found_at_the_deadline_is_a_timeout() -> None:
     assert event.status == TIMEOUT
     assert "No such workflow found" in event.message
     assert world.age == pytest.approx(60, abs=0.2)
+
+
+def test_an_index_that_hangs_makes_no_deadline_late_by_its_read_timeout() -> None:
+    world = World([(0, workflow(live())), (55, None)])
+    ask = world._answer
+
+    def answer(call: Any) -> Any:
+        if call.path == "/workflow/search":
+            world.now += min(60.0, call.within or 60.0)
+            raise ConductorTimeout("no answer", repeatable=True)
+        return ask(call)
+
+    world._answer = answer  # type: ignore[method-assign]
+    assert world.wait(world.plan(deadline=60.0)).status == TIMEOUT
+    assert world.age <= 60 + 2 * LAST_LOOK
 
 
 def test_an_index_that_lags_is_asked_again() -> None:
