@@ -239,7 +239,7 @@ class Watcher:
             pause = self._not_before - self._monotonic()
             if pause > 0 and self._trouble is not None and _is_the_servers(self._trouble):
                 if pause > BRIEF or not isinstance(self._trouble, TooManyRequests):
-                    raise self._trouble  # that it is over is found out once for all
+                    raise self._trouble.with_traceback(None)  # that it is over is found out once for all
                 await self._sleep(pause)
             return await self._ask(call)
 
@@ -251,7 +251,7 @@ class Watcher:
         began = self._monotonic()
         async with self._last_looks:
             if self._unanswered is not None and self._unanswered_at >= began:
-                raise self._unanswered
+                raise self._unanswered.with_traceback(None)
             try:
                 found = await self._ask(call)
             except (ConductorUnreachable, ConductorConnectionLost, TooManyRequests) as error:
@@ -374,6 +374,10 @@ class Watcher:
             else:
                 await self._sweep(due)
             self._tell_counts()
+        except Exception as error:  # whatever it is: each polls for itself, and the next sweep is another one
+            self._log_defect(error)
+            for resting in due:
+                self._wake(resting)
         finally:
             self._asked = []
             self._polling = None
@@ -390,10 +394,6 @@ class Watcher:
                     self._wake(resting)
         except ConductorRequestError as error:
             await self._back_off(due, error)
-        except Exception as error:  # whatever it is: each polls for itself, and the next sweep is another one
-            self._log_defect(error)
-            for resting in due:
-                self._wake(resting)
         else:
             self._recovered()
 

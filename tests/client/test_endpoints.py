@@ -349,3 +349,9 @@ def test_nothing_is_what_no_content_means() -> None:
 def test_retry_after_is_seconds_or_a_date_by_the_servers_own_clock(header: str, seconds: float | None) -> None:
     headers = {"retry-after": header, "date": "Mon, 23 Nov 2026 13:14:11 GMT"}
     assert Answer(503, headers, b"").retry_after == seconds
+
+
+@pytest.mark.parametrize("update", [endpoints.update_task_by_ref_name, endpoints.update_task_sync])
+def test_a_route_is_the_same_for_every_workflow(update: Any) -> None:
+    """A client remembers those that have answered, for as long as it lives."""
+    assert len({update(workflow_id, "pack", "COMPLETED").route for workflow_id in ("w1", "w2")}) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from typing import Any
 
 import pytest
@@ -542,6 +543,43 @@ def test_a_defect_of_the_watchers_own_leaves_nobody_waiting() -> None:
         server.end(*names(5))
         await asyncio.wait_for(asyncio.gather(*waits), 60)
         await end(watcher)
+
+    run(main())
+
+
+def test_a_defect_in_what_follows_a_refusal_leaves_nobody_waiting() -> None:
+    async def main() -> None:
+        class Unclosable(Server):
+            async def close(self) -> None:
+                raise ZeroDivisionError("a defect")
+
+        async def renew() -> Server:
+            return Unclosable()
+
+        server = Server()
+        server.add("a")
+        watcher = watcher_of(server, renew=renew)
+        waiting = start(watcher.run(resting("a")))
+        server.unauthorized = True
+        assert await asyncio.wait_for(waiting, 60) is None
+        await end(watcher)
+
+    run(main())
+
+
+def test_an_error_that_is_told_to_many_does_not_grow() -> None:
+    """Raised again, it would keep the frames of every wait that it was raised in."""
+
+    async def main() -> None:
+        server = Server()
+        watcher = watcher_of(server)
+        waits = waits_on(watcher, server, 200)
+        await asyncio.sleep(5)
+        server.away = True
+        await asyncio.sleep(90)
+        assert watcher._trouble is not None
+        assert len(traceback.extract_tb(watcher._trouble.__traceback__)) < 30
+        await end(watcher, *waits)
 
     run(main())
 

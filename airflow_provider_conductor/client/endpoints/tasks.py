@@ -80,16 +80,16 @@ def update_task_sync(
     """The same, answered with the workflow; 404 where no such task is open."""
     return Call(
         "POST",
-        f"{_by_ref_name(workflow_id, task_ref_name, status)}/sync",
+        _by_ref_name(workflow_id, task_ref_name, status, "/sync"),
         reading.a_workflow,
         params=writing.query(workerid=worker_id),
         body=writing.plain_input(output, "output"),
     )
 
 
-def _by_ref_name(workflow_id: str, task_ref_name: str, status: TaskStatus | str) -> str:
+def _by_ref_name(workflow_id: str, task_ref_name: str, status: TaskStatus | str, further: str = "") -> str:
     return writing.path(
-        "/tasks/{workflow_id}/{task_ref_name}/{status}",
+        "/tasks/{workflow_id}/{task_ref_name}/{status}" + further,
         workflow_id=workflow_id,
         task_ref_name=task_ref_name,
         status=writing.one_of(TaskStatus, status),
