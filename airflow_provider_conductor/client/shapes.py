@@ -6,7 +6,7 @@ which for a shared poller is in the middle of everybody's waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = ["check_poll_data", "check_summary", "check_task", "check_workflow"]
@@ -92,12 +92,12 @@ POLL_DATA: tuple[tuple[str, Any], ...] = (
 
 def check_summary(data: Mapping[str, Any]) -> None:
     """Raises ``ValueError`` where a field of a search's result has a value of another kind."""
-    _check(data, SUMMARY, "a workflow")
+    _check(data, _SUMMARY, "a workflow")
 
 
 def check_workflow(data: Mapping[str, Any]) -> None:
     """Raises ``ValueError`` where a field of a workflow, or of one of its tasks, has a value of another kind."""
-    _check(data, WORKFLOW, "the workflow")
+    _check(data, _WORKFLOW, "the workflow")
     for task in data.get("tasks") or ():
         check_task(task)
 
@@ -106,31 +106,47 @@ def check_task(data: Any) -> None:
     """Raises ``ValueError`` where a field of a task has a value of another kind."""
     if not isinstance(data, dict):
         raise ValueError(f"a {type(data).__name__} where a task belongs")
-    _check(data, TASK, "a task")
+    _check(data, _TASK, "a task")
     planned = data.get("workflowTask")
     if planned:
-        _check(planned, WORKFLOW_TASK, "a task's workflowTask")
-        _check(planned.get("taskDefinition") or {}, DEFINITION, "a task's definition")
-    _check(data.get("taskDefinition") or {}, DEFINITION, "a task's definition")
+        _check(planned, _WORKFLOW_TASK, "a task's workflowTask")
+        if planned_definition := planned.get("taskDefinition"):
+            _check(planned_definition, _DEFINITION, "a task's definition")
+    if definition := data.get("taskDefinition"):
+        _check(definition, _DEFINITION, "a task's definition")
 
 
 def check_poll_data(data: Any) -> None:
     """Raises ``ValueError`` where a field of poll data has a value of another kind."""
     if not isinstance(data, dict):
         raise ValueError(f"a {type(data).__name__} where poll data belongs")
-    _check(data, POLL_DATA, "poll data")
+    _check(data, _POLL_DATA, "poll data")
 
 
-def _check(data: Mapping[str, Any], kinds: Iterable[tuple[str, Any]], where: str) -> None:
+class _Kinds:
+    """A table in the form that is checked fast: a workflow of 200 tasks has 6,000 fields."""
+
+    def __init__(self, table: tuple[tuple[str, Any], ...]) -> None:
+        self.values = tuple((name, kind) for name, kind in table if isinstance(kind, type))
+        self.numbers = tuple((name, -most, most) for name, most in table if not isinstance(most, type))
+
+
+def _check(data: Mapping[str, Any], kinds: _Kinds, where: str) -> None:
     """Each field that is there and not null is of its kind; a number stands for whole numbers up to it."""
-    for name, kind in kinds:
-        value = data.get(name)
-        if value is None:
+    get = data.get
+    for name, kind in kinds.values:
+        value = get(name)
+        if value is not None and value.__class__ is not kind:
+            raise ValueError(f"{name} of {where} is a {type(value).__name__}")
+    for name, least, most in kinds.numbers:
+        value = get(name)
+        if value is None or (value.__class__ is int and least <= value <= most):
             continue
-        if isinstance(kind, type):
-            if not isinstance(value, kind):
-                raise ValueError(f"{name} of {where} is a {type(value).__name__}")
-        elif not isinstance(value, int):
+        if not isinstance(value, int):
             raise ValueError(f"{name} of {where} is a {type(value).__name__}, not a whole number")
-        elif not -kind <= value <= kind:
+        if not least <= value <= most:
             raise ValueError(f"{name} of {where} is out of range")
+
+
+_SUMMARY, _WORKFLOW, _TASK = _Kinds(SUMMARY), _Kinds(WORKFLOW), _Kinds(TASK)
+_WORKFLOW_TASK, _DEFINITION, _POLL_DATA = _Kinds(WORKFLOW_TASK), _Kinds(DEFINITION), _Kinds(POLL_DATA)
