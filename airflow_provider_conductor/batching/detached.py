@@ -58,10 +58,10 @@ def terminate_detached(
                 start_new_session=True,
             ).wait()  # it goes on in a child of its own, which nobody has to wait for
     except OSError as error:
-        log.error("No process could be started that terminates %d workflows, which may run on: %s", count, error)
+        log.error("Could not start a process to terminate %d workflows; they may still run: %s", count, error)
     else:
         log.warning(
-            "A process that outlives this task goes on terminating %d workflows, for %d s at most", count, LIVES
+            "A process that outlives this task continues to terminate %d workflows, for at most %d s", count, LIVES
         )
 
 

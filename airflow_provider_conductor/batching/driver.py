@@ -534,7 +534,7 @@ class Driver:
                     raise result
         if failure is not None:
             self.terminated = None
-            self.warn(f"what runs of the batch could not be ended, and may run on: {failure}")
+            self.warn(f"the running workflows of the batch could not be terminated, and may still run: {failure}")
 
     def _known(self) -> dict[str, int]:
         """Workflow → place, of the active ones whose ids are known."""

@@ -1,6 +1,6 @@
 """Connections whose answers must arrive whole, head and body, within the read timeout.
 
-A socket's own timeout starts anew with every byte, so a server that drips would be read for ever.
+A socket's own timeout starts anew with every byte, so a server that drips would be read forever.
 """
 
 from __future__ import annotations

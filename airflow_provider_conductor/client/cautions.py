@@ -32,8 +32,8 @@ def _cautions(settings: ConductorSettings) -> Iterator[str]:
     shown = sorted(filter(is_secret_header, settings.headers))
     if encrypted and not settings.verify_ssl:
         yield (
-            "verify_ssl is off, so anybody on the way can pose as the server and read the key; "
-            "give the server's CA as ca_bundle instead"
+            "verify_ssl is off, so anybody on the network path can impersonate the server and read the key; set "
+            "ca_bundle to the server's CA instead"
         )
     if not encrypted and not is_loopback_host(urlsplit(settings.api_url).hostname or ""):
         sent = [*(["the key"] if settings.authenticated else []), *shown, *settings.secret_headers]
@@ -41,6 +41,6 @@ def _cautions(settings: ConductorSettings) -> Iterator[str]:
             yield f"{', '.join(sent)} and all data are sent unencrypted over http; use an https address"
     if shown:
         yield (
-            f"{', '.join(shown)} in headers can be read by whoever may read connections in Airflow's REST API; "
+            f"{', '.join(shown)} in headers can be read by anyone who may read connections in Airflow's REST API; "
             "move it to secret_headers, which Airflow hides"
         )

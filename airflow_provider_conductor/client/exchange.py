@@ -145,7 +145,7 @@ class Exchange:
         """The error for a body that could not be taken."""
         if isinstance(error, TooLarge):
             return NotConductorError(
-                f"the answer has more than {call.max_bytes:,} bytes, the most that is read",
+                f"the answer has more than {call.max_bytes:,} bytes, which is the limit",
                 method=call.method,
                 path=call.path,
                 server=self.server,
@@ -172,7 +172,7 @@ class Exchange:
             html = answer.content.lstrip()[:1] == b"<"
             raise NotConductorError(
                 self.hide(
-                    f"the answer is not one Conductor gives: {_words(error)} ({len(answer.content)} bytes, {kind})"
+                    f"the answer is not a valid Conductor answer: {_words(error)} ({len(answer.content)} bytes, {kind})"
                 ),
                 method=call.method,
                 path=call.path,

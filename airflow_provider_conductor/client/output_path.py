@@ -109,7 +109,7 @@ def _unquoted(quoted: str, text: str) -> str:
         raise ValueError(
             f"output_path {text!r} has a name that cannot be read, {quoted!a}: {error}. Within double "
             "quotes it is written as in JSON "
-            '("a\\\\b" for a\\b, "\\u0041" for A); within single quotes everything stands for itself'
+            '("a\\\\b" for a\\b, "\\u0041" for A); within single quotes every character is literal'
         ) from None
 
 

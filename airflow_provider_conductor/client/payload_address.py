@@ -43,10 +43,11 @@ def refusal(uri: str, settings: ConductorSettings) -> str:
         return f"this server gives an address at {host}, which is not among the connection's payload_hosts"
     plain = parts.scheme == "http" and settings.api_url.startswith("https://")
     if plain and not any(entry.startswith("http://") for entry in listed):
-        return f"this server gives an address at {host} without TLS; payload_hosts with http://{host} would allow it"
+        return f"this server gives an address at {host} without TLS; to allow it, add http://{host} to payload_hosts"
     if not all(may_connect(address, uri, settings) for address in addresses_of(host)):
         return (
-            f"this server gives an address of the worker's own machine or network, {host}; payload_hosts would allow it"
+            f"this server gives an address of the worker's own machine or network, {host}; to allow it, add the host "
+            f"to payload_hosts"
         )
     return ""
 

@@ -105,7 +105,7 @@ def check_workflow(data: Mapping[str, Any]) -> None:
 def check_task(data: Any) -> None:
     """Raises ``ValueError`` where a field of a task has a value of another kind."""
     if not isinstance(data, dict):
-        raise ValueError(f"a {type(data).__name__} where a task belongs")
+        raise ValueError(f"a {type(data).__name__} in place of a task")
     _check(data, _TASK, "a task")
     planned = data.get("workflowTask")
     if planned:
@@ -119,7 +119,7 @@ def check_task(data: Any) -> None:
 def check_poll_data(data: Any) -> None:
     """Raises ``ValueError`` where a field of poll data has a value of another kind."""
     if not isinstance(data, dict):
-        raise ValueError(f"a {type(data).__name__} where poll data belongs")
+        raise ValueError(f"a {type(data).__name__} in place of poll data")
     _check(data, _POLL_DATA, "poll data")
 
 

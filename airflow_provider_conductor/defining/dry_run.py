@@ -133,7 +133,8 @@ def _incomplete(workflow: Workflow, missing: Sequence[str], outputs: Mapping[str
     if not missing:
         open_ = ", ".join(f"{task.reference_name!r} ({task.task_type})" for task in workflow.tasks if _is_open(task))
         return DryRunIncomplete(
-            f"the dry run of {workflow.name} is {workflow.status} at {open_ or 'no task'}, which no output would end"
+            f"the dry run of {workflow.name} is {workflow.status} at {open_ or 'no task'}, which no entry of "
+            f"task_outputs would end"
         )
     has = ", ".join(map(repr, outputs)) or "nothing"
     return DryRunIncomplete(

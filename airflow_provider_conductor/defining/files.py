@@ -57,8 +57,8 @@ def _check_below(path: Path, roots: Sequence[Path], pattern: str) -> None:
     if not any(path.resolve().is_relative_to(root) for root in roots):
         raise DefinitionError(
             [
-                f"path {pattern!r} leads out of {' and '.join(map(str, roots))}: files of definitions are below the "
-                "folder of the DAG's file; name other folders in the DAG's template_searchpath"
+                f"path {pattern!r} is outside of {' and '.join(map(str, roots))}: definition files must be below the "
+                f"folder of the DAG file; add other folders to the DAG's template_searchpath"
             ]
         )
 
@@ -93,7 +93,7 @@ def _check_keys(keys: Iterable[str]) -> None:
     """
     for key, times in Counter(keys).items():
         if times > 1:
-            raise ValueError(f"the key {key!r} is there {times} times in one object")
+            raise ValueError(f"the key {key!r} occurs {times} times in one object")
 
 
 def _documents(content: bytes) -> list[Any]:

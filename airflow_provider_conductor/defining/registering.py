@@ -130,7 +130,7 @@ def _invalid(changes: Sequence[_Change]) -> Flow[dict[str, str]]:
         except ConductorAnswerError as error:
             if isinstance(error, ConductorAuthError) or error.repeatable:
                 raise
-            problems[item.label] = f"the server says: {error.message}"
+            problems[item.label] = f"the server answered: {error.message}"
     return problems
 
 
@@ -152,7 +152,7 @@ def _send(changes: Sequence[_Change]) -> Flow[None]:
         if done is not None and done.errors:
             raise DefinitionError(
                 (
-                    said(item.source, f"{item.label}: the server says: {done.errors[item.name]}")
+                    said(item.source, f"{item.label}: the server answered: {done.errors[item.name]}")
                     for item in workflows
                     if item.name in done.errors
                 ),
@@ -172,10 +172,10 @@ def _refused(error: ConductorAnswerError, sent: Sequence[Definition], before: Se
     places = {int(place) for place in PLACE.findall(error.message)}
     wrong = [item for place, item in enumerate(sent) if place in places] or list(sent)
     if len(wrong) == 1 or places:
-        names = [said(item.source, f"{item.label}: the server says: {error.message}") for item in wrong]
+        names = [said(item.source, f"{item.label}: the server answered: {error.message}") for item in wrong]
     else:
         listed = ", ".join(said(item.source, item.label) for item in wrong)
-        names = [f"one of {listed}: the server says: {error.message}"]
+        names = [f"one of {listed}: the server answered: {error.message}"]
     return DefinitionError(names, registered=before)
 
 

@@ -52,7 +52,7 @@ look, so that a workflow that has just completed is not a timeout on the worker 
 BACKSTOP = timedelta(minutes=5)
 """How long after its own deadline a trigger may answer before Airflow's deferral timeout ends the wait."""
 
-KILLED = "the task was killed before it had sent all that it was to send"
+KILLED = "the task was killed before it had sent all of its requests"
 """What a task fails with that is killed while it steers or ends something."""
 
 OnTimeout = Literal["terminate", "leave"]
@@ -279,7 +279,7 @@ class WaitsForWorkflow(UsesConductor):
             raise AirflowException(f"the trigger sent something unknown, so the task fails: {error}") from None
         self._remember(context, known.workflow_id)
         self._deadline = deadline
-        self.log.info("The triggerer says: %s", f"{known.status} {known.message}".strip())
+        self.log.info("The trigger reported: %s", f"{known.status} {known.message}".strip())
         return self._conclude(context, known)
 
     def _remember(self, context: Context, workflow_id: str) -> None:
@@ -379,8 +379,8 @@ class WaitsForWorkflow(UsesConductor):
         )
         if self._output_wanted:
             raise ConductorOutputMissing(
-                f"{gone}. Let the server keep ended workflows for longer (its archive listener, its retention, or who "
-                "else removes them), or give do_xcom_push=False where the output does not matter. Run the workflow "
+                f"{gone}. Keep ended workflows on the server for longer (its archive listener, its retention, "
+                f"clean-up jobs), or set do_xcom_push=False if the output does not matter. Run the workflow "
                 f"again to get an output. See {self.hook.workflow_url(event.workflow_id)}"
             )
         self.log.warning("%s", gone)
@@ -405,7 +405,7 @@ class WaitsForWorkflow(UsesConductor):
         Not an AirflowException: with ``soft_fail`` Airflow would skip on those after a deferral, but not in poke mode.
         """
         where = self.hook.workflow_url(workflow_id)
-        return kind(f"the wait for Conductor workflow {workflow_id} broke off: {why} ({where})")
+        return kind(f"the wait for Conductor workflow {workflow_id} failed: {why} ({where})")
 
     def _failure(self, event: WaitEvent) -> ConductorWorkflowFailed:
         """The error of a workflow that ended badly: root cause, attempts, reason, log lines, what to do."""

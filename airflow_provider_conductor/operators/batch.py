@@ -202,10 +202,10 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         if not isinstance(event, Mapping) or not isinstance(event.get("status"), str):
             raise AirflowException(f"the trigger sent something unknown, so the task fails: {event!r}")
         message = one_line(event.get("message") or "", 1_000)
-        self.log.info("The triggerer says: %s", f"{event['status']} {message}".strip())
+        self.log.info("The trigger reported: %s", f"{event['status']} {message}".strip())
         if event["status"] == "error":
             kind = getattr(errors, str(event.get("error")), None) if event.get("error") in errors.__all__ else None
-            raise (kind if isinstance(kind, type) else ConductorError)(f"the wait broke off: {message}")
+            raise (kind if isinstance(kind, type) else ConductorError)(f"the wait failed: {message}")
         self._set_alarm(context)
         self._task_label = task_label(context)
         active = active_ids_in(state)
@@ -216,9 +216,9 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             plan_of = self._plans(context, inputs, keys)
         except ConductorStartRefused as error:
             raise AirflowException(
-                "the batch cannot be waited for any further, since its inputs are not what they were before the "
-                f"deferral: {str(error).removesuffix('; nothing was started')}. Was the task cleared that they come "
-                f"from? {self._let_go_of(active)}"
+                "the batch cannot continue, since its inputs have changed since the deferral: "
+                f"{str(error).removesuffix('; nothing was started')}. Check whether the task that they come from was "
+                f"cleared. {self._let_go_of(active)}"
             ) from error
         batch = Batch.from_json(keys, state)
         known = batch is not None
@@ -237,13 +237,13 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         from airflow_provider_conductor.batching.ending import terminate_many
 
         if not workflow_ids:
-            return "Nothing of it was running"
+            return "None of its workflows was running"
         if not self.cancel_on_kill:
-            return f"{len(workflow_ids):,} of its workflows run on (cancel_on_kill=False)"
+            return f"{len(workflow_ids):,} of its workflows still run (cancel_on_kill=False)"
         try:
             ended = self.hook.client.run(terminate_many(workflow_ids, killed_reason(self._task_label)))
         except ConductorError as error:
-            return f"{len(workflow_ids):,} of its workflows could not be terminated and may run on: {error}"
+            return f"{len(workflow_ids):,} of its workflows could not be terminated and may still run: {error}"
         return f"{len(workflow_ids) - len(ended):,} of its workflows were terminated, {len(ended):,} had ended"
 
     def _let_go_of_others(self, active: Sequence[str], plans: Sequence[StartPlan]) -> None:
@@ -253,7 +253,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         try:
             found = self.hook.client.run(look_up_many(plans))
         except ConductorError as error:
-            self.log.warning("It is not known which workflows belong to inputs that are gone; they run on: %s", error)
+            self.log.warning("The workflows whose inputs are gone cannot be identified, and still run: %s", error)
             return
         known = {item.workflow.workflow_id for items in found for item in items}
         others = [workflow_id for workflow_id in active if workflow_id not in known]

@@ -103,8 +103,8 @@ class BatchResults:
         final = self._lost or (causes.for_good and not batch.pending)
         kind = ConductorBatchFailedForGood if final else ConductorBatchFailed
         lost = (
-            f", and the outputs of {self._lost:,} that completed cannot be read any more: let the server keep ended "
-            "workflows until the batch has ended (its archive listener, its retention)"
+            f", and the outputs of {self._lost:,} that completed cannot be read any more: keep ended workflows on "
+            f"the server until the batch has ended (its archive listener, its retention)"
             if self._lost
             else ""
         )

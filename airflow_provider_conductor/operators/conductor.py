@@ -200,7 +200,7 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
             try:
                 workflow = self.hook.client.get_workflow(event.workflow_id, include_tasks=False)
             except ConductorRequestError as error:
-                self.log.warning("What workflow %s has put out so far cannot be read: %s", event.workflow_id, error)
+                self.log.warning("The output so far of workflow %s cannot be read: %s", event.workflow_id, error)
             else:
                 picked_later = self.output_path and not workflow.status.successful
                 status, output = str(workflow.status), None if picked_later else self._result(workflow)

@@ -138,8 +138,9 @@ def check_storable(value: Any, name: str, way_out: str = "pick a part without it
         return
     for what, path in _unstorable(value):
         raise ConductorOutputNotStorable(
-            f"{name} has {what} at {_shown_path(path)}, which Airflow cannot keep in its database; nothing was written "
-            f"to XCom. Let the workflow return it otherwise (its outputParameters), {way_out}, or read it with "
+            f"{name} has {what} at {_shown_path(path)}, which Airflow cannot store in its database; nothing was "
+            f"written "
+            f"to XCom. Change the workflow's outputParameters, {way_out}, or read it with "
             "ConductorHook in a task of your own"
         )
 

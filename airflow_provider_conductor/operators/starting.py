@@ -163,7 +163,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         if started.by_label:
             self.log.warning(
                 "Workflow %s was found by its correlation_id and input alone, so another task may have started it: "
-                "this task waits for it, and terminates it neither after a timeout nor when it is killed",
+                "this task waits for it, and does not terminate it after a timeout or a kill",
                 started.workflow_id,
             )
             self._terminate_nothing()

@@ -68,7 +68,7 @@ class TerminatedByOthers(ConductorError):
         self.workflow = workflow
         super().__init__(
             f"workflow {workflow.workflow_id} was terminated by somebody else "
-            f"({one_line(workflow.reason) or 'no reason given'}), so it is not brought back to life; "
+            f"({one_line(workflow.reason) or 'no reason given'}), so it is not run again; "
             "clear the task to start a new one"
         )
 
@@ -248,7 +248,7 @@ def _look_up(plan: StartPlan, aside: _Aside) -> Flow[list[Found]]:
     found: list[Found] = []
     try:
         if own is not None and own.workflow_id is None and own.sent_at is not None:
-            aside.say("an earlier try sent a start and did not hear of it; looking for it")
+            aside.say("an earlier try sent a start and received no answer; looking for its workflow")
             yield from _search_for(plan, own.key, own.sent_at + plan.patience)
         for pause in pauses:
             yield Sleep(pause)
@@ -593,7 +593,7 @@ def _run_again(workflow: Workflow, action: Action, aside: _Aside) -> Flow[Action
     else:
         if (yield from _changed(workflow, aside)) is None:
             raise ConductorConflict(
-                f"the server accepted to restart workflow {workflow_id}, and it is {workflow.status} as before"
+                f"the server accepted the restart of workflow {workflow_id}, but it is still {workflow.status}"
             )
     aside.say(f"workflow {workflow_id} was {workflow.status} and runs again from its start")
     return Action.RESTART
@@ -649,7 +649,7 @@ def _retry(workflow: Workflow, aside: _Aside) -> Flow[Action | None]:
             )
             return None
         before = after
-    aside.say(f"workflow {workflow_id} is {before.status}, and a retry does not run it on; it is restarted instead")
+    aside.say(f"workflow {workflow_id} is {before.status}, and a retry had no effect; it is restarted instead")
     return None
 
 
@@ -663,7 +663,7 @@ def _changed(before: Workflow, aside: _Aside) -> Flow[Workflow | None]:
         try:
             after: Workflow = yield endpoints.get_workflow(before.workflow_id)
         except ConductorRequestError as error:
-            aside.say(f"could not read workflow {before.workflow_id} after it was to run again: {error}")
+            aside.say(f"could not read workflow {before.workflow_id} after the request to run it again: {error}")
             return before
         if ran_again(before, after):
             return after

@@ -158,7 +158,7 @@ def rerun(
                 "leave from_task_ref out to run it again from its start",
             )
         if task is not None and task.known_status is TaskStatus.SKIPPED:
-            # Seen on 3.32: a 500 with the rerun half done, the task in no queue and the workflow RUNNING for ever.
+            # Seen on 3.32: a 500 with the rerun half done, the task in no queue and the workflow RUNNING forever.
             return Decision(
                 Kind.CANNOT,
                 f"its task {from_task_ref!r} was skipped, and servers cannot begin with such a one; begin with a task "
@@ -168,9 +168,9 @@ def rerun(
         if hangs:
             return Decision(
                 Kind.CANNOT,
-                f"it would never go on from its task {from_task_ref!r}: {hangs}. Begin with a task before it that is "
-                "in no fork or finished loop; or ConductorRetryWorkflowOperator runs failed tasks on, and "
-                "ConductorRestartWorkflowOperator all of it",
+                f"it would never continue from its task {from_task_ref!r}: {hangs}. Begin with an earlier task "
+                f"outside of forks and completed loops. ConductorRetryWorkflowOperator continues with the failed "
+                f"tasks, and ConductorRestartWorkflowOperator runs all of it again",
             )
         limit = _time_limit_passed(workflow)
         if limit:
@@ -196,8 +196,8 @@ def skip(task_ref: str, task_output: Mapping[str, Any] | None = None) -> Command
                 return DUE
             return Decision(
                 Kind.CANNOT,
-                f"it would never go on without its task {task_ref!r}: {hangs}. Let it come to that task, and complete "
-                "it then with ConductorCompleteTaskOperator",
+                f"it would never continue without its task {task_ref!r}: {hangs}. Wait until it reaches that task, "
+                f"and then complete the task with ConductorCompleteTaskOperator",
             )
         if task.known_status is TaskStatus.SKIPPED:
             return Decision(Kind.ALREADY, f"as wanted: its task {task_ref!r} is skipped already")

@@ -145,7 +145,7 @@ def canonical(conditions: Sequence[Condition]) -> str:
             if value == "" or _UNREADABLE.search(value):
                 what = "an empty value" if value == "" else f"the value {value!r}"
                 raise ConductorInputError(
-                    f"the search index cannot be asked for {what} of {condition.field}: * is a wildcard there, and "
+                    f"the search index cannot look for {what} of {condition.field}: * is a wildcard there, and "
                     "quotes, parentheses, commas, line breaks, ' AND ' and blanks at either end do not count as text. "
                     "Nothing was sent. Select by workflow_id, or by workflow_name with correlation_id"
                 )
@@ -220,7 +220,8 @@ def _time_condition(query: str, field: str, operator: str, values: tuple[str, ..
         raise _refused(
             query,
             f"the time {value!r}",
-            f"{field} takes milliseconds since 1970, such as 1767222000000; started_before and its kin take a datetime "
+            f"{field} takes milliseconds since 1970, such as 1767222000000; started_before and the like take a "
+            f"datetime "
             "or an ISO text",
         )
     return Condition(field, operator, (str(int(value)),))
@@ -279,7 +280,7 @@ def _check_status(value: str, where: str) -> None:
         near = value.upper().strip()
         hint = f" (write {near})" if near in WorkflowStatus.__members__ else ""
         raise ConductorInputError(
-            f"{where}: {value!r} is no status of a workflow{hint}; there are {', '.join(WorkflowStatus)}"
+            f"{where}: {value!r} is not a workflow status{hint}; there are {', '.join(WorkflowStatus)}"
         )
 
 
@@ -316,8 +317,8 @@ def conditions_of_arguments(given: Mapping[str, Any], now: float) -> tuple[Condi
         after, before = (moment(value, f"{name}_{bound}", now) for bound, value in bounds.items())
         if after >= before:
             raise ConductorInputError(
-                f"{name}_after ({bounds['after']}) is not before {name}_before ({bounds['before']}), so no "
-                "workflow can be meant: nothing was sent"
+                f"{name}_after ({bounds['after']}) is not before {name}_before ({bounds['before']}), so no workflow "
+                f"can match: nothing was sent"
             )
     return _have_ended(conditions)
 
@@ -344,8 +345,8 @@ def texts(value: Any, name: str) -> tuple[str, ...]:
     found = tuple(str(item) if isinstance(item, int) and not isinstance(item, bool) else item for item in several)
     if not found or any(not isinstance(item, str) or item.strip() in ("", "None") for item in found):
         raise ConductorInputError(
-            f"{name} must not be empty, and takes a text or a list of texts, not {value!r}; does the template, XCom or "
-            "variable it comes from have a value? Nothing was sent"
+            f"{name} must not be empty, and takes a text or a list of texts, not {value!r}; check that the template, "
+            f"XCom or variable that it comes from has a value. Nothing was sent"
         )
     return tuple(str(item).strip() for item in found)
 

@@ -1,7 +1,7 @@
 """Where a task stands in a workflow's definition, and what that means for a skip and a rerun. No I/O.
 
 Servers accept to skip every task that is not scheduled yet, and to run a workflow again from each task that it has had.
-But some then wait for ever: RUNNING, with no open task. The lines of the tables were seen on 3.32.2, and on 3.13.8 but
+But some then wait forever: RUNNING, with no open task. The lines of the tables were seen on 3.32.2, and on 3.13.8 but
 for DECISION, a WAIT with a time, branches of a dynamic fork, a skip of the first of several tasks of a branch, and
 reruns in loops, which showed nothing certain there. EXCLUSIVE_JOIN, and a skip of a dynamic fork, were not seen at all:
 they are refused for being like a JOIN and a FORK_JOIN.
@@ -75,7 +75,7 @@ def _walk(
 
 
 def skip_hangs(definition: Mapping[str, Any], ref: str) -> str:
-    """Why the workflow would wait for ever if this task were skipped before it is scheduled; "" where it goes on.
+    """Why the workflow would wait forever if this task were skipped before it is scheduled; "" where it goes on.
 
     ==============================================  =============================================
     task                                            after a skip
@@ -87,7 +87,7 @@ def skip_hangs(definition: Mapping[str, Any], ref: str) -> str:
     the first of a case                             nothing after it is scheduled
     another of a case                               goes on behind it
     the first of a branch                           nothing after it is scheduled
-    named in a JOIN's ``joinOn``                    the JOIN waits for ever
+    named in a JOIN's ``joinOn``                    the JOIN waits forever
     another of a branch                             goes on behind it
     ==============================================  =============================================
     """
@@ -96,11 +96,11 @@ def skip_hangs(definition: Mapping[str, Any], ref: str) -> str:
         return ""
     loop = place.innermost("DO_WHILE")
     if loop:
-        return f"it is in the loop {loop!r}, which would wait for it for ever"
+        return f"it is in the loop {loop!r}, which would wait for it forever"
     if place.kind.startswith("FORK_JOIN"):
-        return "its JOIN would wait for ever for the tasks of its branches"
+        return "its JOIN would wait forever for the tasks of its branches"
     if place.joined_by:
-        return f"the JOIN {place.joined_by!r} would wait for it for ever"
+        return f"the JOIN {place.joined_by!r} would wait for it forever"
     if place.first and place.within:
         around, kind = place.within[-1]
         what = "case of the switch" if kind in SWITCHES else "branch of the fork"
@@ -109,7 +109,7 @@ def skip_hangs(definition: Mapping[str, Any], ref: str) -> str:
 
 
 def rerun_hangs(workflow: Workflow, task: Task) -> str:
-    """Why the workflow would wait for ever if it were run again from this task of it; "" where it goes on.
+    """Why the workflow would wait forever if it were run again from this task of it; "" where it goes on.
 
     ==============================================  =============================================
     task                                            after a rerun from it
@@ -132,9 +132,9 @@ def rerun_hangs(workflow: Workflow, task: Task) -> str:
     if place is None:
         return "a dynamic fork has made it, and the server would run that branch alone"
     if place.kind in (*SWITCHES, *JOINS, "FORK_JOIN"):
-        return f"a {place.kind} is done again, and the server would schedule nothing after it"
+        return f"a {place.kind} would run again, and the server would schedule nothing after it"
     if place.kind == "WAIT" and ("duration" in task.input or "until" in task.input):
-        return "a WAIT that is done again does not end by its time any more"
+        return "a WAIT that runs again no longer ends at its time"
     fork = place.innermost("FORK_JOIN")
     if fork:
         return f"it is in a branch of the fork {fork!r}, whose other branches and JOIN the server would not run again"

@@ -94,7 +94,7 @@ def select(selection: Selection, *, say: Callable[[str], None]) -> Flow[list[str
     now: float = yield Now()
     conditions = selection.conditions(now)
     if not conditions:
-        raise ConductorInputError("a selection without a condition would be every workflow: nothing was sent")
+        raise ConductorInputError("a selection without a condition would match every workflow: nothing was sent")
     by_field = {condition.field: condition for condition in conditions}
     names, labels = by_field.get("workflowType"), by_field.get("correlationId")
     found: list[Workflow]
@@ -158,8 +158,8 @@ def _asked_for(conditions: Sequence[Condition], summary: Workflow) -> bool:
             case Fit.NO:
                 raise ConductorInputError(
                     f"the server's search index has found workflow {summary.workflow_id}, whose {condition.field} is "
-                    f"{condition.found_in(summary)}, for the condition {condition}: it does not read that condition as "
-                    f"it stands. {_WHAT_TO_DO[condition.field == 'endTime']}"
+                    f"{condition.found_in(summary)}, for the condition {condition}: the index does not apply that "
+                    f"condition as written. {_WHAT_TO_DO[condition.field == 'endTime']}"
                 )
             case Fit.UNKNOWN:
                 raise ConductorInputError(

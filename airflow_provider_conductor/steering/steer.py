@@ -184,7 +184,7 @@ class _Steering:
             now = after.get(workflow_id)
             status = now.status if now is not None else "gone"
             why = self.command.particulars(now) if now is not None else DUE
-            told = f"{status}: the server accepted to {self.command.verb} it, and it had no effect"
+            told = f"{status}: the server accepted the request to {self.command.verb} it, but it had no effect"
             if why.kind is Kind.CANNOT:
                 told += f": {why.why}"
             self.outcome.refusals[workflow_id] = Refusal(why.kind if why.kind is Kind.CANNOT else Kind.DUE, told)

@@ -111,7 +111,9 @@ class ConductorWorkflowTrigger(BaseTrigger):
             return
         state = task.state or "cleared"
         if not is_kill(task):
-            self.log.info("%s: left to run on, the task was not killed while it was deferred (it is %s)", what, state)
+            self.log.info(
+                "%s: left running, since the task was not killed while it was deferred (its state is %s)", what, state
+            )
             return
         try:
             async with shared_watcher(self.conductor_conn_id) as watcher:
@@ -119,7 +121,7 @@ class ConductorWorkflowTrigger(BaseTrigger):
         except ConductorError as error:
             self.log.error("%s: could not be terminated and may still run: %s", what, error)
         else:
-            self.log.info("The task was killed (it is %s). %s: %s", state, what, done)
+            self.log.info("The task was killed (its state is %s). %s: %s", state, what, done)
 
     @property
     def _what(self) -> str:

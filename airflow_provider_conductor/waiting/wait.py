@@ -306,7 +306,7 @@ class _Wait:
         if seen.unread:
             if self.told != UNREAD_LOGGED:
                 self.told = UNREAD_LOGGED
-                self.warn(f"{seen.unread}; the wait goes on by that")
+                self.warn(f"{seen.unread}; the wait goes on with the status alone")
             return
         for act in acts(self.footprint, seen.workflow):
             self.say(act)

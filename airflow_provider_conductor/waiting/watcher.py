@@ -353,7 +353,7 @@ class Watcher:
                 if self._due and self._polling is None:
                     due, self._due = self._due, []
                     self._polling = asyncio.create_task(self._poll(due), name="conductor-poll")
-            except Exception as error:  # a defect of ours must not leave anybody waiting for ever
+            except Exception as error:  # a defect of ours must not leave anybody waiting forever
                 self._log_defect(error)
                 await asyncio.sleep(SHORTEST)
                 waiting = [*self._due, *(item[2] for item in self._heap)]
@@ -581,7 +581,7 @@ class Watcher:
         if where not in self._defects:
             self._defects.add(where)
             log.error(
-                "An unexpected error while workflows were polled at %s. Their waits poll for themselves, and go on",
+                "An unexpected error while workflows were polled at %s. The waits go on, and each polls for itself",
                 self.client.settings.api_url,
                 exc_info=error,
             )

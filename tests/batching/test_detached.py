@@ -72,7 +72,7 @@ def test_a_process_that_cannot_be_started_is_logged(
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     log = logging.getLogger("tests.detached")
     terminate_detached(ConductorSettings("http://localhost:1/api"), ["a", "b"], REASON, log)
-    assert "terminates 2 workflows, which may run on" in caplog.text
+    assert "terminate 2 workflows; they may still run" in caplog.text
 
 
 def test_while_the_server_is_away_it_tries_again(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:

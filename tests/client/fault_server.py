@@ -1,7 +1,7 @@
 """A real server on a loopback port that answers as told: well, badly, slowly, half, or not at all.
 
 A behaviour is a function of an ``Exchange`` (the request as it arrived, and the socket). A server plays one
-behaviour a request, in order, and the last one for ever.
+behaviour a request, in order, and the last one forever.
 """
 
 from __future__ import annotations

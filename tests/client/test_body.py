@@ -65,7 +65,7 @@ def test_an_answer_up_to_the_limit_is_read_and_none_above(
     server = serve(told.in_turn(answer(whole(LIMIT)), answer(whole(LIMIT + 1))))
     client = connect(server)
     assert client.send(READ).workflow_id == "w1"
-    with pytest.raises(NotConductorError, match="more than 1,000,000 bytes, the most that is read"):
+    with pytest.raises(NotConductorError, match="more than 1,000,000 bytes, which is the limit"):
         client.send(READ)
     assert len(server.requests) == 2, "it is not sent again"
 

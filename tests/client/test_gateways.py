@@ -200,7 +200,7 @@ UNREADABLE: dict[str, bytes] = {
 def test_whatever_cannot_be_read_is_an_error_of_this_call_alone(serve: Serve, connect: Connect, content: bytes) -> None:
     server = serve(told.in_turn(told.status(200, content), told.workflow("w1")))
     client = connect(server)
-    with pytest.raises(NotConductorError, match="not one Conductor gives"):
+    with pytest.raises(NotConductorError, match="not a valid Conductor answer"):
         client.send(READ)
     assert client.send(READ).workflow_id == "w1"
 

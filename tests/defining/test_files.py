@@ -61,7 +61,7 @@ def test_a_path_that_leads_out_of_the_folders_is_refused(folders: list[Path], pa
     one, two = folders
     (one / "link.yaml").symlink_to(two / "charge.yaml")
     (one / "linked").symlink_to(two)
-    with pytest.raises(DefinitionError, match=r"leads out of .*template_searchpath"):
+    with pytest.raises(DefinitionError, match=r"is outside of .*template_searchpath"):
         find(pattern.format(top=one.parent), [one])
 
 
@@ -113,7 +113,7 @@ def test_a_byte_order_mark_is_allowed(tmp_path: Path, name: str, text: str, enco
 def test_a_key_that_is_there_twice_is_refused(tmp_path: Path, name: str, text: str) -> None:
     path = tmp_path / name
     path.write_text(text)
-    with pytest.raises(DefinitionError, match=rf"{name} cannot be read: the key '\w+' is there 2 times"):
+    with pytest.raises(DefinitionError, match=rf"{name} cannot be read: the key '\w+' occurs 2 times"):
         read(path)
 
 

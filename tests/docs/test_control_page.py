@@ -17,7 +17,7 @@ OPERATORS = [getattr(control, name) for name in control.__all__]
 
 WORDS = {
     Kind.DUE: "does it",
-    Kind.ALREADY: "so already",
+    Kind.ALREADY: "already",
     Kind.CANNOT: "fails",
     Kind.MISSING: "fails",
 }

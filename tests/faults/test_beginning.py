@@ -123,7 +123,7 @@ def test_a_sensor_begins_and_waits_without_a_worker(
                 lambda: all(sensors[way].state in ("success", "failed") for way in ("ends", *others)), 180
             )
             check("ends", sensors["ends"].state == "success", "it succeeds")
-            check("ends", "The triggerer says: COMPLETED" in sensors["ends"].log("worker"), "a worker concludes")
+            check("ends", "The trigger reported: COMPLETED" in sensors["ends"].log("worker"), "a worker concludes")
             if TRIGGERS_RENDER_TEMPLATES:
                 for way in ("ends", *others):
                     check(way, sensors[way].workers == 1, "no other worker")

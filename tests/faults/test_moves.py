@@ -39,7 +39,7 @@ INSTANCES = [
 ]
 """Each deferred task: its DAG, and its map index."""
 
-LEFT, KILLED = ("left to run on", "left alone"), "The task was killed"
+LEFT, KILLED = ("left running", "left alone"), "The task was killed"
 
 
 class Moving:

@@ -89,7 +89,7 @@ class ConductorStandIn:
         self.stored: dict[str, str] = {}
         """Path in the external payload storage → the address it can be read from; a stock server gives none."""
         self.token_life: float | None = None
-        """Seconds a token is good for, which it then says itself; None: for ever, and it does not say."""
+        """Seconds a token is good for, which it then says itself; None: forever, and it does not say."""
         self.tokens: dict[str, float] = {}
         """Each token given out and until when it is good, seconds since the epoch."""
         self.indexed = set(INDEXED)

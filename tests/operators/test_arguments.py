@@ -300,7 +300,7 @@ def test_conditions_are_a_way_of_selection(kind: type, selection: dict[str, Any]
         ({"query": "status != COMPLETED"}, "the operator !="),
         ({"status": "failed"}, "write FAILED"),
         ({"status": "FAILED", "started_before": "soon"}, "started_before takes a datetime"),
-        ({"started_before": "2026-01-01", "started_after": "2026-01-02"}, "no workflow can be meant"),
+        ({"started_before": "2026-01-01", "started_after": "2026-01-02"}, "no workflow can match"),
     ],
     ids=str,
 )

@@ -17,7 +17,7 @@ from tests.starting.test_operator import Store
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(version_compat, "NEVER_EXPIRE", "for ever")
+    monkeypatch.setattr(version_compat, "NEVER_EXPIRE", "forever")
     return Store()
 
 

@@ -198,7 +198,7 @@ def test_the_wait_ends_with_the_workflow(workflows: Workflows, kind: type, befor
     assert workflows.status(one) == "TERMINATED"
 
 
-# What would leave it waiting for ever
+# What would leave it waiting forever
 
 
 def in_a_fork_and_a_case(workflows: Workflows) -> str:
@@ -224,8 +224,8 @@ def in_a_fork_and_a_case(workflows: Workflows) -> str:
     ("ref", "told"),
     [
         ("wrap", "first task of a case of the switch 'gift'"),
-        ("ship", "the JOIN 'join' would wait for it for ever"),
-        ("fork", "its JOIN would wait for ever"),
+        ("ship", "the JOIN 'join' would wait for it forever"),
+        ("fork", "its JOIN would wait forever"),
     ],
 )
 def test_a_skip_after_which_the_server_would_wait_for_ever_is_refused(
@@ -267,9 +267,9 @@ def test_a_rerun_after_which_the_server_would_wait_for_ever_is_refused(workflows
     workflows.until(one, "COMPLETED")
     for ref, told in (
         ("ship", "in a branch of the fork 'fork'"),
-        ("gift", "a SWITCH is done again"),
-        ("fork", "a FORK_JOIN is done again"),
-        ("join", "a JOIN is done again"),
+        ("gift", "a SWITCH would run again"),
+        ("fork", "a FORK_JOIN would run again"),
+        ("join", "a JOIN would run again"),
     ):
         outcome = act(ConductorRerunWorkflowOperator, one, from_task_ref=ref)
         assert type(outcome.error) is ConductorStateError

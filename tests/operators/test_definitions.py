@@ -98,7 +98,7 @@ def test_a_definition_the_server_fails_to_register_is_told_by_name(conductor: Co
 
     conductor.instead = server
     register = operator(ORDERS)
-    with pytest.raises(ConductorDefinitionRefused, match="workflow orders 1: the server says: disk full"):
+    with pytest.raises(ConductorDefinitionRefused, match="workflow orders 1: the server answered: disk full"):
         register.execute(context_of(register))
 
 
@@ -128,7 +128,7 @@ def test_what_only_the_server_refuses_is_told_by_name_and_file_and_not_retried(
     with pytest.raises(ConductorDefinitionRefused) as error:
         register.execute(context_of(register))
     assert "a definition cannot be registered, and nothing was:" in str(error.value)
-    assert "\n- charge.json: task refund: the server says: Validation failed" in str(error.value)
+    assert "\n- charge.json: task refund: the server answered: Validation failed" in str(error.value)
     # Where the server could not read a value, it does not name the definition.
     conductor.instead = refusing(500, "JSON parse error: Cannot deserialize value of type `int`")
     with pytest.raises(ConductorDefinitionRefused, match=r"one of charge.json: task charge, charge.json: task refund"):
@@ -152,7 +152,7 @@ def test_a_template_may_render_to_the_json_of_definitions(conductor: ConductorSt
 def test_a_path_that_leads_out_of_the_dags_folder_is_refused(conductor: ConductorStandIn) -> None:
     register = operator("{{ params.file }}")
     register.render_template_fields({"params": {"file": "/etc/../etc/hosts"}})
-    with pytest.raises(ConductorDefinitionRefused, match=r"leads out of .*template_searchpath"):
+    with pytest.raises(ConductorDefinitionRefused, match=r"is outside of .*template_searchpath"):
         register.execute(context_of(register))
     assert conductor.requests == []
 

@@ -230,7 +230,7 @@ def test_what_only_the_server_knows_to_be_wrong_is_refused_by_it(lab: Lab) -> No
     switch = {"name": "s", "taskReferenceName": "s", "type": "SWITCH", "evaluatorType": "javascript", "expression": ""}
     error = register(charge, lab.definition("broken", switch)).error
     assert isinstance(error, ConductorDefinitionRefused)
-    assert f"workflow {lab.name('broken')} 1: the server says: " in str(error)
+    assert f"workflow {lab.name('broken')} 1: the server answered: " in str(error)
     assert charge["name"] not in {item["name"] for item in lab.client.get_task_defs()}
 
 
@@ -239,11 +239,11 @@ def test_a_task_definition_that_only_the_server_refuses_is_told_by_name(lab: Lab
     error = register(charge, refund).error
     assert isinstance(error, ConductorDefinitionRefused)
     names = (f"one of task {charge['name']}, task {refund['name']}", f"task {refund['name']}")
-    assert any(f"- {name}: the server says: JSON parse error" in str(error) for name in names)
+    assert any(f"- {name}: the server answered: JSON parse error" in str(error) for name in names)
     refund |= {"retryLogic": "FIXED", "responseTimeoutSeconds": 0}
     error = register(charge, refund).error
     assert isinstance(error, ConductorDefinitionRefused)
-    assert f"- task {refund['name']}: the server says: " in str(error)
+    assert f"- task {refund['name']}: the server answered: " in str(error)
     assert charge["name"] not in {item["name"] for item in lab.client.get_task_defs()}
 
 

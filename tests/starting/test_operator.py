@@ -31,7 +31,7 @@ class Store:
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
         if self.broken:
             raise RuntimeError("the API server is away")
-        assert retention == "for ever"
+        assert retention == "forever"
         self.values[key] = value
         self.history.append(dict(value))
 
@@ -41,7 +41,7 @@ class Store:
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(version_compat, "NEVER_EXPIRE", "for ever")
+    monkeypatch.setattr(version_compat, "NEVER_EXPIRE", "forever")
     return Store()
 
 

@@ -269,7 +269,7 @@ def test_a_restart_that_does_nothing_is_an_error(server: Server, airflow: Airflo
     airflow.run()
     server.end("wf-1", "FAILED")
     airflow.retry()
-    with pytest.raises(ConductorConflict, match="accepted to restart workflow wf-1, and it is FAILED as before"):
+    with pytest.raises(ConductorConflict, match="accepted the restart of workflow wf-1, but it is still FAILED"):
         airflow.run(*[fine] * (2 if airflow.stores else 1), lambda server, call: None)
 
 

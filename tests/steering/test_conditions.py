@@ -79,7 +79,7 @@ REFUSED = {
     "Status IN (FAILED)": "the field 'Status'",
     "parentWorkflowId = abc": "the field 'parentWorkflowId'",
     "status = failed": "write FAILED",
-    "status IN (FAILED, GONE)": "'GONE' is no status",
+    "status IN (FAILED, GONE)": "'GONE' is not a workflow status",
     "status > FAILED": "status is a text",
     "startTime = 1767222000000": "startTime is a time",
     "startTime IN (1767222000000)": "startTime is a time",
@@ -152,7 +152,7 @@ def test_intervals_that_follow_each_other_miss_and_share_nothing() -> None:
     ("given", "told"),
     [
         ({"status": "failed"}, "write FAILED"),
-        ({"status": ["FAILED", "GONE"]}, "'GONE' is no status"),
+        ({"status": ["FAILED", "GONE"]}, "'GONE' is not a workflow status"),
         ({"status": []}, "status must not be empty"),
         ({"status": None}, "status must not be empty"),
         ({"workflow_name": ""}, "workflow_name must not be empty"),
@@ -163,8 +163,8 @@ def test_intervals_that_follow_each_other_miss_and_share_nothing() -> None:
         ({"started_before": "yesterday"}, "started_before takes a datetime"),
         ({"started_before": None}, "started_before takes a datetime"),
         ({"ended_after": timedelta(0)}, "timedelta must be above 0"),
-        ({"started_after": "2026-01-02", "started_before": "2026-01-01"}, "no workflow can be meant"),
-        ({"ended_after": timedelta(days=1), "ended_before": timedelta(days=2)}, "no workflow can be meant"),
+        ({"started_after": "2026-01-02", "started_before": "2026-01-01"}, "no workflow can match"),
+        ({"ended_after": timedelta(days=1), "ended_before": timedelta(days=2)}, "no workflow can match"),
     ],
     ids=str,
 )
@@ -176,7 +176,7 @@ def test_an_argument_that_says_nothing_certain_is_refused(given: dict[str, Any],
 @pytest.mark.parametrize("value", ["order*", "a,b", "o'clock", "a AND b", "(a)", "a\nb"])
 def test_a_value_that_an_index_reads_otherwise_is_not_sent(value: str) -> None:
     conditions = conditions_of_arguments({"workflow_name": value, "status": "FAILED"}, NOW)
-    with pytest.raises(ConductorInputError, match="cannot be asked for"):
+    with pytest.raises(ConductorInputError, match="cannot look for"):
         canonical(conditions)
 
 

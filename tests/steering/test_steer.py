@@ -205,9 +205,9 @@ def test_what_is_accepted_and_has_no_effect_is_a_failure(
     outcome = do(commands.pause(), *ids)
     assert outcome.done == []
     assert [refusal.why for refusal in outcome.refusals.values()] == [
-        "RUNNING: the server accepted to pause it, and it had no effect"
+        "RUNNING: the server accepted the request to pause it, but it had no effect"
     ] * count
-    assert len(requests(conductor)) == 5  # it is looked at three times, not for ever
+    assert len(requests(conductor)) == 5  # it is looked at three times, not forever
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -124,7 +124,7 @@ def test_a_task_can_be_waited_for(conductor: ConductorStandIn, expected: Any) ->
     [
         ({"workflow_id": ""}, "workflow_id must not be empty"),
         ({"workflow_id": " "}, "workflow_id must not be empty"),
-        ({"workflow_id": "None"}, "workflow_id must not be empty, and was rendered to 'None'"),
+        ({"workflow_id": "None"}, "workflow_id must not be empty, but was rendered to 'None'"),
         ({"workflow_id": None}, "workflow_id must not be empty"),
         ({"workflow_id": "['a', 'b']"}, "workflow_id must be the id of one workflow, not a list"),
         ({"task_reference_name": "", "expected_status": "COMPLETED"}, "task_reference_name must not be empty"),

@@ -148,7 +148,7 @@ class Server:
                 raise RecursionError("maximum recursion depth exceeded")
             return call.parse(Answer(200, {}, json.dumps(body).encode()))
         except Exception as error:  # as the client's own exchange does
-            raise NotConductorError(f"not one Conductor gives: {error}", status=200, **ROUTE) from None
+            raise NotConductorError(f"not a valid Conductor answer: {error}", status=200, **ROUTE) from None
 
     def _told(self, name: str, body: dict[str, Any]) -> Any:
         besides = self.answers.get(name, {})

@@ -201,7 +201,7 @@ def test_at_the_deadline_nobody_asks_on() -> None:
 # What cannot be read
 
 
-UNREADABLE = NotConductorError("the answer is not one Conductor gives", status=200)
+UNREADABLE = NotConductorError("the answer is not a valid Conductor answer", status=200)
 
 
 def test_of_an_answer_that_cannot_be_read_the_status_counts() -> None:

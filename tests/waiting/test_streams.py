@@ -200,7 +200,7 @@ def test_an_event_while_a_wait_looks_for_itself_is_not_lost() -> None:
     "refusal",
     [
         MissingRoute("no such endpoint", status=404, **ROUTE),
-        NotConductorError("the answer is not one Conductor gives", **ROUTE),
+        NotConductorError("the answer is not a valid Conductor answer", **ROUTE),
     ],
     ids=["an older server", "something in between"],
 )

@@ -177,7 +177,7 @@ SITUATIONS = {
     "credentials refused": Situation(
         ((0.0, WORKING), (SOON, REFUSED)),
         error=ConductorAuthError,
-        words=("the wait for Conductor workflow", "broke off", "INVALID_TOKEN"),
+        words=("the wait for Conductor workflow", "failed: ", "INVALID_TOKEN"),
     ),
     "timeout that terminates": Situation(
         ((0.0, WORKING),),

@@ -56,8 +56,8 @@ def one_workflow_id(value: object, what: str = "workflow_id") -> str:
         )
     if text == "None":
         raise ConductorInputError(
-            f"{what} must not be empty, and was rendered to 'None': nothing was sent. Has the task that it comes from "
-            "pushed an XCom?"
+            f"{what} must not be empty, but was rendered to 'None': nothing was sent. Check that the task that it "
+            f"comes from has pushed an XCom"
         )
     return path_part(text, what)
 
