@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor import version_compat
-from airflow_provider_conductor.exceptions import ConductorBatchFailed
+from airflow_provider_conductor.exceptions import ConductorBatchFailed, ConductorBatchFailedForGood
 from airflow_provider_conductor.operators.batch import CHECKPOINT_KEY
 from tests.operators.airflow_standin import TaskInstanceStandIn, context_of
 from tests.operators.batch_standin import INPUTS, Orders, batch, deferred, run
@@ -40,9 +40,15 @@ def fail_once(orders: Orders, store: Store, **arguments: Any) -> Any:
 
 def test_a_retry_starts_no_item_that_has_completed_whatever_the_server_knows(orders: Orders, store: Store) -> None:
     task = fail_once(orders, store)
-    outputs = run(task, keeping(task, store, try_number=2))
+    with pytest.raises(ConductorBatchFailedForGood, match="the outputs of 1 that completed cannot be read"):
+        run(task, keeping(task, store, try_number=2))
     assert len(orders.sent) == 12
-    assert (outputs[1], outputs[2], outputs[3]) == ({"shipped": 1}, None, {"shipped": 3})
+
+
+def test_where_the_outputs_do_not_matter_one_that_is_gone_fails_nothing(orders: Orders, store: Store) -> None:
+    task = fail_once(orders, store, do_xcom_push=False)
+    run(task, keeping(task, store, try_number=2))
+    assert len(orders.sent) == 12
 
 
 def test_without_the_store_the_server_is_all_there_is(orders: Orders, store: Store) -> None:
@@ -53,7 +59,7 @@ def test_without_the_store_the_server_is_all_there_is(orders: Orders, store: Sto
 
 def test_what_has_failed_is_looked_up_and_run_on(orders: Orders, store: Store) -> None:
     """And what has completed is not even looked up before its output is read."""
-    task = fail_once(orders, store)
+    task = fail_once(orders, store, do_xcom_push=False)
     orders.conductor.requests.clear()
     run(task, keeping(task, store, try_number=2))
     first = next(request for request in orders.conductor.requests if request.path.endswith("/correlated"))

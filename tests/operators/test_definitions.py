@@ -105,7 +105,7 @@ def test_a_definition_the_server_fails_to_register_is_told_by_name(conductor: Co
 def refusing(status: int, message: str) -> Any:
     def server(request: Any) -> tuple[int, str, bytes] | None:
         if request.path.startswith("/metadata/") and request.method == "GET":
-            return 404, "application/json", b'{"message": "No such workflow found by name: orders"}'
+            return 404, "application/json", b'{"message": "No such workflow found by name: orders", "retryable": false}'
         if request.path == "/metadata/taskdefs":
             body = {"status": status, "message": message, "retryable": False}
             if status == 400:
