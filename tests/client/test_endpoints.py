@@ -355,3 +355,27 @@ def test_retry_after_is_seconds_or_a_date_by_the_servers_own_clock(header: str, 
 def test_a_route_is_the_same_for_every_workflow(update: Any) -> None:
     """A client remembers those that have answered, for as long as it lives."""
     assert len({update(workflow_id, "pack", "COMPLETED").route for workflow_id in ("w1", "w2")}) == 1
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "IN_PROGRESS"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        *(
+            {"taskId": 1},
+            {"referenceTaskName": []},
+            {"taskType": {}},
+            {"reasonForIncompletion": 5},
+            {"retryCount": "2"},
+        ),
+        *({"seq": 1.5}, {"outputData": [1]}, {"endTime": "soon"}, {"startTime": 10**400}, {"workflowTask": [1]}),
+        *({"workflowTask": {"type": {"a": 1}}}, {"subWorkflowId": {"a": 1}}),
+    ],
+    ids=str,
+)
+def test_a_task_with_a_field_of_another_kind_is_refused_whether_it_has_ended_or_not(
+    field: dict[str, Any], status: str
+) -> None:
+    body = {"workflowId": "w1", "status": "RUNNING", "tasks": [{"taskId": "t", "status": status, **field}]}
+    with pytest.raises(ValueError, match=" of a task"):
+        endpoints.get_workflow("w1").parse(Answer(200, {}, json.dumps(body).encode()))
