@@ -129,7 +129,7 @@ class ConductorHook(BaseHook):
         Args:
             timeout: seconds (or timedelta) for the whole wait; None waits on.
             stall_timeout: seconds (or timedelta) without progress.
-            poll_interval: seconds between looks; None adapts them to the workflow.
+            poll_interval: seconds between polls; None adapts them to the workflow.
 
         Returns the workflow with its tasks, whatever its status.
 

@@ -75,7 +75,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         stop_early: start no more workflows once the task is bound to fail; what runs is waited for.
         wait_for_seconds: how long the task stays on its worker while nothing starts or ends, before it is deferred.
         deferrable: wait in the triggerer while workflows run. Default: Airflow's ``default_deferrable``.
-        poll_interval: seconds between looks; None adapts them to the workflows.
+        poll_interval: seconds between polls; None adapts them to the workflows.
         timeout: seconds (or timedelta) for the whole batch in one try; None waits on.
         stall_timeout: seconds (or timedelta) without progress after which a single workflow counts as failed.
         on_timeout: ``terminate`` what runs when a timeout comes, or ``leave`` it.

@@ -104,7 +104,7 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         wait_until_task_ref: wait only until the task with this reference name has ended; in a loop with the
             iteration, as in ``ship__2``.
         deferrable: wait in the triggerer, without a worker slot. Default: Airflow's ``default_deferrable``.
-        poll_interval: seconds between looks; None adapts them to the workflow.
+        poll_interval: seconds between polls; None adapts them to the workflow.
         timeout: seconds (or timedelta) for the whole wait of one try; None waits on.
         stall_timeout: seconds (or timedelta) without progress.
         on_timeout: ``terminate`` the workflow when a timeout ends the wait, or ``leave`` it running.

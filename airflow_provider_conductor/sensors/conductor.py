@@ -25,7 +25,7 @@ class ConductorWorkflowSensor(ConductorSensor):
         deferrable: wait in the triggerer. Default: Airflow's ``default_deferrable``.
         start_from_trigger: begin there too, without a worker, where Airflow can (3.3 and later); implies
             ``deferrable``. A worker then only concludes.
-        poke_interval: seconds between looks; left out, they adapt to the workflow.
+        poke_interval: seconds between polls; left out, they adapt to the workflow.
         stall_timeout: seconds (or timedelta) without progress.
         on_timeout: ``leave`` the workflow running when a timeout ends the wait, or ``terminate`` it.
         cancel_on_kill: terminate the workflow when Airflow kills the task.
