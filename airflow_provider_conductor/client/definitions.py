@@ -100,7 +100,7 @@ def read_json(value: Any, name: str, kind: type[dict[str, Any]] | type[list[Any]
         return found
     what = "object" if kind is dict else "list"
     raise ConductorInputError(
-        f"{name} is a text that is not a JSON {what}: {value!r:.60}; nothing was sent. Pass another task's result "
+        f"{name} is text that is not a JSON {what}: {value!r:.60}; nothing was sent. Pass another task's result "
         "as .output, add `| tojson` to the template, or set render_template_as_native_obj=True on the DAG"
     )
 

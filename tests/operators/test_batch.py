@@ -441,7 +441,7 @@ def test_it_is_told_when_the_dag_is_parsed(arguments: dict[str, Any], message: s
     [
         ({"workflow_inputs": "[{'a': 1}]"}, "tojson"),
         ({"workflow_inputs": "7"}, "that is not a JSON list"),
-        ({"workflow_inputs": [{"a": 1}, "{'a': 1}"]}, r"workflow_inputs\[1\] is a text that is not a JSON object"),
+        ({"workflow_inputs": [{"a": 1}, "{'a': 1}"]}, r"workflow_inputs\[1\] is text that is not a JSON object"),
         ({"workflow_inputs": [{"a": 1}, None]}, r"workflow_inputs\[1\]"),
         ({"workflow_inputs": [{"a": 1}, {"a": float("nan")}]}, r"workflow_inputs\[1\]"),
         ({"workflow_inputs": [{"a": 1}, {"b": 1}], "item_key": "a"}, r"workflow_inputs\[1\]\['a'\]"),
