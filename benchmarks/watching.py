@@ -77,8 +77,8 @@ class Waits:
         self, api_url: str, workflow_ids: Sequence[str], interval: Callable[[], float] = lambda: POLL_INTERVAL
     ) -> None:
         self.clock = JumpingClock()
-        self.client = CountingClient(api_url, sleep=self.clock.sleep, clock=self.clock)
-        self.watcher = Watcher(self.client, clock=self.clock, sleep=self.clock.sleep)
+        self.client = CountingClient(api_url, sleep=self.clock.sleep, clock=self.clock, monotonic=self.clock)
+        self.watcher = Watcher(self.client, clock=self.clock, monotonic=self.clock, sleep=self.clock.sleep)
         self.events: list[WaitEvent] = []
         self._ids = workflow_ids
         self._interval = interval
