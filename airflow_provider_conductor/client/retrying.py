@@ -29,7 +29,7 @@ def worth_repeating(error: BaseException) -> bool:
     ===========================================  =====================  ================
     refused, unknown host (nothing was sent)     yes                    yes
     TLS handshake failed                         no                     no
-    timeout, reset, truncated answer            yes                    no
+    timeout, reset, truncated answer             yes                    no
     429, 502-504, ``retryable: true``            yes                    no
     the same with a longer ``Retry-After``       no                     no
     anything else                                no                     no
