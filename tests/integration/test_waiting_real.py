@@ -669,5 +669,5 @@ def test_a_server_that_is_killed_and_comes_back(outcome: tuple[Outcome, str]) ->
     done, workflow_id = outcome
     assert done.error is None
     assert done.workflow_id == workflow_id
-    about_the_server = [line for line in done.lines if line.startswith("the server ")]
-    assert len(about_the_server) == 2, about_the_server
+    about_conductor = [line for line in done.lines if line.startswith("Conductor is ")]
+    assert len(about_conductor) == 2, about_conductor

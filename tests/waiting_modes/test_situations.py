@@ -172,7 +172,7 @@ SITUATIONS = {
         ((0.0, WORKING), (0.4, AWAY)),
         arguments={"timeout": 3.0, "on_timeout": "leave"},
         error=TIMED_OUT,
-        words=("Conductor has been unreachable for",),
+        words=("unreachable",),  # in poke mode it is the last poke that says so
     ),
     "credentials refused": Situation(
         ((0.0, WORKING), (SOON, REFUSED)),
