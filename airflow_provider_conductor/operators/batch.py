@@ -491,7 +491,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             self._kill_reason = timed_out_reason(self._task_label) if self.on_timeout == "terminate" else None
         else:
             self._kill_reason = killed_reason(self._task_label) if self.cancel_on_kill else None
-        self._killed = True  # a driver that comes later is told so
+        self._killed = True  # a driver that is made later reads it
         self._end_all(self._kill_reason)
 
     def _end_all(self, reason: str | None) -> None:

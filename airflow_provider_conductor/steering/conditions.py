@@ -138,7 +138,7 @@ def canonical(conditions: Sequence[Condition]) -> str:
     """The query as it is sent.
 
     Raises:
-        ConductorInputError: a value that the indexes cannot be asked for.
+        ConductorInputError: a value that no index can search for.
     """
     for condition in conditions:
         for value in condition.values:
@@ -266,7 +266,7 @@ _WORDS = {
     "starts_with": "not all servers read STARTS_WITH; use = or IN with whole values",
     "in": "write IN in capitals, with a list in parentheses: status IN (FAILED,TIMED_OUT)",
 }
-"""What people write in queries, in any case, and what they are told."""
+"""What users write in queries, in any case, and the error for it."""
 
 
 def _refused(query: str, found: str, instead: str) -> ConductorInputError:

@@ -89,7 +89,7 @@ def select(selection: Selection, *, say: Callable[[str], None]) -> Flow[list[str
 
     Raises:
         TooManyFound: more than ``limit``.
-        ConductorInputError: conditions that cannot be asked for, or a server that did not take them at their word.
+        ConductorInputError: conditions that no index reads, or a server that ignored one of them.
     """
     now: float = yield Now()
     conditions = selection.conditions(now)

@@ -33,7 +33,7 @@ class ConductorSensorTrigger(ConductorWorkflowTrigger):
     """Makes the plan that a worker would have made, and waits by it.
 
     The arguments that are named as the sensor's templated ones are rendered in each triggerer anew. What must not begin
-    anew is the clock: it is told from Airflow's own deferral timeout, a moment kept in the metadata database.
+    anew is the clock: it follows from Airflow's own deferral timeout, a moment kept in the metadata database.
 
     Args:
         conductor_conn_id: id of the connection. Templated.

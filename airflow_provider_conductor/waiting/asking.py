@@ -336,7 +336,7 @@ def _size_and_items(answer: Answer) -> tuple[int, list[Any]]:
 
 
 def _seen(item: Any) -> Iterator[tuple[str, Seen]]:
-    """One entry of a bulk answer: the id and what there is, nothing where that cannot be told."""
+    """One entry of a bulk answer: the id and its state, or nothing where the entry cannot be read."""
     if not isinstance(item, dict):
         return
     workflow_id, status = item.get("workflowId"), item.get("status")

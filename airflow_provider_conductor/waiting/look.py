@@ -288,7 +288,7 @@ def search_index(workflow_id: str, until: float | None = None) -> Flow[Workflow 
     try:
         result = yield _once(endpoints.search_workflows(query=f"workflowId IN ({workflow_id})", size=1), now, until)
     except ConductorRequestError as error:
-        # Unlike what only sharpens a look, this may decide that a workflow is gone: not while it cannot be asked.
+        # Unlike other extra reads, this may decide that a workflow is gone: not while the index is unreachable.
         if error.repeatable or not isinstance(error, (ConductorAnswerError, NotConductorError)):
             raise
         return None

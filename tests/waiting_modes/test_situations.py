@@ -172,7 +172,8 @@ SITUATIONS = {
         ((0.0, WORKING), (0.4, AWAY)),
         arguments={"timeout": 3.0, "on_timeout": "leave"},
         error=TIMED_OUT,
-        words=("unreachable",),  # in poke mode it is the last poke that says so
+        # "is" from the last poll of poke mode, else "has been"
+        words=("had not ended: Conductor ", " unreachable"),
     ),
     "credentials refused": Situation(
         ((0.0, WORKING), (SOON, REFUSED)),
