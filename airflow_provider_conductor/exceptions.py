@@ -2,21 +2,21 @@
 
 ::
 
-    AirflowException                          retried as the DAG says
-    ├── ConductorWorkflowFailed               the workflow ended, and not as COMPLETED
-    │   ├── ConductorWorkflowFailedForGood    … and trying again cannot help (also AirflowFailException)
-    │   └── ConductorBatchFailed              more workflows of a batch failed than its policy bears
-    │       └── ConductorBatchFailedForGood   … and trying again cannot help (also AirflowFailException)
-    ├── ConductorTaskMissed                   the task that is waited for cannot come, or not to the expected status
-    ├── ConductorTaskNotThere                 the workflow has not come to the task that is to be ended
-    └── ConductorWorkflowTimeout              a timeout of the wait; the workflow had not ended
-    AirflowFailException                      never retried
-    ├── ConductorDefinitionRefused            a definition cannot be registered
-    ├── ConductorStartRefused                 the definition does not exist, or the server refused the input
-    ├── ConductorOutputTooLarge               the output is over ``max_output_bytes``, and would be again
-    ├── ConductorOutputNotStorable            the output has something in it that Airflow's database cannot hold
-    ├── ConductorOutputMissing                the output has no such part as ``output_path`` names, or is gone
-    └── ConductorStateError                   the workflow's state does not allow what was asked
+    AirflowException                                        retried as the DAG says
+    ├── ConductorWorkflowFailedError                        the workflow ended, and not as COMPLETED
+    │   ├── ConductorWorkflowFailedPermanentlyError         … and a retry cannot help (also AirflowFailException)
+    │   └── ConductorBatchFailedError                       more workflows failed than ``failure_policy`` allows
+    │       └── ConductorBatchFailedPermanentlyError        … and a retry cannot help (also AirflowFailException)
+    ├── ConductorTaskUnreachableError                       the task cannot reach the expected status any more
+    ├── ConductorTaskNotReadyError                          the workflow has not reached the task yet
+    └── ConductorWorkflowTimeoutError                       a timeout of the wait; the workflow had not ended
+    AirflowFailException                                    never retried
+    ├── ConductorDefinitionRefusedError                     a definition cannot be registered
+    ├── ConductorStartRefusedError                          there is no such definition, or the input was refused
+    ├── ConductorOutputTooLargeError                        the output is over ``max_output_bytes``
+    ├── ConductorOutputNotStorableError                     Airflow's database cannot hold the output
+    ├── ConductorOutputMissingError                         ``output_path`` is not in the output, or the output is gone
+    └── ConductorStateError                                 the workflow's state does not allow what was asked
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow_provider_conductor.client.text import one_line, readable
 
 __all__ = [
-    "ConductorBatchFailed",
-    "ConductorBatchFailedForGood",
-    "ConductorDefinitionRefused",
+    "ConductorBatchFailedError",
+    "ConductorBatchFailedPermanentlyError",
+    "ConductorDefinitionRefusedError",
     "ConductorOperatorError",
-    "ConductorOutputMissing",
-    "ConductorOutputNotStorable",
-    "ConductorOutputTooLarge",
-    "ConductorStartRefused",
+    "ConductorOutputMissingError",
+    "ConductorOutputNotStorableError",
+    "ConductorOutputTooLargeError",
+    "ConductorStartRefusedError",
     "ConductorStateError",
-    "ConductorTaskMissed",
-    "ConductorTaskNotThere",
-    "ConductorWorkflowFailed",
-    "ConductorWorkflowFailedForGood",
-    "ConductorWorkflowTimeout",
+    "ConductorTaskNotReadyError",
+    "ConductorTaskUnreachableError",
+    "ConductorWorkflowFailedError",
+    "ConductorWorkflowFailedPermanentlyError",
+    "ConductorWorkflowTimeoutError",
 ]
 
 
@@ -63,7 +63,7 @@ class ConductorOperatorError(AirflowException):
         super().__init__(*map(_shown, args))
 
 
-class ConductorWorkflowFailed(ConductorOperatorError):
+class ConductorWorkflowFailedError(ConductorOperatorError):
     """The workflow ended as FAILED, TIMED_OUT or TERMINATED, or is gone from the server.
 
     The message is for people; the attributes are the same for ``on_failure_callback``. In both, what servers and
@@ -105,7 +105,7 @@ class ConductorWorkflowFailed(ConductorOperatorError):
         self.log_lines = tuple(_shown(one_line(line, REASON_LIMIT)) for line in log_lines)
 
 
-class ConductorWorkflowFailedForGood(ConductorWorkflowFailed, AirflowFailException):
+class ConductorWorkflowFailedPermanentlyError(ConductorWorkflowFailedError, AirflowFailException):
     """The same where an Airflow retry cannot help: a terminal error, or somebody terminated it on purpose."""
 
 
@@ -113,7 +113,7 @@ def _cause(value: Any) -> Any:
     return _shown(one_line(value, REASON_LIMIT)) if isinstance(value, str) else value
 
 
-class ConductorBatchFailed(ConductorWorkflowFailed):
+class ConductorBatchFailedError(ConductorWorkflowFailedError):
     """More workflows of a batch failed than its ``failure_policy`` bears.
 
     Attributes:
@@ -131,11 +131,11 @@ class ConductorBatchFailed(ConductorWorkflowFailed):
         self.causes = tuple({key: _cause(value) for key, value in cause.items()} for cause in causes)
 
 
-class ConductorBatchFailedForGood(ConductorBatchFailed, AirflowFailException):
+class ConductorBatchFailedPermanentlyError(ConductorBatchFailedError, AirflowFailException):
     """The same where an Airflow retry cannot help any of those that failed."""
 
 
-class ConductorTaskMissed(ConductorOperatorError):
+class ConductorTaskUnreachableError(ConductorOperatorError):
     """The task that is waited for cannot come any more, or not to the expected status; the message says why.
 
     Attributes:
@@ -150,11 +150,11 @@ class ConductorTaskMissed(ConductorOperatorError):
         self.url = url
 
 
-class ConductorTaskNotThere(ConductorOperatorError):
+class ConductorTaskNotReadyError(ConductorOperatorError):
     """The workflow has not come to the task that is to be ended; a later try may find it there."""
 
 
-class ConductorWorkflowTimeout(ConductorOperatorError):
+class ConductorWorkflowTimeoutError(ConductorOperatorError):
     """``timeout``, ``stall_timeout`` or ``execution_timeout`` ended the wait; ``workflow_id`` names the workflow."""
 
     def __init__(self, message: str, *, workflow_id: str = "") -> None:
@@ -162,15 +162,15 @@ class ConductorWorkflowTimeout(ConductorOperatorError):
         self.workflow_id = workflow_id
 
 
-class ConductorOutputTooLarge(ConductorOperatorError, AirflowFailException):
+class ConductorOutputTooLargeError(ConductorOperatorError, AirflowFailException):
     """The workflow completed, but its output is over ``max_output_bytes``; nothing was written to XCom."""
 
 
-class ConductorOutputNotStorable(ConductorOperatorError, AirflowFailException):
+class ConductorOutputNotStorableError(ConductorOperatorError, AirflowFailException):
     """The workflow completed, but Airflow's database cannot hold its output; the message names the field and a way."""
 
 
-class ConductorOutputMissing(ConductorOperatorError, AirflowFailException):
+class ConductorOutputMissingError(ConductorOperatorError, AirflowFailException):
     """The workflow completed, but its output has no part at ``output_path``, or was removed before it was read."""
 
 
@@ -178,9 +178,9 @@ class ConductorStateError(ConductorOperatorError, AirflowFailException):
     """The workflow's state does not allow this; the message names the state and what would do."""
 
 
-class ConductorStartRefused(ConductorOperatorError, AirflowFailException):
+class ConductorStartRefusedError(ConductorOperatorError, AirflowFailException):
     """Nothing was started, and trying again cannot help."""
 
 
-class ConductorDefinitionRefused(ConductorOperatorError, AirflowFailException):
+class ConductorDefinitionRefusedError(ConductorOperatorError, AirflowFailException):
     """A definition is wrong, here or to the server; nothing was registered, and trying again cannot help."""

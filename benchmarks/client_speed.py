@@ -8,7 +8,7 @@ from typing import Any
 import requests
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.call import Answer
+from airflow_provider_conductor.client.flow import Answer
 from benchmarks.comparison import AtLeast, AtMost, Comparison
 from benchmarks.registry import Bench, row
 from benchmarks.timing import side_by_side

@@ -108,10 +108,10 @@ def draw(points: Sequence[Point], file: Path) -> None:
     waits = [point.waits for point in points]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(8, 3.2), dpi=90)
     left.plot(waits, waits, "o--", color="#9e9e9e", label="a request for each wait")
-    left.plot(waits, [point.requests for point in points], "o-", color="#1976d2", label="shared watcher")
+    left.plot(waits, [point.requests for point in points], "o-", color="#1976d2", label="shared poller")
     left.set_ylabel("requests a sweep")
     right.plot(waits, [point.cpu_each for point in points], "o--", color="#9e9e9e", label="a request for each wait")
-    right.plot(waits, [point.cpu for point in points], "o-", color="#1976d2", label="shared watcher")
+    right.plot(waits, [point.cpu for point in points], "o-", color="#1976d2", label="shared poller")
     right.set_ylabel("CPU of the triggerer a sweep, ms")
     for axes in (left, right):
         axes.set_xscale("log")

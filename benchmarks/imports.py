@@ -12,8 +12,8 @@ from benchmarks.comparison import AtMost, Comparison
 from benchmarks.registry import Bench, row
 
 OURS = (
-    "airflow_provider_conductor.operators.conductor",
-    "airflow_provider_conductor.sensors.conductor",
+    "airflow_provider_conductor.operators.execute",
+    "airflow_provider_conductor.sensors.workflow",
 )
 
 PEERS = {

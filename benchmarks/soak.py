@@ -27,8 +27,8 @@ from typing import TypeVar
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.errors import ConductorRequestError
-from airflow_provider_conductor.waiting.wait import WaitPlan, wait
-from airflow_provider_conductor.waiting.watcher import Watcher
+from airflow_provider_conductor.polling.poller import Poller
+from airflow_provider_conductor.polling.wait import WaitPlan, wait
 from dev.conductor_server import ConductorServer
 
 SAMPLE_EVERY = 10.0
@@ -38,7 +38,7 @@ MEMORY_GROWTH = 1.15
 """The largest ratio of the last third's memory to the first full third's that is not growth."""
 
 SOCKETS_AT_MOST = 40
-"""The watcher's pool has 16 connections, this script's own has 16; the rest is what has not quite closed."""
+"""The poller's pool has 16 connections, this script's own has 16; the rest is what has not quite closed."""
 
 LAST_WORD = 180.0
 """Seconds after the last workflow's end in which its wait must be answered: some of the longest intervals."""
@@ -114,7 +114,7 @@ class Soak:
         self._open: dict[str, asyncio.Task[None]] = {}
         self._answering: set[asyncio.Task[None]] = set()
         self._client = AsyncConductorClient(server.api_url)
-        self._watcher = Watcher(AsyncConductorClient(server.api_url))
+        self._watcher = Poller(AsyncConductorClient(server.api_url))
 
     async def run(self) -> list[str]:
         """What went wrong; nothing, in a good run."""
@@ -147,7 +147,7 @@ class Soak:
         if early:
             found.append(f"{len(early)} waits were answered though nobody had ended the workflow, the first {early[0]}")
         if self._watcher.counts.waits:
-            found.append(f"{self._watcher.counts.waits} waits were left in the watcher")
+            found.append(f"{self._watcher.counts.waits} waits were left in the poller")
         return found + growth(self.samples)
 
     def _definition(self) -> dict[str, object]:

@@ -246,8 +246,8 @@ def _triggers(kind: str, ids: Sequence[str]) -> list[Any]:
         from benchmarks.empty_trigger import EmptyTrigger
 
         return [EmptyTrigger(workflow_id) for workflow_id in ids]
-    from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
-    from airflow_provider_conductor.waiting.wait import WaitPlan
+    from airflow_provider_conductor.polling.wait import WaitPlan
+    from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
 
     now = time.time()
     return [

@@ -1,4 +1,4 @@
-"""Many waits on one watcher, whose time can be made to jump so that all of them fall due at once."""
+"""Many waits on one poller, whose time can be made to jump so that all of them fall due at once."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from types import TracebackType
 from typing import TypeVar
 
 from airflow_provider_conductor.client.aio import AsyncConductorClient
-from airflow_provider_conductor.client.call import Call
-from airflow_provider_conductor.waiting.wait import WaitEvent, WaitPlan, wait
-from airflow_provider_conductor.waiting.watcher import Watcher
+from airflow_provider_conductor.client.flow import Call
+from airflow_provider_conductor.polling.poller import Poller
+from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan, wait
 
 __all__ = ["CountingClient", "JumpingClock", "Waits"]
 
 T = TypeVar("T")
 
 QUIET = 0.6
-"""Seconds without a request after which a sweep is over; the watcher puts looks together over a quarter of one."""
+"""Seconds without a request after which a sweep is over; the poller puts looks together over a quarter of one."""
 
 POLL_INTERVAL = 240.0
 """Seconds between looks of waits that are to look only when time jumps."""
@@ -65,7 +65,7 @@ class JumpingClock:
 
 
 class Waits:
-    """Waits for these workflows on one watcher; an async context manager.
+    """Waits for these workflows on one poller; an async context manager.
 
     Args:
         api_url: the server's API.
@@ -78,7 +78,7 @@ class Waits:
     ) -> None:
         self.clock = JumpingClock()
         self.client = CountingClient(api_url, sleep=self.clock.sleep, clock=self.clock, monotonic=self.clock)
-        self.watcher = Watcher(self.client, clock=self.clock, monotonic=self.clock, sleep=self.clock.sleep)
+        self.poller = Poller(self.client, clock=self.clock, monotonic=self.clock, sleep=self.clock.sleep)
         self.events: list[WaitEvent] = []
         self._ids = workflow_ids
         self._interval = interval
@@ -98,11 +98,11 @@ class Waits:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.watcher.close()
+        await self.poller.close()
 
     async def _one(self, workflow_id: str) -> None:
         plan = WaitPlan(workflow_id=workflow_id, started_at=self.clock(), poll_interval=self._interval())
-        self.events.append(await self.watcher.run(wait(plan, _quietly)))
+        self.events.append(await self.poller.run(wait(plan, _quietly)))
 
     async def at_rest(self) -> None:
         """Until nothing has been asked for a while: not where waits look again and again.

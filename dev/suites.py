@@ -19,17 +19,16 @@ __all__ = ["WITHOUT_AIRFLOW", "Run", "end_all", "passed", "start"]
 
 # What does not import Airflow, or is the same with each, is tested once, with the newest; the rest with each.
 WITHOUT_AIRFLOW = (
-    "tests/batching",
+    "tests/batch",
     "tests/benchmarks",
     "tests/client",
-    "tests/completing",
-    "tests/defining",
+    "tests/control",
+    "tests/definitions",
     "tests/docs",
     "tests/integration",
-    "tests/starting",
-    "tests/steering",
+    "tests/polling",
+    "tests/submission",
     "tests/test_wheel.py",
-    "tests/waiting",
 )
 
 NOTHING_SELECTED = 5

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_conductor.operators.conductor import ConductorStartWorkflowOperator
+from airflow_provider_conductor.operators.execute import ConductorStartWorkflowOperator
 from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator
-from airflow_provider_conductor.sensors.tasks import ConductorTaskSensor
+from airflow_provider_conductor.sensors.task import ConductorTaskSensor
 
 with DAG(
     dag_id="conductor_approval",

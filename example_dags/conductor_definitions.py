@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
 from airflow_provider_conductor.operators.definitions import ConductorRegisterDefinitionsOperator
+from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
 
 with DAG(
     dag_id="conductor_definitions",

@@ -13,7 +13,7 @@ from conductor.client.http.models import StartWorkflowRequest
 from conductor.client.workflow.conductor_workflow import ConductorWorkflow
 from conductor.client.workflow.task.simple_task import SimpleTask
 
-from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
 
 reserve_stock = SimpleTask("reserve_stock", "reserve_stock").input(key="order_id", value="${workflow.input.order_id}")
 ship_order = SimpleTask("ship_order", "ship_order")

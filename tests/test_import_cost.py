@@ -15,37 +15,37 @@ ROOT = Path(airflow_provider_conductor.__file__).parents[1]
 
 PARSED = (
     "airflow_provider_conductor.links.conductor",
-    "airflow_provider_conductor.operators.conductor",
+    "airflow_provider_conductor.operators.execute",
     "airflow_provider_conductor.operators.batch",
     "airflow_provider_conductor.operators.definitions",
     "airflow_provider_conductor.operators.tasks",
-    "airflow_provider_conductor.sensors.conductor",
-    "airflow_provider_conductor.sensors.tasks",
+    "airflow_provider_conductor.sensors.workflow",
+    "airflow_provider_conductor.sensors.task",
     "airflow_provider_conductor.decorators.conductor",
 )
 """What DAG files import."""
 
 HOOK = "airflow_provider_conductor.hooks.conductor"
-TRIGGER = "airflow_provider_conductor.triggers.conductor"
+TRIGGER = "airflow_provider_conductor.triggers.workflow"
 
 LIGHT = {
     "airflow_provider_conductor",
-    "airflow_provider_conductor.batching",
-    "airflow_provider_conductor.batching.batch",
-    "airflow_provider_conductor.batching.inputs",
-    "airflow_provider_conductor.batching.policy",
+    "airflow_provider_conductor.batch",
+    "airflow_provider_conductor.batch.state",
+    "airflow_provider_conductor.batch.inputs",
+    "airflow_provider_conductor.batch.failure_policy",
     "airflow_provider_conductor.client",
-    "airflow_provider_conductor.client.definitions",
+    "airflow_provider_conductor.client.plain",
     "airflow_provider_conductor.client.errors",
     "airflow_provider_conductor.client.sdk",
     "airflow_provider_conductor.client.statuses",
     "airflow_provider_conductor.client.text",
-    "airflow_provider_conductor.completing",
-    "airflow_provider_conductor.completing.choice",
+    "airflow_provider_conductor.control",
+    "airflow_provider_conductor.control.task_choice",
     "airflow_provider_conductor.decorators",
     "airflow_provider_conductor.decorators.conductor",
-    "airflow_provider_conductor.defining",
-    "airflow_provider_conductor.defining.definition",
+    "airflow_provider_conductor.definitions",
+    "airflow_provider_conductor.definitions.definition",
     "airflow_provider_conductor.exceptions",
     "airflow_provider_conductor.links",
     "airflow_provider_conductor.links.conductor",
@@ -53,31 +53,30 @@ LIGHT = {
     "airflow_provider_conductor.operators.arguments",
     "airflow_provider_conductor.operators.base",
     "airflow_provider_conductor.operators.batch",
-    "airflow_provider_conductor.operators.conductor",
+    "airflow_provider_conductor.operators.execute",
     "airflow_provider_conductor.operators.control",
     "airflow_provider_conductor.operators.definitions",
     "airflow_provider_conductor.operators.lineage",
     "airflow_provider_conductor.operators.rendering",
-    "airflow_provider_conductor.operators.starting",
-    "airflow_provider_conductor.operators.steering",
+    "airflow_provider_conductor.operators.submission",
+    "airflow_provider_conductor.operators.control_base",
     "airflow_provider_conductor.operators.task_context",
     "airflow_provider_conductor.operators.tasks",
     "airflow_provider_conductor.sensors",
     "airflow_provider_conductor.sensors.base",
-    "airflow_provider_conductor.sensors.conductor",
-    "airflow_provider_conductor.sensors.tasks",
-    "airflow_provider_conductor.starting",
-    "airflow_provider_conductor.starting.arguments",
-    "airflow_provider_conductor.starting.identity",
-    "airflow_provider_conductor.starting.reasons",
-    "airflow_provider_conductor.starting.record",
-    "airflow_provider_conductor.steering",
-    "airflow_provider_conductor.steering.conditions",
-    "airflow_provider_conductor.version_compat",
-    "airflow_provider_conductor.waiting",
-    "airflow_provider_conductor.waiting.awaited",
-    "airflow_provider_conductor.waiting.durations",
-    "airflow_provider_conductor.waiting.wording",
+    "airflow_provider_conductor.sensors.workflow",
+    "airflow_provider_conductor.sensors.task",
+    "airflow_provider_conductor.submission",
+    "airflow_provider_conductor.submission.start_arguments",
+    "airflow_provider_conductor.submission.identity",
+    "airflow_provider_conductor.submission.termination_reasons",
+    "airflow_provider_conductor.submission.start_record",
+    "airflow_provider_conductor.control.conditions",
+    "airflow_provider_conductor._airflow",
+    "airflow_provider_conductor.polling",
+    "airflow_provider_conductor.polling.awaited_task",
+    "airflow_provider_conductor.polling.durations",
+    "airflow_provider_conductor.polling.formatting",
 }
 """All of this package that DAG files load; what is added here is paid for by each of them."""
 
@@ -88,9 +87,9 @@ DEAR = ("aiohttp", "airflow.triggers", "conductor", "requests", "tenacity")
 
 OPERATORS = """
 from airflow_provider_conductor.decorators.conductor import conductor_task
-from airflow_provider_conductor.operators import batch, conductor, definitions, tasks
-from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
-from airflow_provider_conductor.sensors.tasks import ConductorTaskSensor
+from airflow_provider_conductor.operators import batch, execute as conductor, definitions, tasks
+from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors.task import ConductorTaskSensor
 conductor.ConductorStartWorkflowOperator(task_id="a", workflow_name="orders")
 conductor.ConductorExecuteWorkflowOperator(
     task_id="b", request={"name": "orders"}, timeout=60, stall_timeout=5, output_path="rows[0].id", pass_context=True
@@ -161,5 +160,5 @@ def test_nothing_is_listed_in_vain(added: dict[str, set[str]]) -> None:
 
 def test_the_hook_and_the_trigger_are_what_loads_them(added: dict[str, set[str]]) -> None:
     """So the measurement would have seen it."""
-    assert added[TRIGGER] >= {"airflow_provider_conductor.waiting.wait", "airflow_provider_conductor.client.models"}
+    assert added[TRIGGER] >= {"airflow_provider_conductor.polling.wait", "airflow_provider_conductor.client.models"}
     assert added[HOOK] >= {HOOK, "airflow_provider_conductor.client.sync", "airflow_provider_conductor.client.aio"}

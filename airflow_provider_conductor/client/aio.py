@@ -19,24 +19,23 @@ from tenacity import AsyncRetrying
 from yarl import URL
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.body import BrokenBody, TooLarge
-from airflow_provider_conductor.client.call import Answer, Call, Flow, Now, Sleep
+from airflow_provider_conductor.client.body import BrokenBodyError, TooLarge
 from airflow_provider_conductor.client.capabilities import Capabilities
-from airflow_provider_conductor.client.driving import Step, drive_async, steady
 from airflow_provider_conductor.client.errors import (
-    ConductorConnectionLost,
+    ConductorConnectionLostError,
     ConductorRequestError,
-    ConductorTimeout,
+    ConductorTimeoutError,
     ConductorTlsError,
-    ConductorUnreachable,
+    ConductorUnreachableError,
     NotConductorError,
 )
-from airflow_provider_conductor.client.exchange import Exchange
+from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Step, drive_async, steady
 from airflow_provider_conductor.client.large_json import LARGE, loads_in_steps
 from airflow_provider_conductor.client.pacing import Pace
-from airflow_provider_conductor.client.retrying import policy
+from airflow_provider_conductor.client.retry import policy
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.tls import tls_context
+from airflow_provider_conductor.client.wire import Exchange
 
 __all__ = ["AsyncConductorClient"]
 
@@ -140,8 +139,8 @@ class AsyncConductorClient:
         It goes on until the server ends it. Servers before 3.32 have none.
 
         Raises:
-            MissingRoute, ConductorNotFound: no such endpoint; no such workflow.
-            ConductorTimeout: nothing for :data:`SILENCE`, not even the server's heartbeat.
+            ConductorMissingRouteError, ConductorNotFoundError: no such endpoint; no such workflow.
+            ConductorTimeoutError: nothing for :data:`SILENCE`, not even the server's heartbeat.
             ConductorRequestError: any other failure; nothing is repeated.
         """
         call = endpoints.event_stream(workflow_id)
@@ -167,7 +166,7 @@ class AsyncConductorClient:
                     if line.startswith(b"event:"):
                         yield line[6:].decode(errors="replace").strip()
         except aiohttp.SocketTimeoutError as error:
-            raise self._exchange.failed(call, ConductorTimeout, f"nothing came for {SILENCE:g} s") from error
+            raise self._exchange.failed(call, ConductorTimeoutError, f"nothing came for {SILENCE:g} s") from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise self._error(call, error) from self._exchange.cause(error)
 
@@ -224,7 +223,7 @@ class AsyncConductorClient:
                 proxy=self._exchange.proxy,
             ) as response:
                 content = await self._read(call, response)
-        except (TooLarge, BrokenBody) as error:
+        except (TooLarge, BrokenBodyError) as error:
             raise self._exchange.bad_body(call, error) from None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise self._error(call, error) from self._exchange.cause(error)
@@ -254,15 +253,15 @@ class AsyncConductorClient:
         if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)) or _is_certificate_alert(error):
             kind, what = ConductorTlsError, "the TLS handshake failed"
         elif isinstance(error, aiohttp.ConnectionTimeoutError):
-            kind, what = ConductorUnreachable, f"no connection within {self._exchange.connect_timeout(call):g} s"
+            kind, what = ConductorUnreachableError, f"no connection within {self._exchange.connect_timeout(call):g} s"
         elif isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)):
-            kind, what = ConductorUnreachable, "cannot connect"
+            kind, what = ConductorUnreachableError, "cannot connect"
         elif isinstance(error, (aiohttp.ClientResponseError, ValueError)):
             kind, what = NotConductorError, "the answer is not HTTP"
         elif isinstance(error, TimeoutError):
-            kind, what = ConductorTimeout, f"no answer within {self._exchange.read_timeout(call):g} s"
+            kind, what = ConductorTimeoutError, f"no answer within {self._exchange.read_timeout(call):g} s"
         else:
-            kind, what = ConductorConnectionLost, "the connection broke before the whole answer was there"
+            kind, what = ConductorConnectionLostError, "the connection broke before the whole answer was there"
         inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
         detail = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None)
         return self._exchange.failed(call, kind, what, detail or "")

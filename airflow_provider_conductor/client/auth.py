@@ -12,9 +12,13 @@ import math
 from dataclasses import dataclass, field
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.call import Call
 from airflow_provider_conductor.client.endpoints.token import Token
-from airflow_provider_conductor.client.errors import ConductorAuthError, ConductorRequestError, MissingRoute
+from airflow_provider_conductor.client.errors import (
+    ConductorAuthError,
+    ConductorMissingRouteError,
+    ConductorRequestError,
+)
+from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.client.settings import ConductorSettings
 
 __all__ = ["TokenKeeper"]
@@ -87,7 +91,7 @@ class TokenKeeper:
 
     def refused(self, error: ConductorRequestError) -> ConductorRequestError | None:
         """What to raise after the token request failed, or None where the server turns out to need no token."""
-        if isinstance(error, MissingRoute):
+        if isinstance(error, ConductorMissingRouteError):
             log.warning(
                 "%s has no /token endpoint, so it is an open server: the connection's key is not sent to it",
                 error.server,

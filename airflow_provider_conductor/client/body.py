@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 
-__all__ = ["ACCEPTED", "Body", "BrokenBody", "TooLarge", "UnknownEncoding"]
+__all__ = ["ACCEPTED", "Body", "BrokenBodyError", "TooLarge", "UnknownEncodingError"]
 
 ACCEPTED = "gzip"
 """The ``Accept-Encoding`` of every request."""
@@ -21,11 +21,11 @@ class TooLarge(Exception):
     """The body has more bytes than the limit."""
 
 
-class BrokenBody(Exception):
+class BrokenBodyError(Exception):
     """The body is not what its ``Content-Encoding`` says, or ends too early."""
 
 
-class UnknownEncoding(Exception):
+class UnknownEncodingError(Exception):
     """The body is compressed in a way that was not asked for."""
 
 
@@ -38,7 +38,7 @@ class Body:
         cut: leave off what is over the limit, instead of refusing the body.
 
     Raises:
-        UnknownEncoding: neither plain nor gzip.
+        UnknownEncodingError: neither plain nor gzip.
     """
 
     def __init__(self, encoding: str, limit: int, *, cut: bool = False) -> None:
@@ -49,7 +49,7 @@ class Body:
         self._was_cut = False
         encoding = encoding.strip().lower()
         if encoding not in ("", "identity", "gzip", "x-gzip"):
-            raise UnknownEncoding(encoding)
+            raise UnknownEncodingError(encoding)
         self._gzip = _gzip() if encoding.endswith("gzip") else None
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class Body:
         """Take a chunk; False where the body is cut here, and the rest need not be read.
 
         Raises:
-            TooLarge, BrokenBody: see there.
+            TooLarge, BrokenBodyError: see there.
         """
         if self._gzip is None:
             return self._add(chunk)
@@ -72,19 +72,19 @@ class Body:
                 chunk = self._gzip.unused_data if self._gzip.eof else self._gzip.unconsumed_tail
         except zlib.error as error:
             if not self._members:  # else it is padding behind a whole body
-                raise BrokenBody(str(error)) from None
+                raise BrokenBodyError(str(error)) from None
         return True
 
     def end(self) -> bytes:
         """The whole content.
 
         Raises:
-            TooLarge, BrokenBody: see there.
+            TooLarge, BrokenBodyError: see there.
         """
         if self._gzip is not None and not self._members and not self._was_cut:
             self._add(self._gzip.flush())  # what it held back: less than a piece, since all input is consumed
             if self._content and not self._gzip.eof:
-                raise BrokenBody("it ends too early")
+                raise BrokenBodyError("it ends too early")
         return bytes(self._content)
 
     def _add(self, content: bytes) -> bool:

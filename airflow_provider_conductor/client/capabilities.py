@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.call import Flow, Now, Sleep
-from airflow_provider_conductor.client.errors import ConductorInputError, MissingRoute
+from airflow_provider_conductor.client.errors import ConductorInputError, ConductorMissingRouteError
+from airflow_provider_conductor.client.flow import Flow, ask, current_time, sleep
 from airflow_provider_conductor.client.models import TaskStatus, Workflow
 
 __all__ = ["Capabilities", "execute", "read_status"]
@@ -38,14 +38,16 @@ def read_status(
     """The workflow's status by ``/status``, or by a ``get`` without tasks where the server has none."""
     if capabilities.status:
         try:
-            return (  # type: ignore[no-any-return]
-                yield endpoints.get_workflow_status(
-                    workflow_id, include_output=include_output, include_variables=include_variables
+            return (
+                yield from ask(
+                    endpoints.get_workflow_status(
+                        workflow_id, include_output=include_output, include_variables=include_variables
+                    )
                 )
             )
-        except MissingRoute:
+        except ConductorMissingRouteError:
             capabilities.status = False
-    return (yield endpoints.get_workflow(workflow_id, include_tasks=False))  # type: ignore[no-any-return]
+    return (yield from ask(endpoints.get_workflow(workflow_id, include_tasks=False)))
 
 
 def execute(
@@ -65,30 +67,32 @@ def execute(
         raise ConductorInputError(
             f"wait_for_seconds must be a number from 0 on, not {wait_for_seconds}: nothing was sent"
         )
-    deadline = (yield Now()) + wait_for_seconds
+    deadline = (yield from current_time()) + wait_for_seconds
     workflow_id = None
     if capabilities.execute and wait_for_seconds >= 1:
         try:
-            workflow: Workflow = yield endpoints.execute_workflow(
-                body,
-                request_id=request_id,
-                wait_until_task_ref=wait_until_task_ref,
-                hold_seconds=min(wait_for_seconds, endpoints.MAX_HOLD_SECONDS),
+            workflow = yield from ask(
+                endpoints.execute_workflow(
+                    body,
+                    request_id=request_id,
+                    wait_until_task_ref=wait_until_task_ref,
+                    hold_seconds=min(wait_for_seconds, endpoints.MAX_HOLD_SECONDS),
+                )
             )
             workflow_id = workflow.workflow_id
             if reached(workflow, wait_until_task_ref):
                 return workflow
-        except MissingRoute:
+        except ConductorMissingRouteError:
             capabilities.execute = False
     if workflow_id is None:
-        workflow_id = yield endpoints.start_workflow(body)
+        workflow_id = yield from ask(endpoints.start_workflow(body))
     pause = FIRST_LOOK
     while True:
-        workflow = yield endpoints.get_workflow(workflow_id)
-        now = yield Now()
+        workflow = yield from ask(endpoints.get_workflow(workflow_id))
+        now = yield from current_time()
         if reached(workflow, wait_until_task_ref) or now >= deadline:
             return workflow
-        yield Sleep(min(pause, max(0.0, deadline - now)))
+        yield from sleep(min(pause, max(0.0, deadline - now)))
         pause = min(pause * 1.2, LONGEST_LOOK)
 
 

@@ -6,26 +6,26 @@
     ├── ConductorConfigError           the connection's settings cannot be used (ValueError)
     ├── ConductorInputError            an argument is refused before anything is sent (ValueError)
     └── ConductorRequestError          one request failed: .method .path .status .message .repeatable .fate_unknown
-        ├── ConductorUnreachable       nothing was sent: refused, no such host, no route
+        ├── ConductorUnreachableError       nothing was sent: refused, no such host, no route
         │   └── ConductorTlsError      the TLS handshake failed
-        ├── ConductorConnectionLost    sent, and the answer did not arrive whole
-        │   └── ConductorTimeout       sent, and no answer within the timeout
+        ├── ConductorConnectionLostError    sent, and the answer did not arrive whole
+        │   └── ConductorTimeoutError       sent, and no answer within the timeout
         ├── NotConductorError          an answer, but not Conductor's: a gateway's, or one that cannot be read
         └── ConductorAnswerError       the server answered with an error
-            ├── ConductorBadRequest    400 and other 4xx
+            ├── ConductorBadRequestError    400 and other 4xx
             ├── ConductorAuthError     401, 403
-            ├── ConductorNotFound      404 about a workflow, task or definition
-            │   └── DefinitionNotFound
-            ├── MissingRoute           404 or 405 about the path itself: this server has no such endpoint
-            ├── ConductorConflict      409, and 404 "still running": the state does not allow it
-            ├── TooManyRequests        429
+            ├── ConductorNotFoundError      404 about a workflow, task or definition
+            │   └── ConductorDefinitionNotFoundError
+            ├── ConductorMissingRouteError           404 or 405 about the path itself: this server has no such endpoint
+            ├── ConductorConflictError      409, and 404 "still running": the state does not allow it
+            ├── ConductorTooManyRequestsError        429
             └── ConductorServerError   5xx
 
 The first line of each message names what was called, where, and what came back.
 
-Only JSON in the shape of Conductor's own errors becomes a ConductorAuthError, ConductorNotFound, MissingRoute or
-ConductorConflict. The same status from something in front of Conductor (a gateway that is being reloaded, a firewall)
-says nothing about Conductor: it is a NotConductorError, which can pass.
+Only JSON in the shape of Conductor's own errors becomes a ConductorAuthError, ConductorNotFoundError,
+ConductorMissingRouteError or ConductorConflictError. The same status from something in front of Conductor (a gateway
+that is being reloaded, a firewall) says nothing about Conductor: it is a NotConductorError, which can pass.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ from airflow_provider_conductor.client.text import one_line, readable
 __all__ = [
     "ConductorAnswerError",
     "ConductorAuthError",
-    "ConductorBadRequest",
+    "ConductorBadRequestError",
     "ConductorConfigError",
-    "ConductorConflict",
-    "ConductorConnectionLost",
+    "ConductorConflictError",
+    "ConductorConnectionLostError",
+    "ConductorDefinitionNotFoundError",
     "ConductorError",
     "ConductorInputError",
-    "ConductorNotFound",
+    "ConductorMissingRouteError",
+    "ConductorNotFoundError",
     "ConductorRequestError",
     "ConductorServerError",
-    "ConductorTimeout",
+    "ConductorTimeoutError",
     "ConductorTlsError",
-    "ConductorUnreachable",
-    "DefinitionNotFound",
-    "MissingRoute",
+    "ConductorTooManyRequestsError",
+    "ConductorUnreachableError",
     "NotConductorError",
-    "TooManyRequests",
     "error_for_answer",
 ]
 
@@ -131,19 +131,19 @@ class ConductorRequestError(ConductorError):
         return type(self), (self.message,), self.__dict__
 
 
-class ConductorUnreachable(ConductorRequestError):
+class ConductorUnreachableError(ConductorRequestError):
     """Nothing was sent: connection refused, unknown host, no route, handshake failed."""
 
 
-class ConductorTlsError(ConductorUnreachable):
+class ConductorTlsError(ConductorUnreachableError):
     """The TLS handshake failed: untrusted certificate, wrong host name, client certificate refused."""
 
 
-class ConductorConnectionLost(ConductorRequestError):
+class ConductorConnectionLostError(ConductorRequestError):
     """The request went out and the answer did not arrive whole; the server may have carried it out."""
 
 
-class ConductorTimeout(ConductorConnectionLost):
+class ConductorTimeoutError(ConductorConnectionLostError):
     """The request went out and no answer came in time; the server may still be working on it."""
 
 
@@ -163,7 +163,7 @@ class ConductorAnswerError(ConductorRequestError):
     """The server answered with an error status."""
 
 
-class ConductorBadRequest(ConductorAnswerError):
+class ConductorBadRequestError(ConductorAnswerError):
     """The server refused the request itself (400, 413, 422 …)."""
 
 
@@ -171,23 +171,23 @@ class ConductorAuthError(ConductorAnswerError):
     """The server refused the credentials (401) or what they may do (403)."""
 
 
-class ConductorNotFound(ConductorAnswerError):
+class ConductorNotFoundError(ConductorAnswerError):
     """No such workflow, task or definition on this server."""
 
 
-class DefinitionNotFound(ConductorNotFound):
+class ConductorDefinitionNotFoundError(ConductorNotFoundError):
     """No such workflow definition, so nothing can be started under this name and version."""
 
 
-class MissingRoute(ConductorAnswerError):
+class ConductorMissingRouteError(ConductorAnswerError):
     """This server says that it has no such endpoint: it is an older version."""
 
 
-class ConductorConflict(ConductorAnswerError):
+class ConductorConflictError(ConductorAnswerError):
     """The workflow's state does not allow this; nothing was changed."""
 
 
-class TooManyRequests(ConductorAnswerError):
+class ConductorTooManyRequestsError(ConductorAnswerError):
     """The server (or what stands before it) asks for fewer requests."""
 
 
@@ -231,18 +231,18 @@ def error_for_answer(
     =====================================================  ======================  ===================
     in the shape of Conductor's own errors:
     401, 403                                               ConductorAuthError      no
-    404 without a message; "No static resource"; 405       MissingRoute            no
-    404 "... still running"                                ConductorConflict       no
-    404 that speaks of a definition                        DefinitionNotFound      no
-    404 else                                               ConductorNotFound       no
-    409                                                    ConductorConflict       no
+    404 without a message; "No static resource"; 405       ConductorMissingRouteError            no
+    404 "... still running"                                ConductorConflictError       no
+    404 that speaks of a definition                        ConductorDefinitionNotFoundError      no
+    404 else                                               ConductorNotFoundError       no
+    409                                                    ConductorConflictError       no
     of anybody:
-    400, 411, 413, 414, 415, 422, 431                      ConductorBadRequest     no
-    429                                                    TooManyRequests         if safe
+    400, 411, 413, 414, 415, 422, 431                      ConductorBadRequestError     no
+    429                                                    ConductorTooManyRequestsError         if safe
     5xx with retryable: true                               ConductorServerError    if safe
     408, 425, 502-504 without a word on retryable          ConductorServerError    if safe
     5xx else                                               ConductorServerError    no
-    4xx else, Conductor's own                              ConductorBadRequest     no
+    4xx else, Conductor's own                              ConductorBadRequestError     no
     4xx else, of anybody else                              NotConductorError       if safe
     =====================================================  ======================  ===================
 
@@ -258,29 +258,29 @@ def error_for_answer(
     kind: type[ConductorRequestError]
     repeatable = fate_unknown = False
     if status == 429:
-        kind, repeatable = TooManyRequests, safe_to_repeat
+        kind, repeatable = ConductorTooManyRequestsError, safe_to_repeat
     elif own and (NO_ROUTE.match(message) or status == 405 or (status == 404 and not message)):
-        kind = MissingRoute
+        kind = ConductorMissingRouteError
         message = "this server has no such endpoint"
     elif own and status in (401, 403):
         kind = ConductorAuthError
     elif own and status == 404:
         lowered = message.lower()
         if "still running" in lowered:
-            kind = ConductorConflict
+            kind = ConductorConflictError
         elif any(words in lowered for words in DEFINITION_WORDS):
-            kind = DefinitionNotFound
+            kind = ConductorDefinitionNotFoundError
         else:
-            kind = ConductorNotFound
+            kind = ConductorNotFoundError
     elif own and status == 409:
-        kind = ConductorConflict
+        kind = ConductorConflictError
     elif status >= 500 or status in GATEWAY_STATUSES:
         kind = ConductorServerError
         passing = retryable is True or (retryable is None and status in (PASSING_STATUSES | GATEWAY_STATUSES))
         repeatable = passing and safe_to_repeat
         fate_unknown = retryable is not False and not safe_to_repeat
     elif own or status in REFUSAL_STATUSES:
-        kind = ConductorBadRequest
+        kind = ConductorBadRequestError
     else:
         kind, repeatable, fate_unknown = NotConductorError, safe_to_repeat, not safe_to_repeat
         message = _strangers_message(status, message or _excerpt(content))

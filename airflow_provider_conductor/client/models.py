@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from airflow_provider_conductor.client.definitions import to_plain
+from airflow_provider_conductor.client.plain import to_plain
 from airflow_provider_conductor.client.statuses import TaskStatus as TaskStatus
 from airflow_provider_conductor.client.statuses import WorkflowStatus as WorkflowStatus
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["MissingPart", "OutputPath"]
+__all__ = ["MissingPartError", "OutputPath"]
 
 EVERY = None
 """The step ``[*]``; the others are a key (text) or a place in a list (a whole number)."""
@@ -42,7 +42,7 @@ MAX_NAMED = 20
 """Keys that an error names; more are counted."""
 
 
-class MissingPart(LookupError):
+class MissingPartError(LookupError):
     """The path leads nowhere; the message says how far it led, and what is there."""
 
 
@@ -68,7 +68,7 @@ class OutputPath:
         """The part of ``value`` that the path leads to.
 
         Raises:
-            MissingPart: there is no such part.
+            MissingPartError: there is no such part.
         """
         return _pick(value, self.steps, "the output")
 
@@ -117,17 +117,17 @@ def _pick(value: Any, steps: tuple[Step, ...], where: str) -> Any:
     for number, step in enumerate(steps):
         if step is EVERY:
             if not isinstance(value, list):
-                raise MissingPart(f"{where} is no list: {_what_is(value)}")
+                raise MissingPartError(f"{where} is no list: {_what_is(value)}")
             rest = steps[number + 1 :]
             return [_pick(item, rest, f"{where}[{place}]") for place, item in enumerate(value)]
         if isinstance(step, int):
             if not isinstance(value, list) or not -len(value) <= step < len(value):
-                raise MissingPart(f"{where} has no item [{step}]: {_what_is(value)}")
+                raise MissingPartError(f"{where} has no item [{step}]: {_what_is(value)}")
             value = value[step]
             where = f"{where}[{step}]"
         else:
             if not isinstance(value, Mapping) or step not in value:
-                raise MissingPart(f"{where} has no {step!r}: {_what_is(value)}")
+                raise MissingPartError(f"{where} has no {step!r}: {_what_is(value)}")
             value = value[step]
             where = f"{where}.{step}"
     return value

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.call import Flow
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
-    ConductorNotFound,
+    ConductorMissingRouteError,
+    ConductorNotFoundError,
     ConductorRequestError,
-    ConductorUnreachable,
-    MissingRoute,
-    TooManyRequests,
+    ConductorTooManyRequestsError,
+    ConductorUnreachableError,
 )
-from airflow_provider_conductor.client.models import BulkResult, Workflow
+from airflow_provider_conductor.client.flow import Flow, ask
+from airflow_provider_conductor.client.models import Workflow
 
 __all__ = ["READ_AT_ONCE", "read_many"]
 
@@ -35,18 +35,18 @@ def read_many(workflow_ids: Sequence[str], *, include_tasks: bool = False) -> Fl
         ids = workflow_ids[begin : begin + READ_AT_ONCE]
         if bulk:
             try:
-                answer: BulkResult = yield endpoints.bulk_search(ids)
+                answer = yield from ask(endpoints.bulk_search(ids))
                 workflows = [Workflow(data) for data in answer.successful]
                 found |= {workflow.workflow_id: workflow for workflow in workflows}
-            except (ConductorUnreachable, ConductorAuthError, TooManyRequests):
+            except (ConductorUnreachableError, ConductorAuthError, ConductorTooManyRequestsError):
                 raise
             except ConductorRequestError as error:
-                bulk = not isinstance(error, (MissingRoute, ConductorNotFound))
+                bulk = not isinstance(error, (ConductorMissingRouteError, ConductorNotFoundError))
         for workflow_id in ids:
             if workflow_id in found:
                 continue
             try:
-                found[workflow_id] = yield endpoints.get_workflow(workflow_id, include_tasks=include_tasks)
-            except ConductorNotFound:
+                found[workflow_id] = yield from ask(endpoints.get_workflow(workflow_id, include_tasks=include_tasks))
+            except ConductorNotFoundError:
                 continue
     return found

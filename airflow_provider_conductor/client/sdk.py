@@ -36,7 +36,7 @@ def configuration_for(settings: ConductorSettings) -> Any:
     from conductor.client.configuration.configuration import Configuration
     from conductor.client.configuration.settings.authentication_settings import AuthenticationSettings
 
-    from airflow_provider_conductor.client.exchange import Exchange
+    from airflow_provider_conductor.client.wire import Exchange
 
     configuration = Configuration(server_api_url=settings.api_url)
     # Without a key the SDK would take one from the environment, and show it to this server.

@@ -19,25 +19,24 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from airflow_provider_conductor.client.body import BrokenBody, TooLarge
+from airflow_provider_conductor.client.body import BrokenBodyError, TooLarge
 from airflow_provider_conductor.client.bounded import BoundedAdapter
-from airflow_provider_conductor.client.call import Answer, Call, Flow, Now, Sleep
 from airflow_provider_conductor.client.capabilities import Capabilities
-from airflow_provider_conductor.client.driving import Step, drive, steady
 from airflow_provider_conductor.client.errors import (
-    ConductorConnectionLost,
+    ConductorConnectionLostError,
     ConductorRequestError,
-    ConductorTimeout,
+    ConductorTimeoutError,
     ConductorTlsError,
-    ConductorUnreachable,
+    ConductorUnreachableError,
     NotConductorError,
 )
-from airflow_provider_conductor.client.exchange import Exchange
+from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Step, drive, steady
+from airflow_provider_conductor.client.methods import ClientMethods
 from airflow_provider_conductor.client.pacing import Pace
-from airflow_provider_conductor.client.retrying import policy
+from airflow_provider_conductor.client.retry import policy
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.tls import tls_context
-from airflow_provider_conductor.client.verbs import Verbs
+from airflow_provider_conductor.client.wire import Exchange
 
 __all__ = ["ConductorClient"]
 
@@ -47,7 +46,7 @@ CHUNK = 65_536
 """Bytes of a body that are read at once."""
 
 
-class ConductorClient(Verbs):
+class ConductorClient(ClientMethods):
     """One pooled session with one Conductor server; safe to share between threads.
 
     Args:
@@ -166,7 +165,7 @@ class ConductorClient(Verbs):
                     if not body.feed(chunk):
                         break
                 return Answer(response.status_code, headers, body.end())
-        except (TooLarge, BrokenBody) as error:
+        except (TooLarge, BrokenBodyError) as error:
             raise self._exchange.bad_body(call, error) from None
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             raise self._error(call, error) from self._exchange.cause(error)
@@ -182,15 +181,15 @@ class ConductorClient(Verbs):
         if among(requests.exceptions.SSLError):
             kind, what = ConductorTlsError, "the TLS handshake failed"
         elif among(NewConnectionError) or any(map(_is_refused_tunnel, causes)):
-            kind, what = ConductorUnreachable, "cannot connect"
+            kind, what = ConductorUnreachableError, "cannot connect"
         elif among(requests.ConnectTimeout, ConnectTimeoutError):
-            kind, what = ConductorUnreachable, f"no connection within {self._exchange.connect_timeout(call):g} s"
+            kind, what = ConductorUnreachableError, f"no connection within {self._exchange.connect_timeout(call):g} s"
         elif among(requests.ReadTimeout, ReadTimeoutError, TimeoutError):
-            kind, what = ConductorTimeout, f"no answer within {self._exchange.read_timeout(call):g} s"
+            kind, what = ConductorTimeoutError, f"no answer within {self._exchange.read_timeout(call):g} s"
         elif any(map(_is_not_http, causes)):
             kind, what = NotConductorError, "the answer is not HTTP"
         else:
-            kind, what = ConductorConnectionLost, "the connection broke before the whole answer was there"
+            kind, what = ConductorConnectionLostError, "the connection broke before the whole answer was there"
         return self._exchange.failed(call, kind, what, _innermost(causes))
 
     def _new_session(self) -> requests.Session:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.call import Flow
-from airflow_provider_conductor.client.errors import ConductorConflict, ConductorRequestError
-from airflow_provider_conductor.client.models import Workflow, WorkflowStatus
+from airflow_provider_conductor.client.errors import ConductorConflictError, ConductorRequestError
+from airflow_provider_conductor.client.flow import Flow, ask
+from airflow_provider_conductor.client.models import WorkflowStatus
 
 __all__ = ["terminate_running"]
 
@@ -19,17 +19,17 @@ def terminate_running(workflow_id: str, reason: str) -> Flow[WorkflowStatus | No
     Returns None when it was terminated, else the status it had ended with already.
     """
     for attempt in range(1, ATTEMPTS + 1):
-        workflow: Workflow = yield endpoints.get_workflow(workflow_id, include_tasks=False)
+        workflow = yield from ask(endpoints.get_workflow(workflow_id, include_tasks=False))
         if workflow.status.ended:
             return None if attempt > 1 and workflow.reason == reason else workflow.status
         try:
-            yield endpoints.terminate_workflow(workflow_id, reason)
-        except ConductorConflict:  # it completed between the look and the call
+            yield from ask(endpoints.terminate_workflow(workflow_id, reason))
+        except ConductorConflictError:  # it completed between the look and the call
             continue
         except ConductorRequestError as error:
             if not error.fate_unknown or attempt == ATTEMPTS:
                 raise
         else:
             return None
-    workflow = yield endpoints.get_workflow(workflow_id, include_tasks=False)
+    workflow = yield from ask(endpoints.get_workflow(workflow_id, include_tasks=False))
     return workflow.status

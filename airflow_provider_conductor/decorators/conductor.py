@@ -14,8 +14,8 @@ from airflow.providers.common.compat.sdk import (
     task_decorator_factory,
 )
 
-from airflow_provider_conductor.exceptions import ConductorStartRefused
-from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.exceptions import ConductorStartRefusedError
+from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
@@ -77,10 +77,10 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
         """Make the arguments of the start of what the function returned.
 
         Raises:
-            ConductorStartRefused: it is neither an input nor a request, or contradicts the decorator.
+            ConductorStartRefusedError: it is neither an input nor a request, or contradicts the decorator.
         """
         from airflow_provider_conductor.client.errors import ConductorInputError
-        from airflow_provider_conductor.decorators.request import read_returned
+        from airflow_provider_conductor.decorators.returned_value import read_returned
 
         try:
             arguments, further = read_returned(returned)
@@ -96,7 +96,7 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
             self._take_request(rendered=True)
             self.request = {**(self.request or {}), **further} or None
         except ConductorInputError as error:
-            raise ConductorStartRefused(
+            raise ConductorStartRefusedError(
                 f"nothing was started, since what {self.python_callable.__name__} returned cannot be used: {error}"
             ) from None
 
@@ -114,7 +114,7 @@ def conductor_task(
         multiple_outputs: give each key of the workflow's output an XCom of its own. Not told from the function's
             return annotation, which is that of the input.
         kwargs: the arguments of
-            :class:`~airflow_provider_conductor.operators.conductor.ConductorExecuteWorkflowOperator` but
+            :class:`~airflow_provider_conductor.operators.execute.ConductorExecuteWorkflowOperator` but
             ``workflow_input``, and those that every task takes.
     """
     decorator: TaskDecorator = task_decorator_factory(

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException, BaseHook
 
 from airflow_provider_conductor import connection_form
+from airflow_provider_conductor._airflow import mask_secret
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
     ConductorError,
-    ConductorNotFound,
+    ConductorMissingRouteError,
+    ConductorNotFoundError,
     ConductorTlsError,
-    ConductorUnreachable,
-    MissingRoute,
+    ConductorUnreachableError,
     NotConductorError,
 )
 from airflow_provider_conductor.client.hiding import url_secrets
@@ -28,12 +29,15 @@ from airflow_provider_conductor.client.sdk import is_sdk_configuration
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.client.text import to_log
-from airflow_provider_conductor.defining.dry_run import dry_run
-from airflow_provider_conductor.exceptions import ConductorTaskMissed, ConductorWorkflowFailed, ConductorWorkflowTimeout
-from airflow_provider_conductor.version_compat import mask_secret
-from airflow_provider_conductor.waiting.durations import seconds
-from airflow_provider_conductor.waiting.look import read_ended
-from airflow_provider_conductor.waiting.wait import GONE, STALLED, TASK_MISSED, TIMEOUT, WaitPlan, wait
+from airflow_provider_conductor.definitions.dry_run import dry_run
+from airflow_provider_conductor.exceptions import (
+    ConductorTaskUnreachableError,
+    ConductorWorkflowFailedError,
+    ConductorWorkflowTimeoutError,
+)
+from airflow_provider_conductor.polling.durations import seconds
+from airflow_provider_conductor.polling.observation import read_ended
+from airflow_provider_conductor.polling.wait import GONE, STALLED, TASK_MISSED, TIMEOUT, WaitPlan, wait
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -134,9 +138,9 @@ class ConductorHook(BaseHook):
         Returns the workflow with its tasks, whatever its status.
 
         Raises:
-            ConductorWorkflowTimeout: a limit ended the wait; nothing is terminated.
-            ConductorTaskMissed: the workflow has completed without that task.
-            ConductorWorkflowFailed: the server does not know the workflow (any more), so it cannot be read.
+            ConductorWorkflowTimeoutError: a limit ended the wait; nothing is terminated.
+            ConductorTaskUnreachableError: the workflow has completed without that task.
+            ConductorWorkflowFailedError: the server does not know the workflow (any more), so it cannot be read.
         """
         now = time.time()
         limit = seconds(timeout, "timeout")
@@ -151,19 +155,19 @@ class ConductorHook(BaseHook):
         event = self.client.run(wait(plan, to_log(self.log.info)))
         url = self.workflow_url(workflow_id)
         if event.status in (TIMEOUT, STALLED):
-            raise ConductorWorkflowTimeout(
+            raise ConductorWorkflowTimeoutError(
                 f"{event.status}: Conductor workflow {workflow_id} had not ended: {event.message}. See {url}",
                 workflow_id=workflow_id,
             )
         if event.status == TASK_MISSED:
-            raise ConductorTaskMissed(
+            raise ConductorTaskUnreachableError(
                 f"Conductor workflow {workflow_id}: {event.message}. See {url}",
                 workflow_id=workflow_id,
                 task_reference_name=wait_until_task_ref or "",
                 url=url,
             )
         if event.status == GONE:
-            raise ConductorWorkflowFailed(
+            raise ConductorWorkflowFailedError(
                 f"Conductor workflow {workflow_id} is gone: {event.message}",
                 workflow_id=workflow_id,
                 status=event.status,
@@ -172,7 +176,7 @@ class ConductorHook(BaseHook):
             )
         workflow = self.client.run(read_ended(workflow_id, plan.deadline))
         if workflow is None:
-            raise ConductorWorkflowFailed(
+            raise ConductorWorkflowFailedError(
                 f"Conductor workflow {workflow_id} ended as {event.status}, and was archived or deleted since",
                 workflow_id=workflow_id,
                 status=event.status,
@@ -202,7 +206,7 @@ class ConductorHook(BaseHook):
         Returns the workflow as it ended, with its tasks.
 
         Raises:
-            DryRunIncomplete: the workflow came to a task for which no output is left; it is terminated.
+            DryRunIncompleteError: the workflow came to a task for which no output is left; it is terminated.
         """
         return self.client.run(
             dry_run(workflow, version=version, workflow_input=workflow_input, task_outputs=task_outputs)
@@ -238,15 +242,15 @@ class ConductorHook(BaseHook):
             # One attempt: this is about what the server answers now.
             with ConductorClient(replace(self.settings, max_attempts=1)) as client:
                 answer = str(client.get_task_def(PROBED_TASK))
-        except ConductorNotFound as error:
+        except ConductorNotFoundError as error:
             answer = error.message  # asked, understood, authenticated: there is just no such task definition
         except ConductorTlsError as error:
             return False, f"TLS: {error}. Check verify_ssl, ca_bundle and the client certificate"
-        except ConductorUnreachable as error:
+        except ConductorUnreachableError as error:
             return False, f"No server there: {error}. Check host, port and schema"
         except ConductorAuthError as error:
             return False, f"Credentials refused: {error}. Check key id (login) and key secret (password)"
-        except (MissingRoute, NotConductorError) as error:
+        except (ConductorMissingRouteError, NotConductorError) as error:
             if isinstance(error, NotConductorError) and error.refused:
                 return False, f"Refused in front of Conductor: {error}. Check headers, proxy and the address"
             return False, f"Not a Conductor API: {error}. Check the address, which usually ends in /api"

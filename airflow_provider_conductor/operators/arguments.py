@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_conductor.client.definitions import read_json
 from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client.plain import read_json
 
 __all__ = ["check_output_path", "given", "is_template", "rendered_mapping"]
 

@@ -10,35 +10,35 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, conf, timezone
 
+from airflow_provider_conductor._airflow import TIMEOUT_FORESTALLS_RESUMPTION, note_deferred, note_resumed
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.sdk import is_sdk_configuration
 from airflow_provider_conductor.client.text import one_line, to_log
 from airflow_provider_conductor.exceptions import (
-    ConductorOutputMissing,
-    ConductorTaskMissed,
-    ConductorWorkflowFailed,
-    ConductorWorkflowTimeout,
+    ConductorOutputMissingError,
+    ConductorTaskUnreachableError,
+    ConductorWorkflowFailedError,
+    ConductorWorkflowTimeoutError,
 )
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
 from airflow_provider_conductor.operators.arguments import check_output_path
 from airflow_provider_conductor.operators.lineage import TellsLineage
 from airflow_provider_conductor.operators.rendering import RendersTexts
-from airflow_provider_conductor.starting.reasons import killed_reason, label_of, timed_out_reason
-from airflow_provider_conductor.version_compat import TIMEOUT_FORESTALLS_RESUMPTION, note_deferred, note_resumed
-from airflow_provider_conductor.waiting.durations import LONGEST, seconds
+from airflow_provider_conductor.polling.durations import LONGEST, seconds
+from airflow_provider_conductor.submission.termination_reasons import killed_reason, label_of, timed_out_reason
 
 if TYPE_CHECKING:
     import logging
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_conductor.client.call import Flow, T
+    from airflow_provider_conductor.client.flow import Flow, T
     from airflow_provider_conductor.client.models import Workflow
     from airflow_provider_conductor.hooks.conductor import ConductorHook
     from airflow_provider_conductor.operators.output import Output
-    from airflow_provider_conductor.starting.identity import TaskIdentity
-    from airflow_provider_conductor.starting.record import StartRecord
-    from airflow_provider_conductor.waiting.wait import WaitEvent, WaitPlan
+    from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan
+    from airflow_provider_conductor.submission.identity import TaskIdentity
+    from airflow_provider_conductor.submission.start_record import StartRecord
 
 DEFAULT_IDENTITY_PREFIX = "airflow"
 
@@ -106,9 +106,9 @@ class UsesConductor(RendersTexts, TellsLineage):
         """Drive a flow that starts something, step by step for as long as the task lives.
 
         Raises:
-            TaskKilled: it has been killed; see :func:`~airflow_provider_conductor.starting.killing.unless_killed`.
+            TaskKilledError: it has been killed.
         """
-        from airflow_provider_conductor.starting.killing import unless_killed
+        from airflow_provider_conductor.submission.kill_check import unless_killed
 
         return self.hook.client.run(unless_killed(flow, lambda: self._killed))
 
@@ -126,8 +126,8 @@ class UsesConductor(RendersTexts, TellsLineage):
         Args:
             record: what an earlier try has put down, where it was a start.
         """
-        from airflow_provider_conductor.starting.identity import TaskIdentity
-        from airflow_provider_conductor.starting.record import first_try_of_series
+        from airflow_provider_conductor.submission.identity import TaskIdentity
+        from airflow_provider_conductor.submission.start_record import first_try_of_series
 
         ti = context["ti"]
         return TaskIdentity(
@@ -199,7 +199,7 @@ class WaitsForWorkflow(UsesConductor):
 
     def _make_plan(self, context: Context, workflow_id: str) -> WaitPlan:
         """The plan of this try's wait; ``execution_timeout`` and ``timeout`` become one deadline."""
-        from airflow_provider_conductor.waiting.wait import WaitPlan
+        from airflow_provider_conductor.polling.wait import WaitPlan
 
         now = timezone.utcnow().timestamp()
         ends = []
@@ -221,7 +221,7 @@ class WaitsForWorkflow(UsesConductor):
 
     def _wait_here(self, plan: WaitPlan, patience: float | None = None) -> WaitEvent:
         """Wait on the worker, to the end or for ``patience`` seconds."""
-        from airflow_provider_conductor.waiting.wait import wait
+        from airflow_provider_conductor.polling.wait import wait
 
         self._deadline = plan.deadline
         try:
@@ -237,7 +237,7 @@ class WaitsForWorkflow(UsesConductor):
 
     def _defer_wait(self, context: Context, plan: WaitPlan) -> NoReturn:
         """Hand the wait to the triggerer; Airflow's own deferral timeout is only a backstop."""
-        from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
+        from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
 
         if self.cancel_on_kill:
             note_deferred(context["ti"])
@@ -271,7 +271,7 @@ class WaitsForWorkflow(UsesConductor):
         Raises:
             AirflowException: an event of an unknown shape, or the trigger's own error.
         """
-        from airflow_provider_conductor.waiting.wait import WaitEvent
+        from airflow_provider_conductor.polling.wait import WaitEvent
 
         try:
             known = WaitEvent.from_json(event)
@@ -322,8 +322,8 @@ class WaitsForWorkflow(UsesConductor):
 
     def _outcome(self, context: Context, event: WaitEvent) -> Any:
         """What :meth:`_conclude` returns or raises."""
-        from airflow_provider_conductor.waiting import wait as waits
-        from airflow_provider_conductor.waiting.timeline import timeline
+        from airflow_provider_conductor.polling import wait as waits
+        from airflow_provider_conductor.polling.timeline import timeline
 
         workflow_id = event.workflow_id
         where = self.hook.workflow_url(workflow_id)
@@ -338,7 +338,7 @@ class WaitsForWorkflow(UsesConductor):
             case "FAILED" | "TIMED_OUT" | "TERMINATED":
                 raise self._failure(event)
             case waits.GONE:
-                raise ConductorWorkflowFailed(
+                raise ConductorWorkflowFailedError(
                     f"Conductor workflow {workflow_id} is gone: {event.message}. It was deleted, or "
                     f"archived out of this server's sight; check the id and connection {self.conductor_conn_id!r}. "
                     f"See {where}",
@@ -365,9 +365,10 @@ class WaitsForWorkflow(UsesConductor):
         """The workflow that has done what was waited for; None where it is gone and nobody wants its output.
 
         Raises:
-            ConductorOutputMissing: it is gone. Not retried: a retry would run the workflow again, or find as little.
+            ConductorOutputMissingError: it is gone. Not retried: a retry would run the workflow again, or find
+                as little.
         """
-        from airflow_provider_conductor.waiting.look import read_ended
+        from airflow_provider_conductor.polling.observation import read_ended
 
         workflow = event.workflow or self.hook.client.run(read_ended(event.workflow_id, until))
         self._lineage_of = workflow
@@ -378,7 +379,7 @@ class WaitsForWorkflow(UsesConductor):
             "deleted it since, so its output cannot be read any more"
         )
         if self._output_wanted:
-            raise ConductorOutputMissing(
+            raise ConductorOutputMissingError(
                 f"{gone}. Keep ended workflows on the server for longer (its archive listener, its retention, "
                 f"clean-up jobs), or set do_xcom_push=False if the output does not matter. Run the workflow "
                 f"again to get an output. See {self.hook.workflow_url(event.workflow_id)}"
@@ -388,7 +389,7 @@ class WaitsForWorkflow(UsesConductor):
 
     def _timed_out(self, event: WaitEvent) -> AirflowException:
         """End or leave the workflow, as ``on_timeout`` says; the error that tells."""
-        from airflow_provider_conductor.waiting.wait import STALLED
+        from airflow_provider_conductor.polling.wait import STALLED
 
         event = self._with_reasons(event)
         workflow_id = event.workflow_id
@@ -407,10 +408,10 @@ class WaitsForWorkflow(UsesConductor):
         where = self.hook.workflow_url(workflow_id)
         return kind(f"the wait for Conductor workflow {workflow_id} failed: {why} ({where})")
 
-    def _failure(self, event: WaitEvent) -> ConductorWorkflowFailed:
+    def _failure(self, event: WaitEvent) -> ConductorWorkflowFailedError:
         """The error of a workflow that ended badly: root cause, attempts, reason, log lines, what to do."""
-        from airflow_provider_conductor.operators.failing import failure_of, unread_failure
-        from airflow_provider_conductor.waiting.look import read_ended
+        from airflow_provider_conductor.operators.failures import failure_of, unread_failure
+        from airflow_provider_conductor.polling.observation import read_ended
 
         url = self.hook.workflow_url(event.workflow_id)
         workflow, unread = event.workflow, "the server has archived or deleted it since"
@@ -425,7 +426,7 @@ class WaitsForWorkflow(UsesConductor):
 
     def _with_indexed_reason(self, event: WaitEvent) -> WaitEvent:
         """With the reason that the search index keeps, where the event has none."""
-        from airflow_provider_conductor.waiting.look import search_index
+        from airflow_provider_conductor.polling.observation import search_index
 
         if event.message:
             return event
@@ -437,9 +438,9 @@ class WaitsForWorkflow(UsesConductor):
 
     def _with_reasons(self, event: WaitEvent) -> WaitEvent:
         """With the workers' reasons, which the triggerer has left out: here Airflow masks the secrets in them."""
-        from airflow_provider_conductor.waiting.clock import ServerClock
-        from airflow_provider_conductor.waiting.look import look
-        from airflow_provider_conductor.waiting.messages import with_reasons
+        from airflow_provider_conductor.polling.messages import with_reasons
+        from airflow_provider_conductor.polling.observation import look
+        from airflow_provider_conductor.polling.server_clock import ServerClock
 
         if event.plan is not None:  # it is of this process
             return event
@@ -452,10 +453,10 @@ class WaitsForWorkflow(UsesConductor):
     def _why_missed(self, event: WaitEvent) -> str:
         return event.message
 
-    def _missed(self, event: WaitEvent, why: str) -> ConductorTaskMissed:
+    def _missed(self, event: WaitEvent, why: str) -> ConductorTaskUnreachableError:
         """The error of a wait for a task that cannot come any more, or not to the status that is waited for."""
         url = self.hook.workflow_url(event.workflow_id)
-        return ConductorTaskMissed(
+        return ConductorTaskUnreachableError(
             f"Conductor workflow {event.workflow_id}: {why}. See {url}",
             workflow_id=event.workflow_id,
             task_reference_name=self.wait_until_task_ref or "",
@@ -463,7 +464,7 @@ class WaitsForWorkflow(UsesConductor):
         )
 
     def _timeout_error(self, message: str, workflow_id: str) -> AirflowException:
-        return ConductorWorkflowTimeout(message, workflow_id=workflow_id)
+        return ConductorWorkflowTimeoutError(message, workflow_id=workflow_id)
 
     def _result(self, workflow: Workflow) -> Any:
         """The workflow's output, or the part ``output_path`` picks, within ``max_output_bytes``."""
@@ -477,7 +478,7 @@ class WaitsForWorkflow(UsesConductor):
         Of a workflow that cannot be read any more, what the event has said: no output, perhaps no status.
 
         Raises:
-            ConductorTaskMissed: since the wait ended, the workflow has lost the task.
+            ConductorTaskUnreachableError: since the wait ended, the workflow has lost the task.
         """
         from airflow_provider_conductor.operators.output import Output
 
@@ -530,7 +531,7 @@ class WaitsForWorkflow(UsesConductor):
 
     def _end_in_a_hurry(self, workflow_id: str, reason: str) -> str:
         """As :meth:`_end`, for a process that Airflow 3 kills in five seconds: a slow server is left to another one."""
-        from airflow_provider_conductor.batching.detached import HELPED_AFTER, terminate_detached
+        from airflow_provider_conductor.batch.detached_termination import HELPED_AFTER, terminate_detached
         from airflow_provider_conductor.client.sync import ConductorClient
         from airflow_provider_conductor.client.terminating import terminate_running
 

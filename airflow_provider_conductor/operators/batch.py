@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, timezone
 
-from airflow_provider_conductor.batching.batch import Batch
-from airflow_provider_conductor.batching.inputs import checked, keys_of
-from airflow_provider_conductor.batching.policy import FailurePolicy
+from airflow_provider_conductor._airflow import TaskStateStore, note_deferred
+from airflow_provider_conductor.batch.failure_policy import FailurePolicy
+from airflow_provider_conductor.batch.inputs import checked, keys_of
+from airflow_provider_conductor.batch.state import Batch
 from airflow_provider_conductor.client import errors
-from airflow_provider_conductor.client.definitions import plain_inside
 from airflow_provider_conductor.client.errors import ConductorError, ConductorInputError
+from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.text import one_line, to_log
 from airflow_provider_conductor.exceptions import (
-    ConductorStartRefused,
-    ConductorWorkflowTimeout,
+    ConductorStartRefusedError,
+    ConductorWorkflowTimeoutError,
 )
 from airflow_provider_conductor.links.conductor import WORKFLOW_URL_KEY
 from airflow_provider_conductor.operators.arguments import is_template
@@ -31,19 +32,18 @@ from airflow_provider_conductor.operators.base import (
     task_label,
     whole_number,
 )
-from airflow_provider_conductor.operators.starting import StartsWorkflow
+from airflow_provider_conductor.operators.submission import StartsWorkflow
 from airflow_provider_conductor.operators.task_context import check_context_key
-from airflow_provider_conductor.starting.reasons import killed_reason, timed_out_reason
-from airflow_provider_conductor.starting.record import StartRecord
-from airflow_provider_conductor.version_compat import TaskStateStore, note_deferred
-from airflow_provider_conductor.waiting.durations import patience
+from airflow_provider_conductor.polling.durations import patience
+from airflow_provider_conductor.submission.start_record import StartRecord
+from airflow_provider_conductor.submission.termination_reasons import killed_reason, timed_out_reason
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_conductor.batching.driver import BatchOutcome, BatchPlan, Driver
-    from airflow_provider_conductor.batching.looping import InAThread
-    from airflow_provider_conductor.starting.start_once import StartPlan
+    from airflow_provider_conductor.batch.driver import BatchOutcome, BatchPlan, Driver
+    from airflow_provider_conductor.batch.loop_thread import InAThread
+    from airflow_provider_conductor.submission.start_once import StartPlan
 
 __all__ = ["ConductorExecuteWorkflowsOperator"]
 
@@ -88,10 +88,10 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
     ``result_path``, that path.
 
     Raises:
-        ConductorBatchFailed: more workflows failed than ``failure_policy`` bears; causes are summarised.
-        ConductorWorkflowTimeout: a timeout ended the wait.
-        ConductorStartRefused: inputs that cannot be sent, or no such definition; not retried.
-        ConductorOutputTooLarge: the outputs are over ``max_output_bytes``, and there is no ``result_path``.
+        ConductorBatchFailedError: more workflows failed than ``failure_policy`` bears; causes are summarised.
+        ConductorWorkflowTimeoutError: a timeout ended the wait.
+        ConductorStartRefusedError: inputs that cannot be sent, or no such definition; not retried.
+        ConductorOutputTooLargeError: the outputs are over ``max_output_bytes``, and there is no ``result_path``.
     """
 
     template_fields: Sequence[str] = (
@@ -212,9 +212,9 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         try:
             inputs, keys = self._items()
             if not inputs:
-                raise ConductorStartRefused("workflow_inputs was rendered to an empty list")
+                raise ConductorStartRefusedError("workflow_inputs was rendered to an empty list")
             plan_of = self._plans(context, inputs, keys)
-        except ConductorStartRefused as error:
+        except ConductorStartRefusedError as error:
             raise AirflowException(
                 "the batch cannot continue, since its inputs have changed since the deferral: "
                 f"{str(error).removesuffix('; nothing was started')}. Check whether the task that they come from was "
@@ -234,7 +234,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
     def _let_go_of(self, workflow_ids: Sequence[str]) -> str:
         """Terminate workflows that belong to no input any more, unless they outlive their task; says what was done."""
-        from airflow_provider_conductor.batching.ending import terminate_many
+        from airflow_provider_conductor.batch.termination import terminate_many
 
         if not workflow_ids:
             return "None of its workflows was running"
@@ -248,7 +248,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
     def _let_go_of_others(self, active: Sequence[str], plans: Sequence[StartPlan]) -> None:
         """Of what ran before the deferral, let go of what belongs to none of the inputs that there are now."""
-        from airflow_provider_conductor.starting.many import look_up_many
+        from airflow_provider_conductor.submission.lookup_many import look_up_many
 
         try:
             found = self.hook.client.run(look_up_many(plans))
@@ -263,7 +263,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
     def _batch_plan(
         self, plan_of: Callable[[int], StartPlan], batch: Batch, deadline: float | None, *, looked_up: bool
     ) -> BatchPlan:
-        from airflow_provider_conductor.batching.driver import BatchPlan
+        from airflow_provider_conductor.batch.driver import BatchPlan
 
         policy = FailurePolicy.of(self.failure_policy)
         base = plan_of(0)
@@ -281,7 +281,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
     def _go_on(self, context: Context, batch: Batch, plan: BatchPlan) -> Any:
         """Run the batch on this worker, until it has ended or is better waited for elsewhere."""
-        from airflow_provider_conductor.batching.driver import BatchOutcome
+        from airflow_provider_conductor.batch.driver import BatchOutcome
 
         outcome = self._drive(context, batch, plan)
         self.log.info(batch.line(timezone.utcnow().timestamp()))
@@ -293,7 +293,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
                 if plan.timeout_reason is not None:
                     ended = self._driver is not None and self._driver.terminated is not None
                     done = f"what still ran {'was' if ended else 'could not be'} terminated"
-                raise ConductorWorkflowTimeout(
+                raise ConductorWorkflowTimeoutError(
                     f"timeout: the batch had not ended: {batch.line(timezone.utcnow().timestamp())}. Then {done}"
                 )
             case BatchOutcome.QUIET if self._killed:  # since the driver has come to its end
@@ -303,22 +303,22 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         return self._results(context, batch, plan)
 
     def _drive(self, context: Context, batch: Batch, plan: BatchPlan) -> BatchOutcome:
-        from airflow_provider_conductor.batching.driver import Driver
-        from airflow_provider_conductor.batching.looping import InAThread
+        from airflow_provider_conductor.batch.driver import Driver
+        from airflow_provider_conductor.batch.loop_thread import InAThread
         from airflow_provider_conductor.client.aio import AsyncConductorClient
-        from airflow_provider_conductor.waiting.watcher import Watcher
+        from airflow_provider_conductor.polling.poller import Poller
 
         settings, stay = self.hook.settings, self.wait_for_seconds if self.deferrable else None
 
         async def main() -> BatchOutcome:
-            watcher = Watcher(AsyncConductorClient(settings))
+            poller = Poller(AsyncConductorClient(settings))
             try:
-                self._driver = driver = Driver(batch, plan, watcher, to_log(self.log.info), to_log(self.log.warning))
+                self._driver = driver = Driver(batch, plan, poller, to_log(self.log.info), to_log(self.log.warning))
                 if self._killed:
                     driver.kill(self._kill_reason)
                 return await driver.run(stay)
             finally:
-                await watcher.close()
+                await poller.close()
 
         self._driver = None  # of an earlier run: a kill that comes before the next must not go there
         self._running = running = InAThread(main)
@@ -330,10 +330,10 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             self._end_all(plan.timeout_reason)
             raise
         except ConductorError as error:
-            from airflow_provider_conductor.starting.start_once import StartRefused
+            from airflow_provider_conductor.submission.start_once import StartRefusedError
 
-            if isinstance(error, StartRefused):
-                raise ConductorStartRefused(f"workflow {self.workflow_name!r} was not started: {error}") from error
+            if isinstance(error, StartRefusedError):
+                raise ConductorStartRefusedError(f"workflow {self.workflow_name!r} was not started: {error}") from error
             raise
         finally:
             running.cancel()
@@ -402,13 +402,13 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         """The inputs, and what tells them apart; refused as a whole before anything is sent.
 
         Raises:
-            ConductorStartRefused: they are no list of dicts, or their keys are missing or not unique.
+            ConductorStartRefusedError: they are no list of dicts, or their keys are missing or not unique.
         """
         try:
             inputs = checked(self.workflow_inputs)
             return inputs, keys_of(inputs, self.item_key or None)
         except (TypeError, ValueError) as error:
-            raise ConductorStartRefused(f"{error}; nothing was started") from error
+            raise ConductorStartRefusedError(f"{error}; nothing was started") from error
 
     def _plans(
         self, context: Context, inputs: Sequence[Mapping[str, Any]], keys: Sequence[str]
@@ -419,7 +419,9 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         try:
             base = self._start_plan(context, TaskStateStore(context))
         except ConductorInputError as error:
-            raise ConductorStartRefused(f"workflow {self.workflow_name or '?'!r} was not started: {error}") from error
+            raise ConductorStartRefusedError(
+                f"workflow {self.workflow_name or '?'!r} was not started: {error}"
+            ) from error
         self._task_label = task_label(context)
 
         def plan_of(index: int) -> StartPlan:
@@ -435,7 +437,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
                 if self.pass_context:
                     check_context_key(inputs[index])
             except ValueError as error:
-                raise ConductorStartRefused(f"workflow_inputs[{index}]: {error}; nothing was started") from error
+                raise ConductorStartRefusedError(f"workflow_inputs[{index}]: {error}; nothing was started") from error
         return plan_of
 
     # What is put down
@@ -499,7 +501,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         running, driver = self._running, self._driver
         if running is None or driver is None:  # nothing has been sent yet, or nothing is any more
             return
-        from airflow_provider_conductor.batching.detached import HELPED_AFTER, terminate_detached
+        from airflow_provider_conductor.batch.detached_termination import HELPED_AFTER, terminate_detached
 
         running.call(lambda: driver.kill(reason))
         ended = running.wait(HELPED_AFTER)
@@ -528,8 +530,8 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             raise
 
     def _end_what_is_found(self, context: Context) -> None:
-        from airflow_provider_conductor.batching.ending import terminate_many
-        from airflow_provider_conductor.starting.many import look_up_many
+        from airflow_provider_conductor.batch.termination import terminate_many
+        from airflow_provider_conductor.submission.lookup_many import look_up_many
 
         try:
             inputs, keys = self._items()
@@ -537,7 +539,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             found = self.hook.client.run(look_up_many([plan_of(index) for index in range(len(inputs))]))
             ids = [f.workflow.workflow_id for items in found for f in items if not f.workflow.status.ended]
             ended = self.hook.client.run(terminate_many(ids, timed_out_reason(self._task_label)))
-        except (ConductorError, ConductorStartRefused) as error:  # which must not hide why the task was resumed
+        except (ConductorError, ConductorStartRefusedError) as error:  # which must not hide why the task was resumed
             self.log.error("What runs of the batch could not be terminated: %s", error)
         else:
             count = len(ids) - len(ended)

@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_conductor.batching.batch import GONE, Batch
-from airflow_provider_conductor.batching.policy import FailurePolicy
-from airflow_provider_conductor.batching.results import Causes, Result, chunks, read_results
+from airflow_provider_conductor.batch.failure_policy import FailurePolicy
+from airflow_provider_conductor.batch.results import Causes, Result, chunks, read_results
+from airflow_provider_conductor.batch.state import GONE, Batch
 from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.exceptions import (
-    ConductorBatchFailed,
-    ConductorBatchFailedForGood,
-    ConductorOutputTooLarge,
+    ConductorBatchFailedError,
+    ConductorBatchFailedPermanentlyError,
+    ConductorOutputTooLargeError,
 )
 from airflow_provider_conductor.operators.output import Output, check_storable, json_size
-from airflow_provider_conductor.starting.start_once import StartPlan
+from airflow_provider_conductor.submission.start_once import StartPlan
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.hooks.conductor import ConductorHook
@@ -55,8 +55,8 @@ class BatchResults:
         """The list of outputs, or the path they were written to.
 
         Raises:
-            ConductorBatchFailed: more failed than the policy bears.
-            ConductorOutputTooLarge: the outputs are over ``max_output_bytes``, and there is no path.
+            ConductorBatchFailedError: more failed than the policy bears.
+            ConductorOutputTooLargeError: the outputs are over ``max_output_bytes``, and there is no path.
         """
         batch = self.batch
         if self.policy.broken(batch.failed, batch.total):
@@ -101,7 +101,7 @@ class BatchResults:
         self.hook.client.run(causes.diagnose(url_of))
         # A retry would run again what completed and is gone.
         final = self._lost or (causes.for_good and not batch.pending)
-        kind = ConductorBatchFailedForGood if final else ConductorBatchFailed
+        kind = ConductorBatchFailedPermanentlyError if final else ConductorBatchFailedError
         lost = (
             f", and the outputs of {self._lost:,} that completed cannot be read any more: keep ended workflows on "
             f"the server until the batch has ended (its archive listener, its retention)"
@@ -138,7 +138,7 @@ class BatchResults:
                 check_storable(result.output, name, "have it written to a file (result_path)")
             size += json_size(result.output) + 2
             if size > self.max_output_bytes:
-                raise ConductorOutputTooLarge(
+                raise ConductorOutputTooLargeError(
                     f"the outputs of the first {result.index + 1:,} of {self.batch.total:,} workflows are over "
                     f"max_output_bytes={self.max_output_bytes:,}; nothing was written to XCom. Give result_path to "
                     "have them written to object storage, let the workflow return less (its outputParameters), or "
@@ -155,7 +155,7 @@ class BatchResults:
         output = Output({}, result.external, PayloadType.WORKFLOW_OUTPUT, name)
         try:
             return replace(result, output=output.read(self.hook), external="")
-        except ConductorOutputTooLarge as error:
+        except ConductorOutputTooLargeError as error:
             if not self.result_path:
                 raise
             self.log.warning("The results say only where it is kept: %s", error)

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_conductor.client.definitions import plain_inside
 from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.text import readable, to_log
 from airflow_provider_conductor.operators.arguments import rendered_mapping
 from airflow_provider_conductor.operators.base import KILLED, task_label
-from airflow_provider_conductor.operators.steering import SteersAndWaits, SteersWorkflows
+from airflow_provider_conductor.operators.control_base import SteersAndWaits, SteersWorkflows
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_conductor.steering.commands import Command
+    from airflow_provider_conductor.control.commands import Command
 
 __all__ = [
     "ConductorDeleteWorkflowOperator",
@@ -54,11 +54,11 @@ class ConductorPauseWorkflowOperator(SteersWorkflows):
 
     Raises:
         ConductorStateError: a workflow has ended; the message names each, its status, and the operator that would do.
-        ConductorNotFound: the server does not know a workflow.
+        ConductorNotFoundError: the server does not know a workflow.
     """
 
     def _command(self) -> Command:
-        from airflow_provider_conductor.steering.commands import pause
+        from airflow_provider_conductor.control.commands import pause
 
         return pause()
 
@@ -79,7 +79,7 @@ class ConductorResumeWorkflowOperator(SteersAndWaits):
     """
 
     def _command(self) -> Command:
-        from airflow_provider_conductor.steering.commands import resume
+        from airflow_provider_conductor.control.commands import resume
 
         return resume()
 
@@ -105,7 +105,7 @@ class ConductorTerminateWorkflowOperator(SteersWorkflows):
         self.reason = reason
 
     def _command(self) -> Command:
-        from airflow_provider_conductor.steering.commands import terminate
+        from airflow_provider_conductor.control.commands import terminate
 
         return terminate(readable(self.reason))
 
@@ -131,7 +131,7 @@ class ConductorRestartWorkflowOperator(SteersAndWaits):
         self.use_latest_definition = use_latest_definition
 
     def _command(self) -> Command:
-        from airflow_provider_conductor.steering.commands import restart
+        from airflow_provider_conductor.control.commands import restart
 
         return restart(use_latest_definition=self.use_latest_definition)
 
@@ -159,7 +159,7 @@ class ConductorRetryWorkflowOperator(SteersAndWaits):
         self.resume_subworkflow_tasks = resume_subworkflow_tasks
 
     def _command(self) -> Command:
-        from airflow_provider_conductor.steering.commands import retry
+        from airflow_provider_conductor.control.commands import retry
 
         return retry(resume_subworkflow_tasks=self.resume_subworkflow_tasks)
 
@@ -222,7 +222,7 @@ class ConductorRerunWorkflowOperator(SteersAndWaits):
             raise ConductorInputError("from_task_ref must not be empty; None reruns from the start")
 
     def _command(self) -> Command:
-        from airflow_provider_conductor.steering.commands import rerun
+        from airflow_provider_conductor.control.commands import rerun
 
         self._check_task()
         return rerun(
@@ -267,7 +267,7 @@ class ConductorSkipTaskOperator(SteersWorkflows):
                     )
 
     def _command(self) -> Command:
-        from airflow_provider_conductor.steering.commands import skip
+        from airflow_provider_conductor.control.commands import skip
 
         return skip(self.task_ref, rendered_mapping(self.task_output, "task_output"))
 
@@ -293,21 +293,21 @@ class ConductorDeleteWorkflowOperator(SteersWorkflows):
         self.terminate_running = terminate_running
 
     def _command(self) -> Command:
-        from airflow_provider_conductor.steering.commands import delete
+        from airflow_provider_conductor.control.commands import delete
 
         return delete(archive=self.archive)
 
     def _steer(self, context: Context, workflow_ids: list[str]) -> Any:
         if self.terminate_running:
-            from airflow_provider_conductor.starting.killing import TaskKilled
-            from airflow_provider_conductor.steering.commands import terminate
-            from airflow_provider_conductor.steering.steer import steer
+            from airflow_provider_conductor.control.apply import steer
+            from airflow_provider_conductor.control.commands import terminate
+            from airflow_provider_conductor.submission.kill_check import TaskKilledError
 
             # 3.13 answers an archival of a running workflow with a 400, and has removed it all the same; so what runs
             # is ended first. One that could not be is refused below.
             command = terminate(f"terminated to be deleted by {task_label(context)}")
             try:
                 self._run_unless_killed(steer(command, workflow_ids, say=to_log(self.log.info)))
-            except TaskKilled:
+            except TaskKilledError:
                 raise AirflowException(KILLED) from None
         return super()._steer(context, workflow_ids)

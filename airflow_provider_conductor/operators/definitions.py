@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_conductor.client.definitions import plain_inside, to_plain
 from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client.plain import plain_inside, to_plain
 from airflow_provider_conductor.client.text import readable
-from airflow_provider_conductor.defining.definition import Definition, check, definitions_in
-from airflow_provider_conductor.exceptions import ConductorDefinitionRefused
+from airflow_provider_conductor.definitions.definition import Definition, check, definitions_in
+from airflow_provider_conductor.exceptions import ConductorDefinitionRefusedError
 from airflow_provider_conductor.links.conductor import DEFINITION_URL_KEY, ConductorDefinitionLink
 from airflow_provider_conductor.operators.arguments import given, is_template
 from airflow_provider_conductor.operators.base import UsesConductor
@@ -38,7 +38,7 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
     Returns ``{"registered": [...], "unchanged": [...]}``, lists of ``workflow NAME VERSION`` and ``task NAME``.
 
     Raises:
-        ConductorDefinitionRefused: a definition is wrong, here or to the server; nothing was registered.
+        ConductorDefinitionRefusedError: a definition is wrong, here or to the server; nothing was registered.
     """
 
     template_fields: Sequence[str] = ("conductor_conn_id", "definitions")
@@ -63,8 +63,8 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
         check(definitions_in(known))
 
     def execute(self, context: Context) -> dict[str, list[str]]:
-        from airflow_provider_conductor.defining.definition import DefinitionError
-        from airflow_provider_conductor.defining.registering import register
+        from airflow_provider_conductor.definitions.definition import DefinitionError
+        from airflow_provider_conductor.definitions.register import register
 
         try:
             definitions = self._read()
@@ -77,7 +77,7 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
                 )
             )
         except (DefinitionError, ConductorInputError) as error:
-            raise ConductorDefinitionRefused(str(error)) from None
+            raise ConductorDefinitionRefusedError(str(error)) from None
         for definition in definitions:
             if definition.kind == "workflow":
                 url = self.hook.settings.definition_url(definition.name, definition.version)
@@ -86,7 +86,7 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
         return {"registered": list(done.registered), "unchanged": list(done.unchanged)}
 
     def _read(self) -> list[Definition]:
-        from airflow_provider_conductor.defining.files import find, read
+        from airflow_provider_conductor.definitions.files import find, read
 
         found: list[Definition] = []
         paths: dict[Path, None] = {}

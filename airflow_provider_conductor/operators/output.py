@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_conductor._airflow import xcom_is_json_in_database
 from airflow_provider_conductor.client.models import PayloadType
-from airflow_provider_conductor.client.output_path import MissingPart, OutputPath
+from airflow_provider_conductor.client.output_path import MissingPartError, OutputPath
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.exceptions import (
-    ConductorOutputMissing,
-    ConductorOutputNotStorable,
-    ConductorOutputTooLarge,
+    ConductorOutputMissingError,
+    ConductorOutputNotStorableError,
+    ConductorOutputTooLargeError,
 )
-from airflow_provider_conductor.version_compat import xcom_is_json_in_database
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Task, Workflow
@@ -61,7 +61,7 @@ class Output:
         """The whole output, wherever the server keeps it.
 
         Raises:
-            ConductorOutputTooLarge: it is kept where it cannot be fetched from.
+            ConductorOutputTooLargeError: it is kept where it cannot be fetched from.
             ConductorRequestError: it is kept elsewhere and could not be fetched now.
         """
         return self._fetched(hook) if self.stored_at and not self.value else dict(self.value)
@@ -72,17 +72,17 @@ class Output:
         ``stored`` is False where the task writes no XCom; then Airflow's database need not be able to hold it.
 
         Raises:
-            ConductorOutputTooLarge: it is over the limit, or kept where it cannot be fetched from.
-            ConductorOutputMissing: there is no such part; the message names what there is.
-            ConductorOutputNotStorable: Airflow's database cannot hold it; the message names the field.
+            ConductorOutputTooLargeError: it is over the limit, or kept where it cannot be fetched from.
+            ConductorOutputMissingError: there is no such part; the message names what there is.
+            ConductorOutputNotStorableError: Airflow's database cannot hold it; the message names the field.
             ConductorRequestError: it is kept elsewhere and could not be fetched now.
         """
         value: Any = self.read(hook)
         if output_path:
             try:
                 value = OutputPath.of(output_path).pick(value)
-            except MissingPart as error:
-                raise ConductorOutputMissing(
+            except MissingPartError as error:
+                raise ConductorOutputMissingError(
                     f"{self.name} has no part at output_path={output_path!r}: {error}. Nothing was written to XCom; "
                     "correct the path, or let the workflow return that part (its outputParameters)"
                 ) from None
@@ -91,7 +91,7 @@ class Output:
             check_storable(value, what)
         size = json_size(value)
         if size > limit:
-            raise ConductorOutputTooLarge(
+            raise ConductorOutputTooLargeError(
                 f"{what} has {size:,} bytes, over max_output_bytes={limit:,}; nothing was written to XCom. Let the "
                 "workflow return less (its outputParameters), pick a part (output_path), read it with ConductorHook, "
                 "or raise max_output_bytes"
@@ -99,12 +99,12 @@ class Output:
         return value
 
     def _fetched(self, hook: ConductorHook) -> dict[str, Any]:
-        from airflow_provider_conductor.client.payloads import PayloadNotOffered, fetch_payload
+        from airflow_provider_conductor.client.external_storage import PayloadNotOfferedError, fetch_payload
 
         try:
             return fetch_payload(hook.client, self.stored_at, self.payload_type)
-        except PayloadNotOffered as error:
-            raise ConductorOutputTooLarge(
+        except PayloadNotOfferedError as error:
+            raise ConductorOutputTooLargeError(
                 f"{self.name} is in Conductor's external payload storage, at {self.stored_at}, and cannot be fetched "
                 f"from there: {error}; nothing was written to XCom. Let the workflow return less (its "
                 "outputParameters), or read it from there"
@@ -132,12 +132,12 @@ def check_storable(value: Any, name: str, way_out: str = "pick a part without it
     neither the workflow nor the field. Airflow 2.11 stores bytes, XCom backends what they like: it is left to them.
 
     Raises:
-        ConductorOutputNotStorable: something of it.
+        ConductorOutputNotStorableError: something of it.
     """
     if not xcom_is_json_in_database():
         return
     for what, path in _unstorable(value):
-        raise ConductorOutputNotStorable(
+        raise ConductorOutputNotStorableError(
             f"{name} has {what} at {_shown_path(path)}, which Airflow cannot store in its database; nothing was "
             f"written "
             f"to XCom. Change the workflow's outputParameters, {way_out}, or read it with "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_conductor.starting.arguments import as_text
+from airflow_provider_conductor.submission.start_arguments import as_text
 
 __all__ = ["RendersTexts"]
 
@@ -59,7 +59,7 @@ class RendersTexts:
         """What renders a template to text, or to None or a list; None where Airflow itself renders to text."""
         from jinja2.nativetypes import NativeEnvironment
 
-        from airflow_provider_conductor.version_compat import rendered_to_text
+        from airflow_provider_conductor._airflow import rendered_to_text
 
         if not isinstance(jinja_env, NativeEnvironment):
             return None

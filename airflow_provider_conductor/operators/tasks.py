@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
 
-from airflow_provider_conductor.client.definitions import plain_inside
 from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.statuses import TaskStatus
 from airflow_provider_conductor.client.text import one_line, readable, to_log
-from airflow_provider_conductor.completing.choice import ENDINGS, CompletionRefused, Ending
-from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotThere
+from airflow_provider_conductor.control.task_choice import ENDINGS, CompletionRefusedError, Ending
+from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotReadyError
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.arguments import given, is_template, rendered_mapping
 from airflow_provider_conductor.operators.base import KILLED, UsesConductor, one_of
@@ -20,9 +20,9 @@ from airflow_provider_conductor.operators.base import KILLED, UsesConductor, one
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
-    from airflow_provider_conductor.client.call import Flow
+    from airflow_provider_conductor.client.flow import Flow
     from airflow_provider_conductor.client.models import Task
-    from airflow_provider_conductor.starting.identity import TaskIdentity
+    from airflow_provider_conductor.submission.identity import TaskIdentity
 
 __all__ = ["ConductorCompleteTaskOperator", "ConductorSignalWorkflowOperator", "EndsTask"]
 
@@ -78,7 +78,7 @@ class EndsTask(UsesConductor, BaseOperator):
         raise NotImplementedError
 
     def _ending(self, identity: TaskIdentity) -> Ending:
-        from airflow_provider_conductor.starting.identity import StartKey
+        from airflow_provider_conductor.submission.identity import StartKey
 
         return Ending(
             status=TaskStatus(one_of(self.status, STATUSES, "status")),
@@ -88,16 +88,16 @@ class EndsTask(UsesConductor, BaseOperator):
         )
 
     def _carry_out(self, flow: Flow[Task]) -> dict[str, Any]:
-        from airflow_provider_conductor.starting.killing import TaskKilled
+        from airflow_provider_conductor.submission.kill_check import TaskKilledError
 
         try:
             task: Task = self._run_unless_killed(flow)
         except ConductorInputError as error:
             raise AirflowFailException(str(error)) from error
-        except TaskKilled:
+        except TaskKilledError:
             raise AirflowException(KILLED) from None
-        except CompletionRefused as error:
-            raise (ConductorTaskNotThere if error.passing else ConductorStateError)(
+        except CompletionRefusedError as error:
+            raise (ConductorTaskNotReadyError if error.passing else ConductorStateError)(
                 f"{error}. See {self.hook.workflow_url(self.workflow_id)}"
             ) from None
         return {
@@ -124,7 +124,7 @@ class ConductorCompleteTaskOperator(EndsTask):
     success with a log line.
 
     Raises:
-        ConductorTaskNotThere: the workflow has not come to the task yet.
+        ConductorTaskNotReadyError: the workflow has not come to the task yet.
         ConductorStateError: the task has ended otherwise, or the workflow has ended.
     """
 
@@ -144,7 +144,7 @@ class ConductorCompleteTaskOperator(EndsTask):
         self.conductor_task_id = conductor_task_id
 
     def _flow(self, ending: Ending, identity: TaskIdentity) -> Flow[Task]:
-        from airflow_provider_conductor.completing.complete import complete
+        from airflow_provider_conductor.control.task_completion import complete
 
         task_ref, task_id = self.task_reference_name or "", self.conductor_task_id or ""
         given(task_ref or task_id, "task_reference_name or conductor_task_id")
@@ -168,11 +168,11 @@ class ConductorSignalWorkflowOperator(EndsTask):
     ``workflow_id`` may be a sub-workflow's.
 
     Raises:
-        ConductorTaskNotThere: no WAIT task is open now.
+        ConductorTaskNotReadyError: no WAIT task is open now.
         ConductorStateError: the workflow has ended.
     """
 
     def _flow(self, ending: Ending, identity: TaskIdentity) -> Flow[Task]:
-        from airflow_provider_conductor.completing.complete import signal
+        from airflow_provider_conductor.control.task_completion import signal
 
         return signal(self.workflow_id, ending, say=to_log(self.log.info), again=not identity.begins_series)

@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
     timezone,
 )
 
+from airflow_provider_conductor._airflow import TaskStateStore, first_poke
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.arguments import check_output_path, given, is_template
 from airflow_provider_conductor.operators.base import (
@@ -31,13 +32,12 @@ from airflow_provider_conductor.operators.base import (
     default_deferrable,
     one_of,
 )
-from airflow_provider_conductor.version_compat import TaskStateStore, first_poke
-from airflow_provider_conductor.waiting.durations import patience, seconds
+from airflow_provider_conductor.polling.durations import patience, seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
-    from airflow_provider_conductor.waiting.wait import WaitEvent, WaitPlan
+    from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan
 
 __all__ = ["ConductorSensor"]
 
@@ -122,7 +122,7 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         """
         if not self._wants_trigger:
             return
-        from airflow_provider_conductor.sensors.beginning import as_template, why_not_in_triggerer
+        from airflow_provider_conductor.sensors.start_from_trigger import as_template, why_not_in_triggerer
         from airflow_provider_conductor.triggers.version_compat import StartTriggerArgs
 
         given_to_it = {"conductor_conn_id": self.conductor_conn_id, "workflow_id": self.workflow_id, **awaited}
@@ -166,7 +166,7 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         }
 
     def execute(self, context: Context) -> Any:
-        from airflow_provider_conductor.waiting.wait import STILL_RUNNING, TIMEOUT, with_told
+        from airflow_provider_conductor.polling.wait import STILL_RUNNING, TIMEOUT, with_told
 
         check_output_path(self.output_path)
         self._check_id()
@@ -205,7 +205,7 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
 
     def _plan_of_pokes(self, context: Context) -> WaitPlan:
         """One wait, whose looks are the pokes; rescheduled ones are counted from the first of the series."""
-        from airflow_provider_conductor.waiting.wait import WaitPlan
+        from airflow_provider_conductor.polling.wait import WaitPlan
 
         plan = self._make_plan(context, self.workflow_id)
         first = first_poke(self, context) if self.reschedule else None
@@ -221,7 +221,7 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """One look; Airflow's sensor lets the time between two looks pass."""
-        from airflow_provider_conductor.waiting.wait import STILL_RUNNING, with_told
+        from airflow_provider_conductor.polling.wait import STILL_RUNNING, with_told
 
         plan = self._plan_by_the_clock() or self._plan_of_pokes(context)
         self._last = self._wait_here(plan, patience=0)

@@ -7,17 +7,17 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from airflow_provider_conductor.batching.driver import waiting_for
-from airflow_provider_conductor.batching.ending import terminate_at_once
-from airflow_provider_conductor.batching.handover import FREE_FOR, worth_a_worker
-from airflow_provider_conductor.client.driving import steady
+from airflow_provider_conductor.batch.driver import waiting_for
+from airflow_provider_conductor.batch.handover import FREE_FOR, worth_a_worker
+from airflow_provider_conductor.batch.termination import terminate_at_once
 from airflow_provider_conductor.client.errors import ConductorError
+from airflow_provider_conductor.client.flow import steady
 from airflow_provider_conductor.client.text import one_line
-from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
-from airflow_provider_conductor.triggers.sharing import shared_watcher
+from airflow_provider_conductor.polling.poller import Poller
+from airflow_provider_conductor.polling.wait import ERROR, MESSAGE_LIMIT, TIMEOUT
+from airflow_provider_conductor.triggers.shared_poller import shared_poller
 from airflow_provider_conductor.triggers.version_compat import TRIGGERS_HEAR_OF_KILLS, TriggerEvent
-from airflow_provider_conductor.waiting.wait import ERROR, MESSAGE_LIMIT, TIMEOUT
-from airflow_provider_conductor.waiting.watcher import Watcher
+from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
 
 __all__ = ["GO_ON", "ConductorWorkflowsTrigger"]
 
@@ -89,12 +89,12 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         event = {"status": GO_ON, "message": ""}
         try:
-            async with shared_watcher(self.conductor_conn_id) as watcher:
-                event["message"], in_time = await self._wait(watcher)
+            async with shared_poller(self.conductor_conn_id) as poller:
+                event["message"], in_time = await self._wait(poller)
                 if not in_time:
                     event["status"] = TIMEOUT
                     if self.timeout_reason is not None:
-                        await terminate_at_once(watcher.client.run, self.workflow_ids, self.timeout_reason)
+                        await terminate_at_once(poller.client.run, self.workflow_ids, self.timeout_reason)
         except ConductorError as error:
             event = {"status": ERROR, "message": one_line(error, MESSAGE_LIMIT), "error": type(error).__name__}
         except asyncio.CancelledError:
@@ -103,11 +103,11 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
             raise
         yield TriggerEvent(event)
 
-    async def _wait(self, watcher: Watcher) -> tuple[str, bool]:
+    async def _wait(self, poller: Poller) -> tuple[str, bool]:
         """Until a worker is worth it: what there is to say, and whether that was before the deadline."""
         clock = steady(time.time, time.monotonic)
         began = clock()
-        waits = {asyncio.create_task(self._one(watcher, workflow_id, began)) for workflow_id in self.workflow_ids}
+        waits = {asyncio.create_task(self._one(poller, workflow_id, began)) for workflow_id in self.workflow_ids}
         ended: set[asyncio.Task[None]] = set()
         free_since: float | None = None
         try:
@@ -141,16 +141,16 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
                 task.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
-    async def _one(self, watcher: Watcher, workflow_id: str, now: float) -> None:
+    async def _one(self, poller: Poller, workflow_id: str, now: float) -> None:
         plan = waiting_for(
             workflow_id, now, began=self.began, stall_timeout=self.stall_timeout, poll_interval=self.poll_interval
         )
-        await watcher.run(self._wait_flow(plan, watcher, self.log.debug))
+        await poller.run(self._wait_flow(plan, poller, self.log.debug))
 
     @property
     def _what(self) -> str:
         return f"{len(self.workflow_ids):,} workflows of the batch"
 
-    async def _terminate(self, watcher: Watcher, reason: str) -> str:
-        ended = await terminate_at_once(watcher.client.run, self.workflow_ids, reason)
+    async def _terminate(self, poller: Poller, reason: str) -> str:
+        ended = await terminate_at_once(poller.client.run, self.workflow_ids, reason)
         return f"{len(self.workflow_ids) - len(ended):,} terminated, {len(ended):,} had ended"

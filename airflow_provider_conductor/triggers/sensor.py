@@ -9,16 +9,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_provider_conductor._airflow import DEFERRED_KEY, push_xcom
 from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
 from airflow_provider_conductor.client.errors import ConductorConfigError
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
-from airflow_provider_conductor.starting.reasons import killed_reason, label_of
-from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
+from airflow_provider_conductor.polling.awaited_task import joined_statuses
+from airflow_provider_conductor.polling.poller import Poller
+from airflow_provider_conductor.polling.wait import ERROR, WaitEvent, WaitPlan
+from airflow_provider_conductor.submission.termination_reasons import killed_reason, label_of
 from airflow_provider_conductor.triggers.version_compat import TriggerEvent
-from airflow_provider_conductor.version_compat import DEFERRED_KEY, push_xcom
-from airflow_provider_conductor.waiting.awaited import joined_statuses
-from airflow_provider_conductor.waiting.wait import ERROR, WaitEvent, WaitPlan
-from airflow_provider_conductor.waiting.watcher import Watcher
+from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
 
 __all__ = ["ConductorSensorTrigger"]
 
@@ -38,7 +38,7 @@ class ConductorSensorTrigger(ConductorWorkflowTrigger):
     Args:
         conductor_conn_id: id of the connection. Templated.
         workflow_id: the workflow. Templated.
-        plan: a :class:`~airflow_provider_conductor.waiting.wait.WaitPlan` as JSON, without id and moments.
+        plan: a :class:`~airflow_provider_conductor.polling.wait.WaitPlan` as JSON, without id and moments.
         lasts: seconds from the beginning to the deadline.
         times_out_after: seconds from the beginning to Airflow's deferral timeout.
         templated: there is something to render.
@@ -160,10 +160,10 @@ class ConductorSensorTrigger(ConductorWorkflowTrigger):
         aware = ends if ends.tzinfo else ends.replace(tzinfo=UTC)
         return float(aware.timestamp()) - self.times_out_after
 
-    async def _announce(self, watcher: Watcher) -> None:
+    async def _announce(self, poller: Poller) -> None:
         """Id and link to XCom, as a worker would; one that fails is made up for by the worker that concludes."""
         workflow_id = self.plan["workflow_id"]
-        url = watcher.client.settings.workflow_url(workflow_id)
+        url = poller.client.settings.workflow_url(workflow_id)
         deadline = datetime.fromtimestamp(self.plan["deadline"], UTC)
         self.log.info("Conductor workflow %s, until %s: %s", workflow_id, deadline.isoformat(timespec="seconds"), url)
         try:

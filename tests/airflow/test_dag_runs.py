@@ -251,7 +251,7 @@ def test_a_failed_workflow_fails_its_task_and_what_comes_after(ran: dict[str, An
 def test_a_failure_callback_gets_the_workflow_and_the_reason(ran: dict[str, Any], callback_file: Path) -> None:
     task = ran["failing"]["execute"]
     told = json.loads(callback_file.read_text())
-    assert told["kind"].startswith("ConductorWorkflowFailed")
+    assert told["kind"].startswith("ConductorWorkflowFailedError")
     assert (told["workflow_id"], told["status"]) == (task["xcoms"]["workflow_id"], "FAILED")
     assert told["url"] == task["xcoms"]["workflow_url"]
     assert "no tea left" in told["reason"]

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints, payloads
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client import external_storage as payloads
 from airflow_provider_conductor.client.addresses import addresses_of
 from airflow_provider_conductor.client.errors import ConductorConfigError, NotConductorError
+from airflow_provider_conductor.client.external_address import refusal
+from airflow_provider_conductor.client.external_storage import PayloadNotOfferedError, fetch_payload
 from airflow_provider_conductor.client.models import PayloadType
-from airflow_provider_conductor.client.payload_address import refusal
-from airflow_provider_conductor.client.payloads import PayloadNotOffered, fetch_payload
 from airflow_provider_conductor.client.proxies import environment_proxy
 from airflow_provider_conductor.client.redirects import redirect_target
 from airflow_provider_conductor.client.settings import ConductorSettings
@@ -237,7 +238,7 @@ def test_a_name_that_changes_its_address_after_the_check_is_not_read(
 
     monkeypatch.setattr(payloads, "refusal", check)
     client = ConductorClient(ConductorSettings(f"http://api.example.com:{server.port}/api"))
-    with client, pytest.raises(PayloadNotOffered, match="has become one of the worker's own machine"):
+    with client, pytest.raises(PayloadNotOfferedError, match="has become one of the worker's own machine"):
         fetch_payload(client, "p", PayloadType.WORKFLOW_OUTPUT)
     assert storage.requests == []
 

@@ -10,11 +10,11 @@ import pytest
 from airflow_provider_conductor.client import aio, endpoints
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.errors import (
-    ConductorConnectionLost,
-    ConductorNotFound,
-    ConductorTimeout,
-    ConductorUnreachable,
-    MissingRoute,
+    ConductorConnectionLostError,
+    ConductorMissingRouteError,
+    ConductorNotFoundError,
+    ConductorTimeoutError,
+    ConductorUnreachableError,
     NotConductorError,
 )
 from airflow_provider_conductor.client.settings import ConductorSettings
@@ -45,12 +45,12 @@ async def test_it_hears_the_kinds_of_events(serve: Callable[..., FaultServer]) -
 @pytest.mark.parametrize(
     ("behaviour", "error"),
     [
-        (told.no_route, MissingRoute),
+        (told.no_route, ConductorMissingRouteError),
         (told.status(404), NotConductorError),
-        (told.error(404, "No such workflow found by id: w1"), ConductorNotFound),
+        (told.error(404, "No such workflow found by id: w1"), ConductorNotFoundError),
         (told.html(), NotConductorError),
         (told.json_answer({}), NotConductorError),
-        (told.drop, ConductorConnectionLost),
+        (told.drop, ConductorConnectionLostError),
     ],
 )
 async def test_what_is_no_stream_is_told(
@@ -64,12 +64,12 @@ async def test_a_stream_without_a_heartbeat_is_dead(
     serve: Callable[..., FaultServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aio, "SILENCE", 0.3)
-    with pytest.raises(ConductorTimeout):
+    with pytest.raises(ConductorTimeoutError):
         await heard(serve(told.silent))
 
 
 async def test_a_server_that_is_away_is_told() -> None:
-    with pytest.raises(ConductorUnreachable):
+    with pytest.raises(ConductorUnreachableError):
         await heard("http://127.0.0.1:9/api")
 
 

@@ -16,8 +16,8 @@ import pytest
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
-    ConductorConnectionLost,
-    ConductorNotFound,
+    ConductorConnectionLostError,
+    ConductorNotFoundError,
     ConductorRequestError,
     ConductorServerError,
     NotConductorError,
@@ -168,13 +168,13 @@ def test_a_request_refused_with_a_fresh_token_too_is_raised(serve: Serve, connec
     [
         (told.error(401, "bad key"), ConductorAuthError),
         (told.status(403, b""), NotConductorError),
-        (told.error(404, "no such application"), ConductorNotFound),
+        (told.error(404, "no such application"), ConductorNotFoundError),
         (told.status(500, {"message": "boom"}), ConductorServerError),
         (told.html(200), NotConductorError),
         (told.json_answer({"token": ""}), NotConductorError),
         (told.json_answer([]), NotConductorError),
         (told.status(307, location="/api/v2/token"), NotConductorError),
-        (told.drop, ConductorConnectionLost),
+        (told.drop, ConductorConnectionLostError),
     ],
 )
 def test_without_a_token_nothing_is_sent(serve: Serve, connect: Connect, answer: Behaviour, kind: type) -> None:
@@ -216,7 +216,7 @@ def test_a_start_waits_for_its_token_though_the_first_request_for_it_is_lost(
 
 def test_a_start_lost_with_a_good_token_is_not_sent_again(serve: Serve, connect: Connect) -> None:
     server = serve(told.by_path(token=told.token("t1"), rest=told.drop))
-    with pytest.raises(ConductorConnectionLost) as caught:
+    with pytest.raises(ConductorConnectionLostError) as caught:
         connect(server, **KEY).send(START)
     assert caught.value.fate_unknown
     assert len(server.sent_to("/workflow")) == 1

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.body import Body, BrokenBody, TooLarge, UnknownEncoding
+from airflow_provider_conductor.client.body import Body, BrokenBodyError, TooLarge, UnknownEncodingError
 from airflow_provider_conductor.client.errors import (
-    ConductorNotFound,
+    ConductorNotFoundError,
     ConductorServerError,
     NotConductorError,
 )
-from airflow_provider_conductor.client.exchange import MAX_ERROR_BYTES
+from airflow_provider_conductor.client.wire import MAX_ERROR_BYTES
 from tests.client import fault_server as told
 from tests.client.fault_server import Behaviour, Exchange, FaultServer
 from tests.client.transports import Transport
@@ -85,7 +85,7 @@ def test_of_an_error_only_the_beginning_is_read(serve: Serve, connect: Connect) 
 
 def test_an_error_of_conductors_may_be_long(serve: Serve, connect: Connect) -> None:
     server = serve(told.error(404, "No such workflow found by id: w1 " + "x" * (MAX_ERROR_BYTES - 1_000)))
-    with pytest.raises(ConductorNotFound):
+    with pytest.raises(ConductorNotFoundError):
         connect(server).send(READ)
 
 
@@ -101,7 +101,7 @@ def test_a_connection_is_kept_after_an_answer_of_any_size(serve: Serve, connect:
     server = serve(told.in_turn(packed(whole(900_000)), told.error(404, "No such workflow"), told.workflow()))
     client = connect(server)
     client.send(READ)
-    with pytest.raises(ConductorNotFound):
+    with pytest.raises(ConductorNotFoundError):
         client.send(READ)
     client.send(READ)
     assert server.connections == 1
@@ -141,7 +141,7 @@ def test_a_body_without_content_is_empty(encoding: str, chunks: list[bytes]) -> 
 
 @pytest.mark.parametrize("chunks", [[b"not gzip at all"], [PACKED[:-9]], [PACKED[:40]]])
 def test_gzip_that_is_broken_or_ends_too_early_is_no_body(chunks: list[bytes]) -> None:
-    with pytest.raises(BrokenBody):
+    with pytest.raises(BrokenBodyError):
         taken(chunks)
 
 
@@ -154,5 +154,5 @@ def test_a_cut_body_ends_at_the_limit() -> None:
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, br"])
 def test_another_compression_is_not_read(encoding: str) -> None:
-    with pytest.raises(UnknownEncoding):
+    with pytest.raises(UnknownEncodingError):
         Body(encoding, 1_000)

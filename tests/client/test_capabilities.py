@@ -7,15 +7,19 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.call import Call, Flow, Now, Sleep
 from airflow_provider_conductor.client.capabilities import Capabilities, execute, reached, read_status
-from airflow_provider_conductor.client.errors import ConductorInputError, ConductorServerError, MissingRoute
+from airflow_provider_conductor.client.errors import (
+    ConductorInputError,
+    ConductorMissingRouteError,
+    ConductorServerError,
+)
+from airflow_provider_conductor.client.flow import Call, Flow, Now, Sleep
 from airflow_provider_conductor.client.models import Workflow
 from tests.client import fault_server as told
 from tests.client.fault_server import FaultServer
 from tests.client.transports import Transport
 
-MISSING = MissingRoute("this server has no such endpoint")
+MISSING = ConductorMissingRouteError("this server has no such endpoint")
 
 
 def workflow(status: str = "RUNNING", **tasks: str) -> Workflow:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.call import Answer, Call
 from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client.flow import Answer, Call
 from airflow_provider_conductor.client.models import StartWorkflowRequest, WorkflowStatus
 
 WITH_AN_ID: dict[str, Callable[[str], Call[Any]]] = {

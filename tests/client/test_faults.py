@@ -12,10 +12,10 @@ import pytest
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import (
     ConductorAnswerError,
-    ConductorConnectionLost,
+    ConductorConnectionLostError,
     ConductorRequestError,
-    ConductorTimeout,
-    ConductorUnreachable,
+    ConductorTimeoutError,
+    ConductorUnreachableError,
     NotConductorError,
 )
 from tests.client import fault_server as told
@@ -81,7 +81,7 @@ def test_a_read_whose_answer_was_lost_is_asked_again(serve: Serve, connect: Conn
 def test_a_start_whose_fate_is_unknown_is_never_sent_again(serve: Serve, connect: Connect, fault: Behaviour) -> None:
     server = serve(fault)
     error = error_from(connect(server, **IMPATIENT), START)
-    assert isinstance(error, ConductorConnectionLost)
+    assert isinstance(error, ConductorConnectionLostError)
     assert error.fate_unknown
     assert not error.repeatable
     assert len(server.requests) == 1
@@ -91,7 +91,7 @@ def test_a_start_whose_fate_is_unknown_is_never_sent_again(serve: Serve, connect
 def test_an_answer_that_does_not_arrive_whole_in_time_is_a_time_out(
     serve: Serve, connect: Connect, fault: Behaviour
 ) -> None:
-    assert type(error_from(connect(serve(fault), **IMPATIENT), START)) is ConductorTimeout
+    assert type(error_from(connect(serve(fault), **IMPATIENT), START)) is ConductorTimeoutError
 
 
 @pytest.mark.parametrize("call", [READ, endpoints.poll_task("ship"), endpoints.terminate_workflow("w1"), START])
@@ -109,7 +109,7 @@ def test_a_read_that_goes_on_failing_is_given_up_after_max_attempts(
 ) -> None:
     server = serve(told.drop)
     error = error_from(connect(server, max_attempts=attempts), READ)
-    assert type(error) is ConductorConnectionLost
+    assert type(error) is ConductorConnectionLostError
     assert len(server.requests) == attempts
     assert len(clock.sleeps) == attempts - 1
 
@@ -139,7 +139,7 @@ def test_nobody_listening_is_unreachable_and_even_a_start_is_tried_again(
 def test_a_server_that_stays_away_is_told_by_its_address(serve: Serve, connect: Connect, clock: Clock) -> None:
     server = serve(told.drop, down=True)
     error = error_from(connect(server, max_attempts=3), START)
-    assert type(error) is ConductorUnreachable
+    assert type(error) is ConductorUnreachableError
     assert not error.fate_unknown
     assert f"POST /workflow at http://127.0.0.1:{server.port}: cannot connect" in str(error)
     assert len(clock.sleeps) == 2
@@ -170,7 +170,7 @@ def test_a_caller_with_little_time_is_answered_within_it(serve: Serve, connect: 
     """However long the read timeout is, and though the token has to be fetched first."""
     paths = {"token": told.token("t"), "workflow": told.workflow()} | {where: told.silent}
     client = connect(serve(told.by_path(**paths)), key_id="k", key_secret="s", read_timeout=3600.0)
-    with pytest.raises(ConductorTimeout, match=r"no answer within 0\.5 s"):
+    with pytest.raises(ConductorTimeoutError, match=r"no answer within 0\.5 s"):
         client.send(replace(endpoints.get_workflow("w1"), within=0.5))
 
 

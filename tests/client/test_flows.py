@@ -10,8 +10,8 @@ import pytest
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.aio import AsyncConductorClient
-from airflow_provider_conductor.client.call import Flow, Now, Sleep
-from airflow_provider_conductor.client.errors import ConductorNotFound, ConductorServerError
+from airflow_provider_conductor.client.errors import ConductorNotFoundError, ConductorServerError
+from airflow_provider_conductor.client.flow import Flow, Now, Sleep
 from tests.client import fault_server as told
 from tests.client.fault_server import FaultServer
 from tests.client.transports import Clock, Transport
@@ -37,7 +37,7 @@ def test_an_error_is_thrown_where_the_call_was_and_may_be_answered(serve: Serve,
     def flow() -> Flow[Any]:
         try:
             yield READ
-        except ConductorNotFound:
+        except ConductorNotFoundError:
             return (yield endpoints.start_workflow({"name": "orders"}))
 
     assert connect(serve(told.in_turn(GONE, told.text("w2")))).run(flow()) == "w2"
@@ -52,7 +52,7 @@ def test_an_error_nobody_answers_comes_out(serve: Serve, connect: Connect) -> No
         finally:
             closed.append(True)
 
-    with pytest.raises(ConductorNotFound, match="No such workflow found by id: w1"):
+    with pytest.raises(ConductorNotFoundError, match="No such workflow found by id: w1"):
         connect(serve(GONE)).run(flow())
     assert closed == [True]
 
@@ -74,7 +74,7 @@ def test_a_flow_may_turn_an_error_into_its_own(serve: Serve, connect: Connect) -
     def flow() -> Flow[None]:
         try:
             yield READ
-        except ConductorNotFound as error:
+        except ConductorNotFoundError as error:
             raise LookupError("gone") from error
 
     with pytest.raises(LookupError, match="gone"):

@@ -9,8 +9,8 @@ import pytest
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.capabilities import read_status
-from airflow_provider_conductor.client.errors import ConductorAuthError, MissingRoute, NotConductorError
-from airflow_provider_conductor.client.exchange import BELIEVED_AFTER
+from airflow_provider_conductor.client.errors import ConductorAuthError, ConductorMissingRouteError, NotConductorError
+from airflow_provider_conductor.client.wire import BELIEVED_AFTER
 from tests.client import fault_server as told
 from tests.client.fault_server import Behaviour, FaultServer
 from tests.client.transports import Clock, Transport
@@ -157,7 +157,7 @@ def test_an_endpoint_that_stays_away_is_believed_after_a_while(serve: Serve, con
     with pytest.raises(NotConductorError, match="which has answered before"):
         client.send(call)
     clock.now += BELIEVED_AFTER
-    with pytest.raises(MissingRoute):
+    with pytest.raises(ConductorMissingRouteError):
         client.send(call)
 
 

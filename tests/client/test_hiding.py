@@ -10,9 +10,9 @@ import pytest
 
 from airflow_provider_conductor.client import cautions, endpoints
 from airflow_provider_conductor.client.errors import ConductorRequestError
-from airflow_provider_conductor.client.exchange import Exchange
 from airflow_provider_conductor.client.hiding import hide, is_secret_header, url_secrets
 from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.client.wire import Exchange
 from tests.client import fault_server as told
 from tests.client.fault_server import Exchange as Served
 from tests.client.fault_server import FaultServer

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.output_path import MissingPart, OutputPath
+from airflow_provider_conductor.client.output_path import MissingPartError, OutputPath
 
 OUTPUT: dict[str, Any] = {
     "total": 42,
@@ -88,16 +88,16 @@ def test_what_is_no_text_is_refused_too(path: object) -> None:
     ],
 )
 def test_of_a_missing_part_is_told_what_is_there_instead(path: str, told: str) -> None:
-    with pytest.raises(MissingPart, match=told):
+    with pytest.raises(MissingPartError, match=told):
         OutputPath.of(path).pick(OUTPUT)
 
 
 def test_an_empty_output_is_called_so() -> None:
-    with pytest.raises(MissingPart, match="the output has no 'total': it is empty"):
+    with pytest.raises(MissingPartError, match="the output has no 'total': it is empty"):
         OutputPath.of("total").pick({})
 
 
 def test_of_many_keys_some_are_named_and_no_value_is_shown() -> None:
-    with pytest.raises(MissingPart, match="'key19' and 80 more") as told:
+    with pytest.raises(MissingPartError, match="'key19' and 80 more") as told:
         OutputPath.of("total").pick({f"key{number}": "s3cr3t" for number in range(100)})
     assert "s3cr3t" not in str(told.value)

@@ -12,9 +12,9 @@ import trustme
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import (
     ConductorConfigError,
-    ConductorConnectionLost,
+    ConductorConnectionLostError,
     ConductorTlsError,
-    ConductorUnreachable,
+    ConductorUnreachableError,
 )
 from tests.client import fault_server as told
 from tests.client.fault_server import FaultServer
@@ -141,7 +141,7 @@ def test_a_server_that_dies_after_the_handshake_may_have_started_the_workflow(
     serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], fault: told.Behaviour
 ) -> None:
     server = serve(fault, server_context(authority, "127.0.0.1"))
-    with pytest.raises(ConductorConnectionLost) as caught:
+    with pytest.raises(ConductorConnectionLostError) as caught:
         connect(server, ca_bundle=files["ca"]).send(START)
     assert caught.value.fate_unknown
     assert len(server.requests) == 1
@@ -233,7 +233,7 @@ def proxied(connect: Connect, proxy: FaultServer, scheme: str) -> Any:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_is_down_is_unreachable(serve: Serve, connect: Connect, scheme: str) -> None:
-    with pytest.raises(ConductorUnreachable) as caught:
+    with pytest.raises(ConductorUnreachableError) as caught:
         proxied(connect, serve(told.drop, down=True), scheme).send(START)
     assert not caught.value.fate_unknown
     assert "p4ssw0rd" not in "".join(traceback.format_exception(caught.value))
@@ -241,7 +241,7 @@ def test_a_proxy_that_is_down_is_unreachable(serve: Serve, connect: Connect, sch
 
 def test_a_proxy_that_refuses_the_tunnel_is_unreachable(serve: Serve, connect: Connect) -> None:
     proxy = serve(told.status(407))
-    with pytest.raises(ConductorUnreachable) as caught:
+    with pytest.raises(ConductorUnreachableError) as caught:
         proxied(connect, proxy, "https").send(START)
     assert not caught.value.fate_unknown
     assert "p4ssw0rd" not in "".join(traceback.format_exception(caught.value))
@@ -254,7 +254,7 @@ def test_a_start_lost_in_a_proxys_tunnel_is_not_sent_again(
     server = serve(told.drop, server_context(authority, "127.0.0.1"))
     proxy = serve(told.tunnel)
     client = connect(server, ca_bundle=files["ca"], proxy=f"http://127.0.0.1:{proxy.port}")
-    with pytest.raises(ConductorConnectionLost) as caught:
+    with pytest.raises(ConductorConnectionLostError) as caught:
         client.send(START)
     assert caught.value.fate_unknown
     assert len(server.requests) == 1
@@ -262,7 +262,7 @@ def test_a_start_lost_in_a_proxys_tunnel_is_not_sent_again(
 
 def test_a_start_lost_behind_a_proxy_is_not_sent_again(serve: Serve, connect: Connect) -> None:
     proxy = serve(told.drop)
-    with pytest.raises(ConductorConnectionLost) as caught:
+    with pytest.raises(ConductorConnectionLostError) as caught:
         proxied(connect, proxy, "http").send(START)
     assert caught.value.fate_unknown
     assert len(proxy.requests) == 1

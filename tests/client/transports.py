@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_conductor.client.aio import AsyncConductorClient
-from airflow_provider_conductor.client.call import Call, Flow
+from airflow_provider_conductor.client.flow import Call, Flow
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.sync import ConductorClient
 

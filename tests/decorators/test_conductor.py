@@ -13,13 +13,13 @@ from conductor.client.http.models import StartWorkflowRequest as SdkRequest
 from airflow_provider_conductor.client.models import StartWorkflowRequest
 from airflow_provider_conductor.decorators.conductor import conductor_task
 from airflow_provider_conductor.exceptions import (
-    ConductorOutputMissing,
-    ConductorStartRefused,
-    ConductorTaskMissed,
-    ConductorWorkflowFailed,
+    ConductorOutputMissingError,
+    ConductorStartRefusedError,
+    ConductorTaskUnreachableError,
+    ConductorWorkflowFailedError,
 )
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
-from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
 from tests.operators.airflow_standin import context_of, first_event, in_a_thread, run, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Script
 
@@ -55,7 +55,7 @@ def counted(returned: Any) -> tuple[Callable[[], Any], list[int]]:
 def test_a_task_that_never_comes_is_no_success(conductor: ConductorStandIn, deferrable: bool) -> None:
     conductor.script = Script(after=SOON)
     made = operator(counted({"order": 7})[0], deferrable=deferrable, wait_until_task_ref="pakc")
-    with pytest.raises(ConductorTaskMissed, match="ended as COMPLETED and has no task 'pakc'"):
+    with pytest.raises(ConductorTaskUnreachableError, match="ended as COMPLETED and has no task 'pakc'"):
         run(made, context_of(made))
 
 
@@ -189,7 +189,7 @@ def test_what_the_function_returned_is_not_rendered(conductor: ConductorStandIn)
 def test_what_cannot_be_used_is_refused(conductor: ConductorStandIn, returned: Any, name: Any, told: str) -> None:
     function, _ = counted(returned)
     task = operator(function, workflow_name=name)
-    with pytest.raises(ConductorStartRefused, match=told) as refused:
+    with pytest.raises(ConductorStartRefusedError, match=told) as refused:
         run(task, context_of(task))
     assert "started" in str(refused.value)
     assert conductor.requests == []
@@ -248,7 +248,7 @@ def test_a_failed_workflow_runs_on_with_the_input_it_was_started_with(conductor:
     conductor.script = Script(after=0, status="FAILED", reason="no tea left")
     tries = iter([1, 2])
     task = operator(lambda: {"try": next(tries)}, retries=1)
-    with pytest.raises(ConductorWorkflowFailed):
+    with pytest.raises(ConductorWorkflowFailedError):
         run(task, context_of(task))
     conductor.script = Script(after=0, output={"total": 42})
     assert run(task, context_of(task, try_number=2)) == {"total": 42}
@@ -259,7 +259,7 @@ def test_told_to_start_anew_a_retry_starts_with_its_own_input(conductor: Conduct
     conductor.script = Script(after=0, status="FAILED", reason="no tea left")
     tries = iter([1, 2])
     task = operator(lambda: {"try": next(tries)}, retries=1, retry_from="new")
-    with pytest.raises(ConductorWorkflowFailed):
+    with pytest.raises(ConductorWorkflowFailedError):
         run(task, context_of(task))
     conductor.script = Script(after=0)
     run(task, context_of(task, try_number=2))
@@ -350,7 +350,7 @@ def test_a_part_of_the_output_can_be_the_result(conductor: ConductorStandIn) -> 
     task = operator(lambda: {}, output_path="rows[*].id")
     assert run(task, context_of(task)) == [1, 2]
     missing = operator(lambda: {}, output_path="rows[0].name")
-    with pytest.raises(ConductorOutputMissing, match="'id'"):
+    with pytest.raises(ConductorOutputMissingError, match="'id'"):
         run(missing, context_of(missing, run_id="another"))
 
 
@@ -361,6 +361,6 @@ def test_the_context_goes_along_under_its_key(conductor: ConductorStandIn) -> No
     assert conductor.started[0]["input"]["airflow"]["task_id"] == task.task_id
     clash = operator(lambda: {"airflow": "mine"}, pass_context=True)
     before = len(conductor.requests)
-    with pytest.raises(ConductorStartRefused, match="'airflow'"):
+    with pytest.raises(ConductorStartRefusedError, match="'airflow'"):
         run(clash, context_of(clash, run_id="another"))
     assert len(conductor.requests) == before

@@ -17,7 +17,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_conductor.client.errors import ConductorNotFound
+from airflow_provider_conductor.client.errors import ConductorNotFoundError
 from airflow_provider_conductor.client.sync import ConductorClient
 from dev import run_dags
 
@@ -66,7 +66,7 @@ def define_what_is_missing(dag: Any, client: ConductorClient) -> None:
             continue
         try:
             client.get_workflow_def(name)
-        except ConductorNotFound:
+        except ConductorNotFoundError:
             end = {"name": "end", "taskReferenceName": "end", "type": "SET_VARIABLE", "inputParameters": {}}
             client.register_workflow_defs(
                 {"name": name, "version": 1, "schemaVersion": 2, "ownerEmail": "docs@example.com", "tasks": [end]}

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.batching.handover import FREE_SHARE
-from airflow_provider_conductor.batching.results import DIAGNOSED
+from airflow_provider_conductor.batch.handover import FREE_SHARE
+from airflow_provider_conductor.batch.results import DIAGNOSED
 from airflow_provider_conductor.operators.batch import MAX_ACTIVE_LIMIT, ConductorExecuteWorkflowsOperator
-from airflow_provider_conductor.starting.many import IDS_AT_ONCE
+from airflow_provider_conductor.submission.lookup_many import IDS_AT_ONCE
 from tests.docs.test_docs import ROOT, parameters, table
 
 PAGE = "batch.md"

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from airflow_provider_conductor.client.models import WorkflowStatus
+from airflow_provider_conductor.control.eligibility import Kind, Verb, decide
 from airflow_provider_conductor.operators import control
-from airflow_provider_conductor.operators.steering import SteersAndWaits
-from airflow_provider_conductor.steering.decision import Kind, Verb, decide
+from airflow_provider_conductor.operators.control_base import SteersAndWaits
 from tests.docs.test_docs import ROOT, parameters, table
 
 PAGE = "control.md"

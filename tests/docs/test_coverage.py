@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.verbs import Verbs
+from airflow_provider_conductor.client.methods import ClientMethods
 from airflow_provider_conductor.hooks.conductor import ConductorHook
 from airflow_provider_conductor.provider_info import get_provider_info
-from tests.client.test_verbs import TABLE
+from tests.client.test_methods import TABLE
 from tests.recorded.record_routes import read
 
 TESTS = Path(__file__).resolve().parent.parent
@@ -133,7 +133,7 @@ def operators() -> dict[str, Any]:
 def exists(name: str) -> bool:
     where, _, what = name.rpartition(".")
     if where == "client":
-        return callable(getattr(Verbs, what, None))
+        return callable(getattr(ClientMethods, what, None))
     if where == "hook":
         return callable(getattr(ConductorHook, what, None)) or what in ("client", "settings")
     if where == "endpoints":
@@ -180,7 +180,10 @@ def test_each_test_exists_and_runs_on_a_real_server(name: str) -> None:
 
 
 VERB_ROUTES = {
-    (verb, line.casefold()) for call, line, *_ in TABLE for verb in call.__code__.co_names if hasattr(Verbs, verb)
+    (verb, line.casefold())
+    for call, line, *_ in TABLE
+    for verb in call.__code__.co_names
+    if hasattr(ClientMethods, verb)
 }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorError, ConductorNotFound
+from airflow_provider_conductor.client.errors import ConductorError, ConductorNotFoundError
 from airflow_provider_conductor.client.sync import ConductorClient
 from dev.examples import DAGS, ROOT, airflow_environment, register_definitions, running, running_worker
 
@@ -138,7 +138,7 @@ def test_conductor_control_does_each_verb(results, client):
     assert (done["withdraw"], done["publish_by_hand"]) == ([autumn], [spring])
     assert done["wait_for_summer"] == {"published": "summer, approved by An"}
     assert done["publish_again"] == {"published": "summer, approved by Ana"}
-    with pytest.raises(ConductorNotFound):
+    with pytest.raises(ConductorNotFoundError):
         client.get_workflow(spring)
 
 

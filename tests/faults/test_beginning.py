@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 import pytest
 
+from airflow_provider_conductor._airflow import TIMEOUT_FORESTALLS_RESUMPTION
 from airflow_provider_conductor.client.models import TaskStatus, Workflow
 from airflow_provider_conductor.client.sync import ConductorClient
-from airflow_provider_conductor.starting.reasons import ended_by_our_kill, ended_by_our_timeout
+from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill, ended_by_our_timeout
 from airflow_provider_conductor.triggers.version_compat import TRIGGERS_RENDER_TEMPLATES
-from airflow_provider_conductor.version_compat import TIMEOUT_FORESTALLS_RESUMPTION
 from tests.faults.real_airflow import AIRFLOW_2, RealAirflow, real_airflow
 from tests.faults.test_kills import SET_STATE
 
@@ -132,7 +132,7 @@ def test_a_sensor_begins_and_waits_without_a_worker(
             check("timeout", ended_by_our_timeout(workflow("timeout").reason), "the timeout ends the workflow")
             check("timeout", "AirflowSensorTimeout" in sensors["timeout"].log("worker"), "it is Airflow's own")
             said = sensors["execution_timeout"].log("worker")
-            error = "AirflowTaskTimeout" if TIMEOUT_FORESTALLS_RESUMPTION else "ConductorWorkflowTimeout"
+            error = "AirflowTaskTimeout" if TIMEOUT_FORESTALLS_RESUMPTION else "ConductorWorkflowTimeoutError"
             check("execution_timeout", error in said, "it is the retried one")
             check("execution_timeout", not workflow("execution_timeout").status.ended, "the workflow is left")
             if TRIGGERS_RENDER_TEMPLATES:

@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.models import TaskStatus, Workflow
 from airflow_provider_conductor.client.sync import ConductorClient
-from airflow_provider_conductor.starting.reasons import ended_by_our_kill
+from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill
 from tests.faults.conftest import WAITS
 from tests.faults.real_airflow import RealAirflow, TaskSeen, real_airflow
 from tests.faults.test_kills import kill

@@ -19,12 +19,12 @@ from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.sync import ConductorClient
-from airflow_provider_conductor.operators import starting
-from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
-from airflow_provider_conductor.starting.identity import StartKey, TaskIdentity
-from airflow_provider_conductor.starting.reasons import ended_as_duplicate
-from airflow_provider_conductor.starting.record import StartRecord
-from airflow_provider_conductor.starting.start_once import StartPlan, start_once
+from airflow_provider_conductor.operators import submission as starting
+from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
+from airflow_provider_conductor.submission.start_once import StartPlan, start_once
+from airflow_provider_conductor.submission.start_record import StartRecord
+from airflow_provider_conductor.submission.termination_reasons import ended_as_duplicate
 from tests.faults.conftest import WAITS
 from tests.faults.proxy import (
     FaultProxy,

@@ -24,13 +24,13 @@ from airflow_provider_conductor.client.errors import ConductorConfigError
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.hooks.conductor import ConductorHook
-from airflow_provider_conductor.operators.conductor import (
+from airflow_provider_conductor.operators.execute import (
     ConductorExecuteWorkflowOperator,
     ConductorRetryWorkflowOperator,
     ConductorStartWorkflowOperator,
     ConductorTerminateWorkflowOperator,
 )
-from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
 from tests.client import fault_server as told
 from tests.client.fault_server import Behaviour, FaultServer
 from tests.operators.conductor_standin import ConductorStandIn

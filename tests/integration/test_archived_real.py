@@ -11,10 +11,10 @@ import pytest
 
 from airflow_provider_conductor.client.endpoints import start_body
 from airflow_provider_conductor.client.sync import ConductorClient
-from airflow_provider_conductor.starting.decision import Action
-from airflow_provider_conductor.starting.identity import TaskIdentity
-from airflow_provider_conductor.starting.record import StartRecord
-from airflow_provider_conductor.starting.start_once import Started, StartPlan, start_once
+from airflow_provider_conductor.submission.earlier_workflows import Action
+from airflow_provider_conductor.submission.identity import TaskIdentity
+from airflow_provider_conductor.submission.start_once import Started, StartPlan, start_once
+from airflow_provider_conductor.submission.start_record import StartRecord
 
 pytestmark = pytest.mark.integration
 

@@ -12,9 +12,9 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_conductor.client.aio import AsyncConductorClient
-from airflow_provider_conductor.exceptions import ConductorBatchFailed
+from airflow_provider_conductor.exceptions import ConductorBatchFailedError
 from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
-from airflow_provider_conductor.waiting.watcher import Watcher
+from airflow_provider_conductor.polling.poller import Poller
 from tests.integration.client_lab import Lab
 from tests.operators.airflow_standin import context_of, in_a_thread
 from tests.operators.batch_standin import run
@@ -94,7 +94,7 @@ def tried_on(lab: BatchLab, task: ConductorExecuteWorkflowsOperator) -> Any:
     for attempt in range(2, task.retries + 1):
         try:
             return run(task, lab.context(task, attempt=attempt))
-        except ConductorBatchFailed as error:
+        except ConductorBatchFailedError as error:
             if {cause["status"] for cause in error.causes} != {"GONE"}:
                 raise
     return run(task, lab.context(task, attempt=task.retries + 1))
@@ -121,7 +121,7 @@ def test_failures_are_summarised_and_a_share_of_them_is_borne(lab: BatchLab) -> 
     name = lab.end_by_themselves()
     inputs = [{"number": number, "fate": "bad" if number in (2, 4) else "good"} for number in range(1, 11)]
     task = lab.batch(name, inputs)
-    with pytest.raises(ConductorBatchFailed) as failed:
+    with pytest.raises(ConductorBatchFailedError) as failed:
         run(task, lab.context(task))
     assert [cause["count"] for cause in failed.value.causes] == [2]
     assert "2 times FAILED" in str(failed.value)
@@ -150,11 +150,11 @@ async def test_the_triggerer_terminates_with_the_task(lab: BatchLab) -> None:
     with pytest.raises(TaskDeferred) as deferral:
         task.execute(lab.context(task))
     trigger = deferral.value.trigger
-    watcher = Watcher(AsyncConductorClient(lab.client.settings))
+    poller = Poller(AsyncConductorClient(lab.client.settings))
     try:
-        assert await trigger._terminate(watcher, "enough") == "2 terminated, 0 had ended"
+        assert await trigger._terminate(poller, "enough") == "2 terminated, 0 had ended"
     finally:
-        await watcher.close()
+        await poller.close()
     assert list(lab.workflows(2).values()) == [["TERMINATED"], ["TERMINATED"]]
 
 

@@ -11,10 +11,10 @@ from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.capabilities import execute, read_status
 from airflow_provider_conductor.client.errors import (
-    ConductorConflict,
-    ConductorNotFound,
-    DefinitionNotFound,
-    MissingRoute,
+    ConductorConflictError,
+    ConductorDefinitionNotFoundError,
+    ConductorMissingRouteError,
+    ConductorNotFoundError,
 )
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.sync import ConductorClient
@@ -66,7 +66,7 @@ def test_an_execution_starts_and_looks(lab: Lab, instant: str, orders: str) -> N
 
 
 def test_an_execution_of_what_is_not_defined_is_told_as_that(client: ConductorClient, lab: Lab) -> None:
-    with pytest.raises(DefinitionNotFound):
+    with pytest.raises(ConductorDefinitionNotFoundError):
         client.execute_workflow({"name": lab.name("nobody")}, wait_for_seconds=5)
 
 
@@ -95,19 +95,19 @@ async def test_the_asyncio_client_falls_back_alike(lab: Lab, instant: str) -> No
         status = await client.run(read_status(client.capabilities, workflow.workflow_id))
         assert status.status == "COMPLETED"
         assert (client.capabilities.execute, client.capabilities.status) == (False, False)
-        with pytest.raises(MissingRoute):
+        with pytest.raises(ConductorMissingRouteError):
             await client.send(endpoints.bulk_search([workflow.workflow_id]))
 
 
 def test_missing_workflows_definitions_and_routes_are_told_apart(client: ConductorClient, lab: Lab) -> None:
     for call, kind in [
-        (endpoints.get_workflow("no-such-id"), ConductorNotFound),
-        (endpoints.get_workflow_status("no-such-id"), MissingRoute),
-        (endpoints.execute_workflow({"name": "x"}), MissingRoute),
-        (endpoints.fetch_token("id", "secret"), MissingRoute),
-        (endpoints.start_workflow_by_name(lab.name("nobody")), DefinitionNotFound),
-        (endpoints.start_workflow({"name": lab.name("nobody")}), DefinitionNotFound),
-        (endpoints.get_workflow_def(lab.name("nobody")), DefinitionNotFound),
+        (endpoints.get_workflow("no-such-id"), ConductorNotFoundError),
+        (endpoints.get_workflow_status("no-such-id"), ConductorMissingRouteError),
+        (endpoints.execute_workflow({"name": "x"}), ConductorMissingRouteError),
+        (endpoints.fetch_token("id", "secret"), ConductorMissingRouteError),
+        (endpoints.start_workflow_by_name(lab.name("nobody")), ConductorDefinitionNotFoundError),
+        (endpoints.start_workflow({"name": lab.name("nobody")}), ConductorDefinitionNotFoundError),
+        (endpoints.get_workflow_def(lab.name("nobody")), ConductorDefinitionNotFoundError),
     ]:
         with pytest.raises(kind) as caught:
             client.send(call)
@@ -125,7 +125,7 @@ def test_the_steering_verbs_work(client: ConductorClient, lab: Lab, orders: str)
     client.retry_workflow(workflow_id)
     ship = lab.work("ship", output={"shipped": 2})
     assert lab.ended(workflow_id).output == {"packed": 1, "shipped": 2}
-    with pytest.raises(ConductorConflict):
+    with pytest.raises(ConductorConflictError):
         client.retry_workflow(workflow_id)
     client.rerun_workflow(workflow_id, ship.task_id, task_input={"packed": 10})
     assert lab.work("ship").input["packed"] == 10
@@ -135,7 +135,7 @@ def test_the_steering_verbs_work(client: ConductorClient, lab: Lab, orders: str)
     lab.work("pack", output={"packed": 5})
     assert lab.ended(workflow_id).output == {"packed": 5, "shipped": "by hand"}
     client.delete_workflow(workflow_id, archive_workflow=False)
-    with pytest.raises(ConductorNotFound):
+    with pytest.raises(ConductorNotFoundError):
         client.get_workflow(workflow_id)
 
 

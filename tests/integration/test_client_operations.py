@@ -11,12 +11,12 @@ from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.capabilities import execute
 from airflow_provider_conductor.client.errors import (
-    ConductorBadRequest,
-    ConductorConflict,
-    ConductorNotFound,
+    ConductorBadRequestError,
+    ConductorConflictError,
+    ConductorDefinitionNotFoundError,
+    ConductorMissingRouteError,
+    ConductorNotFoundError,
     ConductorServerError,
-    DefinitionNotFound,
-    MissingRoute,
 )
 from airflow_provider_conductor.client.models import StartWorkflowRequest
 from airflow_provider_conductor.client.sync import ConductorClient
@@ -114,7 +114,7 @@ def test_an_inline_definition_needs_no_registration(client: ConductorClient, lab
     )
     lab.work("inline", output={"done": 5})
     assert lab.ended(workflow_id).output == {"done": 5}
-    with pytest.raises(DefinitionNotFound):
+    with pytest.raises(ConductorDefinitionNotFoundError):
         client.get_workflow_def(lab.name("never_registered"))
 
 
@@ -289,14 +289,14 @@ def test_a_completed_workflow_cannot_be_terminated_paused_or_retried(
     workflow_id = client.start_workflow_by_name(instant)
     lab.ended(workflow_id)
     for verb in (client.terminate_workflow, client.pause_workflow, client.retry_workflow):
-        with pytest.raises(ConductorConflict):
+        with pytest.raises(ConductorConflictError):
             verb(workflow_id)
     assert client.get_workflow_status(workflow_id).status == "COMPLETED"
 
 
 def test_a_restart_begins_again_under_the_same_id(client: ConductorClient, lab: Lab, orders: str) -> None:
     workflow_id = client.start_workflow_by_name(orders, {"a": 1})
-    with pytest.raises(ConductorConflict):
+    with pytest.raises(ConductorConflictError):
         client.restart_workflow(workflow_id)
     first = lab.work("pack", "FAILED")
     assert lab.ended(workflow_id).status == "FAILED"
@@ -321,7 +321,7 @@ def test_a_restart_takes_the_latest_definition_when_told(
 
 def test_a_retry_runs_on_from_the_failed_task(client: ConductorClient, lab: Lab, orders: str) -> None:
     workflow_id = client.start_workflow_by_name(orders)
-    with pytest.raises(ConductorConflict, match="still running"):
+    with pytest.raises(ConductorConflictError, match="still running"):
         client.retry_workflow(workflow_id)
     lab.work("pack", output={"packed": 1})
     lab.work("ship", "FAILED", reason="no van")
@@ -421,9 +421,9 @@ def test_a_deleted_workflow_is_gone_and_stays_in_the_index_if_archived(
     query = f"workflowId IN ({workflow_id})"
     lab.eventually(lambda: len(client.search_workflows(query)))
     client.delete_workflow(workflow_id, archive_workflow=archive)
-    with pytest.raises(ConductorNotFound) as caught:
+    with pytest.raises(ConductorNotFoundError) as caught:
         client.get_workflow(workflow_id)
-    assert type(caught.value) is ConductorNotFound
+    assert type(caught.value) is ConductorNotFoundError
     lab.eventually(lambda: len(client.search_workflows(query)), lambda found: found == int(archive))
 
 
@@ -456,7 +456,7 @@ def test_bulk_verbs_do_what_they_can_and_say_why_not_for_the_rest(
     deleted = client.bulk_delete(asked, archive_workflow=False)
     assert set(deleted.successful) == set(ids)
     for workflow_id in ids:
-        with pytest.raises(ConductorNotFound):
+        with pytest.raises(ConductorNotFoundError):
             client.get_workflow(workflow_id)
 
 
@@ -465,7 +465,7 @@ def test_the_server_takes_a_thousand_ids_and_no_more(client: ConductorClient) ->
     assert len(client.send(endpoints.bulk_search(ids)).errors) == 1_000
     call = endpoints.bulk_search(ids)
     call.body.append("one-more")
-    with pytest.raises(ConductorBadRequest):
+    with pytest.raises(ConductorBadRequestError):
         client.send(call)
 
 
@@ -517,7 +517,7 @@ def test_workflow_definitions_are_kept_replaced_and_removed(client: ConductorCli
     assert client.get_workflow_def(name, 2)["description"] == "the newer second"
     client.unregister_workflow_def(name, 2)
     assert client.get_workflow_def(name)["version"] == 1
-    with pytest.raises(DefinitionNotFound):
+    with pytest.raises(ConductorDefinitionNotFoundError):
         client.get_workflow_def(name, 2)
 
 
@@ -528,7 +528,7 @@ def test_task_definitions_are_kept_replaced_and_removed(client: ConductorClient,
     assert client.get_task_def(name)["retryCount"] == 5
     assert name in {item["name"] for item in client.get_task_defs()}
     client.unregister_task_def(name)
-    with pytest.raises(ConductorNotFound):
+    with pytest.raises(ConductorNotFoundError):
         client.get_task_def(name)
 
 
@@ -536,17 +536,17 @@ def test_task_definitions_are_kept_replaced_and_removed(client: ConductorClient,
 
 
 def test_missing_workflows_definitions_and_routes_are_told_apart(client: ConductorClient, lab: Lab) -> None:
-    from airflow_provider_conductor.client.call import Call
+    from airflow_provider_conductor.client.flow import Call
 
     for call, kind in [
-        (endpoints.get_workflow("no-such-id"), ConductorNotFound),
-        (endpoints.get_workflow_status("no-such-id"), ConductorNotFound),
-        (endpoints.get_task("no-such-id"), ConductorNotFound),
-        (endpoints.start_workflow_by_name(lab.name("nobody")), DefinitionNotFound),
-        (endpoints.start_workflow({"name": lab.name("nobody")}), DefinitionNotFound),
-        (endpoints.execute_workflow({"name": lab.name("nobody")}), DefinitionNotFound),
-        (endpoints.fetch_token("id", "secret"), MissingRoute),
-        (Call("GET", "/no/such/route", bytes), MissingRoute),
+        (endpoints.get_workflow("no-such-id"), ConductorNotFoundError),
+        (endpoints.get_workflow_status("no-such-id"), ConductorNotFoundError),
+        (endpoints.get_task("no-such-id"), ConductorNotFoundError),
+        (endpoints.start_workflow_by_name(lab.name("nobody")), ConductorDefinitionNotFoundError),
+        (endpoints.start_workflow({"name": lab.name("nobody")}), ConductorDefinitionNotFoundError),
+        (endpoints.execute_workflow({"name": lab.name("nobody")}), ConductorDefinitionNotFoundError),
+        (endpoints.fetch_token("id", "secret"), ConductorMissingRouteError),
+        (Call("GET", "/no/such/route", bytes), ConductorMissingRouteError),
     ]:
         with pytest.raises(kind) as caught:
             client.send(call)

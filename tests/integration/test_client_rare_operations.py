@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorNotFound, MissingRoute
+from airflow_provider_conductor.client.errors import ConductorMissingRouteError, ConductorNotFoundError
 from airflow_provider_conductor.client.sync import ConductorClient
 from tests.integration.client_lab import Lab
 
@@ -115,7 +115,7 @@ def test_a_decision_asked_for_changes_nothing_that_stands(lab: Lab) -> None:
     workflow_id = lab.client.start_workflow_by_name(orders(lab))
     lab.client.decide_workflow(workflow_id)
     assert lab.status_of(workflow_id, "pack") == "SCHEDULED"
-    with pytest.raises(ConductorNotFound):
+    with pytest.raises(ConductorNotFoundError):
         lab.client.decide_workflow("no-such-id")
 
 
@@ -126,7 +126,7 @@ def test_what_runs_is_ended_and_removed_in_one(newest: Lab) -> None:
     assert set(result.successful) == set(ids[1:])
     assert list(result.errors) == ["no-such-id"]
     for workflow_id in ids:
-        with pytest.raises(ConductorNotFound):
+        with pytest.raises(ConductorNotFoundError):
             newest.client.get_workflow(workflow_id)
 
 
@@ -151,6 +151,6 @@ def test_the_oldest_server_says_that_it_lacks_these(oldest: Lab) -> None:
         client.terminate_and_delete_workflow,
         lambda one: client.bulk_terminate_and_delete([one]),
     ):
-        with pytest.raises(MissingRoute):
+        with pytest.raises(ConductorMissingRouteError):
             verb(workflow_id)
     assert client.get_workflow(workflow_id).status == "RUNNING"

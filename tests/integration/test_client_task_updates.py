@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client.errors import (
-    ConductorBadRequest,
+    ConductorBadRequestError,
     ConductorInputError,
-    ConductorNotFound,
-    MissingRoute,
+    ConductorMissingRouteError,
+    ConductorNotFoundError,
 )
 from airflow_provider_conductor.client.sync import ConductorClient
-from airflow_provider_conductor.defining.dry_run import DryRunIncomplete, dry_run
+from airflow_provider_conductor.definitions.dry_run import DryRunIncompleteError, dry_run
 from tests.integration.client_lab import Lab
 
 pytestmark = pytest.mark.integration
@@ -47,7 +47,7 @@ def test_a_task_is_updated_by_its_name(lab: Lab) -> None:
     assert lab.client.update_task_by_ref_name(workflow_id, "one", "COMPLETED") == ""
     assert lab.client.update_task_sync(workflow_id, "two", "COMPLETED", {"b": 2}).workflow_id == workflow_id
     assert lab.ended(workflow_id).status == "COMPLETED"
-    with pytest.raises(ConductorNotFound, match="no running task two"):
+    with pytest.raises(ConductorNotFoundError, match="no running task two"):
         lab.client.update_task_sync(workflow_id, "two", "COMPLETED")
 
 
@@ -59,7 +59,7 @@ def test_a_signal_reaches_the_first_wait_and_says_so_only_if_asked(lab: Lab) -> 
     found = lab.client.signal_workflow_task_sync(workflow_id, "COMPLETED", {"b": 2})
     assert (found.workflow_id, found.status) == (workflow_id, "COMPLETED")
     lab.client.signal_workflow_task_async(workflow_id, "COMPLETED")
-    with pytest.raises(ConductorNotFound, match="no blocked task"):
+    with pytest.raises(ConductorNotFoundError, match="no blocked task"):
         lab.client.signal_workflow_task_sync(workflow_id, "COMPLETED")
 
 
@@ -71,15 +71,15 @@ def test_old_servers_have_neither(old_conductor_server) -> None:
         lambda: lab.client.update_task_by_ref_name("abc", "one", "COMPLETED"),
         lambda: lab.client.update_task_sync("abc", "one", "COMPLETED"),
     ):
-        with pytest.raises(MissingRoute):
+        with pytest.raises(ConductorMissingRouteError):
             call()
 
 
 def test_the_server_validates_a_definition_without_keeping_it(lab: Lab) -> None:
     lab.client.validate_workflow_def(lab.definition("checked", lab.simple("pack")))
-    with pytest.raises(ConductorBadRequest, match="list cannot be empty"):
+    with pytest.raises(ConductorBadRequestError, match="list cannot be empty"):
         lab.client.validate_workflow_def({**lab.definition("checked"), "tasks": []})
-    with pytest.raises(ConductorNotFound):
+    with pytest.raises(ConductorNotFoundError):
         lab.client.get_workflow_def(lab.name("checked"))
 
 
@@ -136,7 +136,7 @@ def test_a_task_may_fail_and_be_tried_again(lab: Lab) -> None:
 )
 def test_a_task_without_an_output_is_named_and_nothing_runs_on(lab: Lab, outputs: Any, says: str) -> None:
     before = set(lab.client.get_running_workflows(lab.name("approval")))
-    with pytest.raises(DryRunIncomplete, match=says):
+    with pytest.raises(DryRunIncompleteError, match=says):
         lab.client.run(dry_run(approval(lab), task_outputs=outputs))
     assert set(lab.client.get_running_workflows(lab.name("approval"))) == before
 
@@ -162,7 +162,7 @@ def below(name: str, ref: str = "below") -> dict[str, Any]:
 
 
 def test_only_the_tasks_that_want_an_output_are_named(lab: Lab) -> None:
-    with pytest.raises(DryRunIncomplete, match=r"nothing \(more\) for 'right' \(right_\w+\); it has 'left'$"):
+    with pytest.raises(DryRunIncompleteError, match=r"nothing \(more\) for 'right' \(right_\w+\); it has 'left'$"):
         lab.client.run(dry_run(lab.definition("forked", *fork(lab)), task_outputs={"left": {}}))
 
 
@@ -170,7 +170,7 @@ def test_each_iteration_of_a_loop_has_an_output_of_its_own(lab: Lab) -> None:
     counted = lab.definition("counted", twice(lab.simple("step")))
     done = lab.client.run(dry_run(counted, task_outputs={"step__1": {"a": 1}, "step__2": {"a": 2}}))
     assert (done.status, done.output) == ("COMPLETED", {"a": 2})
-    with pytest.raises(DryRunIncomplete, match=r"for 'step__2' \(step_\w+\); it has 'step__1'$"):
+    with pytest.raises(DryRunIncompleteError, match=r"for 'step__2' \(step_\w+\); it has 'step__1'$"):
         lab.client.run(dry_run(counted, task_outputs={"step__1": {"a": 1}}))
 
 
@@ -194,7 +194,7 @@ def test_the_tasks_of_sub_workflows_have_outputs_at_any_depth(lab: Lab) -> None:
 
 def test_a_task_of_a_sub_workflow_without_an_output_is_named_and_nothing_runs_on(lab: Lab) -> None:
     inner = lab.define("inner", lab.simple("pack"))
-    with pytest.raises(DryRunIncomplete, match=r"for 'below → pack' \(pack_\w+\); it has nothing$"):
+    with pytest.raises(DryRunIncompleteError, match=r"for 'below → pack' \(pack_\w+\); it has nothing$"):
         lab.client.run(dry_run(lab.definition("alone", below(inner))))
     assert lab.client.get_running_workflows(inner) == []
 
@@ -205,7 +205,7 @@ def test_a_run_that_the_server_does_not_end_is_started_once_and_ended(lab: Lab) 
     outer = lab.define("stuck", below(inner), lab.simple("ship"))
     with (
         ConductorClient(replace(lab.client.settings, read_timeout=3)) as impatient,
-        pytest.raises(DryRunIncomplete, match=r"for 'below → pack' \(pack_\w+\); it has 'ship'$"),
+        pytest.raises(DryRunIncompleteError, match=r"for 'below → pack' \(pack_\w+\); it has 'ship'$"),
     ):
         impatient.run(dry_run(outer, task_outputs={"ship": {}}))
     query = f"workflowType IN ({outer})"

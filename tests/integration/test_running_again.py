@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.starting.decision import Action, Found
-from airflow_provider_conductor.starting.identity import StartKey, TaskIdentity
-from airflow_provider_conductor.starting.start_once import StartPlan, start_once
+from airflow_provider_conductor.submission.earlier_workflows import Action, Found
+from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
+from airflow_provider_conductor.submission.start_once import StartPlan, start_once
 from tests.integration.client_lab import Lab
 
 pytestmark = pytest.mark.integration

@@ -23,11 +23,11 @@ from conductor.client.workflow.conductor_workflow import ConductorWorkflow
 from conductor.client.workflow.executor.workflow_executor import WorkflowExecutor
 from conductor.client.workflow.task.simple_task import SimpleTask
 
-from airflow_provider_conductor.client.errors import ConductorConflict, ConductorNotFound
+from airflow_provider_conductor.client.errors import ConductorConflictError, ConductorNotFoundError
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.exceptions import ConductorStateError
 from airflow_provider_conductor.hooks.conductor import ConductorHook
-from airflow_provider_conductor.operators.conductor import (
+from airflow_provider_conductor.operators.execute import (
     ConductorExecuteWorkflowOperator,
     ConductorRetryWorkflowOperator,
     ConductorStartWorkflowOperator,
@@ -375,7 +375,7 @@ def test_restart(guide: Guide) -> None:
     # "No effect" on one that has not ended is an error in fact.
     with pytest.raises(ApiException, match="409"):
         guide.workflow_client.restart_workflow(theirs, use_latest_def=True)
-    with pytest.raises(ConductorConflict):
+    with pytest.raises(ConductorConflictError):
         guide.hook.client.restart_workflow(ours, use_latest_def=True)
 
     guide.lab.client.bulk_terminate([theirs, ours])
@@ -431,5 +431,5 @@ def test_delete(guide: Guide) -> None:
     guide.hook.client.delete_workflow(ours)
     with pytest.raises(ApiException, match="404"):
         guide.workflow_client.get_workflow(theirs)
-    with pytest.raises(ConductorNotFound):
+    with pytest.raises(ConductorNotFoundError):
         guide.hook.client.get_workflow(ours)

@@ -12,8 +12,8 @@ import pytest
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.models import PayloadType, Workflow
 from airflow_provider_conductor.client.sync import ConductorClient
-from airflow_provider_conductor.exceptions import ConductorOutputTooLarge
-from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
+from airflow_provider_conductor.exceptions import ConductorOutputTooLargeError
+from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
 from tests.operators.airflow_standin import context_of, run
 
 pytestmark = pytest.mark.integration
@@ -64,7 +64,7 @@ def test_a_task_that_wants_it_fails_and_names_the_path(
     arguments = {"return_output": True, "deferrable": False, **more}
     sensor = ConductorWorkflowSensor(task_id="sense", workflow_id=stored.workflow_id, **arguments)
     path = stored.tasks[0].external_output_path if "wait_until_task_ref" in more else stored.external_output_path
-    with pytest.raises(ConductorOutputTooLarge, match="gives no address") as told:
+    with pytest.raises(ConductorOutputTooLargeError, match="gives no address") as told:
         run(sensor, context_of(sensor))
     assert path in str(told.value)
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.exceptions import (
-    ConductorWorkflowFailed,
-    ConductorWorkflowFailedForGood,
-    ConductorWorkflowTimeout,
+    ConductorWorkflowFailedError,
+    ConductorWorkflowFailedPermanentlyError,
+    ConductorWorkflowTimeoutError,
 )
-from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
 from tests.integration.waiting_lab import WaitingLab
 from tests.waiting_modes.modes import first_pokes, run_task
 
@@ -57,7 +57,7 @@ def test_a_pause_is_no_stall_and_a_resume_is_named(lab: WaitingLab) -> None:
 
 def test_a_stall_names_the_queue(lab: WaitingLab) -> None:
     outcome = lab.begin(lab.workflow(lab.simple("charge_card")), stall_timeout=12).done()
-    assert type(outcome.error) is ConductorWorkflowTimeout
+    assert type(outcome.error) is ConductorWorkflowTimeoutError
     assert re.search(r"nobody has ever polled queue 'charge_card_\w+'", str(outcome.error))
     assert lab.client.get_workflow(outcome.workflow_id).status == "TERMINATED"
 
@@ -70,7 +70,7 @@ def test_a_failure_is_explained(lab: WaitingLab) -> None:
         task.data["workflowInstanceId"], task.task_id, "FAILED", {}, reason="card service down", worker_id="tester"
     )
     outcome = lab.done()
-    assert type(outcome.error) is ConductorWorkflowFailed
+    assert type(outcome.error) is ConductorWorkflowFailedError
     assert "charge_card failed (attempt 1 of 1): card service down" in str(outcome.error).splitlines()[0]
 
 
@@ -79,7 +79,7 @@ def test_what_somebody_terminates_is_not_retried(lab: WaitingLab) -> None:
     lab.hears("Still RUNNING")
     lab.client.terminate_workflow(lab.workflow_id, "cancelled by the customer")
     outcome = lab.done()
-    assert type(outcome.error) is ConductorWorkflowFailedForGood
+    assert type(outcome.error) is ConductorWorkflowFailedPermanentlyError
     assert "cancelled by the customer" in str(outcome.error)
 
 
@@ -93,5 +93,5 @@ def test_one_task_is_waited_for(lab: WaitingLab) -> None:
 
 def test_without_an_index_what_is_not_found_is_gone(lab: WaitingLab) -> None:
     outcome = run_task(ConductorWorkflowSensor, workflow_id="no-such-" + lab.tag, deferrable=True)
-    assert type(outcome.error) is ConductorWorkflowFailed
+    assert type(outcome.error) is ConductorWorkflowFailedError
     assert "how it ended is unknown" in str(outcome.error)

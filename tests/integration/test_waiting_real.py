@@ -17,12 +17,12 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_conductor.exceptions import (
-    ConductorStartRefused,
-    ConductorWorkflowFailed,
-    ConductorWorkflowFailedForGood,
-    ConductorWorkflowTimeout,
+    ConductorStartRefusedError,
+    ConductorWorkflowFailedError,
+    ConductorWorkflowFailedPermanentlyError,
+    ConductorWorkflowTimeoutError,
 )
-from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
 from dev.conductor_server import ConductorServer
 from tests.integration.waiting_lab import WaitingLab
 from tests.waiting_modes.modes import Outcome, first_pokes, run_task
@@ -159,7 +159,7 @@ def nobody_works(lab: WaitingLab) -> tuple[Outcome, Any]:
 
 def test_nobody_works(outcome: tuple[Outcome, Any]) -> None:
     done, workflow = outcome
-    assert type(done.error) is ConductorWorkflowTimeout
+    assert type(done.error) is ConductorWorkflowTimeoutError
     message = str(done.error)
     assert re.search(rf"stall_timeout: .* no progress since {TIME}", message)
     assert re.search(
@@ -274,7 +274,7 @@ def somebody_terminates(lab: WaitingLab) -> Outcome:
 
 
 def test_somebody_terminates(outcome: Outcome) -> None:
-    assert type(outcome.error) is ConductorWorkflowFailedForGood
+    assert type(outcome.error) is ConductorWorkflowFailedPermanentlyError
     assert isinstance(outcome.error, AirflowFailException)
     assert "was terminated: cancelled by the customer" in str(outcome.error)
     assert "Still open then: charge_card." in str(outcome.error)
@@ -303,7 +303,7 @@ def a_failure_two_levels_down(lab: WaitingLab) -> Outcome:
 
 
 def test_a_failure_two_levels_down(outcome: Outcome) -> None:
-    assert type(outcome.error) is ConductorWorkflowFailed
+    assert type(outcome.error) is ConductorWorkflowFailedError
     message = str(outcome.error)
     first = message.splitlines()[0]
     assert "to_middle/to_inner/pack failed (attempt 2 of 2): box too small" in first
@@ -330,7 +330,7 @@ def a_terminal_error_is_not_retried(lab: WaitingLab) -> Outcome:
 
 
 def test_a_terminal_error_is_not_retried(outcome: Outcome) -> None:
-    assert type(outcome.error) is ConductorWorkflowFailedForGood
+    assert type(outcome.error) is ConductorWorkflowFailedPermanentlyError
     assert isinstance(outcome.error, AirflowFailException)
     assert "terminal error" in str(outcome.error)
 
@@ -341,7 +341,7 @@ def a_missing_definition_is_not_retried(lab: WaitingLab) -> Outcome:
 
 
 def test_a_missing_definition_is_not_retried(outcome: Outcome) -> None:
-    assert type(outcome.error) is ConductorStartRefused
+    assert type(outcome.error) is ConductorStartRefusedError
     assert isinstance(outcome.error, AirflowFailException)
 
 
@@ -355,7 +355,7 @@ def a_timeout_terminates(lab: WaitingLab) -> tuple[Outcome, Any]:
 
 def test_a_timeout_terminates(outcome: tuple[Outcome, Any]) -> None:
     done, workflow = outcome
-    assert type(done.error) is ConductorWorkflowTimeout
+    assert type(done.error) is ConductorWorkflowTimeoutError
     assert "charge_card has been running on tester since" in str(done.error)
     assert workflow.status == "TERMINATED"
     assert workflow.reason.startswith("Airflow task timed out: nightly_orders.wait")
@@ -447,15 +447,19 @@ def scripts_that_fail(lab: WaitingLab) -> dict[str, Outcome]:
 
 def test_scripts_that_fail(outcome: dict[str, Outcome]) -> None:
     expected = {
-        "INLINE": (ConductorWorkflowFailedForGood, "check failed with a terminal error (attempt 1", "Error: no stock"),
-        "LAMBDA": (ConductorWorkflowFailed, "check failed (attempt 1", "Cannot read property 'b' of undefined"),
-        "SWITCH": (ConductorWorkflowFailed, "check failed (attempt 1", "Cannot read property 'b' of undefined"),
+        "INLINE": (
+            ConductorWorkflowFailedPermanentlyError,
+            "check failed with a terminal error (attempt 1",
+            "Error: no stock",
+        ),
+        "LAMBDA": (ConductorWorkflowFailedError, "check failed (attempt 1", "Cannot read property 'b' of undefined"),
+        "SWITCH": (ConductorWorkflowFailedError, "check failed (attempt 1", "Cannot read property 'b' of undefined"),
         "DO_WHILE": (
-            ConductorWorkflowFailedForGood,
+            ConductorWorkflowFailedPermanentlyError,
             "check failed with a terminal error",
             "Unable to evaluate condition",
         ),
-        "endless": (ConductorWorkflowFailed, "check failed (attempt 1", "Script not evaluated within"),
+        "endless": (ConductorWorkflowFailedError, "check failed (attempt 1", "Script not evaluated within"),
     }
     for kind, (error, *words) in expected.items():
         assert type(outcome[kind].error) is error, kind
@@ -474,7 +478,7 @@ def a_loop_without_an_end(lab: WaitingLab) -> tuple[Outcome, Any]:
 
 def test_a_loop_without_an_end(outcome: tuple[Outcome, Any]) -> None:
     done, workflow = outcome
-    assert type(done.error) is ConductorWorkflowTimeout
+    assert type(done.error) is ConductorWorkflowTimeoutError
     assert "Then it was terminated" in str(done.error)
     assert workflow.status == "TERMINATED"
     assert len({task.reference_name for task in workflow.tasks}) > 3
@@ -522,7 +526,7 @@ def an_archived_workflow_has_an_end(lab: WaitingLab) -> dict[str, Outcome]:
 def test_an_archived_workflow_has_an_end(outcome: dict[str, Outcome]) -> None:
     assert outcome["COMPLETED"].error is None
     assert outcome["COMPLETED"].told("the server has archived the workflow; its index says COMPLETED")
-    assert type(outcome["FAILED"].error) is ConductorWorkflowFailed
+    assert type(outcome["FAILED"].error) is ConductorWorkflowFailedError
     assert "ended as FAILED" in str(outcome["FAILED"].error)
     assert "is gone" in str(outcome["gone"].error)
 

@@ -1,4 +1,4 @@
-"""The watcher on real servers: many waits, few requests, and every end seen."""
+"""The poller on real servers: many waits, few requests, and every end seen."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import requests
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.settings import ConductorSettings
-from airflow_provider_conductor.waiting.wait import WaitEvent, WaitPlan, wait
-from airflow_provider_conductor.waiting.watcher import Watcher
+from airflow_provider_conductor.polling.poller import Poller
+from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan, wait
 
 MANY = 120
 FEW = 10
@@ -38,12 +38,12 @@ def definition(padding: int = 0) -> dict[str, Any]:
 
 
 class Lab:
-    """A watcher on a real server, and another client that does things to workflows."""
+    """A poller on a real server, and another client that does things to workflows."""
 
     def __init__(self, api_url: str, **settings: Any) -> None:
         self.client = AsyncConductorClient(api_url)
         self.watching = AsyncConductorClient(ConductorSettings(api_url, **settings))
-        self.watcher = Watcher(self.watching)
+        self.poller = Poller(self.watching)
         self.waits: dict[str, asyncio.Task[WaitEvent]] = {}
         self.lines: list[str] = []
 
@@ -55,7 +55,7 @@ class Lab:
         for waiting in self.waits.values():
             waiting.cancel()
         await asyncio.gather(*self.waits.values(), return_exceptions=True)
-        await self.watcher.close()
+        await self.poller.close()
         if left:
             for workflow_id in left:
                 await self.client.send(endpoints.terminate_workflow(workflow_id))
@@ -69,7 +69,7 @@ class Lab:
     def wait_for(self, *workflow_ids: str, **plan: Any) -> None:
         for workflow_id in workflow_ids:
             whole = WaitPlan(workflow_id=workflow_id, started_at=time.time(), **plan)
-            self.waits[workflow_id] = asyncio.create_task(self.watcher.run(wait(whole, self.lines.append)))
+            self.waits[workflow_id] = asyncio.create_task(self.poller.run(wait(whole, self.lines.append)))
 
     async def complete(self, *workflow_ids: str) -> None:
         for workflow_id in workflow_ids:
@@ -82,8 +82,8 @@ class Lab:
 
     async def swept(self, times: int) -> None:
         """Until everything has been looked at so often more."""
-        wanted = self.watcher.counts.looks + times * len([w for w in self.waits.values() if not w.done()])
-        await self.until(lambda: self.watcher.counts.looks >= wanted)
+        wanted = self.poller.counts.looks + times * len([w for w in self.waits.values() if not w.done()])
+        await self.until(lambda: self.poller.counts.looks >= wanted)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(120):
@@ -101,10 +101,10 @@ async def test_many_waits_share_their_requests_and_each_end_is_told(conductor_se
         ids = await lab.start(MANY)
         lab.wait_for(*ids, "no-such-workflow")
         await lab.swept(1)
-        before = lab.watcher.counts.requests
-        looks = lab.watcher.counts.looks
+        before = lab.poller.counts.requests
+        looks = lab.poller.counts.looks
         await lab.swept(4)
-        requests, looks = lab.watcher.counts.requests - before, lab.watcher.counts.looks - looks
+        requests, looks = lab.poller.counts.requests - before, lab.poller.counts.looks - looks
         assert looks >= 4 * MANY
         assert requests <= looks / 10, "peers send one request a look"
         await lab.complete(*ids[: MANY - 2])
@@ -211,11 +211,11 @@ async def test_the_event_stream_tells_of_the_end(conductor_server: Any) -> None:
         lab.watching.listen = listening  # type: ignore[method-assign]
         lab.wait_for(*ids, poll_interval=600.0)
         await lab.until(lambda: heard == set(ids))
-        looks = lab.watcher.counts.looks
+        looks = lab.poller.counts.looks
         await lab.complete(*ids[:5])
         await lab.client.send(endpoints.terminate_workflow(ids[5], "enough"))
         await lab.until(lambda: sum(waiting.done() for waiting in lab.waits.values()) >= 6)
-        assert lab.watcher.counts.looks - looks <= 6 * 4
+        assert lab.poller.counts.looks - looks <= 6 * 4
         await lab.complete(*ids[6:])
         events = await lab.events()
         assert events.pop(ids[5]) == "TERMINATED"
@@ -231,9 +231,9 @@ async def test_a_wait_that_is_cancelled_is_not_asked_about(conductor_server: Any
         for waiting in lab.waits.values():
             waiting.cancel()
         await asyncio.gather(*lab.waits.values(), return_exceptions=True)
-        looks = lab.watcher.counts.looks
+        looks = lab.poller.counts.looks
         await asyncio.sleep(3)
-        assert lab.watcher.counts.looks == looks
-        assert lab.watcher.counts.waits == 0
+        assert lab.poller.counts.looks == looks
+        assert lab.poller.counts.waits == 0
         for workflow_id in ids:
             await lab.client.send(endpoints.terminate_workflow(workflow_id))

@@ -461,7 +461,7 @@ def _json(status: int, value: Any) -> tuple[int, str, bytes]:
 @pytest.fixture
 def conductor(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConductorStandIn]:
     """A stand-in server, and ``conductor_default`` pointing to it; its index does not lag."""
-    monkeypatch.setattr("airflow_provider_conductor.waiting.look.ASK_AGAIN", (0.01,) * 4)
+    monkeypatch.setattr("airflow_provider_conductor.polling.observation.ASK_AGAIN", (0.01,) * 4)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.operators.conductor import (
+from airflow_provider_conductor.operators.execute import (
     ConductorExecuteWorkflowOperator,
     ConductorRetryWorkflowOperator,
 )
-from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
 
 __all__ = ["both_ways", "execute", "retry", "sensor"]
 

@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_conductor.exceptions import ConductorBatchFailed, ConductorOutputTooLarge, ConductorStartRefused
+from airflow_provider_conductor.exceptions import (
+    ConductorBatchFailedError,
+    ConductorOutputTooLargeError,
+    ConductorStartRefusedError,
+)
 from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
 from tests.client import fault_server as answers
 from tests.client.fault_server import FaultServer
@@ -73,7 +77,7 @@ def test_no_inputs_at_run_time_are_no_work(orders: Orders) -> None:
 
 def test_too_large_outputs_are_told_with_the_way_out(orders: Orders) -> None:
     task = batch(max_output_bytes=50)
-    with pytest.raises(ConductorOutputTooLarge, match="result_path"):
+    with pytest.raises(ConductorOutputTooLargeError, match="result_path"):
         run(task, context_of(task))
 
 
@@ -125,7 +129,7 @@ def test_an_output_kept_elsewhere_is_fetched(orders: Orders, elsewhere: FaultSer
 
 def test_one_that_cannot_be_fetched_is_an_error_that_names_the_place(orders: Orders, elsewhere: FaultServer) -> None:
     task = batch(workflow_inputs=[{"order": 2}, {"order": 4}])
-    with pytest.raises(ConductorOutputTooLarge, match=f"item 1 .*4/{PATH}"):
+    with pytest.raises(ConductorOutputTooLargeError, match=f"item 1 .*4/{PATH}"):
         run(task, context_of(task))
 
 
@@ -139,7 +143,7 @@ def test_in_a_file_of_results_the_place_stands_in_its_stead(
         workflow_inputs=[{"order": 2}, {"order": 4}, {"order": 5}], result_path=f"file://{tmp_path}/results.jsonl"
     )
     if failing:
-        with pytest.raises(ConductorBatchFailed, match="no stock"):
+        with pytest.raises(ConductorBatchFailedError, match="no stock"):
             run(task, context_of(task))
     else:
         run(task, context_of(task))
@@ -156,7 +160,7 @@ def test_each_is_told_of_the_task_and_a_retry_knows_them(orders: Orders) -> None
     orders.fail = {1: "no stock"}
     inputs = [{"order": 1}, {"order": 2}]
     task = batch(workflow_inputs=inputs, pass_context=True, retries=2)
-    with pytest.raises(ConductorBatchFailed):
+    with pytest.raises(ConductorBatchFailedError):
         run(task, context_of(task))
     told = {body["input"]["order"]: body["input"]["airflow"] for body in orders.conductor.started}
     assert told.keys() == {1, 2}
@@ -181,7 +185,7 @@ def test_the_policy_decides(orders: Orders, policy: Any, failures: int, fails: b
         found = run(task, context_of(task))
         assert found == [None if number < failures else {"shipped": number} for number in range(12)]
         return
-    with pytest.raises(ConductorBatchFailed) as failed:
+    with pytest.raises(ConductorBatchFailedError) as failed:
         run(task, context_of(task))
     assert len(orders.sent) == 12
     assert (failed.value.failed, failed.value.total) == (failures, 12)
@@ -192,7 +196,7 @@ def test_the_policy_decides(orders: Orders, policy: Any, failures: int, fails: b
 def test_failures_are_summarised_by_cause(orders: Orders, deferrable: bool) -> None:
     orders.fail = {1: "order 1 has no stock", 2: "order 22 has no stock", 3: "card declined"}
     task = batch(deferrable=deferrable, wait_for_seconds=0)
-    with pytest.raises(ConductorBatchFailed) as failed:
+    with pytest.raises(ConductorBatchFailedError) as failed:
         run(task, context_of(task))
     assert [(cause["count"], cause["reason"]) for cause in failed.value.causes] == [
         (2, "order 1 has no stock"),
@@ -209,7 +213,7 @@ def test_diagnoses_are_few(orders: Orders) -> None:
     words = ["fire", "flood", "storm", "frost", "strike", "war", "theft", "fog", "jam", "error", "loss", "mud"]
     orders.fail = dict(enumerate(words))
     task = batch()
-    with pytest.raises(ConductorBatchFailed) as failed:
+    with pytest.raises(ConductorBatchFailedError) as failed:
         run(task, context_of(task))
     whole = [r for r in orders.conductor.sent("GET") if r.query.get("includeTasks") == "true"]
     assert len(whole) <= 12 + 5
@@ -219,7 +223,7 @@ def test_diagnoses_are_few(orders: Orders) -> None:
 def test_stop_early_starts_no_more(orders: Orders) -> None:
     orders.fail = {0: "no stock"}
     task = batch(max_active=1, stop_early=True)
-    with pytest.raises(ConductorBatchFailed, match="11 were not started"):
+    with pytest.raises(ConductorBatchFailedError, match="11 were not started"):
         run(task, context_of(task))
     assert orders.sent == [0]
 
@@ -241,7 +245,7 @@ def test_refusals_alone_are_not_retried(orders: Orders) -> None:
 
 def test_a_definition_that_is_missing_ends_it_at_once(conductor: ConductorStandIn) -> None:
     task = batch(workflow_name="nobody_knows")
-    with pytest.raises(ConductorStartRefused, match="nobody_knows"):
+    with pytest.raises(ConductorStartRefusedError, match="nobody_knows"):
         run(task, context_of(task))
     assert len(conductor.started) <= 8
 
@@ -252,7 +256,7 @@ def test_a_definition_that_is_missing_ends_it_at_once(conductor: ConductorStandI
 def test_a_retry_keeps_what_completed_and_runs_what_failed_on(orders: Orders) -> None:
     orders.fail = {1: "no stock"}
     task = batch(retries=2)
-    with pytest.raises(ConductorBatchFailed):
+    with pytest.raises(ConductorBatchFailedError):
         run(task, context_of(task))
     orders.conductor.script = Script(after=0.05, output={"shipped": 1})
     assert run(task, context_of(task, try_number=2)) == [{"shipped": number} for number in range(12)]
@@ -263,7 +267,7 @@ def test_a_retry_keeps_what_completed_and_runs_what_failed_on(orders: Orders) ->
 def test_a_retry_looks_up_many_at_once(orders: Orders) -> None:
     orders.fail = {1: "no stock"}
     task = batch(retries=2)
-    with pytest.raises(ConductorBatchFailed):
+    with pytest.raises(ConductorBatchFailedError):
         run(task, context_of(task))
     before = len(orders.conductor.requests)
     orders.conductor.script = Script(after=0.05)
@@ -333,7 +337,9 @@ def removed_after_its_end(orders: Orders, order: int) -> None:
 def test_an_output_that_is_gone_has_failed(orders: Orders) -> None:
     removed_after_its_end(orders, 1)
     task = batch(workflow_inputs=[{"order": 0}, {"order": 1}])
-    with pytest.raises(ConductorBatchFailed, match="the outputs of 1 that completed cannot be read any more") as told:
+    with pytest.raises(
+        ConductorBatchFailedError, match="the outputs of 1 that completed cannot be read any more"
+    ) as told:
         run(task, context_of(task))
     assert isinstance(told.value, AirflowFailException)
     assert [cause["status"] for cause in told.value.causes] == ["GONE"]
@@ -456,7 +462,7 @@ def test_what_a_template_makes_is_checked_before_anything_is_sent(
     task = batch(workflow_inputs="{{ rows }}")
     for name, value in rendered.items():
         setattr(task, name, value)
-    with pytest.raises(ConductorStartRefused, match=message):
+    with pytest.raises(ConductorStartRefusedError, match=message):
         task.execute(context_of(task))
     assert conductor.requests == []
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor import version_compat
-from airflow_provider_conductor.exceptions import ConductorBatchFailed, ConductorBatchFailedForGood
+from airflow_provider_conductor import _airflow as version_compat
+from airflow_provider_conductor.exceptions import ConductorBatchFailedError, ConductorBatchFailedPermanentlyError
 from airflow_provider_conductor.operators.batch import CHECKPOINT_KEY
 from tests.operators.airflow_standin import TaskInstanceStandIn, context_of
 from tests.operators.batch_standin import INPUTS, Orders, batch, deferred, run
 from tests.operators.conductor_standin import Script
-from tests.starting.test_operator import Store
+from tests.submission.test_operator import Store
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def fail_once(orders: Orders, store: Store, **arguments: Any) -> Any:
     """A first try in which order 1 failed and the others completed; then the server archives order 2's workflow."""
     orders.fail = {1: "no stock"}
     task = batch(retries=2, **arguments)
-    with pytest.raises(ConductorBatchFailed):
+    with pytest.raises(ConductorBatchFailedError):
         run(task, keeping(task, store))
     orders.fail = {}
     orders.conductor.script = Script(after=0.05, output={"shipped": 1})
@@ -40,7 +40,7 @@ def fail_once(orders: Orders, store: Store, **arguments: Any) -> Any:
 
 def test_a_retry_starts_no_item_that_has_completed_whatever_the_server_knows(orders: Orders, store: Store) -> None:
     task = fail_once(orders, store)
-    with pytest.raises(ConductorBatchFailedForGood, match="the outputs of 1 that completed cannot be read"):
+    with pytest.raises(ConductorBatchFailedPermanentlyError, match="the outputs of 1 that completed cannot be read"):
         run(task, keeping(task, store, try_number=2))
     assert len(orders.sent) == 12
 
@@ -120,7 +120,7 @@ def test_a_store_that_cannot_be_written_fails_no_batch(orders: Orders, store: St
 def test_no_input_is_put_down(orders: Orders, store: Store) -> None:
     orders.fail = {1: "no stock"}
     task = batch(workflow_inputs=[{"order": 1, "note": "x" * 5_000}, {"order": 2}])
-    with pytest.raises(ConductorBatchFailed):
+    with pytest.raises(ConductorBatchFailedError):
         run(task, keeping(task, store))
     assert store.values[CHECKPOINT_KEY]["batch"]["failed"]
     assert "xxx" not in str(store.values)

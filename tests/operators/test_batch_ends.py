@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout
 
-from airflow_provider_conductor.exceptions import ConductorBatchFailed, ConductorWorkflowTimeout
+from airflow_provider_conductor.exceptions import ConductorBatchFailedError, ConductorWorkflowTimeoutError
 from airflow_provider_conductor.operators import base
 from tests.operators.airflow_standin import context_of, first_event, in_a_thread, sent_through_airflow
 from tests.operators.batch_standin import Orders, batch, deferred, run, until_ended
@@ -67,7 +67,7 @@ def test_a_time_out_ends_what_runs_and_only_that(orders: Orders, on_timeout: Any
     orders.never = {3, 4}
     orders.fail = {5: "no stock"}
     task = batch(timeout=3, on_timeout=on_timeout, deferrable=deferrable, wait_for_seconds=0)
-    with pytest.raises(ConductorWorkflowTimeout, match="10 of 12 ended") as told:
+    with pytest.raises(ConductorWorkflowTimeoutError, match="10 of 12 ended") as told:
         run(task, context_of(task))
     done = "what still ran was terminated" if on_timeout == "terminate" else "it was left running"
     assert done in str(told.value)
@@ -78,7 +78,7 @@ def test_a_time_out_ends_what_runs_and_only_that(orders: Orders, on_timeout: Any
 def test_a_retry_after_a_time_out_goes_on(orders: Orders) -> None:
     orders.never = {3}
     task = batch(timeout=2, retries=2)
-    with pytest.raises(ConductorWorkflowTimeout):
+    with pytest.raises(ConductorWorkflowTimeoutError):
         run(task, context_of(task))
     orders.conductor.script = Script(after=0.05, output={"shipped": 3})
     assert run(task, context_of(task, try_number=2))[3] == {"shipped": 3}
@@ -95,7 +95,7 @@ def test_execution_timeout_is_a_time_out_like_others(
     orders.never = {3}
     more = {"deferrable": deferrable, "wait_for_seconds": 0, "cancel_on_kill": on_timeout == "leave"}
     task = batch(execution_timeout=timedelta(seconds=3), on_timeout=on_timeout, **more)
-    with pytest.raises(ConductorWorkflowTimeout, match="11 of 12 ended"):
+    with pytest.raises(ConductorWorkflowTimeoutError, match="11 of 12 ended"):
         run(task, context_of(task))
     assert (orders.status(2), orders.status(3)) == ("COMPLETED", left)
 
@@ -126,7 +126,7 @@ def test_a_time_out_that_cannot_terminate_says_so(orders: Orders) -> None:
     orders.never = {3}
     orders.conductor.instead = read_only
     task = batch(timeout=2)
-    with pytest.raises(ConductorWorkflowTimeout, match="what still ran could not be terminated"):
+    with pytest.raises(ConductorWorkflowTimeoutError, match="what still ran could not be terminated"):
         run(task, context_of(task))
     assert orders.status(3) == "RUNNING"
 
@@ -152,7 +152,7 @@ def test_one_that_stands_still_has_failed_and_the_others_go_on(
     orders.stuck = {3: STUCK}
     orders.never = {3}
     task = batch(stall_timeout=1.5, on_timeout=on_timeout, deferrable=deferrable, wait_for_seconds=0)
-    with pytest.raises(ConductorBatchFailed) as failed:
+    with pytest.raises(ConductorBatchFailedError) as failed:
         run(task, context_of(task))
     assert (failed.value.failed, failed.value.total) == (1, 12)
     assert failed.value.causes[0]["item"] == "3"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_conductor.client.errors import ConductorNotFound, ConductorUnreachable
-from airflow_provider_conductor.exceptions import ConductorStateError, ConductorWorkflowFailed
-from airflow_provider_conductor.operators.conductor import (
+from airflow_provider_conductor.client.errors import ConductorNotFoundError, ConductorUnreachableError
+from airflow_provider_conductor.exceptions import ConductorStateError, ConductorWorkflowFailedError
+from airflow_provider_conductor.operators.execute import (
     ConductorDeleteWorkflowOperator,
     ConductorPauseWorkflowOperator,
     ConductorRerunWorkflowOperator,
@@ -197,13 +197,13 @@ def test_what_the_server_refuses_may_be_retried(conductor: ConductorStandIn) -> 
 
 
 def test_unknown_ids_alone_are_told_as_not_found(conductor: ConductorStandIn) -> None:
-    with pytest.raises(ConductorNotFound, match="no-such-id, nor-this"):
+    with pytest.raises(ConductorNotFoundError, match="no-such-id, nor-this"):
         act(ConductorPauseWorkflowOperator, ["no-such-id", "nor-this"])
 
 
 def test_a_server_that_is_away_is_told_as_that(conductor: ConductorStandIn) -> None:
     conductor.close()
-    with pytest.raises(ConductorUnreachable):
+    with pytest.raises(ConductorUnreachableError):
         act(ConductorPauseWorkflowOperator, "abc")
 
 
@@ -249,7 +249,7 @@ def test_waiting_for_the_end_returns_the_output(
 def test_failing_again_fails_the_task(conductor: ConductorStandIn, deferrable: bool) -> None:
     conductor.script = Script(after=0.3, status="FAILED", reason="still no tea")
     arguments = {"wait_for_completion": True, "poll_interval": 0.1, "deferrable": deferrable}
-    with pytest.raises(ConductorWorkflowFailed, match="still no tea"):
+    with pytest.raises(ConductorWorkflowFailedError, match="still no tea"):
         act(ConductorRestartWorkflowOperator, conductor.add("FAILED"), **arguments)
 
 

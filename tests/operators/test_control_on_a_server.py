@@ -11,7 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_conductor.exceptions import ConductorStateError
-from airflow_provider_conductor.operators.conductor import (
+from airflow_provider_conductor.operators.execute import (
     ConductorDeleteWorkflowOperator,
     ConductorPauseWorkflowOperator,
     ConductorRerunWorkflowOperator,
@@ -194,7 +194,7 @@ def test_the_wait_ends_with_the_workflow(workflows: Workflows, kind: type, befor
     """Here at its timeout, which terminates it: what runs again is waited for, and not what ran before."""
     one = workflows.one(before)
     outcome = act(kind, one, wait_for_completion=True, timeout=1, poll_interval=0.2, deferrable=True)
-    assert type(outcome.error).__name__ == "ConductorWorkflowTimeout"
+    assert type(outcome.error).__name__ == "ConductorWorkflowTimeoutError"
     assert workflows.status(one) == "TERMINATED"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client.errors import ConductorServerError
-from airflow_provider_conductor.exceptions import ConductorDefinitionRefused
+from airflow_provider_conductor.exceptions import ConductorDefinitionRefusedError
 from airflow_provider_conductor.operators.definitions import ConductorRegisterDefinitionsOperator
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn
@@ -49,7 +49,7 @@ def test_airflow_keeps_plain_values() -> None:
 def test_a_path_may_be_a_template(conductor: ConductorStandIn) -> None:
     register = operator("definitions/{{ params.stage }}.json")
     register.render_template_fields({"params": {"stage": "test"}})
-    with pytest.raises(ConductorDefinitionRefused, match=r"no file 'definitions/test.json'"):
+    with pytest.raises(ConductorDefinitionRefusedError, match=r"no file 'definitions/test.json'"):
         register.execute(context_of(register))
     assert conductor.requests == []
 
@@ -57,7 +57,7 @@ def test_a_path_may_be_a_template(conductor: ConductorStandIn) -> None:
 def test_what_is_a_template_in_a_definition_is_checked_when_the_task_runs(conductor: ConductorStandIn) -> None:
     register = operator({**ORDERS, "version": "{{ params.version }}"})
     register.render_template_fields({"params": {"version": "latest"}})
-    with pytest.raises(ConductorDefinitionRefused, match="not 'latest'"):
+    with pytest.raises(ConductorDefinitionRefusedError, match="not 'latest'"):
         register.execute(context_of(register))
 
 
@@ -69,17 +69,17 @@ def test_another_task_may_return_the_definitions(conductor: ConductorStandIn) ->
         register = operator([made.output, "absent.json"])
     assert register.upstream_task_ids == {"make"}
     register.definitions = [[ORDERS, {"name": "charge", "retryCount": -1}], "absent.json"]
-    with pytest.raises(ConductorDefinitionRefused, match=r"no file 'absent.json'"):
+    with pytest.raises(ConductorDefinitionRefusedError, match=r"no file 'absent.json'"):
         register.execute(context_of(register))
     register.definitions = register.definitions[:1]
-    with pytest.raises(ConductorDefinitionRefused, match="task 'charge': retryCount"):
+    with pytest.raises(ConductorDefinitionRefusedError, match="task 'charge': retryCount"):
         register.execute(context_of(register))
 
 
 def test_a_definition_from_a_template_is_checked_before_anything_is_sent(conductor: ConductorStandIn) -> None:
     register = operator("{{ a }}")
     register.definitions = [{"name": "orders", "tasks": []}]
-    with pytest.raises(ConductorDefinitionRefused, match="at least one task"):
+    with pytest.raises(ConductorDefinitionRefusedError, match="at least one task"):
         register.execute(context_of(register))
     assert conductor.requests == []
 
@@ -98,7 +98,7 @@ def test_a_definition_the_server_fails_to_register_is_told_by_name(conductor: Co
 
     conductor.instead = server
     register = operator(ORDERS)
-    with pytest.raises(ConductorDefinitionRefused, match="workflow orders 1: the server answered: disk full"):
+    with pytest.raises(ConductorDefinitionRefusedError, match="workflow orders 1: the server answered: disk full"):
         register.execute(context_of(register))
 
 
@@ -125,13 +125,15 @@ def test_what_only_the_server_refuses_is_told_by_name_and_file_and_not_retried(
     conductor.instead = refusing(400, "Validation failed")
     with DAG("orders", schedule=None, template_searchpath=str(tmp_path)):
         register = operator("charge.json")
-    with pytest.raises(ConductorDefinitionRefused) as error:
+    with pytest.raises(ConductorDefinitionRefusedError) as error:
         register.execute(context_of(register))
     assert "a definition cannot be registered, and nothing was:" in str(error.value)
     assert "\n- charge.json: task refund: the server answered: Validation failed" in str(error.value)
     # Where the server could not read a value, it does not name the definition.
     conductor.instead = refusing(500, "JSON parse error: Cannot deserialize value of type `int`")
-    with pytest.raises(ConductorDefinitionRefused, match=r"one of charge.json: task charge, charge.json: task refund"):
+    with pytest.raises(
+        ConductorDefinitionRefusedError, match=r"one of charge.json: task charge, charge.json: task refund"
+    ):
         register.execute(context_of(register))
 
 
@@ -145,14 +147,14 @@ def test_a_failure_of_the_servers_is_no_refusal(conductor: ConductorStandIn) -> 
 def test_a_template_may_render_to_the_json_of_definitions(conductor: ConductorStandIn) -> None:
     register = operator("{{ params.found | tojson }}")
     register.render_template_fields({"params": {"found": [{"name": "charge", "retryCount": -1}]}})
-    with pytest.raises(ConductorDefinitionRefused, match="task 'charge': retryCount"):
+    with pytest.raises(ConductorDefinitionRefusedError, match="task 'charge': retryCount"):
         register.execute(context_of(register))
 
 
 def test_a_path_that_leads_out_of_the_dags_folder_is_refused(conductor: ConductorStandIn) -> None:
     register = operator("{{ params.file }}")
     register.render_template_fields({"params": {"file": "/etc/../etc/hosts"}})
-    with pytest.raises(ConductorDefinitionRefused, match=r"is outside of .*template_searchpath"):
+    with pytest.raises(ConductorDefinitionRefusedError, match=r"is outside of .*template_searchpath"):
         register.execute(context_of(register))
     assert conductor.requests == []
 

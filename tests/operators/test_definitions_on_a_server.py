@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.exceptions import ConductorDefinitionRefused
+from airflow_provider_conductor.exceptions import ConductorDefinitionRefusedError
 from airflow_provider_conductor.operators.definitions import ConductorRegisterDefinitionsOperator
 from tests.integration.client_lab import Lab
 from tests.waiting_modes.modes import Outcome, run_task
@@ -196,7 +196,7 @@ def test_a_version_below_the_latest_is_refused_unless_allowed(lab: Lab) -> None:
     register(lab.definition("orders", pack, version=3))
     older = lab.definition("orders", pack, version=2)
     error = register(older).error
-    assert isinstance(error, ConductorDefinitionRefused)
+    assert isinstance(error, ConductorDefinitionRefusedError)
     assert "version 2 is below the server's latest, 3" in str(error)
     assert "allow_lower_version=True" in str(error)
     assert register(older, allow_lower_version=True).result["registered"] == [f"workflow {lab.name('orders')} 2"]
@@ -229,7 +229,7 @@ def test_what_only_the_server_knows_to_be_wrong_is_refused_by_it(lab: Lab) -> No
     charge = task(lab)
     switch = {"name": "s", "taskReferenceName": "s", "type": "SWITCH", "evaluatorType": "javascript", "expression": ""}
     error = register(charge, lab.definition("broken", switch)).error
-    assert isinstance(error, ConductorDefinitionRefused)
+    assert isinstance(error, ConductorDefinitionRefusedError)
     assert f"workflow {lab.name('broken')} 1: the server answered: " in str(error)
     assert charge["name"] not in {item["name"] for item in lab.client.get_task_defs()}
 
@@ -237,12 +237,12 @@ def test_what_only_the_server_knows_to_be_wrong_is_refused_by_it(lab: Lab) -> No
 def test_a_task_definition_that_only_the_server_refuses_is_told_by_name(lab: Lab) -> None:
     charge, refund = task(lab), task(lab, name=lab.name("refund"), retryLogic="SOMETIMES")
     error = register(charge, refund).error
-    assert isinstance(error, ConductorDefinitionRefused)
+    assert isinstance(error, ConductorDefinitionRefusedError)
     names = (f"one of task {charge['name']}, task {refund['name']}", f"task {refund['name']}")
     assert any(f"- {name}: the server answered: JSON parse error" in str(error) for name in names)
     refund |= {"retryLogic": "FIXED", "responseTimeoutSeconds": 0}
     error = register(charge, refund).error
-    assert isinstance(error, ConductorDefinitionRefused)
+    assert isinstance(error, ConductorDefinitionRefusedError)
     assert f"- task {refund['name']}: the server answered: " in str(error)
     assert charge["name"] not in {item["name"] for item in lab.client.get_task_defs()}
 

@@ -22,13 +22,13 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.exceptions import (
-    ConductorOutputMissing,
-    ConductorOutputTooLarge,
-    ConductorTaskMissed,
-    ConductorWorkflowFailed,
-    ConductorWorkflowTimeout,
+    ConductorOutputMissingError,
+    ConductorOutputTooLargeError,
+    ConductorTaskUnreachableError,
+    ConductorWorkflowFailedError,
+    ConductorWorkflowTimeoutError,
 )
-from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
 from tests.operators.airflow_standin import context_of, first_event, in_a_thread, run, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script
 from tests.operators.impatient import both_ways, execute, retry, sensor
@@ -85,7 +85,7 @@ EVENT = {"workflow_id": "archived", "status": "COMPLETED", "message": ""}
 )
 def test_an_output_that_is_gone_is_no_success(conductor: ConductorStandIn, make: Any, path: str | None) -> None:
     operator = make(output_path=path)
-    with pytest.raises(ConductorOutputMissing, match=r"archived has done .* archive listener") as told:
+    with pytest.raises(ConductorOutputMissingError, match=r"archived has done .* archive listener") as told:
         operator.execute_complete(context_of(operator), EVENT)
     assert isinstance(told.value, AirflowFailException)
     nobody = make(output_path=path, do_xcom_push=False)
@@ -108,7 +108,7 @@ def test_what_completed_within_the_hold_is_read_or_fails(conductor: ConductorSta
 
     conductor.instead = removed
     operator = execute(wait_for_completion=False, wait_for_seconds=1)
-    with pytest.raises(ConductorOutputMissing):
+    with pytest.raises(ConductorOutputMissingError):
         operator.execute(context_of(operator))
 
 
@@ -132,7 +132,7 @@ def test_it_can_wait_for_one_task_only(conductor: ConductorStandIn, deferrable: 
 def test_a_task_that_a_rerun_took_back_is_no_success(conductor: ConductorStandIn) -> None:
     operator = execute(wait_until_task_ref="pack")
     event = {"workflow_id": conductor.add(tasks=[]), "status": "task_ended"}
-    with pytest.raises(ConductorTaskMissed, match="somebody restarted it, or reran it") as missed:
+    with pytest.raises(ConductorTaskUnreachableError, match="somebody restarted it, or reran it") as missed:
         operator.execute_complete(context_of(operator), event)
     assert missed.value.task_reference_name == "pack"
 
@@ -144,7 +144,7 @@ def test_archived_before_it_is_read_the_task_of_it_has_no_output(
 ) -> None:
     event = {"workflow_id": "archived", "status": status}
     operator = execute(wait_until_task_ref="pack", wait_for_completion=wait_for_completion)
-    with pytest.raises(ConductorOutputMissing, match="archived has done what was waited for"):
+    with pytest.raises(ConductorOutputMissingError, match="archived has done what was waited for"):
         operator.execute_complete(context_of(operator), event)
     nobody_wants_it = execute(wait_until_task_ref="pack", wait_for_completion=wait_for_completion, do_xcom_push=False)
     assert nobody_wants_it.execute_complete(context_of(nobody_wants_it), event) == {
@@ -166,7 +166,7 @@ def test_so_it_is_without_a_deferral(conductor: ConductorStandIn) -> None:
 
     conductor.instead = archived
     operator = execute(wait_until_task_ref="pack", wait_for_completion=False)
-    with pytest.raises(ConductorOutputMissing, match="has done what was waited for"):
+    with pytest.raises(ConductorOutputMissingError, match="has done what was waited for"):
         operator.execute(context_of(operator))
 
 
@@ -174,7 +174,7 @@ def test_so_it_is_without_a_deferral(conductor: ConductorStandIn) -> None:
 def test_an_output_too_large_for_xcom_is_an_error_with_a_way_out(conductor: ConductorStandIn, deferrable: bool) -> None:
     conductor.script = Script(after=SOON, output={"rows": "x" * 500})
     operator = execute(deferrable=deferrable, max_output_bytes=400)
-    with pytest.raises(ConductorOutputTooLarge, match="max_output_bytes") as told:
+    with pytest.raises(ConductorOutputTooLargeError, match="max_output_bytes") as told:
         run(operator, context_of(operator))
     assert conductor.only_workflow in str(told.value)
     larger = execute(deferrable=deferrable, max_output_bytes=600)
@@ -207,7 +207,7 @@ def test_id_and_page_are_in_xcom_before_the_wait(conductor: ConductorStandIn, de
 def test_a_workflow_that_ends_badly_fails_the_task(conductor: ConductorStandIn, deferrable: bool, status: str) -> None:
     conductor.script = Script(after=SOON, status=status, reason="no tea left")
     operator = execute(deferrable=deferrable)
-    with pytest.raises(ConductorWorkflowFailed, match="no tea left") as failure:
+    with pytest.raises(ConductorWorkflowFailedError, match="no tea left") as failure:
         run(operator, context_of(operator))
     workflow_id = conductor.only_workflow
     assert (failure.value.workflow_id, failure.value.status) == (workflow_id, status)
@@ -287,7 +287,7 @@ def test_what_goes_to_the_triggerer_is_plain_json_without_secrets(
     assert arguments["conductor_conn_id"] == "conductor_default"
     for private in ("header-secret", "4711"):
         assert private not in json.dumps(arguments)
-    assert classpath == "airflow_provider_conductor.triggers.conductor.ConductorWorkflowTrigger"
+    assert classpath == "airflow_provider_conductor.triggers.workflow.ConductorWorkflowTrigger"
 
 
 def test_airflow_hands_the_trigger_over_unchanged(conductor: ConductorStandIn) -> None:
@@ -334,7 +334,7 @@ def test_a_timeout_fails_the_task_and_does_with_the_workflow_what_was_asked(
     conductor: ConductorStandIn, deferrable: bool, on_timeout: str, then: str
 ) -> None:
     operator = execute(deferrable=deferrable, timeout=SOON, on_timeout=on_timeout)
-    with pytest.raises(ConductorWorkflowTimeout) as told:
+    with pytest.raises(ConductorWorkflowTimeoutError) as told:
         run(operator, context_of(operator))
     workflow_id = conductor.only_workflow
     assert conductor.status(workflow_id) == then
@@ -355,7 +355,7 @@ def test_what_ended_just_in_time_is_no_timeout(conductor: ConductorStandIn, defe
 @both_ways
 def test_the_earlier_of_timeout_and_execution_timeout_holds(conductor: ConductorStandIn, deferrable: bool) -> None:
     operator = execute(deferrable=deferrable, timeout=60, execution_timeout=timedelta(seconds=SOON))
-    with pytest.raises(ConductorWorkflowTimeout):
+    with pytest.raises(ConductorWorkflowTimeoutError):
         run(operator, context_of(operator))
     assert conductor.status(conductor.only_workflow) == "TERMINATED"
 
@@ -439,7 +439,7 @@ def test_a_kill_terminates_the_workflow_and_says_who_did(conductor: ConductorSta
         operator.on_kill()
         assert conductor.status(conductor.only_workflow) == "TERMINATED"
         assert "nightly_orders.execute" in conductor.reason(conductor.only_workflow)
-    assert isinstance(errors[0], ConductorWorkflowFailed)
+    assert isinstance(errors[0], ConductorWorkflowFailedError)
 
 
 def test_a_kill_leaves_a_workflow_that_is_to_outlive_its_task(conductor: ConductorStandIn) -> None:

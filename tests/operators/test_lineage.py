@@ -15,14 +15,14 @@ from airflow.providers.openlineage.extractors.manager import ExtractorManager
 from openlineage.client.serde import Serde
 
 from airflow_provider_conductor.decorators.conductor import conductor_task
-from airflow_provider_conductor.operators.conductor import (
+from airflow_provider_conductor.operators.execute import (
     ConductorExecuteWorkflowOperator,
     ConductorRetryWorkflowOperator,
     ConductorStartWorkflowOperator,
     ConductorTerminateWorkflowOperator,
 )
 from airflow_provider_conductor.operators.lineage import FACET_KEY
-from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
 from tests.operators.airflow_standin import context_of, first_event, run, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Script
 
@@ -138,7 +138,7 @@ def test_nothing_is_asked_of_anybody(conductor: ConductorStandIn, monkeypatch: p
 
 def test_an_operator_is_imported_without_openlineage() -> None:
     script = (
-        "import sys, airflow_provider_conductor.operators.conductor, airflow_provider_conductor.decorators.conductor\n"
+        "import sys, airflow_provider_conductor.operators.execute, airflow_provider_conductor.decorators.conductor\n"
         "print('LOADED', [name for name in sys.modules if name.startswith('openlineage')])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

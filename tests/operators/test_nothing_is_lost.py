@@ -13,23 +13,23 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, TaskDeferred, timezone
 
+from airflow_provider_conductor._airflow import NEVER_EXPIRE, TaskStateStore
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import ConductorServerError
-from airflow_provider_conductor.client.retrying import worth_repeating
+from airflow_provider_conductor.client.retry import worth_repeating
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.exceptions import (
-    ConductorOutputTooLarge,
+    ConductorOutputTooLargeError,
     ConductorStateError,
-    ConductorWorkflowTimeout,
+    ConductorWorkflowTimeoutError,
 )
 from airflow_provider_conductor.operators import base
-from airflow_provider_conductor.operators.conductor import (
+from airflow_provider_conductor.operators.execute import (
     ConductorExecuteWorkflowOperator,
     ConductorStartWorkflowOperator,
 )
-from airflow_provider_conductor.starting.record import StartRecord
-from airflow_provider_conductor.version_compat import NEVER_EXPIRE, TaskStateStore
-from airflow_provider_conductor.waiting.wait import WaitPlan, wait
+from airflow_provider_conductor.polling.wait import WaitPlan, wait
+from airflow_provider_conductor.submission.start_record import StartRecord
 from tests.client.transports import AsyncTransport, Clock, SyncTransport, Transport
 from tests.operators.airflow_standin import (
     AIRFLOW_2,
@@ -186,7 +186,7 @@ def test_airflow_2_is_known_to_resume_nothing() -> None:
 def test_a_sensors_execution_timeout_is_no_sensor_timeout(conductor: ConductorStandIn, deferrable: bool) -> None:
     """Which Airflow would not retry."""
     operator = sensor(conductor.add(), deferrable=deferrable, **LIMITED)
-    with pytest.raises(ConductorWorkflowTimeout):
+    with pytest.raises(ConductorWorkflowTimeoutError):
         run(operator, context_of(operator))
 
 
@@ -238,7 +238,7 @@ def test_an_output_in_external_storage_is_an_error_that_names_the_place(
     operator = by_kind(kind, conductor, deferrable=deferrable, **more)
     if kind != "execute":
         conductor.plays(conductor.only_workflow, Script(after=SOON))
-    with pytest.raises(ConductorOutputTooLarge, match=PATH) as told:
+    with pytest.raises(ConductorOutputTooLargeError, match=PATH) as told:
         run(operator, context_of(operator))
     assert conductor.only_workflow in str(told.value)
 
@@ -247,7 +247,7 @@ def test_so_is_the_output_of_the_task_that_was_waited_for(conductor: ConductorSt
     kept_elsewhere(conductor)
     pack = {"taskId": "1", "referenceTaskName": "pack", "taskType": "SIMPLE", "status": "COMPLETED"}
     operator = sensor(conductor.add(tasks=[pack]), wait_until_task_ref="pack", return_output=True)
-    with pytest.raises(ConductorOutputTooLarge, match=PATH) as told:
+    with pytest.raises(ConductorOutputTooLargeError, match=PATH) as told:
         run(operator, context_of(operator))
     assert "pack" in str(told.value)
 
@@ -265,7 +265,7 @@ def test_an_output_that_is_there_is_taken_wherever_else_it_is(conductor: Conduct
     assert run(operator, context_of(operator)) == {"total": 42}
 
 
-@pytest.mark.parametrize("kind", [ConductorOutputTooLarge, ConductorStateError])
+@pytest.mark.parametrize("kind", [ConductorOutputTooLargeError, ConductorStateError])
 def test_what_would_be_the_same_again_is_not_retried(kind: type[Exception]) -> None:
     assert issubclass(kind, AirflowFailException)
 
@@ -386,7 +386,7 @@ def found_by_label(conductor: ConductorStandIn, **arguments: Any) -> tuple[Any, 
 
 def test_it_is_not_terminated_after_a_timeout(conductor: ConductorStandIn) -> None:
     operator, context, theirs = found_by_label(conductor, timeout=0.2, wait_for_seconds=0)
-    with pytest.raises(ConductorWorkflowTimeout):
+    with pytest.raises(ConductorWorkflowTimeoutError):
         operator.execute(context)
     assert {item: conductor.status(item) for item in conductor.workflows} == {theirs: "RUNNING"}
 

@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_conductor.client.errors import ConductorAuthError, ConductorRequestError
-from airflow_provider_conductor.operators.conductor import (
+from airflow_provider_conductor.operators.execute import (
     ConductorStartWorkflowOperator,
 )
 from tests.operators.airflow_standin import context_of, run
@@ -120,7 +120,7 @@ def lose_answers(server: ConductorStandIn, times: int) -> Callable[[Request], tu
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch, orkes: ConductorStandIn) -> None:
     """A start of unknown fate is looked for but a moment."""
-    monkeypatch.setattr("airflow_provider_conductor.operators.starting.MIN_PATIENCE", 0.0)
+    monkeypatch.setattr("airflow_provider_conductor.operators.submission.MIN_PATIENCE", 0.0)
     monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", orkes.connection(read_timeout=1))
 
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import payloads
+from airflow_provider_conductor.client import external_storage as payloads
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
-    ConductorConnectionLost,
-    ConductorNotFound,
+    ConductorConnectionLostError,
+    ConductorNotFoundError,
     ConductorRequestError,
     ConductorServerError,
     NotConductorError,
 )
 from airflow_provider_conductor.exceptions import (
-    ConductorOutputMissing,
-    ConductorOutputNotStorable,
-    ConductorOutputTooLarge,
+    ConductorOutputMissingError,
+    ConductorOutputNotStorableError,
+    ConductorOutputTooLargeError,
 )
 from tests.client import fault_server as answers
 from tests.client.fault_server import Behaviour, FaultServer
@@ -63,7 +63,7 @@ def test_a_part_that_is_not_there_fails_the_task_for_good_and_names_what_is(
     conductor: ConductorStandIn, deferrable: bool
 ) -> None:
     conductor.script = Script(after=0.3, output=ORDER)
-    with pytest.raises(ConductorOutputMissing, match=r"'totl'.*it has 'total', 'rows'") as told:
+    with pytest.raises(ConductorOutputMissingError, match=r"'totl'.*it has 'total', 'rows'") as told:
         result(execute(output_path="totl", deferrable=deferrable))
     assert conductor.only_workflow in str(told.value)
 
@@ -75,7 +75,7 @@ def test_a_part_that_is_null_is_a_result(conductor: ConductorStandIn) -> None:
 def test_the_bound_is_that_of_the_part(conductor: ConductorStandIn) -> None:
     workflow_id = conductor.add("COMPLETED", output={"total": 42, "rows": "x" * 5_000})
     assert result(sensor(workflow_id, output_path="total", max_output_bytes=100)) == 42
-    with pytest.raises(ConductorOutputTooLarge, match=r"the part 'rows' .* 5,002 bytes"):
+    with pytest.raises(ConductorOutputTooLargeError, match=r"the part 'rows' .* 5,002 bytes"):
         result(sensor(workflow_id, output_path="rows", max_output_bytes=100))
 
 
@@ -142,7 +142,7 @@ def test_what_the_database_cannot_hold_names_workflow_and_field(
     if AIRFLOW_2:  # which stores bytes
         assert result(execute(deferrable=deferrable)) == UNSTORABLE[words]
         return
-    with pytest.raises(ConductorOutputNotStorable) as told:
+    with pytest.raises(ConductorOutputNotStorableError) as told:
         result(execute(deferrable=deferrable))
     assert words.replace("\\\\", "\\") in str(told.value)
     assert conductor.only_workflow in str(told.value)
@@ -166,7 +166,7 @@ def test_of_a_task_too(conductor: ConductorStandIn) -> None:
     if AIRFLOW_2:
         assert result(operator)["output"] == {"box": "a\0b"}
         return
-    with pytest.raises(ConductorOutputNotStorable, match=r"of task pack of workflow .* at 'box'"):
+    with pytest.raises(ConductorOutputNotStorableError, match=r"of task pack of workflow .* at 'box'"):
         result(operator)
 
 
@@ -240,7 +240,7 @@ def test_the_storage_sees_neither_token_nor_headers_of_the_connection(
 
 def test_what_is_fetched_is_bounded_as_well(conductor: ConductorStandIn, store: Store) -> None:
     workflow_id = stored(conductor, store(answers.json_answer({"rows": "x" * 500})))
-    with pytest.raises(ConductorOutputTooLarge, match="max_output_bytes"):
+    with pytest.raises(ConductorOutputTooLargeError, match="max_output_bytes"):
         result(sensor(workflow_id, return_output=True, max_output_bytes=400))
 
 
@@ -251,7 +251,7 @@ def test_more_than_any_server_stores_is_not_read(
     monkeypatch.setattr(payloads, "MAX_PAYLOAD_BYTES", 1_000)
     large = {"rows": "x" * 500_000}
     server = store(answers.gzipped(large) if compressed else answers.json_answer(large))
-    with pytest.raises(ConductorOutputTooLarge, match="over 1,000 bytes"):
+    with pytest.raises(ConductorOutputTooLargeError, match="over 1,000 bytes"):
         result(sensor(stored(conductor, server), output_path="rows"))
 
 
@@ -268,7 +268,7 @@ def test_without_an_address_for_us_the_error_names_the_place(
     conductor: ConductorStandIn, where: str, told: str
 ) -> None:
     workflow_id = stored(conductor, where)
-    with pytest.raises(ConductorOutputTooLarge, match=told) as refused:
+    with pytest.raises(ConductorOutputTooLargeError, match=told) as refused:
         result(sensor(workflow_id, return_output=True))
     assert PATH in str(refused.value)
     assert workflow_id in str(refused.value)
@@ -279,7 +279,7 @@ def test_an_old_server_without_the_route_is_no_other_case(conductor: ConductorSt
         return no_route(request) if request.path.endswith("externalstoragelocation") else None
 
     conductor.instead = no_such_route
-    with pytest.raises(ConductorOutputTooLarge, match="no such endpoint"):
+    with pytest.raises(ConductorOutputTooLargeError, match="no such endpoint"):
         result(sensor(stored(conductor), return_output=True))
 
 
@@ -287,12 +287,12 @@ def test_an_old_server_without_the_route_is_no_other_case(conductor: ConductorSt
     ("answer", "kind"),
     [
         (answers.status(403, b"<Error>Request has expired</Error>"), ConductorAuthError),
-        (answers.status(404, b""), ConductorNotFound),
+        (answers.status(404, b""), ConductorNotFoundError),
         (answers.status(503, b""), ConductorServerError),
         (answers.status(307, location="http://127.0.0.1:1/"), NotConductorError),
         (answers.html(200), NotConductorError),
         (answers.json_answer([1]), NotConductorError),
-        (answers.drop, ConductorConnectionLost),
+        (answers.drop, ConductorConnectionLostError),
     ],
     ids=["expired", "gone", "busy", "elsewhere again", "a page", "no object", "lost"],
 )

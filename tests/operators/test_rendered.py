@@ -16,10 +16,10 @@ from airflow.providers.common.compat.sdk import (
     timezone,
 )
 
-from airflow_provider_conductor.client.errors import ConductorBadRequest
-from airflow_provider_conductor.exceptions import ConductorStartRefused
+from airflow_provider_conductor.client.errors import ConductorBadRequestError
+from airflow_provider_conductor.exceptions import ConductorStartRefusedError
 from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
-from airflow_provider_conductor.operators.conductor import (
+from airflow_provider_conductor.operators.execute import (
     ConductorExecuteWorkflowOperator,
     ConductorRerunWorkflowOperator,
     ConductorSkipTaskOperator,
@@ -27,8 +27,8 @@ from airflow_provider_conductor.operators.conductor import (
     ConductorTerminateWorkflowOperator,
 )
 from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
-from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
-from airflow_provider_conductor.sensors.tasks import ConductorTaskSensor
+from airflow_provider_conductor.sensors.task import ConductorTaskSensor
+from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
 from tests.operators.airflow_standin import context_of, run
 from tests.operators.conductor_standin import ConductorStandIn, Script
 
@@ -111,7 +111,9 @@ def test_other_text_is_refused_with_the_way_out_and_not_retried(
 ) -> None:
     start = kind(task_id="start", workflow_name=None if name == "request" else "orders", **{name: "{{ params.x }}"})
     rendered(start, x=text)
-    with pytest.raises(ConductorStartRefused, match=rf"{name} is text.*\.output.*render_template_as_native_obj=True"):
+    with pytest.raises(
+        ConductorStartRefusedError, match=rf"{name} is text.*\.output.*render_template_as_native_obj=True"
+    ):
         start.execute(context_of(start))
     assert conductor.journal == []
 
@@ -203,7 +205,7 @@ def test_the_output_of_a_task_may_have_it_inside(conductor: ConductorStandIn) ->
         return 400, "application/json", b'{"message": "enough"}'
 
     conductor.instead = server
-    with pytest.raises(ConductorBadRequest, match="enough"):
+    with pytest.raises(ConductorBadRequestError, match="enough"):
         complete.execute(context_of(complete))
     assert sent == [{"all": [1, 2]}]
 
@@ -258,7 +260,7 @@ def test_a_name_that_no_path_can_carry_is_refused_before_the_start(
     with pytest.raises(ValueError, match="workflow_name must not contain '/'"):
         kind(task_id="start", workflow_name=name, **inputs)
     late = rendered(kind(task_id="start", workflow_name="{{ params.name }}", **inputs), name=name)
-    with pytest.raises(ConductorStartRefused, match="workflow_name must not contain '/'"):
+    with pytest.raises(ConductorStartRefusedError, match="workflow_name must not contain '/'"):
         late.execute(context_of(late))
     assert conductor.journal == []
 

@@ -8,7 +8,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, timezone
 
 from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
-from airflow_provider_conductor.operators.conductor import (
+from airflow_provider_conductor.operators.execute import (
     ConductorExecuteWorkflowOperator,
     ConductorRerunWorkflowOperator,
     ConductorSkipTaskOperator,
@@ -16,8 +16,8 @@ from airflow_provider_conductor.operators.conductor import (
     ConductorTerminateWorkflowOperator,
 )
 from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator
-from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
-from airflow_provider_conductor.sensors.tasks import ConductorTaskSensor
+from airflow_provider_conductor.sensors.task import ConductorTaskSensor
+from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn
 

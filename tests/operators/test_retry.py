@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorNotFound
+from airflow_provider_conductor.client.errors import ConductorNotFoundError
 from airflow_provider_conductor.exceptions import (
     ConductorStateError,
-    ConductorWorkflowFailed,
-    ConductorWorkflowTimeout,
+    ConductorWorkflowFailedError,
+    ConductorWorkflowTimeoutError,
 )
-from airflow_provider_conductor.operators.conductor import ConductorRetryWorkflowOperator
+from airflow_provider_conductor.operators.execute import ConductorRetryWorkflowOperator
 from tests.operators.airflow_standin import context_of, run
 from tests.operators.conductor_standin import ConductorStandIn, Script
 from tests.operators.impatient import both_ways
@@ -79,7 +79,7 @@ def test_what_the_earlier_try_retried_and_has_completed_meanwhile_is_a_success(c
 
 
 def test_a_workflow_that_does_not_exist_fails_the_task(conductor: ConductorStandIn) -> None:
-    with pytest.raises(ConductorNotFound, match="no-such-id"):
+    with pytest.raises(ConductorNotFoundError, match="no-such-id"):
         retry("no-such-id")
 
 
@@ -100,7 +100,7 @@ def test_waiting_for_the_end_returns_the_output(conductor: ConductorStandIn, def
 @both_ways
 def test_failing_again_fails_the_task(conductor: ConductorStandIn, deferrable: bool) -> None:
     conductor.script = Script(after=0.3, status="FAILED", reason="still no tea")
-    with pytest.raises(ConductorWorkflowFailed, match="still no tea"):
+    with pytest.raises(ConductorWorkflowFailedError, match="still no tea"):
         retry(conductor.add("FAILED"), wait_for_completion=True, deferrable=deferrable)
 
 
@@ -110,7 +110,7 @@ def test_a_timeout_does_with_the_workflow_what_was_asked(
     conductor: ConductorStandIn, deferrable: bool, on_timeout: str, then: str
 ) -> None:
     workflow_id = conductor.add("FAILED")
-    with pytest.raises(ConductorWorkflowTimeout, match=workflow_id):
+    with pytest.raises(ConductorWorkflowTimeoutError, match=workflow_id):
         retry(workflow_id, wait_for_completion=True, deferrable=deferrable, timeout=0.3, on_timeout=on_timeout)
     assert conductor.status(workflow_id) == then
 

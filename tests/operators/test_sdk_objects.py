@@ -14,14 +14,14 @@ from conductor.client.workflow.conductor_workflow import ConductorWorkflow
 from conductor.client.workflow.task.simple_task import SimpleTask
 
 from airflow_provider_conductor.client.models import StartWorkflowRequest as OurRequest
-from airflow_provider_conductor.exceptions import ConductorStartRefused
+from airflow_provider_conductor.exceptions import ConductorStartRefusedError
 from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
-from airflow_provider_conductor.operators.conductor import (
+from airflow_provider_conductor.operators.definitions import ConductorRegisterDefinitionsOperator
+from airflow_provider_conductor.operators.execute import (
     ConductorExecuteWorkflowOperator,
     ConductorRerunWorkflowOperator,
     ConductorStartWorkflowOperator,
 )
-from airflow_provider_conductor.operators.definitions import ConductorRegisterDefinitionsOperator
 from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator
 from tests.operators.airflow_standin import context_of, run
 from tests.operators.conductor_standin import ConductorStandIn, Script
@@ -124,7 +124,7 @@ def test_a_request_may_come_from_another_task(conductor: ConductorStandIn) -> No
 def test_a_request_that_came_and_cannot_be_started_is_not_retried(came: Any, conductor: ConductorStandIn) -> None:
     start = ConductorStartWorkflowOperator(task_id="start", request="{{ params.request }}")
     start.request = came
-    with pytest.raises(ConductorStartRefused, match="was not started"):
+    with pytest.raises(ConductorStartRefusedError, match="was not started"):
         start.execute(context_of(start))
     assert conductor.started == []
 
@@ -134,7 +134,7 @@ def test_a_subclass_may_name_the_workflow_when_it_runs(orders: ConductorWorkflow
         _named_later = True
 
     start = Late(task_id="start")
-    with pytest.raises(ConductorStartRefused, match="workflow_name is missing"):
+    with pytest.raises(ConductorStartRefusedError, match="workflow_name is missing"):
         start.execute(context_of(start))
     start.request = StartWorkflowRequest(workflow_def=orders.to_workflow_def())
     start.execute(context_of(start))

@@ -8,8 +8,8 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_conductor.client.errors import ConductorRequestError
-from airflow_provider_conductor.exceptions import ConductorStartRefused
-from airflow_provider_conductor.operators.conductor import (
+from airflow_provider_conductor.exceptions import ConductorStartRefusedError
+from airflow_provider_conductor.operators.execute import (
     ConductorExecuteWorkflowOperator,
     ConductorStartWorkflowOperator,
 )
@@ -60,7 +60,7 @@ def test_a_definition_can_come_along(conductor: ConductorStandIn) -> None:
 def test_a_missing_definition_fails_at_once_and_is_not_retried(kind: type, conductor: ConductorStandIn) -> None:
     operator = kind(task_id="start", workflow_name="ordres")
     context = context_of(operator)
-    with pytest.raises(ConductorStartRefused, match="ordres") as refusal:
+    with pytest.raises(ConductorStartRefusedError, match="ordres") as refusal:
         operator.execute(context)
     assert isinstance(refusal.value, AirflowFailException)
     assert len(conductor.started) == 1
@@ -76,7 +76,7 @@ def test_what_cannot_be_sent_is_refused_before_anything_is(
     conductor: ConductorStandIn, arguments: dict[str, Any]
 ) -> None:
     operator = start(**arguments)
-    with pytest.raises(ConductorStartRefused):
+    with pytest.raises(ConductorStartRefusedError):
         operator.execute(context_of(operator))
     assert conductor.requests == []
 
@@ -88,7 +88,7 @@ def test_input_the_server_refuses_is_not_retried(conductor: ConductorStandIn) ->
         b'{"message": "order is missing", "retryable": false}',
     )
     operator = start()
-    with pytest.raises(ConductorStartRefused, match="order is missing"):
+    with pytest.raises(ConductorStartRefusedError, match="order is missing"):
         operator.execute(context_of(operator))
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.exceptions import ConductorStartRefused
-from airflow_provider_conductor.operators.conductor import (
+from airflow_provider_conductor.exceptions import ConductorStartRefusedError
+from airflow_provider_conductor.operators.execute import (
     ConductorExecuteWorkflowOperator,
     ConductorStartWorkflowOperator,
 )
@@ -76,7 +76,7 @@ def test_a_key_of_that_name_is_refused_in_the_dag_file(kind: type) -> None:
 def test_one_that_comes_out_of_a_template_before_anything_is_sent(conductor: ConductorStandIn, kind: type) -> None:
     task = make(kind, workflow_input="{{ params.input }}")
     task.workflow_input = {"airflow": "mine"}
-    with pytest.raises(ConductorStartRefused, match="'airflow' of its own"):
+    with pytest.raises(ConductorStartRefusedError, match="'airflow' of its own"):
         task.execute(context_of(task))
     assert conductor.requests == []
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_conductor.client.errors import ConductorNotFound
-from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotThere
+from airflow_provider_conductor.client.errors import ConductorNotFoundError
+from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotReadyError
 from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn
@@ -114,17 +114,17 @@ def test_somebody_else_may_be_faster(conductor: ConductorStandIn, by_bo: str) ->
 
 def test_an_update_without_effect_is_no_success(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server answers 200 to an update that it drops."""
-    monkeypatch.setattr("airflow_provider_conductor.completing.complete.CHECKS", (0.0, 0.01))
+    monkeypatch.setattr("airflow_provider_conductor.control.task_completion.CHECKS", (0.0, 0.01))
     workflow_id = conductor.add(tasks=[WAIT])
     conductor.instead = lambda request: (200, "text/plain", b"7") if request.path == "/tasks" else None
     approve = operator(workflow_id=workflow_id)
-    with pytest.raises(ConductorTaskNotThere, match=r"took the update.*but the task is still IN_PROGRESS"):
+    with pytest.raises(ConductorTaskNotReadyError, match=r"took the update.*but the task is still IN_PROGRESS"):
         approve.execute(context_of(approve))
 
 
 def test_a_workflow_that_is_not_there_is_an_error(conductor: ConductorStandIn) -> None:
     approve = operator(workflow_id="no-such-id")
-    with pytest.raises(ConductorNotFound, match="no-such-id"):
+    with pytest.raises(ConductorNotFoundError, match="no-such-id"):
         approve.execute(context_of(approve))
 
 

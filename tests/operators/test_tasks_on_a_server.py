@@ -11,9 +11,13 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
 from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.client.models import Task
-from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskMissed, ConductorTaskNotThere
+from airflow_provider_conductor.exceptions import (
+    ConductorStateError,
+    ConductorTaskNotReadyError,
+    ConductorTaskUnreachableError,
+)
 from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
-from airflow_provider_conductor.sensors.tasks import ConductorTaskSensor
+from airflow_provider_conductor.sensors.task import ConductorTaskSensor
 from tests.integration.waiting_lab import WaitingLab
 from tests.operators.airflow_standin import context_of
 from tests.waiting_modes.modes import Outcome, run_task
@@ -194,7 +198,7 @@ def test_what_has_ended_otherwise_is_refused(lab: WaitingLab, begin: Any, is_now
 
 def test_a_task_that_is_not_there_yet_is_told_with_what_is_there(begin: Any) -> None:
     error = complete(begin("wait_first", "wait"), "then").error
-    assert isinstance(error, ConductorTaskNotThere)
+    assert isinstance(error, ConductorTaskNotReadyError)
     assert "not there yet: the workflow is RUNNING, open are 'wait' (WAIT IN_PROGRESS)" in str(error)
     assert "ConductorTaskSensor" in str(error)
 
@@ -262,7 +266,7 @@ def test_a_signal_goes_down_to_a_running_sub_workflow(lab: WaitingLab, begin: An
 def test_where_nothing_waits_a_signal_is_refused(lab: WaitingLab, begin: Any) -> None:
     workflow_id = begin("human_first", "human")
     error = signal(workflow_id).error
-    assert isinstance(error, ConductorTaskNotThere)
+    assert isinstance(error, ConductorTaskNotReadyError)
     assert "is RUNNING and no WAIT task is open, in it or in its sub-workflows; open are 'human' (HUMAN)" in str(error)
     assert not newest(lab, workflow_id, "human").status.ended
     lab.client.terminate_workflow(workflow_id)
@@ -319,7 +323,7 @@ def test_what_cannot_come_any_more_fails(lab: WaitingLab, begin: Any, mode: str,
     workflow_id = begin("wait_first", "wait")
     lab.later(1.0, act, lab, workflow_id, newest(lab, workflow_id, "wait").task_id)
     error = sense(workflow_id, "wait", mode).error
-    assert isinstance(error, ConductorTaskMissed)
+    assert isinstance(error, ConductorTaskUnreachableError)
     assert f"task 'wait' {says}" in str(error)
 
 

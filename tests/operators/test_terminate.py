@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorNotFound
-from airflow_provider_conductor.operators.conductor import ConductorTerminateWorkflowOperator
+from airflow_provider_conductor.client.errors import ConductorNotFoundError
+from airflow_provider_conductor.operators.execute import ConductorTerminateWorkflowOperator
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn, Request
 
@@ -60,7 +60,7 @@ def test_what_completes_between_the_look_and_the_call_is_no_error(conductor: Con
 
 
 def test_a_workflow_that_does_not_exist_fails_the_task(conductor: ConductorStandIn) -> None:
-    with pytest.raises(ConductorNotFound, match="no-such-id"):
+    with pytest.raises(ConductorNotFoundError, match="no-such-id"):
         terminate("no-such-id")
 
 

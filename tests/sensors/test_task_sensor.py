@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
-from airflow_provider_conductor.exceptions import ConductorOutputTooLarge, ConductorTaskMissed, ConductorWorkflowFailed
-from airflow_provider_conductor.sensors.tasks import ConductorTaskSensor
+from airflow_provider_conductor.exceptions import (
+    ConductorOutputTooLargeError,
+    ConductorTaskUnreachableError,
+    ConductorWorkflowFailedError,
+)
+from airflow_provider_conductor.sensors.task import ConductorTaskSensor
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn
 from tests.sensors.test_workflow_sensor import SOON, WAYS, in_each_mode
@@ -73,7 +77,9 @@ def test_a_task_that_ends_otherwise_fails_the_sensor(
     conductor: ConductorStandIn, way: str, status: str, end: str
 ) -> None:
     workflow_id = turns(conductor, status, end)
-    with pytest.raises(ConductorTaskMissed, match=f"'approve' is {status}.*cannot become COMPLETED") as missed:
+    with pytest.raises(
+        ConductorTaskUnreachableError, match=f"'approve' is {status}.*cannot become COMPLETED"
+    ) as missed:
         sense(workflow_id, way)
     assert (missed.value.workflow_id, missed.value.task_reference_name) == (workflow_id, "approve")
     assert missed.value.url == f"{conductor.url}/execution/{workflow_id}"
@@ -81,7 +87,7 @@ def test_a_task_that_ends_otherwise_fails_the_sensor(
 
 @in_each_mode
 def test_a_workflow_that_ends_without_the_task_fails_the_sensor(conductor: ConductorStandIn, way: str) -> None:
-    with pytest.raises(ConductorTaskMissed, match=r"has no task 'appprove'.*'approve'"):
+    with pytest.raises(ConductorTaskUnreachableError, match=r"has no task 'appprove'.*'approve'"):
         sense(turns(conductor, "COMPLETED", "COMPLETED"), way, task_reference_name="appprove")
 
 
@@ -101,13 +107,13 @@ def test_an_archived_workflow_keeps_no_tasks(conductor: ConductorStandIn, way: s
         return 200, "application/json", json.dumps({"totalHits": 1, "results": [summary]}).encode()
 
     conductor.instead = answer
-    with pytest.raises(ConductorTaskMissed, match="ended as COMPLETED and was archived"):
+    with pytest.raises(ConductorTaskUnreachableError, match="ended as COMPLETED and was archived"):
         sense("archived", way)
 
 
 @in_each_mode
 def test_a_workflow_that_is_gone_fails_the_sensor(conductor: ConductorStandIn, way: str) -> None:
-    with pytest.raises(ConductorWorkflowFailed, match="no-such-id is gone"):
+    with pytest.raises(ConductorWorkflowFailedError, match="no-such-id is gone"):
         sense("no-such-id", way)
 
 
@@ -120,7 +126,7 @@ def test_a_timeout_says_what_was_waited_for(conductor: ConductorStandIn, way: st
 
 
 def test_an_output_too_large_is_an_error(conductor: ConductorStandIn) -> None:
-    with pytest.raises(ConductorOutputTooLarge, match="approve"):
+    with pytest.raises(ConductorOutputTooLargeError, match="approve"):
         sense(turns(conductor, "COMPLETED"), "poke", return_output=True, max_output_bytes=5)
 
 

@@ -18,11 +18,11 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_conductor.client.errors import ConductorAuthError
 from airflow_provider_conductor.exceptions import (
-    ConductorOutputMissing,
-    ConductorOutputTooLarge,
-    ConductorWorkflowFailed,
+    ConductorOutputMissingError,
+    ConductorOutputTooLargeError,
+    ConductorWorkflowFailedError,
 )
-from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
 from tests.operators.airflow_standin import context_of, in_a_thread
 from tests.operators.conductor_standin import ConductorStandIn, Script
 from tests.sensors.triggerer import run_anywhere
@@ -71,7 +71,7 @@ def test_the_output_is_the_result_if_asked(conductor: ConductorStandIn, way: str
 @in_each_mode
 def test_an_output_too_large_is_an_error_only_if_asked_for(conductor: ConductorStandIn, way: str) -> None:
     workflow_id = conductor.plays(conductor.add(), Script(after=SOON, output={"rows": "x" * 500}))
-    with pytest.raises(ConductorOutputTooLarge):
+    with pytest.raises(ConductorOutputTooLargeError):
         sense(workflow_id, way, return_output=True, max_output_bytes=100)
     assert sense(workflow_id, way, max_output_bytes=100) is None
 
@@ -99,7 +99,7 @@ def test_it_can_wait_for_one_task_only(conductor: ConductorStandIn, way: str) ->
 def test_an_output_that_was_archived_before_it_is_read_fails_only_who_wants_it(conductor: ConductorStandIn) -> None:
     event = {"workflow_id": "archived", "status": "task_ended"}
     operator = sensor("archived", "deferrable", wait_until_task_ref="pack", return_output=True)
-    with pytest.raises(ConductorOutputMissing, match="archived or deleted it since"):
+    with pytest.raises(ConductorOutputMissingError, match="archived or deleted it since"):
         operator.execute_complete(context_of(operator), event)
     operator = sensor("archived", "deferrable", wait_until_task_ref="pack")
     assert operator.execute_complete(context_of(operator), event) is None
@@ -126,7 +126,7 @@ def test_a_workflow_that_ends_badly_fails_the_task(
 ) -> None:
     workflow_id = conductor.add(status if before == "already" else "RUNNING", reason="no tea left")
     conductor.plays(workflow_id, Script(after=SOON, status=status, reason="no tea left"))
-    with pytest.raises(ConductorWorkflowFailed, match="no tea left") as failure:
+    with pytest.raises(ConductorWorkflowFailedError, match="no tea left") as failure:
         sense(workflow_id, way)
     assert (failure.value.workflow_id, failure.value.status) == (workflow_id, status)
     assert failure.value.url == f"{conductor.url}/execution/{workflow_id}"
@@ -135,7 +135,7 @@ def test_a_workflow_that_ends_badly_fails_the_task(
 
 @in_each_mode
 def test_a_workflow_that_is_gone_fails_the_task(conductor: ConductorStandIn, way: str) -> None:
-    with pytest.raises(ConductorWorkflowFailed, match="no-such-id"):
+    with pytest.raises(ConductorWorkflowFailedError, match="no-such-id"):
         sense("no-such-id", way)
 
 
@@ -332,4 +332,4 @@ def test_poke_tells_whether_it_is_done(conductor: ConductorStandIn) -> None:
 
 
 def test_an_airflow_error_is_what_everybody_catches() -> None:
-    assert issubclass(ConductorWorkflowFailed, AirflowException)
+    assert issubclass(ConductorWorkflowFailedError, AirflowException)

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.batching.handover import FREE_FOR
+from airflow_provider_conductor.batch.handover import FREE_FOR
+from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.triggers import batch as module
 from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
-from airflow_provider_conductor.waiting.watcher import Watcher
-from tests.batching.simulated import Starting
+from tests.batch.simulated import Starting
 from tests.operators.airflow_standin import first_event, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Script
+from tests.polling.simulated import watcher_of
+from tests.polling.virtual_time import EPOCH, now, run
 from tests.triggers.test_workflow_trigger import now_in_state, run_until_cancelled, stop_because_killed, task_instance
-from tests.waiting.simulated import watcher_of
-from tests.waiting.virtual_time import EPOCH, now, run
 
 EIGHT = [f"w{number}" for number in range(8)]
 
@@ -41,19 +41,19 @@ def waiting_for(*workflow_ids: str, **arguments: Any) -> ConductorWorkflowsTrigg
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Starting:
-    """A server in memory that has eight running workflows, and a watcher of it for every connection."""
+    """A server in memory that has eight running workflows, and a poller of it for every connection."""
     server = Starting()
     server.add(*EIGHT)
 
     @asynccontextmanager
-    async def shared_watcher(_: str) -> AsyncIterator[Watcher]:
-        watcher = watcher_of(server)
+    async def shared_poller(_: str) -> AsyncIterator[Poller]:
+        poller = watcher_of(server)
         try:
-            yield watcher
+            yield poller
         finally:
-            await watcher.close()
+            await poller.close()
 
-    monkeypatch.setattr(module, "shared_watcher", shared_watcher)
+    monkeypatch.setattr(module, "shared_poller", shared_poller)
     monkeypatch.setattr(module, "time", SimpleNamespace(time=now, monotonic=now))
     return server
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import mask_secret
 
-from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
-from airflow_provider_conductor.sensors.tasks import ConductorTaskSensor
-from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
-from airflow_provider_conductor.waiting.wait import WaitPlan
+from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.polling.wait import WaitPlan
+from airflow_provider_conductor.sensors.task import ConductorTaskSensor
+from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn
-from tests.waiting.builders import task
+from tests.polling.builders import task
 from tests.waiting_modes.modes import Heard
 
 SECRET = "s3cr3t-of-the-bank"

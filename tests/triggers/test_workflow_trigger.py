@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.triggers import conductor as triggers
-from airflow_provider_conductor.triggers.conductor import ConductorWorkflowTrigger
-from airflow_provider_conductor.version_compat import TaskNow
-from airflow_provider_conductor.waiting.wait import WaitPlan
+from airflow_provider_conductor._airflow import TaskNow
+from airflow_provider_conductor.polling.wait import WaitPlan
+from airflow_provider_conductor.triggers import workflow as triggers
+from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
 from tests.operators.airflow_standin import first_event, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.operators.conductor_standin import ConductorStandIn, Request
-from tests.waiting.recordings import FOLDER
+from tests.polling.recordings import FOLDER
 
 __all__ = ["AWAY", "GONE", "REFUSED", "RecordedServer", "Scene", "recorded"]
 

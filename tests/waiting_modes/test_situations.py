@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
 
+from airflow_provider_conductor._airflow import NEVER_EXPIRE
 from airflow_provider_conductor.client.errors import ConductorAuthError
 from airflow_provider_conductor.exceptions import (
-    ConductorOutputMissing,
-    ConductorOutputTooLarge,
-    ConductorTaskMissed,
-    ConductorWorkflowFailed,
-    ConductorWorkflowFailedForGood,
-    ConductorWorkflowTimeout,
+    ConductorOutputMissingError,
+    ConductorOutputTooLargeError,
+    ConductorTaskUnreachableError,
+    ConductorWorkflowFailedError,
+    ConductorWorkflowFailedPermanentlyError,
+    ConductorWorkflowTimeoutError,
 )
-from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
-from airflow_provider_conductor.sensors.conductor import ConductorWorkflowSensor
-from airflow_provider_conductor.starting.reasons import timed_out_reason
-from airflow_provider_conductor.version_compat import NEVER_EXPIRE
+from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.submission.termination_reasons import timed_out_reason
 from tests.waiting_modes.modes import ALL, EXECUTE, SENSOR, Outcome, run_task
 from tests.waiting_modes.recorded_server import AWAY, GONE, REFUSED, RecordedServer, Scene, recorded
 
@@ -61,7 +61,7 @@ def ends_as(recording: str, **changes: Any) -> tuple[tuple[float, Scene], ...]:
     return (0.0, WORKING), (SOON, recorded(recording, **changes))
 
 
-TIMED_OUT = (ConductorWorkflowTimeout, AirflowSensorTimeout)
+TIMED_OUT = (ConductorWorkflowTimeoutError, AirflowSensorTimeout)
 SUMMARY = {"workflowType": "orders", "version": 1, "status": "COMPLETED", "output": "{}"}
 
 SITUATIONS = {
@@ -70,35 +70,37 @@ SITUATIONS = {
     "output too large": Situation(
         ends_as("ended_completed", output=OUTPUT),
         arguments={"max_output_bytes": 50},
-        error=ConductorOutputTooLarge,
+        error=ConductorOutputTooLargeError,
         words=("over max_output_bytes=50", "outputParameters"),
     ),
     "failed with a task": Situation(
         ends_as("ended_failed"),
-        error=ConductorWorkflowFailed,
+        error=ConductorWorkflowFailedError,
         words=("charge_card failed (attempt 2 of 2): card service still down", "What to do: Fix the cause"),
     ),
     "failed two levels down": Situation(
         ends_as("ended_failed_two_levels_down"),
-        error=ConductorWorkflowFailed,
+        error=ConductorWorkflowFailedError,
         words=("to_middle/to_inner/", "In sub-workflow", "The worker's last log lines"),
     ),
     "failed with a terminal error": Situation(
         ends_as("ended_failed_with_terminal_error"),
-        error=ConductorWorkflowFailedForGood,
+        error=ConductorWorkflowFailedPermanentlyError,
         words=("terminal error", "The worker ruled out another attempt"),
     ),
     "a task timed out": Situation(
-        ends_as("ended_timed_out"), error=ConductorWorkflowFailed, words=("silent timed out", "responseTimeoutSeconds")
+        ends_as("ended_timed_out"),
+        error=ConductorWorkflowFailedError,
+        words=("silent timed out", "responseTimeoutSeconds"),
     ),
     "no worker took a task in time": Situation(
         ends_as("ended_poll_timeout"),
-        error=ConductorWorkflowFailed,
+        error=ConductorWorkflowFailedError,
         words=("no worker took nobody in time", "start a worker that polls this queue"),
     ),
     "the server itself failed a task": Situation(
         ends_as("ended_script_failed"),
-        error=ConductorWorkflowFailedForGood,
+        error=ConductorWorkflowFailedPermanentlyError,
         words=("js failed with a terminal error", "Conductor itself executes this INLINE task"),
     ),
     "a JOIN that nothing can end": Situation(
@@ -109,14 +111,16 @@ SITUATIONS = {
         then="RUNNING",
     ),
     "the workflow timed out": Situation(
-        ends_as("ended_workflow_timed_out"), error=ConductorWorkflowFailed, words=("Still open then: slow",)
+        ends_as("ended_workflow_timed_out"), error=ConductorWorkflowFailedError, words=("Still open then: slow",)
     ),
     "terminated by somebody": Situation(
-        ends_as("ended_terminated"), error=ConductorWorkflowFailedForGood, words=("Somebody ended it on purpose",)
+        ends_as("ended_terminated"),
+        error=ConductorWorkflowFailedPermanentlyError,
+        words=("Somebody ended it on purpose",),
     ),
     "terminated by our own timeout": Situation(
         ends_as("ended_terminated", reasonForIncompletion=timed_out_reason("nightly.charge run r1 try 1")),
-        error=ConductorWorkflowFailed,
+        error=ConductorWorkflowFailedError,
         words=("Airflow task timed out: nightly.charge run r1 try 1",),
     ),
     "paused and resumed": Situation(
@@ -132,12 +136,12 @@ SITUATIONS = {
         lines=("sign_off has been waiting for a person since",),
     ),
     "gone": Situation(
-        ((0.0, WORKING), (SOON, GONE)), error=ConductorWorkflowFailed, words=("is gone", "how it ended is unknown")
+        ((0.0, WORKING), (SOON, GONE)), error=ConductorWorkflowFailedError, words=("is gone", "how it ended is unknown")
     ),
     "archived when it had completed": Situation(
         ((0.0, WORKING), (SOON, GONE)),
         index=(SUMMARY,),
-        error=ConductorOutputMissing,
+        error=ConductorOutputMissingError,
         words=("its output cannot be read any more", "archive listener"),
         lines=("its index says COMPLETED",),
     ),
@@ -151,13 +155,13 @@ SITUATIONS = {
     "archived when it had failed": Situation(
         ((0.0, WORKING), (SOON, GONE)),
         index=(SUMMARY | {"status": "FAILED", "reasonForIncompletion": "no tea left"},),
-        error=ConductorWorkflowFailed,
+        error=ConductorWorkflowFailedError,
         words=("ended as FAILED: no tea left", "archived"),
     ),
     "archived when somebody had terminated it": Situation(
         ((0.0, WORKING), (SOON, GONE)),
         index=(SUMMARY | {"status": "TERMINATED", "reasonForIncompletion": "cancelled by the customer"},),
-        error=ConductorWorkflowFailedForGood,
+        error=ConductorWorkflowFailedPermanentlyError,
         words=("cancelled by the customer",),
     ),
     "the server is away for a while": Situation(
@@ -226,13 +230,13 @@ SITUATIONS = {
     "the task waited for never comes": Situation(
         ends_as("ended_completed"),
         arguments={"wait_until_task_ref": "charge_cart"},
-        error=ConductorTaskMissed,
+        error=ConductorTaskUnreachableError,
         words=("ended as COMPLETED and has no task 'charge_cart' (it has 'charge_card'; in a loop", "charge_cart__1)"),
     ),
     "the task waited for has failed, and the workflow with it": Situation(
         ends_as("ended_failed"),
         arguments={"wait_until_task_ref": "charge_card"},
-        error=ConductorWorkflowFailed,
+        error=ConductorWorkflowFailedError,
         words=("charge_card failed (attempt 2 of 2)",),
     ),
 }
@@ -259,7 +263,9 @@ def playing(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
     situation = SITUATIONS[request.node.callspec.params["name"]]
     server = RecordedServer(situation.play, situation.index)
     monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", server.connection())
-    monkeypatch.setattr("airflow_provider_conductor.waiting.look.ASK_AGAIN", (0.01,) * 4)  # its index does not lag
+    monkeypatch.setattr(
+        "airflow_provider_conductor.polling.observation.ASK_AGAIN", (0.01,) * 4
+    )  # its index does not lag
     yield server
     server.close()
 
@@ -352,5 +358,5 @@ def test_a_lenient_sensor_skips_alike(name: str, leniency: str, playing: Recorde
 
 
 def test_what_airflow_does_not_retry_is_an_airflow_fail_exception() -> None:
-    assert issubclass(ConductorWorkflowFailedForGood, AirflowFailException)
-    assert not issubclass(ConductorWorkflowFailed, AirflowFailException)
+    assert issubclass(ConductorWorkflowFailedPermanentlyError, AirflowFailException)
+    assert not issubclass(ConductorWorkflowFailedError, AirflowFailException)

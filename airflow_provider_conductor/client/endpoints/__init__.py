@@ -1,6 +1,6 @@
 """Conductor's REST API: one pure function an endpoint, named as in the Python SDK's clients.
 
-Each returns a :class:`~airflow_provider_conductor.client.call.Call`; nothing is sent here. Ids and names are
+Each returns a :class:`~airflow_provider_conductor.client.flow.Call`; nothing is sent here. Ids and names are
 quoted into the path, and an empty one is refused, since ``DELETE /workflow/`` would be another endpoint.
 """
 
@@ -28,7 +28,7 @@ from airflow_provider_conductor.client.endpoints.metadata import (
     unregister_workflow_def,
     validate_workflow_def,
 )
-from airflow_provider_conductor.client.endpoints.payloads import get_external_storage_location
+from airflow_provider_conductor.client.endpoints.storage import get_external_storage_location
 from airflow_provider_conductor.client.endpoints.tasks import (
     get_all_poll_data,
     get_all_queue_sizes,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from airflow_provider_conductor.client.call import Call
 from airflow_provider_conductor.client.endpoints import reading, writing
+from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.client.models import BulkResult
 
 
@@ -46,7 +46,7 @@ def bulk_terminate(workflow_ids: Iterable[str], reason: str | None = None) -> Ca
 def bulk_terminate_and_delete(
     workflow_ids: Iterable[str], reason: str | None = None, *, archive_workflow: bool = True
 ) -> Call[BulkResult]:
-    """End what runs and remove all; :class:`MissingRoute` on old servers."""
+    """End what runs and remove all; :class:`ConductorMissingRouteError` on old servers."""
     return _bulk_call(
         "DELETE", "terminate-remove", workflow_ids, archiveWorkflow=archive_workflow, reason=reason or None
     )
@@ -57,7 +57,7 @@ def bulk_delete(workflow_ids: Iterable[str], *, archive_workflow: bool = True) -
 
 
 def bulk_search(workflow_ids: Iterable[str], *, include_tasks: bool = False) -> Call[BulkResult]:
-    """Whole workflows of up to 1,000 ids in one answer; :class:`MissingRoute` on old servers.
+    """Whole workflows of up to 1,000 ids in one answer; :class:`ConductorMissingRouteError` on old servers.
 
     What the server answers beyond these ids is left out.
     """

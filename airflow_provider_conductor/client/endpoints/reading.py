@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from airflow_provider_conductor.client.call import Answer
 from airflow_provider_conductor.client.errors import MESSAGE_LIMIT
+from airflow_provider_conductor.client.flow import Answer
 from airflow_provider_conductor.client.models import (
     BulkResult,
     PollData,

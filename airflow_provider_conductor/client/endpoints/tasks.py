@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_conductor.client.call import Call
 from airflow_provider_conductor.client.endpoints import reading, writing
+from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.client.models import PollData, Task, TaskSearchResult, TaskStatus, Workflow
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from airflow_provider_conductor.client.call import Answer, Call
 from airflow_provider_conductor.client.endpoints import reading
+from airflow_provider_conductor.client.flow import Answer, Call
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_conductor.client.call import Answer, Call
 from airflow_provider_conductor.client.endpoints import reading, writing
 from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client.flow import Answer, Call
 from airflow_provider_conductor.client.models import (
     SearchResult,
     StartWorkflowRequest,
@@ -95,7 +95,7 @@ def get_workflow(workflow_id: str, *, include_tasks: bool = True) -> Call[Workfl
 def get_workflow_status(
     workflow_id: str, *, include_output: bool = False, include_variables: bool = False
 ) -> Call[Workflow]:
-    """The status alone (74 bytes without output); :class:`MissingRoute` up to server 3.31.0."""
+    """The status alone (74 bytes without output); :class:`ConductorMissingRouteError` up to server 3.31.0."""
     return Call(
         "GET",
         writing.path("/workflow/{workflow_id}/status", workflow_id=workflow_id),
@@ -108,7 +108,10 @@ def get_workflow_status(
 def get_workflow_tasks(
     workflow_id: str, *, statuses: Sequence[TaskStatus | str] = (), start: int = 0, count: int = 100
 ) -> Call[TaskSearchResult]:
-    """A page of the workflow's tasks, oldest first, of these statuses; :class:`MissingRoute` on old servers."""
+    """A page of the workflow's tasks, oldest first, of these statuses.
+
+    Old servers do not have it: :class:`ConductorMissingRouteError`.
+    """
     wanted = tuple(("status", writing.one_of(TaskStatus, status)) for status in statuses)
     return Call(
         "GET",
@@ -251,7 +254,7 @@ def delete_workflow(workflow_id: str, *, archive_workflow: bool = True) -> Call[
 def terminate_and_delete_workflow(
     workflow_id: str, reason: str | None = None, *, archive_workflow: bool = True
 ) -> Call[None]:
-    """End it if it runs, and remove it; :class:`MissingRoute` on old servers."""
+    """End it if it runs, and remove it; :class:`ConductorMissingRouteError` on old servers."""
     return Call(
         "DELETE",
         writing.path("/workflow/{workflow_id}/terminate-remove", workflow_id=workflow_id),

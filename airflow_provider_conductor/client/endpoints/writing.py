@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_conductor.client.definitions import path_part, to_plain
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.models import StartWorkflowRequest
+from airflow_provider_conductor.client.plain import path_part, to_plain
 
 MAX_BULK_IDS = 1_000
 """Ids a bulk endpoint takes in one request (1,001 gives a 400, seen on 3.32)."""

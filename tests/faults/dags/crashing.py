@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_provider_conductor.client.sync import ConductorClient
-from airflow_provider_conductor.operators.conductor import (
+from airflow_provider_conductor.operators.execute import (
     ConductorExecuteWorkflowOperator,
     ConductorStartWorkflowOperator,
 )

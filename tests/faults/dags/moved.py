@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
-from airflow_provider_conductor.operators.conductor import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
 
 try:
     from airflow.sdk import DAG

@@ -1,0 +1,174 @@
+"""Fetching an output that the server keeps in its external payload storage (S3, Azure, Postgres …)."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import requests
+from tenacity import Retrying
+from urllib3.exceptions import HTTPError
+
+from airflow_provider_conductor.client.addresses import Address, address_of
+from airflow_provider_conductor.client.body import ACCEPTED, Body, BrokenBodyError, TooLarge, UnknownEncodingError
+from airflow_provider_conductor.client.bounded import BoundedAdapter, EncryptedConnection, PlainConnection
+from airflow_provider_conductor.client.endpoints import get_external_storage_location
+from airflow_provider_conductor.client.errors import (
+    ConductorAnswerError,
+    ConductorAuthError,
+    ConductorBadRequestError,
+    ConductorConnectionLostError,
+    ConductorError,
+    ConductorMissingRouteError,
+    ConductorNotFoundError,
+    ConductorRequestError,
+    ConductorServerError,
+    NotConductorError,
+    server_of,
+)
+from airflow_provider_conductor.client.external_address import may_connect, refusal
+from airflow_provider_conductor.client.models import PayloadType
+from airflow_provider_conductor.client.proxies import environment_proxy
+from airflow_provider_conductor.client.retry import policy
+from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client.wire import Exchange
+
+__all__ = ["MAX_PAYLOAD_BYTES", "PayloadNotOfferedError", "fetch_payload"]
+
+MAX_PAYLOAD_BYTES = 256 * 1024 * 1024
+"""Most that is read of one payload, after decompression; a stock server stores none over 10 MiB."""
+
+
+class PayloadNotOfferedError(ConductorError):
+    """The server gives no address that this client may read, or one that holds too much."""
+
+
+def fetch_payload(
+    client: ConductorClient,
+    path: str,
+    payload_type: PayloadType,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> dict[str, Any]:
+    """Read the payload that the server keeps at ``path`` of its storage.
+
+    The address is the server's, signed and good for seconds, so it is asked for anew with each attempt and never
+    shown. It is another host's: neither the connection's token nor its headers or client certificate go there.
+
+    Raises:
+        PayloadNotOfferedError: no address, not one of http or https, or more than ``MAX_PAYLOAD_BYTES`` behind it.
+        ConductorRequestError: the server or the storage was unreachable, or refused.
+    """
+
+    def attempt() -> dict[str, Any]:
+        try:
+            uri = client.send(get_external_storage_location(path, payload_type))
+        except ConductorMissingRouteError as error:
+            raise PayloadNotOfferedError(str(error)) from error
+        if not uri:
+            raise PayloadNotOfferedError("this server's storage gives no address to read it from")
+        refused = refusal(uri, client.settings)
+        if refused:
+            raise PayloadNotOfferedError(refused)
+        return _read(_download(client, uri, path), path)
+
+    return Retrying(sleep=sleep, **policy(client.settings.max_attempts))(attempt)
+
+
+def _download(client: ConductorClient, uri: str, path: str) -> bytes:
+    settings = client.settings
+    with requests.Session() as session:
+        session.trust_env = False  # a password for this host in ~/.netrc is none of its business
+        proxy = settings.proxy or environment_proxy(uri)
+        # The name may have got another address since it was checked; behind a proxy, which one is not known here.
+        adapter = BoundedAdapter(max_retries=0) if proxy else _adapter(lambda ip: may_connect(ip, uri, settings))
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        try:
+            with session.get(
+                uri,
+                headers={"Accept": "application/json", "Accept-Encoding": ACCEPTED},
+                timeout=(settings.connect_timeout, settings.read_timeout),
+                allow_redirects=False,
+                proxies={"http": proxy, "https": proxy} if proxy else {},
+                verify=Exchange(settings).ca_bundle if settings.verify_ssl else False,
+                stream=True,
+            ) as response:
+                if response.status_code != 200:
+                    raise _refused(response.status_code, uri, path)
+                body = Body(response.headers.get("Content-Encoding", ""), MAX_PAYLOAD_BYTES)
+                for chunk in response.raw.stream(65_536, decode_content=False):
+                    body.feed(chunk)
+                return body.end()
+        except TooLarge:
+            raise PayloadNotOfferedError(f"it has over {MAX_PAYLOAD_BYTES:,} bytes") from None
+        except UnknownEncodingError as error:
+            raise PayloadNotOfferedError(f"it is compressed by {error}, and gzip was asked for") from None
+        except _Elsewhere:
+            raise PayloadNotOfferedError("its address has become one of the worker's own machine or network") from None
+        except (BrokenBodyError, requests.RequestException, HTTPError, OSError) as error:
+            # From None: these errors print the whole address with its signature.
+            raise _error(
+                ConductorConnectionLostError, f"the download broke off ({type(error).__name__})", uri, path
+            ) from None
+
+
+class _Elsewhere(Exception):
+    """A connection came to an address that may not be connected to."""
+
+
+def _adapter(may: Callable[[Address], bool]) -> BoundedAdapter:
+    """An adapter whose connections are given up where they lead to an address that may not be connected to."""
+
+    class Plain(PlainConnection):
+        def _new_conn(self) -> socket.socket:
+            return _checked(super()._new_conn(), may)
+
+    class Encrypted(EncryptedConnection):
+        def _new_conn(self) -> socket.socket:
+            return _checked(super()._new_conn(), may)
+
+    return BoundedAdapter(max_retries=0, plain=Plain, encrypted=Encrypted)
+
+
+def _checked(connection: socket.socket, may: Callable[[Address], bool]) -> socket.socket:
+    address = address_of(str(connection.getpeername()[0]))
+    if address is None or not may(address):
+        connection.close()
+        raise _Elsewhere
+    return connection
+
+
+def _refused(status: int, uri: str, path: str) -> ConductorRequestError:
+    kind: type[ConductorAnswerError]
+    if status >= 500 or status in (408, 429):
+        kind = ConductorServerError
+    elif status in (401, 403):
+        kind = ConductorAuthError
+    elif status == 404:
+        kind = ConductorNotFoundError
+    elif status >= 400:
+        kind = ConductorBadRequestError
+    else:
+        return _error(NotConductorError, "the storage's answer is no payload", uri, path, status)
+    return _error(kind, "from the payload storage", uri, path, status)
+
+
+def _error(
+    kind: type[ConductorRequestError], message: str, uri: str, path: str, status: int | None = None
+) -> ConductorRequestError:
+    repeatable = issubclass(kind, (ConductorConnectionLostError, ConductorServerError))
+    return kind(message, method="GET", path=path, server=server_of(uri), status=status, repeatable=repeatable)
+
+
+def _read(content: bytes, path: str) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise NotConductorError(f"what the storage keeps at {path} is no JSON object ({len(content)} bytes)")
+    return value

@@ -1,0 +1,267 @@
+"""The server's dry run of a workflow, with task outputs that somebody made up."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.errors import (
+    ConductorError,
+    ConductorInputError,
+    ConductorNotFoundError,
+    ConductorRequestError,
+)
+from airflow_provider_conductor.client.flow import Flow, ask, sleep
+from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow
+from airflow_provider_conductor.client.plain import path_part, to_plain
+from airflow_provider_conductor.client.terminating import terminate_running
+from airflow_provider_conductor.definitions.definition import inner_tasks
+
+__all__ = ["DryRunIncompleteError", "dry_run"]
+
+OVER = "its dry run came to no end"
+
+DONE_BY_THE_SERVER = frozenset(
+    {
+        *("DECISION", "DO_WHILE", "DYNAMIC", "FORK", "FORK_JOIN", "FORK_JOIN_DYNAMIC", "INLINE", "JOIN"),
+        *("SET_VARIABLE", "SUB_WORKFLOW", "SWITCH", "TERMINATE"),
+    }
+)
+"""Types whose tasks a dry run does itself; an output given for one is dropped (the server's WorkflowTestService)."""
+
+MADE_AS_IT_RUNS = frozenset({"DYNAMIC", "FORK_JOIN_DYNAMIC"})
+"""Types whose tasks may have reference names that are not in the definition."""
+
+LOOKS = (0.0, 1.0, 3.0)
+"""Seconds before each look for a run whose answer was lost."""
+
+STARTS_BELOW = (0.2, 0.5, 1.0, 2.0)
+"""Seconds before each look at whether a sub-workflow has been started: one that starts after its parent was terminated
+runs on (seen on 3.32.2)."""
+
+UNTIL_IT_ENDS = "until it ends"
+"""A reference name that no task has: a server works on a run while outputs are left, and without any it is done before
+a sub-workflow has begun (its WorkflowTestService)."""
+
+
+class DryRunIncompleteError(Exception):
+    """The workflow came to a task for which no output is left; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A task of a definition, by its reference name."""
+
+    task: Mapping[str, Any]
+    in_loop: bool
+
+
+def dry_run(
+    workflow: str | Any,
+    *,
+    version: int | None = None,
+    workflow_input: Mapping[str, Any] | None = None,
+    task_outputs: Mapping[str, Any] | None = None,
+) -> Flow[Workflow]:
+    """Let the server run a workflow whose tasks have been done beforehand; no worker takes part.
+
+    Args:
+        workflow: name of a registered definition, or a definition: a dict or an object of the SDK.
+        task_outputs: by reference name, what the task puts out, or a list with one item for each attempt. An attempt
+            that does not complete is ``{"status": "FAILED", "output": {...}}``. In a loop each iteration has a name of
+            its own, ``pack__1``, ``pack__2``. For a SUB_WORKFLOW task: the ``task_outputs`` of that workflow.
+
+    Returns the workflow as it ended, with its tasks.
+
+    Raises:
+        DryRunIncompleteError: a task has no output left; what the server had begun is terminated.
+        ConductorInputError: an output that is not a mapping, or of a task that the definition does not have or that
+            takes none.
+    """
+    if isinstance(workflow, str):
+        name = path_part(workflow, "the workflow's name")
+        definition = yield from ask(endpoints.get_workflow_def(name, version=version))
+        request: dict[str, Any] = {"name": name}
+    else:
+        definition = to_plain(workflow)
+        name = path_part(str(definition.get("name") or ""), "the workflow's name")
+        request = {"name": name, "workflowDef": definition}
+    outputs = task_outputs or {}
+    request |= {"input": dict(workflow_input or {}), **(yield from _mocked(definition, outputs))}
+    # The children inherit it, and nobody else has it: what a lost answer leaves behind is found by it.
+    request["correlationId"] = f"dry-run:{uuid.uuid4()}"
+    if version is not None:
+        request["version"] = version
+    try:
+        done = yield from ask(endpoints.test_workflow(request))
+    except ConductorRequestError as error:
+        # The server tries on for minutes where a sub-workflow lacks an output and another task still has one.
+        if not error.fate_unknown and (error.status or 0) < 500:
+            raise
+        found = yield from _left_running(name, request["correlationId"])
+        if found is None:
+            raise
+        missing = yield from _ended(found, request)
+        if not missing:
+            raise
+        raise _incomplete(found, missing, outputs) from error
+    if done.status.ended:
+        return done
+    missing = yield from _ended(done, request)
+    raise _incomplete(done, missing, outputs)
+
+
+def _ended(workflow: Workflow, request: Mapping[str, Any]) -> Flow[list[str]]:
+    """Terminate the run; the tasks that lacked an output."""
+    for pause in STARTS_BELOW:
+        if not any(
+            _is_open(task) and task.task_type == "SUB_WORKFLOW" and not task.sub_workflow_id for task in workflow.tasks
+        ):
+            break
+        yield from sleep(pause)
+        workflow = yield from ask(endpoints.get_workflow(workflow.workflow_id))
+    missing = yield from _missing(workflow, request)
+    yield from terminate_running(workflow.workflow_id, OVER)
+    return missing
+
+
+def _incomplete(workflow: Workflow, missing: Sequence[str], outputs: Mapping[str, Any]) -> DryRunIncompleteError:
+    if not missing:
+        open_ = ", ".join(f"{task.reference_name!r} ({task.task_type})" for task in workflow.tasks if _is_open(task))
+        return DryRunIncompleteError(
+            f"the dry run of {workflow.name} is {workflow.status} at {open_ or 'no task'}, which no entry of "
+            f"task_outputs would end"
+        )
+    has = ", ".join(map(repr, outputs)) or "nothing"
+    return DryRunIncompleteError(
+        f"the dry run of {workflow.name} is {workflow.status}: task_outputs has nothing (more) for "
+        f"{', '.join(missing)}; it has {has}"
+    )
+
+
+def _left_running(name: str, correlation_id: str) -> Flow[Workflow | None]:
+    """The run whose answer was lost, with its tasks, where it has not ended."""
+    for pause in LOOKS:
+        if pause:
+            yield from sleep(pause)
+        try:
+            found = yield from ask(endpoints.get_by_correlation_ids(name, [correlation_id]))
+            for workflow in found.get(correlation_id, ()):
+                if not workflow.status.ended and not workflow.parent_workflow_id:
+                    return (yield from ask(endpoints.get_workflow(workflow.workflow_id)))
+        except ConductorError:  # the lost answer is what is raised
+            continue
+    return None
+
+
+def _missing(workflow: Workflow, request: Mapping[str, Any], below: str = "") -> Flow[list[str]]:
+    """The open tasks that an output would end, those of sub-workflows included."""
+    mocks: Mapping[str, Sequence[Any]] = request.get("taskRefToMockOutput") or {}
+    missing = []
+    for task in filter(_is_open, workflow.tasks):
+        ref = task.reference_name
+        if task.task_type == "SUB_WORKFLOW" and task.sub_workflow_id:
+            child = yield from _begun(task.sub_workflow_id)
+            children = (request.get("subWorkflowTestRequest") or {}).get(ref) or {}
+            missing += yield from _missing(child, children, f"{below}{ref} → ")
+        elif task.task_type == "SUB_WORKFLOW":
+            missing.append(f"{below + ref!r} (SUB_WORKFLOW)")
+        elif task.task_type not in DONE_BY_THE_SERVER:
+            ended = sum(1 for other in workflow.tasks if other.reference_name == ref and not _is_open(other))
+            if ended >= len(mocks.get(ref) or ()):
+                attempt = f", attempt {task.retry_count + 1}" if task.retry_count else ""
+                missing.append(f"{below + ref!r} ({task.task_type}{attempt})")
+    return missing
+
+
+def _begun(workflow_id: str) -> Flow[Workflow]:
+    """A sub-workflow with its first tasks: it is there a moment before them (seen on a busy 3.32.2)."""
+    for pause in (0.0, *STARTS_BELOW):
+        yield from sleep(pause)
+        workflow = yield from ask(endpoints.get_workflow(workflow_id))
+        if workflow.tasks or workflow.status.ended:
+            break
+    return workflow
+
+
+def _is_open(task: Task) -> bool:
+    return task.known_status is not None and not task.known_status.ended
+
+
+def _mocked(definition: Any, outputs: Any, below: str = "") -> Flow[dict[str, Any]]:
+    """The outputs as the server's test request has them; ``definition`` is None where it is not known."""
+    if not isinstance(outputs, Mapping):
+        raise ConductorInputError(
+            f"task {below!r} is a sub-workflow: give the outputs of its tasks, by their reference names, not "
+            f"{outputs!r:.60}; nothing was sent"
+        )
+    places = {
+        task["taskReferenceName"]: _Place(task, ".loopOver[" in where)
+        for where, task in inner_tasks((definition or {}).get("tasks"))
+        if isinstance(task, Mapping) and "taskReferenceName" in task
+    }
+    complete = definition is not None and not any(
+        place.task.get("type") in MADE_AS_IT_RUNS for place in places.values()
+    )
+    mocks: dict[str, list[dict[str, Any]]] = {}
+    children: dict[str, Any] = {}
+    for given, output in outputs.items():
+        ref, where = str(given), f"{below} → {given}" if below else str(given)
+        place = places.get(ref) or places.get(re.sub(r"(__\d+)+$", "", ref))
+        kind = "" if place is None else place.task.get("type") or "SIMPLE"
+        if place is None:
+            if complete:
+                raise ConductorInputError(
+                    f"task_outputs has {where!r}, and the definition has no such task (it has "
+                    f"{', '.join(map(repr, places))}); nothing was sent"
+                )
+        elif place.in_loop and ref in places:
+            raise ConductorInputError(
+                f"task {where!r} is in a loop, where each iteration has a name of its own: give the outputs of "
+                f"'{ref}__1', '{ref}__2' …; nothing was sent"
+            )
+        elif kind == "SUB_WORKFLOW":
+            child = yield from _definition_below(place.task)
+            children[ref] = yield from _mocked(child, output, where)
+            continue
+        elif kind in DONE_BY_THE_SERVER:
+            raise ConductorInputError(
+                f"task {where!r} ({kind}) is done by the server itself and takes no output; nothing was sent"
+            )
+        mocks[ref] = _mocks(where, output)
+    if children:
+        mocks[UNTIL_IT_ENDS] = []
+    return {"taskRefToMockOutput": mocks, "subWorkflowTestRequest": children}
+
+
+def _definition_below(task: Mapping[str, Any]) -> Flow[Mapping[str, Any] | None]:
+    """The definition of a sub-workflow, or None where it is chosen as the workflow runs or does not exist."""
+    below = task.get("subWorkflowParam") or {}
+    inline, name, version = below.get("workflowDefinition"), below.get("name"), below.get("version")
+    if isinstance(inline, Mapping):
+        return inline
+    if inline or not isinstance(name, str) or "${" in name:
+        return None
+    try:
+        found = yield from ask(endpoints.get_workflow_def(name, version=version if isinstance(version, int) else None))
+    except ConductorNotFoundError:
+        return None
+    return found
+
+
+def _mocks(ref: str, given: Any) -> list[dict[str, Any]]:
+    attempts = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    return [_mock(ref, attempt) for attempt in attempts]
+
+
+def _mock(ref: str, given: Any) -> dict[str, Any]:
+    """``{"status": …, "output": …}`` as it is, all else as the output of a completed task."""
+    if not isinstance(given, Mapping):
+        raise ConductorInputError(f"the output of task {ref!r} must be a mapping, not {given!r:.60}: nothing was sent")
+    if given.get("status") in TaskStatus.__members__ and given.keys() <= {"status", "output"}:
+        return {"status": str(given["status"]), "output": dict(given.get("output") or {})}
+    return {"status": "COMPLETED", "output": dict(given)}

@@ -1,0 +1,119 @@
+"""Definitions in JSON and YAML files."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from glob import glob, has_magic
+from importlib import import_module
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_conductor.definitions.definition import Definition, DefinitionError, definitions_in
+
+__all__ = ["find", "read"]
+
+SUFFIXES = (".json", ".yaml", ".yml")
+
+
+def find(pattern: str, folders: Sequence[Path]) -> list[Path]:
+    """The files that a path or glob (``*``, ``**``) means: in the first of the folders that has any.
+
+    Raises:
+        DefinitionError: there are none, or the path leads out of all the folders.
+    """
+    try:
+        roots = [folder.resolve() for folder in folders]
+        for folder in folders:
+            _check_below(folder / _fixed_part(pattern), roots, pattern)
+            if has_magic(pattern):
+                names = sorted(glob(pattern, root_dir=folder, recursive=True))
+                found = [folder / name for name in names if name.endswith(SUFFIXES)]
+            else:
+                found = [folder / pattern]
+            files = [path for path in found if path.is_file()]
+            for path in files:
+                _check_below(path, roots, pattern)
+            if files:
+                return files
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, DefinitionError):
+            raise
+        raise DefinitionError([f"path {pattern!r} cannot be read: {error}"]) from None
+    looked = ", ".join(map(str, folders))
+    raise DefinitionError([f"no file {pattern!r} ({', '.join(SUFFIXES)}) in {looked or 'any folder'}"])
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The parts of a glob before the first that is none, so that no folder outside is searched."""
+    parts = Path(pattern).parts
+    return Path(*takewhile(lambda part: not has_magic(part), parts))
+
+
+def _check_below(path: Path, roots: Sequence[Path], pattern: str) -> None:
+    """Refuse what is not below one of the folders, links followed: a path may come out of a run's parameters."""
+    if not any(path.resolve().is_relative_to(root) for root in roots):
+        raise DefinitionError(
+            [
+                f"path {pattern!r} is outside of {' and '.join(map(str, roots))}: definition files must be below the "
+                f"folder of the DAG file; add other folders to the DAG's template_searchpath"
+            ]
+        )
+
+
+def read(path: Path) -> list[Definition]:
+    """The definitions in a file: one, or a list of them; in YAML also several documents. A byte-order mark is allowed.
+
+    Raises:
+        DefinitionError: it cannot be read as JSON or YAML, or is no definition.
+    """
+    try:
+        content = path.read_bytes()
+        documents = [json.loads(content, object_pairs_hook=_object)] if path.suffix == ".json" else _documents(content)
+    except (OSError, ValueError) as error:
+        raise DefinitionError([f"{path.name} cannot be read: {' '.join(str(error).split())}"]) from None
+    found = [item for document in documents if document is not None for item in definitions_in(document, path.name)]
+    if not found:
+        raise DefinitionError([f"{path.name} has no definition in it"])
+    return found
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _check_keys(key for key, _ in pairs)
+    return dict(pairs)
+
+
+def _check_keys(keys: Iterable[str]) -> None:
+    """Refuse a key that is there twice: one of its values would be lost without a word.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for key, times in Counter(keys).items():
+        if times > 1:
+            raise ValueError(f"the key {key!r} occurs {times} times in one object")
+
+
+def _documents(content: bytes) -> list[Any]:
+    """The documents of a YAML file. Keys stay the text they are: the case ``yes:`` of a SWITCH is not True."""
+    yaml: Any = import_module("yaml")  # PyYAML, which Airflow needs itself
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            _check_keys(
+                str(key.value)
+                for key, _ in node.value
+                if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge"
+            )
+            self.flatten_mapping(node)
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    key.tag = "tag:yaml.org,2002:str"
+            return super().construct_mapping(node, deep)
+
+    try:
+        return list(yaml.load_all(content, Loader))
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None

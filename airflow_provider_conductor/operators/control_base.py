@@ -1,0 +1,240 @@
+"""Steering workflows from a task: which ones, what became of them, and the wait for one that runs again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
+
+from airflow_provider_conductor.client.errors import ConductorInputError, ConductorNotFoundError
+from airflow_provider_conductor.client.text import LINE_LIMIT, one_line, readable, to_log
+from airflow_provider_conductor.control.conditions import ARGUMENTS, conditions_of_arguments, conditions_of_query
+from airflow_provider_conductor.exceptions import ConductorStateError
+from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
+from airflow_provider_conductor.operators.arguments import check_output_path, is_template
+from airflow_provider_conductor.operators.base import (
+    DEFAULT_MAX_OUTPUT_BYTES,
+    KILLED,
+    OnTimeout,
+    UsesConductor,
+    WaitsForWorkflow,
+)
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+
+    from airflow_provider_conductor.control.commands import Command
+    from airflow_provider_conductor.control.outcome import Outcome
+
+__all__ = ["SteersAndWaits", "SteersWorkflows"]
+
+DEFAULT_MAX_WORKFLOWS = 100
+"""Enough for what a person has in mind when they write a query, too few to end a server's whole work by mistake."""
+
+
+class SteersWorkflows(UsesConductor, BaseOperator):
+    """One verb for one workflow, several, or those that are selected."""
+
+    template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", *ARGUMENTS, "query")
+    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
+    ui_color = "#1976d2"
+    ui_fgcolor = "#ffffff"
+
+    def __init__(
+        self,
+        *,
+        workflow_id: str | Sequence[str] | None = None,
+        workflow_name: str | Sequence[str] | None = None,
+        correlation_id: str | Sequence[str] | None = None,
+        status: str | Sequence[str] | None = None,
+        started_after: datetime | timedelta | str | None = None,
+        started_before: datetime | timedelta | str | None = None,
+        ended_after: datetime | timedelta | str | None = None,
+        ended_before: datetime | timedelta | str | None = None,
+        query: str | None = None,
+        max_workflows: int = DEFAULT_MAX_WORKFLOWS,
+        conductor_conn_id: str = "conductor_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.conductor_conn_id = conductor_conn_id
+        self.workflow_id = workflow_id
+        self.workflow_name = workflow_name
+        self.correlation_id = correlation_id
+        self.status = status
+        self.started_after = started_after
+        self.started_before = started_before
+        self.ended_after = ended_after
+        self.ended_before = ended_before
+        self.query = query
+        self.max_workflows = max_workflows
+        self._check_selection()
+
+    def _check_selection(self) -> None:
+        """Tell contradictions while the DAG file is read.
+
+        Raises:
+            ValueError: not exactly one way of selection, or an empty text.
+        """
+        given = {name: getattr(self, name) for name in ("workflow_id", *ARGUMENTS, "query")}
+        given = {name: value for name, value in given.items() if value is not None}
+        names = set(given)
+        narrow = names >= {"workflow_name", "correlation_id"} or names - {"workflow_name", "correlation_id"}
+        if names not in ({"workflow_id"}, {"query"}) and not (names and names <= ARGUMENTS.keys() and narrow):
+            raise ValueError(
+                "give exactly one of workflow_id, workflow_name with correlation_id, or query, to say which workflows "
+                f"are meant; or conditions ({', '.join(ARGUMENTS)}), all of which a workflow has to fulfil, and which "
+                "are more than a name or a correlation id alone: add a status or a time. "
+                f"Given: {', '.join(given) or 'none of them'}"
+            )
+        for name, value in given.items():
+            for item in value if isinstance(value, (list, tuple)) else [value]:
+                if item is None or (isinstance(item, str) and not item.strip()):
+                    raise ValueError(f"{name} must not be empty: {value!r}")
+        # Kept by name: what a template has made None of must not count as left out, and widen the selection.
+        self._given = tuple(given)
+        known = {name: value for name, value in given.items() if name in ARGUMENTS and not is_template(value)}
+        conditions_of_arguments(known, time.time())
+        if self.query is not None and not is_template(self.query):
+            conditions_of_query(self.query)
+        if isinstance(self.max_workflows, bool) or not isinstance(self.max_workflows, int) or self.max_workflows < 1:
+            raise ValueError(f"max_workflows must be a whole number from 1 on, not {self.max_workflows!r}")
+
+    def _command(self) -> Command:
+        """The verb with its arguments."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> Any:
+        workflow_ids = self._select()
+        if workflow_ids:
+            self._announce(context, workflow_ids[0])
+        return self._steer(context, workflow_ids).done
+
+    def _select(self) -> list[str]:
+        """The ids that are meant.
+
+        Raises:
+            AirflowFailException: an empty id or query, or more workflows than ``max_workflows``.
+        """
+        from airflow_provider_conductor.control.selection import Selection, given_ids, select
+
+        try:
+            if "workflow_id" in self._given:
+                return given_ids(self.workflow_id)
+            selection = Selection(
+                limit=self.max_workflows,
+                arguments={name: getattr(self, name) for name in self._given if name in ARGUMENTS},
+                query=(self.query or "") if "query" in self._given else None,
+            )
+            found = self.hook.client.run(select(selection, say=to_log(self.log.info)))
+        except ConductorInputError as error:
+            raise AirflowFailException(str(error)) from error
+        if found:
+            self.log.info("%s selects %d workflows", one_line(selection, LINE_LIMIT), len(found))
+        else:
+            self.log.warning(
+                "%s selects no workflow, or this server has no index to find it by", one_line(selection, LINE_LIMIT)
+            )
+        return found
+
+    def _steer(self, context: Context, workflow_ids: list[str]) -> Outcome:
+        """Do it where it is due.
+
+        Raises:
+            ConductorNotFoundError: the server does not know the workflows that failed.
+            ConductorStateError: their state does not allow it.
+            AirflowException: the server refused.
+        """
+        from airflow_provider_conductor.control.apply import steer
+        from airflow_provider_conductor.control.eligibility import Kind
+        from airflow_provider_conductor.submission.kill_check import TaskKilledError
+
+        try:
+            outcome = self._run_unless_killed(
+                steer(
+                    self._command(),
+                    workflow_ids,
+                    say=to_log(self.log.info),
+                    attempted=not self._identity(context).begins_series,
+                )
+            )
+            if self._killed:  # while the last request was under way
+                raise TaskKilledError
+        except ConductorInputError as error:
+            raise AirflowFailException(str(error)) from error
+        except TaskKilledError:
+            self.on_kill()  # for what was under way when it was killed
+            raise AirflowException(KILLED) from None
+        kinds = {refusal.kind for refusal in outcome.refusals.values()}
+        if not kinds:
+            return outcome
+        if len(outcome.refusals) > 1:
+            self.log.error("Failed, each with its reason: %s", readable(outcome.told_by_id, limit=1_000_000))
+        if Kind.DUE in kinds:
+            raise AirflowException(readable(outcome.failure))
+        if kinds == {Kind.MISSING}:
+            raise ConductorNotFoundError(outcome.failure)
+        raise ConductorStateError(outcome.failure)
+
+
+class SteersAndWaits(WaitsForWorkflow, SteersWorkflows):
+    """A verb after which a workflow runs, and the wait for its end if that is asked for."""
+
+    template_fields: Sequence[str] = (*SteersWorkflows.template_fields, "output_path")
+
+    def __init__(
+        self,
+        *,
+        wait_for_completion: bool = False,
+        deferrable: bool | None = None,
+        poll_interval: float | None = None,
+        timeout: float | timedelta | None = None,
+        stall_timeout: float | timedelta | None = None,
+        on_timeout: OnTimeout = "terminate",
+        cancel_on_kill: bool = True,
+        output_path: str | None = None,
+        max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.wait_for_completion = wait_for_completion
+        self.cancel_on_kill = cancel_on_kill
+        self._take_wait_arguments(
+            deferrable=deferrable,
+            poll_interval=poll_interval,
+            timeout=timeout,
+            stall_timeout=stall_timeout,
+            on_timeout=on_timeout,
+            output_path=output_path,
+            max_output_bytes=max_output_bytes,
+        )
+        if wait_for_completion and (self.workflow_id is None or isinstance(self.workflow_id, (list, tuple))):
+            raise ValueError(
+                "wait_for_completion waits for one workflow: give its id as workflow_id. For several, map this "
+                "operator over the ids, or put a mapped ConductorWorkflowSensor behind it"
+            )
+
+    def execute(self, context: Context) -> Any:
+        check_output_path(self.output_path)
+        if not self.wait_for_completion:
+            return super().execute(context)
+        workflow_ids = self._select()
+        if len(workflow_ids) != 1:
+            raise AirflowFailException(
+                f"wait_for_completion waits for one workflow, and workflow_id has {len(workflow_ids)}: nothing was sent"
+            )
+        (workflow_id,) = workflow_ids
+        self._remember(context, workflow_id)
+        self._announce(context, workflow_id)
+        try:
+            self._steer(context, workflow_ids)
+        except Exception:  # not Airflow's own timeout, after which it calls on_kill
+            self._workflow_id = None
+            raise
+        plan = self._make_plan(context, workflow_id)
+        if self.deferrable:
+            self._defer_wait(context, plan)
+        return self._conclude(context, self._wait_here(plan))

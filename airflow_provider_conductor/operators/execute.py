@@ -1,0 +1,209 @@
+"""Operators: start and execute Conductor workflows; and, from here too, those that steer them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_conductor.client.errors import ConductorRequestError
+from airflow_provider_conductor.operators.arguments import check_output_path
+from airflow_provider_conductor.operators.base import (
+    DEFAULT_MAX_OUTPUT_BYTES,
+    OnTimeout,
+    WaitsForWorkflow,
+    check_trigger_arguments,
+)
+from airflow_provider_conductor.operators.submission import BY_LABEL_KEY, StartsWorkflow
+from airflow_provider_conductor.polling.durations import patience
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_conductor.operators.control import (
+        ConductorDeleteWorkflowOperator,
+        ConductorPauseWorkflowOperator,
+        ConductorRerunWorkflowOperator,
+        ConductorRestartWorkflowOperator,
+        ConductorResumeWorkflowOperator,
+        ConductorRetryWorkflowOperator,
+        ConductorSkipTaskOperator,
+        ConductorTerminateWorkflowOperator,
+    )
+    from airflow_provider_conductor.polling.wait import WaitEvent
+
+__all__ = [
+    "ConductorDeleteWorkflowOperator",
+    "ConductorExecuteWorkflowOperator",
+    "ConductorPauseWorkflowOperator",
+    "ConductorRerunWorkflowOperator",
+    "ConductorRestartWorkflowOperator",
+    "ConductorResumeWorkflowOperator",
+    "ConductorRetryWorkflowOperator",
+    "ConductorSkipTaskOperator",
+    "ConductorStartWorkflowOperator",
+    "ConductorTerminateWorkflowOperator",
+]
+
+STEERING = frozenset(__all__) - {"ConductorExecuteWorkflowOperator", "ConductorStartWorkflowOperator"}
+"""What is in :mod:`~airflow_provider_conductor.operators.control`."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load what steers workflows where a DAG file names it: the others need not pay for eight classes."""
+    if name in STEERING:
+        from airflow_provider_conductor.operators import control
+
+        return getattr(control, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class ConductorStartWorkflowOperator(StartsWorkflow):
+    """Start a workflow and do not wait for it.
+
+    Args:
+        workflow_name: name of the definition, registered on the server or given as ``workflow_def``; needed unless
+            that or ``request`` has one.
+        version: version of the definition; None is the latest.
+        workflow_input: what the workflow gets as input.
+        workflow_def: an inline definition: a dict, or an object of Conductor's Python SDK.
+        correlation_id: a label of your own, to find the workflow by. Left out, the task's identity is sent, which
+            is what keeps a retried task from starting a second workflow; a label is not unique, and weaker.
+        priority: 0 to 99; higher goes first.
+        task_to_domain: task reference name → task domain.
+        request: a ``StartWorkflowRequest`` of Conductor's Python SDK, or a dict with the server's names, in place of
+            the arguments above. What it leaves open they may fill in; one that contradicts it is an error.
+        retry_from: what a retry of this task does where its earlier try left a failed workflow: ``failed_task`` runs
+            that on from its failed tasks, ``start`` runs it again from its start, ``new`` starts another.
+        cancel_on_kill: terminate what is being started when Airflow kills the task, and, after a clear, what
+            still runs from before.
+        pass_context: put which Airflow task this is, and the address of its log, into the workflow's input under
+            ``airflow``, for workers to log.
+        conductor_conn_id: connection of type ``conductor``.
+
+    Returns the workflow's id, which is also in XCom under ``workflow_id``; its page in Conductor's UI is under
+    ``workflow_url``.
+    """
+
+    def execute(self, context: Context) -> str:
+        workflow_id = self._start(context)
+        self._forget_start(context)
+        return workflow_id
+
+
+class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
+    """Start a workflow and wait for it, or for one of its tasks.
+
+    Takes the arguments of :class:`ConductorStartWorkflowOperator`, and:
+
+    Args:
+        wait_for_seconds: how long the task waits on the worker before it says that the workflow still runs and
+            goes on waiting (deferred, if ``deferrable``). Any value works.
+        wait_for_completion: False: the task ends after ``wait_for_seconds`` with what there is then.
+        wait_until_task_ref: wait only until the task with this reference name has ended; in a loop with the
+            iteration, as in ``ship__2``.
+        deferrable: wait in the triggerer, without a worker slot. Default: Airflow's ``default_deferrable``.
+        poll_interval: seconds between polls; None adapts them to the workflow.
+        timeout: seconds (or timedelta) for the whole wait of one try; None waits on.
+        stall_timeout: seconds (or timedelta) without progress.
+        on_timeout: ``terminate`` the workflow when a timeout ends the wait, or ``leave`` it running.
+        cancel_on_kill: terminate the workflow when Airflow kills the task.
+        output_path: a part of the output, like ``order.total`` or ``rows[0].id``, that is the result in its place.
+        max_output_bytes: largest output (or part of it) written to XCom.
+
+    Returns the workflow's output. With ``wait_for_completion=False`` or ``wait_until_task_ref``:
+    ``{"workflow_id", "status", "output", "progress"}``.
+
+    Raises:
+        ConductorWorkflowFailedError: the workflow ended, and not as COMPLETED.
+        ConductorTaskUnreachableError: the workflow completed without the task that ``wait_until_task_ref`` names.
+        ConductorWorkflowTimeoutError: a timeout ended the wait.
+        ConductorStartRefusedError: no such definition, or the server refused the input; not retried.
+    """
+
+    template_fields: Sequence[str] = (*StartsWorkflow.template_fields, "wait_until_task_ref", "output_path")
+
+    def __init__(
+        self,
+        *,
+        wait_for_seconds: float | timedelta = 10,
+        wait_for_completion: bool = True,
+        wait_until_task_ref: str | None = None,
+        deferrable: bool | None = None,
+        poll_interval: float | None = None,
+        timeout: float | timedelta | None = None,
+        stall_timeout: float | timedelta | None = None,
+        on_timeout: OnTimeout = "terminate",
+        output_path: str | None = None,
+        max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.wait_for_seconds = patience(wait_for_seconds, "wait_for_seconds")
+        self.wait_for_completion = wait_for_completion
+        self.wait_until_task_ref = wait_until_task_ref
+        self._take_wait_arguments(
+            deferrable=deferrable,
+            poll_interval=poll_interval,
+            timeout=timeout,
+            stall_timeout=stall_timeout,
+            on_timeout=on_timeout,
+            output_path=output_path,
+            max_output_bytes=max_output_bytes,
+        )
+
+    def execute(self, context: Context) -> Any:
+        from airflow_provider_conductor.polling.wait import STILL_RUNNING, with_told
+
+        check_trigger_arguments(self._make_plan(context, "not started"), self.conductor_conn_id)
+        check_output_path(self.output_path)
+        workflow_id = self._start(context)
+        self._remember(context, workflow_id)
+        plan = self._make_plan(context, workflow_id)
+        event = self._wait_here(plan, patience=self.wait_for_seconds)
+        if not self.wait_for_completion and not self.wait_until_task_ref and event.status == "COMPLETED":
+            return self._snapshot(context, event)
+        if event.status == STILL_RUNNING:
+            self.log.info("Still RUNNING after %g s: %s", self.wait_for_seconds, event.message)
+            if not self.wait_for_completion:
+                return self._snapshot(context, event)
+            plan = with_told(plan, event)
+            if self.deferrable:
+                self._defer_wait(context, plan)
+            event = self._wait_here(plan)
+        return self._conclude(context, event)
+
+    def _terminate_nothing(self) -> None:
+        super()._terminate_nothing()
+        self.on_timeout = "leave"
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        ti = context["ti"]
+        if ti.xcom_pull(task_ids=ti.task_id, key=BY_LABEL_KEY, map_indexes=ti.map_index) is True:
+            self._terminate_nothing()
+        return super().resume_execution(next_method, next_kwargs, context)
+
+    def _conclude(self, context: Context, event: WaitEvent) -> Any:
+        result = super()._conclude(context, event)
+        self._forget_start(context)
+        return result
+
+    def _snapshot(self, context: Context, event: WaitEvent) -> dict[str, Any]:
+        """What there is after ``wait_for_seconds``; the workflow goes on without this task."""
+        status: str = "COMPLETED" if event.status == "COMPLETED" else "RUNNING"
+        output: Any = None if self.output_path else {}
+        if event.status == "COMPLETED":
+            completed = self._read(event, time.time())
+            output = None if completed is None else self._result(completed)
+        else:
+            try:
+                workflow = self.hook.client.get_workflow(event.workflow_id, include_tasks=False)
+            except ConductorRequestError as error:
+                self.log.warning("The output so far of workflow %s cannot be read: %s", event.workflow_id, error)
+            else:
+                picked_later = self.output_path and not workflow.status.successful
+                status, output = str(workflow.status), None if picked_later else self._result(workflow)
+        self._workflow_id = None
+        self._forget_start(context)
+        return {"workflow_id": event.workflow_id, "status": status, "output": output, "progress": event.message}

@@ -1,0 +1,73 @@
+"""The error of a workflow that ended badly; imported when one has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_conductor.exceptions import ConductorWorkflowFailedError, ConductorWorkflowFailedPermanentlyError
+from airflow_provider_conductor.polling.failure_report import explain
+from airflow_provider_conductor.polling.observation import diagnose
+from airflow_provider_conductor.polling.timeline import timeline
+from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill, ended_by_our_timeout
+
+if TYPE_CHECKING:
+    import logging
+
+    from airflow_provider_conductor.client.models import Workflow
+    from airflow_provider_conductor.client.sync import ConductorClient
+    from airflow_provider_conductor.polling.wait import WaitEvent
+
+__all__ = ["failure_of", "unread_failure"]
+
+
+def failure_of(
+    workflow: Workflow, event: WaitEvent, url: str, *, client: ConductorClient, log: logging.Logger
+) -> ConductorWorkflowFailedError:
+    """The error of a workflow that was read after its end; ``client`` asks for its sub-workflows and log lines."""
+    found = client.run(diagnose(workflow))
+    log.info("Workflow %s ended as %s\n%s", workflow.workflow_id, workflow.status, timeline(workflow))
+    failure = found.failure
+    if failure is None:  # it was retried or restarted between the event and this look
+        return ConductorWorkflowFailedError(
+            f"Conductor workflow {event.workflow_id} ended as {event.status} "
+            f"({event.message or 'no reason given'}) and is {workflow.status} again: "
+            f"somebody acted on it. See {url}",
+            workflow_id=event.workflow_id,
+            workflow_name=workflow.name,
+            status=event.status,
+            reason=event.message,
+            url=url,
+        )
+    kind = _kind(terminal=failure.terminal_error, status=event.status, reason=workflow.reason)
+    return kind(
+        explain(failure, found.log_lines, url),
+        workflow_id=workflow.workflow_id,
+        workflow_name=workflow.name,
+        status=event.status,
+        url=url,
+        reason=failure.reason,
+        task_reference_name=failure.task_reference_name,
+        failed_workflow_id=failure.sub_workflow_id or workflow.workflow_id,
+        attempts=failure.attempts,
+        log_lines=found.log_lines,
+    )
+
+
+def unread_failure(event: WaitEvent, why: str, url: str) -> ConductorWorkflowFailedError:
+    """The error with what the event said, where the workflow cannot be read any more, and ``why`` not."""
+    return _kind(terminal=False, status=event.status, reason=event.message)(
+        f"Conductor workflow {event.workflow_id} ended as {event.status}: {event.message or 'no reason given'}"
+        f"\nMore could not be read: {why}\nSee {url}",
+        workflow_id=event.workflow_id,
+        status=event.status,
+        reason=event.message,
+        url=url,
+    )
+
+
+def _kind(*, terminal: bool, status: str, reason: str) -> type[ConductorWorkflowFailedError]:
+    """Whether an Airflow retry can help: not after a terminal error, nor where somebody terminated it on purpose."""
+    by_us = ended_by_our_kill(reason) or ended_by_our_timeout(reason)
+    if terminal or (status == "TERMINATED" and not by_us):
+        return ConductorWorkflowFailedPermanentlyError
+    return ConductorWorkflowFailedError

@@ -1,0 +1,292 @@
+"""What one open task is waiting for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from airflow_provider_conductor.client.models import UNTIMED, PollData, Task, TaskStatus
+
+__all__ = ["PICKUP_GRACE", "Blocker", "Phase", "is_container", "is_open", "is_workers", "read_task"]
+
+PICKUP_GRACE = 10_000
+"""Milliseconds a due task may wait for a worker before anybody asks who polls its queue."""
+
+FRESH_POLL = 60_000
+"""Milliseconds after which a queue's last poll no longer says that somebody is there."""
+
+
+class Phase(StrEnum):
+    """Why a workflow, or one branch of it, is where it is."""
+
+    WORKING = "working"
+    """A worker has it, or the server itself is at it."""
+    RETRY_DUE = "retry due"
+    """The retry has fallen due and no worker has taken it."""
+    QUEUED = "queued"
+    """A worker could take it, and none has."""
+    RATE_LIMITED = "rate limited"
+    """Workers poll its queue, yet it stays there, and a limit is set: probably that."""
+    JOIN_BLOCKED = "join blocked"
+    """A JOIN waits for tasks that the workflow does not have, and no other task is open."""
+    RETRY_DELAY = "retry delay"
+    """It failed, and the server waits before the next attempt."""
+    POSTPONED = "postponed"
+    """Its own worker has put it back for a while."""
+    START_DELAY = "start delay"
+    """Its definition has it start later."""
+    TIMED_WAIT = "timed wait"
+    """A WAIT task that ends by itself."""
+    WAITING_FOR_SIGNAL = "waiting for a signal"
+    """A WAIT task without an end, or a system task that somebody outside completes."""
+    WAITING_FOR_PERSON = "waiting for a person"
+    """A HUMAN task."""
+    PAUSED = "paused"
+    UNREAD = "inside a sub-workflow"
+    """A sub-workflow whose own tasks have not been read (yet)."""
+    ENDED = "ended"
+
+    @property
+    def should_move(self) -> bool:
+        """True where somebody ought to do something now: only there does time without progress count."""
+        return self in (Phase.WORKING, Phase.RETRY_DUE, Phase.QUEUED, Phase.RATE_LIMITED, Phase.JOIN_BLOCKED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocker:
+    """An open task and what it waits for. Times are the server's clock in ms.
+
+    Attributes:
+        path: reference names of the SUB_WORKFLOW tasks above it, outermost first.
+        max_attempts: None where the definition has none or a manual retry has gone past it.
+        retry: it follows an attempt that failed in this same run; not so after a rerun from this task.
+        reason: why that attempt failed.
+        due: when it is due (or was), None where it is not known or never by itself.
+        moved: when it last got ahead.
+        by_server: the server executes it, no worker polls for it.
+        polls_known: whether the queue's poll data has been read.
+        last_poll: who polled its queue, in its domain, last.
+        other_domains: domains of the same queue ("" is none) that somebody does poll.
+        unattended_since: since when it is due and nobody has polled, None while that is not so or not known.
+        begun: False for a task of the server's own that it has queued and not executed yet; and for a sub-workflow
+            that has been created and has no task yet. Conductor begins it from the queue that it evaluates all running
+            workflows from, so a busy server may take minutes to.
+        missing: for a JOIN, the references that it waits for and the workflow has no task of.
+        undefined: those of them that the workflow's definition does not have either.
+    """
+
+    phase: Phase
+    reference_name: str
+    moved: int
+    path: tuple[str, ...] = ()
+    kind: str = ""
+    task_id: str = ""
+    attempt: int = 1
+    max_attempts: int | None = None
+    retry: bool = False
+    reason: str = ""
+    since: int = 0
+    due: int | None = None
+    by_server: bool = False
+    worker_id: str = ""
+    queue: str = ""
+    domain: str = ""
+    polls_known: bool = False
+    last_poll: PollData | None = None
+    other_domains: tuple[str, ...] = ()
+    unattended_since: int | None = None
+    sub_workflow_id: str = ""
+    sub_workflow_ended: bool = False
+    begun: bool = True
+    missing: tuple[str, ...] = ()
+    undefined: tuple[str, ...] = ()
+
+
+CONTAINERS = frozenset(
+    {"JOIN", "EXCLUSIVE_JOIN", "DO_WHILE", "FORK", "FORK_JOIN", "FORK_JOIN_DYNAMIC", "SWITCH", "DECISION"}
+)
+"""Open only because others are: what holds them up are the tasks inside."""
+
+WORKER_KINDS = frozenset({"", "SIMPLE", "DYNAMIC", "USER_DEFINED"})
+
+SIGNALLED = frozenset({"PULL_WORKFLOW_MESSAGES", "WAIT_FOR_WEBHOOK", "WAIT_FOR_EVENT", "YIELD"})
+"""Besides WAIT: ended by something from outside."""
+
+SERVER_TYPES = frozenset(
+    {"HTTP", "INLINE", "LAMBDA", "EVENT", "KAFKA_PUBLISH", "JSON_JQ_TRANSFORM", "SET_VARIABLE", "NOOP"}
+    | {"TERMINATE", "START_WORKFLOW", "SUB_WORKFLOW", "WAIT", "HUMAN"}
+    | CONTAINERS
+    | SIGNALLED
+)
+"""Types that a DYNAMIC task can turn out to be, and that no worker polls for."""
+
+
+def is_open(task: Task) -> bool:
+    """Whether it has not ended; a status of a newer server counts by its end time."""
+    status = task.known_status
+    return task.end_time == 0 if status is None else not status.ended
+
+
+def is_container(task: Task) -> bool:
+    return task.kind in CONTAINERS or task.task_type in CONTAINERS
+
+
+def is_workers(task: Task) -> bool:
+    """Whether workers poll for it. A kind that is not known is the server's: nobody is blamed for not polling."""
+    if task.task_type in SERVER_TYPES:
+        return False
+    return task.kind in WORKER_KINDS or not task.workflow_task
+
+
+def read_task(
+    task: Task,
+    now: int,
+    *,
+    path: tuple[str, ...],
+    before: Task | None = None,
+    rerun: bool = False,
+    polls: Mapping[str, Sequence[PollData]],
+) -> Blocker:
+    """What an open task (neither a container nor a started sub-workflow) waits for.
+
+    ============  =================================  ====================
+    status        and                                phase
+    ============  =================================  ====================
+    SCHEDULED     due later, taken before            POSTPONED
+    SCHEDULED     due later, a retry                 RETRY_DELAY
+    SCHEDULED     due later, first attempt           START_DELAY
+    SCHEDULED     due, the server's own task         WORKING
+    SCHEDULED     due, polled freshly, has a limit   RATE_LIMITED
+    SCHEDULED     due, a retry never taken           RETRY_DUE
+    SCHEDULED     due                                QUEUED
+    IN_PROGRESS   HUMAN                              WAITING_FOR_PERSON
+    IN_PROGRESS   WAIT with an end that has come     WORKING
+    IN_PROGRESS   WAIT with an end                   TIMED_WAIT
+    IN_PROGRESS   WAIT, or completed from outside    WAITING_FOR_SIGNAL
+    IN_PROGRESS   put back by its worker             POSTPONED
+    IN_PROGRESS   else                               WORKING
+    one unknown                                      WORKING
+    ============  =================================  ====================
+
+    Args:
+        before: the attempt that this one follows.
+        rerun: it has been run again since that attempt, which therefore explains nothing.
+    """
+    retry = task.retry_count > 0 and not rerun
+    status = task.known_status
+    workers = is_workers(task)
+    due: int | None
+    if status is TaskStatus.SCHEDULED:
+        phase, since, due = _scheduled(task, now, workers, retry)
+    elif status is TaskStatus.IN_PROGRESS:
+        phase, since, due = _in_progress(task, now, workers)
+    else:
+        phase, since, due = Phase.WORKING, task.start_time or task.scheduled_time, None
+
+    moved = since
+    if phase.should_move and due is not None:
+        moved = due
+    elif phase is Phase.WORKING and workers:
+        # Only a worker's own tasks: the server touches the updateTime of its own while nothing advances.
+        moved = max(since, task.update_time)
+
+    maximum = task.max_attempts
+    attempt = task.retry_count + 1
+    blocker = Blocker(
+        phase=phase,
+        reference_name=task.reference_name,
+        path=path,
+        kind=task.kind,
+        task_id=task.task_id,
+        attempt=attempt,
+        max_attempts=None if maximum is None or attempt > maximum else maximum,
+        retry=retry,
+        reason=((before.reason if before else "") or task.reason) if retry else "",
+        since=since,
+        due=due,
+        moved=moved,
+        by_server=not workers,
+        begun=workers or status is not TaskStatus.SCHEDULED,
+        worker_id=task.worker_id,
+        queue=task.task_type if workers else "",
+        domain=task.domain,
+    )
+    if workers and phase in (Phase.QUEUED, Phase.RETRY_DUE):
+        return _with_polls(blocker, task, now, polls)
+    return blocker
+
+
+def _scheduled(task: Task, now: int, workers: bool, retry: bool) -> tuple[Phase, int, int]:
+    taken_before = workers and task.poll_count > 0
+    # The server copies a failed attempt's updateTime to its successor (seen on 3.13), hence the max.
+    since = max(task.scheduled_time, task.update_time if taken_before else 0)
+    due = since + (task.callback_after_seconds * 1000 if workers or not task.poll_count else 0)
+    if retry and not taken_before and task.callback_after_seconds and due <= now:
+        # A jitter delays the message in the queue, but no field of the task says by how much (seen on 3.32).
+        due += int(task.definition.get("backoffJitterMs") or 0)
+    if due > now and due > since:
+        if taken_before:
+            return Phase.POSTPONED, since, due
+        return (Phase.RETRY_DELAY if retry else Phase.START_DELAY), since, due
+    if not workers:
+        return Phase.WORKING, due, due
+    return (Phase.RETRY_DUE if retry and not taken_before else Phase.QUEUED), due, due
+
+
+def _in_progress(task: Task, now: int, workers: bool) -> tuple[Phase, int, int | None]:
+    since = task.start_time or task.scheduled_time
+    if task.kind == "HUMAN" or task.task_type == "HUMAN":
+        return Phase.WAITING_FOR_PERSON, since, None
+    if task.kind == "WAIT" or task.task_type == "WAIT":
+        return _wait(task, now, since)
+    if workers:
+        due = max(task.update_time, since) + task.callback_after_seconds * 1000
+        if task.callback_after_seconds and due > now:
+            return Phase.POSTPONED, max(task.update_time, since), due
+        return Phase.WORKING, since, None
+    if task.async_complete or task.kind in SIGNALLED:
+        return Phase.WAITING_FOR_SIGNAL, since, None
+    return Phase.WORKING, since, None
+
+
+def _wait(task: Task, now: int, since: int) -> tuple[Phase, int, int | None]:
+    # Its input decides: an untimed WAIT that a manual retry brought back carries the server's own polling
+    # interval (30) in callbackAfterSeconds, not Integer.MAX_VALUE (seen on 3.32); 3.13 has 0 there.
+    timed = any(str(task.input.get(key) or "").strip() for key in ("duration", "until"))
+    delay = task.callback_after_seconds
+    if not timed:
+        return Phase.WAITING_FOR_SIGNAL, since, None
+    if not 0 < delay < UNTIMED:
+        # 3.13 does not tell when a WAIT until a date ends.
+        return Phase.TIMED_WAIT, since, None
+    # The server rounds what is left down to whole seconds (its Wait.java and WaitTaskMapper.java), so that a WAIT
+    # would seem over up to a second before it is. A date has whole seconds itself.
+    if task.poll_count and task.update_time:  # evaluated since: the field holds what was left at that time
+        due = task.update_time + (delay + 1) * 1000
+    elif str(task.input.get("until") or "").strip():
+        due = -(-(since + delay * 1000) // 1000) * 1000
+    else:
+        due = since + delay * 1000
+    return (Phase.TIMED_WAIT if due > now else Phase.WORKING), since, due
+
+
+def _with_polls(blocker: Blocker, task: Task, now: int, polls: Mapping[str, Sequence[PollData]]) -> Blocker:
+    if blocker.queue not in polls:
+        return blocker
+    seen = polls[blocker.queue]
+    last = max((p for p in seen if p.domain == blocker.domain), key=lambda p: p.last_poll_time, default=None)
+    due = blocker.due or blocker.since
+    quiet_since = max(due, last.last_poll_time if last else 0)
+    polled = last is not None and last.last_poll_time >= due and now - last.last_poll_time <= FRESH_POLL
+    limited = task.rate_limit_per_frequency > 0 or int(task.definition.get("concurrentExecLimit") or 0) > 0
+    return replace(
+        blocker,
+        phase=Phase.RATE_LIMITED if polled and limited else blocker.phase,
+        polls_known=True,
+        last_poll=last,
+        other_domains=tuple(
+            sorted({p.domain for p in seen if p.domain != blocker.domain and now - p.last_poll_time <= FRESH_POLL})
+        ),
+        unattended_since=quiet_since if now - quiet_since >= PICKUP_GRACE else None,
+    )

@@ -1,0 +1,352 @@
+"""What is there of many workflows, asked the way that is cheapest on this server for these workflows."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.capabilities import Capabilities, read_status
+from airflow_provider_conductor.client.errors import (
+    ConductorAuthError,
+    ConductorError,
+    ConductorMissingRouteError,
+    ConductorNotFoundError,
+    ConductorRequestError,
+    ConductorTooManyRequestsError,
+    ConductorUnreachableError,
+    NotConductorError,
+)
+from airflow_provider_conductor.client.flow import Answer, Call, T, drive_async
+from airflow_provider_conductor.client.models import WorkflowStatus
+from airflow_provider_conductor.polling.poll_pause import Mark
+
+__all__ = ["Asker", "Seen", "Sends", "unreadable"]
+
+BULK_BYTES = 2_000_000
+"""Bytes of a bulk answer that are aimed at: parsing them holds the event loop for about 20 ms."""
+
+BULK_BYTES_AT_MOST = 16_000_000
+"""Bytes of a bulk answer that are read: where workflows turn out larger than those before, it is given up."""
+
+BULK_BYTES_SURELY = 2_000
+"""Bytes a workflow up to which bulk requests win without measuring: a ``/status`` costs about 0.1 ms of CPU, parsing
+2 kB a fifth of that."""
+
+BULK_BYTES_NEVER = 40_000
+"""Bytes a workflow from which they lose without measuring: fifty fill an answer."""
+
+FIRST_BATCH = 50
+"""Ids of the first bulk request, when it is not known how large their workflows are."""
+
+GROWTH = 4
+"""How much larger than the one before a bulk request may be: the next workflows may be larger ones."""
+
+PROBE = 20
+"""Ids with which the other way is measured."""
+
+MEASURE_AGAIN = 300.0
+"""Seconds after which the way that lost is measured again, and bulk requests that failed are tried again."""
+
+BULK_AGAIN = 10.0
+"""Seconds after which bulk requests are tried again that failed for the first time; each further one doubles them."""
+
+SPLITS = 24
+"""Bulk requests that may fail while a workflow is looked for that makes them fail: two among a thousand take 20."""
+
+PROBE_WITHIN = 10.0
+"""Seconds for the answer to whether the server is there at all, after a bulk request that had none."""
+
+STATUS_BATCH = 200
+"""Ids asked by ``/status`` before their waits are told."""
+
+STATUS_AT_ONCE = 8
+"""``/status`` requests under way at the same time."""
+
+PASSING = 8
+"""Failures of single workflows, without any success between, that are the server's."""
+
+
+STATUSES = frozenset(map(str, WorkflowStatus))
+
+
+class Sends(Protocol):
+    """The client, as far as it is needed here."""
+
+    capabilities: Capabilities
+
+    async def send(self, call: Call[T]) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One workflow as an answer has it; ``reason`` where the answer carries one."""
+
+    mark: Mark
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class _Way:
+    """One way to ask, and what it has cost."""
+
+    seconds_each: float = 0.0
+    measured_at: float = -1e9
+
+    def measured(self, seconds: float, ids: int, now: float) -> None:
+        each = seconds / ids
+        known = self.measured_at > 0
+        self.seconds_each = (self.seconds_each + each) / 2 if known else each
+        self.measured_at = now
+
+
+class Asker:
+    """Asks by ``bulk/search``, by ``/status``, or by a ``get`` without tasks, in this order of preference.
+
+    Bulk answers carry whole workflows: with large definitions and inputs, one ``/status`` each is cheaper. Both are
+    measured (seconds of a request, the server's included, by ids) where it is not plain from the bytes. A workflow that
+    makes a bulk request fail, or its answer unreadable, is found by halves, and asked about alone from then on.
+
+    Args:
+        monotonic, timer: replaced by tests.
+        on_defect: told of an unexpected error, which is then taken for an answer that cannot be read.
+
+    Attributes:
+        requests, errors: how many so far.
+    """
+
+    def __init__(
+        self,
+        client: Sends,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        timer: Callable[[], float] = time.perf_counter,
+        on_defect: Callable[[Exception], None] = lambda error: None,
+    ) -> None:
+        self.client = client
+        self.requests = 0
+        self.errors = 0
+        self._monotonic = monotonic
+        self._timer = timer
+        self._on_defect = on_defect
+        self._bulk_again = -math.inf
+        self._bulk_failures = 0
+        self._alone: dict[str, float] = {}
+        self._bytes_each = BULK_BYTES / FIRST_BATCH
+        self._last_batch = FIRST_BATCH // GROWTH
+        self._bulk, self._status = _Way(), _Way()
+
+    async def ask(self, ids: Sequence[str]) -> tuple[int, dict[str, Seen]]:
+        """Ask about the first so many of ``ids``: how many that were, and what the server has of them.
+
+        An id that is not in the answer has to be looked at for itself: the server does not know it, or could not
+        answer for it.
+
+        Raises:
+            ConductorRequestError: Conductor is unreachable.
+        """
+        bulk, count = self._choose()
+        batch = ids[:count]
+        if bulk:
+            seen = await self._ask_together(batch)
+            if seen is not None:
+                return len(batch), seen
+            batch = batch[:STATUS_BATCH]
+        return len(batch), await self._ask_each(batch)
+
+    async def _ask_together(self, batch: Sequence[str]) -> dict[str, Seen] | None:
+        """In bulk, but for those that make a bulk request fail; None where bulk requests do not work here or now."""
+        now = self._monotonic()
+        alone = [workflow_id for workflow_id in batch if self._alone.get(workflow_id, now) > now]
+        together = [workflow_id for workflow_id in batch if workflow_id not in alone] if alone else batch
+        found = await self._ask_bulk(together) if together else {}
+        if found is None or not alone:
+            return found
+        return found | await self._ask_each(alone, measured=False)
+
+    # Choosing
+
+    def _choose(self) -> tuple[bool, int]:
+        """Whether to ask in bulk, and about how many."""
+        now = self._monotonic()
+        size = max(1, min(endpoints.MAX_BULK_IDS, int(BULK_BYTES / self._bytes_each), self._last_batch * GROWTH))
+        if now < self._bulk_again:
+            return False, STATUS_BATCH
+        if self._bytes_each <= BULK_BYTES_SURELY or self._bulk.measured_at < 0:
+            return True, size
+        if now >= self._bulk.measured_at + MEASURE_AGAIN:
+            return True, min(size, FIRST_BATCH)
+        if self._bytes_each >= BULK_BYTES_NEVER:
+            return False, STATUS_BATCH
+        if now >= self._status.measured_at + MEASURE_AGAIN:
+            return False, PROBE
+        if self._bulk.seconds_each <= self._status.seconds_each:
+            return True, size
+        return False, STATUS_BATCH
+
+    # In bulk
+
+    async def _ask_bulk(self, batch: Sequence[str]) -> dict[str, Seen] | None:
+        began = self._timer()
+        try:
+            size, seen = await self._send_bulk(batch)
+        except ConductorTooManyRequestsError:
+            raise
+        except ConductorRequestError as error:
+            # The server may lack or refuse it, one broken or very slow workflow fails it for all, and a gateway may
+            # cut large answers. Where the server answers for one of them alone, it is not away.
+            if error.repeatable or isinstance(error, ConductorAuthError):
+                try:
+                    await self._ask_one(batch[0], within=PROBE_WITHIN)
+                except ConductorRequestError as answer:
+                    if not _concerns_one(answer):
+                        raise
+            elif (
+                not isinstance(error, ConductorMissingRouteError)
+                and (found := await self._ask_halves(batch)) is not None
+            ):
+                return found
+            self._give_up_bulk(surely=isinstance(error, ConductorMissingRouteError))
+            return None
+        self._bulk.measured(self._timer() - began, len(batch), self._monotonic())
+        self._bulk_failures = 0
+        self._last_batch = max(len(batch), FIRST_BATCH // GROWTH)
+        self._bytes_each = max(1.0, size / len(batch))
+        return seen
+
+    async def _send_bulk(self, batch: Sequence[str]) -> tuple[int, dict[str, Seen]]:
+        """Bytes of the answer, and what it has."""
+        call: Call[Any] = endpoints.bulk_search(batch)
+        # Our own parse: no model for each of a thousand workflows, and the answer's size.
+        size, items = await self._send(replace(call, parse=_size_and_items, max_bytes=BULK_BYTES_AT_MOST))
+        return size, {workflow_id: seen for item in items for workflow_id, seen in _seen(item)}
+
+    async def _ask_halves(self, batch: Sequence[str]) -> dict[str, Seen] | None:
+        """Find who makes a bulk request fail; None where it is not one or two of them."""
+        found: dict[str, Seen] = {}
+        culprits: list[str] = []
+        failures = 1
+        parts = [batch]
+        while parts:
+            part = parts.pop()
+            if len(part) == 1:
+                culprits += part
+                continue
+            for half in (part[: len(part) // 2], part[len(part) // 2 :]):
+                try:
+                    found |= (await self._send_bulk(half))[1]
+                except (ConductorTooManyRequestsError, ConductorAuthError):
+                    raise
+                except ConductorRequestError as error:
+                    failures += 1
+                    if error.repeatable or failures > SPLITS:
+                        return None
+                    parts.append(half)
+        if not found:
+            return None
+        until = self._monotonic() + MEASURE_AGAIN
+        self._alone = {name: at for name, at in self._alone.items() if at > until - MEASURE_AGAIN}
+        self._alone |= dict.fromkeys(culprits, until)
+        return found | await self._ask_each(culprits, measured=False)
+
+    def _give_up_bulk(self, *, surely: bool) -> None:
+        pause = MEASURE_AGAIN if surely else min(MEASURE_AGAIN, BULK_AGAIN * 2.0 ** min(self._bulk_failures, 10))
+        self._bulk_failures += 1
+        self._bulk_again = self._monotonic() + pause
+        self._last_batch = FIRST_BATCH // GROWTH
+
+    # One by one
+
+    async def _ask_each(self, batch: Sequence[str], *, measured: bool = True) -> dict[str, Seen]:
+        seen: dict[str, Seen] = {}
+        failed: list[ConductorRequestError] = []
+        ids = iter(batch)
+        began = self._timer()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(STATUS_AT_ONCE, len(batch))):
+                group.create_task(self._ask_some(ids, seen, failed))
+        if failed and not seen and (len(failed) >= PASSING or (measured and not all(map(_concerns_one, failed)))):
+            raise failed[0]
+        if measured and seen:
+            self._status.measured(self._timer() - began, len(batch), self._monotonic())
+        return seen
+
+    async def _ask_some(self, ids: Iterator[str], seen: dict[str, Seen], failed: list[ConductorRequestError]) -> None:
+        for workflow_id in ids:
+            if len(failed) >= PASSING and not seen:
+                return
+            try:
+                found = await self._ask_one(workflow_id)
+            except ConductorRequestError as error:
+                if isinstance(error, (ConductorAuthError, ConductorTooManyRequestsError)) and not seen:
+                    failed[:0] = [error] * PASSING
+                    return
+                failed.append(error)
+            else:
+                if found is not None:
+                    seen[workflow_id] = found
+
+    async def _ask_one(self, workflow_id: str, *, within: float | None = None) -> Seen | None:
+        """One workflow by ``/status``, or by a ``get`` where the server has none; None where it is unknown."""
+        try:
+            workflow = await drive_async(
+                read_status(self.client.capabilities, workflow_id), partial(self._send, within=within)
+            )
+        except ConductorNotFoundError:
+            return None
+        return Seen(Mark.of(workflow.status, workflow.update_time), _text(workflow.reason))
+
+    async def _send(self, call: Any, within: float | None = None) -> Any:
+        self.requests += 1
+        try:
+            return await self.client.send(replace(call, once=True, within=within))
+        except (ConductorNotFoundError, ConductorMissingRouteError):
+            raise
+        except ConductorRequestError:
+            self.errors += 1
+            raise
+        except ConductorError:
+            raise
+        except Exception as error:
+            self.errors += 1
+            self._on_defect(error)
+            raise unreadable(call, error) from error
+
+
+def _concerns_one(error: ConductorRequestError) -> bool:
+    """Whether an answer says nothing about other workflows: it cannot be read, or the server fails at this one."""
+    elsewhere = (ConductorAuthError, ConductorUnreachableError, ConductorTooManyRequestsError)
+    return not error.repeatable and not isinstance(error, elsewhere)
+
+
+def unreadable(call: Call[Any], error: Exception) -> NotConductorError:
+    """The error for an answer that nobody has foreseen: it concerns this answer alone."""
+    what = f"the answer to {call.method} {call.path} cannot be read: {type(error).__name__}: {error}"
+    return NotConductorError(what, status=200)
+
+
+def _size_and_items(answer: Answer) -> tuple[int, list[Any]]:
+    found = answer.json()["bulkSuccessfulResults"]
+    if not isinstance(found, list):
+        raise ValueError("a bulk answer without results")
+    return len(answer.content), found
+
+
+def _seen(item: Any) -> Iterator[tuple[str, Seen]]:
+    """One entry of a bulk answer: the id and its state, or nothing where the entry cannot be read."""
+    if not isinstance(item, dict):
+        return
+    workflow_id, status = item.get("workflowId"), item.get("status")
+    if isinstance(workflow_id, str) and isinstance(status, str) and status in STATUSES:
+        # 3.32 says updatedTime here and updateTime elsewhere.
+        mark = Mark.of(status, item.get("updatedTime") or item.get("updateTime"))
+        yield workflow_id, Seen(mark, _text(item.get("reasonForIncompletion")))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,361 @@
+"""One look at a workflow: what the server says, and what it needs to be asked besides to know why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.errors import (
+    ConductorAnswerError,
+    ConductorError,
+    ConductorMissingRouteError,
+    ConductorNotFoundError,
+    ConductorRequestError,
+    NotConductorError,
+)
+from airflow_provider_conductor.client.flow import Call, Flow, T, ask, current_time, sleep
+from airflow_provider_conductor.client.models import PollData, Task, Workflow, WorkflowStatus
+from airflow_provider_conductor.polling.failure_report import Failure, root_cause
+from airflow_provider_conductor.polling.next_poll import next_look_after_failure
+from airflow_provider_conductor.polling.poll_pause import Mark
+from airflow_provider_conductor.polling.progress import MAX_DEPTH, Phase, Progress, assess
+from airflow_provider_conductor.polling.server_clock import ServerClock
+
+__all__ = [
+    "LAST_LOOK",
+    "Diagnosis",
+    "Look",
+    "diagnose",
+    "look",
+    "look_for_missing",
+    "read_ended",
+    "search_index",
+    "without_reasons",
+]
+
+TASKS_AGAIN = 0.9
+"""Seconds after which a look says anew what the workflow is doing; closer looks are for its end alone."""
+
+FEW_TASKS = 20
+"""Tasks up to which a look reads them all the same: then the look that sees the end has read the result too."""
+
+LAST_LOOK = 10.0
+"""Seconds at least for the answers that a poll needs, and at most for those of a poll at a deadline: the read timeout
+would make the deadline late by as much."""
+
+ASK_AGAIN = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before each further question about a workflow that the server says it does not know: one such answer may be a
+stray one, and the search index lags behind the database."""
+
+UNKNOWN = "no such workflow"
+"""How servers (3.13 to 3.32) word it that they do not know a workflow."""
+
+REFUSALS = 40
+"""Refusals in a row, over half an hour, after which the credentials for what stands in front of Conductor are wrong."""
+
+READ_FOR = 30.0
+"""Seconds at least for which an ended workflow is read again where that fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen, when.
+
+    Attributes:
+        workflow: with its tasks, if ``whole``.
+        progress: what it is doing; None right after a look that has told it.
+        tasks_read: when a look last told it.
+        whole: whether the tasks have been read.
+        unread: why no more than the status could be read; "" where it could.
+    """
+
+    workflow: Workflow
+    progress: Progress | None
+    clock: ServerClock
+    received: float
+    tasks_read: float
+    whole: bool = True
+    unread: str = ""
+
+    @property
+    def server_now(self) -> int:
+        return self.clock.server(self.received)
+
+    @property
+    def mark(self) -> Mark:
+        return Mark.of(self.workflow.status, self.workflow.update_time)
+
+    def status_only(self, why: str) -> Look:
+        """The same where the rest of the answer cannot be used."""
+        kept = {"workflowId": self.workflow.workflow_id, "status": str(self.workflow.status)}
+        if isinstance(self.workflow.reason, str):
+            kept["reasonForIncompletion"] = self.workflow.reason
+        bare = Workflow(kept, self.workflow.observed_at)
+        return replace(self, workflow=bare, progress=None, whole=False, unread=f"only its status can be read: {why}")
+
+    def assessed(self, began: float) -> Look:
+        """The same with the little that a status says; the workflow counts as begun with the wait, at ``began``."""
+        status = self.workflow.status
+        phase = Phase.ENDED if status.ended else Phase.PAUSED if status is WorkflowStatus.PAUSED else Phase.UNREAD
+        progress = Progress(
+            status=status,
+            phase=phase,
+            since=self.server_now,
+            started=self.clock.server(began),
+            fingerprint="status only",
+        )
+        return replace(self, progress=progress)
+
+
+def look(
+    workflow_id: str,
+    clock: ServerClock,
+    tasks_read: float | None = None,
+    *,
+    whole: bool = False,
+    few: bool = False,
+    end: float | None = None,
+) -> Flow[Look]:
+    """Read the workflow and find out what it is doing.
+
+    Right after a poll that has found it out (at ``tasks_read``), that is not done again unless the ``whole`` is wanted,
+    and the tasks are read only if there are ``few``. An answer that cannot be read, or not be understood, leaves the
+    status alone.
+
+    Args:
+        end: the wait's deadline: a server that does not answer must not make it late.
+    """
+    sent = yield from current_time()
+    until = None if end is None else max(end, sent + LAST_LOOK)
+    briefly = tasks_read is not None and not whole and sent - tasks_read < TASKS_AGAIN
+    try:
+        workflow = yield from ask(
+            _once(endpoints.get_workflow(workflow_id, include_tasks=few or not briefly), sent, until)
+        )
+    except NotConductorError as error:
+        if error.status != 200 or error.repeatable:
+            raise
+        workflow = yield from _read_status(workflow_id, until, error)
+        received = yield from current_time()
+        clock = ServerClock.observed(workflow.observed_at, sent=sent, received=received)
+        return Look(workflow, None, clock, received, sent).status_only(str(error))
+    received = yield from current_time()
+    if briefly and tasks_read is not None:
+        return Look(workflow, None, clock, received, tasks_read, whole=few)
+    clock = ServerClock.observed(workflow.observed_at, sent=sent, received=received)
+    seen = Look(workflow, None, clock, received, sent)
+    try:
+        return replace(seen, progress=(yield from _assess(workflow, clock.server(received), until)))
+    except ConductorError:
+        raise
+    except Exception as error:  # a field of another kind than Conductor's; whichever, it is this answer's fault
+        return seen.status_only(f"{type(error).__name__}: {error}")
+
+
+def _read_status(workflow_id: str, until: float | None, unreadable: ConductorRequestError) -> Flow[Workflow]:
+    """The status of a workflow whose whole answer is ``unreadable``, which is raised where that is no better."""
+    for call in (endpoints.get_workflow_status(workflow_id), endpoints.get_workflow(workflow_id, include_tasks=False)):
+        try:
+            now = yield from current_time()
+            return (yield from ask(_once(call, now, until)))
+        except ConductorMissingRouteError:
+            continue
+        except NotConductorError:
+            break
+    raise unreadable
+
+
+def _assess(workflow: Workflow, now: int, until: float | None) -> Flow[Progress]:
+    """Assess, reading what that asks for; what the server refuses to tell is done without."""
+    below: dict[str, Workflow] = {}
+    polls: dict[str, tuple[PollData, ...]] = {}
+    progress = assess(workflow, now)
+    for _ in range(MAX_DEPTH + 1):
+        before = len(below) + len(polls)
+        for workflow_id in progress.wants.sub_workflows:
+            found = yield from _optional(endpoints.get_workflow(workflow_id), until)
+            if found is not None:
+                below[workflow_id] = found
+        for queue in progress.wants.queues:
+            seen = yield from _optional(endpoints.get_poll_data(queue), until)
+            if seen is not None:
+                polls[queue] = seen
+        if len(below) + len(polls) == before:
+            break
+        progress = assess(workflow, now, sub_workflows=below, poll_data=polls)
+    return progress
+
+
+def _once(call: Call[T], now: float = 0.0, until: float | None = None) -> Call[T]:
+    """The same call, not repeated by the client, since a wait polls again by itself; answered by ``until``."""
+    return replace(call, once=True, within=None if until is None else max(1.0, round(until - now, 3)))
+
+
+def _optional(call: Any, until: float | None = None) -> Flow[Any]:
+    """The answer, or None where the server has none to give.
+
+    A server that is away is not asked on: that is raised. But at a deadline what has been read already counts more.
+    """
+    now = yield from current_time()
+    last = until is not None and until - now <= LAST_LOOK
+    try:
+        return (yield from ask(_once(call, now, until)))
+    except ConductorRequestError as error:
+        if last or (isinstance(error, (ConductorAnswerError, NotConductorError)) and not error.repeatable):
+            return None
+        raise
+
+
+def look_for_missing(
+    workflow_id: str, error: ConductorNotFoundError, again: Callable[[], Flow[T]], end: float | None
+) -> Flow[T | Workflow | None]:
+    """What there is of a workflow that was not found.
+
+    ==================================================  ====================================================
+    asked again after 1, 2, 4 and 8 seconds             answer
+    ==================================================  ====================================================
+    it is found                                         that look: the answer was a stray one
+    not found in words that are not Conductor's         ``error`` is raised: something else has answered
+    the search index has it, not ended                  ``error`` is raised: it is there
+    not found twice, and the index says how it ended    the index's summary: the server has archived it
+    never found, and not in the index                   None: it is gone
+    the deadline comes meanwhile                        ``error`` is raised
+    ==================================================  ====================================================
+
+    Args:
+        again: polls once more.
+        end: the wait's deadline.
+    """
+    for pause in (*ASK_AGAIN, None):
+        if not _says_unknown(error):
+            raise error
+        asked = yield from current_time()
+        summary = yield from search_index(workflow_id, None if end is None else max(end, asked + LAST_LOOK))
+        if summary is not None and not summary.status.ended:
+            raise _still_indexed(error, summary)
+        now = yield from current_time()
+        last = end is not None and now + (pause or 0.0) > end
+        if summary is not None and (last or pause != ASK_AGAIN[0]):
+            return summary
+        if last:
+            raise error
+        if pause is not None:
+            yield from sleep(pause)
+            try:
+                return (yield from again())
+            except ConductorNotFoundError as answer:
+                error = answer
+    return None
+
+
+def _says_unknown(error: ConductorNotFoundError) -> bool:
+    return UNKNOWN in error.message.lower()
+
+
+def _still_indexed(error: ConductorNotFoundError, summary: Workflow) -> ConductorRequestError:
+    return ConductorRequestError(
+        f"{error.message}, but its search index has it as {summary.status}",
+        method=error.method,
+        path=error.path,
+        server=error.server,
+        status=error.status,
+        repeatable=True,
+    )
+
+
+def without_reasons(seen: Look | Workflow | None) -> Look | Workflow | None:
+    """The same without the free text that workers wrote: for where Airflow does not mask what it logs and stores."""
+    if isinstance(seen, Workflow):
+        return replace(seen, data={**seen.data, "reasonForIncompletion": None, "tasks": list(map(_mute, seen.tasks))})
+    if seen is None:
+        return None
+    progress = seen.progress
+    if progress is not None:
+        progress = replace(progress, blockers=tuple(replace(blocker, reason="") for blocker in progress.blockers))
+    workflow = without_reasons(seen.workflow)
+    assert isinstance(workflow, Workflow)
+    return replace(seen, workflow=workflow, progress=progress)
+
+
+def _mute(task: Task) -> Mapping[str, Any]:
+    return {**task.data, "reasonForIncompletion": None} if task.reason else task.data
+
+
+def search_index(workflow_id: str, until: float | None = None) -> Flow[Workflow | None]:
+    """The summary that the search index keeps of a workflow, or None; answered by ``until``, as a look is."""
+    now = yield from current_time()
+    try:
+        call = endpoints.search_workflows(query=f"workflowId IN ({workflow_id})", size=1)
+        result = yield from ask(_once(call, now, until))
+    except ConductorRequestError as error:
+        # Unlike other extra reads, this may decide that a workflow is gone: not while the index is unreachable.
+        if error.repeatable or not isinstance(error, (ConductorAnswerError, NotConductorError)):
+            raise
+        return None
+    for summary in result:
+        if summary.workflow_id == workflow_id:
+            return summary
+    return None
+
+
+def read_ended(workflow_id: str, until: float | None) -> Flow[Workflow | None]:
+    """An ended workflow with its tasks; None where the server has said several times that it does not know it any more.
+
+    While Conductor is unreachable the poll is repeated, until ``until`` (seconds since the epoch; None: no limit),
+    and for half a minute at least.
+
+    Raises:
+        ConductorRequestError: it refuses, or ``until`` has come.
+    """
+    failures = unknown = 0
+    began = yield from current_time()
+    until = None if until is None else max(until, began + READ_FOR)
+    while True:
+        try:
+            return (yield from ask(_once(endpoints.get_workflow(workflow_id))))
+        except ConductorRequestError as error:
+            now = yield from current_time()
+            missing = isinstance(error, ConductorNotFoundError)
+            if isinstance(error, ConductorNotFoundError) and _says_unknown(error):
+                archived = unknown > 0 and (yield from search_index(workflow_id)) is not None
+                if archived or unknown == len(ASK_AGAIN):
+                    return None
+                unknown += 1
+                yield from sleep(ASK_AGAIN[unknown - 1])
+                continue
+            passing = error.repeatable or missing or (error.status or 0) >= 500
+            refused = isinstance(error, NotConductorError) and error.refused and failures > REFUSALS
+            if not passing or refused or (until is not None and now >= until):
+                raise
+            retry_after = error.retry_after
+        failures += 1
+        at = next_look_after_failure(failures, now, jitter=0.0, look_by=until, retry_after=retry_after)
+        yield from sleep(at - now)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why a workflow failed, with the last lines its worker logged."""
+
+    workflow: Workflow
+    failure: Failure | None
+    log_lines: tuple[str, ...] = ()
+
+
+def diagnose(workflow: Workflow) -> Flow[Diagnosis]:
+    """Find the root cause, down through the sub-workflows; what cannot be read is done without."""
+    below: dict[str, Workflow] = {}
+    lines: tuple[str, ...] = ()
+    failure = root_cause(workflow, below)
+    try:
+        while failure is not None and failure.unread_sub_workflow_id:
+            unread = failure.unread_sub_workflow_id
+            below[unread] = yield from ask(endpoints.get_workflow(unread))
+            failure = root_cause(workflow, below)
+        if failure is not None and failure.task_id:
+            lines = yield from ask(endpoints.get_task_logs(failure.task_id))
+    except ConductorRequestError:
+        pass
+    return Diagnosis(workflow, failure, lines)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from airflow_provider_conductor.client import endpoints, errors
+from airflow_provider_conductor.client.flow import Call
+from airflow_provider_conductor.client.retry import worth_repeating
+from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.client.wire import Exchange
+from tests.client import fault_server as told
+from tests.client.fault_server import FaultServer
+from tests.client.transports import Clock, Transport
+
+EXCHANGE = Exchange(ConductorSettings("http://conductor"))
+SAFE = endpoints.get_workflow("w1")
+UNSAFE = endpoints.start_workflow({"name": "orders"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "if_safe", "otherwise", "unknown"),
+    [
+        (errors.ConductorUnreachableError, True, True, False),
+        (errors.ConductorTlsError, False, False, False),
+        (errors.ConductorTimeoutError, True, False, True),
+        (errors.ConductorConnectionLostError, True, False, True),
+        (errors.NotConductorError, False, False, True),
+    ],
+)
+def test_a_request_without_an_answer_is_repeated_where_that_does_no_harm(
+    kind: type[errors.ConductorRequestError], if_safe: bool, otherwise: bool, unknown: bool
+) -> None:
+    safe, unsafe = EXCHANGE.failed(SAFE, kind, "lost"), EXCHANGE.failed(UNSAFE, kind, "lost")
+    assert (worth_repeating(safe), worth_repeating(unsafe)) == (if_safe, otherwise)
+    assert (safe.fate_unknown, unsafe.fate_unknown) == (False, unknown)
+
+
+@pytest.mark.parametrize(("seconds", "worth"), [(None, True), (0, True), (60, True), (61, False)])
+def test_a_server_that_asks_for_more_than_a_minute_is_left_to_the_caller(seconds: float | None, worth: bool) -> None:
+    assert (
+        worth_repeating(errors.ConductorTooManyRequestsError("slow down", repeatable=True, retry_after=seconds))
+        is worth
+    )
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), errors.ConductorInputError("x")])
+def test_what_is_not_a_failed_request_is_not_repeated(error: BaseException) -> None:
+    assert not worth_repeating(error)
+
+
+@pytest.mark.parametrize(
+    ("call", "seconds"),
+    [(SAFE, 3.0), (endpoints.execute_workflow({"name": "a"}, hold_seconds=25), 30.0)],
+)
+def test_the_time_out_of_a_held_request_is_longer_than_the_hold(call: Call[object], seconds: float) -> None:
+    assert Exchange(ConductorSettings("http://conductor", read_timeout=3)).read_timeout(call) == seconds
+    assert EXCHANGE.read_timeout(call) == 60
+
+
+def test_the_pauses_grow_and_are_not_in_step(
+    serve: Callable[..., FaultServer], connect: Callable[..., Transport], clock: Clock
+) -> None:
+    client = connect(serve(told.status(503)), max_attempts=9)
+    with pytest.raises(errors.ConductorServerError):
+        client.send(SAFE)
+    bounds = [0.5, 1, 2, 4, 8, 15, 15, 15]
+    assert len(clock.sleeps) == len(bounds)
+    assert all(0 <= pause <= bound for pause, bound in zip(clock.sleeps, bounds, strict=True))
+    assert len(set(clock.sleeps)) == len(bounds)
+
+
+def test_a_repeated_request_is_said_in_the_log(
+    serve: Callable[..., FaultServer],
+    connect: Callable[..., Transport],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    connect(serve(told.in_turn(told.status(503), told.workflow("w1")))).send(SAFE)
+    assert "GET /workflow/w1" in caplog.text
+    assert "503" in caplog.text
+    assert "attempt 2" in caplog.text

@@ -1,0 +1,235 @@
+"""Which workflows are meant, and that never more are taken than that."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.control.selection import Selection, TooManyFoundError, given_ids, select
+from tests.operators.conductor_standin import ConductorStandIn, Request
+
+
+@pytest.mark.parametrize(
+    ("value", "ids"),
+    [
+        ("abc", ["abc"]),
+        (" abc ", ["abc"]),
+        (["abc", "def"], ["abc", "def"]),
+        (("abc", "def", "abc"), ["abc", "def"]),
+        ("['abc', 'def']", ["abc", "def"]),
+        ('["abc"]', ["abc"]),
+        ([], []),
+        ("[]", []),
+    ],
+)
+def test_ids_are_given_as_one_or_a_list_or_such_a_list_as_text(value: Any, ids: list[str]) -> None:
+    assert given_ids(value) == ids
+
+
+@pytest.mark.parametrize(
+    "value", ["", " ", "None", None, ["abc", ""], ["abc", None], 7, [["abc"]], "[abc", {"a": 1}["a"]]
+)
+def test_what_is_no_id_is_refused(value: Any) -> None:
+    with pytest.raises(ConductorInputError, match=r"workflow_id looks like a list|no workflow id"):
+        given_ids(value)
+
+
+def found(conductor: ConductorStandIn, limit: int = 100, query: str | None = None, **arguments: Any) -> list[str]:
+    with ConductorClient(conductor.url) as client:
+        return client.run(select(Selection(limit, arguments, query), say=conductor.journal.append))
+
+
+def sent(conductor: ConductorStandIn) -> list[str]:
+    """The queries of the index that were sent."""
+    return [request.query["query"] for request in conductor.requests if request.path == "/workflow/search"]
+
+
+def test_a_name_with_a_correlation_id_finds_ended_ones_too(conductor: ConductorStandIn) -> None:
+    ours = [conductor.add(status, correlation_id="monday") for status in ("FAILED", "RUNNING")]
+    conductor.add(correlation_id="tuesday")
+    conductor.add(correlation_id="monday", name="invoices")
+    assert found(conductor, workflow_name="orders", correlation_id="monday") == ours
+
+
+def test_a_query_finds_what_the_index_says(conductor: ConductorStandIn) -> None:
+    failed = [conductor.add("FAILED") for _ in range(3)]
+    conductor.add("COMPLETED")
+    conductor.add("FAILED", name="invoices")
+    assert found(conductor, query="workflowType IN (orders) AND status IN (FAILED, TIMED_OUT)") == failed
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_more_than_the_bound_is_told_with_the_count(conductor: ConductorStandIn, limit: int) -> None:
+    for _ in range(3):
+        conductor.add("FAILED", correlation_id="monday")
+    for how in ({"query": "status IN (FAILED)"}, {"workflow_name": "orders", "correlation_id": "monday"}):
+        with pytest.raises(TooManyFoundError, match=rf"selects 3 workflows, over max_workflows={limit}"):
+            found(conductor, limit, **how)
+
+
+def test_as_many_as_the_bound_are_no_more(conductor: ConductorStandIn) -> None:
+    for _ in range(3):
+        conductor.add("FAILED")
+    assert len(found(conductor, 3, query="status IN (FAILED)")) == 3
+
+
+def test_more_than_a_page_is_read_page_by_page(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_conductor.control.selection.PAGE", 2)
+    ids = [conductor.add("FAILED") for _ in range(5)]
+    assert found(conductor, query="status IN (FAILED)") == ids
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "nonsense = 'x'",
+        "status IN (RUNNING) AND version = 3",
+        "status != COMPLETED",
+        "status IN (RUNNING)\nAND x = 1",
+        "",
+    ],
+)
+def test_a_query_that_is_not_certain_is_not_sent(conductor: ConductorStandIn, query: str) -> None:
+    conductor.add()
+    with pytest.raises(ConductorInputError, match=r"Nothing was sent|must not be empty"):
+        found(conductor, query=query)
+    assert conductor.requests == []
+
+
+def test_the_canonical_form_is_sent(conductor: ConductorStandIn) -> None:
+    ours = [conductor.add(status) for status in ("FAILED", "TIMED_OUT")]
+    assert found(conductor, query="status IN (FAILED, TIMED_OUT)  AND  workflowType = 'orders'") == ours
+    assert sent(conductor) == ["status IN (FAILED,TIMED_OUT) AND workflowType IN (orders)"]
+
+
+def ended(conductor: ConductorStandIn, *days_ago: float) -> list[str]:
+    """A completed workflow for each, that ended so many days ago, an hour after its start."""
+    ids = [conductor.add("COMPLETED") for _ in days_ago]
+    for workflow_id, days in zip(ids, days_ago, strict=True):
+        end = int((time.time() - days * 86_400) * 1000)
+        conductor.workflows[workflow_id].update(startTime=end - 3_600_000, createTime=end - 3_600_000, endTime=end)
+    return ids
+
+
+def test_times_select(conductor: ConductorStandIn) -> None:
+    oldest, older, _ = ended(conductor, 40, 35, 20)
+    conductor.add()
+    assert found(conductor, status="COMPLETED", ended_before=timedelta(days=30)) == [oldest, older]
+    assert found(conductor, started_after=timedelta(days=36), ended_before=timedelta(days=30)) == [older]
+
+
+def test_an_index_without_end_times_selects_nothing_by_them(conductor: ConductorStandIn) -> None:
+    """It drops the condition, so that everything is found: a retention would delete it all."""
+    conductor.indexed.discard("endTime")
+    ended(conductor, 40, 0.1)
+    with pytest.raises(ConductorInputError, match=r"whose endTime is .* up to 3\.32\.0 have no end times"):
+        found(conductor, ended_before=timedelta(days=30))
+    (odd,) = ended(conductor, 1)
+    conductor.workflows[odd].update(endTime=0, startTime=1)
+    with pytest.raises(ConductorInputError, match="does not say its endTime, so it cannot be verified"):
+        found(conductor, workflow_name="orders", ended_before=timedelta(days=30))
+
+
+def test_what_has_not_ended_has_not_ended_in_1970(conductor: ConductorStandIn) -> None:
+    conductor.add()
+    (old,) = ended(conductor, 40)
+    assert found(conductor, ended_before=timedelta(days=30)) == [old]
+
+
+@pytest.mark.parametrize(
+    ("field", "query"),
+    [
+        ("workflowType", "workflowType = orders"),
+        ("correlationId", "correlationId = monday"),
+        ("status", "status = RUNNING"),
+        ("startTime", "startTime > 1767222000000"),
+    ],
+)
+def test_an_index_that_drops_a_condition_selects_nothing(conductor: ConductorStandIn, field: str, query: str) -> None:
+    conductor.indexed.discard(field)
+    conductor.add(correlation_id="monday")
+    other = conductor.add("FAILED", name="invoices", correlation_id="tuesday")
+    conductor.workflows[other].update(startTime=1_700_000_000_000)
+    with pytest.raises(ConductorInputError, match=f"whose {field} is .* for the condition {field} .*Nothing was done"):
+        found(conductor, query=query)
+
+
+def test_a_summary_without_the_field_cannot_be_verified(conductor: ConductorStandIn) -> None:
+    conductor.add("FAILED")
+    bare = {"workflowId": "w1", "status": "FAILED"}
+    answer = json.dumps({"totalHits": 1, "results": [bare]}).encode()
+    conductor.instead = lambda request: (200, "application/json", answer) if request.path.endswith("/search") else None
+    with pytest.raises(ConductorInputError, match="does not say its workflowType, so it cannot be verified"):
+        found(conductor, workflow_name="orders", status="FAILED")
+
+
+def test_what_misses_a_time_by_the_index_s_rounding_is_left_out(conductor: ConductorStandIn) -> None:
+    conductor.indexed.discard("startTime")
+    ours, other = conductor.add(), conductor.add()
+    began = conductor.workflows[ours]["startTime"]
+    conductor.workflows[other].update(startTime=began + 900, createTime=began + 900)
+    assert found(conductor, query=f"startTime < {began + 1}") == [ours]
+
+
+def test_what_has_moved_on_since_it_was_indexed_is_left_out(conductor: ConductorStandIn) -> None:
+    ours, moved, gone = (conductor.add("FAILED") for _ in range(3))
+
+    def instead(request: Request) -> None:
+        if request.path.endswith("/bulk/search"):
+            conductor.workflows[moved].update(status="RUNNING")
+            conductor.workflows.pop(gone, None)
+
+    conductor.instead = instead
+    assert found(conductor, status="FAILED") == [ours]
+    assert "2 of the 3 workflows that the index found have moved on, or are gone" in conductor.journal
+
+
+def test_what_moves_up_between_two_pages_is_found(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_conductor.control.selection.PAGE", 2)
+    ids = [conductor.add() for _ in range(5)]
+    for second, item in enumerate(ids):
+        conductor.workflows[item]["startTime"] += second * 1000
+
+    def instead(request: Request) -> None:
+        if request.query.get("start") == "2":
+            conductor.workflows[ids[0]]["status"] = "COMPLETED"
+
+    conductor.instead = instead
+    assert found(conductor, status="RUNNING") == ids[1:]
+
+
+def test_a_label_with_conditions_needs_no_index(conductor: ConductorStandIn) -> None:
+    failed = conductor.add("FAILED", correlation_id="it's (monday), *")
+    conductor.add("COMPLETED", correlation_id="it's (monday), *")
+    how = {"workflow_name": "orders", "correlation_id": "it's (monday), *"}
+    assert found(conductor, status=["FAILED", "TIMED_OUT"], **how) == [failed]
+    assert sent(conductor) == []
+
+
+def test_what_a_look_up_returns_beside_what_was_asked_is_left_out(conductor: ConductorStandIn) -> None:
+    """A database whose collation ignores case."""
+    ours, other = conductor.add(correlation_id="monday"), conductor.add(correlation_id="Monday")
+    both = [conductor.workflows[item] for item in (ours, other)]
+    answer = json.dumps({"monday": both}).encode()
+    conductor.instead = lambda request: (
+        (200, "application/json", answer) if request.path.endswith("/correlated") else None
+    )
+    assert found(conductor, workflow_name="orders", correlation_id="monday") == [ours]
+
+
+def test_an_equals_sign_in_a_value_is_no_field(conductor: ConductorStandIn) -> None:
+    ours = conductor.add(correlation_id="day=monday")
+    assert found(conductor, query="correlationId='day=monday'") == [ours]
+
+
+@pytest.mark.parametrize(("name", "label"), [("", "monday"), ("orders", ""), ("orders", " ")])
+def test_an_empty_name_or_label_selects_nothing(conductor: ConductorStandIn, name: str, label: str) -> None:
+    with pytest.raises(ConductorInputError, match="must not be empty"):
+        found(conductor, workflow_name=name, correlation_id=label)
+    assert conductor.requests == []

@@ -1,0 +1,90 @@
+"""Which task to end, row by row of the table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client.models import TaskStatus, Workflow
+from airflow_provider_conductor.control.task_choice import CompletionRefusedError, Ending, choose, open_waits
+from tests.polling.builders import failed, live, sub, task, workflow
+
+OURS = Ending(by="airflow:orders:run:approve:-1:1")
+
+
+@pytest.mark.parametrize("status", ["SCHEDULED", "IN_PROGRESS"])
+@pytest.mark.parametrize("kind", ["SIMPLE", "WAIT", "HUMAN", "HTTP", "DYNAMIC"])
+@pytest.mark.parametrize("state", ["RUNNING", "PAUSED"])
+def test_an_open_task_is_to_be_ended(kind: str, status: str, state: str) -> None:
+    choice = choose(workflow(task("approve", status, kind=kind), status=state), OURS, task_ref="approve")
+    assert (choice.task.task_id, choice.already) == ("approve-1", "")
+
+
+def test_it_may_be_named_by_its_id() -> None:
+    found = workflow(live("pack"), live("approve"))
+    assert choose(found, OURS, task_id="approve-1").task.reference_name == "approve"
+
+
+def test_of_several_attempts_the_newest_is_ended() -> None:
+    found = workflow(failed("approve", of=3, retried=True), task("approve", attempt=2, of=3, delay=600))
+    assert choose(found, OURS, task_ref="approve").task.task_id == "approve-2"
+
+
+@pytest.mark.parametrize("worker", ["Bo", ""])
+def test_what_has_ended_so_is_done_whoever_did_it(worker: str) -> None:
+    choice = choose(workflow(task("approve", "COMPLETED", workerId=worker)), OURS, task_ref="approve")
+    assert "is COMPLETED already" in choice.already
+    assert ("by Bo" in choice.already) is bool(worker)
+
+
+def test_an_attempt_that_we_have_failed_is_done_though_it_is_tried_again() -> None:
+    ending = Ending(status=TaskStatus.FAILED, by=OURS.by)
+    found = workflow(failed("approve", of=3, retried=True, workerId=OURS.by), live("approve", attempt=2, of=3))
+    choice = choose(found, ending, task_ref="approve")
+    assert (choice.task.task_id, "by an earlier try already" in choice.already) == ("approve-1", True)
+
+
+def test_an_attempt_that_somebody_else_has_failed_is_not_ours() -> None:
+    ending = Ending(status=TaskStatus.FAILED, by=OURS.by)
+    found = workflow(failed("approve", of=3, retried=True), live("approve", attempt=2, of=3))
+    assert choose(found, ending, task_ref="approve").task.task_id == "approve-2"
+
+
+@pytest.mark.parametrize("status", [TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR])
+@pytest.mark.parametrize("worker", [OURS.by, "Bo"])
+def test_an_optional_task_that_was_to_fail_has(status: TaskStatus, worker: str) -> None:
+    found = workflow(task("approve", "COMPLETED_WITH_ERRORS", workerId=worker), live("then"))
+    choice = choose(found, Ending(status=status, by=OURS.by), task_ref="approve")
+    assert "already" in choice.already
+    assert ("by an earlier try" in choice.already) is (worker == OURS.by)
+
+
+@pytest.mark.parametrize(
+    ("found", "says", "passing"),
+    [
+        (workflow(task("approve", "COMPLETED_WITH_ERRORS")), "is COMPLETED_WITH_ERRORS, not open", False),
+        (workflow(task("approve", "FAILED", reasonForIncompletion="no")), r"is FAILED \(no\), not open", False),
+        (workflow(task("approve", "TIMED_OUT")), "is TIMED_OUT, not open", False),
+        (workflow(task("approve", "QUANTUM")), "is QUANTUM, not open", False),
+        (workflow(live("approve"), status="TERMINATED"), r"ended as TERMINATED: task 'approve' \(IN_PROGRESS\)", False),
+        (workflow(task("pack", "COMPLETED"), status="FAILED"), "ended as FAILED and has no task 'approve'", False),
+        (workflow(live("pack")), r"not there yet: .* RUNNING, open are 'pack' \(pack IN_PROGRESS\)", True),
+        (workflow(task("pack", "COMPLETED")), r"not there yet: .*none of its tasks \('pack'\) is open", True),
+        (workflow(status="PAUSED"), "not there yet: .* PAUSED, it has no tasks", True),
+        (workflow(sub("approve")), "is a SUB_WORKFLOW, which the server runs itself", False),
+        (workflow(task("approve", "IN_PROGRESS", kind="JOIN")), "is a JOIN", False),
+    ],
+)
+def test_what_cannot_be_ended_is_refused_by_its_state(found: Workflow, says: str, passing: bool) -> None:
+    with pytest.raises(CompletionRefusedError, match=says) as refused:
+        choose(found, OURS, task_ref="approve")
+    assert refused.value.passing is passing
+
+
+def test_signals_take_open_waits_in_the_workflows_order() -> None:
+    def wait(ref: str, status: str) -> dict[str, Any]:
+        return task(ref, status, kind="WAIT")
+
+    found = workflow(wait("a", "COMPLETED"), task("h", "IN_PROGRESS", kind="HUMAN"), wait("b", "IN_PROGRESS"))
+    assert [task.reference_name for task in open_waits(found)] == ["b"]

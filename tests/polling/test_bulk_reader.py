@@ -1,0 +1,327 @@
+"""How many workflows are asked about: in bulk or one by one, whichever works and is cheaper."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client.errors import (
+    ConductorAuthError,
+    ConductorMissingRouteError,
+    ConductorRequestError,
+    ConductorServerError,
+    ConductorTooManyRequestsError,
+    ConductorUnreachableError,
+    NotConductorError,
+)
+from airflow_provider_conductor.polling.bulk_reader import (
+    BULK_AGAIN,
+    BULK_BYTES,
+    FIRST_BATCH,
+    MEASURE_AGAIN,
+    PASSING,
+    SPLITS,
+    Asker,
+    Seen,
+)
+from airflow_provider_conductor.polling.poll_pause import Mark
+from tests.polling.simulated import ROUTE, Server, server_error
+from tests.polling.virtual_time import now, run
+
+
+def names(count: int) -> list[str]:
+    return [f"w{index}" for index in range(count)]
+
+
+class Paying:
+    """A timer on which each request takes what it costs: so many seconds, and so many for each id in it."""
+
+    def __init__(self, server: Server, *, request: float, bulk_id: float) -> None:
+        self.server, self.request, self.bulk_id = server, request, bulk_id
+
+    def __call__(self) -> float:
+        single = self.server.asked["status"] + self.server.asked["get"]
+        return (
+            single * self.request + self.server.asked["bulk"] * self.request + sum(self.server.batches) * self.bulk_id
+        )
+
+
+def asker_of(server: Server, timer: Any = None) -> Asker:
+    return Asker(server, monotonic=now, timer=timer or (lambda: 0.0))
+
+
+async def ask_all(asker: Asker, ids: list[str]) -> dict[str, Seen]:
+    found: dict[str, Seen] = {}
+    while ids:
+        count, seen = await asker.ask(ids)
+        assert 0 < count <= len(ids)
+        found |= seen
+        ids = ids[count:]
+    return found
+
+
+def test_bulk_requests_grow_to_a_thousand_ids() -> None:
+    async def main() -> None:
+        server = Server()
+        server.add(*names(5_000))
+        found = await ask_all(asker_of(server), names(5_000))
+        assert found["w4999"] == Seen(Mark("RUNNING", 1))
+        assert len(found) == 5_000
+        assert server.batches[:4] == [FIRST_BATCH - FIRST_BATCH % 4, 192, 768, 1000]
+        assert max(server.batches) == 1_000
+
+    run(main())
+
+
+def test_a_bulk_answer_is_kept_to_some_bytes() -> None:
+    async def main() -> None:
+        server = Server(padding=1_500)
+        server.add(*names(6_000))
+        await ask_all(asker_of(server), names(6_000))
+        assert set(server.asked) == {"bulk"}
+        assert all(size * 1_600 <= BULK_BYTES * 1.1 for size in server.batches)
+
+    run(main())
+
+
+def test_an_id_that_the_server_does_not_know_is_left_out() -> None:
+    async def main() -> None:
+        for server in (Server(), Server(bulk=False), Server(bulk=False, status_route=False)):
+            server.add("a")
+            assert set(await ask_all(asker_of(server), ["a", "gone"])) == {"a"}
+
+    run(main())
+
+
+@pytest.mark.parametrize(("status_route", "kind", "times"), [(True, "status", 0), (False, "get", 1)])
+def test_without_bulk_requests_each_is_asked_alone(status_route: bool, kind: str, times: int) -> None:
+    async def main() -> None:
+        server = Server(bulk=False, status_route=status_route)
+        server.add(*names(20))
+        asker = asker_of(server)
+        for _ in range(3):
+            found = await ask_all(asker, names(20))
+        assert found["w7"].mark == Mark("RUNNING", times)
+        assert server.asked["bulk"] == 1
+        assert server.asked[kind] == 60
+
+    run(main())
+
+
+def test_bulk_requests_that_are_refused_are_done_without() -> None:
+    async def main() -> None:
+        server = Server(errors=[ConductorAuthError("no permission", status=403, **ROUTE)])
+        server.add("a", "b")
+        assert set(await ask_all(asker_of(server), ["a", "b"])) == {"a", "b"}
+
+    run(main())
+
+
+def test_credentials_that_are_refused_everywhere_are_told() -> None:
+    async def main() -> None:
+        server = Server(errors=[ConductorAuthError("who are you?", status=401, **ROUTE) for _ in range(9)])
+        with pytest.raises(ConductorAuthError):
+            await ask_all(asker_of(server), ["a", "b"])
+        assert len(server.at) == 2
+
+    run(main())
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_one_broken_workflow_costs_the_others_a_request_each(repeatable: bool) -> None:
+    async def main() -> None:
+        server = Server(errors=[server_error(repeatable=repeatable)], broken={"w3"})
+        server.add(*names(30))
+        asker = asker_of(server)
+        found = await ask_all(asker, names(30))
+        assert set(found) == set(names(30)) - {"w3"}
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("error", "pause"),
+    [
+        (ConductorMissingRouteError("no such endpoint", status=404, **ROUTE), MEASURE_AGAIN),
+        (server_error(repeatable=True), BULK_AGAIN),
+    ],
+    ids=["missing", "failed once"],
+)
+def test_bulk_requests_are_tried_again_after_a_while(error: ConductorRequestError, pause: float) -> None:
+    async def main() -> None:
+        server = Server(errors=[error])
+        server.add(*names(30))
+        asker = asker_of(server)
+        await ask_all(asker, names(30))
+        await ask_all(asker, names(30))
+        assert server.asked["bulk"] == 1
+        await asyncio.sleep(pause)
+        server.asked.clear()
+        await ask_all(asker, names(30))
+        assert server.asked["status"] == 0
+
+    run(main())
+
+
+def test_a_server_that_is_away_is_found_out_by_a_few_requests() -> None:
+    async def main() -> None:
+        for server in (Server(away=True), Server(away=True, bulk=False)):
+            asker = asker_of(server)
+            with pytest.raises(ConductorUnreachableError):
+                await ask_all(asker, names(1_000))
+            assert len(server.at) <= PASSING * 2
+
+    run(main())
+
+
+def test_workflows_that_all_fail_are_the_servers_failure() -> None:
+    async def main() -> None:
+        server = Server(bulk=False, broken=set(names(100)))
+        with pytest.raises(ConductorServerError):
+            await ask_all(asker_of(server), names(100))
+        assert len(server.at) <= PASSING * 3
+
+    run(main())
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+@pytest.mark.parametrize("count", [1, PASSING - 1])
+def test_a_few_workflows_that_fail_among_themselves_are_not_the_servers_failure(count: int, bulk: bool) -> None:
+    """A sweep is of those due together: one that cannot be read is often alone in it."""
+
+    async def main() -> None:
+        server = Server(bulk=bulk, broken=set(names(count)))
+        server.add(*names(count))
+        assert await ask_all(asker_of(server), names(count)) == {}
+
+    run(main())
+
+
+def test_a_first_workflow_that_fails_alone_does_not_hide_the_others() -> None:
+    """Bulk answers that never come, as from a gateway that cuts them, and a probe that happens to ask about it."""
+
+    async def main() -> None:
+        server = Server(broken={"w0"}, errors=[server_error(repeatable=True)])
+        server.add(*names(30))
+        assert set(await ask_all(asker_of(server), names(30))) == set(names(30)) - {"w0"}
+
+    run(main())
+
+
+def test_too_many_requests_stop_the_sweep() -> None:
+    async def main() -> None:
+        busy = [ConductorTooManyRequestsError("slow down", status=429, retry_after=9.0, **ROUTE)]
+        for server in (Server(errors=list(busy)), Server(bulk=False, errors=[server_error(), *busy])):
+            with pytest.raises(ConductorTooManyRequestsError):
+                await ask_all(asker_of(server), names(3))
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("padding", "request_costs", "bulk_id_costs", "winner"),
+    [
+        (100, 0.001, 0.9, "bulk"),
+        (5_000, 0.001, 0.0001, "bulk"),
+        (5_000, 0.001, 0.01, "status"),
+        (60_000, 0.001, 0.0, "status"),
+    ],
+    ids=["small: not measured", "medium, bulk cheaper", "medium, status cheaper", "large: not measured"],
+)
+def test_the_cheaper_way_is_taken(padding: int, request_costs: float, bulk_id_costs: float, winner: str) -> None:
+    async def main() -> None:
+        server = Server(padding=padding)
+        server.add(*names(400))
+        asker = asker_of(server, Paying(server, request=request_costs, bulk_id=bulk_id_costs))
+        await ask_all(asker, names(400))
+        server.asked.clear()
+        server.batches.clear()
+        for _ in range(5):
+            await ask_all(asker, names(400))
+        assert set(server.asked) == {winner}
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("answer", "seen"),
+    [
+        (None, None),
+        (["w"], None),
+        ({"workflowId": {"a": 1}}, None),
+        ({"status": None}, None),
+        ({"status": "SLEEPING"}, None),
+        ({"updateTime": "soon"}, Mark("RUNNING", 0)),
+        ({"updateTime": {"a": 1}}, Mark("RUNNING", 0)),
+        ({"updateTime": float("inf")}, Mark("RUNNING", 0)),
+        ({"updateTime": float("nan")}, Mark("RUNNING", 0)),
+        ({"updateTime": 10**400}, Mark("RUNNING", 0)),
+        ({"updateTime": 7.0}, Mark("RUNNING", 7)),
+        ({"reasonForIncompletion": {"a": 1}}, Mark("RUNNING", 1)),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_read_of_one_workflow_harms_no_other(answer: Any, seen: Mark | None) -> None:
+    async def main() -> None:
+        server = Server(answers={"b": answer})
+        server.add("a", "b")
+        found = await ask_all(asker_of(server), ["a", "b"])
+        assert found["a"] == Seen(Mark("RUNNING", 1))
+        assert found.get("b") == (None if seen is None else Seen(seen))
+        assert server.asked == {"bulk": 1}
+
+    run(main())
+
+
+@pytest.mark.parametrize("culprits", [{"w0"}, {"w640"}, {"w3", "w911"}])
+def test_a_workflow_that_makes_bulk_answers_unreadable_is_asked_about_alone(culprits: set[str]) -> None:
+    """The others go on in bulk: a thousand requests in the place of one would be their harm."""
+
+    async def main() -> None:
+        server = Server(too_deep=culprits)
+        server.add(*names(1_000))
+        asker = asker_of(server)
+        assert set(await ask_all(asker, names(1_000))) == set(names(1_000))
+        assert sum(server.asked.values()) <= 60
+        server.asked.clear()
+        assert set(await ask_all(asker, names(1_000))) == set(names(1_000))
+        assert server.asked["status"] == len(culprits)
+        assert server.asked["bulk"] <= 5
+
+    run(main())
+
+
+def test_many_such_workflows_are_all_asked_about_one_by_one() -> None:
+    async def main() -> None:
+        server = Server(too_deep=set(names(1_000)[::7]))
+        server.add(*names(1_000))
+        assert set(await ask_all(asker_of(server), names(1_000))) == set(names(1_000))
+        assert server.asked["bulk"] <= 2 * SPLITS
+
+    run(main())
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+def test_an_error_that_nobody_has_foreseen_is_that_of_one_answer(bulk: bool) -> None:
+    async def main() -> None:
+        defects: list[Exception] = []
+        server = Server(bulk=bulk, errors=[ZeroDivisionError("a defect")])
+        server.add(*names(30))
+        asker = Asker(server, monotonic=now, timer=lambda: 0.0, on_defect=defects.append)
+        found = await ask_all(asker, names(30))
+        assert len(found) >= 29
+        assert [type(defect) for defect in defects] == [ZeroDivisionError]
+
+    run(main())
+
+
+def test_a_page_in_the_place_of_every_answer_is_the_servers_failure() -> None:
+    async def main() -> None:
+        server = Server(answers=dict.fromkeys(names(100), "a page"), bulk=False)
+        server.add(*names(100))
+        with pytest.raises(NotConductorError):
+            await ask_all(asker_of(server), names(100))
+
+    run(main())

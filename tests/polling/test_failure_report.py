@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.polling.failure_report import Cause, Failure, explain, root_cause
+from tests.polling.builders import at, failed, join, sub, task, workflow
+from tests.polling.recordings import load
+
+FAILED = {"status": "FAILED"}
+TERMINAL = "FAILED_WITH_TERMINAL_ERROR"
+
+
+def cause_of(run: Workflow, *subs: Workflow) -> Failure:
+    failure = root_cause(run, {one.workflow_id: one for one in subs})
+    assert failure is not None
+    return failure
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "PAUSED", "COMPLETED"])
+def test_what_has_not_failed_has_no_cause(status: str) -> None:
+    assert root_cause(workflow(failed(), status=status)) is None
+
+
+CASES: dict[str, tuple[Workflow, Cause, str]] = {
+    "failed": (workflow(failed(of=1), **FAILED), Cause.TASK_FAILED, "charge_card"),
+    "terminal": (workflow(failed(status=TERMINAL), **FAILED), Cause.TERMINAL_ERROR, "charge_card"),
+    "timed out": (workflow(failed(status="TIMED_OUT"), status="TIMED_OUT"), Cause.TASK_TIMED_OUT, "charge_card"),
+    "an optional one failed before": (
+        workflow(failed("nice", status="COMPLETED_WITH_ERRORS"), failed(), **FAILED),
+        Cause.TASK_FAILED,
+        "charge_card",
+    ),
+    "the JOIN failed because of a branch": (
+        workflow(failed(ended=9), failed("join", kind="JOIN", ended=5), **FAILED),
+        Cause.TASK_FAILED,
+        "charge_card",
+    ),
+    "a loop failed because of an iteration": (
+        workflow(failed("loop", kind="DO_WHILE", ended=3), failed("step__2", ended=5), **FAILED),
+        Cause.TASK_FAILED,
+        "step__2",
+    ),
+    "two failed, the first counts": (
+        workflow(failed("late", ended=9), failed("early", ended=5), **FAILED),
+        Cause.TASK_FAILED,
+        "early",
+    ),
+    "two failed, the one the server names counts": (
+        workflow(
+            failed("late", ended=9, taskId="late-task"),
+            failed("early", ended=5),
+            reasonForIncompletion="Task late-task failed with status: FAILED and reason: 'x'",
+            **FAILED,
+        ),
+        Cause.TASK_FAILED,
+        "late",
+    ),
+    "the workflow's time was over": (
+        workflow(task(status="CANCELED"), status="TIMED_OUT"),
+        Cause.WORKFLOW_TIMED_OUT,
+        "",
+    ),
+    "somebody terminated it": (workflow(task(status="CANCELED"), status="TERMINATED"), Cause.TERMINATED, ""),
+    "a TERMINATE task": (
+        workflow(task("stop", "COMPLETED", kind="TERMINATE"), status="TERMINATED"),
+        Cause.TERMINATE_TASK,
+        "stop",
+    ),
+    "no task at all": (workflow(**FAILED), Cause.NO_TASK, ""),
+    "a retried attempt, then a terminate": (
+        workflow(failed(retried=True), task(status="CANCELED", attempt=2), status="TERMINATED"),
+        Cause.TERMINATED,
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_root_cause(case: str) -> None:
+    run, cause, ref = CASES[case]
+    failure = cause_of(run)
+    assert (failure.cause, failure.task_reference_name) == (cause, ref)
+    assert explain(failure)
+
+
+def test_the_cause_is_found_two_levels_down() -> None:
+    inner = workflow(failed(of=1), id="wf-3", workflowName="inner", **FAILED)
+    middle = workflow(sub("to_inner", "wf-3", "FAILED"), id="wf-2", **FAILED)
+    outer = workflow(sub("to_middle", "wf-2", "FAILED"), **FAILED)
+    assert cause_of(outer).unread_sub_workflow_id == "wf-2"
+    assert cause_of(outer, middle).unread_sub_workflow_id == "wf-3"
+    failure = cause_of(outer, middle, inner)
+    assert failure.path == ("to_middle", "to_inner")
+    assert (failure.workflow_id, failure.sub_workflow_id, failure.sub_workflow_name) == ("wf-1", "wf-3", "inner")
+    assert (failure.task_reference_name, failure.unread_sub_workflow_id) == ("charge_card", "")
+
+
+def test_a_sub_workflow_that_somebody_terminated_is_told_as_that() -> None:
+    below = workflow(task(status="CANCELED"), id="wf-2", status="TERMINATED", reasonForIncompletion="wrong customer")
+    reason = "Task ship-task failed with status: TERMINATED and reason: 'Sub workflow …'"
+    run = workflow(sub(status="CANCELED", taskId="ship-task"), status="TERMINATED", reasonForIncompletion=reason)
+    failure = cause_of(run, below)
+    assert (failure.cause, failure.reason, failure.path) == (Cause.TERMINATED, "wrong customer", ("ship",))
+    assert explain(failure).startswith(
+        "Workflow order (wf-1) was terminated: the sub-workflow of ship was terminated: wrong customer"
+    )
+
+
+def test_what_was_still_open_is_named() -> None:
+    run = workflow(*(task(f"t{n}", "CANCELED") for n in range(9)), join(status="CANCELED"), status="TERMINATED")
+    failure = cause_of(run)
+    assert len(failure.open_tasks) == 9
+    assert "Still open then: t0, t1, t2, t3, t4 and 4 more." in explain(failure)
+
+
+def test_trying_again_is_of_no_use_where_the_worker_says_so() -> None:
+    assert cause_of(workflow(failed(status=TERMINAL), **FAILED)).terminal_error
+    assert not cause_of(workflow(failed(), **FAILED)).terminal_error
+
+
+def test_a_manual_retry_past_the_limit_claims_no_limit() -> None:
+    failure = cause_of(workflow(failed(attempt=3, of=2), **FAILED))
+    assert (failure.attempts, failure.max_attempts) == (3, None)
+
+
+def test_the_first_line_is_enough_to_act_on() -> None:
+    recording = load("conductor-3.32.2/ended_failed_two_levels_down.json")
+    failure = cause_of(recording.workflow, *recording.sub_workflows.values())
+    first, *rest = explain(failure, recording.logs, "http://ui/execution/1").split("\n")
+    assert first == (
+        f"Workflow outer_failing_x ({recording.workflow.workflow_id}) has failed: "
+        "to_middle/to_inner/pack failed (attempt 1 of 1): box too small"
+    )
+    assert "    box is 3 cm too small" in rest
+    assert rest[-1] == "See http://ui/execution/1"
+
+
+def test_the_failure_workflow_is_named() -> None:
+    run = load("conductor-3.32.2/ended_failed_handler_runs.json").workflow
+    assert cause_of(run).failure_workflow_id in explain(cause_of(run))
+
+
+def test_the_message_is_bounded_and_carries_no_task_data() -> None:
+    noisy: dict[str, Any] = {"reason": "x\n" * 10**6, "inputData": {"password": "hunter2"}}
+    text = explain(cause_of(workflow(failed(**noisy), output={"t": "hunter2"}, **FAILED)), ["y" * 10**6] * 999, "u")
+    assert len(text) < 5000
+    assert "hunter2" not in text
+    assert "The worker's last log lines (10 of 999):" in text
+
+
+def test_an_end_time_does_not_make_a_cause() -> None:
+    assert root_cause(workflow(status="COMPLETED", endTime=at(1))) is None

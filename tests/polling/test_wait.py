@@ -1,0 +1,839 @@
+"""The wait, look by look, on a clock of its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from airflow_provider_conductor.client.errors import (
+    ConductorAuthError,
+    ConductorMissingRouteError,
+    ConductorNotFoundError,
+    ConductorRequestError,
+    ConductorServerError,
+    ConductorTimeoutError,
+    ConductorTlsError,
+    NotConductorError,
+)
+from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client.text import one_line
+from airflow_provider_conductor.polling.next_poll import HELD, HELD_PAUSE
+from airflow_provider_conductor.polling.observation import FEW_TASKS, LAST_LOOK
+from airflow_provider_conductor.polling.wait import (
+    GONE,
+    MESSAGE_LIMIT,
+    STALLED,
+    STILL_RUNNING,
+    TASK_ENDED,
+    TASK_MISSED,
+    TIMEOUT,
+    WaitEvent,
+    WaitPlan,
+    with_told,
+)
+from tests.polling.builders import at, failed, live, polled, sub, task, workflow
+from tests.polling.world import T0, Patience, World, unreachable
+
+QUICK = settings(deadline=None, max_examples=25)
+jitters = some.floats(0, 0.999)
+DONE = workflow(live(), status="COMPLETED", endTime=at(1))
+
+
+def retry(delay: int, scheduled: float = 1, **more: Any) -> Workflow:
+    """charge_card failed, and its second attempt is due ``delay`` seconds after ``scheduled``."""
+    return workflow(
+        failed(of=4, ended=scheduled, retried=True), task(attempt=2, of=4, scheduled=scheduled, delay=delay), **more
+    )
+
+
+def auth_error() -> ConductorRequestError:
+    return ConductorAuthError("INVALID_TOKEN", status=401, method="GET", path="/workflow/wf-1")
+
+
+# Ends
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED"])
+def test_the_event_says_how_it_ended_and_why(status: str) -> None:
+    world = World([(30, workflow(status=status, reasonForIncompletion="no tea left", endTime=at(30)))])
+    event = world.wait()
+    assert (event.workflow_id, event.status, event.message) == ("wf-1", status, "no tea left")
+
+
+def test_what_has_ended_already_costs_one_look() -> None:
+    world = World([(0, DONE)])
+    assert world.wait().status == "COMPLETED"
+    assert len(world.asked) == 1
+
+
+def test_a_paused_workflow_has_not_ended() -> None:
+    world = World([(0, workflow(status="PAUSED", updateTime=at(0))), (300, DONE)])
+    assert world.wait().status == "COMPLETED"
+    assert world.said[0].startswith("the workflow has been paused since ")
+
+
+# Lines
+
+
+def test_a_line_when_something_changes_and_none_when_nothing_does() -> None:
+    world = World(
+        [
+            (0, workflow(task(of=4))),
+            (20, workflow(live("charge_card"))),
+            (40, retry(60, scheduled=40)),
+            (110, workflow(failed(of=4, retried=True), task(status="COMPLETED", attempt=2, ended=110), live("ship"))),
+            (4000, DONE),
+        ]
+    )
+    world.wait()
+    shapes = [
+        "has been queued since",
+        "nobody has ever polled",
+        "has been running on worker-1",
+        "in 60 s",
+        "retry has been due",
+        "ship has been running",
+    ]
+    assert len(world.said) == len(shapes), world.said
+    for line, shape in zip(world.said, shapes, strict=True):
+        assert shape in line
+
+
+def test_the_line_of_a_retry_says_when_and_why() -> None:
+    world = World([(0, retry(58)), (70, DONE)])
+    world.wait()
+    assert world.said[0] == (
+        "charge_card failed (attempt 1 of 4: card service down); Conductor retries it at 22:14:19 UTC, in 59 s"
+    )
+
+
+def test_counters_that_move_are_not_told() -> None:
+    moving = [(0.0 + n, workflow(live(updated=n, pollCount=n + 1))) for n in range(100)]
+    world = World([*moving, (200, DONE)])
+    world.wait()
+    assert world.said == ["pack has been running on worker-1 since 22:13:20 UTC"]
+
+
+def test_between_two_tasks_nothing_is_told_unless_it_stays_there() -> None:
+    """A server can lose a workflow's next task; that is told once, and a stall_timeout ends it."""
+    first, second = task("pack", "COMPLETED", ended=20), live("ship")
+    world = World([(0, workflow(live("pack"))), (20, workflow(first)), (25, workflow(first, second)), (60, DONE)])
+    world.wait()
+    assert [line.split()[0] for line in world.said] == ["pack", "ship"]
+    world = World([(0, workflow(live("pack"))), (20, workflow(first))])
+    event = world.wait(world.plan(stall_timeout=300.0))
+    assert world.said[1:] == ["Conductor has been between two tasks since 22:13:40 UTC"]
+    assert (event.status, event.message) == (
+        STALLED,
+        "no progress since 22:13:40 UTC: Conductor has been between two tasks since 22:13:40 UTC",
+    )
+
+
+def test_what_was_told_is_not_told_again_after_a_deferral() -> None:
+    world = World([(0, retry(300)), (400, DONE)])
+    on_the_worker = world.wait(patience=10)
+    assert on_the_worker.status == STILL_RUNNING
+    told = list(world.said)
+    arrived = WaitPlan.from_json(json.loads(json.dumps(with_told(world.plan(), on_the_worker).to_json())))
+    assert world.wait(arrived).status == "COMPLETED"
+    assert told == world.said[: len(told)]
+    assert [line for line in world.said if "retries it at" in line] == told
+
+
+def test_pokes_that_carry_their_plan_on_say_what_one_wait_says() -> None:
+    scenes = [(0, retry(60)), (100, unreachable()), (130, workflow(live())), (400, DONE)]
+    whole, poked = World(scenes), World(scenes)
+    whole.wait()
+    plan = poked.plan()
+    while (event := poked.wait(plan, patience=0)).status == STILL_RUNNING:
+        plan = with_told(plan, event)
+        poked.now += 5
+    assert event.status == "COMPLETED"
+    assert [line.split(" since ")[0][:25] for line in poked.said] == [
+        line.split(" since ")[0][:25] for line in whole.said
+    ]
+
+
+# People
+
+
+def seen_acts(*scenes: Workflow) -> list[str]:
+    world = World([(10.0 * n, scene) for n, scene in enumerate(scenes)])
+    with pytest.raises(Patience):
+        world.wait(until=10.0 * len(scenes) + 5)
+    return [line for line in world.said if line.startswith("somebody")]
+
+
+def test_a_pause_and_a_resume_are_named() -> None:
+    scenes = (
+        workflow(live()),
+        workflow(live(), status="PAUSED", updateTime=at(10)),
+        workflow(live(), lastRetriedTime=at(19)),
+    )
+    assert seen_acts(*scenes) == ["somebody resumed the workflow"]
+    world = World([(0, scenes[0]), (10, scenes[1])])
+    with pytest.raises(Patience):
+        world.wait(until=30)
+    assert world.said[-1] == "the workflow has been paused since 22:13:30 UTC; it continues when somebody resumes it"
+
+
+def test_a_pause_between_two_looks_is_named_too() -> None:
+    assert seen_acts(workflow(live()), workflow(live(), lastRetriedTime=at(9))) == ["somebody resumed the workflow"]
+
+
+def test_a_retry_a_rerun_and_a_restart_are_named() -> None:
+    assert seen_acts(
+        workflow(live()),
+        workflow(live(), lastRetriedTime=at(9), endTime=at(5)),
+        workflow(live(), lastRetriedTime=at(9), endTime=at(15)),
+        workflow(live(), createTime=at(29), startTime=at(29)),
+    ) == [
+        "somebody retried the workflow: it goes on from its failed tasks",
+        "somebody ran the workflow again from one of its tasks",
+        "somebody restarted the workflow: it begins again at its first task",
+    ]
+
+
+def test_skipped_tasks_are_named() -> None:
+    skipped = task("pack", "SKIPPED", ended=9)
+    more = [task(f"ship{n}", "SKIPPED", ended=19 + n) for n in range(7)]
+    assert seen_acts(workflow(live()), workflow(skipped, live()), workflow(skipped, *more, live())) == [
+        "somebody skipped pack",
+        "somebody skipped ship0, ship1, ship2, ship3, ship4 and 2 more",
+    ]
+
+
+def test_what_was_done_before_the_wait_is_not_news() -> None:
+    assert seen_acts(workflow(task("pack", "SKIPPED", ended=-5), live(), lastRetriedTime=at(-3), endTime=at(-4))) == []
+
+
+def test_an_act_during_a_deferral_is_named() -> None:
+    world = World([(0, workflow(live())), (60, workflow(live(), lastRetriedTime=at(50))), (90, DONE)])
+    plan = with_told(world.plan(), world.wait(patience=0))
+    world.now += 60
+    world.wait(plan)
+    assert "somebody resumed the workflow" in world.said
+
+
+# The whole time
+
+
+def test_the_last_look_falls_exactly_on_the_deadline() -> None:
+    world = World()
+    event = world.wait(world.plan(deadline=333.3))
+    assert event.status == TIMEOUT
+    assert world.looks[-1] == pytest.approx(333.3, abs=0.001)
+    assert world.whole_looks[-1] == world.looks[-1]
+    assert event.message == "pack has been running on worker-1 since 22:13:20 UTC"
+
+
+@given(
+    deadline=some.floats(0, 2000),
+    jitter=jitters,
+    interval=some.one_of(some.none(), some.floats(1, 900)),
+)
+@QUICK
+def test_what_completed_before_the_deadline_is_a_success(
+    deadline: float, jitter: float, interval: float | None
+) -> None:
+    world = World([(max(0.0, deadline - 0.001), DONE)])
+    plan = world.plan(deadline=deadline, poll_interval=interval)
+    assert world.wait(plan, jitter=jitter).status == "COMPLETED"
+    assert world.age <= deadline + 1
+
+
+@given(deadline=some.floats(0, 2000), jitter=jitters, patience=some.one_of(some.none(), some.floats(0, 90)))
+@QUICK
+def test_a_wait_never_outlasts_its_deadline(deadline: float, jitter: float, patience: float | None) -> None:
+    world = World()
+    event = world.wait(world.plan(deadline=deadline), jitter=jitter, patience=patience)
+    assert event.status in (TIMEOUT, STILL_RUNNING)
+    assert world.age <= deadline + 0.1
+
+
+def test_the_deadline_holds_through_a_deferral_and_a_restart() -> None:
+    world = World()
+    plan = world.plan(deadline=100.0)
+    plan = with_told(plan, world.wait(plan, patience=10))
+    world.now += 3600  # the triggerer was away
+    assert world.wait(WaitPlan.from_json(plan.to_json())).status == TIMEOUT
+
+
+def test_a_slow_answer_does_not_move_the_deadline() -> None:
+    world = World(answers_after=7)
+    event = world.wait(world.plan(deadline=100.0))
+    assert event.status == TIMEOUT
+    assert world.age <= 115
+
+
+# Standing still
+
+
+@pytest.mark.parametrize(
+    "rests",
+    [
+        retry(3000),
+        workflow(task(status="IN_PROGRESS", kind="WAIT", started=0, delay=3000, inputData={"duration": "3000s"})),
+        workflow(task(status="IN_PROGRESS", kind="WAIT", started=0, delay=2147483647)),
+        workflow(task(status="IN_PROGRESS", kind="HUMAN", started=0)),
+        workflow(live(), status="PAUSED", updateTime=at(0)),
+    ],
+    ids=["retry delay", "timed wait", "signal", "person", "pause"],
+)
+def test_the_stall_clock_stands_still_while_nobody_ought_to_do_anything(rests: Workflow) -> None:
+    world = World([(0, rests), (2990, DONE)])
+    assert world.wait(world.plan(stall_timeout=60.0)).status == "COMPLETED"
+
+
+def test_the_stall_clock_runs_once_a_retry_is_due() -> None:
+    world = World([(0, retry(300))], polls=lambda age: {"charge_card": [polled("charge_card", 1)]})
+    event = world.wait(world.plan(stall_timeout=60.0))
+    assert event.status == STALLED
+    assert world.looks[-1] == pytest.approx(361, abs=0.1)
+    assert event.message == (
+        "no progress since 22:18:21 UTC: charge_card failed (attempt 1 of 4: card service down); its retry has been "
+        "due since 22:18:21 UTC, and nobody has polled queue 'charge_card' for 6 min (last: worker-3)"
+    )
+
+
+def test_a_stall_says_who_is_not_polling_and_since_when() -> None:
+    world = World([(0, workflow(task()))])
+    event = world.wait(world.plan(stall_timeout=60.0))
+    assert event.status == STALLED
+    assert event.message.endswith(
+        "charge_card has been queued since 22:13:20 UTC, and nobody has ever polled queue 'charge_card'"
+    )
+
+
+def test_progress_sets_the_stall_clock_back() -> None:
+    steps = []
+    for n in range(20):
+        done = [task(f"t{i}", "COMPLETED", ended=50 * i) for i in range(n)]
+        steps.append((50.0 * n, workflow(*done, task(f"t{n}", scheduled=50 * n))))
+    world = World([*steps, (1000, DONE)])
+    assert world.wait(world.plan(stall_timeout=60.0)).status == "COMPLETED"
+
+
+def test_a_stall_during_a_hold_is_seen_on_time() -> None:
+    world = World([(0, workflow(task()))])
+    event = world.wait(world.plan(stall_timeout=3.0), patience=60)
+    assert event.status == STALLED
+    assert world.age == pytest.approx(3, abs=0.3)
+
+
+def test_without_a_stall_timeout_there_is_one_warning_after_ten_minutes() -> None:
+    world = World([(0, workflow(task())), (7200, DONE)])
+    assert world.wait().status == "COMPLETED"
+    assert world.warned == [
+        "no worker takes its task: charge_card has been queued since 22:13:20 UTC, and nobody has ever polled queue "
+        "'charge_card'"
+    ]
+    (line,) = [when for when in world.looks if when == pytest.approx(600, abs=0.2)]
+    assert line
+
+
+def test_the_warning_is_not_given_again_by_the_next_poke() -> None:
+    world = World([(0, workflow(task()))])
+    plan = world.plan()
+    for _ in range(30):
+        plan = with_told(plan, world.wait(plan, patience=0))
+        world.now += 60
+    assert len(world.warned) == 1
+
+
+def test_a_long_job_of_a_live_worker_is_no_stall_but_for_a_stall_timeout() -> None:
+    world = World([(0, workflow(live())), (86_400, DONE)])
+    assert world.wait().status == "COMPLETED"
+    assert world.warned == []
+
+
+# The server's clock
+
+
+@pytest.mark.parametrize("skew", [-600, -61.3, 61.3, 600])
+@pytest.mark.parametrize(
+    ("scenes", "plan"),
+    [
+        ([(0, retry(300)), (301.1, workflow(live())), (900, DONE)], {"stall_timeout": 700.0}),
+        ([(0, retry(300))], {"stall_timeout": 60.0}),
+        ([(0, workflow(task()))], {"deadline": 900.0}),
+        ([(0, retry(10)), (40, DONE)], {}),
+    ],
+)
+def test_minutes_between_the_clocks_change_nothing(scenes: Any, plan: dict[str, Any], skew: float) -> None:
+    here, there = World(scenes), World(scenes, skew=skew)
+    event, other = here.wait(here.plan(**plan)), there.wait(there.plan(**plan))
+    assert event.status == other.status
+    assert there.age == pytest.approx(here.age, abs=2)
+    assert abs(len(here.looks) - len(there.looks)) <= 3
+    assert len(here.said) == len(there.said)
+
+
+# The server away
+
+
+def test_one_line_when_the_server_goes_and_one_when_it_is_back() -> None:
+    world = World([(30, unreachable()), (630, workflow(live())), (700, DONE)])
+    assert world.wait().status == "COMPLETED"
+    assert world.said[0] == "pack has been running on worker-1 since 22:13:20 UTC"
+    away, back = world.said[1:]
+    assert away == ("Conductor is unreachable; the wait goes on: GET /workflow/wf-1 at http://c:8080: cannot connect")
+    assert back.startswith("Conductor is reachable again after 10 min")
+
+
+def test_a_server_that_is_away_is_asked_ever_less_often() -> None:
+    world = World([(30, unreachable()), (3630, DONE)])
+    world.wait()
+    assert len([look for look in world.looks if 30 <= look < 3630]) < 75
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        unreachable(),
+        ConductorServerError("boom", status=500),
+        ConductorServerError("bad gateway", status=502, repeatable=True),
+        NotConductorError("a page of HTML", status=200),
+        ConductorMissingRouteError("this server has no such endpoint", status=404),
+        ConductorTlsError("certificate has expired"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_only_the_deadline_ends_a_wait_for_a_server_that_is_away(error: ConductorRequestError) -> None:
+    world = World([(30, error)])
+    event = world.wait(world.plan(deadline=300.0))
+    assert event.status == TIMEOUT
+    assert world.age == pytest.approx(300, abs=0.1)
+    assert "Conductor has been unreachable for 4 min" in event.message
+
+
+def test_the_stall_clock_does_not_run_while_the_server_is_away() -> None:
+    afterwards = workflow(task("next", scheduled=2990))
+    world = World([(0, workflow(task())), (30, unreachable()), (3000, afterwards), (3020, DONE)])
+    assert world.wait(world.plan(stall_timeout=60.0)).status == "COMPLETED"
+
+
+def test_a_server_that_goes_away_during_a_deferral_is_told_once() -> None:
+    world = World([(0, workflow(live())), (1, unreachable()), (120, DONE)])
+    event = world.wait(patience=5)
+    assert (event.status, event.message[:24]) == (STILL_RUNNING, "Conductor is unreachable")
+    world.wait(WaitPlan.from_json(json.loads(json.dumps(with_told(world.plan(), event).to_json()))))
+    assert [line[:24] for line in world.said] == [
+        "pack has been running on",
+        "Conductor is unreachable",
+        "Conductor is reachable a",
+    ]
+
+
+def test_a_sub_workflow_that_cannot_be_read_for_a_moment_is_the_server_being_away() -> None:
+    world = World([(0, workflow(sub())), (60, DONE)], others={"wf-2": workflow(live(), id="wf-2")})
+    ask, broken = world._answer, []
+
+    def answer(call: Any) -> Any:
+        if call.path == "/workflow/wf-2" and 10 < world.age < 20:
+            broken.append(world.age)
+            raise unreachable()
+        return ask(call)
+
+    world._answer = answer  # type: ignore[method-assign]
+    world.wait()
+    assert broken
+    assert [line[:24] for line in world.said] == [
+        "ship/pack has been runni",
+        "Conductor is unreachable",
+        "Conductor is reachable a",
+    ]
+
+
+def gateway(status: int) -> ConductorRequestError:
+    return NotConductorError("answered by something in front of Conductor", status=status, repeatable=True)
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 403, 404, 405])
+def test_a_gateway_that_answers_for_a_while_ends_no_wait(status: int) -> None:
+    world = World([(30, gateway(status)), (1_500, workflow(live())), (1_600, gateway(status)), (3_000, DONE)])
+    assert world.wait().status == "COMPLETED"
+    at_first = World([(0, gateway(status)), (100, workflow(live())), (200, DONE)])
+    assert at_first.wait().status == "COMPLETED"
+
+
+@pytest.mark.parametrize(("status", "reached", "age"), [(401, True, 1_830), (403, True, 1_830), (404, False, 120)])
+def test_a_gateway_that_goes_on_refusing_ends_the_wait(status: int, reached: bool, age: float) -> None:
+    world = World([(30 if reached else 0, gateway(status))])
+    with pytest.raises(NotConductorError, match="in front of Conductor"):
+        world.wait()
+    assert age <= world.age < age + 70
+
+
+def test_pokes_count_a_gateways_refusals_together() -> None:
+    world = World([(0, gateway(404))])
+
+    def poke_on(plan: WaitPlan) -> None:
+        while (event := world.wait(plan, patience=0)).status == STILL_RUNNING:
+            plan = WaitPlan.from_json(json.loads(json.dumps(with_told(plan, event).to_json())))
+            world.now += 5
+
+    with pytest.raises(NotConductorError):
+        poke_on(world.plan())
+    assert 120 <= world.age < 200
+
+
+def test_a_gateways_404_is_an_outage_however_long_it_lasts() -> None:
+    world = World([(30, gateway(404)), (20_000, DONE)])
+    assert world.wait().status == "COMPLETED"
+
+
+def test_refused_credentials_are_told_at_once() -> None:
+    world = World([(30, auth_error())])
+    with pytest.raises(ConductorAuthError):
+        world.wait(world.plan(deadline=3000.0))
+    assert world.age < 32
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConductorMissingRouteError("no such endpoint", status=404),
+        NotConductorError("HTML", status=200),
+        ConductorTlsError("no"),
+    ],
+)
+def test_a_wrong_address_is_told_at_the_very_first_look_only(error: ConductorRequestError) -> None:
+    with pytest.raises(type(error)):
+        World([(0, error)]).wait()
+    world = World([(10, error), (20, DONE)])
+    plan = with_told(world.plan(), world.wait(patience=0))
+    world.now += 10
+    assert world.wait(plan).status == "COMPLETED"
+
+
+# The next poll of one who polls at a pace of his own
+
+
+@pytest.mark.parametrize(("age", "pause"), [(10, 1), (1_000, 20), (86_400, 60)])
+def test_the_next_poll_is_told_by_the_workflows_age(age: float, pause: float) -> None:
+    world = World([(0, workflow(live()))], now=T0 + age)
+    event = world.wait(patience=0)
+    assert event.next_poll == pytest.approx(world.now + pause, rel=0.01, abs=0.3)
+
+
+def test_the_next_poll_is_due_when_something_can_change() -> None:
+    world = World([(0, workflow(failed(of=3, retried=True), task(attempt=2, of=3, scheduled=1, delay=30)))], now=T0 + 2)
+    event = world.wait(patience=0)
+    assert event.next_poll == pytest.approx(T0 + 31.25, abs=0.3)
+
+
+def test_the_next_poll_falls_on_the_deadline() -> None:
+    world = World([(0, workflow(live()))], now=T0 + 86_400)
+    event = world.wait(world.plan(deadline=86_420.0), patience=0)
+    assert event.next_poll == T0 + 86_420
+
+
+def test_the_next_poll_while_conductor_is_unreachable_goes_by_the_age_as_well() -> None:
+    world = World([(0, workflow(live())), (5_000, unreachable())], now=T0 + 4_990)
+    plan = with_told(world.plan(), world.wait(patience=0))
+    world.now = T0 + 5_000
+    assert world.wait(plan, patience=0).next_poll == pytest.approx(world.now + 60)
+
+
+# Not found
+
+
+def test_a_workflow_that_is_not_found_is_looked_for_in_the_index() -> None:
+    summary = Workflow({"workflowId": "wf-1", "status": "FAILED", "reasonForIncompletion": "no tea left"})
+    world = World([(30, None)], index=summary)
+    event = world.wait()
+    assert (event.status, event.message) == ("FAILED", "no tea left")
+    assert world.said[-1] == "the server has archived the workflow; its index says FAILED"
+
+
+def test_what_the_index_does_not_know_either_is_gone() -> None:
+    world = World([(30, None)])
+    event = world.wait()
+    assert event.status == GONE
+    assert "how it ended is unknown" in event.message
+    assert world.asked.count("GET /workflow/search") == 5
+    assert world.age < 47
+
+
+@pytest.mark.parametrize("message", ["no Route matched with those values", "No such workflow found by id: wf-1"])
+def test_a_single_not_found_ends_no_wait(message: str) -> None:
+    """A gateway that is being configured, a server that is one of several."""
+    stray = ConductorNotFoundError(message, status=404)
+    world = World([(0, workflow(live())), (30, stray), (30.5, workflow(live())), (60, DONE)])
+    assert world.wait().status == "COMPLETED"
+
+
+def test_a_gateway_that_knows_no_route_is_not_conductor() -> None:
+    world = World([(0, workflow(live())), (30, ConductorNotFoundError("no Route matched", status=404)), (300, DONE)])
+    assert world.wait().status == "COMPLETED"
+    assert any("Conductor is unreachable" in line for line in world.said)
+
+
+def test_what_the_index_has_as_running_is_there() -> None:
+    index = Workflow({"workflowId": "wf-1", "status": "RUNNING"})
+    world = World([(0, workflow(live())), (30, None), (300, DONE)], index=index)
+    assert world.wait().status == "COMPLETED"
+
+
+def test_a_workflow_that_is_not_found_at_the_deadline_is_a_timeout() -> None:
+    event = (world := World([(0, workflow(live())), (55, None)])).wait(world.plan(deadline=60.0))
+    assert event.status == TIMEOUT
+    assert "No such workflow found" in event.message
+    assert world.age == pytest.approx(60, abs=0.2)
+
+
+def test_an_index_that_hangs_makes_no_deadline_late_by_its_read_timeout() -> None:
+    world = World([(0, workflow(live())), (55, None)])
+    ask = world._answer
+
+    def answer(call: Any) -> Any:
+        if call.path == "/workflow/search":
+            world.now += min(60.0, call.within or 60.0)
+            raise ConductorTimeoutError("no answer", repeatable=True)
+        return ask(call)
+
+    world._answer = answer  # type: ignore[method-assign]
+    assert world.wait(world.plan(deadline=60.0)).status == TIMEOUT
+    assert world.age <= 60 + 2 * LAST_LOOK
+
+
+def test_an_index_that_lags_is_asked_again() -> None:
+    world = World([(30, None)], index=Workflow({"workflowId": "wf-1", "status": "RUNNING"}))
+    ask = world._answer
+
+    def answer(call: Any) -> Any:
+        if world.age > 31:
+            world.index = Workflow({"workflowId": "wf-1", "status": "COMPLETED"})
+        return ask(call)
+
+    world._answer = answer  # type: ignore[method-assign]
+    assert world.wait().status == "COMPLETED"
+
+
+def test_another_workflows_summary_is_not_taken_for_ours() -> None:
+    world = World([(30, None)], index=Workflow({"workflowId": "wf-10", "status": "COMPLETED"}))
+    assert world.wait().status == GONE
+
+
+def test_a_server_that_goes_away_while_its_index_is_asked_is_waited_for() -> None:
+    world = World([(30, None)], index=Workflow({"workflowId": "wf-1", "status": "COMPLETED"}))
+    ask = world._answer
+
+    def answer(call: Any) -> Any:
+        if call.path == "/workflow/search" and world.age < 60:
+            raise unreachable()
+        return ask(call)
+
+    world._answer = answer  # type: ignore[method-assign]
+    assert world.wait().status == "COMPLETED"
+
+
+# One task
+
+
+def test_the_task_waited_for_ends_the_wait() -> None:
+    world = World([(0, workflow(live("pack"))), (60, workflow(task("pack", "COMPLETED", ended=60), live("ship")))])
+    event = world.wait(world.plan(wait_until_task_ref="pack"))
+    assert event.status == TASK_ENDED
+    assert world.age < 63
+
+
+def test_a_failed_attempt_that_will_be_tried_again_is_not_the_tasks_end() -> None:
+    first = failed("pack", of=3, retried=True)
+    world = World(
+        [
+            (0, workflow(failed("pack", of=3))),  # the server has not scheduled the next attempt yet
+            (10, workflow(first, task("pack", attempt=2, of=3, scheduled=10, delay=20))),
+            (40, workflow(first, task("pack", "COMPLETED", attempt=2, of=3, ended=40), live("ship"))),
+        ]
+    )
+    assert world.wait(world.plan(wait_until_task_ref="pack")).status == TASK_ENDED
+    assert world.age == pytest.approx(40, abs=2)
+
+
+def test_a_workflow_that_completes_without_the_task_is_no_success() -> None:
+    world = World([(0, workflow(live("pack"))), (60, workflow(task("pack", "COMPLETED"), status="COMPLETED"))])
+    event = world.wait(world.plan(wait_until_task_ref="pakc"))
+    assert (event.status, event.workflow is not None) == (TASK_MISSED, True)
+    assert "has no task 'pakc' (it has 'pack'; in a loop" in event.message
+
+
+def test_a_workflow_that_fails_before_the_task_comes_has_failed() -> None:
+    world = World([(60, workflow(failed("pack", of=1), status="FAILED"))])
+    assert world.wait(world.plan(wait_until_task_ref="ship")).status == "FAILED"
+
+
+# Patience
+
+
+@pytest.mark.parametrize("patience", [0, 0.05, 10, 70, 3600])
+def test_patience_is_kept_to_the_second(patience: float) -> None:
+    world = World()
+    event = world.wait(patience=patience)
+    assert event.status == STILL_RUNNING
+    assert event.message == "pack has been running on worker-1 since 22:13:20 UTC"
+    assert world.age == pytest.approx(patience, abs=0.1)
+
+
+@given(some.floats(0.2, 10))
+@QUICK
+def test_an_end_in_the_first_seconds_of_the_hold_is_seen_at_once(ends: float) -> None:
+    world = World([(ends, DONE)])
+    assert world.wait(patience=30).status == "COMPLETED"
+    assert world.age - ends <= (HELD_PAUSE if ends < HELD - 0.1 else 1.0) + 0.05
+
+
+def test_close_looks_at_many_tasks_read_the_status_alone() -> None:
+    world = World([(0, workflow(*(live(f"task_{number}") for number in range(FEW_TASKS + 1))))])
+    world.wait(patience=5)
+    assert len(world.whole_looks) < 8 < len(world.looks)
+
+
+def test_of_few_tasks_the_look_that_sees_the_end_has_read_the_result() -> None:
+    world = World([(0, workflow(*(live(f"task_{number}") for number in range(FEW_TASKS)))), (2, DONE)])
+    event = world.wait(patience=5)
+    assert event.workflow is not None
+    assert event.workflow.tasks
+    assert world.whole_looks == world.looks
+    assert len(world.said) == 1, "no line more than at the looks a second apart"
+
+
+def test_what_was_read_does_not_cross_processes() -> None:
+    event = World([(0, DONE)]).wait(patience=5)
+    assert event.workflow is not None
+    assert WaitEvent.from_json(event.to_json()).workflow is None
+    assert "tasks" not in repr(event)
+
+
+# Cost
+
+
+@given(jitter=jitters, patience=some.sampled_from([0.0, 10.0, 70.0, 3600.0]))
+@QUICK
+def test_an_hour_costs_under_300_looks_the_workers_own_included(jitter: float, patience: float) -> None:
+    world = World([(3600, DONE)])
+    plan = world.plan()
+    event = world.wait(plan, patience=patience, jitter=jitter)
+    if event.status == STILL_RUNNING:
+        event = world.wait(with_told(plan, event), jitter=jitter)
+    assert event.status == "COMPLETED"
+    assert len(world.looks) < 300
+
+
+@given(ends=some.floats(0.1, 20_000), jitter=jitters)
+@QUICK
+def test_the_end_is_seen_within_two_percent_of_the_age_or_a_second(ends: float, jitter: float) -> None:
+    world = World([(ends, DONE)])
+    plan = world.plan()
+    event = world.wait(plan, patience=10, jitter=jitter)
+    if event.status == STILL_RUNNING:
+        event = world.wait(with_told(plan, event), jitter=jitter)
+    assert event.status == "COMPLETED"
+    assert world.age - ends <= max(1.0, 0.02 * ends) + 0.05
+
+
+def test_a_known_moment_is_waited_for_without_looking_in_between() -> None:
+    world = World([(0, retry(50)), (51.5, workflow(live())), (70, DONE)])
+    world.wait()
+    assert [look for look in world.looks if 1.5 < look < 51] == []
+    assert [look for look in world.looks if 51 <= look <= 52.5]
+
+
+def test_a_person_may_act_sooner_so_a_distant_moment_is_not_slept_through() -> None:
+    world = World([(0, retry(3000)), (500, DONE)])
+    world.wait()
+    assert world.age <= 561
+
+
+def test_poll_interval_is_what_is_asked_for() -> None:
+    world = World([(99, DONE)], answers_after=0)
+    world.wait(world.plan(poll_interval=7.0))
+    assert world.looks == [7.0 * n for n in range(16)]
+
+
+def test_a_short_poll_interval_is_kept_to_as_well() -> None:
+    world = World([(3, DONE)], answers_after=0)
+    world.wait(world.plan(poll_interval=0.3))
+    assert world.looks == [pytest.approx(0.3 * n) for n in range(len(world.looks))]
+
+
+def test_exponential_backoff_doubles_as_airflows_does() -> None:
+    world = World([(1000, DONE)], answers_after=0)
+    world.wait(world.plan(poll_interval=10.0, exponential_backoff=True))
+    assert [b - a for a, b in zip(world.looks, world.looks[1:], strict=False)] == [5, 10, 20, 40, 80, 160, 320, 640]
+
+
+def test_exponential_backoff_stays_within_max_wait() -> None:
+    world = World([(1000, DONE)], answers_after=0)
+    world.wait(world.plan(poll_interval=10.0, exponential_backoff=True, max_wait=60.0), jitter=0.9)
+    gaps = [b - a for a, b in zip(world.looks, world.looks[1:], strict=False)]
+    assert max(gaps) == 60
+    assert gaps[0] == pytest.approx(9.5)
+
+
+# Plans and events between processes
+
+plans = some.builds(
+    WaitPlan,
+    workflow_id=some.text(min_size=1),
+    started_at=some.floats(0, 2e9),
+    deadline=some.one_of(some.none(), some.floats(0, 3e9)),
+    stall_timeout=some.one_of(some.none(), some.floats(1, 1e6)),
+    poll_interval=some.one_of(some.none(), some.floats(1, 1e6)),
+    exponential_backoff=some.booleans(),
+    wait_until_task_ref=some.one_of(some.none(), some.text()),
+    told=some.text(),
+    warned=some.text(),
+    seen=some.text(),
+    away_since=some.one_of(some.none(), some.floats(0, 2e9)),
+)
+
+
+@given(plans)
+def test_a_plan_survives_json(plan: WaitPlan) -> None:
+    assert WaitPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+def test_a_plan_of_another_version_is_read() -> None:
+    stored = {"workflow_id": "wf-1", "started_at": T0, "colour_of_the_line": "green"}
+    assert WaitPlan.from_json(stored) == WaitPlan(workflow_id="wf-1", started_at=T0)
+
+
+@given(plans)
+@QUICK
+def test_whatever_an_earlier_wait_left_the_wait_works(plan: WaitPlan) -> None:
+    world = World([(0, DONE)])
+    expected = "COMPLETED" if plan.wait_until_task_ref in (None, "", "pack") else TASK_MISSED
+    assert world.wait(replace(plan, workflow_id="wf-1")).status == expected
+
+
+@given(some.text(), some.text(min_size=1), some.text(max_size=3000))
+def test_an_event_survives_json_and_is_bounded(workflow_id: str, status: str, message: str) -> None:
+    event = WaitEvent(workflow_id=workflow_id or "x", status=status, message=message)
+    sent = json.loads(json.dumps(event.to_json()))
+    assert sent.keys() == {"workflow_id", "status", "message"}
+    read = WaitEvent.from_json(sent)
+    assert (read.workflow_id, read.status, read.message) == (event.workflow_id, status, event.message)
+    assert event.message == one_line(message, MESSAGE_LIMIT)
+
+
+def test_a_reason_of_megabytes_does_not_travel() -> None:
+    world = World([(0, workflow(status="FAILED", reasonForIncompletion="tea " * 1_000_000))])
+    assert len(world.wait().message) == MESSAGE_LIMIT
+
+
+@pytest.mark.parametrize(
+    "event",
+    [None, "COMPLETED", 7, [], {}, {"status": "COMPLETED"}, {"workflow_id": "wf-1"}, {"workflow_id": "", "status": "x"}]
+    + [{"workflow_id": "wf-1", "status": status} for status in (None, 1, ["COMPLETED"])],
+    ids=repr,
+)
+def test_what_is_no_event_is_refused(event: Any) -> None:
+    with pytest.raises(ValueError, match="not the event"):
+        WaitEvent.from_json(event)

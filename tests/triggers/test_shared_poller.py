@@ -1,0 +1,244 @@
+"""All triggers of a connection share one session, one token, one look-up; and what they share goes with the last."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat import connection
+from airflow.providers.common.compat.sdk import Connection
+
+from airflow_provider_conductor.polling.wait import WaitPlan
+from airflow_provider_conductor.triggers import shared_poller as sharing
+from airflow_provider_conductor.triggers.shared_poller import shared_poller
+from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
+from tests.operators.conductor_standin import ConductorStandIn, Request
+
+MANY = 40
+
+
+def waiting_for(workflow_id: str, conn_id: str = "conductor_default", **plan: Any) -> ConductorWorkflowTrigger:
+    whole = WaitPlan(workflow_id=workflow_id, started_at=time.time(), **{"poll_interval": 0.2, **plan})
+    return ConductorWorkflowTrigger(conductor_conn_id=conn_id, plan=whole.to_json())
+
+
+async def event_of(trigger: ConductorWorkflowTrigger) -> dict[str, Any]:
+    events = [event.payload async for event in trigger.run()]
+    (payload,) = events
+    return payload
+
+
+async def until(condition: Any, seconds: float = 30.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - it is the stand-in's threads that change it
+            await asyncio.sleep(0.02)
+
+
+def pollers() -> int:
+    return len(sharing._watchers.get(asyncio.get_running_loop(), {}))
+
+
+@pytest.fixture
+def look_ups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The connections that were looked up."""
+    made: list[str] = []
+    real = connection.get_async_connection
+
+    async def counting(conn_id: str) -> Any:
+        made.append(conn_id)
+        return await real(conn_id)
+
+    monkeypatch.setattr(connection, "get_async_connection", counting)
+    return made
+
+
+async def test_many_triggers_share_a_look_up_a_token_and_their_polls(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, look_ups: list[str]
+) -> None:
+    conductor.key = ("key", "s3cret")
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection())
+    ids = [conductor.add() for _ in range(MANY)]
+    running = [asyncio.create_task(event_of(waiting_for(workflow_id))) for workflow_id in ids]
+    await until(lambda: any(r.path == "/workflow/bulk/search" and len(r.body) == MANY for r in conductor.requests))
+    for workflow_id in ids:
+        conductor.end(workflow_id, "COMPLETED")
+    events = await asyncio.gather(*running)
+    assert {event["workflow_id"] for event in events} == set(ids)
+    assert {event["status"] for event in events} == {"COMPLETED"}
+    assert look_ups == ["conductor_default"]
+    assert sum(r.path == "/token" for r in conductor.requests) == 1
+    assert {
+        r.headers.get("X-Authorization") for r in conductor.requests if r.path != "/token"
+    } == conductor.tokens.keys()
+    assert pollers() == 0
+
+
+async def test_a_deferred_wait_that_was_looked_at_before_reads_no_tasks_again(conductor: ConductorStandIn) -> None:
+    """Its plan carries what the worker saw: it begins at rest, and a completed workflow needs no look of its own."""
+    from airflow_provider_conductor.client.sync import ConductorClient
+    from airflow_provider_conductor.polling.wait import wait
+
+    ids = [conductor.add() for _ in range(5)]
+    plans = []
+    with ConductorClient(conductor.url) as client:
+        for workflow_id in ids:
+            plan = WaitPlan(workflow_id=workflow_id, started_at=time.time(), poll_interval=0.2)
+            plans.append(client.run(wait(plan, lambda line: None, patience=0)).plan)
+    conductor.requests.clear()
+    triggers = [
+        ConductorWorkflowTrigger(conductor_conn_id="conductor_default", plan=json.loads(json.dumps(plan.to_json())))
+        for plan in plans
+    ]
+    running = [asyncio.create_task(event_of(trigger)) for trigger in triggers]
+    await until(lambda: len(conductor.requests) >= 3)
+    for workflow_id in ids:
+        conductor.end(workflow_id, "COMPLETED")
+    assert {event["status"] for event in await asyncio.gather(*running)} == {"COMPLETED"}
+    assert {r.path for r in conductor.requests} == {"/workflow/bulk/search"}
+
+
+async def test_each_connection_has_a_watcher_of_its_own(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, look_ups: list[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", conductor.connection())
+    ids = [conductor.add() for _ in range(2)]
+    running = [
+        asyncio.create_task(event_of(waiting_for(workflow_id, conn_id)))
+        for workflow_id, conn_id in zip(ids, ("conductor_default", "other"), strict=True)
+    ]
+    await until(lambda: len(conductor.requests) >= 4)
+    assert pollers() == 2
+    for workflow_id in ids:
+        conductor.end(workflow_id, "COMPLETED")
+    await asyncio.gather(*running)
+    assert sorted(look_ups) == ["conductor_default", "other"]
+
+
+async def test_cancelled_triggers_leave_nothing_behind(conductor: ConductorStandIn) -> None:
+    before = len(asyncio.all_tasks())
+    running = [asyncio.create_task(event_of(waiting_for(conductor.add()))) for _ in range(MANY)]
+    await until(lambda: sum(r.path == "/workflow/bulk/search" for r in conductor.requests) >= 2)
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    assert pollers() == 0
+    assert len(asyncio.all_tasks()) == before
+
+
+async def test_a_cancelled_first_trigger_takes_nothing_from_the_second(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began the look-up that both wait for."""
+    looking, go_on = asyncio.Event(), asyncio.Event()
+    answer = Connection.from_json(conductor.connection(), conn_id="conductor_default")
+
+    async def slow(conn_id: str) -> Any:
+        looking.set()
+        await go_on.wait()
+        return answer
+
+    monkeypatch.setattr(connection, "get_async_connection", slow)
+    workflow_id = conductor.add("COMPLETED")
+    first = asyncio.create_task(event_of(waiting_for(workflow_id)))
+    await looking.wait()
+    second = asyncio.create_task(event_of(waiting_for(workflow_id)))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    go_on.set()
+    assert (await second)["status"] == "COMPLETED"
+    assert pollers() == 0
+
+
+async def test_a_changed_password_is_taken_up_without_a_failed_task(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conductor.key = ("key", "old")
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection())
+    workflow_id = conductor.add()
+    running = asyncio.create_task(event_of(waiting_for(workflow_id)))
+    await until(lambda: len(conductor.requests) >= 3)
+    conductor.key = ("key", "new")
+    refusing = [True]
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection())
+
+    def expired(request: Request) -> tuple[int, str, bytes] | None:
+        """The token of the old key is not good any more; the new key brings this one in."""
+        if request.path == "/token" and request.body.get("keySecret") == "new":
+            refusing[0] = False
+        if request.path != "/token" and refusing[0]:
+            return 401, "application/json", b'{"message": "token expired", "status": 401, "retryable": false}'
+        return None
+
+    conductor.instead = expired
+    await until(lambda: not refusing[0])
+    conductor.end(workflow_id, "COMPLETED")
+    assert (await running)["status"] == "COMPLETED"
+
+
+async def test_the_metrics_name_waits_requests_errors_and_lag(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, list[Any]] = {}
+
+    class Heard:
+        @staticmethod
+        def gauge(name: str, value: Any, tags: dict[str, str]) -> None:
+            assert tags == {"conn_id": "conductor_default"}
+            told.setdefault(name, []).append(value)
+
+        incr = gauge
+
+    monkeypatch.setattr(sharing, "Stats", Heard)
+    monkeypatch.setattr(sharing, "METRICS_EVERY", 0.0)
+    workflow_id = conductor.add()
+    running = asyncio.create_task(event_of(waiting_for(workflow_id)))
+    await until(lambda: len(conductor.requests) >= 4)
+    conductor.end(workflow_id, "COMPLETED")
+    await running
+    assert told["conductor.waits"][0] == 1
+    assert told["conductor.waits"][-1] == 0
+    assert sum(told["conductor.requests"]) == len(conductor.requests)
+    assert sum(told["conductor.looks"]) >= 1
+    assert sum(told["conductor.woken"]) == 1
+    assert "conductor.lag" in told
+    assert "conductor.errors" not in told
+
+
+async def test_metrics_that_fail_end_no_wait(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        @staticmethod
+        def gauge(*_: Any, **__: Any) -> None:
+            raise OSError("no statsd")
+
+    monkeypatch.setattr(sharing, "Stats", Broken)
+    workflow_id = conductor.add()
+    running = asyncio.create_task(event_of(waiting_for(workflow_id)))
+    await until(lambda: len(conductor.requests) >= 3)
+    conductor.end(workflow_id, "COMPLETED")
+    assert (await running)["status"] == "COMPLETED"
+
+
+async def test_the_rate_is_kept_whatever_the_number_of_waits(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection(max_requests_per_second=20))
+    ids = [conductor.add() for _ in range(MANY)]
+    began = time.monotonic()
+    running = [asyncio.create_task(event_of(waiting_for(workflow_id))) for workflow_id in ids]
+    await until(lambda: len(conductor.requests) >= MANY + 3)
+    took = time.monotonic() - began
+    for workflow_id in ids:
+        conductor.end(workflow_id, "COMPLETED")
+    await asyncio.gather(*running)
+    assert took >= (MANY + 2) / 20
+
+
+async def test_shared_watcher_is_one_for_all_who_ask(conductor: ConductorStandIn) -> None:
+    async with shared_poller("conductor_default") as one, shared_poller("conductor_default") as other:
+        assert one is other
+    async with shared_poller("conductor_default") as later:
+        assert later is not one
