@@ -30,12 +30,12 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             }
         ],
-        "hooks": [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.hooks.conductor"]}],
-        "operators": [_modules("operators", "batch", "conductor", "control", "definitions", "tasks")],
-        "sensors": [_modules("sensors", "conductor", "tasks")],
-        "triggers": [_modules("triggers", "batch", "conductor", "sensor")],
+        "hooks": [_module("hooks")],
+        "operators": [_module("operators")],
+        "sensors": [_module("sensors")],
+        "triggers": [_module("triggers")],
         "task-decorators": [
-            {"name": "conductor", "class-name": f"{PACKAGE}.decorators.conductor.conductor_task"},
+            {"name": "conductor", "class-name": f"{PACKAGE}.decorators.conductor_task"},
         ],
         "extra-links": [
             f"{PACKAGE}.links.conductor.ConductorDefinitionLink",
@@ -44,7 +44,7 @@ def get_provider_info() -> dict[str, Any]:
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,
-                "hook-class-name": f"{PACKAGE}.hooks.conductor.ConductorHook",
+                "hook-class-name": f"{PACKAGE}.hooks.ConductorHook",
                 "hook-name": HOOK_NAME,
                 "conn-fields": conn_fields(),
                 "ui-field-behaviour": provider_ui_field_behaviour(),
@@ -53,5 +53,5 @@ def get_provider_info() -> dict[str, Any]:
     }
 
 
-def _modules(kind: str, *names: str) -> dict[str, Any]:
-    return {"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.{kind}.{name}" for name in names]}
+def _module(kind: str) -> dict[str, Any]:
+    return {"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.{kind}"]}

@@ -24,7 +24,7 @@ def execute(bench: Bench) -> list[Comparison]:
 
 
 def _measure(bench: Bench, seconds: float, rounds: int) -> Comparison:
-    from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+    from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
 
     lab = bench.lab
     what = f"short_{int(seconds * 1000)}"

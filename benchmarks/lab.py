@@ -12,9 +12,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Any
 
-from airflow_provider_conductor.client.errors import ConductorRequestError, ConductorServerError
-from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, ConductorRequestError, ConductorServerError, Workflow
 from dev.conductor_server import NEWEST, ConductorServer
 
 __all__ = ["SERVER_URL", "Lab", "batches"]

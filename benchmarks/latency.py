@@ -104,7 +104,7 @@ async def _moment_of(end: Awaitable[None]) -> float:
 
 async def _by_trigger(conn_id: str, workflow_id: str) -> None:
     from airflow_provider_conductor.polling.wait import WaitPlan
-    from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
+    from airflow_provider_conductor.triggers import ConductorWorkflowTrigger
 
     plan = WaitPlan(workflow_id=workflow_id, started_at=time.time())
     trigger = ConductorWorkflowTrigger(conductor_conn_id=conn_id, plan=plan.to_json())

@@ -24,9 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.aio import AsyncConductorClient
-from airflow_provider_conductor.client.errors import ConductorRequestError
+from airflow_provider_conductor.client import AsyncConductorClient, ConductorRequestError, endpoints
 from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.polling.wait import WaitPlan, wait
 from dev.conductor_server import ConductorServer

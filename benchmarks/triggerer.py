@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from airflow_provider_conductor.client.errors import ConductorRequestError
+from airflow_provider_conductor.client import ConductorRequestError
 from benchmarks.airflow_here import CONN_ID, connect
 from benchmarks.comparison import AtMost, Comparison
 from benchmarks.registry import Bench, row
@@ -247,7 +247,7 @@ def _triggers(kind: str, ids: Sequence[str]) -> list[Any]:
 
         return [EmptyTrigger(workflow_id) for workflow_id in ids]
     from airflow_provider_conductor.polling.wait import WaitPlan
-    from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
+    from airflow_provider_conductor.triggers import ConductorWorkflowTrigger
 
     now = time.time()
     return [

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TypeVar
 
-from airflow_provider_conductor.client.aio import AsyncConductorClient
+from airflow_provider_conductor.client import AsyncConductorClient
 from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan, wait

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient
 
 __all__ = ["DAGS", "airflow_environment", "end", "register_definitions", "running", "running_worker"]
 

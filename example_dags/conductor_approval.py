@@ -10,9 +10,8 @@ from datetime import datetime, timedelta
 
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_conductor.operators.execute import ConductorStartWorkflowOperator
-from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator
-from airflow_provider_conductor.sensors.task import ConductorTaskSensor
+from airflow_provider_conductor.operators import ConductorCompleteTaskOperator, ConductorStartWorkflowOperator
+from airflow_provider_conductor.sensors import ConductorTaskSensor
 
 with DAG(
     dag_id="conductor_approval",

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowsOperator
 
 with DAG(
     dag_id="conductor_batch",

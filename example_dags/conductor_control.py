@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_conductor.operators.execute import (
+from airflow_provider_conductor.operators import (
     ConductorDeleteWorkflowOperator,
     ConductorPauseWorkflowOperator,
     ConductorRerunWorkflowOperator,
@@ -20,7 +20,7 @@ from airflow_provider_conductor.operators.execute import (
     ConductorStartWorkflowOperator,
     ConductorTerminateWorkflowOperator,
 )
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 
 CATALOGUES = ("spring", "summer", "autumn")
 
@@ -61,7 +61,7 @@ with DAG(
 
     @task
     def approve(spring: str, summer: str) -> None:
-        from airflow_provider_conductor.hooks.conductor import ConductorHook
+        from airflow_provider_conductor.hooks import ConductorHook
 
         client = ConductorHook().client
         for workflow_id in (spring, summer):

@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_conductor.operators.definitions import ConductorRegisterDefinitionsOperator
-from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorRegisterDefinitionsOperator
 
 with DAG(
     dag_id="conductor_definitions",

@@ -13,7 +13,7 @@ from conductor.client.http.models import StartWorkflowRequest
 from conductor.client.workflow.conductor_workflow import ConductorWorkflow
 from conductor.client.workflow.task.simple_task import SimpleTask
 
-from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
 
 reserve_stock = SimpleTask("reserve_stock", "reserve_stock").input(key="order_id", value="${workflow.input.order_id}")
 ship_order = SimpleTask("ship_order", "ship_order")
@@ -51,7 +51,7 @@ with DAG(
     def list_steps(workflow_id: str) -> list[str]:
         from conductor.client.orkes.orkes_workflow_client import OrkesWorkflowClient
 
-        from airflow_provider_conductor.hooks.conductor import ConductorHook
+        from airflow_provider_conductor.hooks import ConductorHook
 
         client = OrkesWorkflowClient(ConductorHook().sdk_configuration())
         return [f"{step.reference_task_name}: {step.status}" for step in client.get_workflow(workflow_id).tasks]

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_conductor.operators.execute import ConductorStartWorkflowOperator
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.operators import ConductorStartWorkflowOperator
+from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 
 with DAG(
     dag_id="nightly_model_training",

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from airflow.providers.common.compat.sdk import DAG, Param, task
 
-from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
 
 with DAG(
     dag_id="order_pipeline",

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_conductor.operators.execute import (
+from airflow_provider_conductor.operators import (
     ConductorExecuteWorkflowOperator,
     ConductorRetryWorkflowOperator,
     ConductorTerminateWorkflowOperator,

@@ -12,9 +12,9 @@ from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_conductor import __version__
 from airflow_provider_conductor.client.settings import EXTRA_FIELDS
-from airflow_provider_conductor.decorators.conductor import conductor_task
-from airflow_provider_conductor.hooks.conductor import ConductorHook
-from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
+from airflow_provider_conductor.decorators import conductor_task
+from airflow_provider_conductor.hooks import ConductorHook
+from airflow_provider_conductor.links import ConductorWorkflowLink
 from airflow_provider_conductor.provider_info import get_provider_info
 
 DISTRIBUTION = "airflow-provider-conductor"

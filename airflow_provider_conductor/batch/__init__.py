@@ -1,0 +1,1 @@
+"""Many workflows in one task. Internal: nothing here is meant for users."""

@@ -1,4 +1,79 @@
 """Conductor's REST API, without Airflow: usable in a notebook as it is.
 
-``sync.ConductorClient`` blocks (requests), ``aio.AsyncConductorClient`` does not (aiohttp); import the one you need.
+Import the names in ``__all__`` from this package; its modules are internal.
 """
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_conductor._exports import exports
+
+if TYPE_CHECKING:
+    from airflow_provider_conductor.client.aio import AsyncConductorClient as AsyncConductorClient
+    from airflow_provider_conductor.client.errors import (
+        ConductorAnswerError as ConductorAnswerError,
+        ConductorAuthError as ConductorAuthError,
+        ConductorBadRequestError as ConductorBadRequestError,
+        ConductorConfigError as ConductorConfigError,
+        ConductorConflictError as ConductorConflictError,
+        ConductorConnectionLostError as ConductorConnectionLostError,
+        ConductorDefinitionNotFoundError as ConductorDefinitionNotFoundError,
+        ConductorError as ConductorError,
+        ConductorInputError as ConductorInputError,
+        ConductorMissingRouteError as ConductorMissingRouteError,
+        ConductorNotFoundError as ConductorNotFoundError,
+        ConductorRequestError as ConductorRequestError,
+        ConductorServerError as ConductorServerError,
+        ConductorTimeoutError as ConductorTimeoutError,
+        ConductorTlsError as ConductorTlsError,
+        ConductorTooManyRequestsError as ConductorTooManyRequestsError,
+        ConductorUnreachableError as ConductorUnreachableError,
+        NotConductorError as NotConductorError,
+    )
+    from airflow_provider_conductor.client.models import (
+        BulkResult as BulkResult,
+        PollData as PollData,
+        SearchResult as SearchResult,
+        StartWorkflowRequest as StartWorkflowRequest,
+        Task as Task,
+        TaskSearchResult as TaskSearchResult,
+        Workflow as Workflow,
+    )
+    from airflow_provider_conductor.client.settings import ConductorSettings as ConductorSettings
+    from airflow_provider_conductor.client.statuses import TaskStatus as TaskStatus, WorkflowStatus as WorkflowStatus
+    from airflow_provider_conductor.client.sync import ConductorClient as ConductorClient
+
+__all__, __getattr__ = exports(
+    __name__,
+    {
+        "AsyncConductorClient": "aio",
+        "BulkResult": "models",
+        "ConductorAnswerError": "errors",
+        "ConductorAuthError": "errors",
+        "ConductorBadRequestError": "errors",
+        "ConductorClient": "sync",
+        "ConductorConfigError": "errors",
+        "ConductorConflictError": "errors",
+        "ConductorConnectionLostError": "errors",
+        "ConductorDefinitionNotFoundError": "errors",
+        "ConductorError": "errors",
+        "ConductorInputError": "errors",
+        "ConductorMissingRouteError": "errors",
+        "ConductorNotFoundError": "errors",
+        "ConductorRequestError": "errors",
+        "ConductorServerError": "errors",
+        "ConductorSettings": "settings",
+        "ConductorTimeoutError": "errors",
+        "ConductorTlsError": "errors",
+        "ConductorTooManyRequestsError": "errors",
+        "ConductorUnreachableError": "errors",
+        "NotConductorError": "errors",
+        "PollData": "models",
+        "SearchResult": "models",
+        "StartWorkflowRequest": "models",
+        "Task": "models",
+        "TaskSearchResult": "models",
+        "TaskStatus": "statuses",
+        "Workflow": "models",
+        "WorkflowStatus": "statuses",
+    },
+)

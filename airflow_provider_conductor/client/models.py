@@ -15,8 +15,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from airflow_provider_conductor.client.plain import to_plain
-from airflow_provider_conductor.client.statuses import TaskStatus as TaskStatus
-from airflow_provider_conductor.client.statuses import WorkflowStatus as WorkflowStatus
+from airflow_provider_conductor.client.statuses import TaskStatus as TaskStatus, WorkflowStatus as WorkflowStatus
 
 __all__ = [
     "BulkResult",

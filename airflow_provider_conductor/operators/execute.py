@@ -1,4 +1,4 @@
-"""Operators: start and execute Conductor workflows; and, from here too, those that steer them."""
+"""Operators: start and execute Conductor workflows."""
 
 from __future__ import annotations
 
@@ -21,42 +21,9 @@ from airflow_provider_conductor.polling.durations import patience
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_conductor.operators.control import (
-        ConductorDeleteWorkflowOperator,
-        ConductorPauseWorkflowOperator,
-        ConductorRerunWorkflowOperator,
-        ConductorRestartWorkflowOperator,
-        ConductorResumeWorkflowOperator,
-        ConductorRetryWorkflowOperator,
-        ConductorSkipTaskOperator,
-        ConductorTerminateWorkflowOperator,
-    )
     from airflow_provider_conductor.polling.wait import WaitEvent
 
-__all__ = [
-    "ConductorDeleteWorkflowOperator",
-    "ConductorExecuteWorkflowOperator",
-    "ConductorPauseWorkflowOperator",
-    "ConductorRerunWorkflowOperator",
-    "ConductorRestartWorkflowOperator",
-    "ConductorResumeWorkflowOperator",
-    "ConductorRetryWorkflowOperator",
-    "ConductorSkipTaskOperator",
-    "ConductorStartWorkflowOperator",
-    "ConductorTerminateWorkflowOperator",
-]
-
-STEERING = frozenset(__all__) - {"ConductorExecuteWorkflowOperator", "ConductorStartWorkflowOperator"}
-"""What is in :mod:`~airflow_provider_conductor.operators.control`."""
-
-
-def __getattr__(name: str) -> Any:
-    """Load what steers workflows where a DAG file names it: the others need not pay for eight classes."""
-    if name in STEERING:
-        from airflow_provider_conductor.operators import control
-
-        return getattr(control, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = ["ConductorExecuteWorkflowOperator", "ConductorStartWorkflowOperator"]
 
 
 class ConductorStartWorkflowOperator(StartsWorkflow):

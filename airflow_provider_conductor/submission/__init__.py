@@ -1,0 +1,1 @@
+"""Start exactly once. Internal: nothing here is meant for users."""

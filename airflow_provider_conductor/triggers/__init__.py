@@ -1,0 +1,22 @@
+"""Triggers that wait for Conductor workflows.
+
+Import the names in ``__all__`` from this package; its modules are internal.
+"""
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_conductor._exports import exports
+
+if TYPE_CHECKING:
+    from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger as ConductorWorkflowsTrigger
+    from airflow_provider_conductor.triggers.sensor import ConductorSensorTrigger as ConductorSensorTrigger
+    from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger as ConductorWorkflowTrigger
+
+__all__, __getattr__ = exports(
+    __name__,
+    {
+        "ConductorSensorTrigger": "sensor",
+        "ConductorWorkflowTrigger": "workflow",
+        "ConductorWorkflowsTrigger": "batch",
+    },
+)

@@ -22,7 +22,7 @@ from airflow.models.taskreschedule import TaskReschedule
 from airflow.utils.db import initdb
 from airflow.utils.session import create_session
 
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient
 
 AIRFLOW_2 = airflow_version.startswith("2.")
 

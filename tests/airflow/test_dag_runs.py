@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, Workflow
 
 pytestmark = [pytest.mark.airflow, pytest.mark.integration]
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from airflow_provider_conductor.batch.driver import BatchPlan, Driver
 from airflow_provider_conductor.batch.state import Batch
-from airflow_provider_conductor.client.errors import ConductorBadRequestError, ConductorTimeoutError
+from airflow_provider_conductor.client import ConductorBadRequestError, ConductorTimeoutError
 from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Step, drive_async
 from airflow_provider_conductor.submission.identity import TaskIdentity
 from airflow_provider_conductor.submission.start_once import StartPlan

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from airflow_provider_conductor.batch.failure_policy import FailurePolicy
 from airflow_provider_conductor.batch.handover import worth_a_worker

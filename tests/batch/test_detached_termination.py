@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_conductor.batch import detached_termination as detached
 from airflow_provider_conductor.batch.detached_termination import end_all, terminate_detached
-from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.client import ConductorSettings
 from tests.operators.conductor_standin import ConductorStandIn, Request, conductor
 
 __all__ = ["conductor"]

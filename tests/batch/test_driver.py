@@ -7,12 +7,11 @@ import json
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from airflow_provider_conductor.batch.driver import BatchOutcome, Driver
 from airflow_provider_conductor.batch.state import GONE, Batch
-from airflow_provider_conductor.client.errors import ConductorAuthError
+from airflow_provider_conductor.client import ConductorAuthError
 from airflow_provider_conductor.submission.termination_reasons import killed_reason
 from tests.batch.simulated import Starting, driver_of
 from tests.polling.simulated import ROUTE

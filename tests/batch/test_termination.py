@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.batch.termination import TERMINATED_AT_ONCE, terminate_many
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorAuthError,
     ConductorConflictError,
     ConductorMissingRouteError,

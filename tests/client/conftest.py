@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.client import ConductorSettings
 from tests.client.fault_server import Behaviour, FaultServer
 from tests.client.transports import AsyncTransport, Clock, SyncTransport, Transport
 

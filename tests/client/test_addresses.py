@@ -8,17 +8,20 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client import external_storage as payloads
+from airflow_provider_conductor.client import (
+    ConductorClient,
+    ConductorConfigError,
+    ConductorSettings,
+    NotConductorError,
+    endpoints,
+    external_storage as payloads,
+)
 from airflow_provider_conductor.client.addresses import addresses_of
-from airflow_provider_conductor.client.errors import ConductorConfigError, NotConductorError
 from airflow_provider_conductor.client.external_address import refusal
 from airflow_provider_conductor.client.external_storage import PayloadNotOfferedError, fetch_payload
 from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.client.proxies import environment_proxy
 from airflow_provider_conductor.client.redirects import redirect_target
-from airflow_provider_conductor.client.settings import ConductorSettings
-from airflow_provider_conductor.client.sync import ConductorClient
 from tests.client import fault_server as told
 from tests.client.fault_server import FaultServer
 from tests.client.transports import Transport

@@ -7,17 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from airflow_provider_conductor.client import aio, endpoints
-from airflow_provider_conductor.client.aio import AsyncConductorClient
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
+    AsyncConductorClient,
     ConductorConnectionLostError,
     ConductorMissingRouteError,
     ConductorNotFoundError,
+    ConductorSettings,
     ConductorTimeoutError,
     ConductorUnreachableError,
     NotConductorError,
+    aio,
+    endpoints,
 )
-from airflow_provider_conductor.client.settings import ConductorSettings
 from tests.client import fault_server as told
 from tests.client.fault_server import FaultServer
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorAuthError,
     ConductorConnectionLostError,
     ConductorNotFoundError,
     ConductorRequestError,
     ConductorServerError,
     NotConductorError,
+    endpoints,
 )
 from tests.client import fault_server as told
 from tests.client.fault_server import Behaviour, Exchange, FaultServer

@@ -11,13 +11,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client import ConductorNotFoundError, ConductorServerError, NotConductorError, endpoints
 from airflow_provider_conductor.client.body import Body, BrokenBodyError, TooLarge, UnknownEncodingError
-from airflow_provider_conductor.client.errors import (
-    ConductorNotFoundError,
-    ConductorServerError,
-    NotConductorError,
-)
 from airflow_provider_conductor.client.wire import MAX_ERROR_BYTES
 from tests.client import fault_server as told
 from tests.client.fault_server import Behaviour, Exchange, FaultServer

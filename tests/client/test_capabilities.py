@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.capabilities import Capabilities, execute, reached, read_status
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorInputError,
     ConductorMissingRouteError,
     ConductorServerError,
+    Workflow,
 )
+from airflow_provider_conductor.client.capabilities import Capabilities, execute, reached, read_status
 from airflow_provider_conductor.client.flow import Call, Flow, Now, Sleep
-from airflow_provider_conductor.client.models import Workflow
 from tests.client import fault_server as told
 from tests.client.fault_server import FaultServer
 from tests.client.transports import Transport

@@ -7,13 +7,10 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client import ConductorInputError, StartWorkflowRequest, WorkflowStatus, endpoints
 from airflow_provider_conductor.client.flow import Answer, Call
-from airflow_provider_conductor.client.models import StartWorkflowRequest, WorkflowStatus
 
 WITH_AN_ID: dict[str, Callable[[str], Call[Any]]] = {
     "get_workflow": endpoints.get_workflow,

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import errors
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorAuthError,
     ConductorBadRequestError,
     ConductorConflictError,
@@ -19,8 +18,9 @@ from airflow_provider_conductor.client.errors import (
     ConductorServerError,
     ConductorTooManyRequestsError,
     NotConductorError,
-    error_for_answer,
+    errors,
 )
+from airflow_provider_conductor.client.errors import error_for_answer
 
 
 def error_of(status: int, body: Any, *, safe: bool = True) -> ConductorRequestError:

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorAnswerError,
     ConductorConnectionLostError,
     ConductorRequestError,
     ConductorTimeoutError,
     ConductorUnreachableError,
     NotConductorError,
+    endpoints,
 )
 from tests.client import fault_server as told
 from tests.client.fault_server import Behaviour, FaultServer

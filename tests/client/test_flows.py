@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.aio import AsyncConductorClient
-from airflow_provider_conductor.client.errors import ConductorNotFoundError, ConductorServerError
+from airflow_provider_conductor.client import (
+    AsyncConductorClient,
+    ConductorNotFoundError,
+    ConductorServerError,
+    endpoints,
+)
 from airflow_provider_conductor.client.flow import Flow, Now, Sleep
 from tests.client import fault_server as told
 from tests.client.fault_server import FaultServer
@@ -112,7 +115,7 @@ def test_a_flow_of_nothing_ends(connect: Connect) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_an_interrupted_flow_is_closed(error: type[BaseException]) -> None:
-    from airflow_provider_conductor.client.sync import ConductorClient
+    from airflow_provider_conductor.client import ConductorClient
 
     closed = []
 

@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client import (
+    ConductorAuthError,
+    ConductorMissingRouteError,
+    NotConductorError,
+    endpoints,
+)
 from airflow_provider_conductor.client.capabilities import read_status
-from airflow_provider_conductor.client.errors import ConductorAuthError, ConductorMissingRouteError, NotConductorError
 from airflow_provider_conductor.client.wire import BELIEVED_AFTER
 from tests.client import fault_server as told
 from tests.client.fault_server import Behaviour, FaultServer

@@ -8,14 +8,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import cautions, endpoints
-from airflow_provider_conductor.client.errors import ConductorRequestError
+from airflow_provider_conductor.client import ConductorRequestError, ConductorSettings, cautions, endpoints
 from airflow_provider_conductor.client.hiding import hide, is_secret_header, url_secrets
-from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.wire import Exchange
 from tests.client import fault_server as told
-from tests.client.fault_server import Exchange as Served
-from tests.client.fault_server import FaultServer
+from tests.client.fault_server import Exchange as Served, FaultServer
 from tests.client.transports import Transport
 
 Serve = Callable[..., FaultServer]

@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 import requests_mock
 
-from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client import ConductorClient, ConductorInputError, StartWorkflowRequest
 from airflow_provider_conductor.client.methods import ClientMethods
-from airflow_provider_conductor.client.models import StartWorkflowRequest
-from airflow_provider_conductor.client.sync import ConductorClient
 
 WORKFLOW = {"workflowId": "w1", "status": "RUNNING"}
 BULK = {"bulkSuccessfulResults": ["w1"], "bulkErrorResults": {"w2": "gone"}}

@@ -8,12 +8,10 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
+from airflow_provider_conductor.client import ConductorInputError, StartWorkflowRequest, TaskStatus
 from airflow_provider_conductor.client.endpoints import register_workflow_defs, start_workflow
-from airflow_provider_conductor.client.errors import ConductorInputError
-from airflow_provider_conductor.client.models import StartWorkflowRequest, TaskStatus
 from airflow_provider_conductor.client.plain import read_json, to_plain
 
 

@@ -5,10 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints, errors
+from airflow_provider_conductor.client import ConductorSettings, endpoints, errors
 from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.client.retry import worth_repeating
-from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.wire import Exchange
 from tests.client import fault_server as told
 from tests.client.fault_server import FaultServer

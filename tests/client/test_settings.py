@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorConfigError
-from airflow_provider_conductor.client.settings import EXTRA_FIELDS, ConductorSettings
+from airflow_provider_conductor.client import ConductorConfigError, ConductorSettings
+from airflow_provider_conductor.client.settings import EXTRA_FIELDS
 
 SECRET = "s3cr3t-k3y"
 

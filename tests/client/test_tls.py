@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import trustme
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorConfigError,
     ConductorConnectionLostError,
     ConductorTlsError,
     ConductorUnreachableError,
+    endpoints,
 )
 from tests.client import fault_server as told
 from tests.client.fault_server import FaultServer

@@ -8,10 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_conductor.client.aio import AsyncConductorClient
+from airflow_provider_conductor.client import AsyncConductorClient, ConductorClient, ConductorSettings
 from airflow_provider_conductor.client.flow import Call, Flow
-from airflow_provider_conductor.client.settings import ConductorSettings
-from airflow_provider_conductor.client.sync import ConductorClient
 
 __all__ = ["AsyncTransport", "Clock", "SyncTransport", "Transport"]
 

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorUnreachableError
-from airflow_provider_conductor.client.settings import ConductorSettings
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, ConductorSettings, ConductorUnreachableError
 from airflow_provider_conductor.control import commands
 from airflow_provider_conductor.control.apply import ROUNDS, steer
 from airflow_provider_conductor.control.commands import Command

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorInputError
-from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client import ConductorInputError, Workflow
 from airflow_provider_conductor.control.conditions import (
     Fit,
     canonical,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_conductor.client.models import Workflow, WorkflowStatus
+from airflow_provider_conductor.client import Workflow, WorkflowStatus
 from airflow_provider_conductor.control import commands
 from airflow_provider_conductor.control.eligibility import TABLE, Kind, Verb, decide
 from airflow_provider_conductor.operators import control

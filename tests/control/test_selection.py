@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorInputError
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, ConductorInputError
 from airflow_provider_conductor.control.selection import Selection, TooManyFoundError, given_ids, select
 from tests.operators.conductor_standin import ConductorStandIn, Request
 

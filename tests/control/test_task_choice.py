@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.models import TaskStatus, Workflow
+from airflow_provider_conductor.client import TaskStatus, Workflow
 from airflow_provider_conductor.control.task_choice import CompletionRefusedError, Ending, choose, open_waits
 from tests.polling.builders import failed, live, sub, task, workflow
 

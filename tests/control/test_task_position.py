@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client import Workflow
 from airflow_provider_conductor.control import commands
 from airflow_provider_conductor.control.eligibility import Kind
 from airflow_provider_conductor.control.task_position import Place, place_of, rerun_hangs, skip_hangs

@@ -10,16 +10,16 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowException, AirflowSkipException, TaskDeferred, timezone
 from conductor.client.http.models import StartWorkflowRequest as SdkRequest
 
-from airflow_provider_conductor.client.models import StartWorkflowRequest
-from airflow_provider_conductor.decorators.conductor import conductor_task
+from airflow_provider_conductor.client import StartWorkflowRequest
+from airflow_provider_conductor.decorators import conductor_task
 from airflow_provider_conductor.exceptions import (
     ConductorOutputMissingError,
     ConductorStartRefusedError,
     ConductorTaskUnreachableError,
     ConductorWorkflowFailedError,
 )
-from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
-from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.links import ConductorWorkflowLink
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
 from tests.operators.airflow_standin import context_of, first_event, in_a_thread, run, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Script
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from conductor.client.http.models import StartWorkflowRequest as SdkRequest
 
-from airflow_provider_conductor.client.errors import ConductorInputError
-from airflow_provider_conductor.client.models import StartWorkflowRequest
+from airflow_provider_conductor.client import ConductorInputError, StartWorkflowRequest
 from airflow_provider_conductor.decorators.returned_value import read_returned
 
 

@@ -17,8 +17,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_conductor.client.errors import ConductorNotFoundError
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, ConductorNotFoundError
 from dev import run_dags
 
 try:

@@ -9,7 +9,8 @@ import pytest
 
 from airflow_provider_conductor.batch.handover import FREE_SHARE
 from airflow_provider_conductor.batch.results import DIAGNOSED
-from airflow_provider_conductor.operators.batch import MAX_ACTIVE_LIMIT, ConductorExecuteWorkflowsOperator
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowsOperator
+from airflow_provider_conductor.operators.batch import MAX_ACTIVE_LIMIT
 from airflow_provider_conductor.submission.lookup_many import IDS_AT_ONCE
 from tests.docs.test_docs import ROOT, parameters, table
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from airflow_provider_conductor.hooks.conductor import ConductorHook
+from airflow_provider_conductor.hooks import ConductorHook
 from dev.examples import DEFINITIONS, airflow_environment, register_definitions, running, running_worker
 from tests.docs.pages import PAGES, ROOT, Block, blocks
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from airflow_provider_conductor.client.models import WorkflowStatus
+from airflow_provider_conductor.client import WorkflowStatus
 from airflow_provider_conductor.control.eligibility import Kind, Verb, decide
 from airflow_provider_conductor.operators import control
 from airflow_provider_conductor.operators.control_base import SteersAndWaits

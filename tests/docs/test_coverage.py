@@ -16,7 +16,7 @@ import pytest
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.methods import ClientMethods
-from airflow_provider_conductor.hooks.conductor import ConductorHook
+from airflow_provider_conductor.hooks import ConductorHook
 from airflow_provider_conductor.provider_info import get_provider_info
 from tests.client.test_methods import TABLE
 from tests.recorded.record_routes import read

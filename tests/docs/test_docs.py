@@ -8,11 +8,13 @@ import re
 import pytest
 
 from airflow_provider_conductor.client.settings import EXTRA_FIELDS
-from airflow_provider_conductor.operators import execute as operators
-from airflow_provider_conductor.operators.definitions import ConductorRegisterDefinitionsOperator
-from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
-from airflow_provider_conductor.sensors.task import ConductorTaskSensor
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.operators import (
+    ConductorCompleteTaskOperator,
+    ConductorRegisterDefinitionsOperator,
+    ConductorSignalWorkflowOperator,
+    execute as operators,
+)
+from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
 from tests.docs.pages import PAGES, ROOT
 
 START = operators.ConductorStartWorkflowOperator

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorError, ConductorNotFoundError
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, ConductorError, ConductorNotFoundError
 from dev.examples import DAGS, ROOT, airflow_environment, register_definitions, running, running_worker
 
 pytestmark = pytest.mark.integration

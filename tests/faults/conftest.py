@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient
 from tests.faults.proxy import FaultProxy
 
 WAITS = {

@@ -14,8 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from airflow_provider_conductor._airflow import TIMEOUT_FORESTALLS_RESUMPTION
-from airflow_provider_conductor.client.models import TaskStatus, Workflow
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, TaskStatus, Workflow
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill, ended_by_our_timeout
 from airflow_provider_conductor.triggers.version_compat import TRIGGERS_RENDER_TEMPLATES
 from tests.faults.real_airflow import AIRFLOW_2, RealAirflow, real_airflow

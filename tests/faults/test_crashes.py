@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, Workflow, endpoints
 from dev.conductor_server import ConductorServer
 from tests.faults.real_airflow import RealAirflow, real_airflow
 

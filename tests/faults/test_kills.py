@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, Workflow, endpoints
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill, ended_by_our_timeout
 from tests.faults.conftest import WAITS
 from tests.faults.real_airflow import AIRFLOW_2, RealAirflow, TaskSeen, real_airflow

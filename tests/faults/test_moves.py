@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.models import TaskStatus, Workflow
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, TaskStatus, Workflow, endpoints
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill
 from tests.faults.conftest import WAITS
 from tests.faults.real_airflow import RealAirflow, TaskSeen, real_airflow

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.errors import ConductorRequestError
-from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.client.settings import ConductorSettings
-from airflow_provider_conductor.client.sync import ConductorClient
-from airflow_provider_conductor.operators import submission as starting
-from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.client import (
+    ConductorClient,
+    ConductorRequestError,
+    ConductorSettings,
+    Workflow,
+    endpoints,
+)
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, submission as starting
 from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
 from airflow_provider_conductor.submission.start_once import StartPlan, start_once
 from airflow_provider_conductor.submission.start_record import StartRecord

@@ -16,10 +16,9 @@ import trustme
 from airflow.models.connection import Connection as StoredConnection
 from airflow.providers.common.compat.sdk import BaseHook, redact
 
-from airflow_provider_conductor.client.errors import ConductorAuthError, ConductorConfigError
+from airflow_provider_conductor.client import ConductorAuthError, ConductorConfigError
 from airflow_provider_conductor.client.settings import EXTRA_FIELDS
-from airflow_provider_conductor.hooks import conductor as hook_module
-from airflow_provider_conductor.hooks.conductor import ConductorHook
+from airflow_provider_conductor.hooks import ConductorHook, conductor as hook_module
 from tests.operators.conductor_standin import TOKEN, ConductorStandIn
 
 SECRET = "key-secret-that-nobody-may-see"

@@ -19,18 +19,20 @@ from conductor.client.http.models.start_workflow_request import StartWorkflowReq
 from conductor.client.http.rest import ApiException
 from conductor.client.orkes.orkes_workflow_client import OrkesWorkflowClient
 
-from airflow_provider_conductor.client.aio import AsyncConductorClient
-from airflow_provider_conductor.client.errors import ConductorConfigError
-from airflow_provider_conductor.client.settings import ConductorSettings
-from airflow_provider_conductor.client.sync import ConductorClient
-from airflow_provider_conductor.hooks.conductor import ConductorHook
-from airflow_provider_conductor.operators.execute import (
+from airflow_provider_conductor.client import (
+    AsyncConductorClient,
+    ConductorClient,
+    ConductorConfigError,
+    ConductorSettings,
+)
+from airflow_provider_conductor.hooks import ConductorHook
+from airflow_provider_conductor.operators import (
     ConductorExecuteWorkflowOperator,
     ConductorRetryWorkflowOperator,
     ConductorStartWorkflowOperator,
     ConductorTerminateWorkflowOperator,
 )
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 from tests.client import fault_server as told
 from tests.client.fault_server import Behaviour, FaultServer
 from tests.operators.conductor_standin import ConductorStandIn

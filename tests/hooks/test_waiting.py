@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_conductor.exceptions import ConductorTaskUnreachableError
-from airflow_provider_conductor.hooks.conductor import ConductorHook
+from airflow_provider_conductor.hooks import ConductorHook
 from tests.operators.conductor_standin import ConductorStandIn
 
 PACK = {"taskId": "1", "referenceTaskName": "pack__1", "taskType": "SIMPLE", "status": "COMPLETED"}

@@ -8,9 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from airflow_provider_conductor.client.errors import ConductorRequestError
-from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, ConductorRequestError, Task, TaskStatus, Workflow
 
 __all__ = ["PATIENCE", "Lab"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_conductor.client import ConductorClient
 from airflow_provider_conductor.client.endpoints import start_body
-from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.submission.earlier_workflows import Action
 from airflow_provider_conductor.submission.identity import TaskIdentity
 from airflow_provider_conductor.submission.start_once import Started, StartPlan, start_once

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_conductor.client.aio import AsyncConductorClient
+from airflow_provider_conductor.client import AsyncConductorClient
 from airflow_provider_conductor.exceptions import ConductorBatchFailedError
-from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowsOperator
 from airflow_provider_conductor.polling.poller import Poller
 from tests.integration.client_lab import Lab
 from tests.operators.airflow_standin import context_of, in_a_thread

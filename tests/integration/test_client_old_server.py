@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.aio import AsyncConductorClient
-from airflow_provider_conductor.client.capabilities import execute, read_status
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
+    AsyncConductorClient,
+    ConductorClient,
     ConductorConflictError,
     ConductorDefinitionNotFoundError,
     ConductorMissingRouteError,
     ConductorNotFoundError,
+    ConductorSettings,
+    endpoints,
 )
-from airflow_provider_conductor.client.settings import ConductorSettings
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client.capabilities import execute, read_status
 from tests.integration.client_lab import Lab
 
 pytestmark = pytest.mark.integration

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.aio import AsyncConductorClient
-from airflow_provider_conductor.client.capabilities import execute
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
+    AsyncConductorClient,
     ConductorBadRequestError,
+    ConductorClient,
     ConductorConflictError,
     ConductorDefinitionNotFoundError,
     ConductorMissingRouteError,
     ConductorNotFoundError,
     ConductorServerError,
+    StartWorkflowRequest,
+    endpoints,
 )
-from airflow_provider_conductor.client.models import StartWorkflowRequest
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client.capabilities import execute
 from tests.integration.client_lab import Lab
 
 pytestmark = pytest.mark.integration
@@ -554,7 +554,7 @@ def test_missing_workflows_definitions_and_routes_are_told_apart(client: Conduct
 
 
 def test_a_key_for_an_open_server_is_no_trouble(conductor_server: Any, instant: str) -> None:
-    from airflow_provider_conductor.client.settings import ConductorSettings
+    from airflow_provider_conductor.client import ConductorSettings
 
     with ConductorClient(ConductorSettings(conductor_server.api_url, key_id="id", key_secret="s")) as client:
         assert client.get_workflow_def(instant)["name"] == instant

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorMissingRouteError, ConductorNotFoundError
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, ConductorMissingRouteError, ConductorNotFoundError
 from tests.integration.client_lab import Lab
 
 pytestmark = pytest.mark.integration

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorBadRequestError,
+    ConductorClient,
     ConductorInputError,
     ConductorMissingRouteError,
     ConductorNotFoundError,
 )
-from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.definitions.dry_run import DryRunIncompleteError, dry_run
 from tests.integration.client_lab import Lab
 

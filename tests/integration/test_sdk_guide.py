@@ -23,11 +23,10 @@ from conductor.client.workflow.conductor_workflow import ConductorWorkflow
 from conductor.client.workflow.executor.workflow_executor import WorkflowExecutor
 from conductor.client.workflow.task.simple_task import SimpleTask
 
-from airflow_provider_conductor.client.errors import ConductorConflictError, ConductorNotFoundError
-from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client import ConductorConflictError, ConductorNotFoundError, Workflow
 from airflow_provider_conductor.exceptions import ConductorStateError
-from airflow_provider_conductor.hooks.conductor import ConductorHook
-from airflow_provider_conductor.operators.execute import (
+from airflow_provider_conductor.hooks import ConductorHook
+from airflow_provider_conductor.operators import (
     ConductorExecuteWorkflowOperator,
     ConductorRetryWorkflowOperator,
     ConductorStartWorkflowOperator,

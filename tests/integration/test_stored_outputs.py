@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.models import PayloadType, Workflow
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, Workflow, endpoints
+from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.exceptions import ConductorOutputTooLargeError
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 from tests.operators.airflow_standin import context_of, run
 
 pytestmark = pytest.mark.integration

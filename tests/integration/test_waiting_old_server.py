@@ -14,7 +14,7 @@ from airflow_provider_conductor.exceptions import (
     ConductorWorkflowFailedPermanentlyError,
     ConductorWorkflowTimeoutError,
 )
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 from tests.integration.waiting_lab import WaitingLab
 from tests.waiting_modes.modes import first_pokes, run_task
 

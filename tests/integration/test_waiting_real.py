@@ -22,7 +22,7 @@ from airflow_provider_conductor.exceptions import (
     ConductorWorkflowFailedPermanentlyError,
     ConductorWorkflowTimeoutError,
 )
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 from dev.conductor_server import ConductorServer
 from tests.integration.waiting_lab import WaitingLab
 from tests.waiting_modes.modes import Outcome, first_pokes, run_task

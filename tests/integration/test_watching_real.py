@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.aio import AsyncConductorClient
-from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.client import AsyncConductorClient, ConductorSettings, endpoints
 from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan, wait
 

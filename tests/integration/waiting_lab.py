@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
 from tests.integration.client_lab import PATIENCE, Lab
 from tests.waiting_modes.modes import Heard, Outcome, run_task
 

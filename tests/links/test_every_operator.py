@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import BaseOperator
 
 import airflow_provider_conductor
-from airflow_provider_conductor.links.conductor import ConductorDefinitionLink, ConductorWorkflowLink
+from airflow_provider_conductor.links import ConductorDefinitionLink, ConductorWorkflowLink
 
 
 def operators() -> Iterator[type]:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import XCom
 
-from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
-from airflow_provider_conductor.operators.execute import ConductorStartWorkflowOperator
+from airflow_provider_conductor.links import ConductorWorkflowLink
+from airflow_provider_conductor.operators import ConductorStartWorkflowOperator
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn
 

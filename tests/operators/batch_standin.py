@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
-from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowsOperator
+from airflow_provider_conductor.triggers import ConductorWorkflowsTrigger
 from tests.operators.airflow_standin import first_event, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Script
 

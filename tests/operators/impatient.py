@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.operators.execute import (
-    ConductorExecuteWorkflowOperator,
-    ConductorRetryWorkflowOperator,
-)
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorRetryWorkflowOperator
+from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 
 __all__ = ["both_ways", "execute", "retry", "sensor"]
 

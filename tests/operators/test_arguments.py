@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowException, BaseOperator, timezone
 
-from airflow_provider_conductor.operators.execute import (
+from airflow_provider_conductor.operators import (
     ConductorDeleteWorkflowOperator,
     ConductorExecuteWorkflowOperator,
     ConductorPauseWorkflowOperator,
@@ -20,7 +20,7 @@ from airflow_provider_conductor.operators.execute import (
     ConductorStartWorkflowOperator,
     ConductorTerminateWorkflowOperator,
 )
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 from tests.operators.airflow_standin import context_of, run
 from tests.operators.conductor_standin import ConductorStandIn, Script
 

@@ -16,7 +16,7 @@ from airflow_provider_conductor.exceptions import (
     ConductorOutputTooLargeError,
     ConductorStartRefusedError,
 )
-from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
+from airflow_provider_conductor.triggers import ConductorWorkflowsTrigger
 from tests.client import fault_server as answers
 from tests.client.fault_server import FaultServer
 from tests.operators.airflow_standin import context_of, first_event

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_conductor.client.errors import ConductorNotFoundError, ConductorUnreachableError
+from airflow_provider_conductor.client import ConductorNotFoundError, ConductorUnreachableError
 from airflow_provider_conductor.exceptions import ConductorStateError, ConductorWorkflowFailedError
-from airflow_provider_conductor.operators.execute import (
+from airflow_provider_conductor.operators import (
     ConductorDeleteWorkflowOperator,
     ConductorPauseWorkflowOperator,
     ConductorRerunWorkflowOperator,

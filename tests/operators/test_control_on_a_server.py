@@ -11,7 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_conductor.exceptions import ConductorStateError
-from airflow_provider_conductor.operators.execute import (
+from airflow_provider_conductor.operators import (
     ConductorDeleteWorkflowOperator,
     ConductorPauseWorkflowOperator,
     ConductorRerunWorkflowOperator,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorServerError
+from airflow_provider_conductor.client import ConductorServerError
 from airflow_provider_conductor.exceptions import ConductorDefinitionRefusedError
-from airflow_provider_conductor.operators.definitions import ConductorRegisterDefinitionsOperator
+from airflow_provider_conductor.operators import ConductorRegisterDefinitionsOperator
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn
 

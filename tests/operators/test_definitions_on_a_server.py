@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.exceptions import ConductorDefinitionRefusedError
-from airflow_provider_conductor.operators.definitions import ConductorRegisterDefinitionsOperator
+from airflow_provider_conductor.operators import ConductorRegisterDefinitionsOperator
 from tests.integration.client_lab import Lab
 from tests.waiting_modes.modes import Outcome, run_task
 

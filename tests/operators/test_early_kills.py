@@ -12,16 +12,17 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_conductor.exceptions import ConductorStateError
-from airflow_provider_conductor.hooks.conductor import ConductorHook
-from airflow_provider_conductor.operators.execute import (
+from airflow_provider_conductor.hooks import ConductorHook
+from airflow_provider_conductor.operators import (
+    ConductorCompleteTaskOperator,
     ConductorDeleteWorkflowOperator,
     ConductorExecuteWorkflowOperator,
     ConductorRestartWorkflowOperator,
     ConductorRetryWorkflowOperator,
+    ConductorSignalWorkflowOperator,
     ConductorStartWorkflowOperator,
 )
-from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 from tests.operators.airflow_standin import context_of, first_event, sent_through_airflow
 from tests.operators.batch_standin import Orders, batch, deferred, orders
 from tests.operators.conductor_standin import ConductorStandIn, Request

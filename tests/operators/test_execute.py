@@ -20,7 +20,7 @@ from airflow.providers.common.compat.sdk import (
     timeout,
 )
 
-from airflow_provider_conductor.client.errors import ConductorError
+from airflow_provider_conductor.client import ConductorError
 from airflow_provider_conductor.exceptions import (
     ConductorOutputMissingError,
     ConductorOutputTooLargeError,
@@ -28,7 +28,7 @@ from airflow_provider_conductor.exceptions import (
     ConductorWorkflowFailedError,
     ConductorWorkflowTimeoutError,
 )
-from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
 from tests.operators.airflow_standin import context_of, first_event, in_a_thread, run, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script
 from tests.operators.impatient import both_ways, execute, retry, sensor

@@ -11,19 +11,18 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_conductor.batch.state import Batch
-from airflow_provider_conductor.client.errors import ConductorError, NotConductorError, error_for_answer
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, ConductorError, NotConductorError
+from airflow_provider_conductor.client.errors import error_for_answer
 from airflow_provider_conductor.client.text import to_log
-from airflow_provider_conductor.operators.execute import (
+from airflow_provider_conductor.operators import (
+    ConductorCompleteTaskOperator,
     ConductorExecuteWorkflowOperator,
     ConductorPauseWorkflowOperator,
     ConductorStartWorkflowOperator,
     ConductorTerminateWorkflowOperator,
 )
-from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator
 from airflow_provider_conductor.polling.wait import STILL_RUNNING, WaitEvent, WaitPlan, wait
-from airflow_provider_conductor.sensors.task import ConductorTaskSensor
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
 from tests.operators.airflow_standin import context_of
 from tests.operators.batch_standin import Orders, batch
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script

@@ -14,15 +14,15 @@ from airflow.providers.openlineage.extractors.base import OperatorLineage
 from airflow.providers.openlineage.extractors.manager import ExtractorManager
 from openlineage.client.serde import Serde
 
-from airflow_provider_conductor.decorators.conductor import conductor_task
-from airflow_provider_conductor.operators.execute import (
+from airflow_provider_conductor.decorators import conductor_task
+from airflow_provider_conductor.operators import (
     ConductorExecuteWorkflowOperator,
     ConductorRetryWorkflowOperator,
     ConductorStartWorkflowOperator,
     ConductorTerminateWorkflowOperator,
 )
 from airflow_provider_conductor.operators.lineage import FACET_KEY
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 from tests.operators.airflow_standin import context_of, first_event, run, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Script
 

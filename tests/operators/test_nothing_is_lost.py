@@ -14,20 +14,14 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, TaskDeferred, timezone
 
 from airflow_provider_conductor._airflow import NEVER_EXPIRE, TaskStateStore
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.errors import ConductorServerError
+from airflow_provider_conductor.client import ConductorServerError, ConductorSettings, endpoints
 from airflow_provider_conductor.client.retry import worth_repeating
-from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.exceptions import (
     ConductorOutputTooLargeError,
     ConductorStateError,
     ConductorWorkflowTimeoutError,
 )
-from airflow_provider_conductor.operators import base
-from airflow_provider_conductor.operators.execute import (
-    ConductorExecuteWorkflowOperator,
-    ConductorStartWorkflowOperator,
-)
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorStartWorkflowOperator, base
 from airflow_provider_conductor.polling.wait import WaitPlan, wait
 from airflow_provider_conductor.submission.start_record import StartRecord
 from tests.client.transports import AsyncTransport, Clock, SyncTransport, Transport

@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_conductor.client.errors import ConductorAuthError, ConductorRequestError
-from airflow_provider_conductor.operators.execute import (
-    ConductorStartWorkflowOperator,
-)
+from airflow_provider_conductor.client import ConductorAuthError, ConductorRequestError
+from airflow_provider_conductor.operators import ConductorStartWorkflowOperator
 from tests.operators.airflow_standin import context_of, run
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script, no_route
 from tests.operators.impatient import both_ways, execute

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import external_storage as payloads
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorAuthError,
     ConductorConnectionLostError,
     ConductorNotFoundError,
     ConductorRequestError,
     ConductorServerError,
     NotConductorError,
+    external_storage as payloads,
 )
 from airflow_provider_conductor.exceptions import (
     ConductorOutputMissingError,

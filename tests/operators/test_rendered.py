@@ -16,19 +16,19 @@ from airflow.providers.common.compat.sdk import (
     timezone,
 )
 
-from airflow_provider_conductor.client.errors import ConductorBadRequestError
+from airflow_provider_conductor.client import ConductorBadRequestError
 from airflow_provider_conductor.exceptions import ConductorStartRefusedError
-from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
-from airflow_provider_conductor.operators.execute import (
+from airflow_provider_conductor.operators import (
+    ConductorCompleteTaskOperator,
     ConductorExecuteWorkflowOperator,
+    ConductorExecuteWorkflowsOperator,
     ConductorRerunWorkflowOperator,
+    ConductorSignalWorkflowOperator,
     ConductorSkipTaskOperator,
     ConductorStartWorkflowOperator,
     ConductorTerminateWorkflowOperator,
 )
-from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
-from airflow_provider_conductor.sensors.task import ConductorTaskSensor
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
 from tests.operators.airflow_standin import context_of, run
 from tests.operators.conductor_standin import ConductorStandIn, Script
 

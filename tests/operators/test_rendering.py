@@ -7,17 +7,16 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, timezone
 
-from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
-from airflow_provider_conductor.operators.execute import (
+from airflow_provider_conductor.operators import (
+    ConductorCompleteTaskOperator,
     ConductorExecuteWorkflowOperator,
+    ConductorExecuteWorkflowsOperator,
     ConductorRerunWorkflowOperator,
     ConductorSkipTaskOperator,
     ConductorStartWorkflowOperator,
     ConductorTerminateWorkflowOperator,
 )
-from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator
-from airflow_provider_conductor.sensors.task import ConductorTaskSensor
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn
 

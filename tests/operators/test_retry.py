@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorNotFoundError
+from airflow_provider_conductor.client import ConductorNotFoundError
 from airflow_provider_conductor.exceptions import (
     ConductorStateError,
     ConductorWorkflowFailedError,
     ConductorWorkflowTimeoutError,
 )
-from airflow_provider_conductor.operators.execute import ConductorRetryWorkflowOperator
+from airflow_provider_conductor.operators import ConductorRetryWorkflowOperator
 from tests.operators.airflow_standin import context_of, run
 from tests.operators.conductor_standin import ConductorStandIn, Script
 from tests.operators.impatient import both_ways

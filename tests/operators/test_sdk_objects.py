@@ -15,14 +15,14 @@ from conductor.client.workflow.task.simple_task import SimpleTask
 
 from airflow_provider_conductor.client.models import StartWorkflowRequest as OurRequest
 from airflow_provider_conductor.exceptions import ConductorStartRefusedError
-from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
-from airflow_provider_conductor.operators.definitions import ConductorRegisterDefinitionsOperator
-from airflow_provider_conductor.operators.execute import (
+from airflow_provider_conductor.operators import (
+    ConductorCompleteTaskOperator,
     ConductorExecuteWorkflowOperator,
+    ConductorExecuteWorkflowsOperator,
+    ConductorRegisterDefinitionsOperator,
     ConductorRerunWorkflowOperator,
     ConductorStartWorkflowOperator,
 )
-from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator
 from tests.operators.airflow_standin import context_of, run
 from tests.operators.conductor_standin import ConductorStandIn, Script
 

@@ -7,12 +7,9 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_conductor.client.errors import ConductorRequestError
+from airflow_provider_conductor.client import ConductorRequestError
 from airflow_provider_conductor.exceptions import ConductorStartRefusedError
-from airflow_provider_conductor.operators.execute import (
-    ConductorExecuteWorkflowOperator,
-    ConductorStartWorkflowOperator,
-)
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorStartWorkflowOperator
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorNotFoundError
+from airflow_provider_conductor.client import ConductorNotFoundError
 from airflow_provider_conductor.exceptions import ConductorStateError
 from airflow_provider_conductor.operators import execute as operators
 from tests.operators.workflows import STATES, UNKNOWN, Workflows

@@ -9,10 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.exceptions import ConductorStartRefusedError
-from airflow_provider_conductor.operators.execute import (
-    ConductorExecuteWorkflowOperator,
-    ConductorStartWorkflowOperator,
-)
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorStartWorkflowOperator
 from airflow_provider_conductor.operators.task_context import CONTEXT_KEY
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script

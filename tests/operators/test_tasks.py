@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_conductor.client.errors import ConductorNotFoundError
+from airflow_provider_conductor.client import ConductorNotFoundError
 from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotReadyError
-from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
+from airflow_provider_conductor.operators import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn
 

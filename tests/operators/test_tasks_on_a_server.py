@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
-from airflow_provider_conductor.client.errors import ConductorRequestError
-from airflow_provider_conductor.client.models import Task
+from airflow_provider_conductor.client import ConductorRequestError, Task
 from airflow_provider_conductor.exceptions import (
     ConductorStateError,
     ConductorTaskNotReadyError,
     ConductorTaskUnreachableError,
 )
-from airflow_provider_conductor.operators.tasks import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
-from airflow_provider_conductor.sensors.task import ConductorTaskSensor
+from airflow_provider_conductor.operators import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
+from airflow_provider_conductor.sensors import ConductorTaskSensor
 from tests.integration.waiting_lab import WaitingLab
 from tests.operators.airflow_standin import context_of
 from tests.waiting_modes.modes import Outcome, run_task

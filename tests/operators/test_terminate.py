@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorNotFoundError
-from airflow_provider_conductor.operators.execute import ConductorTerminateWorkflowOperator
+from airflow_provider_conductor.client import ConductorNotFoundError
+from airflow_provider_conductor.operators import ConductorTerminateWorkflowOperator
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn, Request
 

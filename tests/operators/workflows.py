@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorRequestError
-from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, ConductorRequestError, Workflow
 from tests.integration.client_lab import Lab
 
 __all__ = ["STATES", "UNKNOWN", "Workflows", "workflows"]

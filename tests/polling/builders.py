@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_conductor.client.models import PollData, Task, Workflow
+from airflow_provider_conductor.client import PollData, Task, Workflow
 
 START = 1_700_000_000_000
 """The server's clock when every built workflow starts: 2023-11-14 22:13:20 UTC."""

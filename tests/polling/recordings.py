@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from airflow_provider_conductor.client.models import PollData, Workflow
+from airflow_provider_conductor.client import PollData, Workflow
 from airflow_provider_conductor.polling.progress import Progress, assess
 
 FOLDER = Path(__file__).parent.parent / "recorded"

@@ -9,19 +9,19 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from airflow_provider_conductor.client.capabilities import Capabilities
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorAuthError,
     ConductorError,
     ConductorMissingRouteError,
     ConductorNotFoundError,
     ConductorServerError,
+    ConductorSettings,
     ConductorTimeoutError,
     ConductorUnreachableError,
     NotConductorError,
 )
+from airflow_provider_conductor.client.capabilities import Capabilities
 from airflow_provider_conductor.client.flow import Answer, Call
-from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.polling.poll_pause import Mark, Rest
 from airflow_provider_conductor.polling.poller import Poller
 from tests.polling.virtual_time import now

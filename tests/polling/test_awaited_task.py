@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from airflow_provider_conductor.client.models import TaskStatus, Workflow
+from airflow_provider_conductor.client import TaskStatus, Workflow
 from airflow_provider_conductor.polling.awaited_task import (
     SUCCESS,
     joined_statuses,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorAuthError,
     ConductorMissingRouteError,
     ConductorRequestError,

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorError,
     ConductorMissingRouteError,
     ConductorNotFoundError,
+    ConductorSettings,
     ConductorTimeoutError,
     NotConductorError,
 )
-from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.polling.event_stream import MAX_STREAMS, REOPEN_AFTER
 from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.polling.wait import WaitPlan, wait

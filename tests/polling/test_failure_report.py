@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client import Workflow
 from airflow_provider_conductor.polling.failure_report import Cause, Failure, explain, root_cause
 from tests.polling.builders import at, failed, join, sub, task, workflow
 from tests.polling.recordings import load

@@ -4,10 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
+from hypothesis import given, strategies as some
 
-from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client import Workflow
 from airflow_provider_conductor.polling.limits import Deadline, Judgement, Verdict, judge
 from airflow_provider_conductor.polling.progress import Progress, assess
 from airflow_provider_conductor.polling.server_clock import ServerClock

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.models import PollData, Workflow
+from airflow_provider_conductor.client import PollData, Workflow
 from airflow_provider_conductor.polling.messages import describe, next_line
 from airflow_provider_conductor.polling.progress import assess
 from tests.polling.builders import at, failed, join, live, polled, sub, task, workflow

@@ -3,10 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
+from hypothesis import given, strategies as some
 
-from airflow_provider_conductor.client.models import WorkflowStatus
+from airflow_provider_conductor.client import WorkflowStatus
 from airflow_provider_conductor.polling.next_poll import (
     JUST_IN_CASE,
     LONGEST,

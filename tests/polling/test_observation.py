@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorAuthError,
     ConductorBadRequestError,
     ConductorNotFoundError,
     ConductorRequestError,
     ConductorServerError,
     NotConductorError,
+    Workflow,
 )
-from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.polling.observation import (
     ASK_AGAIN,
     LAST_LOOK,

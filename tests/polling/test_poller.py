@@ -7,18 +7,17 @@ import traceback
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorAuthError,
     ConductorError,
     ConductorServerError,
+    ConductorSettings,
     ConductorTimeoutError,
     ConductorTooManyRequestsError,
     ConductorUnreachableError,
 )
-from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.polling.observation import LAST_LOOK
 from airflow_provider_conductor.polling.poll_pause import Mark, Sighting
 from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan, wait

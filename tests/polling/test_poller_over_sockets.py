@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from airflow_provider_conductor.client.aio import POOL, AsyncConductorClient
-from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.client import AsyncConductorClient, ConductorSettings
+from airflow_provider_conductor.client.aio import POOL
 from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan, wait
 from tests.client import fault_server as told

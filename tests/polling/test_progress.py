@@ -3,10 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
+from hypothesis import given, strategies as some
 
-from airflow_provider_conductor.client.models import PollData, TaskStatus, Workflow
+from airflow_provider_conductor.client import PollData, TaskStatus, Workflow
 from airflow_provider_conductor.polling.failure_report import root_cause
 from airflow_provider_conductor.polling.messages import describe, next_line
 from airflow_provider_conductor.polling.progress import MAX_DEPTH, MAX_SUB_WORKFLOWS, Phase, Progress, assess

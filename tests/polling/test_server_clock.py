@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as some
+from hypothesis import given, strategies as some
 
 from airflow_provider_conductor.polling.server_clock import RESOLUTION, ServerClock
 

@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as some
+from hypothesis import given, settings, strategies as some
 
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorAuthError,
     ConductorMissingRouteError,
     ConductorNotFoundError,
@@ -19,8 +18,8 @@ from airflow_provider_conductor.client.errors import (
     ConductorTimeoutError,
     ConductorTlsError,
     NotConductorError,
+    Workflow,
 )
-from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.next_poll import HELD, HELD_PAUSE
 from airflow_provider_conductor.polling.observation import FEW_TASKS, LAST_LOOK

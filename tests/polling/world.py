@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorNotFoundError,
     ConductorRequestError,
     ConductorUnreachableError,
+    PollData,
+    SearchResult,
+    Workflow,
 )
 from airflow_provider_conductor.client.flow import Call, Flow, Now, Sleep, Step, drive
-from airflow_provider_conductor.client.models import PollData, SearchResult, Workflow
 from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan, wait
 from tests.polling.builders import START, live, workflow
 

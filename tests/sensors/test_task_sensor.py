@@ -14,7 +14,7 @@ from airflow_provider_conductor.exceptions import (
     ConductorTaskUnreachableError,
     ConductorWorkflowFailedError,
 )
-from airflow_provider_conductor.sensors.task import ConductorTaskSensor
+from airflow_provider_conductor.sensors import ConductorTaskSensor
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn
 from tests.sensors.test_workflow_sensor import SOON, WAYS, in_each_mode

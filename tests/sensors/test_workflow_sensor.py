@@ -16,13 +16,13 @@ from airflow.providers.common.compat.sdk import (
     timezone,
 )
 
-from airflow_provider_conductor.client.errors import ConductorAuthError
+from airflow_provider_conductor.client import ConductorAuthError
 from airflow_provider_conductor.exceptions import (
     ConductorOutputMissingError,
     ConductorOutputTooLargeError,
     ConductorWorkflowFailedError,
 )
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 from tests.operators.airflow_standin import context_of, in_a_thread
 from tests.operators.conductor_standin import ConductorStandIn, Script
 from tests.sensors.triggerer import run_anywhere

@@ -11,8 +11,7 @@ from email.utils import formatdate
 from typing import Any
 from urllib.parse import unquote
 
-from airflow_provider_conductor.client import flow as driving
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorBadRequestError,
     ConductorConflictError,
     ConductorConnectionLostError,
@@ -21,9 +20,10 @@ from airflow_provider_conductor.client.errors import (
     ConductorServerError,
     ConductorTimeoutError,
     ConductorUnreachableError,
+    Workflow,
+    flow as driving,
 )
 from airflow_provider_conductor.client.flow import Answer, Call, Now, Sleep, Step
-from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.submission.identity import TaskIdentity
 from airflow_provider_conductor.submission.start_once import Started, StartPlan, start_once
 from airflow_provider_conductor.submission.start_record import StartRecord, first_try_of_series

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from airflow_provider_conductor.client.errors import ConductorError
+from airflow_provider_conductor.client import ConductorError
 from airflow_provider_conductor.submission.earlier_workflows import Action
 from airflow_provider_conductor.submission.start_once import TerminatedByOthersError
 from airflow_provider_conductor.submission.termination_reasons import (

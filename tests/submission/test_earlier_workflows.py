@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from airflow_provider_conductor.client.models import Workflow, WorkflowStatus
+from airflow_provider_conductor.client import Workflow, WorkflowStatus
 from airflow_provider_conductor.submission.earlier_workflows import Action, Decision, Found, decide, settle
 from airflow_provider_conductor.submission.identity import StartKey
 from airflow_provider_conductor.submission.termination_reasons import duplicate_reason, killed_reason, timed_out_reason

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorMissingRouteError
+from airflow_provider_conductor.client import ConductorMissingRouteError
 from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
 from airflow_provider_conductor.submission.lookup_many import IDS_AT_ONCE, look_up_many

@@ -10,8 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_conductor import _airflow as version_compat
 from airflow_provider_conductor.exceptions import ConductorStartRefusedError
-from airflow_provider_conductor.operators import submission as starting
-from airflow_provider_conductor.operators.execute import ConductorStartWorkflowOperator
+from airflow_provider_conductor.operators import ConductorStartWorkflowOperator, submission as starting
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill
 from tests.operators.airflow_standin import TaskInstanceStandIn, context_of
 from tests.operators.conductor_standin import ConductorStandIn

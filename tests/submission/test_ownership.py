@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client import Workflow
 from airflow_provider_conductor.submission.ownership import SERVER_CLOCKS, has_input, own_of
 
 RECORDED = sorted((Path(__file__).parent.parent / "recorded" / "children").glob("*.json"))

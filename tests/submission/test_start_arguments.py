@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import ConductorInputError
-from airflow_provider_conductor.client.models import StartWorkflowRequest
+from airflow_provider_conductor.client import ConductorInputError, StartWorkflowRequest
 from airflow_provider_conductor.submission.start_arguments import ARGUMENTS, given_later, start_arguments
 
 UNSET: dict[str, Any] = dict.fromkeys(ARGUMENTS) | {"priority": 0}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client.errors import (
+from airflow_provider_conductor.client import (
     ConductorConflictError,
     ConductorConnectionLostError,
     ConductorError,

@@ -13,8 +13,7 @@ import pytest
 
 from airflow_provider_conductor.batch.handover import FREE_FOR
 from airflow_provider_conductor.polling.poller import Poller
-from airflow_provider_conductor.triggers import batch as module
-from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
+from airflow_provider_conductor.triggers import ConductorWorkflowsTrigger, batch as module
 from tests.batch.simulated import Starting
 from tests.operators.airflow_standin import first_event, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Script

@@ -12,8 +12,7 @@ from airflow.providers.common.compat import connection
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_conductor.polling.wait import WaitPlan
-from airflow_provider_conductor.triggers import shared_poller as sharing
-from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
+from airflow_provider_conductor.triggers import ConductorWorkflowTrigger, shared_poller as sharing
 from tests.operators.airflow_standin import first_event
 from tests.operators.conductor_standin import ConductorStandIn
 

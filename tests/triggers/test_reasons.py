@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import mask_secret
 
-from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
 from airflow_provider_conductor.polling.wait import WaitPlan
-from airflow_provider_conductor.sensors.task import ConductorTaskSensor
-from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
+from airflow_provider_conductor.sensors import ConductorTaskSensor
+from airflow_provider_conductor.triggers import ConductorWorkflowTrigger
 from tests.operators.airflow_standin import context_of
 from tests.operators.conductor_standin import ConductorStandIn
 from tests.polling.builders import task

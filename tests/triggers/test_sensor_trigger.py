@@ -12,9 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import timezone
 from airflow.triggers.base import BaseTrigger
 
-from airflow_provider_conductor.triggers import sensor as module
-from airflow_provider_conductor.triggers import workflow as triggers
-from airflow_provider_conductor.triggers.sensor import ConductorSensorTrigger
+from airflow_provider_conductor.triggers import ConductorSensorTrigger, sensor as module, workflow as triggers
 from airflow_provider_conductor.triggers.version_compat import TRIGGERS_RENDER_TEMPLATES
 from tests.operators.airflow_standin import first_event, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Script

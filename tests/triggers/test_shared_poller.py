@@ -12,9 +12,8 @@ from airflow.providers.common.compat import connection
 from airflow.providers.common.compat.sdk import Connection
 
 from airflow_provider_conductor.polling.wait import WaitPlan
-from airflow_provider_conductor.triggers import shared_poller as sharing
+from airflow_provider_conductor.triggers import ConductorWorkflowTrigger, shared_poller as sharing
 from airflow_provider_conductor.triggers.shared_poller import shared_poller
-from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
 from tests.operators.conductor_standin import ConductorStandIn, Request
 
 MANY = 40
@@ -78,7 +77,7 @@ async def test_many_triggers_share_a_look_up_a_token_and_their_polls(
 
 async def test_a_deferred_wait_that_was_looked_at_before_reads_no_tasks_again(conductor: ConductorStandIn) -> None:
     """Its plan carries what the worker saw: it begins at rest, and a completed workflow needs no look of its own."""
-    from airflow_provider_conductor.client.sync import ConductorClient
+    from airflow_provider_conductor.client import ConductorClient
     from airflow_provider_conductor.polling.wait import wait
 
     ids = [conductor.add() for _ in range(5)]

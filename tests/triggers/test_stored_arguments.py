@@ -15,9 +15,11 @@ import pytest
 
 from airflow_provider_conductor import __version__
 from airflow_provider_conductor.polling.wait import WaitPlan
-from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
-from airflow_provider_conductor.triggers.sensor import ConductorSensorTrigger
-from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
+from airflow_provider_conductor.triggers import (
+    ConductorSensorTrigger,
+    ConductorWorkflowsTrigger,
+    ConductorWorkflowTrigger,
+)
 from tests.operators.airflow_standin import first_event
 from tests.operators.conductor_standin import ConductorStandIn
 

@@ -12,8 +12,7 @@ import pytest
 
 from airflow_provider_conductor._airflow import TaskNow
 from airflow_provider_conductor.polling.wait import WaitPlan
-from airflow_provider_conductor.triggers import workflow as triggers
-from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
+from airflow_provider_conductor.triggers import ConductorWorkflowTrigger, workflow as triggers
 from tests.operators.airflow_standin import first_event, sent_through_airflow
 from tests.operators.conductor_standin import ConductorStandIn, Request, Script
 

@@ -12,7 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
 
 from airflow_provider_conductor._airflow import NEVER_EXPIRE
-from airflow_provider_conductor.client.errors import ConductorAuthError
+from airflow_provider_conductor.client import ConductorAuthError
 from airflow_provider_conductor.exceptions import (
     ConductorOutputMissingError,
     ConductorOutputTooLargeError,
@@ -21,8 +21,8 @@ from airflow_provider_conductor.exceptions import (
     ConductorWorkflowFailedPermanentlyError,
     ConductorWorkflowTimeoutError,
 )
-from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 from airflow_provider_conductor.submission.termination_reasons import timed_out_reason
 from tests.waiting_modes.modes import ALL, EXECUTE, SENSOR, Outcome, run_task
 from tests.waiting_modes.recorded_server import AWAY, GONE, REFUSED, RecordedServer, Scene, recorded

@@ -10,13 +10,13 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, timezone
 
-from airflow_provider_conductor.operators.execute import (
+from airflow_provider_conductor.operators import (
     ConductorExecuteWorkflowOperator,
     ConductorRetryWorkflowOperator,
     ConductorStartWorkflowOperator,
     ConductorTerminateWorkflowOperator,
 )
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 
 PREFIX = os.environ["WORKFLOW_PREFIX"]
 ALWAYS: dict[str, Any] = {"start_date": timezone.datetime(2026, 1, 1), "schedule": None, "catchup": False}

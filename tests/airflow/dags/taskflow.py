@@ -9,8 +9,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task, timezone
 
-from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
-from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorExecuteWorkflowsOperator
 
 PREFIX = os.environ["WORKFLOW_PREFIX"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta
 
-from airflow_provider_conductor.operators.execute import ConductorStartWorkflowOperator
-from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
+from airflow_provider_conductor.operators import ConductorStartWorkflowOperator
+from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 
 try:
     from airflow.sdk import DAG

@@ -11,11 +11,8 @@ import threading
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow_provider_conductor.client.sync import ConductorClient
-from airflow_provider_conductor.operators.execute import (
-    ConductorExecuteWorkflowOperator,
-    ConductorStartWorkflowOperator,
-)
+from airflow_provider_conductor.client import ConductorClient
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorStartWorkflowOperator
 
 try:
     from airflow.sdk import DAG

@@ -9,7 +9,7 @@ import os
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
 
 try:
     from airflow.sdk import DAG

@@ -9,8 +9,7 @@ import os
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_conductor.operators.batch import ConductorExecuteWorkflowsOperator
-from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorExecuteWorkflowsOperator
 
 try:
     from airflow.sdk import DAG
