@@ -17,6 +17,7 @@ PACKAGE = "airflow_provider_conductor"
 ROOT = Path(airflow_provider_conductor.__file__).parent
 
 STOREYS = (
+    ("_exports",),
     ("client",),
     ("control", "definitions", "polling", "submission"),
     ("batch",),
