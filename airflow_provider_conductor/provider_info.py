@@ -21,7 +21,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-conductor",
         "name": "Conductor",
-        "description": "Start `Conductor <https://conductor-oss.org/>`__ workflows, wait for them, and steer them.",
+        "description": "Start `Conductor <https://conductor-oss.org/>`__ workflows, wait for them, and control them.",
         "versions": [__version__],
         "integrations": [
             {

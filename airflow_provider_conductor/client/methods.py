@@ -162,7 +162,7 @@ class ClientMethods(ABC):
         """A page of its tasks, of these statuses; ``ConductorMissingRouteError`` on old servers."""
         return self.send(endpoints.get_workflow_tasks(workflow_id, statuses=statuses, start=start, count=count))
 
-    # Steer
+    # Control
 
     def decide_workflow(self, workflow_id: str) -> None:
         """Let the server look at it now, as it does by itself every now and then."""
@@ -235,7 +235,7 @@ class ClientMethods(ABC):
         """End it if it runs, and remove it; ``ConductorMissingRouteError`` on old servers."""
         self.send(endpoints.terminate_and_delete_workflow(workflow_id, reason, archive_workflow=archive_workflow))
 
-    # Steer many: up to 1,000 ids a call, a result for each
+    # Control many: up to 1,000 ids a call, a result for each
 
     def bulk_pause(self, workflow_ids: Iterable[str]) -> BulkResult:
         return self.send(endpoints.bulk_pause(workflow_ids))

@@ -21,7 +21,7 @@ from airflow_provider_conductor.control.commands import Command
 from airflow_provider_conductor.control.eligibility import DUE, Decision, Kind
 from airflow_provider_conductor.control.outcome import Outcome, Refusal
 
-__all__ = ["steer"]
+__all__ = ["apply"]
 
 ROUNDS = 3
 """Times a verb is sent for one workflow, where the answer was lost or somebody else acted in between."""
@@ -33,17 +33,17 @@ TOLD_ONE_BY_ONE = 20
 """Workflows of one task that have a line each in the log; more are counted."""
 
 
-def steer(
+def apply(
     command: Command,
     workflow_ids: Sequence[str],
     *,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     attempted: bool = False,
 ) -> Flow[Outcome]:
     """Do it to each of the workflows where it is due, in chunks of 1,000.
 
     Args:
-        say: told of each workflow, or of each chunk where there are many.
+        log: receives of each workflow, or of each chunk where there are many.
         attempted: an earlier try may have done it.
 
     Returns what was done, what was so already, and what failed why. Nothing is undone where others failed.
@@ -54,20 +54,20 @@ def steer(
     ids = list(dict.fromkeys(workflow_ids))
     outcome = Outcome(command.verb)
     for chunk in _chunks(ids):
-        steering = _Steering(command, outcome, say if len(ids) <= TOLD_ONE_BY_ONE else _silent)
-        yield from steering.run(chunk, attempted=attempted)
+        chunk_run = _Batch(command, outcome, log if len(ids) <= TOLD_ONE_BY_ONE else _silent)
+        yield from chunk_run.run(chunk, attempted=attempted)
         if len(ids) > TOLD_ONE_BY_ONE:
-            say(f"{outcome.summary} of {len(ids):,}")
+            log(f"{outcome.summary} of {len(ids):,}")
     return outcome
 
 
 @dataclass(slots=True)
-class _Steering:
+class _Batch:
     """One chunk on its way."""
 
     command: Command
     outcome: Outcome
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     before: dict[str, Workflow] = field(default_factory=dict)
 
     def run(self, workflow_ids: list[str], *, attempted: bool) -> Flow[None]:
@@ -106,14 +106,14 @@ class _Steering:
         status = f"{workflow.status}: " if workflow is not None else ""
         if decision.kind is Kind.ALREADY:
             self.outcome.already[workflow_id] = decision.why
-            self.say(f"workflow {workflow_id} is {status}{decision.why}")
+            self.log(f"workflow {workflow_id} is {status}{decision.why}")
         else:
             self.outcome.refusals[workflow_id] = Refusal(decision.kind, f"{status}{decision.why}")
 
     def _done(self, workflow_ids: Sequence[str]) -> None:
         for workflow_id in workflow_ids:
             self.outcome.done.append(workflow_id)
-            self.say(f"{self.outcome.past} workflow {workflow_id}, which was {self.before[workflow_id].status}")
+            self.log(f"{self.outcome.past} workflow {workflow_id}, which was {self.before[workflow_id].status}")
 
     def _act(self, workflows: Sequence[Workflow]) -> Flow[dict[str, Refusal]]:
         """Send it; returns why it may not have worked, by id."""

@@ -78,14 +78,14 @@ def given_ids(value: Any) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def select(selection: Selection, *, say: Callable[[str], None]) -> Flow[list[str]]:
+def select(selection: Selection, *, log: Callable[[str], None]) -> Flow[list[str]]:
     """The ids of what is selected, oldest first.
 
     One name with correlation ids is looked up in the server's database. Everything else is asked of its search index,
     and all that is found is compared with the conditions, in the index's summary and in the workflow itself.
 
     Args:
-        say: told of what the index has found and is left out.
+        log: receives of what the index has found and is left out.
 
     Raises:
         TooManyFoundError: more than ``limit``.
@@ -109,7 +109,7 @@ def select(selection: Selection, *, say: Callable[[str], None]) -> Flow[list[str
     # The index lags behind: what has moved on, or is no longer there, is not what was asked for.
     kept = [item for item in ids if item in workflows and _fits(conditions, workflows[item])]
     if len(kept) < len(ids):
-        say(f"{len(ids) - len(kept):,} of the {len(ids):,} workflows that the index found have moved on, or are gone")
+        log(f"{len(ids) - len(kept):,} of the {len(ids):,} workflows that the index found have moved on, or are gone")
     return kept
 
 

@@ -11,9 +11,9 @@ from airflow_provider_conductor.client.statuses import TaskStatus
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Task, Workflow
 
-__all__ = ["ENDINGS", "Choice", "CompletionRefusedError", "Ending", "choose", "open_waits"]
+__all__ = ["COMPLETION_STATUSES", "Choice", "Completion", "CompletionRefusedError", "choose", "open_waits"]
 
-ENDINGS = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR)
+COMPLETION_STATUSES = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR)
 """What a task can be given as its end (``TaskResult.Status`` of every server version)."""
 
 RUN_BY_THE_SERVER = frozenset(
@@ -32,11 +32,11 @@ class CompletionRefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Completion:
     """How a task is to end.
 
     Attributes:
-        status: one of ``ENDINGS``.
+        status: one of ``COMPLETION_STATUSES``.
         output: becomes the task's output, over what it has put out before.
         reason: kept by the server as ``reasonForIncompletion``.
         by: kept by the server as the worker's id: who ended it, and how a later try knows that it has.
@@ -48,7 +48,7 @@ class Ending:
     by: str = ""
 
     def made(self, task: Task) -> bool:
-        """Whether this very ending has been sent to that task before."""
+        """Whether this very completion has been sent to that task before."""
         return bool(self.by) and task.worker_id == self.by and self.fits(task.known_status)
 
     def fits(self, status: TaskStatus | None) -> bool:
@@ -66,7 +66,7 @@ class Choice:
     already: str = ""
 
 
-def choose(workflow: Workflow, ending: Ending, *, task_ref: str = "", task_id: str = "") -> Choice:
+def choose(workflow: Workflow, completion: Completion, *, task_ref: str = "", task_id: str = "") -> Choice:
     """Choose the task to end, by its reference name (its newest attempt) or its id.
 
     ====================================================  ==========================================
@@ -90,8 +90,8 @@ def choose(workflow: Workflow, ending: Ending, *, task_ref: str = "", task_id: s
     attempts = [
         task for task in workflow.tasks if (task.reference_name == task_ref if task_ref else task.task_id == task_id)
     ]
-    for made in filter(ending.made, attempts):
-        return Choice(made, f"{what} of {where} was {ending.status} by an earlier try already")
+    for made in filter(completion.made, attempts):
+        return Choice(made, f"{what} of {where} was {completion.status} by an earlier try already")
     if not attempts:
         if workflow.status.ended:
             raise CompletionRefusedError(f"{where} ended as {workflow.status} and has no {what}; {_there(workflow)}")
@@ -103,13 +103,13 @@ def choose(workflow: Workflow, ending: Ending, *, task_ref: str = "", task_id: s
         )
     task = max(attempts, key=lambda attempt: attempt.seq)
     status = task.known_status
-    if ending.fits(status):
+    if completion.fits(status):
         by = f" by {task.worker_id}" if task.worker_id else ""
         return Choice(task, f"{what} of {where} is {status} already{by}")
     if status is None or status.ended:
         raise CompletionRefusedError(
             f"{what} of {where} is {status or task.data.get('status')}"
-            f"{f' ({task.reason})' if task.reason else ''}, not open: it cannot become {ending.status}"
+            f"{f' ({task.reason})' if task.reason else ''}, not open: it cannot become {completion.status}"
         )
     if workflow.status.ended:
         raise CompletionRefusedError(f"{where} ended as {workflow.status}: {what} ({status}) cannot be ended any more")

@@ -1,4 +1,4 @@
-"""Ending a task from outside, once, and seeing that it took effect."""
+"""Complete a task from outside, once, and verify that it took effect."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from airflow_provider_conductor.client.flow import Flow, ask, sleep
 from airflow_provider_conductor.client.models import Task, Workflow
 from airflow_provider_conductor.control.task_choice import (
     Choice,
+    Completion,
     CompletionRefusedError,
-    Ending,
     choose,
     is_open,
     open_waits,
@@ -27,9 +27,9 @@ DEEPEST = 10
 
 def complete(
     workflow_id: str,
-    ending: Ending,
+    completion: Completion,
     *,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     task_ref: str = "",
     task_id: str = "",
 ) -> Flow[Task]:
@@ -39,11 +39,11 @@ def complete(
         CompletionRefusedError: it cannot be ended so, or the server took the update and did not act on it.
     """
     workflow = yield from ask(endpoints.get_workflow(workflow_id))
-    choice = choose(workflow, ending, task_ref=task_ref, task_id=task_id)
-    return (yield from _carry_out(workflow, choice, ending, say))
+    choice = choose(workflow, completion, task_ref=task_ref, task_id=task_id)
+    return (yield from _carry_out(workflow, choice, completion, log))
 
 
-def signal(workflow_id: str, ending: Ending, *, say: Callable[[str], None], again: bool = False) -> Flow[Task]:
+def signal(workflow_id: str, completion: Completion, *, log: Callable[[str], None], again: bool = False) -> Flow[Task]:
     """End the first open WAIT task of the workflow, or else of its running sub-workflows.
 
     It is the task that the server's own signal would take, but ended by its id: a signal that is sent twice would
@@ -57,11 +57,11 @@ def signal(workflow_id: str, ending: Ending, *, say: Callable[[str], None], agai
     """
     top = yield from ask(endpoints.get_workflow(workflow_id))
     if again:
-        found = yield from _first(top, ending, made=True)
+        found = yield from _first(top, completion, made=True)
         if found is not None:
-            say(f"task {found[1].reference_name!r} of workflow {found[0].workflow_id} was signalled by an earlier try")
+            log(f"task {found[1].reference_name!r} of workflow {found[0].workflow_id} was signalled by an earlier try")
             return found[1]
-    found = None if top.status.ended else (yield from _first(top, ending, made=False))
+    found = None if top.status.ended else (yield from _first(top, completion, made=False))
     if found is None:
         state = f"workflow {workflow_id} is {top.status}"
         if top.status.ended:
@@ -74,50 +74,52 @@ def signal(workflow_id: str, ending: Ending, *, say: Callable[[str], None], agai
             passing=True,
         )
     workflow, task = found
-    say(f"signalling task {task.reference_name!r} of workflow {workflow.workflow_id}")
-    return (yield from _carry_out(workflow, Choice(task), ending, say))
+    log(f"signalling task {task.reference_name!r} of workflow {workflow.workflow_id}")
+    return (yield from _carry_out(workflow, Choice(task), completion, log))
 
 
-def _first(workflow: Workflow, ending: Ending, *, made: bool, depth: int = 0) -> Flow[tuple[Workflow, Task] | None]:
-    """The first open WAIT here, else below; with ``made`` the one that this ending was sent to before."""
-    for task in filter(ending.made, workflow.tasks) if made else open_waits(workflow):
+def _first(
+    workflow: Workflow, completion: Completion, *, made: bool, depth: int = 0
+) -> Flow[tuple[Workflow, Task] | None]:
+    """The first open WAIT here, else below; with ``made`` the one that this completion was sent to before."""
+    for task in filter(completion.made, workflow.tasks) if made else open_waits(workflow):
         return workflow, task
     for task in workflow.tasks:
         if task.task_type == "SUB_WORKFLOW" and task.sub_workflow_id and (made or is_open(task)) and depth < DEEPEST:
             below = yield from ask(endpoints.get_workflow(task.sub_workflow_id))
-            found: tuple[Workflow, Task] | None = yield from _first(below, ending, made=made, depth=depth + 1)
+            found: tuple[Workflow, Task] | None = yield from _first(below, completion, made=made, depth=depth + 1)
             if found is not None:
                 return found
     return None
 
 
-def _carry_out(workflow: Workflow, choice: Choice, ending: Ending, say: Callable[[str], None]) -> Flow[Task]:
+def _carry_out(workflow: Workflow, choice: Choice, completion: Completion, log: Callable[[str], None]) -> Flow[Task]:
     if choice.already:
-        say(choice.already)
+        log(choice.already)
         return choice.task
     task = choice.task
     yield from ask(
         endpoints.update_task(
             workflow.workflow_id,
             task.task_id,
-            ending.status,
-            output={**task.output, **ending.output},
-            reason=ending.reason,
-            worker_id=ending.by or None,
+            completion.status,
+            output={**task.output, **completion.output},
+            reason=completion.reason,
+            worker_id=completion.by or None,
         )
     )
     for pause in CHECKS:
         if pause:
             yield from sleep(pause)
         workflow = yield from ask(endpoints.get_workflow(workflow.workflow_id))
-        checked = choose(workflow, ending, task_id=task.task_id)
+        checked = choose(workflow, completion, task_id=task.task_id)
         if checked.already:
-            if ending.by and not ending.made(checked.task):
-                say(f"somebody was faster: {checked.already}")
+            if completion.by and not completion.made(checked.task):
+                log(f"somebody was faster: {checked.already}")
             else:
-                say(f"task {task.reference_name!r} of workflow {workflow.workflow_id} is {checked.task.known_status}")
+                log(f"task {task.reference_name!r} of workflow {workflow.workflow_id} is {checked.task.known_status}")
             if workflow.status == "PAUSED":
-                say(f"workflow {workflow.workflow_id} is PAUSED: it goes on when it is resumed")
+                log(f"workflow {workflow.workflow_id} is PAUSED: it goes on when it is resumed")
             return checked.task
     raise CompletionRefusedError(
         f"the server took the update of task {task.reference_name!r} of workflow {workflow.workflow_id}, but the task "

@@ -46,7 +46,7 @@ class _Change:
 def register(
     definitions: Sequence[Definition],
     *,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     warn: Callable[[str], None],
     allow_lower_version: bool = False,
 ) -> Flow[Registered]:
@@ -62,7 +62,7 @@ def register(
     for item in definitions:
         present = yield from _present(item)
         if present is not None and not difference(present, item.data):
-            say(f"{item.label}: the server has it so")
+            log(f"{item.label}: the server has it so")
         else:
             changes.append(_Change(item, present))
     problems = {} if allow_lower_version else (yield from _lowered(definitions, changes))
@@ -73,14 +73,14 @@ def register(
         raise DefinitionError(said(sources[label], f"{label}: {problem}") for label, problem in problems.items())
     for change in changes:
         is_new = "is new" if change.present is None else "differs from the server's"
-        say(f"{change.wanted.label} {is_new}:\n{difference(change.present, change.wanted.data)}")
+        log(f"{change.wanted.label} {is_new}:\n{difference(change.present, change.wanted.data)}")
     yield from _send(changes)
     registered = []
     for change in changes:
         if (yield from _took(change, warn)):
             registered.append(change.wanted.label)
     unchanged = [item.label for item in definitions if item.label not in registered]
-    say(f"{len(registered)} definitions registered, {len(unchanged)} unchanged")
+    log(f"{len(registered)} definitions registered, {len(unchanged)} unchanged")
     return Registered(tuple(registered), tuple(unchanged))
 
 

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.operators.batch import (
         ConductorExecuteWorkflowsOperator as ConductorExecuteWorkflowsOperator,
     )
+    from airflow_provider_conductor.operators.complete_task import (
+        ConductorCompleteTaskOperator as ConductorCompleteTaskOperator,
+        ConductorSignalWorkflowOperator as ConductorSignalWorkflowOperator,
+    )
     from airflow_provider_conductor.operators.control import (
         ConductorDeleteWorkflowOperator as ConductorDeleteWorkflowOperator,
         ConductorPauseWorkflowOperator as ConductorPauseWorkflowOperator,
@@ -28,15 +32,11 @@ if TYPE_CHECKING:
         ConductorExecuteWorkflowOperator as ConductorExecuteWorkflowOperator,
         ConductorStartWorkflowOperator as ConductorStartWorkflowOperator,
     )
-    from airflow_provider_conductor.operators.tasks import (
-        ConductorCompleteTaskOperator as ConductorCompleteTaskOperator,
-        ConductorSignalWorkflowOperator as ConductorSignalWorkflowOperator,
-    )
 
 __all__, __getattr__ = exports(
     __name__,
     {
-        "ConductorCompleteTaskOperator": "tasks",
+        "ConductorCompleteTaskOperator": "complete_task",
         "ConductorDeleteWorkflowOperator": "control",
         "ConductorExecuteWorkflowOperator": "execute",
         "ConductorExecuteWorkflowsOperator": "batch",
@@ -46,7 +46,7 @@ __all__, __getattr__ = exports(
         "ConductorRestartWorkflowOperator": "control",
         "ConductorResumeWorkflowOperator": "control",
         "ConductorRetryWorkflowOperator": "control",
-        "ConductorSignalWorkflowOperator": "tasks",
+        "ConductorSignalWorkflowOperator": "complete_task",
         "ConductorSkipTaskOperator": "control",
         "ConductorStartWorkflowOperator": "execute",
         "ConductorTerminateWorkflowOperator": "control",

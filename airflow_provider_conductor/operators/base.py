@@ -53,7 +53,7 @@ BACKSTOP = timedelta(minutes=5)
 """How long after its own deadline a trigger may answer before Airflow's deferral timeout ends the wait."""
 
 KILLED = "the task was killed before it had sent all of its requests"
-"""What a task fails with that is killed while it steers or ends something."""
+"""What a task fails with that is killed while it controls a workflow or completes a task."""
 
 OnTimeout = Literal["terminate", "leave"]
 ON_TIMEOUT = ("terminate", "leave")

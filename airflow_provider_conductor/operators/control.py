@@ -1,4 +1,4 @@
-"""Operators that steer workflows: pause, resume, terminate, restart, retry, rerun, skip a task, delete.
+"""Operators that control workflows: pause, resume, terminate, restart, retry, rerun, skip a task, delete.
 
 They have their selection in common: ``workflow_id`` (one id, a list, or an XCom or template of either), or conditions
 (``workflow_name``, ``correlation_id``, ``status``, ``started_before`` …), or the same as a ``query``; the latter two
@@ -18,7 +18,7 @@ from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.text import readable, to_log
 from airflow_provider_conductor.operators.arguments import rendered_mapping
 from airflow_provider_conductor.operators.base import KILLED, task_label
-from airflow_provider_conductor.operators.control_base import SteersAndWaits, SteersWorkflows
+from airflow_provider_conductor.operators.control_base import WaitingControlOperator, WorkflowControlOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-class ConductorPauseWorkflowOperator(SteersWorkflows):
+class ConductorPauseWorkflowOperator(WorkflowControlOperator):
     """Pause what runs: what a worker has goes on, and nothing is scheduled after it.
 
     Args:
@@ -63,7 +63,7 @@ class ConductorPauseWorkflowOperator(SteersWorkflows):
         return pause()
 
 
-class ConductorResumeWorkflowOperator(SteersAndWaits):
+class ConductorResumeWorkflowOperator(WaitingControlOperator):
     """Let paused workflows go on.
 
     Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
@@ -84,7 +84,7 @@ class ConductorResumeWorkflowOperator(SteersAndWaits):
         return resume()
 
 
-class ConductorTerminateWorkflowOperator(SteersWorkflows):
+class ConductorTerminateWorkflowOperator(WorkflowControlOperator):
     """Terminate what still runs; leave what has ended as it is.
 
     Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
@@ -96,7 +96,7 @@ class ConductorTerminateWorkflowOperator(SteersWorkflows):
     its status; one that does not exist fails the task.
     """
 
-    template_fields: Sequence[str] = (*SteersWorkflows.template_fields, "reason")
+    template_fields: Sequence[str] = (*WorkflowControlOperator.template_fields, "reason")
 
     def __init__(
         self, *, reason: str = "terminated by Airflow task {{ ti.dag_id }}.{{ ti.task_id }}", **kwargs: Any
@@ -110,7 +110,7 @@ class ConductorTerminateWorkflowOperator(SteersWorkflows):
         return terminate(readable(self.reason))
 
 
-class ConductorRestartWorkflowOperator(SteersAndWaits):
+class ConductorRestartWorkflowOperator(WaitingControlOperator):
     """Run ended workflows again from their start, under the same ids and with the same input.
 
     Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
@@ -136,7 +136,7 @@ class ConductorRestartWorkflowOperator(SteersAndWaits):
         return restart(use_latest_definition=self.use_latest_definition)
 
 
-class ConductorRetryWorkflowOperator(SteersAndWaits):
+class ConductorRetryWorkflowOperator(WaitingControlOperator):
     """Run failed, timed-out or terminated workflows on from their failed tasks, under the same ids.
 
     Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
@@ -169,7 +169,7 @@ class ConductorRetryWorkflowOperator(SteersAndWaits):
         return self.workflow_id if one and not self.wait_for_completion else result
 
 
-class ConductorRerunWorkflowOperator(SteersAndWaits):
+class ConductorRerunWorkflowOperator(WaitingControlOperator):
     """Run ended workflows again from one of their tasks, or from the start, with other inputs, under the same ids.
 
     Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
@@ -189,7 +189,7 @@ class ConductorRerunWorkflowOperator(SteersAndWaits):
     """
 
     template_fields: Sequence[str] = (
-        *SteersAndWaits.template_fields,
+        *WaitingControlOperator.template_fields,
         "from_task_ref",
         "task_input",
         "workflow_input",
@@ -234,7 +234,7 @@ class ConductorRerunWorkflowOperator(SteersAndWaits):
         )
 
 
-class ConductorSkipTaskOperator(SteersWorkflows):
+class ConductorSkipTaskOperator(WorkflowControlOperator):
     """Let running workflows skip a task that is yet to come.
 
     Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
@@ -249,7 +249,7 @@ class ConductorSkipTaskOperator(SteersWorkflows):
         ConductorStateError: a workflow does not run, or its task has been scheduled already.
     """
 
-    template_fields: Sequence[str] = (*SteersWorkflows.template_fields, "task_ref", "task_output")
+    template_fields: Sequence[str] = (*WorkflowControlOperator.template_fields, "task_ref", "task_output")
     template_fields_renderers: ClassVar[dict[str, str]] = {"task_output": "json"}
 
     def __init__(self, *, task_ref: str, task_output: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
@@ -272,7 +272,7 @@ class ConductorSkipTaskOperator(SteersWorkflows):
         return skip(self.task_ref, rendered_mapping(self.task_output, "task_output"))
 
 
-class ConductorDeleteWorkflowOperator(SteersWorkflows):
+class ConductorDeleteWorkflowOperator(WorkflowControlOperator):
     """Remove ended workflows from the server's database.
 
     Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
@@ -297,9 +297,9 @@ class ConductorDeleteWorkflowOperator(SteersWorkflows):
 
         return delete(archive=self.archive)
 
-    def _steer(self, context: Context, workflow_ids: list[str]) -> Any:
+    def _apply(self, context: Context, workflow_ids: list[str]) -> Any:
         if self.terminate_running:
-            from airflow_provider_conductor.control.apply import steer
+            from airflow_provider_conductor.control.apply import apply
             from airflow_provider_conductor.control.commands import terminate
             from airflow_provider_conductor.submission.kill_check import TaskKilledError
 
@@ -307,7 +307,7 @@ class ConductorDeleteWorkflowOperator(SteersWorkflows):
             # is ended first. One that could not be is refused below.
             command = terminate(f"terminated to be deleted by {task_label(context)}")
             try:
-                self._run_unless_killed(steer(command, workflow_ids, say=to_log(self.log.info)))
+                self._run_unless_killed(apply(command, workflow_ids, log=to_log(self.log.info)))
             except TaskKilledError:
                 raise AirflowException(KILLED) from None
-        return super()._steer(context, workflow_ids)
+        return super()._apply(context, workflow_ids)

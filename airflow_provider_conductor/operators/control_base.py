@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.control.commands import Command
     from airflow_provider_conductor.control.outcome import Outcome
 
-__all__ = ["SteersAndWaits", "SteersWorkflows"]
+__all__ = ["WaitingControlOperator", "WorkflowControlOperator"]
 
 DEFAULT_MAX_WORKFLOWS = 100
 """Enough for what a person has in mind when they write a query, too few to end a server's whole work by mistake."""
 
 
-class SteersWorkflows(UsesConductor, BaseOperator):
+class WorkflowControlOperator(UsesConductor, BaseOperator):
     """One verb for one workflow, several, or those that are selected."""
 
     template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", *ARGUMENTS, "query")
@@ -111,7 +111,7 @@ class SteersWorkflows(UsesConductor, BaseOperator):
         workflow_ids = self._select()
         if workflow_ids:
             self._announce(context, workflow_ids[0])
-        return self._steer(context, workflow_ids).done
+        return self._apply(context, workflow_ids).done
 
     def _select(self) -> list[str]:
         """The ids that are meant.
@@ -129,7 +129,7 @@ class SteersWorkflows(UsesConductor, BaseOperator):
                 arguments={name: getattr(self, name) for name in self._given if name in ARGUMENTS},
                 query=(self.query or "") if "query" in self._given else None,
             )
-            found = self.hook.client.run(select(selection, say=to_log(self.log.info)))
+            found = self.hook.client.run(select(selection, log=to_log(self.log.info)))
         except ConductorInputError as error:
             raise AirflowFailException(str(error)) from error
         if found:
@@ -140,7 +140,7 @@ class SteersWorkflows(UsesConductor, BaseOperator):
             )
         return found
 
-    def _steer(self, context: Context, workflow_ids: list[str]) -> Outcome:
+    def _apply(self, context: Context, workflow_ids: list[str]) -> Outcome:
         """Do it where it is due.
 
         Raises:
@@ -148,16 +148,16 @@ class SteersWorkflows(UsesConductor, BaseOperator):
             ConductorStateError: their state does not allow it.
             AirflowException: the server refused.
         """
-        from airflow_provider_conductor.control.apply import steer
+        from airflow_provider_conductor.control.apply import apply
         from airflow_provider_conductor.control.eligibility import Kind
         from airflow_provider_conductor.submission.kill_check import TaskKilledError
 
         try:
             outcome = self._run_unless_killed(
-                steer(
+                apply(
                     self._command(),
                     workflow_ids,
-                    say=to_log(self.log.info),
+                    log=to_log(self.log.info),
                     attempted=not self._identity(context).begins_series,
                 )
             )
@@ -180,10 +180,10 @@ class SteersWorkflows(UsesConductor, BaseOperator):
         raise ConductorStateError(outcome.failure)
 
 
-class SteersAndWaits(WaitsForWorkflow, SteersWorkflows):
+class WaitingControlOperator(WaitsForWorkflow, WorkflowControlOperator):
     """A verb after which a workflow runs, and the wait for its end if that is asked for."""
 
-    template_fields: Sequence[str] = (*SteersWorkflows.template_fields, "output_path")
+    template_fields: Sequence[str] = (*WorkflowControlOperator.template_fields, "output_path")
 
     def __init__(
         self,
@@ -230,7 +230,7 @@ class SteersAndWaits(WaitsForWorkflow, SteersWorkflows):
         self._remember(context, workflow_id)
         self._announce(context, workflow_id)
         try:
-            self._steer(context, workflow_ids)
+            self._apply(context, workflow_ids)
         except Exception:  # not Airflow's own timeout, after which it calls on_kill
             self._workflow_id = None
             raise

@@ -71,7 +71,7 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
             done = self.hook.client.run(
                 register(
                     definitions,
-                    say=lambda text: self.log.info("%s", readable(text, 100_000)),
+                    log=lambda text: self.log.info("%s", readable(text, 100_000)),
                     warn=lambda text: self.log.warning("%s", readable(text, 100_000)),
                     allow_lower_version=self.allow_lower_version,
                 )

@@ -72,7 +72,7 @@ def _facet_class() -> Any:
 
     @define
     class ConductorWorkflowRunFacet(RunFacet):
-        """A Conductor workflow that an Airflow task started, waited for or steered."""
+        """A Conductor workflow that an Airflow task started, waited for or controlled."""
 
         workflowId: str
         workflowName: str | None = None

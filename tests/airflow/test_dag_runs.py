@@ -215,11 +215,11 @@ def test_the_oldest_server_serves_as_well(ran: dict[str, Any]) -> None:
     assert (task["state"], result(task)) == ("success", {"order": 7})
 
 
-# Steering
+# Control
 
 
 def test_terminate_and_retry_go_back_and_forth(ran: dict[str, Any], client: ConductorClient) -> None:
-    dag = ran["steering"]
+    dag = ran["control"]
     assert set(states(dag).values()) == {"success"}
     workflow_id = result(dag["start"])
     assert result(dag["terminate"]) == [workflow_id]
@@ -228,7 +228,7 @@ def test_terminate_and_retry_go_back_and_forth(ran: dict[str, Any], client: Cond
     assert result(dag["terminate_for_good"]) == [workflow_id]
     workflow = client.get_workflow(workflow_id)
     assert workflow.status == "TERMINATED"
-    assert "steering.terminate_for_good" in workflow.reason
+    assert "control.terminate_for_good" in workflow.reason
 
 
 def test_retry_runs_a_failed_workflow_on_under_its_id(ran: dict[str, Any], client: ConductorClient) -> None:

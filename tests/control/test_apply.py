@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_conductor.client import ConductorClient, ConductorSettings, ConductorUnreachableError
 from airflow_provider_conductor.control import commands
-from airflow_provider_conductor.control.apply import ROUNDS, steer
+from airflow_provider_conductor.control.apply import ROUNDS, apply
 from airflow_provider_conductor.control.commands import Command
 from airflow_provider_conductor.control.eligibility import Kind
 from airflow_provider_conductor.control.outcome import Outcome
@@ -36,7 +36,7 @@ def do(conductor: ConductorStandIn, said: list[str]) -> Iterator[Callable[..., O
     with ConductorClient(ConductorSettings(conductor.url, max_attempts=1)) as client:
 
         def run(command: Command, *workflow_ids: str, **how: Any) -> Outcome:
-            return client.run(steer(command, workflow_ids, say=said.append, **how))
+            return client.run(apply(command, workflow_ids, log=said.append, **how))
 
         yield run
 

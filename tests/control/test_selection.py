@@ -41,7 +41,7 @@ def test_what_is_no_id_is_refused(value: Any) -> None:
 
 def found(conductor: ConductorStandIn, limit: int = 100, query: str | None = None, **arguments: Any) -> list[str]:
     with ConductorClient(conductor.url) as client:
-        return client.run(select(Selection(limit, arguments, query), say=conductor.journal.append))
+        return client.run(select(Selection(limit, arguments, query), log=conductor.journal.append))
 
 
 def sent(conductor: ConductorStandIn) -> list[str]:

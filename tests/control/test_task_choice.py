@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client import TaskStatus, Workflow
-from airflow_provider_conductor.control.task_choice import CompletionRefusedError, Ending, choose, open_waits
+from airflow_provider_conductor.control.task_choice import Completion, CompletionRefusedError, choose, open_waits
 from tests.polling.builders import failed, live, sub, task, workflow
 
-OURS = Ending(by="airflow:orders:run:approve:-1:1")
+OURS = Completion(by="airflow:orders:run:approve:-1:1")
 
 
 @pytest.mark.parametrize("status", ["SCHEDULED", "IN_PROGRESS"])
@@ -39,23 +39,23 @@ def test_what_has_ended_so_is_done_whoever_did_it(worker: str) -> None:
 
 
 def test_an_attempt_that_we_have_failed_is_done_though_it_is_tried_again() -> None:
-    ending = Ending(status=TaskStatus.FAILED, by=OURS.by)
+    completion = Completion(status=TaskStatus.FAILED, by=OURS.by)
     found = workflow(failed("approve", of=3, retried=True, workerId=OURS.by), live("approve", attempt=2, of=3))
-    choice = choose(found, ending, task_ref="approve")
+    choice = choose(found, completion, task_ref="approve")
     assert (choice.task.task_id, "by an earlier try already" in choice.already) == ("approve-1", True)
 
 
 def test_an_attempt_that_somebody_else_has_failed_is_not_ours() -> None:
-    ending = Ending(status=TaskStatus.FAILED, by=OURS.by)
+    completion = Completion(status=TaskStatus.FAILED, by=OURS.by)
     found = workflow(failed("approve", of=3, retried=True), live("approve", attempt=2, of=3))
-    assert choose(found, ending, task_ref="approve").task.task_id == "approve-2"
+    assert choose(found, completion, task_ref="approve").task.task_id == "approve-2"
 
 
 @pytest.mark.parametrize("status", [TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR])
 @pytest.mark.parametrize("worker", [OURS.by, "Bo"])
 def test_an_optional_task_that_was_to_fail_has(status: TaskStatus, worker: str) -> None:
     found = workflow(task("approve", "COMPLETED_WITH_ERRORS", workerId=worker), live("then"))
-    choice = choose(found, Ending(status=status, by=OURS.by), task_ref="approve")
+    choice = choose(found, Completion(status=status, by=OURS.by), task_ref="approve")
     assert "already" in choice.already
     assert ("by an earlier try" in choice.already) is (worker == OURS.by)
 

@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_conductor.client import WorkflowStatus
 from airflow_provider_conductor.control.eligibility import Kind, Verb, decide
 from airflow_provider_conductor.operators import control
-from airflow_provider_conductor.operators.control_base import SteersAndWaits
+from airflow_provider_conductor.operators.control_base import WaitingControlOperator
 from tests.docs.test_docs import ROOT, parameters, table
 
 PAGE = "control.md"
@@ -59,7 +59,7 @@ def test_no_row_is_of_something_else() -> None:
 
 
 def sections(cls: type) -> list[str]:
-    return ["Selection", *(["Waiting"] if issubclass(cls, SteersAndWaits) else []), cls.__name__]
+    return ["Selection", *(["Waiting"] if issubclass(cls, WaitingControlOperator) else []), cls.__name__]
 
 
 @pytest.mark.parametrize("cls", OPERATORS)

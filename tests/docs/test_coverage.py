@@ -28,7 +28,7 @@ ROUTES = TESTS / "recorded" / "routes"
 LEFT_OUT = "left out"
 PLACES = (
     "operators.conductor",
-    "operators.tasks",
+    "operators.complete_task",
     "operators.definitions",
     "operators.batch",
     "sensors.conductor",

@@ -114,7 +114,7 @@ def test_missing_workflows_definitions_and_routes_are_told_apart(client: Conduct
         assert type(caught.value) is kind, call.path
 
 
-def test_the_steering_verbs_work(client: ConductorClient, lab: Lab, orders: str) -> None:
+def test_the_control_verbs_work(client: ConductorClient, lab: Lab, orders: str) -> None:
     workflow_id = client.start_workflow_by_name(orders, {"a": 1}, correlation_id=lab.name("c"))
     client.pause_workflow(workflow_id)
     assert client.get_workflow_status(workflow_id).status == "PAUSED"

@@ -251,7 +251,7 @@ def test_a_search_finds_what_the_index_has(client: ConductorClient, lab: Lab, or
     assert len(client.search_workflows(f"workflowType IN ({lab.name('nobody')})")) == 0
 
 
-# Steer
+# Control
 
 
 def test_a_pause_holds_the_next_task_back_until_the_resume(client: ConductorClient, lab: Lab, orders: str) -> None:

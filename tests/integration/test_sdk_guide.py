@@ -74,7 +74,7 @@ class Guide:
 
     @property
     def idle(self) -> str:
-        """A workflow of two tasks that no worker takes, so that it runs until somebody steers it."""
+        """A workflow of two tasks that no worker takes, so that it runs until somebody controls it."""
         return self.lab.name("idle")
 
     @property

@@ -253,7 +253,7 @@ class ConductorStandIn:
             case _, ["workflow", workflow_id, *rest]:
                 if workflow_id not in self.workflows:
                     return _json(404, {"message": f"No such workflow found by id: {workflow_id}", "status": 404})
-                return self._steer(request, workflow_id, self._look(workflow_id), rest)
+                return self._control(request, workflow_id, self._look(workflow_id), rest)
         return _json(404, {"message": f"No static resource api{request.path}.", "status": 404})
 
     def withdraw_tokens(self) -> None:
@@ -332,7 +332,7 @@ class ConductorStandIn:
             if workflow_id not in self.workflows:
                 refused[workflow_id] = f"No such workflow found by id: {workflow_id}"
                 continue
-            status, _, body = self._steer(one, workflow_id, self._look(workflow_id), rest)
+            status, _, body = self._control(one, workflow_id, self._look(workflow_id), rest)
             if status < 300:
                 worked.append(workflow_id)
             else:
@@ -345,7 +345,7 @@ class ConductorStandIn:
         self.plays(workflow_id, self.script)
         return 204, "application/json", b""
 
-    def _steer(
+    def _control(
         self, request: Request, workflow_id: str, workflow: dict[str, Any], rest: list[str]
     ) -> tuple[int, str, bytes]:
         status = workflow["status"]

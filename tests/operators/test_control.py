@@ -1,4 +1,4 @@
-"""The operators that steer: selection, what the task returns and raises, and the wait for what runs again."""
+"""The operators that control workflows: selection, results, errors, and the wait for the end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ AGAIN = [
 
 
 def act(kind: type, workflow_id: Any = None, try_number: int = 1, **arguments: Any) -> Any:
-    operator = kind(task_id="steer", workflow_id=workflow_id, **arguments)
+    operator = kind(task_id="control", workflow_id=workflow_id, **arguments)
     return run(operator, context_of(operator, try_number=try_number))
 
 
@@ -48,7 +48,7 @@ def acted(conductor: ConductorStandIn) -> list[Request]:
 @pytest.mark.parametrize("task_ref", ["", " "])
 def test_a_task_that_came_to_nothing_does_not_rerun_the_whole(conductor: ConductorStandIn, task_ref: str) -> None:
     rerun = ConductorRerunWorkflowOperator(
-        task_id="steer", workflow_id=conductor.add("FAILED"), from_task_ref="{{ params.ref }}"
+        task_id="control", workflow_id=conductor.add("FAILED"), from_task_ref="{{ params.ref }}"
     )
     rerun.render_template_fields({"params": {"ref": task_ref}})
     with pytest.raises(AirflowFailException, match="from_task_ref must not be empty"):
@@ -58,7 +58,7 @@ def test_a_task_that_came_to_nothing_does_not_rerun_the_whole(conductor: Conduct
 
 def test_an_output_that_came_as_a_text_is_refused(conductor: ConductorStandIn) -> None:
     skip = ConductorSkipTaskOperator(
-        task_id="steer", workflow_id=conductor.add(), task_ref="ship", task_output="{{ params.output }}"
+        task_id="control", workflow_id=conductor.add(), task_ref="ship", task_output="{{ params.output }}"
     )
     skip.render_template_fields({"params": {"output": {"parcel": 7}}})
     with pytest.raises(AirflowFailException, match=r"task_output is text.*render_template_as_native_obj"):
@@ -113,8 +113,8 @@ def test_the_bound_is_small_unless_told(conductor: ConductorStandIn) -> None:
 @pytest.mark.parametrize("query", ["state IN (FAILED)", "status != COMPLETED", "status IN (RUNNING)\nAND x = 1"])
 def test_a_query_that_is_not_certain_is_an_error_of_the_dag_file(conductor: ConductorStandIn, query: str) -> None:
     with pytest.raises(ValueError, match="Nothing was sent"):
-        ConductorPauseWorkflowOperator(task_id="steer", query=query)
-    pause = ConductorPauseWorkflowOperator(task_id="steer", query="{{ params.query }}")
+        ConductorPauseWorkflowOperator(task_id="control", query=query)
+    pause = ConductorPauseWorkflowOperator(task_id="control", query="{{ params.query }}")
     pause.render_template_fields({"params": {"query": query}})
     with pytest.raises(AirflowFailException, match="Nothing was sent"):
         pause.execute(context_of(pause))
@@ -144,7 +144,7 @@ def test_a_condition_that_renders_to_nothing_does_not_widen_the_selection(
 ) -> None:
     conductor.add("FAILED")
     operator = ConductorDeleteWorkflowOperator(
-        task_id="steer", workflow_name="{{ params.name }}", status="FAILED", started_before="{{ ts }}"
+        task_id="control", workflow_name="{{ params.name }}", status="FAILED", started_before="{{ ts }}"
     )
     operator.workflow_name, operator.started_before = rendered, "2100-01-01"
     with pytest.raises(AirflowFailException, match="workflow_name must not be empty"):
@@ -164,7 +164,7 @@ def test_a_selection_that_finds_nothing_is_a_success(conductor: ConductorStandIn
 
 @pytest.mark.parametrize("rendered", ["", "None", [""], ["abc", None], "[abc"])
 def test_what_renders_to_no_id_fails_for_good(conductor: ConductorStandIn, rendered: Any) -> None:
-    operator = ConductorDeleteWorkflowOperator(task_id="steer", workflow_id="{{ params.id }}")
+    operator = ConductorDeleteWorkflowOperator(task_id="control", workflow_id="{{ params.id }}")
     operator.workflow_id = rendered
     with pytest.raises(AirflowFailException, match=r"workflow id|looks like a list"):
         operator.execute(context_of(operator))

@@ -1,4 +1,4 @@
-"""The operators that steer, on a real server: what each changes there, many at once, and selections."""
+"""The operators that control workflows, on a real server: what each changes there, many at once, and selections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each operator that steers, on real servers: what it does to a workflow in each state, to one and to several."""
+"""Each operator that controls workflows, on real servers: what it does in each state, to one and to several."""
 
 from __future__ import annotations
 

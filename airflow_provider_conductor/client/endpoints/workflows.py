@@ -1,4 +1,4 @@
-"""One workflow: start, read, steer (``/workflow``)."""
+"""One workflow: start, read, control (``/workflow``)."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ with DAG("waiting", **ALWAYS):
             before >> own
         before = sensor
 
-with DAG("steering", **ALWAYS):
+with DAG("control", **ALWAYS):
     begin = ConductorStartWorkflowOperator(task_id="start", workflow_name=f"{PREFIX}_endless")
     end = ConductorTerminateWorkflowOperator(task_id="terminate", workflow_id=begin.output, reason="for a moment")
     end_again = ConductorTerminateWorkflowOperator(task_id="terminate_again", workflow_id=[begin.output])

@@ -11,7 +11,7 @@ from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.statuses import TaskStatus
 from airflow_provider_conductor.client.text import one_line, readable, to_log
-from airflow_provider_conductor.control.task_choice import ENDINGS, CompletionRefusedError, Ending
+from airflow_provider_conductor.control.task_choice import COMPLETION_STATUSES, Completion, CompletionRefusedError
 from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotReadyError
 from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.arguments import given, is_template, rendered_mapping
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Task
     from airflow_provider_conductor.submission.identity import TaskIdentity
 
-__all__ = ["ConductorCompleteTaskOperator", "ConductorSignalWorkflowOperator", "EndsTask"]
+__all__ = ["ConductorCompleteTaskOperator", "ConductorSignalWorkflowOperator", "TaskCompletionOperator"]
 
-STATUSES = tuple(str(status) for status in ENDINGS)
+STATUSES = tuple(str(status) for status in COMPLETION_STATUSES)
 
 
-class EndsTask(UsesConductor, BaseOperator):
+class TaskCompletionOperator(UsesConductor, BaseOperator):
     """The arguments of a task's end, and the try that made it."""
 
     template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "status", "task_output", "reason")
@@ -63,13 +63,13 @@ class EndsTask(UsesConductor, BaseOperator):
         identity = self._identity(context)
         try:
             self.workflow_id = one_workflow_id(self.workflow_id)
-            flow = self._flow(self._ending(identity), identity)
+            flow = self._flow(self._completion(identity), identity)
         except ValueError as error:
             raise AirflowFailException(str(error)) from error
         self._announce(context, self.workflow_id)
         return self._carry_out(flow)
 
-    def _flow(self, ending: Ending, identity: TaskIdentity) -> Flow[Task]:
+    def _flow(self, completion: Completion, identity: TaskIdentity) -> Flow[Task]:
         """What ends the task.
 
         Raises:
@@ -77,10 +77,10 @@ class EndsTask(UsesConductor, BaseOperator):
         """
         raise NotImplementedError
 
-    def _ending(self, identity: TaskIdentity) -> Ending:
+    def _completion(self, identity: TaskIdentity) -> Completion:
         from airflow_provider_conductor.submission.identity import StartKey
 
-        return Ending(
+        return Completion(
             status=TaskStatus(one_of(self.status, STATUSES, "status")),
             output=rendered_mapping(self.task_output, "task_output"),
             reason=readable(self.reason) if self.reason else None,
@@ -108,7 +108,7 @@ class EndsTask(UsesConductor, BaseOperator):
         }
 
 
-class ConductorCompleteTaskOperator(EndsTask):
+class ConductorCompleteTaskOperator(TaskCompletionOperator):
     """Complete or fail an open task of a workflow: approve a HUMAN task, end a WAIT, do a worker's task.
 
     Args:
@@ -128,7 +128,11 @@ class ConductorCompleteTaskOperator(EndsTask):
         ConductorStateError: the task has ended otherwise, or the workflow has ended.
     """
 
-    template_fields: Sequence[str] = (*EndsTask.template_fields, "task_reference_name", "conductor_task_id")
+    template_fields: Sequence[str] = (
+        *TaskCompletionOperator.template_fields,
+        "task_reference_name",
+        "conductor_task_id",
+    )
 
     def __init__(
         self, *, task_reference_name: str | None = None, conductor_task_id: str | None = None, **kwargs: Any
@@ -143,15 +147,15 @@ class ConductorCompleteTaskOperator(EndsTask):
         self.task_reference_name = task_reference_name
         self.conductor_task_id = conductor_task_id
 
-    def _flow(self, ending: Ending, identity: TaskIdentity) -> Flow[Task]:
+    def _flow(self, completion: Completion, identity: TaskIdentity) -> Flow[Task]:
         from airflow_provider_conductor.control.task_completion import complete
 
         task_ref, task_id = self.task_reference_name or "", self.conductor_task_id or ""
         given(task_ref or task_id, "task_reference_name or conductor_task_id")
-        return complete(self.workflow_id, ending, say=to_log(self.log.info), task_ref=task_ref, task_id=task_id)
+        return complete(self.workflow_id, completion, log=to_log(self.log.info), task_ref=task_ref, task_id=task_id)
 
 
-class ConductorSignalWorkflowOperator(EndsTask):
+class ConductorSignalWorkflowOperator(TaskCompletionOperator):
     """Let a workflow go on that stands at a WAIT task: the first that is open, in it or in its sub-workflows.
 
     It reaches the task that a signal of the server's would (of Conductor 3.32's and Orkes'), on any server, and
@@ -172,7 +176,7 @@ class ConductorSignalWorkflowOperator(EndsTask):
         ConductorStateError: the workflow has ended.
     """
 
-    def _flow(self, ending: Ending, identity: TaskIdentity) -> Flow[Task]:
+    def _flow(self, completion: Completion, identity: TaskIdentity) -> Flow[Task]:
         from airflow_provider_conductor.control.task_completion import signal
 
-        return signal(self.workflow_id, ending, say=to_log(self.log.info), again=not identity.begins_series)
+        return signal(self.workflow_id, completion, log=to_log(self.log.info), again=not identity.begins_series)
