@@ -26,7 +26,7 @@ from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.reading_many import read_many
 from airflow_provider_conductor.polling.next_poll import next_look_after_failure
 from airflow_provider_conductor.polling.observation import REFUSALS
-from airflow_provider_conductor.polling.poll_pause import Mark, Rest
+from airflow_provider_conductor.polling.poll_pause import PollPause, Revision
 from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.polling.wait import STALLED, WaitEvent, WaitPlan, wait
 from airflow_provider_conductor.submission.archived import ARCHIVED_AT_ONCE
@@ -108,10 +108,10 @@ def waiting_for(
     ``began`` is when it was first waited for; a standstill before that never counts. Where one is to be told, only the
     tasks show it: then it begins with a look at them.
     """
-    rest = Rest(
+    rest = PollPause(
         0.0,
         workflow_id=workflow_id,
-        mark=Mark("RUNNING"),
+        revision=Revision("RUNNING"),
         started=now,
         poll_interval=poll_interval,
         wake_at=now + FIRST_LOOK_AT_TASKS,

@@ -24,9 +24,9 @@ from airflow_provider_conductor.client.errors import (
 )
 from airflow_provider_conductor.client.flow import Answer, Call, T, drive_async
 from airflow_provider_conductor.client.models import WorkflowStatus
-from airflow_provider_conductor.polling.poll_pause import Mark
+from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
 
-__all__ = ["Asker", "Seen", "Sends", "unreadable"]
+__all__ = ["Asker", "Sends", "unreadable"]
 
 BULK_BYTES = 2_000_000
 """Bytes of a bulk answer that are aimed at: parsing them holds the event loop for about 20 ms."""
@@ -83,14 +83,6 @@ class Sends(Protocol):
     async def send(self, call: Call[T]) -> T: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One workflow as an answer has it; ``reason`` where the answer carries one."""
-
-    mark: Mark
-    reason: str = ""
-
-
 @dataclass(slots=True)
 class _Way:
     """One way to ask, and what it has cost."""
@@ -141,7 +133,7 @@ class Asker:
         self._last_batch = FIRST_BATCH // GROWTH
         self._bulk, self._status = _Way(), _Way()
 
-    async def ask(self, ids: Sequence[str]) -> tuple[int, dict[str, Seen]]:
+    async def ask(self, ids: Sequence[str]) -> tuple[int, dict[str, PollResult]]:
         """Ask about the first so many of ``ids``: how many that were, and what the server has of them.
 
         An id that is not in the answer has to be looked at for itself: the server does not know it, or could not
@@ -159,7 +151,7 @@ class Asker:
             batch = batch[:STATUS_BATCH]
         return len(batch), await self._ask_each(batch)
 
-    async def _ask_together(self, batch: Sequence[str]) -> dict[str, Seen] | None:
+    async def _ask_together(self, batch: Sequence[str]) -> dict[str, PollResult] | None:
         """In bulk, but for those that make a bulk request fail; None where bulk requests do not work here or now."""
         now = self._monotonic()
         alone = [workflow_id for workflow_id in batch if self._alone.get(workflow_id, now) > now]
@@ -191,7 +183,7 @@ class Asker:
 
     # In bulk
 
-    async def _ask_bulk(self, batch: Sequence[str]) -> dict[str, Seen] | None:
+    async def _ask_bulk(self, batch: Sequence[str]) -> dict[str, PollResult] | None:
         began = self._timer()
         try:
             size, seen = await self._send_bulk(batch)
@@ -219,16 +211,16 @@ class Asker:
         self._bytes_each = max(1.0, size / len(batch))
         return seen
 
-    async def _send_bulk(self, batch: Sequence[str]) -> tuple[int, dict[str, Seen]]:
+    async def _send_bulk(self, batch: Sequence[str]) -> tuple[int, dict[str, PollResult]]:
         """Bytes of the answer, and what it has."""
         call: Call[Any] = endpoints.bulk_search(batch)
         # Our own parse: no model for each of a thousand workflows, and the answer's size.
         size, items = await self._send(replace(call, parse=_size_and_items, max_bytes=BULK_BYTES_AT_MOST))
         return size, {workflow_id: seen for item in items for workflow_id, seen in _seen(item)}
 
-    async def _ask_halves(self, batch: Sequence[str]) -> dict[str, Seen] | None:
+    async def _ask_halves(self, batch: Sequence[str]) -> dict[str, PollResult] | None:
         """Find who makes a bulk request fail; None where it is not one or two of them."""
-        found: dict[str, Seen] = {}
+        found: dict[str, PollResult] = {}
         culprits: list[str] = []
         failures = 1
         parts = [batch]
@@ -262,8 +254,8 @@ class Asker:
 
     # One by one
 
-    async def _ask_each(self, batch: Sequence[str], *, measured: bool = True) -> dict[str, Seen]:
-        seen: dict[str, Seen] = {}
+    async def _ask_each(self, batch: Sequence[str], *, measured: bool = True) -> dict[str, PollResult]:
+        seen: dict[str, PollResult] = {}
         failed: list[ConductorRequestError] = []
         ids = iter(batch)
         began = self._timer()
@@ -276,7 +268,9 @@ class Asker:
             self._status.measured(self._timer() - began, len(batch), self._monotonic())
         return seen
 
-    async def _ask_some(self, ids: Iterator[str], seen: dict[str, Seen], failed: list[ConductorRequestError]) -> None:
+    async def _ask_some(
+        self, ids: Iterator[str], seen: dict[str, PollResult], failed: list[ConductorRequestError]
+    ) -> None:
         for workflow_id in ids:
             if len(failed) >= PASSING and not seen:
                 return
@@ -291,7 +285,7 @@ class Asker:
                 if found is not None:
                     seen[workflow_id] = found
 
-    async def _ask_one(self, workflow_id: str, *, within: float | None = None) -> Seen | None:
+    async def _ask_one(self, workflow_id: str, *, within: float | None = None) -> PollResult | None:
         """One workflow by ``/status``, or by a ``get`` where the server has none; None where it is unknown."""
         try:
             workflow = await drive_async(
@@ -299,7 +293,7 @@ class Asker:
             )
         except ConductorNotFoundError:
             return None
-        return Seen(Mark.of(workflow.status, workflow.update_time), _text(workflow.reason))
+        return PollResult(Revision.of(workflow.status, workflow.update_time), _text(workflow.reason))
 
     async def _send(self, call: Any, within: float | None = None) -> Any:
         self.requests += 1
@@ -337,15 +331,15 @@ def _size_and_items(answer: Answer) -> tuple[int, list[Any]]:
     return len(answer.content), found
 
 
-def _seen(item: Any) -> Iterator[tuple[str, Seen]]:
+def _seen(item: Any) -> Iterator[tuple[str, PollResult]]:
     """One entry of a bulk answer: the id and its state, or nothing where the entry cannot be read."""
     if not isinstance(item, dict):
         return
     workflow_id, status = item.get("workflowId"), item.get("status")
     if isinstance(workflow_id, str) and isinstance(status, str) and status in STATUSES:
         # 3.32 says updatedTime here and updateTime elsewhere.
-        mark = Mark.of(status, item.get("updatedTime") or item.get("updateTime"))
-        yield workflow_id, Seen(mark, _text(item.get("reasonForIncompletion")))
+        revision = Revision.of(status, item.get("updatedTime") or item.get("updateTime"))
+        yield workflow_id, PollResult(revision, _text(item.get("reasonForIncompletion")))
 
 
 def _text(value: Any) -> str:

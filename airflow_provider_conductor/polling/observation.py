@@ -19,7 +19,7 @@ from airflow_provider_conductor.client.flow import Call, Flow, T, ask, current_t
 from airflow_provider_conductor.client.models import PollData, Task, Workflow, WorkflowStatus
 from airflow_provider_conductor.polling.failure_report import Failure, root_cause
 from airflow_provider_conductor.polling.next_poll import next_look_after_failure
-from airflow_provider_conductor.polling.poll_pause import Mark
+from airflow_provider_conductor.polling.poll_pause import Revision
 from airflow_provider_conductor.polling.progress import MAX_DEPTH, Phase, Progress, assess
 from airflow_provider_conductor.polling.server_clock import ServerClock
 
@@ -84,8 +84,8 @@ class Look:
         return self.clock.server(self.received)
 
     @property
-    def mark(self) -> Mark:
-        return Mark.of(self.workflow.status, self.workflow.update_time)
+    def revision(self) -> Revision:
+        return Revision.of(self.workflow.status, self.workflow.update_time)
 
     def status_only(self, why: str) -> Look:
         """The same where the rest of the answer cannot be used."""

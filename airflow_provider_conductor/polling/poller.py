@@ -34,11 +34,11 @@ from airflow_provider_conductor.client.errors import (
     ConductorUnreachableError,
 )
 from airflow_provider_conductor.client.flow import Call, Flow, Now, Sleep, Step, drive_async
-from airflow_provider_conductor.polling.bulk_reader import Asker, Seen, unreadable
+from airflow_provider_conductor.polling.bulk_reader import Asker, unreadable
 from airflow_provider_conductor.polling.event_stream import Streams
 from airflow_provider_conductor.polling.next_poll import LONGEST, SHORTEST, adaptive_pause, next_look_after_failure
 from airflow_provider_conductor.polling.observation import LAST_LOOK
-from airflow_provider_conductor.polling.poll_pause import Rest, Sighting
+from airflow_provider_conductor.polling.poll_pause import PollPause, PollResult
 
 __all__ = ["Counts", "Poller"]
 
@@ -79,8 +79,8 @@ COMPACT_FROM = 64
 class _Resting:
     """One wait at rest."""
 
-    rest: Rest
-    done: asyncio.Future[Sighting | None]
+    rest: PollPause
+    done: asyncio.Future[PollResult | None]
     ahead: float
     """Seconds by which its wait's clock is ahead of the monotonic one."""
     due: float = 0.0
@@ -191,7 +191,7 @@ class Poller:
 
         def do(step: Step) -> Awaitable[Any]:
             nonlocal held
-            if isinstance(step, Rest) and not held:
+            if isinstance(step, PollPause) and not held:
                 held = step.workflow_id
                 self._streams.hold(held)
             return self._do(step, ahead)
@@ -220,7 +220,7 @@ class Poller:
 
     def _do(self, step: Step, ahead: float) -> Awaitable[Any]:
         # No coroutine that awaits another: ten thousand waits rest in theirs.
-        if isinstance(step, Rest):
+        if isinstance(step, PollPause):
             return self._rest(step, ahead)
         if isinstance(step, Sleep):
             return self._sleep(step.seconds)
@@ -289,7 +289,7 @@ class Poller:
         self._recovered()
         return found
 
-    async def _rest(self, rest: Rest, ahead: float) -> Sighting | None:
+    async def _rest(self, rest: PollPause, ahead: float) -> PollResult | None:
         now = self._monotonic()
         resting = _Resting(rest, asyncio.get_running_loop().create_future(), ahead)
         self._by_id.setdefault(rest.workflow_id, set()).add(resting)
@@ -425,7 +425,7 @@ class Poller:
                 self._gone = max(0, self._gone - 1)
             elif resting.earliest > now:
                 later.append(resting)
-            elif resting.rest.mark is None or resting.wake_at <= now:
+            elif resting.rest.revision is None or resting.wake_at <= now:
                 self._wake(resting)
             elif now < self._not_before:
                 self._put_off(resting, now)
@@ -478,20 +478,18 @@ class Poller:
             resting.told_of = self._troubles
             self._wake(resting)
 
-    def _answer(self, resting: _Resting, seen: Seen | None, now: float) -> None:
+    def _answer(self, resting: _Resting, seen: PollResult | None, now: float) -> None:
         """Let it rest on where nothing has changed; ``seen`` is None where it has to look for itself."""
         self.counts.looks += 1
         rest = resting.rest
         if resting.done.done():
             return
-        if seen is None or rest.mark is None:
+        if seen is None or rest.revision is None:
             self._wake(resting)
             return
-        resting.blind = not seen.mark.update_time
-        if not rest.mark.matches(seen.mark):
-            self._wake(resting, Sighting(seen.mark, True, seen.reason))
-        elif rest.away:
-            self._wake(resting, Sighting(seen.mark, False))
+        resting.blind = not seen.revision.update_time
+        if not rest.revision.matches(seen.revision) or rest.away:
+            self._wake(resting, seen)
         else:
             pause = rest.poll_interval
             if resting.prompted:
@@ -500,7 +498,7 @@ class Poller:
                 pause = adaptive_pause(now + resting.ahead - rest.started, self._jitter())
             self._push(resting, now, pause)
 
-    def _wake(self, resting: _Resting, seen: Sighting | None = None) -> None:
+    def _wake(self, resting: _Resting, seen: PollResult | None = None) -> None:
         if not resting.done.done():
             self.counts.woken += 1
             resting.done.set_result(seen)

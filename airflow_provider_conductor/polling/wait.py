@@ -34,7 +34,7 @@ from airflow_provider_conductor.polling.next_poll import (
     wake_at,
 )
 from airflow_provider_conductor.polling.observation import FEW_TASKS, Look, look, look_for_missing, without_reasons
-from airflow_provider_conductor.polling.poll_pause import Mark, Rest, Sighting
+from airflow_provider_conductor.polling.poll_pause import PollPause, PollResult, Revision
 from airflow_provider_conductor.polling.progress import Progress
 from airflow_provider_conductor.polling.server_clock import ServerClock
 from airflow_provider_conductor.polling.user_actions import Footprint, acts
@@ -84,8 +84,8 @@ class WaitPlan:
         told, warned, seen, away_since, refused_since: what people have been told last, the standstill they were warned
             about, the last look's footprint, since when Conductor is unreachable, and since when something in front
             of it refuses, so that nothing is told again after a deferral or at the next poke.
-        rest: a :class:`~airflow_provider_conductor.polling.poll_pause.Rest` as JSON: what the last look saw and when
-            the next is due, so that a wait that goes on elsewhere begins at rest; None for a look at once.
+        rest: a :class:`~airflow_provider_conductor.polling.poll_pause.PollPause` as JSON: what the last look saw and
+            when the next is due, so that a wait that goes on elsewhere begins at rest; None for a look at once.
     """
 
     workflow_id: str
@@ -200,7 +200,7 @@ class _Wait:
     """Since when a gateway's refusals have come and nothing else."""
     limit: float | None = None
     """The same without it: what holds for the wait wherever it goes on."""
-    rest: Rest | None = None
+    rest: PollPause | None = None
     traced: bool = False
     """Whether an unexpected answer has been logged with its traceback."""
 
@@ -278,9 +278,9 @@ class _Wait:
         due = change is not None and now >= self.clock.ours(change)
         return bool(self.plan.wait_until_task_ref) or due or (self.look_by is not None and now >= self.look_by)
 
-    def resting(self, at: float, now: float) -> Rest:
+    def resting(self, at: float, now: float) -> PollPause:
         """The rest until ``at``. What is known of the workflow stays as it was while Conductor is unreachable."""
-        rest = self.rest or Rest(0.0, workflow_id=self.plan.workflow_id, wake_at=at, blind_wake_at=at)
+        rest = self.rest or PollPause(0.0, workflow_id=self.plan.workflow_id, wake_at=at, blind_wake_at=at)
         rest = replace(rest, seconds=max(0.0, at - now), away=self.away_since is not None)
         if not rest.away:
             return rest
@@ -373,18 +373,18 @@ def wait(
     return event
 
 
-def _rest(state: _Wait, rest: Rest) -> Flow[WaitEvent | None]:
-    """Rest until there is something to look at; the event, where the driver has seen the end in our stead."""
+def _rest(state: _Wait, rest: PollPause) -> Flow[WaitEvent | None]:
+    """PollPause until there is something to look at; the event, where the driver has seen the end in our stead."""
     while True:
-        seen: Sighting | None = yield rest
+        seen: PollResult | None = yield rest
         if seen is None:
             return None
         now = yield from current_time()
-        if seen.mark.status == "COMPLETED" and not state.plan.wait_until_task_ref:
+        if seen.revision.status == "COMPLETED" and not state.plan.wait_until_task_ref:
             state.back(now)
             # Any other end has a reason in its tasks, which is worth a look.
             return state.event("COMPLETED", seen.reason)
-        if seen.changed:
+        if rest.revision is None or not rest.revision.matches(seen.revision):
             return None
         state.back(now)
         pause = rest.poll_interval or adaptive_pause(now - rest.started, state.jitter())
@@ -463,13 +463,13 @@ def _judge(state: _Wait, seen: Look) -> tuple[WaitEvent | None, float]:
     if seen.progress is not None:
         state.look_by = _earlier(judgement.look_by, state.give_up)
         state.limit = judgement.look_by
-    at, freely = _next_look(state, seen.mark, now)
+    at, freely = _next_look(state, seen.revision, now)
     if state.give_up is not None and now >= state.give_up:
         return replace(state.event(STILL_RUNNING, what), next_poll=freely), now
     return None, at
 
 
-def _next_look(state: _Wait, mark: Mark, now: float) -> tuple[float, float]:
+def _next_look(state: _Wait, revision: Revision, now: float) -> tuple[float, float]:
     """The moment of the next look, with our caller's patience and without.
 
     In ``state.rest`` is what a driver needs that looks in our stead.
@@ -487,10 +487,10 @@ def _next_look(state: _Wait, mark: Mark, now: float) -> tuple[float, float]:
         seeing = blind = next_look(
             state.progress, now, state.clock, jitter=jitter, poll_interval=interval, look_by=state.limit
         )
-    state.rest = Rest(
+    state.rest = PollPause(
         0.0,
         workflow_id=plan.workflow_id,
-        mark=mark,
+        revision=revision,
         started=state.clock.ours(state.progress.started),
         poll_interval=interval,
         wake_at=seeing,
@@ -540,9 +540,9 @@ def _not_found(state: _Wait, ended: Workflow | None) -> WaitEvent:
     return state.event(str(ended.status), ended.reason)
 
 
-def _stored_rest(plan: WaitPlan, now: float) -> Rest | None:
+def _stored_rest(plan: WaitPlan, now: float) -> PollPause | None:
     """The rest that a wait goes on with; the clock may have been set since, or that of another machine be another."""
-    rest = None if plan.rest is None else Rest.from_json(plan.workflow_id, plan.rest)
+    rest = None if plan.rest is None else PollPause.from_json(plan.workflow_id, plan.rest)
     if rest is None:
         return None
     latest = now + JUST_IN_CASE

@@ -22,7 +22,7 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.client.capabilities import Capabilities
 from airflow_provider_conductor.client.flow import Answer, Call
-from airflow_provider_conductor.polling.poll_pause import Mark, Rest
+from airflow_provider_conductor.polling.poll_pause import PollPause, Revision
 from airflow_provider_conductor.polling.poller import Poller
 from tests.polling.virtual_time import now
 
@@ -174,15 +174,15 @@ def watcher_of(server: Server, **more: Any) -> Poller:
 
 
 def resting(
-    workflow_id: str, seconds: float = 1.0, *, mark: tuple[str, int] | None = ("RUNNING", 1), **more: Any
+    workflow_id: str, seconds: float = 1.0, *, revision: tuple[str, int] | None = ("RUNNING", 1), **more: Any
 ) -> Iterator[Any]:
     """A flow that rests once; its result is what it was handed. ``wake_in`` seconds is an hour."""
     at = now()
     wake_in = more.pop("wake_in", 3600.0)
-    handed = yield Rest(
+    handed = yield PollPause(
         seconds,
         workflow_id=workflow_id,
-        mark=None if mark is None else Mark(*mark),
+        revision=None if revision is None else Revision(*revision),
         wake_at=at + wake_in,
         blind_wake_at=at + more.pop("blind_in", wake_in),
         **{"started": at, **more},

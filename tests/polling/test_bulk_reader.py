@@ -24,9 +24,8 @@ from airflow_provider_conductor.polling.bulk_reader import (
     PASSING,
     SPLITS,
     Asker,
-    Seen,
 )
-from airflow_provider_conductor.polling.poll_pause import Mark
+from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
 from tests.polling.simulated import ROUTE, Server, server_error
 from tests.polling.virtual_time import now, run
 
@@ -52,8 +51,8 @@ def asker_of(server: Server, timer: Any = None) -> Asker:
     return Asker(server, monotonic=now, timer=timer or (lambda: 0.0))
 
 
-async def ask_all(asker: Asker, ids: list[str]) -> dict[str, Seen]:
-    found: dict[str, Seen] = {}
+async def ask_all(asker: Asker, ids: list[str]) -> dict[str, PollResult]:
+    found: dict[str, PollResult] = {}
     while ids:
         count, seen = await asker.ask(ids)
         assert 0 < count <= len(ids)
@@ -67,7 +66,7 @@ def test_bulk_requests_grow_to_a_thousand_ids() -> None:
         server = Server()
         server.add(*names(5_000))
         found = await ask_all(asker_of(server), names(5_000))
-        assert found["w4999"] == Seen(Mark("RUNNING", 1))
+        assert found["w4999"] == PollResult(Revision("RUNNING", 1))
         assert len(found) == 5_000
         assert server.batches[:4] == [FIRST_BATCH - FIRST_BATCH % 4, 192, 768, 1000]
         assert max(server.batches) == 1_000
@@ -103,7 +102,7 @@ def test_without_bulk_requests_each_is_asked_alone(status_route: bool, kind: str
         asker = asker_of(server)
         for _ in range(3):
             found = await ask_all(asker, names(20))
-        assert found["w7"].mark == Mark("RUNNING", times)
+        assert found["w7"].revision == Revision("RUNNING", times)
         assert server.asked["bulk"] == 1
         assert server.asked[kind] == 60
 
@@ -253,23 +252,23 @@ def test_the_cheaper_way_is_taken(padding: int, request_costs: float, bulk_id_co
         ({"workflowId": {"a": 1}}, None),
         ({"status": None}, None),
         ({"status": "SLEEPING"}, None),
-        ({"updateTime": "soon"}, Mark("RUNNING", 0)),
-        ({"updateTime": {"a": 1}}, Mark("RUNNING", 0)),
-        ({"updateTime": float("inf")}, Mark("RUNNING", 0)),
-        ({"updateTime": float("nan")}, Mark("RUNNING", 0)),
-        ({"updateTime": 10**400}, Mark("RUNNING", 0)),
-        ({"updateTime": 7.0}, Mark("RUNNING", 7)),
-        ({"reasonForIncompletion": {"a": 1}}, Mark("RUNNING", 1)),
+        ({"updateTime": "soon"}, Revision("RUNNING", 0)),
+        ({"updateTime": {"a": 1}}, Revision("RUNNING", 0)),
+        ({"updateTime": float("inf")}, Revision("RUNNING", 0)),
+        ({"updateTime": float("nan")}, Revision("RUNNING", 0)),
+        ({"updateTime": 10**400}, Revision("RUNNING", 0)),
+        ({"updateTime": 7.0}, Revision("RUNNING", 7)),
+        ({"reasonForIncompletion": {"a": 1}}, Revision("RUNNING", 1)),
     ],
     ids=str,
 )
-def test_what_cannot_be_read_of_one_workflow_harms_no_other(answer: Any, seen: Mark | None) -> None:
+def test_what_cannot_be_read_of_one_workflow_harms_no_other(answer: Any, seen: Revision | None) -> None:
     async def main() -> None:
         server = Server(answers={"b": answer})
         server.add("a", "b")
         found = await ask_all(asker_of(server), ["a", "b"])
-        assert found["a"] == Seen(Mark("RUNNING", 1))
-        assert found.get("b") == (None if seen is None else Seen(seen))
+        assert found["a"] == PollResult(Revision("RUNNING", 1))
+        assert found.get("b") == (None if seen is None else PollResult(seen))
         assert server.asked == {"bulk": 1}
 
     run(main())

@@ -81,7 +81,7 @@ def test_an_end_is_seen_at_once() -> None:
         ended = now()
         server.end("a")
         server.tell("a", "done")
-        assert (await waiting).mark.status == "COMPLETED"
+        assert (await waiting).revision.status == "COMPLETED"
         assert now() - ended < 0.05
         await end(poller)
         assert server.open_now == 0
@@ -213,7 +213,7 @@ def test_it_is_off_where_the_server_has_no_streams(refusal: ConductorError) -> N
         await asyncio.sleep(300)
         assert server.opened == ["a"]
         server.end("a", "b")
-        assert {seen.mark.status for seen in await asyncio.gather(*waits)} == {"COMPLETED"}
+        assert {seen.revision.status for seen in await asyncio.gather(*waits)} == {"COMPLETED"}
         await end(poller)
 
     run(main())

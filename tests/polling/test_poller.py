@@ -19,7 +19,7 @@ from airflow_provider_conductor.client import (
     ConductorUnreachableError,
 )
 from airflow_provider_conductor.polling.observation import LAST_LOOK
-from airflow_provider_conductor.polling.poll_pause import Mark, Sighting
+from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
 from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan, wait
 from tests.polling.simulated import ROUTE, Server, end, refused, resting, start, watcher_of
 from tests.polling.virtual_time import now, run
@@ -71,7 +71,7 @@ def test_a_change_wakes_its_wait_and_no_other() -> None:
         assert not one.done()
         server.end("a")
         await asyncio.sleep(2)
-        assert one.result() == Sighting(Mark("COMPLETED", 2), changed=True)
+        assert one.result() == PollResult(Revision("COMPLETED", 2))
         assert not other.done()
         await end(poller, other)
 
@@ -87,7 +87,7 @@ def test_two_waits_for_one_workflow_ask_once() -> None:
         await asyncio.sleep(1.5)
         assert server.batches == [1]
         server.end("a")
-        assert len({seen.mark for seen in await asyncio.gather(*both)}) == 1
+        assert len({seen.revision for seen in await asyncio.gather(*both)}) == 1
         await end(poller)
 
     run(main())
@@ -164,7 +164,7 @@ def test_a_workflow_that_the_server_cannot_read_harms_no_other_wait(bulk: bool) 
         assert [wait.done() for wait in waits] == [name == "w3" for name in names(10)]
         server.end("w5")
         await asyncio.sleep(3)
-        assert waits[5].result().mark.status == "COMPLETED"
+        assert waits[5].result().revision.status == "COMPLETED"
         await end(poller, *waits)
 
     run(main())
