@@ -439,13 +439,13 @@ class WaitsForWorkflow(UsesConductor):
     def _with_reasons(self, event: WaitEvent) -> WaitEvent:
         """With the workers' reasons, which the triggerer has left out: here Airflow masks the secrets in them."""
         from airflow_provider_conductor.polling.messages import with_reasons
-        from airflow_provider_conductor.polling.observation import look
+        from airflow_provider_conductor.polling.observation import observe
         from airflow_provider_conductor.polling.server_clock import ServerClock
 
         if event.plan is not None:  # it is of this process
             return event
         try:
-            seen = self.hook.client.run(look(event.workflow_id, ServerClock()))
+            seen = self.hook.client.run(observe(event.workflow_id, ServerClock()))
         except ConductorError:
             return event
         return event if seen.progress is None else replace(event, message=with_reasons(event.message, seen.progress))

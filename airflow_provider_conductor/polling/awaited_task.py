@@ -12,7 +12,7 @@ from airflow_provider_conductor.client.text import one_line
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Workflow
 
-__all__ = ["SUCCESS", "Standing", "joined_statuses", "never_came", "standing", "task_statuses"]
+__all__ = ["SUCCESS", "AwaitedTask", "awaited_task", "joined_statuses", "task_statuses", "why_missing"]
 
 NAMED = 20
 """Tasks of the workflow that are named."""
@@ -24,14 +24,14 @@ SUCCESS = tuple(status for status in TaskStatus if status.successful)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How the task stands to what is waited for: come to it, or ``missed`` it (why, for people), or neither yet."""
+class AwaitedTask:
+    """How the task awaited to what is waited for: come to it, or ``missed`` it (why, for people), or neither yet."""
 
-    come: bool = False
-    missed: str = ""
+    reached: bool = False
+    unreachable: str = ""
 
 
-def standing(workflow: Workflow, task_ref: str, statuses: Iterable[TaskStatus]) -> Standing:
+def awaited_task(workflow: Workflow, task_ref: str, statuses: Iterable[TaskStatus]) -> AwaitedTask:
     """Tell after a look that has read the tasks.
 
     ====================================================  ==========
@@ -49,13 +49,13 @@ def standing(workflow: Workflow, task_ref: str, statuses: Iterable[TaskStatus]) 
 
     wanted = set(statuses)
     if any(task.reference_name == task_ref and task.known_status in wanted for task in workflow.tasks):
-        return Standing(come=True)
+        return AwaitedTask(reached=True)
     if not reached(workflow, task_ref):
-        return Standing()
+        return AwaitedTask()
     task = workflow.latest_attempt(task_ref)
     words = " or ".join(status for status in TaskStatus if status in wanted)
     if task is None:
-        why = never_came(workflow, task_ref)
+        why = why_missing(workflow, task_ref)
     else:
         after = f" after {task.retry_count + 1} attempts" if task.retry_count else ""
         why = f"task {task_ref!r} is {task.known_status or task.data.get('status')}{after}"
@@ -63,10 +63,10 @@ def standing(workflow: Workflow, task_ref: str, statuses: Iterable[TaskStatus]) 
             why += f" ({one_line(task.reason)})"
         if workflow.status.ended:
             why += f", and the workflow ended as {workflow.status}"
-    return Standing(missed=f"{why}: it cannot become {words} any more")
+    return AwaitedTask(unreachable=f"{why}: it cannot become {words} any more")
 
 
-def never_came(workflow: Workflow, task_ref: str) -> str:
+def why_missing(workflow: Workflow, task_ref: str) -> str:
     """Why an ended workflow has not come to a task, "" where it has: which tasks it has, and how a loop names them."""
     if workflow.latest_attempt(task_ref) is not None:
         return ""

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from airflow_provider_conductor.client.models import UNTIMED, PollData, Task, TaskStatus
 
-__all__ = ["PICKUP_GRACE", "Blocker", "Phase", "is_container", "is_open", "is_workers", "read_task"]
+__all__ = ["PICKUP_GRACE", "Blocker", "Phase", "blocker_of", "is_container", "is_open", "is_polled_for"]
 
 PICKUP_GRACE = 10_000
 """Milliseconds a due task may wait for a worker before anybody asks who polls its queue."""
@@ -68,7 +68,7 @@ class Blocker:
         polls_known: whether the queue's poll data has been read.
         last_poll: who polled its queue, in its domain, last.
         other_domains: domains of the same queue ("" is none) that somebody does poll.
-        unattended_since: since when it is due and nobody has polled, None while that is not so or not known.
+        unpolled_since: since when it is due and nobody has polled, None while that is not so or not known.
         begun: False for a task of the server's own that it has queued and not executed yet; and for a sub-workflow
             that has been created and has no task yet. Conductor begins it from the queue that it evaluates all running
             workflows from, so a busy server may take minutes to.
@@ -95,7 +95,7 @@ class Blocker:
     polls_known: bool = False
     last_poll: PollData | None = None
     other_domains: tuple[str, ...] = ()
-    unattended_since: int | None = None
+    unpolled_since: int | None = None
     sub_workflow_id: str = ""
     sub_workflow_ended: bool = False
     begun: bool = True
@@ -132,14 +132,14 @@ def is_container(task: Task) -> bool:
     return task.kind in CONTAINERS or task.task_type in CONTAINERS
 
 
-def is_workers(task: Task) -> bool:
+def is_polled_for(task: Task) -> bool:
     """Whether workers poll for it. A kind that is not known is the server's: nobody is blamed for not polling."""
     if task.task_type in SERVER_TYPES:
         return False
     return task.kind in WORKER_KINDS or not task.workflow_task
 
 
-def read_task(
+def blocker_of(
     task: Task,
     now: int,
     *,
@@ -175,7 +175,7 @@ def read_task(
     """
     retry = task.retry_count > 0 and not rerun
     status = task.known_status
-    workers = is_workers(task)
+    workers = is_polled_for(task)
     due: int | None
     if status is TaskStatus.SCHEDULED:
         phase, since, due = _scheduled(task, now, workers, retry)
@@ -288,5 +288,5 @@ def _with_polls(blocker: Blocker, task: Task, now: int, polls: Mapping[str, Sequ
         other_domains=tuple(
             sorted({p.domain for p in seen if p.domain != blocker.domain and now - p.last_poll_time <= FRESH_POLL})
         ),
-        unattended_since=quiet_since if now - quiet_since >= PICKUP_GRACE else None,
+        unpolled_since=quiet_since if now - quiet_since >= PICKUP_GRACE else None,
     )

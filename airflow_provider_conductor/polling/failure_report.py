@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow, WorkflowStatus
 from airflow_provider_conductor.client.text import one_line
-from airflow_provider_conductor.polling.blocker import is_container, is_workers
+from airflow_provider_conductor.polling.blocker import is_container, is_polled_for
 from airflow_provider_conductor.polling.messages import attempt, queue_name
 from airflow_provider_conductor.polling.progress import MAX_DEPTH
 
@@ -183,7 +183,7 @@ def _at(failure: Failure, task: Task, *, cause: Cause | None = None, unread: str
         task_kind=task.kind,
         queue=task.task_type,
         domain=task.domain,
-        by_worker=is_workers(task),
+        by_worker=is_polled_for(task),
         attempts=attempts,
         max_attempts=None if maximum is None or attempts > maximum else maximum,
         worker_id=task.worker_id,
@@ -198,10 +198,10 @@ def _cause_in(task: Task, workflow_reason: str) -> Cause:
     begun = bool(task.start_time)
     match task.known_status:
         case TaskStatus.FAILED_WITH_TERMINAL_ERROR:
-            by_worker = is_workers(task) and begun and not task.reason.startswith(_TOO_LARGE)
+            by_worker = is_polled_for(task) and begun and not task.reason.startswith(_TOO_LARGE)
             return Cause.TERMINAL_ERROR if by_worker else Cause.SERVER_ERROR
         case TaskStatus.TIMED_OUT:
-            return Cause.TASK_TIMED_OUT if begun or not is_workers(task) else Cause.NOT_POLLED
+            return Cause.TASK_TIMED_OUT if begun or not is_polled_for(task) else Cause.NOT_POLLED
         case TaskStatus.CANCELED:
             return Cause.TERMINATED
     return Cause.TASK_FAILED

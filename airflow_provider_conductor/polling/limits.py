@@ -96,7 +96,7 @@ def judge(deadline: Deadline, progress: Progress | None, now: float, clock: Serv
             return Judgement(Verdict.STALLED, since=since)
         limits.append(since + deadline.stall_timeout)
     if progress is not None and deadline.stall_timeout is None and deadline.warned != progress.fingerprint:
-        unattended = [h.unattended_since for h in progress.blockers if h.unattended_since is not None]
+        unattended = [h.unpolled_since for h in progress.blockers if h.unpolled_since is not None]
         if unattended:
             since = max(clock.ours(min(unattended)), deadline.began)
             if now >= since + UNATTENDED_WARNING:

@@ -11,7 +11,7 @@ from airflow_provider_conductor.polling.blocker import PICKUP_GRACE, Blocker, Ph
 from airflow_provider_conductor.polling.formatting import clock_time, duration
 from airflow_provider_conductor.polling.progress import Progress
 
-__all__ = ["attempt", "describe", "next_line", "queue_name", "with_reasons"]
+__all__ = ["attempt", "describe", "next_message", "queue_name", "with_reasons"]
 
 NAMED = 3
 """Blockers described one by one; of more, each kind is described once."""
@@ -48,14 +48,14 @@ def describe(progress: Progress, now: int) -> str:
         return "; ".join(_describe(blocker, now) for blocker in progress.blockers)
     kinds: dict[tuple[object, ...], list[Blocker]] = {}
     for blocker in progress.blockers:
-        kind = (blocker.phase, blocker.queue or blocker.kind, blocker.domain, blocker.unattended_since is not None)
+        kind = (blocker.phase, blocker.queue or blocker.kind, blocker.domain, blocker.unpolled_since is not None)
         kinds.setdefault(kind, []).append(blocker)
     described = [_describe(alike[0], now) + _and_more(alike) for alike in list(kinds.values())[:NAMED]]
     others = sum(map(len, list(kinds.values())[NAMED:]))
     return "; ".join(described) + (f"; and {others} more" if others else "")
 
 
-def next_line(progress: Progress, now: int, logged: str) -> tuple[str, str]:
+def next_message(progress: Progress, now: int, logged: str) -> tuple[str, str]:
     """The line to log after an observation, "" for none; and what to pass as ``logged`` the next time.
 
     ==========================================================  ==================================================
@@ -100,11 +100,11 @@ def _read_logged(logged: str) -> tuple[int, list[str]]:
 def _situation(progress: Progress) -> str:
     if len(progress.blockers) <= NAMED:
         parts = {
-            f"{_ITERATION.sub('', _name(h))}/{h.attempt}/{h.phase}/{h.unattended_since is not None}"
+            f"{_ITERATION.sub('', _name(h))}/{h.attempt}/{h.phase}/{h.unpolled_since is not None}"
             for h in progress.blockers
         }
     else:
-        parts = {f"{h.phase}/{h.unattended_since is not None}" for h in progress.blockers}
+        parts = {f"{h.phase}/{h.unpolled_since is not None}" for h in progress.blockers}
         parts.add(str(len(progress.blockers).bit_length() // 2))
     text = "\n".join([str(progress.started), progress.phase, *sorted(parts)])
     return blake2s(text.encode(errors="replace"), digest_size=4).hexdigest()
@@ -113,7 +113,7 @@ def _situation(progress: Progress) -> str:
 def _needs_somebody(progress: Progress) -> bool:
     """Whether it can stay so for long without another observation; the last line of the log must be true then."""
     resting = (Phase.PAUSED, Phase.WAITING_FOR_PERSON, Phase.WAITING_FOR_SIGNAL, Phase.JOIN_BLOCKED)
-    return all(h.phase in resting or h.unattended_since is not None for h in progress.blockers)
+    return all(h.phase in resting or h.unpolled_since is not None for h in progress.blockers)
 
 
 def _describe(blocker: Blocker, now: int) -> str:
@@ -197,7 +197,7 @@ def _polls(blocker: Blocker, now: int) -> str:
         )
         return f"and nobody has ever polled {queue}" + (f" (workers poll it {elsewhere})" if elsewhere else "")
     ago = duration(now - last.last_poll_time)
-    if blocker.unattended_since is not None:
+    if blocker.unpolled_since is not None:
         return f"and nobody has polled {queue} for {ago} (last: {_worker(last.worker_id)})"
     return f"though {_worker(last.worker_id)} polled {queue} {ago} ago"
 

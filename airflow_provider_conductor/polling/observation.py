@@ -24,12 +24,12 @@ from airflow_provider_conductor.polling.progress import MAX_DEPTH, Phase, Progre
 from airflow_provider_conductor.polling.server_clock import ServerClock
 
 __all__ = [
-    "LAST_LOOK",
+    "LAST_POLL",
     "Diagnosis",
-    "Look",
+    "Observation",
+    "confirm_missing",
     "diagnose",
-    "look",
-    "look_for_missing",
+    "observe",
     "read_ended",
     "search_index",
     "without_reasons",
@@ -41,7 +41,7 @@ TASKS_AGAIN = 0.9
 FEW_TASKS = 20
 """Tasks up to which a look reads them all the same: then the look that sees the end has read the result too."""
 
-LAST_LOOK = 10.0
+LAST_POLL = 10.0
 """Seconds at least for the answers that a poll needs, and at most for those of a poll at a deadline: the read timeout
 would make the deadline late by as much."""
 
@@ -60,7 +60,7 @@ READ_FOR = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Observation:
     """What was seen, when.
 
     Attributes:
@@ -87,7 +87,7 @@ class Look:
     def revision(self) -> Revision:
         return Revision.of(self.workflow.status, self.workflow.update_time)
 
-    def status_only(self, why: str) -> Look:
+    def status_only(self, why: str) -> Observation:
         """The same where the rest of the answer cannot be used."""
         kept = {"workflowId": self.workflow.workflow_id, "status": str(self.workflow.status)}
         if isinstance(self.workflow.reason, str):
@@ -95,7 +95,7 @@ class Look:
         bare = Workflow(kept, self.workflow.observed_at)
         return replace(self, workflow=bare, progress=None, whole=False, unread=f"only its status can be read: {why}")
 
-    def assessed(self, began: float) -> Look:
+    def assessed(self, began: float) -> Observation:
         """The same with the little that a status says; the workflow counts as begun with the wait, at ``began``."""
         status = self.workflow.status
         phase = Phase.ENDED if status.ended else Phase.PAUSED if status is WorkflowStatus.PAUSED else Phase.UNREAD
@@ -109,7 +109,7 @@ class Look:
         return replace(self, progress=progress)
 
 
-def look(
+def observe(
     workflow_id: str,
     clock: ServerClock,
     tasks_read: float | None = None,
@@ -117,7 +117,7 @@ def look(
     whole: bool = False,
     few: bool = False,
     end: float | None = None,
-) -> Flow[Look]:
+) -> Flow[Observation]:
     """Read the workflow and find out what it is doing.
 
     Right after a poll that has found it out (at ``tasks_read``), that is not done again unless the ``whole`` is wanted,
@@ -128,7 +128,7 @@ def look(
         end: the wait's deadline: a server that does not answer must not make it late.
     """
     sent = yield from current_time()
-    until = None if end is None else max(end, sent + LAST_LOOK)
+    until = None if end is None else max(end, sent + LAST_POLL)
     briefly = tasks_read is not None and not whole and sent - tasks_read < TASKS_AGAIN
     try:
         workflow = yield from ask(
@@ -140,12 +140,12 @@ def look(
         workflow = yield from _read_status(workflow_id, until, error)
         received = yield from current_time()
         clock = ServerClock.observed(workflow.observed_at, sent=sent, received=received)
-        return Look(workflow, None, clock, received, sent).status_only(str(error))
+        return Observation(workflow, None, clock, received, sent).status_only(str(error))
     received = yield from current_time()
     if briefly and tasks_read is not None:
-        return Look(workflow, None, clock, received, tasks_read, whole=few)
+        return Observation(workflow, None, clock, received, tasks_read, whole=few)
     clock = ServerClock.observed(workflow.observed_at, sent=sent, received=received)
-    seen = Look(workflow, None, clock, received, sent)
+    seen = Observation(workflow, None, clock, received, sent)
     try:
         return replace(seen, progress=(yield from _assess(workflow, clock.server(received), until)))
     except ConductorError:
@@ -199,7 +199,7 @@ def _optional(call: Any, until: float | None = None) -> Flow[Any]:
     A server that is away is not asked on: that is raised. But at a deadline what has been read already counts more.
     """
     now = yield from current_time()
-    last = until is not None and until - now <= LAST_LOOK
+    last = until is not None and until - now <= LAST_POLL
     try:
         return (yield from ask(_once(call, now, until)))
     except ConductorRequestError as error:
@@ -208,7 +208,7 @@ def _optional(call: Any, until: float | None = None) -> Flow[Any]:
         raise
 
 
-def look_for_missing(
+def confirm_missing(
     workflow_id: str, error: ConductorNotFoundError, again: Callable[[], Flow[T]], end: float | None
 ) -> Flow[T | Workflow | None]:
     """What there is of a workflow that was not found.
@@ -232,7 +232,7 @@ def look_for_missing(
         if not _says_unknown(error):
             raise error
         asked = yield from current_time()
-        summary = yield from search_index(workflow_id, None if end is None else max(end, asked + LAST_LOOK))
+        summary = yield from search_index(workflow_id, None if end is None else max(end, asked + LAST_POLL))
         if summary is not None and not summary.status.ended:
             raise _still_indexed(error, summary)
         now = yield from current_time()
@@ -265,7 +265,7 @@ def _still_indexed(error: ConductorNotFoundError, summary: Workflow) -> Conducto
     )
 
 
-def without_reasons(seen: Look | Workflow | None) -> Look | Workflow | None:
+def without_reasons(seen: Observation | Workflow | None) -> Observation | Workflow | None:
     """The same without the free text that workers wrote: for where Airflow does not mask what it logs and stores."""
     if isinstance(seen, Workflow):
         return replace(seen, data={**seen.data, "reasonForIncompletion": None, "tasks": list(map(_mute, seen.tasks))})

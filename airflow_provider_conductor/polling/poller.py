@@ -37,7 +37,7 @@ from airflow_provider_conductor.client.flow import Call, Flow, Now, Sleep, Step,
 from airflow_provider_conductor.polling.bulk_reader import Asker, unreadable
 from airflow_provider_conductor.polling.event_stream import Streams
 from airflow_provider_conductor.polling.next_poll import LONGEST, SHORTEST, adaptive_pause, next_look_after_failure
-from airflow_provider_conductor.polling.observation import LAST_LOOK
+from airflow_provider_conductor.polling.observation import LAST_POLL
 from airflow_provider_conductor.polling.poll_pause import PollPause, PollResult
 
 __all__ = ["Counts", "Poller"]
@@ -226,7 +226,7 @@ class Poller:
             return self._sleep(step.seconds)
         if isinstance(step, Now):
             return self._now(ahead)
-        if step.within is not None and step.within <= LAST_LOOK:
+        if step.within is not None and step.within <= LAST_POLL:
             return self._look_at_deadline(step)
         return self._look_itself(step)
 

@@ -12,10 +12,10 @@ from airflow_provider_conductor.polling.blocker import (
     PICKUP_GRACE,
     Blocker,
     Phase,
+    blocker_of,
     is_container,
     is_open,
-    is_workers,
-    read_task,
+    is_polled_for,
 )
 
 __all__ = ["MAX_DEPTH", "MAX_SUB_WORKFLOWS", "Blocker", "Phase", "Progress", "Wants", "assess"]
@@ -176,7 +176,7 @@ def _read(reading: _Reading, workflow: Workflow, *, path: tuple[str, ...], follo
             else:
                 before = by_id.get(task.retried_task_id)
                 reading.blockers.append(
-                    read_task(
+                    blocker_of(
                         task,
                         reading.now,
                         path=path,
@@ -332,7 +332,7 @@ def _blocker_of_sub_workflow(
 def _mark(task: Task) -> str:
     """A task's part of the fingerprint: no counter and no time, since those move while nothing advances."""
     status = str(task.data.get("status"))
-    if is_open(task) and is_workers(task) and task.poll_count:
+    if is_open(task) and is_polled_for(task) and task.poll_count:
         # A worker that puts its task back and takes it again has not got ahead.
         status = "TAKEN"
     elif is_container(task) and is_open(task):

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from airflow_provider_conductor.client.models import TaskStatus, Workflow
 from airflow_provider_conductor.client.text import one_line
 
-__all__ = ["Footprint", "acts"]
+__all__ = ["Lifecycle", "user_actions"]
 
 NAMED = 5
 """Skipped tasks named one by one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Footprint:
+class Lifecycle:
     """What only somebody's act changes, as one look saw it. Times are the server's clock in ms.
 
     A restart sets the workflow's own start anew; a resume and a retry set ``lastRetriedTime``, a retry and a rerun
@@ -27,14 +27,14 @@ class Footprint:
     skipped: int = 0
 
     @classmethod
-    def of(cls, workflow: Workflow) -> Footprint:
+    def of(cls, workflow: Workflow) -> Lifecycle:
         return cls(workflow.create_time, workflow.last_retried_time, workflow.end_time, len(_skipped(workflow)))
 
     def __str__(self) -> str:
         return f"{self.created}/{self.retried}/{self.ended}/{self.skipped}"
 
     @classmethod
-    def read(cls, text: str) -> Footprint | None:
+    def read(cls, text: str) -> Lifecycle | None:
         """What ``str`` wrote, or None for anything else."""
         try:
             created, retried, ended, skipped = map(int, text.split("/"))
@@ -43,7 +43,7 @@ class Footprint:
         return cls(created, retried, ended, skipped)
 
 
-def acts(before: Footprint | None, workflow: Workflow) -> list[str]:
+def user_actions(before: Lifecycle | None, workflow: Workflow) -> list[str]:
     """What was done since ``before``, a line each.
 
     ========================================  =============================
@@ -60,7 +60,7 @@ def acts(before: Footprint | None, workflow: Workflow) -> list[str]:
     """
     if before is None:
         return []
-    now = Footprint.of(workflow)
+    now = Lifecycle.of(workflow)
     told = []
     if now.created != before.created:
         return ["somebody restarted the workflow: it begins again at its first task"]

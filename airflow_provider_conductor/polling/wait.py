@@ -20,10 +20,10 @@ from airflow_provider_conductor.client.errors import (
 from airflow_provider_conductor.client.flow import Flow, current_time
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.text import one_line
-from airflow_provider_conductor.polling.awaited_task import Standing, never_came, standing, task_statuses
+from airflow_provider_conductor.polling.awaited_task import AwaitedTask, awaited_task, task_statuses, why_missing
 from airflow_provider_conductor.polling.formatting import clock_time, duration
 from airflow_provider_conductor.polling.limits import Deadline, Verdict, judge
-from airflow_provider_conductor.polling.messages import describe, next_line
+from airflow_provider_conductor.polling.messages import describe, next_message
 from airflow_provider_conductor.polling.next_poll import (
     HELD,
     HELD_PAUSE,
@@ -33,11 +33,17 @@ from airflow_provider_conductor.polling.next_poll import (
     next_look_after_failure,
     wake_at,
 )
-from airflow_provider_conductor.polling.observation import FEW_TASKS, Look, look, look_for_missing, without_reasons
+from airflow_provider_conductor.polling.observation import (
+    FEW_TASKS,
+    Observation,
+    confirm_missing,
+    observe,
+    without_reasons,
+)
 from airflow_provider_conductor.polling.poll_pause import PollPause, PollResult, Revision
 from airflow_provider_conductor.polling.progress import Progress
 from airflow_provider_conductor.polling.server_clock import ServerClock
-from airflow_provider_conductor.polling.user_actions import Footprint, acts
+from airflow_provider_conductor.polling.user_actions import Lifecycle, user_actions
 
 __all__ = ["WaitEvent", "WaitPlan", "wait"]
 
@@ -82,7 +88,7 @@ class WaitPlan:
         wait_until_task_ref: wait only until this task has ended, or has one of
         wait_until_task_status: these statuses, joined by commas.
         told, warned, seen, away_since, refused_since: what people have been told last, the standstill they were warned
-            about, the last look's footprint, since when Conductor is unreachable, and since when something in front
+            about, the last look's lifecycle, since when Conductor is unreachable, and since when something in front
             of it refuses, so that nothing is told again after a deferral or at the next poke.
         rest: a :class:`~airflow_provider_conductor.polling.poll_pause.PollPause` as JSON: what the last look saw and
             when the next is due, so that a wait that goes on elsewhere begins at rest; None for a look at once.
@@ -186,7 +192,7 @@ class _Wait:
     begun: float
     give_up: float | None
     told: str
-    footprint: Footprint | None
+    lifecycle: Lifecycle | None
     away_since: float | None
     clock: ServerClock = field(default_factory=ServerClock)
     looks: int = 0
@@ -228,7 +234,7 @@ class _Wait:
             begun=begun,
             give_up=None if patience is None else begun + patience,
             told=plan.told,
-            footprint=Footprint.read(plan.seen),
+            lifecycle=Lifecycle.read(plan.seen),
             away_since=plan.away_since,
             refused_since=plan.refused_since,
             failures=0 if plan.away_since is None else 1,
@@ -238,14 +244,14 @@ class _Wait:
     @property
     def reached(self) -> bool:
         """Whether the server has answered before, in this process or in an earlier one."""
-        return self.footprint is not None or self.progress is not None
+        return self.lifecycle is not None or self.progress is not None
 
-    def event(self, status: str, message: str = "", *, seen: Look | None = None) -> WaitEvent:
+    def event(self, status: str, message: str = "", *, seen: Observation | None = None) -> WaitEvent:
         going_on = replace(
             self.plan,
             told=self.told,
             warned=self.limits.warned,
-            seen=str(self.footprint or ""),
+            seen=str(self.lifecycle or ""),
             away_since=self.away_since,
             refused_since=self.refused_since,
             rest=None if self.rest is None else self.rest.to_json(),
@@ -297,7 +303,7 @@ class _Wait:
             self.say(f"Conductor is reachable again after {duration((now - self.away_since) * 1000)}")
             self.away_since, self.failures = None, 0
 
-    def tell(self, seen: Look) -> None:
+    def tell(self, seen: Observation) -> None:
         """A line for what somebody has done, and one when something has changed; none when nothing has."""
         self.back(seen.received)
         if seen.progress is None:
@@ -308,10 +314,10 @@ class _Wait:
                 self.told = UNREAD_LOGGED
                 self.warn(f"{seen.unread}; the wait goes on with the status alone")
             return
-        for act in acts(self.footprint, seen.workflow):
-            self.say(act)
-        self.footprint = Footprint.of(seen.workflow)
-        line, self.told = next_line(seen.progress, seen.server_now, self.told)
+        for action in user_actions(self.lifecycle, seen.workflow):
+            self.say(action)
+        self.lifecycle = Lifecycle.of(seen.workflow)
+        line, self.told = next_message(seen.progress, seen.server_now, self.told)
         if line:
             self.say(line)
 
@@ -363,7 +369,7 @@ def wait(
                 raise
             event, at = _away(state, error, sent, now)
         else:
-            event, at = _understand(state, seen) if isinstance(seen, Look) else (_not_found(state, seen), 0.0)
+            event, at = _understand(state, seen) if isinstance(seen, Observation) else (_not_found(state, seen), 0.0)
             del seen  # a whole workflow, which must not lie in memory while ten thousand waits rest
         state.looks += 1
         if event is None:
@@ -391,13 +397,13 @@ def _rest(state: _Wait, rest: PollPause) -> Flow[WaitEvent | None]:
         rest = state.resting(now + pause, now)
 
 
-def _look(state: _Wait) -> Flow[Look | Workflow | None]:
+def _look(state: _Wait) -> Flow[Observation | Workflow | None]:
     """A look; what the index has instead, where the server does not know the workflow: it archives and expires."""
 
-    def once() -> Flow[Look]:
+    def once() -> Flow[Observation]:
         whole = state.needs_all((yield from current_time()))
         return (
-            yield from look(
+            yield from observe(
                 state.plan.workflow_id,
                 state.clock,
                 state.tasks_read,
@@ -410,10 +416,10 @@ def _look(state: _Wait) -> Flow[Look | Workflow | None]:
     try:
         return (yield from once())
     except ConductorNotFoundError as error:
-        return (yield from look_for_missing(state.plan.workflow_id, error, once, state.limits.end))
+        return (yield from confirm_missing(state.plan.workflow_id, error, once, state.limits.end))
 
 
-def _understand(state: _Wait, seen: Look) -> tuple[WaitEvent | None, float]:
+def _understand(state: _Wait, seen: Observation) -> tuple[WaitEvent | None, float]:
     """Judge a look. One that cannot be judged (a field of another kind than Conductor's) is judged by its status."""
     try:
         return _judge(state, seen)
@@ -426,7 +432,7 @@ def _understand(state: _Wait, seen: Look) -> tuple[WaitEvent | None, float]:
         return _judge(state, seen.status_only(f"{type(error).__name__}: {error}"))
 
 
-def _judge(state: _Wait, seen: Look) -> tuple[WaitEvent | None, float]:
+def _judge(state: _Wait, seen: Observation) -> tuple[WaitEvent | None, float]:
     """After a look: the event that ends the wait, or the moment of the next look."""
     if seen.unread:
         seen = seen.assessed(state.plan.started_at)
@@ -436,14 +442,16 @@ def _judge(state: _Wait, seen: Look) -> tuple[WaitEvent | None, float]:
     if seen.whole:
         state.few_tasks = len(workflow.tasks) <= FEW_TASKS
     if state.plan.wait_until_task_ref and state.plan.wait_until_task_status:
-        stands = standing(workflow, state.plan.wait_until_task_ref, task_statuses(state.plan.wait_until_task_status))
+        awaited = awaited_task(
+            workflow, state.plan.wait_until_task_ref, task_statuses(state.plan.wait_until_task_status)
+        )
         if seen.unread:
-            stands = Standing(missed=seen.unread if workflow.status.ended else "")
-        if stands.come or stands.missed:
-            return state.event(TASK_ENDED if stands.come else TASK_MISSED, stands.missed, seen=seen), now
+            awaited = AwaitedTask(unreachable=seen.unread if workflow.status.ended else "")
+        if awaited.reached or awaited.unreachable:
+            return state.event(TASK_ENDED if awaited.reached else TASK_MISSED, awaited.unreachable, seen=seen), now
     elif workflow.status.ended:
         asked_for = "" if seen.unread else state.plan.wait_until_task_ref
-        missing = never_came(workflow, asked_for) if asked_for else ""
+        missing = why_missing(workflow, asked_for) if asked_for else ""
         if missing and workflow.status.successful:
             return state.event(TASK_MISSED, missing, seen=seen), now
         return state.event(str(workflow.status), workflow.reason, seen=seen), now

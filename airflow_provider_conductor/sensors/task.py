@@ -85,7 +85,7 @@ class ConductorTaskSensor(ConductorSensor):
     def _why_missed(self, event: WaitEvent) -> str:
         """With the worker's reason, which the triggerer leaves out."""
         from airflow_provider_conductor.client.errors import ConductorError
-        from airflow_provider_conductor.polling.awaited_task import standing, task_statuses
+        from airflow_provider_conductor.polling.awaited_task import awaited_task, task_statuses
         from airflow_provider_conductor.polling.observation import read_ended
 
         if event.plan is not None:  # it is of this process
@@ -96,7 +96,9 @@ class ConductorTaskSensor(ConductorSensor):
             return event.message
         if workflow is None:
             return event.message
-        return standing(workflow, self.task_reference_name, task_statuses(self._expected)).missed or event.message
+        return (
+            awaited_task(workflow, self.task_reference_name, task_statuses(self._expected)).unreachable or event.message
+        )
 
     def _task_result(self, workflow: Any, event: WaitEvent) -> Any:
         result = super()._task_result(workflow, event)

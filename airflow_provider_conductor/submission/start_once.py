@@ -23,7 +23,7 @@ from airflow_provider_conductor.client.reading_many import read_many
 from airflow_provider_conductor.client.terminating import terminate_running
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.control.commands import ended_itself, ran_again
-from airflow_provider_conductor.polling.observation import look_for_missing
+from airflow_provider_conductor.polling.observation import confirm_missing
 from airflow_provider_conductor.submission.archived import search_archived
 from airflow_provider_conductor.submission.earlier_workflows import Action, Decision, Found, RetryFrom, decide, settle
 from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
@@ -281,7 +281,7 @@ def _recorded(record: StartRecord, workflow_id: str) -> Flow[Found | None]:
     try:
         return (yield from read())
     except ConductorNotFoundError as error:
-        seen = yield from look_for_missing(workflow_id, error, read, None)
+        seen = yield from confirm_missing(workflow_id, error, read, None)
     if not isinstance(seen, Workflow):
         return seen
     began = int((record.sent_at or record.series_began) * 1000)

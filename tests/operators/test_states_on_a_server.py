@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_conductor import operators
 from airflow_provider_conductor.client import ConductorNotFoundError
 from airflow_provider_conductor.exceptions import ConductorStateError
-from airflow_provider_conductor import operators
 from tests.operators.workflows import STATES, UNKNOWN, Workflows
 from tests.waiting_modes.modes import Outcome, run_task
 

@@ -9,10 +9,10 @@ import pytest
 from airflow_provider_conductor.client import TaskStatus, Workflow
 from airflow_provider_conductor.polling.awaited_task import (
     SUCCESS,
+    awaited_task,
     joined_statuses,
-    never_came,
-    standing,
     task_statuses,
+    why_missing,
 )
 from airflow_provider_conductor.polling.wait import STILL_RUNNING, TASK_ENDED, TASK_MISSED, WaitPlan
 from tests.polling.builders import at, failed, live, task, workflow
@@ -23,12 +23,12 @@ OPEN = (TaskStatus.SCHEDULED, TaskStatus.IN_PROGRESS)
 
 @pytest.mark.parametrize("status", TaskStatus)
 def test_a_task_in_one_of_the_statuses_has_come(status: TaskStatus) -> None:
-    assert standing(workflow(task("pack", status)), "pack", [TaskStatus.SCHEDULED, status]).come
+    assert awaited_task(workflow(task("pack", status)), "pack", [TaskStatus.SCHEDULED, status]).reached
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT"])
 def test_it_has_come_though_the_workflow_has_ended(status: str) -> None:
-    assert standing(workflow(task("pack", "COMPLETED"), status=status), "pack", SUCCESS).come
+    assert awaited_task(workflow(task("pack", "COMPLETED"), status=status), "pack", SUCCESS).reached
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_it_has_come_though_the_workflow_has_ended(status: str) -> None:
     ids=["no task yet", "another is at work", "at work", "paused", "tried again", "not yet tried again", "unheard of"],
 )
 def test_what_can_still_come_is_waited_for(found: Workflow) -> None:
-    assert standing(found, "pack", SUCCESS) == standing(found, "pack", [TaskStatus.COMPLETED])
-    stands = standing(found, "pack", SUCCESS)
-    assert (stands.come, stands.missed) == (False, "")
+    assert awaited_task(found, "pack", SUCCESS) == awaited_task(found, "pack", [TaskStatus.COMPLETED])
+    awaited = awaited_task(found, "pack", SUCCESS)
+    assert (awaited.reached, awaited.unreachable) == (False, "")
 
 
 @pytest.mark.parametrize(
@@ -63,33 +63,33 @@ def test_what_can_still_come_is_waited_for(found: Workflow) -> None:
     ],
 )
 def test_what_cannot_come_any_more_is_missed_and_says_why(found: Workflow, says: str) -> None:
-    stands = standing(found, "pack", SUCCESS)
-    assert not stands.come
-    assert says in stands.missed
-    assert "cannot become COMPLETED or COMPLETED_WITH_ERRORS or SKIPPED any more" in stands.missed
+    awaited = awaited_task(found, "pack", SUCCESS)
+    assert not awaited.reached
+    assert says in awaited.unreachable
+    assert "cannot become COMPLETED or COMPLETED_WITH_ERRORS or SKIPPED any more" in awaited.unreachable
 
 
 def test_a_loops_task_without_its_iteration_is_told_which_there_are() -> None:
     rounds = [task(f"{ref}__{turn}", "COMPLETED") for turn in (1, 2) for ref in ("load", "ship")]
-    why = never_came(workflow(*rounds, status="COMPLETED"), "ship")
+    why = why_missing(workflow(*rounds, status="COMPLETED"), "ship")
     assert "has no task 'ship' (it has 'ship__1', 'ship__2', 'load__1', 'load__2'; in a loop" in why
-    assert never_came(workflow(*rounds, status="COMPLETED"), "ship__2") == ""
+    assert why_missing(workflow(*rounds, status="COMPLETED"), "ship__2") == ""
 
 
 def test_of_a_fork_of_hundreds_not_every_name_is_told() -> None:
     fork = workflow(*(task(f"part_{number}", "COMPLETED") for number in range(300)), status="COMPLETED")
-    why = never_came(fork, "part")
+    why = why_missing(fork, "part")
     assert "'part_19' and 280 more; in a loop" in why
     assert len(why) < 500
 
 
 def test_an_open_task_that_is_over_before_it_was_seen_is_missed() -> None:
-    assert "is COMPLETED" in standing(workflow(task("pack", "COMPLETED")), "pack", OPEN).missed
+    assert "is COMPLETED" in awaited_task(workflow(task("pack", "COMPLETED")), "pack", OPEN).unreachable
 
 
 def test_a_failure_that_is_waited_for_is_seen_though_it_is_tried_again() -> None:
     found = workflow(failed("pack", of=3, retried=True), live("pack", attempt=2, of=3))
-    assert standing(found, "pack", [TaskStatus.FAILED]).come
+    assert awaited_task(found, "pack", [TaskStatus.FAILED]).reached
 
 
 # How statuses are written

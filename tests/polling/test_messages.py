@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client import PollData, Workflow
-from airflow_provider_conductor.polling.messages import describe, next_line
+from airflow_provider_conductor.polling.messages import describe, next_message
 from airflow_provider_conductor.polling.progress import assess
 from tests.polling.builders import at, failed, join, live, polled, sub, task, workflow
 
@@ -114,7 +114,7 @@ def logged(*scenes: tuple[float, Workflow], polls: dict[str, list[PollData]] | N
     """The lines of a wait that sees these workflows at these seconds."""
     lines, so_far = [], ""
     for seconds, run in scenes:
-        line, so_far = next_line(assess(run, at(seconds), poll_data=polls or {}), at(seconds), so_far)
+        line, so_far = next_message(assess(run, at(seconds), poll_data=polls or {}), at(seconds), so_far)
         lines.append(line)
     return [line for line in lines if line]
 
@@ -162,9 +162,9 @@ def test_a_resume_is_followed_by_a_line() -> None:
 
 def test_what_another_version_has_logged_does_no_harm() -> None:
     for text in ("", "a1b2:WORKING:", "7:", "9" * 40 + ":a", "\ud800"):
-        line, so_far = next_line(assess(workflow(live()), at(1)), at(1), text)
+        line, so_far = next_message(assess(workflow(live()), at(1)), at(1), text)
         assert line
-        assert next_line(assess(workflow(live()), at(2)), at(2), so_far) == ("", so_far)
+        assert next_message(assess(workflow(live()), at(2)), at(2), so_far) == ("", so_far)
 
 
 def test_a_reason_of_a_megabyte_stays_one_line() -> None:

@@ -17,12 +17,12 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.polling.observation import (
     ASK_AGAIN,
-    LAST_LOOK,
+    LAST_POLL,
     TASKS_AGAIN,
-    Look,
+    Observation,
+    confirm_missing,
     diagnose,
-    look,
-    look_for_missing,
+    observe,
     read_ended,
 )
 from airflow_provider_conductor.polling.progress import MAX_DEPTH, Phase
@@ -57,20 +57,20 @@ def failing(world: World, path: str, error: ConductorRequestError, *, exactly: b
 
 def test_a_look_is_one_request_where_that_says_it_all() -> None:
     world = World([(0, workflow(live()))])
-    seen = world.drive(look("wf-1", HERE))
+    seen = world.drive(observe("wf-1", HERE))
     assert seen.progress.phase is Phase.WORKING
     assert world.asked == ["GET /workflow/wf-1"]
 
 
 def test_a_fresh_queue_is_not_asked_after() -> None:
     world = World([(0, workflow(task()))])
-    world.drive(look("wf-1", HERE))
+    world.drive(observe("wf-1", HERE))
     assert world.asked == ["GET /workflow/wf-1"]
 
 
 def test_who_polls_is_asked_once_a_task_is_overdue() -> None:
     world = World([(0, workflow(task()))], now=T0 + 60, polls=lambda age: {"charge_card": [polled("charge_card", 5)]})
-    (blocker,) = world.drive(look("wf-1", HERE)).progress.blockers
+    (blocker,) = world.drive(observe("wf-1", HERE)).progress.blockers
     assert (blocker.polls_known, blocker.last_poll.worker_id) == (True, "worker-3")
     assert world.asked == ["GET /workflow/wf-1", "GET /tasks/queue/polldata"]
 
@@ -81,7 +81,7 @@ def test_sub_workflows_are_read_level_by_level_and_their_queues_too() -> None:
         "wf-3": workflow(task("pack"), id="wf-3"),
     }
     world = World([(0, workflow(sub()))], others=below, now=T0 + 60)
-    (blocker,) = world.drive(look("wf-1", HERE)).progress.blockers
+    (blocker,) = world.drive(observe("wf-1", HERE)).progress.blockers
     assert (blocker.path, blocker.reference_name) == (("ship", "deeper"), "pack")
     assert world.asked == [f"GET /workflow/wf-{n}" for n in (1, 2, 3)] + ["GET /tasks/queue/polldata"]
 
@@ -89,7 +89,7 @@ def test_sub_workflows_are_read_level_by_level_and_their_queues_too() -> None:
 def test_a_chain_without_end_is_followed_for_so_far_only() -> None:
     below = {f"wf-{n}": workflow(sub(f"to-{n}", runs=f"wf-{n + 1}"), id=f"wf-{n}") for n in range(2, 40)}
     world = World([(0, workflow(sub()))], others=below)
-    seen = world.drive(look("wf-1", HERE))
+    seen = world.drive(observe("wf-1", HERE))
     assert seen.progress.phase is Phase.UNREAD
     assert len(world.asked) <= MAX_DEPTH + 2
 
@@ -99,7 +99,7 @@ def test_a_chain_without_end_is_followed_for_so_far_only() -> None:
 def test_what_the_server_does_not_tell_is_done_without(path: str, error: ConductorRequestError) -> None:
     scene = workflow(sub(), task("pack"))
     world = failing(World([(0, scene)], now=T0 + 60), path, error)
-    seen = world.drive(look("wf-1", HERE))
+    seen = world.drive(observe("wf-1", HERE))
     assert {blocker.reference_name for blocker in seen.progress.blockers} >= {"pack"}
     assert world.asked.count(f"GET {path}") <= 2
 
@@ -109,31 +109,31 @@ def test_what_the_server_does_not_tell_is_done_without(path: str, error: Conduct
 def test_a_server_that_goes_away_during_a_look_is_away(path: str, error: ConductorRequestError) -> None:
     world = failing(World([(0, workflow(sub(), task("pack")))], now=T0 + 60), path, error)
     with pytest.raises(type(error)):
-        world.drive(look("wf-1", HERE))
+        world.drive(observe("wf-1", HERE))
     assert world.asked.count(f"GET {path}") == 1
 
 
 def test_right_after_a_look_the_status_alone_is_read() -> None:
     world = World([(0, workflow(live()))])
-    first = world.drive(look("wf-1", HERE))
+    first = world.drive(observe("wf-1", HERE))
     world.now += TASKS_AGAIN / 2
-    second = world.drive(look("wf-1", first.clock, first.tasks_read))
+    second = world.drive(observe("wf-1", first.clock, first.tasks_read))
     world.now += TASKS_AGAIN / 2
-    third = world.drive(look("wf-1", second.clock, second.tasks_read))
+    third = world.drive(observe("wf-1", second.clock, second.tasks_read))
     assert [seen.progress is None for seen in (first, second, third)] == [False, True, False]
     assert len(world.whole_looks) == 2
 
 
 def test_but_all_of_it_where_that_is_wanted() -> None:
     world = World([(0, workflow(live()))])
-    first = world.drive(look("wf-1", HERE))
-    assert world.drive(look("wf-1", first.clock, first.tasks_read, whole=True)).progress is not None
+    first = world.drive(observe("wf-1", HERE))
+    assert world.drive(observe("wf-1", first.clock, first.tasks_read, whole=True)).progress is not None
 
 
 @pytest.mark.parametrize("skew", [-400, 0, 400])
 def test_the_servers_clock_is_read_off_each_answer(skew: float) -> None:
     world = World([(0, workflow(live()))], skew=skew)
-    seen = world.drive(look("wf-1", HERE))
+    seen = world.drive(observe("wf-1", HERE))
     assert seen.server_now == pytest.approx(at(skew), abs=1001)
 
 
@@ -149,12 +149,12 @@ def indexed(status: str) -> Workflow:
 
 
 def missing(world: World, error: ConductorNotFoundError = NOT_FOUND, end: float | None = None) -> Any:
-    return world.drive(look_for_missing("wf-1", error, lambda: look("wf-1", HERE), end))
+    return world.drive(confirm_missing("wf-1", error, lambda: observe("wf-1", HERE), end))
 
 
 def test_a_single_not_found_is_a_stray_answer() -> None:
     seen = missing(World([(0, workflow(live()))]))
-    assert isinstance(seen, Look)
+    assert isinstance(seen, Observation)
     assert seen.workflow.status == "RUNNING"
 
 
@@ -206,7 +206,7 @@ UNREADABLE = NotConductorError("the answer is not a valid Conductor answer", sta
 
 def test_of_an_answer_that_cannot_be_read_the_status_counts() -> None:
     world = failing(World([(0, workflow(live()))]), "/workflow/wf-1", UNREADABLE, exactly=True)
-    seen = world.drive(look("wf-1", HERE))
+    seen = world.drive(observe("wf-1", HERE))
     assert (seen.workflow.status, seen.progress, seen.whole) == ("RUNNING", None, False)
     assert "only its status can be read" in seen.unread
 
@@ -214,7 +214,7 @@ def test_of_an_answer_that_cannot_be_read_the_status_counts() -> None:
 @pytest.mark.parametrize("error", [UNREADABLE, NotConductorError("redirected", status=302)])
 def test_a_server_that_answers_nothing_readable_is_told_by_its_first_answer(error: ConductorRequestError) -> None:
     with pytest.raises(NotConductorError, match=error.message):
-        failing(World(), "/workflow/wf-1", error).drive(look("wf-1", HERE))
+        failing(World(), "/workflow/wf-1", error).drive(observe("wf-1", HERE))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_an_answer_that_is_not_understood_leaves_the_status(garbage: dict[str, A
     strange = Workflow(workflow(live()).data | garbage)
     world = World()
     world._look = lambda *, whole: strange  # type: ignore[method-assign]
-    seen = world.drive(look("wf-1", HERE))
+    seen = world.drive(observe("wf-1", HERE))
     assert seen.workflow.status == "RUNNING"
     assert seen.unread
 
@@ -251,7 +251,7 @@ def times_given(world: World, **arguments: Any) -> list[float | None]:
         return ask(call)
 
     world._answer = answer  # type: ignore[method-assign]
-    world.drive(look("wf-1", HERE, **arguments))
+    world.drive(observe("wf-1", HERE, **arguments))
     return given
 
 
@@ -259,18 +259,18 @@ def test_a_look_at_a_deadline_has_little_time() -> None:
     calls = [(0.0, workflow(sub()))]
     assert times_given(World(calls, others=BELOW)) == [None, None]
     whole, below = times_given(World(calls, others=BELOW), end=T0)
-    assert whole == LAST_LOOK
+    assert whole == LAST_POLL
     assert below is not None
-    assert below < LAST_LOOK
+    assert below < LAST_POLL
     assert times_given(World(calls, others=BELOW), end=T0 + 300)[0] == pytest.approx(300)
-    assert times_given(World(calls, others=BELOW), end=T0 + 3)[0] == LAST_LOOK
+    assert times_given(World(calls, others=BELOW), end=T0 + 3)[0] == LAST_POLL
 
 
 def test_at_a_deadline_what_has_been_read_counts_though_the_rest_cannot_be() -> None:
     world = failing(World([(0, workflow(sub()))]), "/workflow/wf-2", unreachable())
-    assert world.drive(look("wf-1", HERE, end=T0)).workflow.status == "RUNNING"
+    assert world.drive(observe("wf-1", HERE, end=T0)).workflow.status == "RUNNING"
     with pytest.raises(type(unreachable())):
-        world.drive(look("wf-1", HERE, end=T0 + 300))
+        world.drive(observe("wf-1", HERE, end=T0 + 300))
 
 
 # Reading the end

@@ -18,7 +18,7 @@ from airflow_provider_conductor.client import (
     ConductorTooManyRequestsError,
     ConductorUnreachableError,
 )
-from airflow_provider_conductor.polling.observation import LAST_LOOK
+from airflow_provider_conductor.polling.observation import LAST_POLL
 from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
 from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan, wait
 from tests.polling.simulated import ROUTE, Server, end, refused, resting, start, watcher_of
@@ -390,7 +390,7 @@ def test_a_server_that_hangs_makes_no_deadline_late_by_its_read_timeout(waits: i
         server.hangs = True
         events = await asyncio.gather(*waiting)
         assert {event.status for event in events} == {"timeout"}
-        assert now() <= ends + 2 * LAST_LOOK + 0.5
+        assert now() <= ends + 2 * LAST_POLL + 0.5
         await end(poller, *others)
 
     run(main())

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as some
 
 from airflow_provider_conductor.client import PollData, TaskStatus, Workflow
 from airflow_provider_conductor.polling.failure_report import root_cause
-from airflow_provider_conductor.polling.messages import describe, next_line
+from airflow_provider_conductor.polling.messages import describe, next_message
 from airflow_provider_conductor.polling.progress import MAX_DEPTH, MAX_SUB_WORKFLOWS, Phase, Progress, assess
 from airflow_provider_conductor.polling.timeline import timeline
 from tests.polling.builders import at, failed, join, live, polled, sub, task, workflow
@@ -16,7 +16,7 @@ TIMED = {"inputData": {"duration": "1 hour"}}
 HOUR = 3600
 
 
-def look(run: Workflow, seconds: float, *subs: Workflow, polls: tuple[PollData, ...] | None = None) -> Progress:
+def observe(run: Workflow, seconds: float, *subs: Workflow, polls: tuple[PollData, ...] | None = None) -> Progress:
     queues: dict[str, list[PollData]] = {}
     for one in polls or ():
         queues.setdefault(one.queue, []).append(one)
@@ -244,7 +244,7 @@ CASES: dict[str, tuple[list[dict[str, Any]], float, Phase, float | None, float |
 @pytest.mark.parametrize("case", CASES)
 def test_each_situation_is_told_apart(case: str) -> None:
     tasks, seconds, phase, stalled, change = CASES[case]
-    progress = look(workflow(*tasks), seconds)
+    progress = observe(workflow(*tasks), seconds)
     assert progress.phase is phase
     assert progress.stalled_since == (None if stalled is None else at(stalled))
     assert progress.next_change == (None if change is None else at(change))
@@ -252,98 +252,98 @@ def test_each_situation_is_told_apart(case: str) -> None:
 
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED"])
 def test_an_ended_workflow_waits_for_nothing(status: str) -> None:
-    progress = look(workflow(task(), status=status, endTime=at(7)), 9)
+    progress = observe(workflow(task(), status=status, endTime=at(7)), 9)
     assert (progress.phase, progress.since, progress.stalled_since) == (Phase.ENDED, at(7), None)
     assert not progress.wants
 
 
 def test_a_failure_workflow_does_not_keep_a_failed_one_alive() -> None:
     output = {"conductor.failure_workflow": "wf-9"}
-    assert look(workflow(failed(), status="FAILED", output=output), 9).phase is Phase.ENDED
+    assert observe(workflow(failed(), status="FAILED", output=output), 9).phase is Phase.ENDED
 
 
 def test_retry_delay_is_not_a_stall() -> None:
-    assert look(workflow(*RETRY), 60).stalled_since is None
+    assert observe(workflow(*RETRY), 60).stalled_since is None
 
 
 def test_a_retry_nobody_takes_is_a_stall_from_the_moment_it_was_due() -> None:
-    assert look(workflow(*RETRY), 600).stalled_since == at(61)
+    assert observe(workflow(*RETRY), 600).stalled_since == at(61)
 
 
 def test_a_retry_names_the_attempt_that_failed_and_why() -> None:
-    [blocker] = look(workflow(*RETRY), 30).blockers
+    [blocker] = observe(workflow(*RETRY), 30).blockers
     assert (blocker.attempt, blocker.max_attempts, blocker.reason) == (2, 4, "card service down")
 
 
 def test_a_manual_retry_past_the_limit_claims_no_limit() -> None:
-    [blocker] = look(workflow(failed(), task(attempt=5, of=4)), 30).blockers
+    [blocker] = observe(workflow(failed(), task(attempt=5, of=4)), 30).blockers
     assert (blocker.attempt, blocker.max_attempts) == (5, None)
 
 
 def test_a_pause_is_not_a_stall() -> None:
-    progress = look(workflow(task(), status="PAUSED", updateTime=at(5)), 9999)
+    progress = observe(workflow(task(), status="PAUSED", updateTime=at(5)), 9999)
     assert (progress.phase, progress.since, progress.stalled_since) == (Phase.PAUSED, at(5), None)
 
 
 def test_the_stall_clock_starts_no_earlier_than_the_resume() -> None:
-    assert look(workflow(task(), lastRetriedTime=at(500)), 600).stalled_since == at(500)
+    assert observe(workflow(task(), lastRetriedTime=at(500)), 600).stalled_since == at(500)
 
 
 def test_age_counts_from_the_last_manual_retry() -> None:
-    assert look(workflow(live(), lastRetriedTime=at(500)), 600).started == at(500)
+    assert observe(workflow(live(), lastRetriedTime=at(500)), 600).started == at(500)
 
 
 # Poll data
 
 
 def test_poll_data_is_asked_for_only_once_a_task_is_overdue() -> None:
-    assert look(workflow(task()), 5).wants.queues == ()
-    assert look(workflow(task()), 15).wants.queues == ("charge_card",)
-    assert look(workflow(task()), 15, polls=()).wants.queues == ()
+    assert observe(workflow(task()), 5).wants.queues == ()
+    assert observe(workflow(task()), 15).wants.queues == ("charge_card",)
+    assert observe(workflow(task()), 15, polls=()).wants.queues == ()
 
 
 def test_no_worker_is_ever_blamed_for_a_task_of_the_servers() -> None:
-    progress = look(workflow(task("get", kind="HTTP"), task("new", kind="TELEPATHY")), 999)
+    progress = observe(workflow(task("get", kind="HTTP"), task("new", kind="TELEPATHY")), 999)
     assert progress.wants.queues == ()
     assert all(blocker.by_server for blocker in progress.blockers)
     assert "polled" not in describe(progress, at(999))
 
 
 def test_a_queue_nobody_polls_is_unattended_since_its_task_was_due() -> None:
-    [blocker] = look(workflow(task(scheduled=2)), 99, polls=()).blockers
-    assert (blocker.unattended_since, blocker.last_poll) == (at(2), None)
+    [blocker] = observe(workflow(task(scheduled=2)), 99, polls=()).blockers
+    assert (blocker.unpolled_since, blocker.last_poll) == (at(2), None)
 
 
 def test_a_queue_is_unattended_since_its_last_poll() -> None:
-    [blocker] = look(workflow(task()), 200, polls=(polled("charge_card", 80),)).blockers
-    assert blocker.unattended_since == at(80)
+    [blocker] = observe(workflow(task()), 200, polls=(polled("charge_card", 80),)).blockers
+    assert blocker.unpolled_since == at(80)
 
 
 def test_a_queue_polled_just_now_is_attended() -> None:
-    progress = look(workflow(task()), 200, polls=(polled("charge_card", 199),))
+    progress = observe(workflow(task()), 200, polls=(polled("charge_card", 199),))
     assert progress.phase is Phase.QUEUED
-    assert progress.blockers[0].unattended_since is None
+    assert progress.blockers[0].unpolled_since is None
 
 
 def test_a_worker_in_another_domain_does_not_attend_the_queue() -> None:
     polls = (polled("charge_card", 199), polled("charge_card", 199, domain="green"))
-    [blocker] = look(workflow(task(domain="blue")), 200, polls=polls).blockers
+    [blocker] = observe(workflow(task(domain="blue")), 200, polls=polls).blockers
     assert (blocker.last_poll, blocker.other_domains) == (None, ("", "green"))
-    assert blocker.unattended_since == at(0)
+    assert blocker.unpolled_since == at(0)
 
 
 @pytest.mark.parametrize("limit", [{"rateLimitPerFrequency": 1}, {"definition": {"concurrentExecLimit": 1}}])
 def test_a_limited_task_that_workers_pass_by_is_probably_limited(limit: dict[str, Any]) -> None:
     run = workflow(task(**limit))
-    assert look(run, 200, polls=(polled("charge_card", 199),)).phase is Phase.RATE_LIMITED
-    assert look(run, 200, polls=()).phase is Phase.QUEUED
-    assert look(run, 200, polls=(polled("charge_card", 80),)).phase is Phase.QUEUED
+    assert observe(run, 200, polls=(polled("charge_card", 199),)).phase is Phase.RATE_LIMITED
+    assert observe(run, 200, polls=()).phase is Phase.QUEUED
+    assert observe(run, 200, polls=(polled("charge_card", 80),)).phase is Phase.QUEUED
 
 
 def test_a_line_follows_once_nobody_has_polled_and_not_again() -> None:
     run, logged, lines = workflow(task()), "", []
     for seconds in (5, 15, 9999):
-        line, logged = next_line(look(run, seconds, polls=()), at(seconds), logged)
+        line, logged = next_message(observe(run, seconds, polls=()), at(seconds), logged)
         lines.append(bool(line))
     assert lines == [True, True, False]
 
@@ -355,9 +355,9 @@ def test_a_sub_workflow_is_followed_to_the_task_that_holds_it_up() -> None:
     inner = workflow(*RETRY, id="wf-3")
     middle = workflow(sub("inner", "wf-3"), id="wf-2")
     outer = workflow(sub("middle", "wf-2"))
-    assert look(outer, 30).wants.sub_workflows == ("wf-2",)
-    assert look(outer, 30, middle).wants.sub_workflows == ("wf-3",)
-    progress = look(outer, 30, middle, inner)
+    assert observe(outer, 30).wants.sub_workflows == ("wf-2",)
+    assert observe(outer, 30, middle).wants.sub_workflows == ("wf-3",)
+    progress = observe(outer, 30, middle, inner)
     assert progress.phase is Phase.RETRY_DELAY
     assert progress.blockers[0].path == ("middle", "inner")
     assert progress.next_change == at(61)
@@ -366,26 +366,26 @@ def test_a_sub_workflow_is_followed_to_the_task_that_holds_it_up() -> None:
 
 def test_a_paused_sub_workflow_is_told_as_paused() -> None:
     below = workflow(task(), id="wf-2", status="PAUSED", updateTime=at(5))
-    progress = look(workflow(sub()), 30, below)
+    progress = observe(workflow(sub()), 30, below)
     assert (progress.phase, progress.since, progress.stalled_since) == (Phase.PAUSED, at(5), None)
     assert progress.blockers[0].sub_workflow_id == "wf-2"
 
 
 def test_a_sub_workflow_that_has_ended_is_for_the_server_to_notice() -> None:
     below = workflow(failed(), id="wf-2", status="FAILED", endTime=at(9))
-    progress = look(workflow(sub()), 30, below)
+    progress = observe(workflow(sub()), 30, below)
     assert (progress.phase, progress.stalled_since) == (Phase.WORKING, at(9))
 
 
 def test_progress_in_a_sub_workflow_is_progress() -> None:
-    before = look(workflow(sub()), 30, workflow(live("a"), id="wf-2"))
-    after = look(workflow(sub()), 30, workflow(failed("a", status="COMPLETED"), live("b"), id="wf-2"))
+    before = observe(workflow(sub()), 30, workflow(live("a"), id="wf-2"))
+    after = observe(workflow(sub()), 30, workflow(failed("a", status="COMPLETED"), live("b"), id="wf-2"))
     assert before.fingerprint != after.fingerprint
 
 
 def test_a_join_in_a_sub_workflow_is_named_by_its_path() -> None:
     below = workflow(failed(status="COMPLETED", ended=7), join(inputData={"joinOn": ["gone"]}), id="wf-2")
-    progress = look(workflow(sub()), 99, below)
+    progress = observe(workflow(sub()), 99, below)
     [blocker] = progress.blockers
     assert (progress.phase, blocker.path, blocker.reference_name) == (Phase.JOIN_BLOCKED, ("ship",), "join")
     assert progress.stalled_since == at(7)
@@ -397,21 +397,21 @@ def test_a_reference_that_the_definition_lacks_is_told_from_one_not_scheduled() 
     fork = {"taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": [[switch]]}
     refs = ["left", "typo"]
     waiting = join(inputData={"joinOn": refs}, in_workflow={"joinOn": refs})
-    [blocker] = look(workflow(waiting, workflowDefinition={"tasks": [fork]}), 99).blockers
+    [blocker] = observe(workflow(waiting, workflowDefinition={"tasks": [fork]}), 99).blockers
     assert (blocker.missing, blocker.undefined) == (("left", "typo"), ("typo",))
-    assert look(workflow(waiting, workflowDefinition={"tasks": [fork]}), 1).phase is Phase.JOIN_BLOCKED
+    assert observe(workflow(waiting, workflowDefinition={"tasks": [fork]}), 1).phase is Phase.JOIN_BLOCKED
 
 
 def test_what_has_not_been_scheduled_is_named_where_nothing_is_open() -> None:
     tasks = [{"taskReferenceName": ref, "type": "SIMPLE"} for ref in ("charge_card", "pack", "ship")]
     run = workflow(failed(status="COMPLETED", ended=7), workflowDefinition={"tasks": tasks})
-    assert look(run, 99).unscheduled == ("pack", "ship")
-    assert look(workflow(live(), workflowDefinition={"tasks": tasks}), 99).unscheduled == ()
+    assert observe(run, 99).unscheduled == ("pack", "ship")
+    assert observe(workflow(live(), workflowDefinition={"tasks": tasks}), 99).unscheduled == ()
 
 
 @pytest.mark.parametrize("definition", [None, [], {"tasks": None}, {"tasks": [None, {"forkTasks": "x"}, 7]}])
 def test_a_definition_of_any_shape_breaks_nothing(definition: Any) -> None:
-    progress = look(workflow(join(inputData={"joinOn": ["a", 7, None]}), workflowDefinition=definition), 99)
+    progress = observe(workflow(join(inputData={"joinOn": ["a", 7, None]}), workflowDefinition=definition), 99)
     assert progress.blockers[0].missing == ("a",)
 
 
@@ -427,29 +427,29 @@ def test_a_definition_of_any_shape_breaks_nothing(definition: Any) -> None:
 def test_a_reruns_task_is_no_retry_of_its_old_failure(ended: float, retried: float, phase: Phase) -> None:
     attempts = (failed(retried=True, of=2), task(attempt=2, of=2, scheduled=5))
     times = {"endTime": at(ended) if ended else 0, "lastRetriedTime": at(retried) if retried else 0}
-    progress = look(workflow(*attempts, **times), 9)
+    progress = observe(workflow(*attempts, **times), 9)
     assert progress.phase is phase
     assert bool(progress.blockers[0].reason) is (phase is Phase.RETRY_DUE)
 
 
 def test_sub_workflows_are_followed_to_a_bounded_depth() -> None:
     chain = [workflow(sub("down", f"wf-{n + 1}"), id=f"wf-{n}") for n in range(MAX_DEPTH + 3)]
-    progress = look(chain[0], 30, *chain[1:])
+    progress = observe(chain[0], 30, *chain[1:])
     assert (progress.phase, progress.stalled_since) == (Phase.UNREAD, None)
     assert not progress.wants
 
 
 def test_a_sub_workflow_that_claims_to_contain_itself_ends_the_walk() -> None:
     run = workflow(sub("again", "wf-1"))
-    assert look(run, 30, run).phase is Phase.UNREAD
+    assert observe(run, 30, run).phase is Phase.UNREAD
 
 
 def test_a_fan_out_of_hundreds_is_sampled_and_never_called_a_stall() -> None:
     run = workflow(*(sub(f"s{n}", f"sub-{n}") for n in range(300)))
-    wanted = look(run, 30).wants.sub_workflows
+    wanted = observe(run, 30).wants.sub_workflows
     assert len(wanted) == MAX_SUB_WORKFLOWS
     stuck = [workflow(task(f"t{n}"), id=one) for n, one in enumerate(wanted)]
-    progress = look(run, 9999, *stuck)
+    progress = observe(run, 9999, *stuck)
     assert progress.stalled_since is None
     assert not progress.wants.sub_workflows
 
@@ -468,7 +468,7 @@ noise = some.fixed_dictionaries(
 @given(noise, noise)
 def test_a_joins_noise_is_no_progress(one: dict[str, int], other: dict[str, int]) -> None:
     def seen(noise: dict[str, int]) -> Progress:
-        return look(workflow(*RETRY, task("loop", "IN_PROGRESS", kind="DO_WHILE", **noise), join(**noise)), 30)
+        return observe(workflow(*RETRY, task("loop", "IN_PROGRESS", kind="DO_WHILE", **noise), join(**noise)), 30)
 
     assert seen(one) == seen(other)
 
@@ -476,15 +476,15 @@ def test_a_joins_noise_is_no_progress(one: dict[str, int], other: dict[str, int]
 def test_a_worker_that_puts_its_task_back_again_and_again_is_no_progress() -> None:
     back = task(started=1, updated=4, polls=1, delay=60)
     taken = task(status="IN_PROGRESS", started=1, updated=70, polls=2)
-    assert look(workflow(back), 30).fingerprint == look(workflow(taken), 71).fingerprint
+    assert observe(workflow(back), 30).fingerprint == observe(workflow(taken), 71).fingerprint
 
 
 def test_a_worker_taking_a_task_is_progress() -> None:
-    assert look(workflow(task()), 3).fingerprint != look(workflow(live("charge_card")), 3).fingerprint
+    assert observe(workflow(task()), 3).fingerprint != observe(workflow(live("charge_card")), 3).fingerprint
 
 
 def test_passing_time_is_no_progress() -> None:
-    assert look(workflow(*RETRY), 3).fingerprint == look(workflow(*RETRY), 9999).fingerprint
+    assert observe(workflow(*RETRY), 3).fingerprint == observe(workflow(*RETRY), 9999).fingerprint
 
 
 # Anything a server could say
@@ -537,7 +537,7 @@ def test_no_answer_breaks_the_wait(run: Workflow, below: list[Workflow], seconds
         assert progress.next_change > now
     if progress.stalled_since is not None:
         assert progress.stalled_since <= now
-    next_line(progress, now, "")
+    next_message(progress, now, "")
     assert "\n" not in describe(progress, now)
     root_cause(run, subs)
     timeline(run)

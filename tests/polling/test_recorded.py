@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_conductor.polling.failure_report import Cause, explain, root_cause
 from airflow_provider_conductor.polling.formatting import clock_time
-from airflow_provider_conductor.polling.messages import describe, next_line
+from airflow_provider_conductor.polling.messages import describe, next_message
 from airflow_provider_conductor.polling.progress import Phase, assess
 from airflow_provider_conductor.polling.timeline import timeline
 from tests.polling.recordings import load, recordings
@@ -240,9 +240,9 @@ def test_a_joins_counters_are_no_progress(version: str) -> None:
     before, after = load(f"{version}/fork_at_rest.json"), load(f"{version}/fork_at_rest_later.json")
     assert before.workflow.data != after.workflow.data
     assert before.assess().fingerprint == after.assess().fingerprint
-    line, logged = next_line(before.assess(), before.now, "")
+    line, logged = next_message(before.assess(), before.now, "")
     assert line
-    assert next_line(after.assess(), after.now, logged) == ("", logged)
+    assert next_message(after.assess(), after.now, logged) == ("", logged)
 
 
 @pytest.mark.parametrize("version", [NEW, OLD])

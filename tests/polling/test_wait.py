@@ -22,7 +22,7 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.next_poll import HELD, HELD_PAUSE
-from airflow_provider_conductor.polling.observation import FEW_TASKS, LAST_LOOK
+from airflow_provider_conductor.polling.observation import FEW_TASKS, LAST_POLL
 from airflow_provider_conductor.polling.wait import (
     GONE,
     MESSAGE_LIMIT,
@@ -599,7 +599,7 @@ def test_an_index_that_hangs_makes_no_deadline_late_by_its_read_timeout() -> Non
 
     world._answer = answer  # type: ignore[method-assign]
     assert world.wait(world.plan(deadline=60.0)).status == TIMEOUT
-    assert world.age <= 60 + 2 * LAST_LOOK
+    assert world.age <= 60 + 2 * LAST_POLL
 
 
 def test_an_index_that_lags_is_asked_again() -> None:
