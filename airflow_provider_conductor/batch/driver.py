@@ -22,8 +22,8 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 from airflow_provider_conductor.client.flow import steady
+from airflow_provider_conductor.client.flows import read_many
 from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.client.reading_many import read_many
 from airflow_provider_conductor.polling.next_poll import next_look_after_failure
 from airflow_provider_conductor.polling.observation import REFUSALS
 from airflow_provider_conductor.polling.poll_pause import PollPause, Revision

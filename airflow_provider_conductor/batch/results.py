@@ -11,8 +11,8 @@ from airflow_provider_conductor.batch.state import GONE, REASON_LIMIT, REFUSED, 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.client.flow import Flow, ask
+from airflow_provider_conductor.client.flows import READ_AT_ONCE, read_many
 from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.client.reading_many import READ_AT_ONCE, read_many
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.failure_report import explain
 from airflow_provider_conductor.polling.observation import diagnose

@@ -12,9 +12,8 @@ from airflow_provider_conductor.client.errors import (
     ConductorRequestError,
 )
 from airflow_provider_conductor.client.flow import Flow, ask
+from airflow_provider_conductor.client.flows import read_many, terminate_running
 from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.client.reading_many import read_many
-from airflow_provider_conductor.client.terminating import terminate_running
 
 __all__ = ["TERMINATED_AT_ONCE", "shares", "terminate_at_once", "terminate_many"]
 

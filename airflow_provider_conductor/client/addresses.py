@@ -1,11 +1,29 @@
-"""Which addresses of the network are this machine's own, or its neighbourhood's."""
+"""Which addresses requests may go to: a redirect's, and that of a stored payload.
+
+The server says where to, and what is read there ends up in a task's output: a server that somebody has taken over must
+not make a worker read its own machine or a cloud's metadata service, nor send the connection's token elsewhere.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
-__all__ = ["Address", "address_of", "addresses_of", "is_loopback_host", "stays_here"]
+from airflow_provider_conductor.client.settings import ConductorSettings
+
+__all__ = [
+    "Address",
+    "RedirectTarget",
+    "address_of",
+    "addresses_of",
+    "is_loopback_host",
+    "may_connect",
+    "redirect_target",
+    "refusal",
+]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -13,6 +31,113 @@ METADATA = (ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("100.100
 """Clouds' metadata services that are not link-local, as 169.254.169.254 is (AWS by IPv6, Alibaba)."""
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+UNREADABLE = "an address that cannot be read"
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectTarget:
+    """A redirect's address: ``url`` to read on at, or "" where that is not within the API; ``shown`` for messages."""
+
+    shown: str
+    url: str = ""
+
+    @property
+    def within_api(self) -> bool:
+        return bool(self.url)
+
+
+def redirect_target(api_url: str, url: str, location: str) -> RedirectTarget:
+    """Read the ``Location`` that the answer of ``url`` gave.
+
+    What is followed is made anew from the API's own scheme and host and the address's path and query. An address with
+    a backslash, a control character or a user is not followed: ``http://evil\\\\@server/`` is another host for one
+    parser than for the next.
+    """
+    if re.search(r"[^\x21-\x7e]|\\", location):
+        return RedirectTarget(UNREADABLE)
+    try:
+        own, found = urlsplit(api_url), urlsplit(urljoin(url, location))
+        origin, target = _origin(own), _origin(found)
+    except ValueError:
+        return RedirectTarget(UNREADABLE)
+    if not location or not target[1] or "@" in found.netloc:
+        return RedirectTarget(UNREADABLE)
+    shown = f"{target[0]}://{target[1]}{f':{found.port}' if found.port else ''}{found.path}"
+    if target != origin or not _is_below(found.path, own.path):
+        return RedirectTarget(shown)
+    return RedirectTarget(shown, found._replace(scheme=own.scheme, netloc=own.netloc, fragment="").geturl())
+
+
+def _origin(parts: SplitResult) -> tuple[str, str, int | None]:
+    host = parts.hostname or ""
+    return parts.scheme, f"[{host}]" if ":" in host else host, parts.port or DEFAULT_PORTS.get(parts.scheme)
+
+
+def _is_below(path: str, base: str) -> bool:
+    """Whether a server's reading of ``path``, too, leads below ``base``."""
+    if "\\" in unquote(path) or {".", ".."} & set(unquote(path).split("/")):
+        return False
+    return path.startswith(f"{base}/")
+
+
+def refusal(uri: str, settings: ConductorSettings) -> str:
+    """Why the address is not read, or "".
+
+    ==========================================  ===============================================
+    address                                     read
+    ==========================================  ===============================================
+    not http or https                           no
+    with a user, a backslash or a control       no
+    http                                        where the API itself is http, or ``payload_hosts`` has ``http://``
+    loopback, by whatever name                  where the API is there too, or ``payload_hosts`` has it
+    link-local, metadata service                where ``payload_hosts`` has it
+    a host that ``payload_hosts`` lacks         where ``payload_hosts`` is not set
+    ==========================================  ===============================================
+    """
+    try:
+        parts = urlsplit(uri)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return "this server gives an address that cannot be read"
+    if parts.scheme not in ("http", "https"):
+        return f"this server gives an address of {parts.scheme or 'no scheme'}, not http"
+    if not host or "@" in parts.netloc or re.search(r"[\x00-\x20\x7f\\]", uri):
+        return "this server gives an address that cannot be read"
+    listed = [entry for entry in settings.payload_hosts if _lists(entry, host, parts.port)]
+    if settings.payload_hosts and not listed:
+        return f"this server gives an address at {host}, which is not among the connection's payload_hosts"
+    plain = parts.scheme == "http" and settings.api_url.startswith("https://")
+    if plain and not any(entry.startswith("http://") for entry in listed):
+        return f"this server gives an address at {host} without TLS; to allow it, add http://{host} to payload_hosts"
+    if not all(may_connect(address, uri, settings) for address in addresses_of(host)):
+        return (
+            f"this server gives an address of the worker's own machine or network, {host}; to allow it, add the host "
+            f"to payload_hosts"
+        )
+    return ""
+
+
+def may_connect(address: Address, uri: str, settings: ConductorSettings) -> bool:
+    """Whether the host of ``uri`` may have this address."""
+    if not stays_here(address):
+        return True
+    parts = urlsplit(uri)
+    if any(_lists(entry, parts.hostname or "", parts.port) for entry in settings.payload_hosts):
+        return True
+    return address.is_loopback and is_loopback_host(urlsplit(settings.api_url).hostname or "")
+
+
+def _lists(entry: str, host: str, port: int | None) -> bool:
+    """Whether an entry of ``payload_hosts`` covers this host: ``host``, ``host:port``, ``*.domain``, ``http://host``."""
+    parts = urlsplit(entry if "://" in entry else f"//{entry}")
+    name = (parts.hostname or "").rstrip(".")
+    host = host.lower().rstrip(".")
+    if parts.port is not None and parts.port != port:
+        return False
+    return host.endswith(name[1:]) if name.startswith("*.") else host == name
 
 
 def address_of(text: str) -> Address | None:

@@ -20,7 +20,6 @@ from yarl import URL
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.body import BrokenBodyError, TooLarge
-from airflow_provider_conductor.client.capabilities import Capabilities
 from airflow_provider_conductor.client.errors import (
     ConductorConnectionLostError,
     ConductorRequestError,
@@ -30,9 +29,9 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Step, drive_async, steady
+from airflow_provider_conductor.client.flows import Capabilities
 from airflow_provider_conductor.client.large_json import LARGE, loads_in_steps
-from airflow_provider_conductor.client.pacing import Pace
-from airflow_provider_conductor.client.retry import policy
+from airflow_provider_conductor.client.retry import Pace, policy
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.tls import tls_context
 from airflow_provider_conductor.client.wire import Exchange

@@ -12,7 +12,7 @@ import requests
 from tenacity import Retrying
 from urllib3.exceptions import HTTPError
 
-from airflow_provider_conductor.client.addresses import Address, address_of
+from airflow_provider_conductor.client.addresses import Address, address_of, may_connect, refusal
 from airflow_provider_conductor.client.body import ACCEPTED, Body, BrokenBodyError, TooLarge, UnknownEncodingError
 from airflow_provider_conductor.client.bounded import BoundedAdapter, EncryptedConnection, PlainConnection
 from airflow_provider_conductor.client.endpoints import get_external_storage_location
@@ -29,7 +29,6 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
     server_of,
 )
-from airflow_provider_conductor.client.external_address import may_connect, refusal
 from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.client.proxies import environment_proxy
 from airflow_provider_conductor.client.retry import policy

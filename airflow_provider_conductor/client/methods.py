@@ -6,10 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.capabilities import Capabilities, execute, read_status
-from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client import endpoints, flows
 from airflow_provider_conductor.client.flow import Call, Flow
+from airflow_provider_conductor.client.flows import Capabilities
 from airflow_provider_conductor.client.models import (
     BulkResult,
     PollData,
@@ -73,22 +72,9 @@ class ClientMethods(ABC):
         Returns the workflow as it then is: RUNNING, with empty output, is an answer and not an error. No single
         request is held longer than 25 s, since a stock server answers 500 past about 30 s and runs on.
         """
-        body = endpoints.start_body(request)
-        for key, value in (("name", workflow_name), ("version", version)):
-            if value is not None and body.get(key) not in (None, value):
-                raise ConductorInputError(
-                    f"the request's {key} is {body[key]!r} and the argument's {value!r}; the server would "
-                    "silently take the argument's: nothing was sent"
-                )
-            if value is not None:
-                body[key] = value
         return self.run(
-            execute(
-                self.capabilities,
-                body,
-                request_id=request_id,
-                wait_until_task_ref=wait_until_task_ref,
-                wait_for_seconds=wait_for_seconds,
+            flows.execute_workflow(
+                self.capabilities, request, request_id, workflow_name, version, wait_until_task_ref, wait_for_seconds
             )
         )
 
@@ -107,7 +93,7 @@ class ClientMethods(ABC):
     ) -> Workflow:
         """The status, without tasks; on servers without ``/status``, the execution without tasks."""
         return self.run(
-            read_status(
+            flows.get_workflow_status(
                 self.capabilities, workflow_id, include_output=include_output, include_variables=include_variables
             )
         )

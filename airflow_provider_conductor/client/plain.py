@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_provider_conductor.client.errors import ConductorInputError
 
-__all__ = ["model_fields", "path_part", "plain_inside", "read_json", "to_plain"]
+__all__ = ["is_sdk_configuration", "model_fields", "path_part", "plain_inside", "read_json", "to_plain"]
 
 
 def to_plain(value: Any) -> Any:
@@ -69,6 +69,15 @@ def plain_inside(value: Any) -> Any:
         return to_plain(value)
     fields = model_fields(value)
     return value if fields is None else {wire: plain_inside(item) for wire, item in fields.items()}
+
+
+def is_sdk_configuration(value: Any) -> bool:
+    """Whether ``value`` is (as good as) a ``Configuration`` of the Python SDK."""
+    return (
+        not isinstance(value, type)
+        and hasattr(value, "authentication_settings")
+        and isinstance(getattr(value, "host", None), str)
+    )
 
 
 def model_fields(value: Any) -> dict[str, Any] | None:

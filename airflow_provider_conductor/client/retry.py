@@ -1,8 +1,9 @@
-"""Which failures are sent again, and when; one policy for both transports (tenacity runs it)."""
+"""When a request is sent, and when again: the pace of a connection, and the policy of retries (tenacity runs it)."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, wai
 
 from airflow_provider_conductor.client.errors import ConductorRequestError
 
-__all__ = ["policy", "worth_repeating"]
+__all__ = ["Pace", "policy", "worth_repeating"]
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def policy(max_attempts: int) -> Mapping[str, Any]:
         "stop": stop_after_attempt(max_attempts),
         "wait": _wait,
         "retry": retry_if_exception(worth_repeating),
-        "before_sleep": _say,
+        "before_sleep": _log_retry,
         "reraise": True,
     }
 
@@ -62,7 +63,26 @@ def _wait(state: RetryCallState) -> float:
     return max(float(asked), BACKOFF(state))
 
 
-def _say(state: RetryCallState) -> None:
+def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     seconds = state.next_action.sleep if state.next_action else 0
     log.info("%s; sent again in %.1f s (attempt %d)", error, seconds, state.attempt_number + 1)
+
+
+class Pace:
+    """Keeps to a number of requests a second; None is no limit.
+
+    Nothing is saved up: a second without requests does not allow twice as many in the next. Threads may share it.
+    """
+
+    def __init__(self, per_second: float | None) -> None:
+        self._apart = 1 / per_second if per_second else 0.0
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def delay(self, now: float) -> float:
+        """Seconds to wait before the request that is asked for now."""
+        with self._lock:
+            at = max(now, self._next)
+            self._next = at + self._apart
+        return at - now

@@ -1,43 +1,31 @@
-"""Connections of Conductor's Python SDK: told from other values, and made from ours.
+"""A ``Configuration`` of Conductor's Python SDK, made from our settings. Importing this module needs the SDK.
 
 How one is read is :meth:`~airflow_provider_conductor.client.settings.ConductorSettings.from_sdk`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import httpx
+from conductor.client.configuration.configuration import Configuration
+from conductor.client.configuration.settings.authentication_settings import AuthenticationSettings
 
-if TYPE_CHECKING:
-    from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.client.tls import tls_context
+from airflow_provider_conductor.client.wire import Exchange
 
-__all__ = ["configuration_for", "is_sdk_configuration"]
-
-
-def is_sdk_configuration(value: Any) -> bool:
-    """Whether ``value`` is (as good as) a ``Configuration`` of the Python SDK."""
-    return (
-        not isinstance(value, type)
-        and hasattr(value, "authentication_settings")
-        and isinstance(getattr(value, "host", None), str)
-    )
+__all__ = ["configuration_for"]
 
 
-def configuration_for(settings: ConductorSettings) -> Any:
-    """The SDK's ``Configuration`` for the same server, key and way there.
+def configuration_for(settings: ConductorSettings) -> Configuration:
+    """Make the SDK's ``Configuration`` for the same server, key and network path.
 
     Address and key are the SDK's own settings. It has attributes for TLS files and a proxy too, but reads none of
     them; where the settings need any, or headers, the configuration carries an HTTP client made accordingly. The
     SDK's blocking clients and workers use it; its asyncio workers do not.
 
     Raises:
-        ImportError: the SDK is not installed.
         ConductorConfigError: a TLS file that cannot be used.
     """
-    from conductor.client.configuration.configuration import Configuration
-    from conductor.client.configuration.settings.authentication_settings import AuthenticationSettings
-
-    from airflow_provider_conductor.client.wire import Exchange
-
     configuration = Configuration(server_api_url=settings.api_url)
     # Without a key the SDK would take one from the environment, and show it to this server.
     configuration.authentication_settings = (
@@ -48,7 +36,31 @@ def configuration_for(settings: ConductorSettings) -> Any:
     exchange = Exchange(settings)
     own_trust = isinstance(exchange.ca_bundle, str) or not settings.verify_ssl or settings.client_cert
     if own_trust or exchange.proxy or settings.all_headers:
-        from airflow_provider_conductor.client.sdk_http import http_client
-
-        configuration.http_connection = http_client(settings, proxy=exchange.proxy, ca_bundle=exchange.ca_bundle)
+        configuration.http_connection = httpx.Client(
+            transport=_KeptTransport(verify=tls_context(settings, exchange.ca_bundle), proxy=exchange.proxy, retries=3),
+            headers=settings.all_headers,
+            timeout=httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout),
+        )
     return configuration
+
+
+class _KeptTransport(httpx.HTTPTransport):
+    """Reports a broken connection by an error that does not make the SDK replace the client by a default one.
+
+    After a protocol, read or write error the SDK 2.0 goes on with a client of its own, which knows neither the
+    proxy nor the headers nor the TLS files. As it then does, a read is sent once more.
+    """
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            try:
+                return super().handle_request(request)
+            except _BROKEN:
+                if request.method not in ("GET", "HEAD"):
+                    raise
+                return super().handle_request(request)
+        except _BROKEN as error:
+            raise httpx.NetworkError(f"the connection broke: {error}", request=request) from error
+
+
+_BROKEN = (httpx.ProtocolError, httpx.ReadError, httpx.WriteError)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from airflow_provider_conductor.client.errors import ConductorConfigError
-from airflow_provider_conductor.client.sdk import is_sdk_configuration
+from airflow_provider_conductor.client.plain import is_sdk_configuration
 
 __all__ = ["EXTRA_FIELDS", "ConductorSettings", "ExtraField"]
 

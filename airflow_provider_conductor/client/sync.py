@@ -21,7 +21,6 @@ from urllib3.exceptions import (
 
 from airflow_provider_conductor.client.body import BrokenBodyError, TooLarge
 from airflow_provider_conductor.client.bounded import BoundedAdapter
-from airflow_provider_conductor.client.capabilities import Capabilities
 from airflow_provider_conductor.client.errors import (
     ConductorConnectionLostError,
     ConductorRequestError,
@@ -31,9 +30,9 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Step, drive, steady
+from airflow_provider_conductor.client.flows import Capabilities
 from airflow_provider_conductor.client.methods import ClientMethods
-from airflow_provider_conductor.client.pacing import Pace
-from airflow_provider_conductor.client.retry import policy
+from airflow_provider_conductor.client.retry import Pace, policy
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.tls import tls_context
 from airflow_provider_conductor.client.wire import Exchange

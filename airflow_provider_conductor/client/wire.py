@@ -9,6 +9,7 @@ from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 from airflow_provider_conductor import __version__
+from airflow_provider_conductor.client.addresses import redirect_target
 from airflow_provider_conductor.client.auth import TokenKeeper
 from airflow_provider_conductor.client.body import ACCEPTED, Body, BrokenBodyError, TooLarge, UnknownEncodingError
 from airflow_provider_conductor.client.cautions import log_cautions
@@ -27,7 +28,6 @@ from airflow_provider_conductor.client.errors import (
 from airflow_provider_conductor.client.flow import Answer, Call
 from airflow_provider_conductor.client.hiding import hide, url_secrets
 from airflow_provider_conductor.client.proxies import environment_proxy
-from airflow_provider_conductor.client.redirects import redirect_target
 from airflow_provider_conductor.client.settings import ConductorSettings
 
 __all__ = ["Exchange"]

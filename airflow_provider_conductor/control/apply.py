@@ -15,8 +15,8 @@ from airflow_provider_conductor.client.errors import (
     ConductorUnreachableError,
 )
 from airflow_provider_conductor.client.flow import Flow, ask, sleep
+from airflow_provider_conductor.client.flows import read_many
 from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.client.reading_many import read_many
 from airflow_provider_conductor.control.commands import Command
 from airflow_provider_conductor.control.eligibility import DUE, Decision, Kind
 from airflow_provider_conductor.control.outcome import Outcome, Refusal

@@ -10,8 +10,8 @@ from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.flow import Flow, ask, current_time
+from airflow_provider_conductor.client.flows import read_many
 from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.client.reading_many import read_many
 from airflow_provider_conductor.control.conditions import (
     Condition,
     Fit,

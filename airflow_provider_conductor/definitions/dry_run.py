@@ -16,9 +16,9 @@ from airflow_provider_conductor.client.errors import (
     ConductorRequestError,
 )
 from airflow_provider_conductor.client.flow import Flow, ask, sleep
+from airflow_provider_conductor.client.flows import terminate_running
 from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow
 from airflow_provider_conductor.client.plain import path_part, to_plain
-from airflow_provider_conductor.client.terminating import terminate_running
 from airflow_provider_conductor.definitions.definition import inner_tasks
 
 __all__ = ["DryRunIncompleteError", "dry_run"]

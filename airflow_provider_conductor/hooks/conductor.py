@@ -24,8 +24,8 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 from airflow_provider_conductor.client.hiding import url_secrets
+from airflow_provider_conductor.client.plain import is_sdk_configuration
 from airflow_provider_conductor.client.proxies import environment_proxy
-from airflow_provider_conductor.client.sdk import is_sdk_configuration
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.client.text import to_log
@@ -223,14 +223,13 @@ class ConductorHook(BaseHook):
             AirflowOptionalProviderFeatureException: the extra ``sdk`` is not installed.
             ConductorConfigError: a setting of the connection that cannot be used.
         """
-        from airflow_provider_conductor.client.sdk import configuration_for
-
         try:
-            return configuration_for(self.settings)
+            from airflow_provider_conductor.client.sdk import configuration_for
         except ImportError as error:
             raise AirflowOptionalProviderFeatureException(
                 "the Conductor Python SDK is not installed: pip install 'airflow-provider-conductor[sdk]'"
             ) from error
+        return configuration_for(self.settings)
 
     def workflow_url(self, workflow_id: str) -> str:
         """The page of an execution in Conductor's UI; no request is made."""

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTim
 
 from airflow_provider_conductor._airflow import TIMEOUT_FORESTALLS_RESUMPTION, note_deferred, note_resumed
 from airflow_provider_conductor.client.errors import ConductorError
-from airflow_provider_conductor.client.sdk import is_sdk_configuration
+from airflow_provider_conductor.client.plain import is_sdk_configuration
 from airflow_provider_conductor.client.text import one_line, to_log
 from airflow_provider_conductor.exceptions import (
     ConductorOutputMissingError,
@@ -517,8 +517,8 @@ class WaitsForWorkflow(UsesConductor):
 
     def _end(self, workflow_id: str, reason: str) -> str:
         """Terminate unless it has ended; a FAILED workflow must not become TERMINATED."""
+        from airflow_provider_conductor.client.flows import terminate_running
         from airflow_provider_conductor.client.sync import ConductorClient
-        from airflow_provider_conductor.client.terminating import terminate_running
 
         # A client of its own: this may run inside a signal handler that interrupted the usual one.
         try:
@@ -532,8 +532,8 @@ class WaitsForWorkflow(UsesConductor):
     def _end_in_a_hurry(self, workflow_id: str, reason: str) -> str:
         """As :meth:`_end`, for a process that Airflow 3 kills in five seconds: a slow server is left to another one."""
         from airflow_provider_conductor.batch.detached_termination import HELPED_AFTER, terminate_detached
+        from airflow_provider_conductor.client.flows import terminate_running
         from airflow_provider_conductor.client.sync import ConductorClient
-        from airflow_provider_conductor.client.terminating import terminate_running
 
         settings = self.hook.settings
         limits = {name: min(getattr(settings, name), HELPED_AFTER / 2) for name in ("connect_timeout", "read_timeout")}

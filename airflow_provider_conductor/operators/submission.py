@@ -270,8 +270,8 @@ class StartsWorkflow(UsesConductor, BaseOperator):
     def _end_start(self, plan: StartPlan, workflow_id: str | None = None) -> None:
         """Terminate the workflow with this id, or whatever runs of this task's starts."""
         from airflow_provider_conductor.client.errors import ConductorError
+        from airflow_provider_conductor.client.flows import terminate_running
         from airflow_provider_conductor.client.sync import ConductorClient
-        from airflow_provider_conductor.client.terminating import terminate_running
         from airflow_provider_conductor.submission.start_once import terminate_all
 
         reason = killed_reason(self._task_label)

@@ -45,7 +45,7 @@ def awaited_task(workflow: Workflow, task_ref: str, statuses: Iterable[TaskStatu
 
     An earlier attempt counts, so a failure that is waited for is seen though the server tries again at once.
     """
-    from airflow_provider_conductor.client.capabilities import reached
+    from airflow_provider_conductor.client.flows import reached
 
     wanted = set(statuses)
     if any(task.reference_name == task_ref and task.known_status in wanted for task in workflow.tasks):

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, Protocol
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.capabilities import Capabilities, read_status
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
     ConductorError,
@@ -23,6 +22,7 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 from airflow_provider_conductor.client.flow import Answer, Call, T, drive_async
+from airflow_provider_conductor.client.flows import Capabilities, get_workflow_status
 from airflow_provider_conductor.client.models import WorkflowStatus
 from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
 
@@ -289,7 +289,7 @@ class Asker:
         """One workflow by ``/status``, or by a ``get`` where the server has none; None where it is unknown."""
         try:
             workflow = await drive_async(
-                read_status(self.client.capabilities, workflow_id), partial(self._send, within=within)
+                get_workflow_status(self.client.capabilities, workflow_id), partial(self._send, within=within)
             )
         except ConductorNotFoundError:
             return None

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from airflow_provider_conductor.client.capabilities import reached
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
     ConductorConfigError,
@@ -18,6 +17,7 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 from airflow_provider_conductor.client.flow import Flow, current_time
+from airflow_provider_conductor.client.flows import reached
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.awaited_task import AwaitedTask, awaited_task, task_statuses, why_missing

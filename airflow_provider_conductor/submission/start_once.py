@@ -18,9 +18,8 @@ from airflow_provider_conductor.client.errors import (
     ConductorRequestError,
 )
 from airflow_provider_conductor.client.flow import Flow, ask, current_time, sleep
+from airflow_provider_conductor.client.flows import read_many, terminate_running
 from airflow_provider_conductor.client.models import TaskStatus, Workflow, WorkflowStatus
-from airflow_provider_conductor.client.reading_many import read_many
-from airflow_provider_conductor.client.terminating import terminate_running
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.control.commands import ended_itself, ran_again
 from airflow_provider_conductor.polling.observation import confirm_missing

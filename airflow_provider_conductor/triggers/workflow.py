@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_conductor._airflow import task_now
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.flow import Flow
-from airflow_provider_conductor.client.terminating import terminate_running
+from airflow_provider_conductor.client.flows import terminate_running
 from airflow_provider_conductor.client.text import to_log
 from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.polling.wait import ERROR, STALLED, TIMEOUT, WaitEvent, WaitPlan, wait

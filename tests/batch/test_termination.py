@@ -19,7 +19,7 @@ from airflow_provider_conductor.client import (
     ConductorUnreachableError,
 )
 from airflow_provider_conductor.client.flow import Answer, Call, Flow, Step, drive
-from airflow_provider_conductor.client.reading_many import READ_AT_ONCE, read_many
+from airflow_provider_conductor.client.flows import READ_AT_ONCE, read_many
 
 
 @dataclass

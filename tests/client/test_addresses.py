@@ -16,12 +16,10 @@ from airflow_provider_conductor.client import (
     endpoints,
     external_storage as payloads,
 )
-from airflow_provider_conductor.client.addresses import addresses_of
-from airflow_provider_conductor.client.external_address import refusal
+from airflow_provider_conductor.client.addresses import addresses_of, redirect_target, refusal
 from airflow_provider_conductor.client.external_storage import PayloadNotOfferedError, fetch_payload
 from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.client.proxies import environment_proxy
-from airflow_provider_conductor.client.redirects import redirect_target
 from tests.client import fault_server as told
 from tests.client.fault_server import FaultServer
 from tests.client.transports import Transport

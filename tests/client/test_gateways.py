@@ -13,7 +13,7 @@ from airflow_provider_conductor.client import (
     NotConductorError,
     endpoints,
 )
-from airflow_provider_conductor.client.capabilities import read_status
+from airflow_provider_conductor.client.flows import get_workflow_status
 from airflow_provider_conductor.client.wire import BELIEVED_AFTER
 from tests.client import fault_server as told
 from tests.client.fault_server import Behaviour, FaultServer
@@ -140,7 +140,7 @@ def test_a_gateways_page_says_nothing_about_an_endpoint(serve: Serve, connect: C
     server = serve(missing_status(told.workflow(), page))
     client = connect(server)
     for _ in range(2):
-        client.run(read_status(client.client.capabilities, "w1"))
+        client.run(get_workflow_status(client.client.capabilities, "w1"))
     assert len(server.sent_to("/workflow/w1/status")) == 3
     assert server.sent_to("/workflow/w1") == []
 
@@ -149,7 +149,7 @@ def test_an_endpoint_that_has_answered_is_not_given_up_for_one_answer(serve: Ser
     server = serve(missing_status(told.workflow(), told.workflow(), told.no_route))
     client = connect(server)
     for workflow_id in ("w1", "w2", "w1"):
-        client.run(read_status(client.client.capabilities, workflow_id))
+        client.run(get_workflow_status(client.client.capabilities, workflow_id))
     assert server.sent_to("/workflow/w1") == server.sent_to("/workflow/w2") == []
 
 

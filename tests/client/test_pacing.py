@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.large_json import LARGE
-from airflow_provider_conductor.client.pacing import Pace
+from airflow_provider_conductor.client.retry import Pace
 from tests.client import fault_server as told
 from tests.client.fault_server import FaultServer
 from tests.client.transports import Clock, Transport

@@ -19,7 +19,7 @@ from airflow_provider_conductor.client import (
     StartWorkflowRequest,
     endpoints,
 )
-from airflow_provider_conductor.client.capabilities import execute
+from airflow_provider_conductor.client.flows import execute_workflow
 from tests.integration.client_lab import Lab
 
 pytestmark = pytest.mark.integration
@@ -165,11 +165,9 @@ def test_a_wait_longer_than_any_hold_gets_the_output(client: ConductorClient, la
 async def test_the_asyncio_client_executes_alike(conductor_server: Any, instant: str) -> None:
     async with AsyncConductorClient(conductor_server.api_url) as client:
         workflow = await client.run(
-            execute(
+            execute_workflow(
                 client.capabilities,
                 {"name": instant, "input": {"a": "ü"}},
-                request_id=None,
-                wait_until_task_ref=None,
                 wait_for_seconds=10,
             )
         )

@@ -149,7 +149,7 @@ def workflows(request: pytest.FixtureRequest) -> Iterator[Workflows]:
 
 
 def _read(workflow_id: str) -> Any:
-    from airflow_provider_conductor.client.reading_many import read_many
+    from airflow_provider_conductor.client.flows import read_many
 
     found: dict[str, Workflow] = yield from read_many([workflow_id])
     return found.get(workflow_id)

@@ -20,8 +20,8 @@ from airflow_provider_conductor.client import (
     ConductorUnreachableError,
     NotConductorError,
 )
-from airflow_provider_conductor.client.capabilities import Capabilities
 from airflow_provider_conductor.client.flow import Answer, Call
+from airflow_provider_conductor.client.flows import Capabilities
 from airflow_provider_conductor.polling.poll_pause import PollPause, Revision
 from airflow_provider_conductor.polling.poller import Poller
 from tests.polling.virtual_time import now

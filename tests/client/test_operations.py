@@ -13,8 +13,8 @@ from airflow_provider_conductor.client import (
     ConductorServerError,
     Workflow,
 )
-from airflow_provider_conductor.client.capabilities import Capabilities, execute, reached, read_status
 from airflow_provider_conductor.client.flow import Call, Flow, Now, Sleep
+from airflow_provider_conductor.client.flows import Capabilities, execute_workflow, get_workflow_status, reached
 from tests.client import fault_server as told
 from tests.client.fault_server import FaultServer
 from tests.client.transports import Transport
@@ -56,7 +56,7 @@ class Talk:
 
 def executing(capabilities: Capabilities, seconds: float, task: str | None = None) -> Flow[Workflow]:
     body = {"name": "orders", "version": 2, "correlationId": "c1"}
-    return execute(capabilities, body, request_id="r1", wait_until_task_ref=task, wait_for_seconds=seconds)
+    return execute_workflow(capabilities, body, request_id="r1", wait_until_task_ref=task, wait_for_seconds=seconds)
 
 
 def test_an_execution_that_ends_in_time_is_one_request() -> None:
@@ -141,17 +141,17 @@ def test_a_failed_attempt_with_a_successor_is_not_the_end_of_its_task() -> None:
 
 
 def test_status_is_one_small_request() -> None:
-    talk = Talk(read_status(Capabilities(), "w1", include_output=True), workflow("RUNNING"))
+    talk = Talk(get_workflow_status(Capabilities(), "w1", include_output=True), workflow("RUNNING"))
     assert talk.asked == ["GET /workflow/w1/status"]
     assert dict(talk.calls[0].params) == {"includeOutput": "true", "includeVariables": "false"}
 
 
 def test_a_server_without_status_is_read_without_tasks_and_not_asked_again() -> None:
     capabilities = Capabilities()
-    talk = Talk(read_status(capabilities, "w1"), MISSING, workflow("RUNNING"))
+    talk = Talk(get_workflow_status(capabilities, "w1"), MISSING, workflow("RUNNING"))
     assert talk.asked == ["GET /workflow/w1/status", "GET /workflow/w1"]
     assert dict(talk.calls[1].params) == {"includeTasks": "false"}
-    assert Talk(read_status(capabilities, "w1"), workflow("RUNNING")).asked == ["GET /workflow/w1"]
+    assert Talk(get_workflow_status(capabilities, "w1"), workflow("RUNNING")).asked == ["GET /workflow/w1"]
 
 
 def test_what_a_server_lacks_is_found_out_once_a_connection(
@@ -164,6 +164,6 @@ def test_what_a_server_lacks_is_found_out_once_a_connection(
     )
     client = connect(server)
     for _ in range(3):
-        assert client.run(read_status(client.client.capabilities, "w1")).status == "COMPLETED"
+        assert client.run(get_workflow_status(client.client.capabilities, "w1")).status == "COMPLETED"
     assert len(server.sent_to("/workflow/w1/status")) == 1
     assert len(server.sent_to("/workflow/w1")) == 3
