@@ -40,7 +40,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(autouse=True)
 def left_to_others(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What killed tasks have left to a process that outlives them, which no test wants to be outlived by."""
-    from airflow_provider_conductor.batch import detached_termination as detached
+    from airflow_provider_conductor.client import detached_termination as detached
 
     left: list[list[str]] = []
     monkeypatch.setattr(detached, "terminate_detached", lambda settings, ids, reason, log: left.append(list(ids)))

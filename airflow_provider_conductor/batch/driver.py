@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_conductor.batch.state import REFUSED, Batch
-from airflow_provider_conductor.batch.termination import terminate_at_once, terminate_many
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
     ConductorConfigError,
@@ -24,6 +23,7 @@ from airflow_provider_conductor.client.errors import (
 from airflow_provider_conductor.client.flow import steady
 from airflow_provider_conductor.client.flows import read_many
 from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client.termination import terminate, terminate_concurrently
 from airflow_provider_conductor.polling.next_poll import next_look_after_failure
 from airflow_provider_conductor.polling.observation import REFUSALS
 from airflow_provider_conductor.polling.poll_pause import PollPause, Revision
@@ -312,7 +312,7 @@ class Driver:
             return
         for reason in set(leftovers.values()):
             ids = [workflow_id for workflow_id, why in leftovers.items() if why == reason]
-            await self._patiently(partial(terminate_many, ids, reason))
+            await self._patiently(partial(terminate, ids, reason))
         self.batch.before = self.batch.ended
         self.say(
             f"an earlier try has left {self.batch.completed:,} completed workflows, which are kept, and "
@@ -507,8 +507,8 @@ class Driver:
             self.batch.complete(index)
             return
         if event.status == STALLED and self.plan.timeout_reason is not None:
-            ended = await self._patiently(partial(terminate_many, [workflow_id], self.plan.timeout_reason))
-            if workflow_id in ended and ended[workflow_id].status.successful:
+            done = await self._patiently(partial(terminate, [workflow_id], self.plan.timeout_reason))
+            if workflow_id in done.ended and done.ended[workflow_id].status.successful:
                 self.batch.complete(index)
                 return
         self.batch.fail(index, event.status.upper(), event.message)
@@ -552,9 +552,11 @@ class Driver:
         if not places and self.terminated is not None:
             return
         self._being_ended.update(places)
-        ended = await terminate_at_once(self.poller.client.run, list(places), reason, done=self._not_running.update)
-        self._settle(places, ended)
-        self.terminated = (self.terminated or 0) + len(places) - len(ended)
+        done = await terminate_concurrently(
+            self.poller.client.run, list(places), reason, on_done=self._not_running.update
+        )
+        self._settle(places, done.ended)
+        self.terminated = (self.terminated or 0) + len(done.terminated)
 
     async def _until_started(self, reason: str | None) -> None:
         """Starts under way come to an end by themselves; what they have started is terminated as it becomes known."""
@@ -595,7 +597,7 @@ class Driver:
                     self.batch.begin(index, running[0])
                     beside += running[1:]  # of a start that was sent twice, or of an earlier series
             await self._terminate(reason)
-            await terminate_at_once(self.poller.client.run, beside, reason)
+            await terminate_concurrently(self.poller.client.run, beside, reason)
 
     def _unknown(self) -> list[int]:
         """Places of the active ones whose ids are not known."""

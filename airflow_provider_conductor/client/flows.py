@@ -1,4 +1,4 @@
-"""Operations that take several requests: a fallback for older servers, a hold, many workflows, a safe termination.
+"""Operations that take several requests: a fallback for older servers, a hold, many workflows.
 
 Netflix's last release (3.13.8) has neither ``/execute`` nor ``/status`` nor ``bulk/search``; ``/execute`` is absent
 up to 3.21.18, ``/status`` up to 3.31.0. A client finds out once what its server has.
@@ -14,7 +14,6 @@ from typing import Any
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
-    ConductorConflictError,
     ConductorInputError,
     ConductorMissingRouteError,
     ConductorNotFoundError,
@@ -23,7 +22,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorUnreachableError,
 )
 from airflow_provider_conductor.client.flow import Flow, ask, current_time, sleep
-from airflow_provider_conductor.client.models import StartWorkflowRequest, TaskStatus, Workflow, WorkflowStatus
+from airflow_provider_conductor.client.models import StartWorkflowRequest, TaskStatus, Workflow
 
 __all__ = [
     "READ_AT_ONCE",
@@ -32,14 +31,10 @@ __all__ = [
     "get_workflow_status",
     "reached",
     "read_many",
-    "terminate_running",
 ]
 
 READ_AT_ONCE = 100
 """Workflows in one answer: with outputs of 50 kB each it has 5 MB."""
-
-TERMINATION_ATTEMPTS = 3
-"""Times a termination whose answer was lost is sent; the workflow is read before each."""
 
 FIRST_PAUSE = 0.1
 """Seconds before the second poll; a server's own hold reads the workflow as often (every 100 ms on 3.32)."""
@@ -183,26 +178,3 @@ def read_many(workflow_ids: Sequence[str], *, include_tasks: bool = False) -> Fl
             except ConductorNotFoundError:
                 continue
     return found
-
-
-def terminate_running(workflow_id: str, reason: str) -> Flow[WorkflowStatus | None]:
-    """Terminate a workflow that has not ended: the server would overwrite FAILED and TIMED_OUT with TERMINATED.
-
-    Returns:
-        None if it was terminated here, else the status with which it had ended before.
-    """
-    for attempt in range(1, TERMINATION_ATTEMPTS + 1):
-        workflow = yield from ask(endpoints.get_workflow(workflow_id, include_tasks=False))
-        if workflow.status.ended:
-            return None if attempt > 1 and workflow.reason == reason else workflow.status
-        try:
-            yield from ask(endpoints.terminate_workflow(workflow_id, reason))
-        except ConductorConflictError:  # it completed between the two requests
-            continue
-        except ConductorRequestError as error:
-            if not error.fate_unknown or attempt == TERMINATION_ATTEMPTS:
-                raise
-        else:
-            return None
-    workflow = yield from ask(endpoints.get_workflow(workflow_id, include_tasks=False))
-    return workflow.status

@@ -16,9 +16,9 @@ from airflow_provider_conductor.client.errors import (
     ConductorRequestError,
 )
 from airflow_provider_conductor.client.flow import Flow, ask, sleep
-from airflow_provider_conductor.client.flows import terminate_running
 from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow
 from airflow_provider_conductor.client.plain import path_part, to_plain
+from airflow_provider_conductor.client.termination import terminate
 from airflow_provider_conductor.definitions.definition import inner_tasks
 
 __all__ = ["DryRunIncompleteError", "dry_run"]
@@ -125,7 +125,7 @@ def _ended(workflow: Workflow, request: Mapping[str, Any]) -> Flow[list[str]]:
         yield from sleep(pause)
         workflow = yield from ask(endpoints.get_workflow(workflow.workflow_id))
     missing = yield from _missing(workflow, request)
-    yield from terminate_running(workflow.workflow_id, OVER)
+    yield from terminate([workflow.workflow_id], OVER)
     return missing
 
 

@@ -517,34 +517,36 @@ class WaitsForWorkflow(UsesConductor):
 
     def _end(self, workflow_id: str, reason: str) -> str:
         """Terminate unless it has ended; a FAILED workflow must not become TERMINATED."""
-        from airflow_provider_conductor.client.flows import terminate_running
         from airflow_provider_conductor.client.sync import ConductorClient
+        from airflow_provider_conductor.client.termination import terminate
 
         # A client of its own: this may run inside a signal handler that interrupted the usual one.
         try:
             with ConductorClient(self.hook.settings) as client:
-                ended = client.run(terminate_running(workflow_id, reason))
+                done = client.run(terminate([workflow_id], reason))
         except ConductorError as error:
             self.log.error("Workflow %s could not be terminated and may still run: %s", workflow_id, error)
             return "it could not be terminated and may still run"
-        return "it was terminated" if ended is None else f"it had ended as {ended} meanwhile"
+        return done.describe(workflow_id)
 
     def _end_in_a_hurry(self, workflow_id: str, reason: str) -> str:
         """As :meth:`_end`, for a process that Airflow 3 kills in five seconds: a slow server is left to another one."""
-        from airflow_provider_conductor.batch.detached_termination import HELPED_AFTER, terminate_detached
-        from airflow_provider_conductor.client.flows import terminate_running
+        from airflow_provider_conductor.client.detached_termination import HELPED_AFTER, terminate_detached
         from airflow_provider_conductor.client.sync import ConductorClient
+        from airflow_provider_conductor.client.termination import terminate
 
         settings = self.hook.settings
         limits = {name: min(getattr(settings, name), HELPED_AFTER / 2) for name in ("connect_timeout", "read_timeout")}
         try:
             with ConductorClient(replace(settings, **limits, max_attempts=1)) as client:
-                ended = client.run(terminate_running(workflow_id, reason))
+                done = client.run(terminate([workflow_id], reason))
         except ConductorError as error:
             self.log.error("Workflow %s could not be terminated: %s", workflow_id, error)
             terminate_detached(settings, [workflow_id], reason, self.log)
             return "it may still run"
-        return "it was terminated" if ended is None else f"it had ended as {ended} meanwhile"
+        if done.unknown:  # perhaps a proxy's 404
+            terminate_detached(settings, [workflow_id], reason, self.log)
+        return done.describe(workflow_id)
 
     def _take_over_from_trigger(self, context: Context) -> None:
         """What a resumed task does first."""

@@ -234,17 +234,17 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
     def _let_go_of(self, workflow_ids: Sequence[str]) -> str:
         """Terminate workflows that belong to no input any more, unless they outlive their task; says what was done."""
-        from airflow_provider_conductor.batch.termination import terminate_many
+        from airflow_provider_conductor.client.termination import terminate
 
         if not workflow_ids:
             return "None of its workflows was running"
         if not self.cancel_on_kill:
             return f"{len(workflow_ids):,} of its workflows still run (cancel_on_kill=False)"
         try:
-            ended = self.hook.client.run(terminate_many(workflow_ids, killed_reason(self._task_label)))
+            done = self.hook.client.run(terminate(workflow_ids, killed_reason(self._task_label)))
         except ConductorError as error:
             return f"{len(workflow_ids):,} of its workflows could not be terminated and may still run: {error}"
-        return f"{len(workflow_ids) - len(ended):,} of its workflows were terminated, {len(ended):,} had ended"
+        return f"{len(done.terminated):,} of its workflows were terminated, {len(done.ended):,} had ended"
 
     def _let_go_of_others(self, active: Sequence[str], plans: Sequence[StartPlan]) -> None:
         """Of what ran before the deferral, let go of what belongs to none of the inputs that there are now."""
@@ -501,7 +501,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         running, driver = self._running, self._driver
         if running is None or driver is None:  # nothing has been sent yet, or nothing is any more
             return
-        from airflow_provider_conductor.batch.detached_termination import HELPED_AFTER, terminate_detached
+        from airflow_provider_conductor.client.detached_termination import HELPED_AFTER, terminate_detached
 
         running.call(lambda: driver.kill(reason))
         ended = running.wait(HELPED_AFTER)
@@ -530,7 +530,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             raise
 
     def _end_what_is_found(self, context: Context) -> None:
-        from airflow_provider_conductor.batch.termination import terminate_many
+        from airflow_provider_conductor.client.termination import terminate
         from airflow_provider_conductor.submission.lookup_many import look_up_many
 
         try:
@@ -538,11 +538,11 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             plan_of = self._plans(context, inputs, keys)
             found = self.hook.client.run(look_up_many([plan_of(index) for index in range(len(inputs))]))
             ids = [f.workflow.workflow_id for items in found for f in items if not f.workflow.status.ended]
-            ended = self.hook.client.run(terminate_many(ids, timed_out_reason(self._task_label)))
+            done = self.hook.client.run(terminate(ids, timed_out_reason(self._task_label)))
         except (ConductorError, ConductorStartRefusedError) as error:  # which must not hide why the task was resumed
             self.log.error("What runs of the batch could not be terminated: %s", error)
         else:
-            count = len(ids) - len(ended)
+            count = len(done.terminated)
             self.log.error("The triggerer did not answer in time; %d workflows were terminated", count)
 
 

@@ -270,8 +270,8 @@ class StartsWorkflow(UsesConductor, BaseOperator):
     def _end_start(self, plan: StartPlan, workflow_id: str | None = None) -> None:
         """Terminate the workflow with this id, or whatever runs of this task's starts."""
         from airflow_provider_conductor.client.errors import ConductorError
-        from airflow_provider_conductor.client.flows import terminate_running
         from airflow_provider_conductor.client.sync import ConductorClient
+        from airflow_provider_conductor.client.termination import terminate
         from airflow_provider_conductor.submission.start_once import terminate_all
 
         reason = killed_reason(self._task_label)
@@ -281,7 +281,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
                 if workflow_id is None:
                     ended = client.run(terminate_all(plan, reason, say=to_log(self.log.info)))
                 else:
-                    ended = [workflow_id] if client.run(terminate_running(workflow_id, reason)) is None else []
+                    ended = client.run(terminate([workflow_id], reason)).terminated
         except ConductorError as error:
             self.log.error("Killed while starting; it is not known whether a workflow runs: %s", error)
         else:

@@ -18,8 +18,9 @@ from airflow_provider_conductor.client.errors import (
     ConductorRequestError,
 )
 from airflow_provider_conductor.client.flow import Flow, ask, current_time, sleep
-from airflow_provider_conductor.client.flows import read_many, terminate_running
+from airflow_provider_conductor.client.flows import read_many
 from airflow_provider_conductor.client.models import TaskStatus, Workflow, WorkflowStatus
+from airflow_provider_conductor.client.termination import terminate
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.control.commands import ended_itself, ran_again
 from airflow_provider_conductor.polling.observation import confirm_missing
@@ -735,9 +736,6 @@ def terminate_all(plan: StartPlan, reason: str, *, say: Callable[[str], None]) -
 
 def _terminate(workflow: Workflow, reason: str, aside: _Aside) -> Flow[None]:
     """Terminate what still runs; what has ended meanwhile stays as it is."""
-    try:
-        ended = yield from terminate_running(workflow.workflow_id, reason)
-    except ConductorNotFoundError:
-        return
-    if ended is None:
+    done = yield from terminate([workflow.workflow_id], reason)
+    if done.terminated:
         aside.say(f"terminated workflow {workflow.workflow_id}: {reason}")

@@ -9,9 +9,9 @@ from typing import Any
 
 from airflow_provider_conductor.batch.driver import waiting_for
 from airflow_provider_conductor.batch.handover import FREE_FOR, worth_a_worker
-from airflow_provider_conductor.batch.termination import terminate_at_once
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.flow import steady
+from airflow_provider_conductor.client.termination import terminate_concurrently
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.polling.wait import ERROR, MESSAGE_LIMIT, TIMEOUT
@@ -94,7 +94,7 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
                 if not in_time:
                     event["status"] = TIMEOUT
                     if self.timeout_reason is not None:
-                        await terminate_at_once(poller.client.run, self.workflow_ids, self.timeout_reason)
+                        await terminate_concurrently(poller.client.run, self.workflow_ids, self.timeout_reason)
         except ConductorError as error:
             event = {"status": ERROR, "message": one_line(error, MESSAGE_LIMIT), "error": type(error).__name__}
         except asyncio.CancelledError:
@@ -152,5 +152,5 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
         return f"{len(self.workflow_ids):,} workflows of the batch"
 
     async def _terminate(self, poller: Poller, reason: str) -> str:
-        ended = await terminate_at_once(poller.client.run, self.workflow_ids, reason)
-        return f"{len(self.workflow_ids) - len(ended):,} terminated, {len(ended):,} had ended"
+        done = await terminate_concurrently(poller.client.run, self.workflow_ids, reason)
+        return f"{len(done.terminated):,} terminated, {len(done.ended):,} had ended"

@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_conductor._airflow import task_now
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.flow import Flow
-from airflow_provider_conductor.client.flows import terminate_running
+from airflow_provider_conductor.client.termination import terminate
 from airflow_provider_conductor.client.text import to_log
 from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.polling.wait import ERROR, STALLED, TIMEOUT, WaitEvent, WaitPlan, wait
@@ -69,7 +69,7 @@ class ConductorWorkflowTrigger(BaseTrigger):
                 await self._announce(poller)
                 event = await poller.run(self._wait_flow(plan, poller, self.log.info))
                 if self.timeout_reason is not None and event.status in (TIMEOUT, STALLED):
-                    await poller.client.run(terminate_running(plan.workflow_id, self.timeout_reason))
+                    await poller.client.run(terminate([plan.workflow_id], self.timeout_reason))
         except ConductorError as error:
             event = WaitEvent(
                 workflow_id=plan.workflow_id, status=ERROR, message=str(error), error=type(error).__name__
@@ -130,5 +130,5 @@ class ConductorWorkflowTrigger(BaseTrigger):
 
     async def _terminate(self, poller: Poller, reason: str) -> str:
         """Terminate what it waits for, unless that has ended; returns what was done."""
-        ended = await poller.client.run(terminate_running(self.plan["workflow_id"], reason))
-        return "terminated" if ended is None else f"had ended as {ended}"
+        workflow_id = self.plan["workflow_id"]
+        return (await poller.client.run(terminate([workflow_id], reason))).describe(workflow_id)

@@ -71,7 +71,9 @@ class Starting(Server):
         if call.path == "/workflow/search":
             return await self._say(call, "search", lambda: self._search(call))
         if call.path == "/workflow/bulk/terminate":
-            return await self._say(call, "terminate", lambda: self._terminate(call))
+            return await self._say(call, "terminate", lambda: self._terminate(call, call.body))
+        if call.method == "DELETE":
+            return await self._say(call, "terminate", lambda: self._terminate(call, [call.path.split("/")[2]]))
         if call.path.endswith("/retry"):
             return await self._say(call, "retry", lambda: self._begin(call.path.split("/")[2]))
         return await super()._answer(call)
@@ -139,12 +141,12 @@ class Starting(Server):
                     found.append(summary | {"startTime": datetime.fromtimestamp(EPOCH + 1, UTC).isoformat()})
         return {"totalHits": len(found), "results": found}
 
-    def _terminate(self, call: Call[Any]) -> dict[str, Any]:
-        for workflow_id in call.body:
+    def _terminate(self, call: Call[Any], workflow_ids: list[str]) -> dict[str, Any]:
+        for workflow_id in workflow_ids:
             self.due.pop(workflow_id, None)
             self.reasons[workflow_id] = dict(call.params)["reason"]
             self.end(workflow_id, status="TERMINATED")
-        return {"bulkSuccessfulResults": call.body, "bulkErrorResults": {}}
+        return {"bulkSuccessfulResults": workflow_ids, "bulkErrorResults": {}}
 
     def _whole(self, name: str) -> dict[str, Any]:
         more = {"createTime": int((EPOCH + 1) * 1000), "reasonForIncompletion": self.reasons.get(name, "")}

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.batch import detached_termination as detached
-from airflow_provider_conductor.batch.detached_termination import end_all, terminate_detached
-from airflow_provider_conductor.client import ConductorSettings
+from airflow_provider_conductor.client import ConductorSettings, detached_termination as detached
+from airflow_provider_conductor.client.detached_termination import end_all, terminate_detached
 from tests.operators.conductor_standin import ConductorStandIn, Request, conductor
 
 __all__ = ["conductor"]
@@ -55,7 +54,7 @@ def test_it_is_in_a_session_of_its_own_and_shows_no_secret(
     terminate_detached(settings, [workflow_id], REASON, LOG)
     until(lambda: conductor.status(workflow_id) == "TERMINATED")
     (how,) = started
-    assert how["command"] == [sys.executable, "-m", "airflow_provider_conductor.batch.detached_termination"]
+    assert how["command"] == [sys.executable, "-m", "airflow_provider_conductor.client.detached_termination"]
     assert how["start_new_session"] is True
     assert "env" not in how
     assert how["stdout"] == how["stderr"] == subprocess.DEVNULL, "Airflow waits for the end of a task's output"
@@ -110,6 +109,6 @@ def test_it_gives_up(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatc
 
 def test_it_imports_no_airflow() -> None:
     """It has to be there before the task is gone."""
-    code = "import sys, airflow_provider_conductor.batch.detached_termination; print('airflow' in sys.modules)"
+    code = "import sys, airflow_provider_conductor.client.detached_termination; print('airflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
     assert done.stdout.strip() == "False"

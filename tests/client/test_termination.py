@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.batch.termination import TERMINATED_AT_ONCE, terminate_many
 from airflow_provider_conductor.client import (
     ConductorAuthError,
     ConductorConflictError,
@@ -20,6 +19,7 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.client.flow import Answer, Call, Flow, Step, drive
 from airflow_provider_conductor.client.flows import READ_AT_ONCE, read_many
+from airflow_provider_conductor.client.termination import TERMINATED_AT_ONCE, terminate
 
 
 @dataclass
@@ -154,29 +154,29 @@ def test_a_server_that_cannot_be_asked_is_not_asked_for_each(error: Exception) -
 def test_what_runs_is_terminated_and_what_has_ended_is_returned(bulk: bool) -> None:
     ended = {"c": "COMPLETED", "f": "FAILED", "t": "TIMED_OUT"}
     server = Server({**ended, "p": "PAUSED", **running(250)}, bulk=bulk)
-    found = server.run(terminate_many([*server.workflows, "nobody"], "enough"))
-    assert {workflow_id: str(workflow.status) for workflow_id, workflow in found.items()} == ended
+    done = server.run(terminate([*server.workflows, "nobody"], "enough"))
+    assert {workflow_id: str(workflow.status) for workflow_id, workflow in done.ended.items()} == ended
     assert {status for item, status in server.workflows.items() if item not in ended} == {"TERMINATED"}
     assert set(server.reasons.values()) == {"enough"}
 
 
 def test_so_many_are_terminated_by_one_request() -> None:
     server = Server(running(450))
-    server.run(terminate_many(list(server.workflows), "enough"))
+    server.run(terminate(list(server.workflows), "enough"))
     assert server.asked == {"POST bulk": -(-450 // TERMINATED_AT_ONCE) + 5}
 
 
 def test_one_that_could_not_be_read_with_the_others_is_terminated_too() -> None:
     server = Server(running(3), unreadable={"w1"})
-    server.run(terminate_many(list(server.workflows), "enough"))
+    server.run(terminate(list(server.workflows), "enough"))
     assert set(server.workflows.values()) == {"TERMINATED"}
 
 
 @ways
 def test_what_completes_between_the_look_and_the_call_has_ended(bulk: bool) -> None:
     server = Server(running(3), bulk=bulk, completes_meanwhile={"w1"})
-    found = server.run(terminate_many(list(server.workflows), "enough"))
-    assert {workflow_id: str(workflow.status) for workflow_id, workflow in found.items()} == {"w1": "COMPLETED"}
+    done = server.run(terminate(list(server.workflows), "enough"))
+    assert {workflow_id: str(workflow.status) for workflow_id, workflow in done.ended.items()} == {"w1": "COMPLETED"}
     assert server.workflows == {"w0": "TERMINATED", "w1": "COMPLETED", "w2": "TERMINATED"}
 
 
@@ -184,13 +184,14 @@ def test_what_completes_between_the_look_and_the_call_has_ended(bulk: bool) -> N
 def test_a_lost_answer_leaves_nothing_running(carried_out: int) -> None:
     """And what it did terminate has not ended before by itself."""
     server = Server(running(5), loses_answer=carried_out)
-    assert server.run(terminate_many(list(server.workflows), "enough")) == {}
+    done = server.run(terminate(list(server.workflows), "enough"))
+    assert (done.terminated, done.ended, done.unknown) == (list(server.workflows), {}, [])
     assert set(server.workflows.values()) == {"TERMINATED"}
 
 
 def test_a_refusal_is_raised() -> None:
     server = Server(running(2))
-    flow = terminate_many(list(server.workflows), "enough")
+    flow = terminate(list(server.workflows), "enough")
 
     def refuse(call: Step) -> Any:
         if isinstance(call, Call) and call.path.endswith("/terminate"):

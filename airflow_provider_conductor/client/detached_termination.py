@@ -80,9 +80,9 @@ def end_all(settings: ConductorSettings, workflow_ids: Sequence[str], reason: st
     Args:
         until: the moment on the monotonic clock at which it gives up.
     """
-    from airflow_provider_conductor.batch.termination import terminate_at_once
     from airflow_provider_conductor.client.aio import AsyncConductorClient
     from airflow_provider_conductor.client.errors import ConductorAuthError, ConductorConfigError, ConductorError
+    from airflow_provider_conductor.client.termination import terminate_concurrently
 
     left = dict.fromkeys(workflow_ids)
 
@@ -92,7 +92,7 @@ def end_all(settings: ConductorSettings, workflow_ids: Sequence[str], reason: st
 
     async def end() -> None:
         async with AsyncConductorClient(settings) as client:
-            await terminate_at_once(client.run, list(left), reason, done=done)
+            await terminate_concurrently(client.run, list(left), reason, on_done=done)
 
     pause = FIRST_PAUSE
     while left:
