@@ -24,7 +24,7 @@ from airflow_provider_conductor.client.flow import steady
 from airflow_provider_conductor.client.flows import read_many
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.termination import terminate, terminate_concurrently
-from airflow_provider_conductor.polling.next_poll import next_look_after_failure
+from airflow_provider_conductor.polling.next_poll import next_poll_after_failure
 from airflow_provider_conductor.polling.observation import REFUSALS
 from airflow_provider_conductor.polling.poll_pause import PollPause, Revision
 from airflow_provider_conductor.polling.poller import Poller
@@ -386,8 +386,8 @@ class Driver:
         now = self.clock()
         if self.plan.deadline is not None and now >= self.plan.deadline:
             raise error
-        at = next_look_after_failure(
-            failures, now, jitter=0.5, look_by=self.plan.deadline, retry_after=error.retry_after
+        at = next_poll_after_failure(
+            failures, now, jitter=0.5, poll_by=self.plan.deadline, retry_after=error.retry_after
         )
         await self.sleep(at - now)
 

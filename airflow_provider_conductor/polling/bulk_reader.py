@@ -26,7 +26,7 @@ from airflow_provider_conductor.client.flows import Capabilities, get_workflow_s
 from airflow_provider_conductor.client.models import WorkflowStatus
 from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
 
-__all__ = ["Asker", "Sends", "unreadable"]
+__all__ = ["BulkReader", "Sends", "unreadable"]
 
 BULK_BYTES = 2_000_000
 """Bytes of a bulk answer that are aimed at: parsing them holds the event loop for about 20 ms."""
@@ -97,7 +97,7 @@ class _Way:
         self.measured_at = now
 
 
-class Asker:
+class BulkReader:
     """Asks by ``bulk/search``, by ``/status``, or by a ``get`` without tasks, in this order of preference.
 
     Bulk answers carry whole workflows: with large definitions and inputs, one ``/status`` each is cheaper. Both are
@@ -133,7 +133,7 @@ class Asker:
         self._last_batch = FIRST_BATCH // GROWTH
         self._bulk, self._status = _Way(), _Way()
 
-    async def ask(self, ids: Sequence[str]) -> tuple[int, dict[str, PollResult]]:
+    async def read(self, ids: Sequence[str]) -> tuple[int, dict[str, PollResult]]:
         """Ask about the first so many of ``ids``: how many that were, and what the server has of them.
 
         An id that is not in the answer has to be looked at for itself: the server does not know it, or could not

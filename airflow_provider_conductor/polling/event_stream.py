@@ -22,12 +22,12 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 
-__all__ = ["MAX_STREAMS", "Listens", "Streams"]
+__all__ = ["MAX_STREAMS", "EventSource", "EventStreams"]
 
 log = logging.getLogger(__name__)
 
 MAX_STREAMS = 100
-"""Streams open at the same time in a poller: each is a socket here and on the server. Other waits are asked about."""
+"""Streams open at the same time in a poller: each is a socket here and on the server. The other waits are polled."""
 
 PROMPTS = frozenset({"done", "error", "waiting"})
 """Events worth a look: the end, a task that failed, a pause."""
@@ -39,13 +39,13 @@ REOPEN_AFTER = 10.0
 """Seconds after which a stream that has ended or broken is opened again."""
 
 
-class Listens(Protocol):
+class EventSource(Protocol):
     """The client, as far as it is needed here."""
 
     def listen(self, workflow_id: str) -> AsyncIterator[str]: ...
 
 
-class Streams:
+class EventStreams:
     """One stream for each workflow that is waited for, up to :data:`MAX_STREAMS`.
 
     Args:
@@ -56,7 +56,7 @@ class Streams:
 
     def __init__(
         self,
-        client: Callable[[], Listens],
+        client: Callable[[], EventSource],
         prompt: Callable[[str], None],
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

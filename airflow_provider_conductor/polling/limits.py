@@ -60,12 +60,12 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict; ``since`` is when the standstill began that it speaks of, ``look_by`` the latest moment for
+    """A verdict; ``since`` is when the standstill began that it speaks of, ``poll_by`` the latest moment for
     the next look (None: no limit comes nearer)."""
 
     verdict: Verdict
     since: float | None = None
-    look_by: float | None = None
+    poll_by: float | None = None
 
 
 def judge(deadline: Deadline, progress: Progress | None, now: float, clock: ServerClock) -> Judgement:
@@ -81,7 +81,7 @@ def judge(deadline: Deadline, progress: Progress | None, now: float, clock: Serv
     else                                            KEEP_WAITING
     ==============================================  =============
 
-    ``look_by`` is exactly the moment a limit falls, so the last look happens then and a workflow that has
+    ``poll_by`` is exactly the moment a limit falls, so the last look happens then and a workflow that has
     just ended is seen. ``progress`` is None where the server could not be reached: then only the whole
     time counts, for nobody knows whether anything stalls.
     """
@@ -100,6 +100,6 @@ def judge(deadline: Deadline, progress: Progress | None, now: float, clock: Serv
         if unattended:
             since = max(clock.ours(min(unattended)), deadline.began)
             if now >= since + UNATTENDED_WARNING:
-                return Judgement(Verdict.WARN, since=since, look_by=deadline.end)
+                return Judgement(Verdict.WARN, since=since, poll_by=deadline.end)
             limits.append(since + UNATTENDED_WARNING)
-    return Judgement(Verdict.KEEP_WAITING, look_by=min((limit for limit in limits if limit is not None), default=None))
+    return Judgement(Verdict.KEEP_WAITING, poll_by=min((limit for limit in limits if limit is not None), default=None))

@@ -6,7 +6,7 @@ from airflow_provider_conductor.polling.blocker import PICKUP_GRACE, Blocker, Ph
 from airflow_provider_conductor.polling.progress import Progress
 from airflow_provider_conductor.polling.server_clock import ServerClock
 
-__all__ = ["HELD", "HELD_PAUSE", "adaptive_pause", "next_look", "next_look_after_failure", "wake_at"]
+__all__ = ["HELD", "HELD_PAUSE", "adaptive_pause", "next_poll", "next_poll_after_failure", "wake_at"]
 
 SHORTEST = 1.0
 LONGEST = 60.0
@@ -38,14 +38,14 @@ JUST_IN_CASE = 3_600.0
 """Seconds after which a wait looks for itself though its driver has seen no change."""
 
 
-def next_look(
+def next_poll(
     progress: Progress,
     now: float,
     clock: ServerClock,
     *,
     jitter: float,
     poll_interval: float | None = None,
-    look_by: float | None = None,
+    poll_by: float | None = None,
 ) -> float:
     """The moment of the next look.
 
@@ -57,12 +57,12 @@ def next_look(
     further off than the adaptive interval        may act sooner)
     else                                          after 2 % of the run's age, within 1 s and 60 s,
                                                   shortened by the jitter
-    in every row                                  not after ``look_by``, not before ``now``
+    in every row                                  not after ``poll_by``, not before ``now``
     ============================================  ==================================================
 
     Args:
         jitter: a random number in [0, 1), from outside, so that this stays a function of its arguments.
-        look_by: the nearest limit; the look falls exactly on it rather than past it.
+        poll_by: the nearest limit; the look falls exactly on it rather than past it.
     """
     if poll_interval is not None:
         pause = poll_interval
@@ -71,7 +71,7 @@ def next_look(
         if progress.next_change is not None:
             due = clock.ours(progress.next_change) + AFTER_DUE * (1 + jitter)
             pause = max(pause, min(due - now, LONGEST))
-    return _bounded(now + pause, now, look_by)
+    return _bounded(now + pause, now, poll_by)
 
 
 def adaptive_pause(age: float, jitter: float) -> float:
@@ -85,7 +85,7 @@ def wake_at(
     clock: ServerClock,
     *,
     jitter: float,
-    look_by: float | None = None,
+    poll_by: float | None = None,
     closely: bool = False,
 ) -> tuple[float, float]:
     """When a wait must look for itself though nothing seems to have changed, with and without an ``updateTime``.
@@ -93,7 +93,7 @@ def wake_at(
     ============================================  ==================================================
     it waits for                                  looks for itself
     ============================================  ==================================================
-    a limit of its own (``look_by``)              then
+    a limit of its own (``poll_by``)              then
     a retry, a WAIT's end, a postponed task       a little after that moment
     somebody to take a task, a worker at it,      after a fifth of the run's age, within 30 s and 10 min:
     a sub-workflow; anything, ``closely``         the workflow's ``updateTime`` does not tell
@@ -105,14 +105,14 @@ def wake_at(
     ============================================  ==================================================
 
     Args:
-        jitter, look_by: as in :func:`next_look`.
+        jitter, poll_by: as in :func:`next_poll`.
         closely: one of its tasks is waited for, whose end every server may not show in ``updateTime``.
     """
     age = max(0.0, now - clock.ours(progress.started))
     spread = 1 - JITTER * jitter
     moments = [now + JUST_IN_CASE * spread]
-    if look_by is not None:
-        moments.append(look_by)
+    if poll_by is not None:
+        moments.append(poll_by)
     if progress.next_change is not None:
         moments.append(clock.ours(progress.next_change) + AFTER_DUE * (1 + jitter))
     if closely or any(_unseen(blocker) for blocker in progress.blockers):
@@ -131,8 +131,8 @@ def _unseen(blocker: Blocker) -> bool:
     return at_a_worker or below or blocker.phase in UNSEEN_PHASES
 
 
-def next_look_after_failure(
-    failures: int, now: float, *, jitter: float, look_by: float | None = None, retry_after: float | None = None
+def next_poll_after_failure(
+    failures: int, now: float, *, jitter: float, poll_by: float | None = None, retry_after: float | None = None
 ) -> float:
     """When to poll a server again that could not be reached ``failures`` times in a row (1 and up).
 
@@ -140,10 +140,10 @@ def next_look_after_failure(
     for a longer pause gets it, up to the same 60 seconds: one stray ``Retry-After: 3600`` must not blind a wait.
     """
     pause = min(LONGEST, SHORTEST * 2.0 ** min(max(failures, 1) - 1, 10)) * (1 - jitter / 2)
-    return _bounded(now + max(pause, min(retry_after or 0.0, LONGEST)), now, look_by)
+    return _bounded(now + max(pause, min(retry_after or 0.0, LONGEST)), now, poll_by)
 
 
-def _bounded(moment: float, now: float, look_by: float | None) -> float:
-    if look_by is not None:
-        moment = min(moment, look_by)
+def _bounded(moment: float, now: float, poll_by: float | None) -> float:
+    if poll_by is not None:
+        moment = min(moment, poll_by)
     return max(moment, now)

@@ -18,7 +18,7 @@ from airflow_provider_conductor.client.errors import (
 from airflow_provider_conductor.client.flow import Call, Flow, T, ask, current_time, sleep
 from airflow_provider_conductor.client.models import PollData, Task, Workflow, WorkflowStatus
 from airflow_provider_conductor.polling.failure_report import Failure, root_cause
-from airflow_provider_conductor.polling.next_poll import next_look_after_failure
+from airflow_provider_conductor.polling.next_poll import next_poll_after_failure
 from airflow_provider_conductor.polling.poll_pause import Revision
 from airflow_provider_conductor.polling.progress import MAX_DEPTH, Phase, Progress, assess
 from airflow_provider_conductor.polling.server_clock import ServerClock
@@ -331,7 +331,7 @@ def read_ended(workflow_id: str, until: float | None) -> Flow[Workflow | None]:
                 raise
             retry_after = error.retry_after
         failures += 1
-        at = next_look_after_failure(failures, now, jitter=0.0, look_by=until, retry_after=retry_after)
+        at = next_poll_after_failure(failures, now, jitter=0.0, poll_by=until, retry_after=retry_after)
         yield from sleep(at - now)
 
 

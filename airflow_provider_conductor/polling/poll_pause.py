@@ -19,8 +19,8 @@ class Revision(NamedTuple):
     """The revision of a workflow, as far as a poll can read it: while it is the same, nothing has progressed.
 
     ``update_time`` is the server's ``updateTime`` in ms, 0 if the answer has none. It changes when a task ends or
-    fails, and with a pause, resume, retry or skip; not when a worker takes a task, nor in a parent when its sub-workflow
-    progresses (seen on 3.32).
+    fails, and with a pause, resume, retry or skip; not when a worker takes a task, nor in a parent when its
+    sub-workflow progresses (seen on 3.32).
     """
 
     status: str

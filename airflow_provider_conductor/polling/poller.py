@@ -34,9 +34,9 @@ from airflow_provider_conductor.client.errors import (
     ConductorUnreachableError,
 )
 from airflow_provider_conductor.client.flow import Call, Flow, Now, Sleep, Step, drive_async
-from airflow_provider_conductor.polling.bulk_reader import Asker, unreadable
-from airflow_provider_conductor.polling.event_stream import Streams
-from airflow_provider_conductor.polling.next_poll import LONGEST, SHORTEST, adaptive_pause, next_look_after_failure
+from airflow_provider_conductor.polling.bulk_reader import BulkReader, unreadable
+from airflow_provider_conductor.polling.event_stream import EventStreams
+from airflow_provider_conductor.polling.next_poll import LONGEST, SHORTEST, adaptive_pause, next_poll_after_failure
 from airflow_provider_conductor.polling.observation import LAST_POLL
 from airflow_provider_conductor.polling.poll_pause import PollPause, PollResult
 
@@ -147,7 +147,7 @@ class Poller:
     ) -> None:
         self.client = client
         self.counts = Counts()
-        self._asker = Asker(client, monotonic=monotonic, on_defect=self._log_defect)
+        self._reader = BulkReader(client, monotonic=monotonic, on_defect=self._log_defect)
         self._renew = renew
         self._on_counts = on_counts
         self._clock = clock
@@ -178,7 +178,7 @@ class Poller:
         self._retired: list[AsyncConductorClient] = []
         self._renew_again = -math.inf
         self._defects: set[str] = set()
-        self._streams = Streams(lambda: self.client, self._prompt, sleep=sleep)
+        self._streams = EventStreams(lambda: self.client, self._prompt, sleep=sleep)
         self._streams.off = not client.settings.completion_stream
         self._by_id: dict[str, set[_Resting]] = {}
         self._prompted: set[str] = set()
@@ -459,7 +459,7 @@ class Poller:
         ids = list(by_id)
         asked = 0
         while asked < len(ids):
-            count, seen = await self._asker.ask(ids[asked:])
+            count, seen = await self._reader.read(ids[asked:])
             now, woken = self._monotonic(), self.counts.woken
             for workflow_id in ids[asked : asked + count]:
                 for resting in by_id.pop(workflow_id):
@@ -530,7 +530,7 @@ class Poller:
         if now < self._not_before:
             return  # one of several that were under way
         self._failures += 1
-        self._not_before = next_look_after_failure(
+        self._not_before = next_poll_after_failure(
             self._failures, now, jitter=self._jitter(), retry_after=error.retry_after
         )
         if isinstance(error, ConductorTooManyRequestsError):
@@ -562,12 +562,12 @@ class Poller:
             self._renew_again = self._monotonic() + RENEW_PAUSE
             return before is not self.client
         self._retired.append(before)  # some of its requests may be under way
-        self.client = self._asker.client = fresh
+        self.client = self._reader.client = fresh
         return True
 
     def _tell_counts(self) -> None:
-        self.counts.requests = self._asker.requests + self._own_requests
-        self.counts.errors = self._asker.errors + self._own_errors
+        self.counts.requests = self._reader.requests + self._own_requests
+        self.counts.errors = self._reader.errors + self._own_errors
         if self._on_counts is not None:
             try:
                 self._on_counts(self.counts)

@@ -29,8 +29,8 @@ from airflow_provider_conductor.polling.next_poll import (
     HELD_PAUSE,
     JUST_IN_CASE,
     adaptive_pause,
-    next_look,
-    next_look_after_failure,
+    next_poll,
+    next_poll_after_failure,
     wake_at,
 )
 from airflow_provider_conductor.polling.observation import (
@@ -200,7 +200,7 @@ class _Wait:
     tasks_read: float | None = None
     few_tasks: bool = False
     progress: Progress | None = None
-    look_by: float | None = None
+    poll_by: float | None = None
     """The latest moment of the next look, our caller's patience included."""
     refused_since: float | None = None
     """Since when a gateway's refusals have come and nothing else."""
@@ -282,7 +282,7 @@ class _Wait:
         has fallen due, which is why it is looked at now."""
         change = None if self.progress is None else self.progress.next_change
         due = change is not None and now >= self.clock.ours(change)
-        return bool(self.plan.wait_until_task_ref) or due or (self.look_by is not None and now >= self.look_by)
+        return bool(self.plan.wait_until_task_ref) or due or (self.poll_by is not None and now >= self.poll_by)
 
     def resting(self, at: float, now: float) -> PollPause:
         """The rest until ``at``. What is known of the workflow stays as it was while Conductor is unreachable."""
@@ -469,8 +469,8 @@ def _judge(state: _Wait, seen: Observation) -> tuple[WaitEvent | None, float]:
             state.limits = state.limits.after_warning(seen.progress)
             state.warn(f"no worker takes its task: {what}")
     if seen.progress is not None:
-        state.look_by = _earlier(judgement.look_by, state.give_up)
-        state.limit = judgement.look_by
+        state.poll_by = _earlier(judgement.poll_by, state.give_up)
+        state.limit = judgement.poll_by
     at, freely = _next_look(state, seen.revision, now)
     if state.give_up is not None and now >= state.give_up:
         return replace(state.event(STILL_RUNNING, what), next_poll=freely), now
@@ -489,11 +489,11 @@ def _next_look(state: _Wait, revision: Revision, now: float) -> tuple[float, flo
         interval = backed_off(interval, state.looks + 1, state.jitter(), plan.max_wait)
     jitter = state.jitter()
     closely = bool(plan.wait_until_task_ref)
-    seeing, blind = wake_at(state.progress, now, state.clock, jitter=jitter, look_by=state.limit, closely=closely)
+    seeing, blind = wake_at(state.progress, now, state.clock, jitter=jitter, poll_by=state.limit, closely=closely)
     if not all(status.ended for status in task_statuses(plan.wait_until_task_status)):
         # That a worker takes a task can only be seen in the task.
-        seeing = blind = next_look(
-            state.progress, now, state.clock, jitter=jitter, poll_interval=interval, look_by=state.limit
+        seeing = blind = next_poll(
+            state.progress, now, state.clock, jitter=jitter, poll_interval=interval, poll_by=state.limit
         )
     state.rest = PollPause(
         0.0,
@@ -504,8 +504,8 @@ def _next_look(state: _Wait, revision: Revision, now: float) -> tuple[float, flo
         wake_at=seeing,
         blind_wake_at=blind,
     )
-    freely = next_look(state.progress, now, state.clock, jitter=jitter, poll_interval=interval, look_by=state.limit)
-    at = freely if state.look_by is None else max(now, min(freely, state.look_by))
+    freely = next_poll(state.progress, now, state.clock, jitter=jitter, poll_interval=interval, poll_by=state.limit)
+    at = freely if state.poll_by is None else max(now, min(freely, state.poll_by))
     if state.give_up is not None and interval is None and held < HELD:
         at = min(at, now + HELD_PAUSE)
     return at, freely
@@ -535,9 +535,9 @@ def _away(state: _Wait, error: ConductorRequestError, sent: float, now: float) -
         began = state.plan.started_at if state.rest is None else state.rest.started
         event = state.event(STILL_RUNNING, f"Conductor is unreachable: {error}")
         return replace(event, next_poll=now + adaptive_pause(now - began, state.jitter())), now
-    look_by = _earlier(judgement.look_by, state.give_up)
-    return None, next_look_after_failure(
-        state.failures, now, jitter=state.jitter(), look_by=look_by, retry_after=error.retry_after
+    poll_by = _earlier(judgement.poll_by, state.give_up)
+    return None, next_poll_after_failure(
+        state.failures, now, jitter=state.jitter(), poll_by=poll_by, retry_after=error.retry_after
     )
 
 

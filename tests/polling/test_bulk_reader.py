@@ -23,7 +23,7 @@ from airflow_provider_conductor.polling.bulk_reader import (
     MEASURE_AGAIN,
     PASSING,
     SPLITS,
-    Asker,
+    BulkReader,
 )
 from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
 from tests.polling.simulated import ROUTE, Server, server_error
@@ -47,14 +47,14 @@ class Paying:
         )
 
 
-def asker_of(server: Server, timer: Any = None) -> Asker:
-    return Asker(server, monotonic=now, timer=timer or (lambda: 0.0))
+def asker_of(server: Server, timer: Any = None) -> BulkReader:
+    return BulkReader(server, monotonic=now, timer=timer or (lambda: 0.0))
 
 
-async def ask_all(asker: Asker, ids: list[str]) -> dict[str, PollResult]:
+async def ask_all(reader: BulkReader, ids: list[str]) -> dict[str, PollResult]:
     found: dict[str, PollResult] = {}
     while ids:
-        count, seen = await asker.ask(ids)
+        count, seen = await reader.read(ids)
         assert 0 < count <= len(ids)
         found |= seen
         ids = ids[count:]
@@ -99,9 +99,9 @@ def test_without_bulk_requests_each_is_asked_alone(status_route: bool, kind: str
     async def main() -> None:
         server = Server(bulk=False, status_route=status_route)
         server.add(*names(20))
-        asker = asker_of(server)
+        reader = asker_of(server)
         for _ in range(3):
-            found = await ask_all(asker, names(20))
+            found = await ask_all(reader, names(20))
         assert found["w7"].revision == Revision("RUNNING", times)
         assert server.asked["bulk"] == 1
         assert server.asked[kind] == 60
@@ -133,8 +133,8 @@ def test_one_broken_workflow_costs_the_others_a_request_each(repeatable: bool) -
     async def main() -> None:
         server = Server(errors=[server_error(repeatable=repeatable)], broken={"w3"})
         server.add(*names(30))
-        asker = asker_of(server)
-        found = await ask_all(asker, names(30))
+        reader = asker_of(server)
+        found = await ask_all(reader, names(30))
         assert set(found) == set(names(30)) - {"w3"}
 
     run(main())
@@ -152,13 +152,13 @@ def test_bulk_requests_are_tried_again_after_a_while(error: ConductorRequestErro
     async def main() -> None:
         server = Server(errors=[error])
         server.add(*names(30))
-        asker = asker_of(server)
-        await ask_all(asker, names(30))
-        await ask_all(asker, names(30))
+        reader = asker_of(server)
+        await ask_all(reader, names(30))
+        await ask_all(reader, names(30))
         assert server.asked["bulk"] == 1
         await asyncio.sleep(pause)
         server.asked.clear()
-        await ask_all(asker, names(30))
+        await ask_all(reader, names(30))
         assert server.asked["status"] == 0
 
     run(main())
@@ -167,9 +167,9 @@ def test_bulk_requests_are_tried_again_after_a_while(error: ConductorRequestErro
 def test_a_server_that_is_away_is_found_out_by_a_few_requests() -> None:
     async def main() -> None:
         for server in (Server(away=True), Server(away=True, bulk=False)):
-            asker = asker_of(server)
+            reader = asker_of(server)
             with pytest.raises(ConductorUnreachableError):
-                await ask_all(asker, names(1_000))
+                await ask_all(reader, names(1_000))
             assert len(server.at) <= PASSING * 2
 
     run(main())
@@ -233,12 +233,12 @@ def test_the_cheaper_way_is_taken(padding: int, request_costs: float, bulk_id_co
     async def main() -> None:
         server = Server(padding=padding)
         server.add(*names(400))
-        asker = asker_of(server, Paying(server, request=request_costs, bulk_id=bulk_id_costs))
-        await ask_all(asker, names(400))
+        reader = asker_of(server, Paying(server, request=request_costs, bulk_id=bulk_id_costs))
+        await ask_all(reader, names(400))
         server.asked.clear()
         server.batches.clear()
         for _ in range(5):
-            await ask_all(asker, names(400))
+            await ask_all(reader, names(400))
         assert set(server.asked) == {winner}
 
     run(main())
@@ -281,11 +281,11 @@ def test_a_workflow_that_makes_bulk_answers_unreadable_is_asked_about_alone(culp
     async def main() -> None:
         server = Server(too_deep=culprits)
         server.add(*names(1_000))
-        asker = asker_of(server)
-        assert set(await ask_all(asker, names(1_000))) == set(names(1_000))
+        reader = asker_of(server)
+        assert set(await ask_all(reader, names(1_000))) == set(names(1_000))
         assert sum(server.asked.values()) <= 60
         server.asked.clear()
-        assert set(await ask_all(asker, names(1_000))) == set(names(1_000))
+        assert set(await ask_all(reader, names(1_000))) == set(names(1_000))
         assert server.asked["status"] == len(culprits)
         assert server.asked["bulk"] <= 5
 
@@ -308,8 +308,8 @@ def test_an_error_that_nobody_has_foreseen_is_that_of_one_answer(bulk: bool) -> 
         defects: list[Exception] = []
         server = Server(bulk=bulk, errors=[ZeroDivisionError("a defect")])
         server.add(*names(30))
-        asker = Asker(server, monotonic=now, timer=lambda: 0.0, on_defect=defects.append)
-        found = await ask_all(asker, names(30))
+        reader = BulkReader(server, monotonic=now, timer=lambda: 0.0, on_defect=defects.append)
+        found = await ask_all(reader, names(30))
         assert len(found) >= 29
         assert [type(defect) for defect in defects] == [ZeroDivisionError]
 

@@ -67,10 +67,10 @@ def test_the_verdict(run: Workflow, seconds: float, limits: dict[str, float], ve
 
 
 def test_the_next_look_is_due_exactly_when_a_limit_falls() -> None:
-    assert judged(workflow(live()), 10, timeout=100).look_by == T0 + 100
-    assert judged(workflow(live(updated=5)), 10, timeout=100, stall_timeout=20).look_by == T0 + 25
-    assert judged(workflow(*QUEUED), 10.5).look_by == T0 + 600
-    assert judged(workflow(HUMAN), 10, stall_timeout=20).look_by is None
+    assert judged(workflow(live()), 10, timeout=100).poll_by == T0 + 100
+    assert judged(workflow(live(updated=5)), 10, timeout=100, stall_timeout=20).poll_by == T0 + 25
+    assert judged(workflow(*QUEUED), 10.5).poll_by == T0 + 600
+    assert judged(workflow(HUMAN), 10, stall_timeout=20).poll_by is None
 
 
 def test_a_stall_from_before_the_wait_does_not_count_against_it() -> None:
@@ -94,7 +94,7 @@ def test_a_queue_that_is_polled_gives_no_warning() -> None:
 
 def test_while_the_server_is_away_only_the_whole_time_counts() -> None:
     deadline = Deadline(began=T0, timeout=100, stall_timeout=1)
-    assert judge(deadline, None, T0 + 99, ServerClock()) == Judgement(Verdict.KEEP_WAITING, look_by=T0 + 100)
+    assert judge(deadline, None, T0 + 99, ServerClock()) == Judgement(Verdict.KEEP_WAITING, poll_by=T0 + 100)
     assert judge(deadline, None, T0 + 100, ServerClock()).verdict is Verdict.TIMED_OUT
 
 
@@ -140,5 +140,5 @@ def _edges(run: Workflow, limits: dict[str, float | None], seconds: float) -> li
 def test_a_limit_is_never_looked_past(run: Workflow, seconds: float, timeout: float, stall: float) -> None:
     judgement = judged(run, seconds, timeout=timeout, stall_timeout=stall)
     if judgement.verdict is Verdict.KEEP_WAITING:
-        assert judgement.look_by is not None
-        assert T0 + seconds < judgement.look_by <= T0 + timeout
+        assert judgement.poll_by is not None
+        assert T0 + seconds < judgement.poll_by <= T0 + timeout

@@ -10,8 +10,8 @@ from airflow_provider_conductor.polling.next_poll import (
     JUST_IN_CASE,
     LONGEST,
     UNSEEN_SHORTEST,
-    next_look,
-    next_look_after_failure,
+    next_poll,
+    next_poll_after_failure,
     wake_at,
 )
 from airflow_provider_conductor.polling.progress import Phase, Progress, assess
@@ -36,7 +36,7 @@ def running(change: float | None = None, started: float = 0) -> Progress:
 
 
 def pause(age: float, change: float | None = None, jitter: float = 0, **more: float) -> float:
-    return next_look(running(change), T0 + age, HERE, jitter=jitter, **more) - (T0 + age)
+    return next_poll(running(change), T0 + age, HERE, jitter=jitter, **more) - (T0 + age)
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_poll_interval_overrides() -> None:
 
 
 def test_the_last_look_falls_on_the_deadline_and_not_past_it() -> None:
-    assert pause(3000, look_by=T0 + 3010) == 10
-    assert pause(3000, look_by=T0 + 3010, poll_interval=600) == 10
+    assert pause(3000, poll_by=T0 + 3010) == 10
+    assert pause(3000, poll_by=T0 + 3010, poll_interval=600) == 10
 
 
 @given(ages, jitters, limits, some.one_of(some.none(), some.floats(-1e5, 1e6)), some.floats(-600, 600))
@@ -71,11 +71,11 @@ def test_a_look_is_never_in_the_past_nor_past_the_deadline(
     age: float, jitter: float, limit: float | None, change: float | None, skew: float
 ) -> None:
     now = T0 + age
-    look_by = None if limit is None else T0 + limit
-    moment = next_look(running(change), now, ServerClock(skew), jitter=jitter, look_by=look_by)
+    poll_by = None if limit is None else T0 + limit
+    moment = next_poll(running(change), now, ServerClock(skew), jitter=jitter, poll_by=poll_by)
     assert now <= moment <= now + LONGEST + 0.001
-    if look_by is not None:
-        assert moment <= max(look_by, now)
+    if poll_by is not None:
+        assert moment <= max(poll_by, now)
 
 
 @given(ages, jitters)
@@ -96,7 +96,7 @@ def test_a_workflow_of_an_hour_costs_fewer_than_300_looks(chances: list[float], 
     while age < 3600:
         change = changes[looks % len(changes)] if changes else None
         progress = running(change if change is not None and change > age else None)
-        age = next_look(progress, T0 + age, HERE, jitter=chances[looks % len(chances)]) - T0
+        age = next_poll(progress, T0 + age, HERE, jitter=chances[looks % len(chances)]) - T0
         looks += 1
     assert looks < 300
 
@@ -110,33 +110,33 @@ def test_an_older_run_is_never_looked_at_more_often(one: float, other: float, ji
 @given(ages, jitters, some.floats(-600, 600))
 def test_a_skew_of_minutes_changes_nothing(age: float, jitter: float, skew: float) -> None:
     ours = T0 + age - skew
-    assert next_look(running(), ours, ServerClock(skew), jitter=jitter) - ours == pytest.approx(
+    assert next_poll(running(), ours, ServerClock(skew), jitter=jitter) - ours == pytest.approx(
         pause(age, jitter=jitter), abs=0.001
     )
 
 
 def test_a_retried_workflow_is_looked_at_as_a_young_one() -> None:
-    assert next_look(running(started=5000), T0 + 5010, HERE, jitter=0) == pytest.approx(T0 + 5011)
+    assert next_poll(running(started=5000), T0 + 5010, HERE, jitter=0) == pytest.approx(T0 + 5011)
 
 
 @pytest.mark.parametrize(("failures", "expected"), [(1, 1), (2, 2), (4, 8), (7, 60), (5000, 60)])
 def test_a_server_that_is_away_is_asked_ever_less_often(failures: int, expected: float) -> None:
-    assert next_look_after_failure(failures, 0.0, jitter=0) == expected
+    assert next_poll_after_failure(failures, 0.0, jitter=0) == expected
 
 
 @pytest.mark.parametrize(("asked_for", "pause"), [(None, 1), (0.5, 1), (20.0, 20), (3600.0, 60), (float("inf"), 60)])
 def test_a_server_gets_the_pause_that_it_asks_for_up_to_a_minute(asked_for: float | None, pause: float) -> None:
-    assert next_look_after_failure(1, 0.0, jitter=0, retry_after=asked_for) == pause
-    assert next_look_after_failure(1, 0.0, jitter=0, retry_after=asked_for, look_by=0.25) == 0.25
+    assert next_poll_after_failure(1, 0.0, jitter=0, retry_after=asked_for) == pause
+    assert next_poll_after_failure(1, 0.0, jitter=0, retry_after=asked_for, poll_by=0.25) == 0.25
 
 
 @given(some.integers(0, 10**6), jitters, limits)
 def test_after_a_failure_the_deadline_still_holds(failures: int, jitter: float, limit: float | None) -> None:
-    look_by = None if limit is None else T0 + limit
-    moment = next_look_after_failure(failures, T0, jitter=jitter, look_by=look_by)
+    poll_by = None if limit is None else T0 + limit
+    moment = next_poll_after_failure(failures, T0, jitter=jitter, poll_by=poll_by)
     assert T0 <= moment <= T0 + LONGEST
-    if look_by is not None:
-        assert moment <= max(look_by, T0)
+    if poll_by is not None:
+        assert moment <= max(poll_by, T0)
 
 
 def wakes_after(*tasks: dict[str, Any], age: float = 30) -> float:
