@@ -84,6 +84,12 @@ class Task:
             return None
 
     @property
+    def is_open(self) -> bool:
+        """Whether it has not ended; a status of a newer server counts by its end time."""
+        status = self.known_status
+        return self.end_time == 0 if status is None else not status.ended
+
+    @property
     def retried(self) -> bool:
         """True for an attempt that has a successor."""
         return bool(self.data.get("retried"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.client.models import BulkResult, TaskStatus, Workflow, WorkflowStatus
+from airflow_provider_conductor.client.task_types import may_contain
 from airflow_provider_conductor.control.eligibility import DUE, Decision, Kind, Verb, decide
 from airflow_provider_conductor.control.task_position import rerun_hangs, skip_hangs
 
@@ -286,12 +286,8 @@ def _time_limit_passed(workflow: Workflow) -> int | None:
 
 
 def _may_end_itself(workflow: Workflow) -> bool:
-    """Whether the definition has a TERMINATE task, at whatever depth, or a task whose kind is chosen as it runs."""
-    definition = workflow.data.get("workflowDefinition")
-    return not definition or any(kind in json.dumps(definition) for kind in ('"TERMINATE"', "DYNAMIC"))
+    return may_contain(workflow.data.get("workflowDefinition"), "TERMINATE")
 
 
 def _may_have_sub_workflows(workflow: Workflow) -> bool:
-    """Whether the definition has a sub-workflow, at whatever depth, or a task whose kind is chosen as it runs."""
-    definition = workflow.data.get("workflowDefinition")
-    return not definition or any(kind in json.dumps(definition) for kind in ('"SUB_WORKFLOW"', "DYNAMIC"))
+    return may_contain(workflow.data.get("workflowDefinition"), "SUB_WORKFLOW")

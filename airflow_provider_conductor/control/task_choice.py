@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_conductor.client.statuses import TaskStatus
+from airflow_provider_conductor.client.task_types import CONTAINERS
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Task, Workflow
@@ -16,11 +17,8 @@ __all__ = ["COMPLETION_STATUSES", "Choice", "Completion", "CompletionRefusedErro
 COMPLETION_STATUSES = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR)
 """What a task can be given as its end (``TaskResult.Status`` of every server version)."""
 
-RUN_BY_THE_SERVER = frozenset(
-    {"DO_WHILE", "EXCLUSIVE_JOIN", "FORK", "FORK_JOIN", "FORK_JOIN_DYNAMIC", "JOIN", "START_WORKFLOW", "SUB_WORKFLOW"}
-    | {"SWITCH", "DECISION", "TERMINATE"}
-)
-"""Tasks that stand for other tasks; one ended from outside leaves those behind."""
+RUN_BY_THE_SERVER = CONTAINERS | {"START_WORKFLOW", "SUB_WORKFLOW", "TERMINATE"}
+"""Tasks that stand for other tasks; completing one from outside leaves those behind."""
 
 
 class CompletionRefusedError(Exception):
@@ -122,18 +120,13 @@ def choose(workflow: Workflow, completion: Completion, *, task_ref: str = "", ta
 
 def open_waits(workflow: Workflow) -> Iterable[Task]:
     """The WAIT tasks that a signal may reach, in the order in which the server's own signals take them."""
-    return (task for task in workflow.tasks if task.task_type == "WAIT" and is_open(task))
-
-
-def is_open(task: Task) -> bool:
-    status = task.known_status
-    return status is not None and not status.ended
+    return (task for task in workflow.tasks if task.task_type == "WAIT" and task.is_open)
 
 
 def _there(workflow: Workflow) -> str:
     """What there is instead, for messages."""
     opened = [
-        f"{task.reference_name!r} ({task.task_type} {task.known_status})" for task in filter(is_open, workflow.tasks)
+        f"{task.reference_name!r} ({task.task_type} {task.known_status})" for task in workflow.tasks if task.is_open
     ]
     if opened:
         return f"open are {', '.join(opened)}"

@@ -12,7 +12,6 @@ from airflow_provider_conductor.control.task_choice import (
     Completion,
     CompletionRefusedError,
     choose,
-    is_open,
     open_waits,
 )
 
@@ -66,7 +65,7 @@ def signal(workflow_id: str, completion: Completion, *, log: Callable[[str], Non
         state = f"workflow {workflow_id} is {top.status}"
         if top.status.ended:
             raise CompletionRefusedError(f"{state}: there is nothing left to signal")
-        doing = ", ".join(f"{task.reference_name!r} ({task.task_type})" for task in filter(is_open, top.tasks))
+        doing = ", ".join(f"{task.reference_name!r} ({task.task_type})" for task in top.tasks if task.is_open)
         raise CompletionRefusedError(
             f"{state} and no WAIT task is open, in it or in its sub-workflows{f'; open are {doing}' if doing else ''}. "
             "Wait for one with ConductorTaskSensor(expected_status='IN_PROGRESS'); a HUMAN task takes no signal: "
@@ -85,7 +84,7 @@ def _first(
     for task in filter(completion.made, workflow.tasks) if made else open_waits(workflow):
         return workflow, task
     for task in workflow.tasks:
-        if task.task_type == "SUB_WORKFLOW" and task.sub_workflow_id and (made or is_open(task)) and depth < DEEPEST:
+        if task.task_type == "SUB_WORKFLOW" and task.sub_workflow_id and (made or task.is_open) and depth < DEEPEST:
             below = yield from ask(endpoints.get_workflow(task.sub_workflow_id))
             found: tuple[Workflow, Task] | None = yield from _first(below, completion, made=made, depth=depth + 1)
             if found is not None:

@@ -16,8 +16,9 @@ from airflow_provider_conductor.client.errors import (
     ConductorRequestError,
 )
 from airflow_provider_conductor.client.flow import Flow, ask, sleep
-from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow
+from airflow_provider_conductor.client.models import TaskStatus, Workflow
 from airflow_provider_conductor.client.plain import path_part, to_plain
+from airflow_provider_conductor.client.task_types import CHOSEN_AT_RUN_TIME, CONTAINERS
 from airflow_provider_conductor.client.termination import terminate
 from airflow_provider_conductor.definitions.definition import inner_tasks
 
@@ -25,16 +26,10 @@ __all__ = ["DryRunIncompleteError", "dry_run"]
 
 OVER = "its dry run came to no end"
 
-DONE_BY_THE_SERVER = frozenset(
-    {
-        *("DECISION", "DO_WHILE", "DYNAMIC", "FORK", "FORK_JOIN", "FORK_JOIN_DYNAMIC", "INLINE", "JOIN"),
-        *("SET_VARIABLE", "SUB_WORKFLOW", "SWITCH", "TERMINATE"),
-    }
-)
+DONE_BY_THE_SERVER = (CONTAINERS - {"EXCLUSIVE_JOIN"}) | {
+    *("DYNAMIC", "INLINE", "SET_VARIABLE", "SUB_WORKFLOW", "TERMINATE")
+}
 """Types whose tasks a dry run does itself; an output given for one is dropped (the server's WorkflowTestService)."""
-
-MADE_AS_IT_RUNS = frozenset({"DYNAMIC", "FORK_JOIN_DYNAMIC"})
-"""Types whose tasks may have reference names that are not in the definition."""
 
 LOOKS = (0.0, 1.0, 3.0)
 """Seconds before each look for a run whose answer was lost."""
@@ -119,7 +114,7 @@ def _ended(workflow: Workflow, request: Mapping[str, Any]) -> Flow[list[str]]:
     """Terminate the run; the tasks that lacked an output."""
     for pause in STARTS_BELOW:
         if not any(
-            _is_open(task) and task.task_type == "SUB_WORKFLOW" and not task.sub_workflow_id for task in workflow.tasks
+            task.is_open and task.task_type == "SUB_WORKFLOW" and not task.sub_workflow_id for task in workflow.tasks
         ):
             break
         yield from sleep(pause)
@@ -131,7 +126,7 @@ def _ended(workflow: Workflow, request: Mapping[str, Any]) -> Flow[list[str]]:
 
 def _incomplete(workflow: Workflow, missing: Sequence[str], outputs: Mapping[str, Any]) -> DryRunIncompleteError:
     if not missing:
-        open_ = ", ".join(f"{task.reference_name!r} ({task.task_type})" for task in workflow.tasks if _is_open(task))
+        open_ = ", ".join(f"{task.reference_name!r} ({task.task_type})" for task in workflow.tasks if task.is_open)
         return DryRunIncompleteError(
             f"the dry run of {workflow.name} is {workflow.status} at {open_ or 'no task'}, which no entry of "
             f"task_outputs would end"
@@ -162,7 +157,7 @@ def _missing(workflow: Workflow, request: Mapping[str, Any], below: str = "") ->
     """The open tasks that an output would end, those of sub-workflows included."""
     mocks: Mapping[str, Sequence[Any]] = request.get("taskRefToMockOutput") or {}
     missing = []
-    for task in filter(_is_open, workflow.tasks):
+    for task in (task for task in workflow.tasks if task.is_open):
         ref = task.reference_name
         if task.task_type == "SUB_WORKFLOW" and task.sub_workflow_id:
             child = yield from _begun(task.sub_workflow_id)
@@ -171,7 +166,7 @@ def _missing(workflow: Workflow, request: Mapping[str, Any], below: str = "") ->
         elif task.task_type == "SUB_WORKFLOW":
             missing.append(f"{below + ref!r} (SUB_WORKFLOW)")
         elif task.task_type not in DONE_BY_THE_SERVER:
-            ended = sum(1 for other in workflow.tasks if other.reference_name == ref and not _is_open(other))
+            ended = sum(1 for other in workflow.tasks if other.reference_name == ref and not other.is_open)
             if ended >= len(mocks.get(ref) or ()):
                 attempt = f", attempt {task.retry_count + 1}" if task.retry_count else ""
                 missing.append(f"{below + ref!r} ({task.task_type}{attempt})")
@@ -188,10 +183,6 @@ def _begun(workflow_id: str) -> Flow[Workflow]:
     return workflow
 
 
-def _is_open(task: Task) -> bool:
-    return task.known_status is not None and not task.known_status.ended
-
-
 def _mocked(definition: Any, outputs: Any, below: str = "") -> Flow[dict[str, Any]]:
     """The outputs as the server's test request has them; ``definition`` is None where it is not known."""
     if not isinstance(outputs, Mapping):
@@ -205,7 +196,7 @@ def _mocked(definition: Any, outputs: Any, below: str = "") -> Flow[dict[str, An
         if isinstance(task, Mapping) and "taskReferenceName" in task
     }
     complete = definition is not None and not any(
-        place.task.get("type") in MADE_AS_IT_RUNS for place in places.values()
+        place.task.get("type") in CHOSEN_AT_RUN_TIME for place in places.values()
     )
     mocks: dict[str, list[dict[str, Any]]] = {}
     children: dict[str, Any] = {}

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from airflow_provider_conductor.client.models import UNTIMED, PollData, Task, TaskStatus
+from airflow_provider_conductor.client.task_types import CONTAINERS
 
-__all__ = ["PICKUP_GRACE", "Blocker", "Phase", "blocker_of", "is_container", "is_open", "is_polled_for"]
+__all__ = ["PICKUP_GRACE", "Blocker", "Phase", "blocker_of", "is_container", "is_polled_for"]
 
 PICKUP_GRACE = 10_000
 """Milliseconds a due task may wait for a worker before anybody asks who polls its queue."""
@@ -103,11 +104,6 @@ class Blocker:
     undefined: tuple[str, ...] = ()
 
 
-CONTAINERS = frozenset(
-    {"JOIN", "EXCLUSIVE_JOIN", "DO_WHILE", "FORK", "FORK_JOIN", "FORK_JOIN_DYNAMIC", "SWITCH", "DECISION"}
-)
-"""Open only because others are: what holds them up are the tasks inside."""
-
 WORKER_KINDS = frozenset({"", "SIMPLE", "DYNAMIC", "USER_DEFINED"})
 
 SIGNALLED = frozenset({"PULL_WORKFLOW_MESSAGES", "WAIT_FOR_WEBHOOK", "WAIT_FOR_EVENT", "YIELD"})
@@ -120,12 +116,6 @@ SERVER_TYPES = frozenset(
     | SIGNALLED
 )
 """Types that a DYNAMIC task can turn out to be, and that no worker polls for."""
-
-
-def is_open(task: Task) -> bool:
-    """Whether it has not ended; a status of a newer server counts by its end time."""
-    status = task.known_status
-    return task.end_time == 0 if status is None else not status.ended
 
 
 def is_container(task: Task) -> bool:

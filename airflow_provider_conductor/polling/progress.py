@@ -14,7 +14,6 @@ from airflow_provider_conductor.polling.blocker import (
     Phase,
     blocker_of,
     is_container,
-    is_open,
     is_polled_for,
 )
 
@@ -168,7 +167,7 @@ def _read(reading: _Reading, workflow: Workflow, *, path: tuple[str, ...], follo
     by_id = {task.task_id: task for task in tasks}
     reading.marks.extend(sorted(map(_mark, tasks)))
     for task in tasks:
-        if not is_open(task):
+        if not task.is_open:
             moved = max(moved, task.end_time)
         elif follow and not is_container(task):
             if task.sub_workflow_id and task.known_status is TaskStatus.IN_PROGRESS:
@@ -212,7 +211,7 @@ def _blocked_joins(workflow: Workflow, path: tuple[str, ...], since: int, *, soo
     defined = set(_references(_definition(workflow), everything=True))
     for task in workflow.tasks:
         exclusive = task.kind == "EXCLUSIVE_JOIN"
-        if not is_open(task) or (task.kind != "JOIN" and not exclusive):
+        if not task.is_open or (task.kind != "JOIN" and not exclusive):
             continue
         loop = f"__{task.iteration}" if task.data.get("loopOverTask") else ""
         wanted = [ref if ref.endswith(loop) else ref + loop for ref in _texts(task.input.get("joinOn"))]
@@ -332,10 +331,10 @@ def _blocker_of_sub_workflow(
 def _mark(task: Task) -> str:
     """A task's part of the fingerprint: no counter and no time, since those move while nothing advances."""
     status = str(task.data.get("status"))
-    if is_open(task) and is_polled_for(task) and task.poll_count:
+    if task.is_open and is_polled_for(task) and task.poll_count:
         # A worker that puts its task back and takes it again has not got ahead.
         status = "TAKEN"
-    elif is_container(task) and is_open(task):
+    elif is_container(task) and task.is_open:
         status = "OPEN"
     return f"{task.task_id}={status}/{task.retry_count}"
 

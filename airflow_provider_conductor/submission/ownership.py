@@ -12,11 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client.task_types import may_contain
 
 __all__ = ["has_input", "is_child", "own_of"]
-
-STARTERS = frozenset({"START_WORKFLOW", "SUB_WORKFLOW", "DYNAMIC", "FORK_JOIN_DYNAMIC"})
-"""Types of tasks that start workflows, or may turn out as one that does."""
 
 SERVER_CLOCKS = 5_000
 """Milliseconds by which the clocks of one server's nodes may differ: a child may look that much older."""
@@ -79,16 +77,7 @@ def _can_start_workflows(workflow: Workflow) -> bool:
     definition = workflow.data.get("workflowDefinition")
     if not isinstance(definition, Mapping) or definition.get("failureWorkflow"):
         return True
-    unread: list[Any] = [definition.get("tasks")]
-    while unread:
-        part = unread.pop()
-        if isinstance(part, Mapping):
-            if part.get("type") in STARTERS:
-                return True
-            unread.extend(part.values())
-        elif isinstance(part, list):
-            unread.extend(part)
-    return False
+    return may_contain(definition, "START_WORKFLOW", "SUB_WORKFLOW")
 
 
 def has_input(
