@@ -24,6 +24,7 @@ extensions = [
 ]
 exclude_patterns = ["api/modules.rst"]
 html_theme = "furo"
+html_static_path = ["_static"]
 html_title = f"{project} {release}"
 
 # Pages link to each other's headings as GitHub names them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -30,11 +31,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_has_the_package_whole_and_nothing_else(wheel: Path) -> None:
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+
+
+def test_the_wheel_has_the_package_and_the_example_dags_whole_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    here = (path for path in (ROOT / PACKAGE).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    assert names == {path.relative_to(ROOT).as_posix() for path in here}
+    here = {path.relative_to(ROOT).as_posix() for path in files(ROOT / PACKAGE)}
+    examples = {f"{PACKAGE}/{path.relative_to(ROOT).as_posix()}" for path in files(DAGS)}
+    assert examples
+    assert names == here | examples
     assert f"{PACKAGE}/py.typed" in names
 
 
@@ -96,10 +103,8 @@ def test_airflow_lists_the_provider(installed: Installed) -> None:
 
 
 def test_the_example_dags_are_read(installed: Installed) -> None:
-    folder = installed.home / "dags"
-    folder.mkdir()
-    for example in DAGS.glob("*.py"):
-        (folder / example.name).write_text(example.read_text())
+    shipped = installed.folder / installed.run("-c", f"import {PACKAGE}; print({PACKAGE}.__path__[0])").strip()
+    shutil.copytree(shipped / "example_dags", installed.home / "dags")
     errors, dags = json.loads(installed.last_line_of(["-c", READ]))
     assert errors == {}
     assert len(dags) >= len(list(DAGS.glob("*.py")))

@@ -19,7 +19,7 @@ from pathlib import Path
 __all__ = ["PAGES", "ROOT", "Block", "blocks"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 FENCE = re.compile(
     r"(?:^ *<!-- (?P<marker>[\w ]+): (?P<why>[^>]+) -->\n+)?^(?P<indent> *)```(?P<language>\S*)[^\n]*\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from airflow_provider_conductor.operators import (
     execute as operators,
 )
 from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
+from dev.conductor_server import NEWEST
 from tests.docs.pages import PAGES, ROOT
 
 START = operators.ConductorStartWorkflowOperator
@@ -87,13 +89,38 @@ def test_extra_keys_are_the_connections():
     assert documented == {item.name: "" if item.default is None else repr(item.default) for item in EXTRA_FIELDS}
 
 
+SITE = "https://airflow-provider-conductor.readthedocs.io/en/stable/"
+"""Where the site of docs/ is; the README, which is the page on PyPI too, has absolute links to it."""
+
+
+def where(page: Path, target: str) -> tuple[Path | None, str]:
+    """The file that a link leads to, and the heading in it; no file where the link leaves the project."""
+    path, _, anchor = target.partition("#")
+    if target.startswith(SITE):
+        path = path.removeprefix(SITE)
+        return ROOT / "docs" / (path.removesuffix(".html") + ".md" if path.endswith(".html") else path), anchor
+    if "://" in target:
+        return None, ""
+    return (page.parent / path) if path else page, anchor
+
+
+def test_the_readme_has_no_relative_links():
+    """It is the page on PyPI, too, where they lead nowhere."""
+    assert [
+        target for target in re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text()) if "://" not in target
+    ] == []
+
+
+def test_the_server_in_docker_is_the_one_that_is_tested():
+    assert f"image: conductoross/conductor:{NEWEST}\n" in (ROOT / "docker-compose.yml").read_text()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
-        if "://" in target:
+        there, anchor = where(page, target)
+        if there is None:
             continue
-        path, _, anchor = target.partition("#")
-        there = (page.parent / path) if path else page
         assert there.exists(), target
         if anchor:
             headings = re.findall(r"^#+ (.+)$", there.read_text(), flags=re.MULTILINE)
