@@ -29,21 +29,23 @@ from airflow_provider_conductor.polling.observation import REFUSALS
 from airflow_provider_conductor.polling.poll_pause import PollPause, Revision
 from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.polling.wait import STALLED, WaitEvent, WaitPlan, wait
-from airflow_provider_conductor.submission.archived import ARCHIVED_AT_ONCE
 from airflow_provider_conductor.submission.earlier_workflows import Action, Found
-from airflow_provider_conductor.submission.kill_check import TaskKilledError, unless_killed
-from airflow_provider_conductor.submission.lookup_many import IDS_AT_ONCE, look_up_many
-from airflow_provider_conductor.submission.start_once import (
-    LOOKS,
-    StartPlan,
+from airflow_provider_conductor.submission.errors import (
     StartRefusedError,
-    TerminatedByOthersError,
-    archived_of,
-    decide_for,
-    start_once,
+    TaskKilledError,
+    WorkflowTerminatedError,
 )
+from airflow_provider_conductor.submission.kill_check import unless_killed
+from airflow_provider_conductor.submission.lookup import (
+    ARCHIVED_AT_ONCE,
+    IDS_AT_ONCE,
+    LOOKUP_PAUSES,
+    look_up,
+    look_up_archived,
+)
+from airflow_provider_conductor.submission.start_once import start_once
+from airflow_provider_conductor.submission.start_plan import StartPlan
 from airflow_provider_conductor.submission.start_record import StartRecord
-from airflow_provider_conductor.submission.termination_reasons import duplicate_reason
 
 __all__ = ["BatchOutcome", "BatchPlan", "Driver", "waiting_for"]
 
@@ -288,7 +290,7 @@ class Driver:
         leftovers: dict[str, str] = {}
         nothing, missing = everything, dict.fromkeys(everything)
         try:
-            for pause in LOOKS:
+            for pause in LOOKUP_PAUSES:
                 # What the earlier try sent last may come to light a little later.
                 places = self._may_come_to_light(nothing) if pause else nothing
                 if not places:
@@ -331,7 +333,7 @@ class Driver:
         for begin in range(0, len(missing), ARCHIVED_AT_ONCE):
             places = missing[begin : begin + ARCHIVED_AT_ONCE]
             plans = [self.plan.plan_of(index) for index in places]
-            for index, found in zip(places, await self._patiently(partial(archived_of, plans)), strict=True):
+            for index, found in zip(places, await self._patiently(partial(look_up_archived, plans)), strict=True):
                 without = 0 if found else without + 1
                 if found and not self._is_running(index, found, leftovers) and self.batch.is_pending(index):
                     self._found[index] = found
@@ -348,10 +350,8 @@ class Driver:
     def _is_running(self, index: int, found: tuple[Found, ...], leftovers: dict[str, str]) -> bool:
         """Keep what has completed; note what is to be terminated; whether one runs that is gone on with."""
         plan = self.plan.plan_of(index)
-        decision = decide_for(plan, found)
-        for duplicate, stays in decision.duplicates:
-            leftovers[duplicate.workflow_id] = duplicate_reason(stays.workflow_id)
-        leftovers.update((leftover.workflow_id, plan.leftover_reason) for leftover in decision.leftovers)
+        decision = plan.decide(found)
+        leftovers |= decision.to_terminate
         workflow = decision.workflow
         if decision.action is not Action.ATTACH or workflow is None:
             return False
@@ -364,8 +364,7 @@ class Driver:
     async def _look_up(self, places: list[int]) -> list[tuple[Found, ...]]:
         chunks = [places[i : i + IDS_AT_ONCE] for i in range(0, len(places), IDS_AT_ONCE)]
         found = [
-            await self._patiently(partial(look_up_many, [self.plan.plan_of(index) for index in chunk]))
-            for chunk in chunks
+            await self._patiently(partial(look_up, [self.plan.plan_of(index) for index in chunk])) for chunk in chunks
         ]
         return list(itertools.chain.from_iterable(found))
 
@@ -426,8 +425,13 @@ class Driver:
 
     async def _start(self, index: int) -> str:
         """The id of the item's workflow, "" where there is none to wait for: it has ended, or is refused."""
-        plan = replace(self.plan.plan_of(index), record=None, keeps_records=True)
-        plan = replace(plan, found=self._found.pop(index, ()), checks=index in self._at_risk)
+        plan = replace(
+            self.plan.plan_of(index),
+            record=None,
+            keeps_records=True,
+            found=self._found.pop(index, ()),
+            check_duplicates=index in self._at_risk,
+        )
         put_down: list[StartRecord] = []
         for failures in itertools.count(1):
             try:
@@ -435,7 +439,7 @@ class Driver:
                     if self._killed or self._error is not None:
                         self.batch.put_back(index)
                         return ""
-                    start = start_once(plan, say=lambda _: None, warn=self._warn, remember=put_down.append)
+                    start = start_once(plan, log=lambda _: None, warn=self._warn, save=put_down.append)
                     started = await self.poller.client.run(unless_killed(start, lambda: self._killed))
             except TaskKilledError:
                 if not put_down:
@@ -443,7 +447,7 @@ class Driver:
                 elif put_down[-1].workflow_id is not None:
                     self.batch.begin(index, put_down[-1].workflow_id)
                 return ""  # and if it was sent without an answer, it is looked for
-            except TerminatedByOthersError as error:
+            except WorkflowTerminatedError as error:
                 self.batch.fail(index, "TERMINATED", error.workflow.reason, error.workflow.workflow_id)
                 return ""
             except StartRefusedError as error:
@@ -458,8 +462,8 @@ class Driver:
                 if failures == 1:
                     self._warn(f"Conductor is unreachable; the batch goes on: {error}")
                 await self._pause(failures, error)
-                (found,) = await self._patiently(partial(look_up_many, [plan]))
-                plan = replace(plan, found=found, checks=True)
+                (found,) = await self._patiently(partial(look_up, [plan]))
+                plan = replace(plan, found=found, check_duplicates=True)
             else:
                 self.batch.begin(index, started.workflow_id)
                 return started.workflow_id
@@ -470,7 +474,7 @@ class Driver:
         if self._probed or self.plan.looked_up:
             return
         self._probed = True
-        for pause in LOOKS:
+        for pause in LOOKUP_PAUSES:
             await self.sleep(pause)
             try:
                 (found,) = await self._look_up([index])
@@ -573,7 +577,7 @@ class Driver:
         unknown = self._unknown()
         if unknown and self.findable:
             for index, items in zip(unknown, await self._look_up(unknown), strict=True):
-                decision = decide_for(self.plan.plan_of(index), items)
+                decision = self.plan.plan_of(index).decide(items)
                 if decision.action is Action.ATTACH and decision.workflow is not None:
                     self.batch.begin(index, decision.workflow.workflow_id)
                 else:

@@ -17,8 +17,8 @@ from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.failure_report import explain
 from airflow_provider_conductor.polling.observation import diagnose
 from airflow_provider_conductor.submission.earlier_workflows import Found
-from airflow_provider_conductor.submission.lookup_many import look_up_many
-from airflow_provider_conductor.submission.start_once import StartPlan, decide_for
+from airflow_provider_conductor.submission.lookup import look_up
+from airflow_provider_conductor.submission.start_plan import StartPlan
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill, ended_by_our_timeout
 
 __all__ = ["NOT_STARTED", "Causes", "Result", "chunks", "read_results"]
@@ -80,7 +80,7 @@ def read_results(batch: Batch, places: Sequence[int], plan_of: Callable[[int], S
     found: dict[int, tuple[Found, ...]] = {}
     if unknown:
         plans = [plan_of(index) for index in unknown]
-        found = dict(zip(unknown, (yield from look_up_many(plans)), strict=True))
+        found = dict(zip(unknown, (yield from look_up(plans)), strict=True))
     results = []
     for index in places:
         workflow = by_id.get(ids.get(index, ""))
@@ -91,7 +91,7 @@ def read_results(batch: Batch, places: Sequence[int], plan_of: Callable[[int], S
 
 
 def _newest(plan: StartPlan, found: Sequence[Found]) -> Workflow | None:
-    decided = decide_for(plan, found).workflow
+    decided = plan.decide(found).workflow
     if decided is not None or not found:
         return decided
     return max((item.workflow for item in found), key=lambda workflow: workflow.create_time)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_conductor.batch.driver import BatchOutcome, BatchPlan, Driver
     from airflow_provider_conductor.batch.loop_thread import InAThread
-    from airflow_provider_conductor.submission.start_once import StartPlan
+    from airflow_provider_conductor.submission.start_plan import StartPlan
 
 __all__ = ["ConductorExecuteWorkflowsOperator"]
 
@@ -248,10 +248,10 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
     def _let_go_of_others(self, active: Sequence[str], plans: Sequence[StartPlan]) -> None:
         """Of what ran before the deferral, let go of what belongs to none of the inputs that there are now."""
-        from airflow_provider_conductor.submission.lookup_many import look_up_many
+        from airflow_provider_conductor.submission.lookup import look_up
 
         try:
-            found = self.hook.client.run(look_up_many(plans))
+            found = self.hook.client.run(look_up(plans))
         except ConductorError as error:
             self.log.warning("The workflows whose inputs are gone cannot be identified, and still run: %s", error)
             return
@@ -330,7 +330,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             self._end_all(plan.timeout_reason)
             raise
         except ConductorError as error:
-            from airflow_provider_conductor.submission.start_once import StartRefusedError
+            from airflow_provider_conductor.submission.errors import StartRefusedError
 
             if isinstance(error, StartRefusedError):
                 raise ConductorStartRefusedError(f"workflow {self.workflow_name!r} was not started: {error}") from error
@@ -531,12 +531,12 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
     def _end_what_is_found(self, context: Context) -> None:
         from airflow_provider_conductor.client.termination import terminate
-        from airflow_provider_conductor.submission.lookup_many import look_up_many
+        from airflow_provider_conductor.submission.lookup import look_up
 
         try:
             inputs, keys = self._items()
             plan_of = self._plans(context, inputs, keys)
-            found = self.hook.client.run(look_up_many([plan_of(index) for index in range(len(inputs))]))
+            found = self.hook.client.run(look_up([plan_of(index) for index in range(len(inputs))]))
             ids = [f.workflow.workflow_id for items in found for f in items if not f.workflow.status.ended]
             done = self.hook.client.run(terminate(ids, timed_out_reason(self._task_label)))
         except (ConductorError, ConductorStartRefusedError) as error:  # which must not hide why the task was resumed

@@ -19,7 +19,7 @@ from airflow_provider_conductor.exceptions import (
     ConductorOutputTooLargeError,
 )
 from airflow_provider_conductor.operators.output import Output, check_storable, json_size
-from airflow_provider_conductor.submission.start_once import StartPlan
+from airflow_provider_conductor.submission.start_plan import StartPlan
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.hooks.conductor import ConductorHook

@@ -88,7 +88,7 @@ class TaskCompletionOperator(UsesConductor, BaseOperator):
         )
 
     def _carry_out(self, flow: Flow[Task]) -> dict[str, Any]:
-        from airflow_provider_conductor.submission.kill_check import TaskKilledError
+        from airflow_provider_conductor.submission.errors import TaskKilledError
 
         try:
             task: Task = self._run_unless_killed(flow)

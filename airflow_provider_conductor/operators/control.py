@@ -301,7 +301,7 @@ class ConductorDeleteWorkflowOperator(WorkflowControlOperator):
         if self.terminate_running:
             from airflow_provider_conductor.control.apply import apply
             from airflow_provider_conductor.control.commands import terminate
-            from airflow_provider_conductor.submission.kill_check import TaskKilledError
+            from airflow_provider_conductor.submission.errors import TaskKilledError
 
             # 3.13 answers an archival of a running workflow with a 400, and has removed it all the same; so what runs
             # is ended first. One that could not be is refused below.

@@ -150,7 +150,7 @@ class WorkflowControlOperator(UsesConductor, BaseOperator):
         """
         from airflow_provider_conductor.control.apply import apply
         from airflow_provider_conductor.control.eligibility import Kind
-        from airflow_provider_conductor.submission.kill_check import TaskKilledError
+        from airflow_provider_conductor.submission.errors import TaskKilledError
 
         try:
             outcome = self._run_unless_killed(

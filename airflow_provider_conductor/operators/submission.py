@@ -22,7 +22,7 @@ from airflow_provider_conductor.submission.termination_reasons import killed_rea
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
-    from airflow_provider_conductor.submission.start_once import StartPlan
+    from airflow_provider_conductor.submission.start_plan import StartPlan
     from airflow_provider_conductor.submission.start_record import StartRecord
 
 __all__ = ["StartsWorkflow"]
@@ -133,13 +133,13 @@ class StartsWorkflow(UsesConductor, BaseOperator):
     def _start(self, context: Context) -> str:
         """Start the workflow, or find the one this series has started; announce it and return its id."""
         from airflow_provider_conductor.client.errors import ConductorInputError
-        from airflow_provider_conductor.submission.kill_check import TaskKilledError
-        from airflow_provider_conductor.submission.start_once import (
+        from airflow_provider_conductor.submission.errors import (
             StartRefusedError,
-            TerminatedByOthersError,
+            TaskKilledError,
             WorkflowGoneError,
-            start_once,
+            WorkflowTerminatedError,
         )
+        from airflow_provider_conductor.submission.start_once import start_once
 
         store = TaskStateStore(context)
         try:
@@ -148,16 +148,16 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             started = self._run_unless_killed(
                 start_once(
                     plan,
-                    say=to_log(self.log.info),
+                    log=to_log(self.log.info),
                     warn=to_log(self.log.warning),
-                    remember=lambda record: self._put_down(store, record),
+                    save=lambda record: self._save_record(store, record),
                 )
             )
         except (StartRefusedError, ConductorInputError) as error:
             raise ConductorStartRefusedError(
                 f"workflow {self.workflow_name or '?'!r} was not started: {error}"
             ) from error
-        except (TerminatedByOthersError, WorkflowGoneError) as error:
+        except (WorkflowTerminatedError, WorkflowGoneError) as error:
             raise AirflowFailException(str(error)) from error
         except TaskKilledError:
             self._end_what_was_sent(context, plan)
@@ -190,9 +190,9 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             raise AirflowException(f"the task was killed while workflow {workflow_id} was being started")
 
     def _start_plan(self, context: Context, store: TaskStateStore) -> StartPlan:
-        from airflow_provider_conductor.client.endpoints import start_body
+        from airflow_provider_conductor.client.endpoints import StartBody, start_body
         from airflow_provider_conductor.client.models import StartWorkflowRequest
-        from airflow_provider_conductor.submission.start_once import StartPlan
+        from airflow_provider_conductor.submission.start_plan import StartPlan
         from airflow_provider_conductor.submission.start_record import StartRecord
 
         self._take_request(rendered=True)
@@ -205,7 +205,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             priority=whole_number(self.priority, "priority"),
             task_to_domain=self.task_to_domain,
         )
-        body = {**start_body(request), **(self.request or {})}
+        body = StartBody({**start_body(request), **(self.request or {})})
         ti = context["ti"]
         record = StartRecord.from_json(store.get(RECORD_KEY))
         max_tries = ti.max_tries or 0
@@ -224,7 +224,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         return StartPlan(
             identity=identity,
             body=body,
-            told=task_context(context, body) if self.pass_context else {},
+            context_input=task_context(context, body) if self.pass_context else {},
             max_tries=max_tries,
             series_began=series_began,
             run_began=run_began,
@@ -232,7 +232,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             keeps_records=bool(store),
             retry_from=self.retry_from,  # type: ignore[arg-type]
             cancel_on_kill=self.cancel_on_kill,
-            patience=max(self.hook.settings.read_timeout, MIN_PATIENCE),
+            search_seconds=max(self.hook.settings.read_timeout, MIN_PATIENCE),
             leftover_reason=killed_reason(f"{self._task_label} starts anew"),
         )
 
@@ -248,7 +248,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         elif plan.label is None and (record is not None or plan.record is not None or plan.identity.may_have_started):
             self._end_start(plan)
 
-    def _put_down(self, store: TaskStateStore, record: StartRecord) -> None:
+    def _save_record(self, store: TaskStateStore, record: StartRecord) -> None:
         """For a later try. A start is worth more than its record: without one, the server is asked."""
         self._record = record = replace(record, clear_number=self._clear_number)
         store.set(RECORD_KEY, record.to_json())
@@ -272,14 +272,14 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         from airflow_provider_conductor.client.errors import ConductorError
         from airflow_provider_conductor.client.sync import ConductorClient
         from airflow_provider_conductor.client.termination import terminate
-        from airflow_provider_conductor.submission.start_once import terminate_all
+        from airflow_provider_conductor.submission.start_once import terminate_starts
 
         reason = killed_reason(self._task_label)
         try:
             # A client of its own: this runs inside a signal handler that interrupted the usual one.
             with ConductorClient(self.hook.settings) as client:
                 if workflow_id is None:
-                    ended = client.run(terminate_all(plan, reason, say=to_log(self.log.info)))
+                    ended = client.run(terminate_starts(plan, reason, to_log(self.log.info)))
                 else:
                     ended = client.run(terminate([workflow_id], reason)).terminated
         except ConductorError as error:

@@ -1,15 +1,16 @@
-"""What a try does about the workflows that earlier tries left, as a pure function."""
+"""The decision: what a try does about the workflows that earlier tries started, as a pure function."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
 from airflow_provider_conductor.client.models import Workflow, WorkflowStatus
 from airflow_provider_conductor.submission.identity import StartKey
 from airflow_provider_conductor.submission.termination_reasons import (
+    duplicate_reason,
     ended_as_duplicate,
     ended_by_our_kill,
     ended_by_our_timeout,
@@ -32,11 +33,13 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A workflow that an earlier try of this task left, and which start it came from.
+    """A workflow that an earlier try of this task started.
 
-    ``of_this_run`` is False for one that is older than the dag run: a dag run of the same id was deleted.
-    ``by_label`` is True for one that was found by a label of the user's own, and may be another task's: it is never
-    terminated. ``archived`` is True where only the search index knows it still: it cannot be run again.
+    Args:
+        key: the start it came from.
+        of_this_run: False where it is older than the dag run: an earlier dag run had the same id.
+        by_label: it was found by a label of the user's own and may be another task's, so it is never terminated.
+        archived: only the search index still has it, so it cannot be run again.
     """
 
     key: StartKey
@@ -48,20 +51,25 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do, about which workflow, and which to terminate before.
+    """What to do, and about which workflow.
 
-    ``generation`` is that of a START. ``duplicates`` came of one start with the workflow that stays, ``leftovers``
-    of an earlier series.
+    Args:
+        generation: the generation of a START.
+        to_terminate: running workflows to terminate before, by id, each with the reason: duplicates of the one that
+            stays, and what an earlier series left.
     """
 
     action: Action
-    workflow: Workflow | None = None
+    found: Found | None = None
     generation: int = 0
-    duplicates: tuple[tuple[Workflow, Workflow], ...] = ()
-    leftovers: tuple[Workflow, ...] = ()
+    to_terminate: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def workflow(self) -> Workflow | None:
+        return None if self.found is None else self.found.workflow
 
 
-def settle(workflows: Iterable[Workflow]) -> tuple[Workflow | None, tuple[Workflow, ...]]:
+def settle(found: Iterable[Found]) -> tuple[Found | None, tuple[Found, ...]]:
     """Of the workflows of one start: the one that stays, and those that run beside it.
 
     ======================================  ===================================
@@ -73,18 +81,28 @@ def settle(workflows: Iterable[Workflow]) -> tuple[Workflow | None, tuple[Workfl
     ======================================  ===================================
     """
     mine = sorted(
-        (w for w in workflows if not (w.status is WorkflowStatus.TERMINATED and ended_as_duplicate(w.reason))),
-        key=lambda workflow: (workflow.create_time, workflow.workflow_id),
+        (
+            item
+            for item in found
+            if item.workflow.status is not WorkflowStatus.TERMINATED or not ended_as_duplicate(item.workflow.reason)
+        ),
+        key=lambda item: (item.workflow.create_time, item.workflow.workflow_id),
     )
-    alive = [workflow for workflow in mine if not workflow.status.ended or workflow.status.successful]
+    alive = [item for item in mine if not item.workflow.status.ended or item.workflow.status.successful]
     if not alive:
         return (mine[-1] if mine else None), ()
     oldest, *younger = alive
-    return oldest, tuple(workflow for workflow in younger if not workflow.status.ended)
+    return oldest, tuple(item for item in younger if not item.workflow.status.ended)
 
 
 def decide(
-    found: Sequence[Found], *, series: int, series_is_known: bool, retry_from: RetryFrom, cancel_on_kill: bool
+    found: Sequence[Found],
+    *,
+    series: int,
+    series_is_known: bool,
+    retry_from: RetryFrom,
+    cancel_on_kill: bool,
+    leftover_reason: str = "",
 ) -> Decision:
     """Decide by the newest workflow of the present series.
 
@@ -97,52 +115,59 @@ def decide(
     FAILED, TIMED_OUT, TERMINATED by our timeout      RETRY, RESTART or START, as ``retry_from`` says
     the same, and archived by the server              START: it cannot be run again
     TERMINATED by our own kill                        START, the next generation
-    TERMINATED by somebody else                       REFUSE: it is not brought back to life
+    TERMINATED by somebody else                       REFUSE: no try runs it again
     ================================================  ==================================================
 
-    Where one start made several workflows, :func:`settle` tells which of them counts. A workflow still running from
-    an earlier series is terminated first; with ``cancel_on_kill=False``, which says that workflows outlive their
-    tasks, it is attached where the present series has none. Where the series is not known, every workflow of the
-    dag run counts as the present series'.
+    Where one start made several workflows, :func:`settle` picks the one that counts. A workflow still running from
+    an earlier series is terminated first. With ``cancel_on_kill=False``, workflows outlive their tasks: it is attached
+    where the present series has none. Where the series is not known, every workflow of the dag run counts as the
+    present series'.
     """
-    present: dict[StartKey, list[Workflow]] = {}
-    earlier = []
+    present: dict[StartKey, list[Found]] = {}
+    earlier: list[Found] = []
     for item in found:
         # A deploy may have made an earlier try believe in a later series; what it started is this series' too.
         if item.of_this_run and (not series_is_known or item.key.first_try >= series):
-            present.setdefault(item.key, []).append(item.workflow)
+            present.setdefault(item.key, []).append(item)
         elif not item.workflow.status.ended:
-            earlier.append(item.workflow)
-    earlier.sort(key=lambda workflow: workflow.create_time)
-    by_label = [item.workflow for item in found if item.by_label]
-    leftovers = tuple(workflow for workflow in earlier if workflow not in by_label) if cancel_on_kill else ()
-    next_generation = 1 + max((key.generation for key in present), default=-1)
-    newest: tuple[int, int, Workflow] | None = None
-    duplicates: list[tuple[Workflow, Workflow]] = []
-    for key, workflows in present.items():
-        stays, beside = settle(workflows)
+            earlier.append(item)
+    newest: Found | None = None
+    to_terminate: dict[str, str] = {}
+    for of_one_start in present.values():
+        stays, beside = settle(of_one_start)
         if stays is None:
             continue
-        duplicates += [(workflow, stays) for workflow in beside]
-        if newest is None or (stays.create_time, key.generation) > newest[:2]:
-            newest = (stays.create_time, key.generation, stays)
-    if newest is None and earlier and not cancel_on_kill:
-        return Decision(Action.ATTACH, earlier[-1])
+        if not stays.by_label:
+            reason = duplicate_reason(stays.workflow.workflow_id)
+            to_terminate |= {item.workflow.workflow_id: reason for item in beside if not item.by_label}
+        if newest is None or _order(stays) > _order(newest):
+            newest = stays
+    if cancel_on_kill:
+        to_terminate |= {item.workflow.workflow_id: leftover_reason for item in earlier if not item.by_label}
+    elif newest is None and earlier:
+        return Decision(Action.ATTACH, max(earlier, key=lambda item: item.workflow.create_time))
+    action = _action(newest, retry_from)
+    if newest is None or action is Action.START:
+        generation = 1 + max((key.generation for key in present), default=-1)
+        return Decision(Action.START, generation=generation, to_terminate=to_terminate)
+    return Decision(action, newest, to_terminate=to_terminate)
 
-    def then(action: Action, workflow: Workflow | None = None) -> Decision:
-        generation = next_generation if action is Action.START else 0
-        return Decision(action, workflow, generation, duplicates=tuple(duplicates), leftovers=leftovers)
 
+def _order(item: Found) -> tuple[int, int]:
+    return item.workflow.create_time, item.key.generation
+
+
+def _action(newest: Found | None, retry_from: RetryFrom) -> Action:
     if newest is None:
-        return then(Action.START)
-    workflow = newest[2]
+        return Action.START
+    workflow = newest.workflow
     match workflow.status:
         case WorkflowStatus.RUNNING | WorkflowStatus.PAUSED | WorkflowStatus.COMPLETED:
-            return then(Action.ATTACH, workflow)
+            return Action.ATTACH
         case WorkflowStatus.TERMINATED if ended_by_our_kill(workflow.reason):
-            return then(Action.START)
+            return Action.START
         case WorkflowStatus.TERMINATED if not ended_by_our_timeout(workflow.reason):
-            return then(Action.REFUSE, workflow)
-    if retry_from == "new" or any(item.archived for item in found if item.workflow is workflow):
-        return then(Action.START)
-    return then(Action.RETRY if retry_from == "failed_task" else Action.RESTART, workflow)
+            return Action.REFUSE
+    if retry_from == "new" or newest.archived:
+        return Action.START
+    return Action.RETRY if retry_from == "failed_task" else Action.RESTART

@@ -6,19 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_conductor.client.flow import Flow, T
+from airflow_provider_conductor.submission.errors import TaskKilledError
 
-__all__ = ["TaskKilledError", "unless_killed"]
-
-
-class TaskKilledError(Exception):
-    """The Airflow task was killed, and nothing more was sent for it."""
+__all__ = ["unless_killed"]
 
 
 def unless_killed(flow: Flow[T], killed: Callable[[], bool]) -> Flow[T]:
-    """The flow, as long as its task lives: before each of its steps ``killed`` is asked.
+    """Run a flow for as long as its task lives: ``killed`` is called before each of its steps.
 
-    Airflow 3 calls ``on_kill`` and then lets the task go on for some seconds. In these no start, retry or restart may
-    be sent. The answer to a request that was under way is still handed to the flow.
+    Airflow 3 calls ``on_kill`` and then lets the task run for some seconds. No start, retry or restart may be sent in
+    them. The answer to a request that was under way still reaches the flow.
 
     Raises:
         TaskKilledError: in place of the next step.

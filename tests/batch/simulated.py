@@ -13,7 +13,7 @@ from airflow_provider_conductor.batch.state import Batch
 from airflow_provider_conductor.client import ConductorBadRequestError, ConductorTimeoutError
 from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Step, drive_async
 from airflow_provider_conductor.submission.identity import TaskIdentity
-from airflow_provider_conductor.submission.start_once import StartPlan
+from airflow_provider_conductor.submission.start_plan import StartPlan
 from tests.polling.simulated import ROUTE, Server, refused, watcher_of
 from tests.polling.virtual_time import EPOCH, now
 

@@ -11,7 +11,7 @@ from airflow_provider_conductor.batch.handover import FREE_SHARE
 from airflow_provider_conductor.batch.results import DIAGNOSED
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowsOperator
 from airflow_provider_conductor.operators.batch import MAX_ACTIVE_LIMIT
-from airflow_provider_conductor.submission.lookup_many import IDS_AT_ONCE
+from airflow_provider_conductor.submission.lookup import IDS_AT_ONCE
 from tests.docs.test_docs import ROOT, parameters, table
 
 PAGE = "batch.md"

@@ -23,7 +23,8 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, submission as starting
 from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
-from airflow_provider_conductor.submission.start_once import StartPlan, start_once
+from airflow_provider_conductor.submission.start_once import start_once
+from airflow_provider_conductor.submission.start_plan import StartPlan
 from airflow_provider_conductor.submission.start_record import StartRecord
 from airflow_provider_conductor.submission.termination_reasons import ended_as_duplicate
 from tests.faults.conftest import WAITS
@@ -104,11 +105,11 @@ def start_through(client: ConductorClient, run_id: str, number: int, tally: Tall
             body={"name": WAITS["name"], "version": 1, "input": {"number": number}},
             record=kept[-1] if kept else None,
             keeps_records=number % 2 == 0,
-            patience=PATIENCE,
+            search_seconds=PATIENCE,
         )
         remember = kept.append if plan.keeps_records else lambda record: None
         try:
-            started = client.run(start_once(plan, say=lambda said: None, warn=lambda said: None, remember=remember))
+            started = client.run(start_once(plan, log=lambda said: None, warn=lambda said: None, save=remember))
         except ConductorRequestError:
             continue
         tally.tries[try_number] += 1

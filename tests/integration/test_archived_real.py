@@ -13,7 +13,8 @@ from airflow_provider_conductor.client import ConductorClient
 from airflow_provider_conductor.client.endpoints import start_body
 from airflow_provider_conductor.submission.earlier_workflows import Action
 from airflow_provider_conductor.submission.identity import TaskIdentity
-from airflow_provider_conductor.submission.start_once import Started, StartPlan, start_once
+from airflow_provider_conductor.submission.start_once import Started, start_once
+from airflow_provider_conductor.submission.start_plan import StartPlan
 from airflow_provider_conductor.submission.start_record import StartRecord
 
 pytestmark = pytest.mark.integration
@@ -55,7 +56,7 @@ def test_a_completed_and_archived_workflow_is_not_run_again(client: ConductorCli
             record=records[-1] if keeps and records else None,
             keeps_records=keeps,
         )
-        return client.run(start_once(plan, say=lambda _: None, warn=lambda _: None, remember=records.append))
+        return client.run(start_once(plan, log=lambda _: None, warn=lambda _: None, save=records.append))
 
     ours = a_try(1).workflow_id
     eventually(lambda: client.get_workflow(ours, include_tasks=False).status.successful)

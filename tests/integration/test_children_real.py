@@ -14,7 +14,8 @@ from airflow_provider_conductor.client import ConductorClient
 from airflow_provider_conductor.client.endpoints import start_body
 from airflow_provider_conductor.submission.earlier_workflows import Action
 from airflow_provider_conductor.submission.identity import TaskIdentity
-from airflow_provider_conductor.submission.start_once import Started, StartPlan, start_once, terminate_all
+from airflow_provider_conductor.submission.start_once import Started, start_once, terminate_starts
+from airflow_provider_conductor.submission.start_plan import StartPlan
 from airflow_provider_conductor.submission.start_record import StartRecord
 from tests.recorded.record_children import child_of, definitions
 
@@ -69,7 +70,7 @@ class Task:
     def start(self) -> Started:
         def ignore(_: str) -> None: ...
 
-        flow = start_once(self.plan(), say=ignore, warn=ignore, remember=self.records.append)
+        flow = start_once(self.plan(), log=ignore, warn=ignore, save=self.records.append)
         return self.client.run(flow)
 
     def child(self, workflow_id: str) -> str:
@@ -104,5 +105,5 @@ def test_a_retry_and_a_clear_take_the_workflow_and_leave_its_child(
     assert task.start().action is Action.START
     # A sub-workflow ends with what it is a part of, and by the server.
     assert task.status(child) == ("TERMINATED" if kind == "SUB_WORKFLOW" else "RUNNING")
-    client.run(terminate_all(task.plan(), "over", say=lambda _: None))
+    client.run(terminate_starts(task.plan(), "over", lambda _: None))
     client.terminate_workflow(child)

@@ -9,7 +9,8 @@ import pytest
 
 from airflow_provider_conductor.submission.earlier_workflows import Action, Found
 from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
-from airflow_provider_conductor.submission.start_once import StartPlan, start_once
+from airflow_provider_conductor.submission.start_once import start_once
+from airflow_provider_conductor.submission.start_plan import StartPlan
 from tests.integration.client_lab import Lab
 
 pytestmark = pytest.mark.integration
@@ -56,7 +57,7 @@ class AgainLab(Lab):
             found=(Found(StartKey(1), workflow),),
         )
         said: list[str] = []
-        flow = start_once(plan, say=said.append, warn=said.append, remember=lambda record: None)
+        flow = start_once(plan, log=said.append, warn=said.append, save=lambda record: None)
         return self.client.run(flow).action, said
 
     def runs(self, workflow_id: str, ref: str) -> bool:

@@ -25,7 +25,8 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.client.flow import Answer, Call, Now, Sleep, Step
 from airflow_provider_conductor.submission.identity import TaskIdentity
-from airflow_provider_conductor.submission.start_once import Started, StartPlan, start_once
+from airflow_provider_conductor.submission.start_once import Started, start_once
+from airflow_provider_conductor.submission.start_plan import StartPlan
 from airflow_provider_conductor.submission.start_record import StartRecord, first_try_of_series
 
 START = 1_700_000_000.0
@@ -335,7 +336,7 @@ class Airflow:
         body = {"name": self.name, "input": self.input, **({"version": self.version} if self.version else {})}
         return StartPlan(
             identity=identity,
-            told=self.told,
+            context_input=self.told,
             body=body if self.label is None else {**body, "correlationId": self.label},
             max_tries=self.max_tries,
             series_began=series_began,
@@ -344,7 +345,7 @@ class Airflow:
             keeps_records=self.stores,
             retry_from=self.retry_from,  # type: ignore[arg-type]
             cancel_on_kill=self.cancel_on_kill,
-            patience=PATIENCE,
+            search_seconds=PATIENCE,
             leftover_reason="Airflow task was killed: it starts anew",
         )
 
@@ -354,7 +355,7 @@ class Airflow:
 
     def run(self, *faults: Fault) -> Started:
         """This try's start."""
-        flow = start_once(self.plan(), say=self.says.append, warn=self.warnings.append, remember=self.remember)
+        flow = start_once(self.plan(), log=self.says.append, warn=self.warnings.append, save=self.remember)
         return drive(flow, self.server, faults)  # type: ignore[no-any-return]
 
     def retry(self, after: float = 60.0) -> Airflow:

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from airflow_provider_conductor.client import ConductorError
 from airflow_provider_conductor.submission.earlier_workflows import Action
-from airflow_provider_conductor.submission.start_once import TerminatedByOthersError
+from airflow_provider_conductor.submission.errors import WorkflowTerminatedError
 from airflow_provider_conductor.submission.termination_reasons import (
     ended_as_duplicate,
     killed_reason,
@@ -88,7 +88,7 @@ class AnyInterleaving(RuleBasedStateMachine):
         self.attended = None
         try:
             started = self.airflow.run(*faults)
-        except TerminatedByOthersError:
+        except WorkflowTerminatedError:
             assert self.others_terminated
         except (Crashed, ConductorError):
             pass
@@ -213,7 +213,7 @@ class AnyInterleaving(RuleBasedStateMachine):
             self.automatic_retry(LATEST)
         try:
             started = self.airflow.run()
-        except TerminatedByOthersError:
+        except WorkflowTerminatedError:
             assert self.others_terminated
             return
         assert self.ours_that_run() <= {started.workflow_id}

@@ -33,12 +33,18 @@ def found(first_try: int, status: str, reason: str = "", *, generation: int = 0,
 
 
 def decision(*items: Found, series: int = 1, **changes: Any) -> Decision:
-    options = {"series_is_known": True, "retry_from": "failed_task", "cancel_on_kill": True, **changes}
+    options = {
+        "leftover_reason": "anew",
+        "series_is_known": True,
+        "retry_from": "failed_task",
+        "cancel_on_kill": True,
+        **changes,
+    }
     return decide(items, series=series, **options)
 
 
-def ids(workflows: Any) -> list[str]:
-    return [item.workflow_id for item in workflows]
+def leftovers(decided: Decision) -> list[str]:
+    return [workflow_id for workflow_id, reason in decided.to_terminate.items() if reason == "anew"]
 
 
 def test_nothing_there_is_a_start() -> None:
@@ -88,14 +94,13 @@ def test_the_newest_of_the_series_decides(
     else:
         assert decided.workflow is not None
         assert decided.workflow.workflow_id == "wf-1"
-    assert not decided.leftovers
-    assert not decided.duplicates
+    assert not decided.to_terminate
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "PAUSED"])
 def test_what_still_runs_of_an_earlier_series_is_terminated_first(status: str) -> None:
     decided = decision(found(1, status), series=2)
-    assert (decided.action, decided.generation, ids(decided.leftovers)) == (Action.START, 0, ["wf-1"])
+    assert (decided.action, decided.generation, leftovers(decided)) == (Action.START, 0, ["wf-1"])
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "PAUSED"])
@@ -104,7 +109,7 @@ def test_with_cancel_on_kill_false_it_is_attached(status: str) -> None:
     assert decided.action is Action.ATTACH
     assert decided.workflow is not None
     assert decided.workflow.workflow_id == "wf-2"
-    assert not decided.leftovers
+    assert not decided.to_terminate
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED"])
@@ -118,13 +123,13 @@ def test_an_earlier_series_does_not_hide_the_present_one() -> None:
     assert decided.action is Action.ATTACH
     assert decided.workflow is not None
     assert decided.workflow.workflow_id == "wf-2"
-    assert ids(decided.leftovers) == ["wf-1"]
+    assert leftovers(decided) == ["wf-1"]
 
 
 def test_with_cancel_on_kill_false_the_present_series_comes_before_an_earlier_one() -> None:
     decided = decision(found(1, "RUNNING"), found(2, "FAILED", at=2), series=2, cancel_on_kill=False)
     assert decided.action is Action.RETRY
-    assert not decided.leftovers
+    assert not decided.to_terminate
 
 
 def test_where_the_series_is_not_known_nothing_counts_as_a_leftover() -> None:
@@ -132,7 +137,7 @@ def test_where_the_series_is_not_known_nothing_counts_as_a_leftover() -> None:
     assert decided.action is Action.ATTACH
     assert decided.workflow is not None
     assert decided.workflow.workflow_id == "wf-2"
-    assert not decided.leftovers
+    assert not decided.to_terminate
 
 
 def test_a_start_of_what_a_try_took_for_a_later_series_is_this_series_too() -> None:
@@ -157,7 +162,7 @@ def test_a_fresh_start_takes_the_next_generation() -> None:
 def test_a_workflow_older_than_the_dag_run_is_not_this_runs() -> None:
     assert decision(found(1, "COMPLETED", of_this_run=False)) == Decision(Action.START)
     decided = decision(found(1, "RUNNING", of_this_run=False), series_is_known=False)
-    assert (decided.action, ids(decided.leftovers)) == (Action.START, ["wf-1"])
+    assert (decided.action, leftovers(decided)) == (Action.START, ["wf-1"])
 
 
 def test_of_two_that_one_start_made_the_older_is_attached_and_the_younger_ended() -> None:
@@ -165,7 +170,7 @@ def test_of_two_that_one_start_made_the_older_is_attached_and_the_younger_ended(
     assert decided.action is Action.ATTACH
     assert decided.workflow is not None
     assert decided.workflow.workflow_id == "wf-1"
-    assert [(a.workflow_id, b.workflow_id) for a, b in decided.duplicates] == [("wf-2", "wf-1")]
+    assert decided.to_terminate == {"wf-2": duplicate_reason("wf-1")}
 
 
 def test_a_terminated_duplicate_is_not_somebody_elses_doing() -> None:
@@ -188,9 +193,9 @@ SETTLED = [
 
 @pytest.mark.parametrize(("workflows", "stays", "terminated"), SETTLED)
 def test_the_older_that_is_alive_stays(workflows: Any, stays: str | None, terminated: list[str]) -> None:
-    kept, younger = settle(workflow(status, at=at, name=str(at)) for status, at in workflows)
-    assert (kept.workflow_id if kept else None) == stays
-    assert ids(younger) == terminated
+    kept, younger = settle(Found(StartKey(1), workflow(status, at=at, name=str(at))) for status, at in workflows)
+    assert (kept.workflow.workflow_id if kept else None) == stays
+    assert [item.workflow.workflow_id for item in younger] == terminated
 
 
 statuses = st.tuples(
@@ -211,7 +216,7 @@ def test_whatever_is_there_at_most_one_runs_on(items: Any, series: int, known: b
         for index, (first_try, generation, (status, reason), at, of_this_run) in enumerate(items)
     ]
     decided = decision(*everything, series=series, series_is_known=known, retry_from=retry_from)
-    ended = set(ids(decided.leftovers)) | {item.workflow_id for item, _ in decided.duplicates}
+    ended = set(decided.to_terminate)
     if decided.workflow is not None:
         assert decided.workflow.workflow_id not in ended
     if decided.action is Action.START:

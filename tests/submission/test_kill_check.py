@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client.flow import Flow, Sleep, Step, drive
-from airflow_provider_conductor.submission.kill_check import TaskKilledError, unless_killed
+from airflow_provider_conductor.submission.errors import TaskKilledError
+from airflow_provider_conductor.submission.kill_check import unless_killed
 
 
 class Task:

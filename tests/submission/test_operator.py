@@ -149,7 +149,7 @@ def killed_during(conductor: ConductorStandIn, task: ConductorStartWorkflowOpera
 def test_a_task_killed_while_it_starts_leaves_nothing_running(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, before: bool, label: str | None
 ) -> None:
-    monkeypatch.setattr("airflow_provider_conductor.submission.start_once.LOOKS", (0.0, 0.01, 0.01))
+    monkeypatch.setattr("airflow_provider_conductor.submission.start_once.LOOKUP_PAUSES", (0.0, 0.01, 0.01))
     task = operator(correlation_id=label)
     killed_during(conductor, task, before=before)
     with pytest.raises(AirflowException, match="was killed while"):

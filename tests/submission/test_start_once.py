@@ -13,13 +13,13 @@ from airflow_provider_conductor.client import (
     ConductorUnreachableError,
 )
 from airflow_provider_conductor.submission.earlier_workflows import Action
-from airflow_provider_conductor.submission.identity import StartKey
-from airflow_provider_conductor.submission.start_once import (
+from airflow_provider_conductor.submission.errors import (
     StartRefusedError,
-    TerminatedByOthersError,
     WorkflowGoneError,
-    terminate_all,
+    WorkflowTerminatedError,
 )
+from airflow_provider_conductor.submission.identity import StartKey
+from airflow_provider_conductor.submission.start_once import terminate_starts
 from airflow_provider_conductor.submission.termination_reasons import killed_reason, timed_out_reason
 from tests.submission.simulation import (
     PATIENCE,
@@ -339,7 +339,7 @@ def test_our_own_time_out_is_retried(server: Server, airflow: Airflow) -> None:
 def test_what_somebody_else_terminated_is_not_brought_back(server: Server, airflow: Airflow) -> None:
     airflow.run()
     server.end("wf-1", "TERMINATED", "not today")
-    with pytest.raises(TerminatedByOthersError, match=r"wf-1 .*not today"):
+    with pytest.raises(WorkflowTerminatedError, match=r"wf-1 .*not today"):
         airflow.retry().run()
     assert not server.running()
     # A clear is another matter.
@@ -530,7 +530,7 @@ def test_what_somebody_else_terminated_is_not_brought_back_once_archived(server:
     airflow.run()
     server.end("wf-1", "TERMINATED", "not today")
     server.archive("wf-1")
-    with pytest.raises(TerminatedByOthersError, match=r"wf-1 .*not today"):
+    with pytest.raises(WorkflowTerminatedError, match=r"wf-1 .*not today"):
         airflow.retry().run()
 
 
@@ -821,7 +821,7 @@ def test_a_successor_outlives_a_clear(server: Server, with_children: Airflow) ->
 def test_a_successor_outlives_a_kill(server: Server, with_children: Airflow) -> None:
     server.pass_time(1)
     successor = server.child("wf-1")
-    assert drive(terminate_all(with_children.plan(), "killed", say=with_children.says.append), server) == ["wf-1"]
+    assert drive(terminate_starts(with_children.plan(), "killed", with_children.says.append), server) == ["wf-1"]
     assert server.running() == [successor]
 
 
@@ -899,11 +899,11 @@ def test_a_server_without_the_route_still_starts_after_a_start_without_an_answer
 
 def test_what_a_killed_start_may_have_left_is_terminated(server: Server, airflow: Airflow) -> None:
     airflow.crash(done_later(2.5, and_crash=True))
-    ended = drive(terminate_all(airflow.plan(), "killed", say=airflow.says.append), server)
+    ended = drive(terminate_starts(airflow.plan(), "killed", airflow.says.append), server)
     assert ended == ["wf-1"]
     assert not server.running()
 
 
 def test_a_killed_start_that_was_never_sent_leaves_nothing(server: Server, airflow: Airflow) -> None:
     airflow.crash(crash_before)
-    assert drive(terminate_all(airflow.plan(), "killed", say=airflow.says.append), server) == []
+    assert drive(terminate_starts(airflow.plan(), "killed", airflow.says.append), server) == []

@@ -74,11 +74,12 @@ from airflow_provider_conductor.client.endpoints.workflows import (
     terminate_workflow,
     test_workflow,
 )
-from airflow_provider_conductor.client.endpoints.writing import MAX_BULK_IDS, start_body
+from airflow_provider_conductor.client.endpoints.writing import MAX_BULK_IDS, StartBody, start_body
 
 __all__ = [
     "MAX_BULK_IDS",
     "MAX_HOLD_SECONDS",
+    "StartBody",
     "bulk_delete",
     "bulk_pause",
     "bulk_restart",

@@ -123,12 +123,18 @@ def plain(value: Any, what: str) -> Any:
     return converted
 
 
-def start_body(request: StartWorkflowRequest | Mapping[str, Any] | Any) -> dict[str, Any]:
+class StartBody(dict[str, Any]):
+    """The body of a start that :func:`start_body` has made: what takes one does not check or convert it again."""
+
+
+def start_body(request: StartWorkflowRequest | Mapping[str, Any] | Any) -> StartBody:
     """The body of a start: of our request, a dict with the server's names, or the SDK's StartWorkflowRequest.
 
     Raises:
         ConductorInputError: no name, an input that is no mapping, or something that is not JSON (NaN included).
     """
+    if isinstance(request, StartBody):
+        return request
     try:
         wanted = request.to_json() if isinstance(request, StartWorkflowRequest) else request
     except TypeError as error:
@@ -139,7 +145,7 @@ def start_body(request: StartWorkflowRequest | Mapping[str, Any] | Any) -> dict[
     given(body.get("name"), "the workflow's name")
     if not isinstance(body.get("input") or {}, dict):
         raise ConductorInputError(f"the input must be a mapping of names to values, not {type(body['input']).__name__}")
-    return body
+    return StartBody(body)
 
 
 def definitions(given_definitions: Sequence[Any] | Any, what: str) -> list[dict[str, Any]]:
