@@ -179,7 +179,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         plan_of = self._plans(context, inputs, keys)
         base = plan_of(0)
         batch = self._checkpoint(store, base, keys) or Batch(keys=keys, began=timezone.utcnow().timestamp())
-        self._put_down(
+        self._save_record(
             store,
             StartRecord(max_tries=base.max_tries, first_try=base.identity.series, series_began=base.series_began),
         )
