@@ -405,7 +405,7 @@ def test_nor_when_the_kill_comes_while_it_is_put_down(conductor: ConductorStandI
     operator, context, theirs = found_by_label(conductor)
     plan = operator._start_plan(context, TaskStateStore(context))
     record = StartRecord(max_tries=1, first_try=1, sent_at=1.0, workflow_id=theirs, by_label=by_label)
-    operator._put_down(TaskStateStore(context), record)
+    operator._save_record(TaskStateStore(context), record)
     operator._end_what_was_sent(context, plan)
     assert conductor.status(theirs) == then
 

@@ -53,7 +53,7 @@ class Crashing:
 
     def _lay_the_mine(self) -> None:
         send_once = ConductorClient._send_once
-        put_down = type(self)._put_down  # type: ignore[attr-defined]
+        put_down = type(self)._save_record  # type: ignore[attr-defined]
 
         def sending(client: Any, call: Any, *rest: Any) -> Any:
             is_start = (call.method, call.path) == ("POST", "/workflow")
@@ -72,7 +72,7 @@ class Crashing:
             put_down(task, store, record)
 
         ConductorClient._send_once = sending  # type: ignore[method-assign]
-        type(self)._put_down = putting_down  # type: ignore[attr-defined]
+        type(self)._save_record = putting_down  # type: ignore[attr-defined]
         if self.point == "waiting":
             threading.Timer(2, die).start()
 
