@@ -339,8 +339,8 @@ class WaitsForWorkflow(UsesConductor):
                 raise self._failure(event)
             case waits.GONE:
                 raise ConductorWorkflowFailedError(
-                    f"Conductor workflow {workflow_id} is gone: {event.message}. It was deleted, or "
-                    f"archived out of this server's sight; check the id and connection {self.conductor_conn_id!r}. "
+                    f"Conductor workflow {workflow_id} is gone: {event.message}. It was deleted, or archived where "
+                    f"this server cannot read it. Check the id and connection {self.conductor_conn_id!r}. "
                     f"See {where}",
                     workflow_id=workflow_id,
                     status=event.status,
@@ -395,8 +395,8 @@ class WaitsForWorkflow(UsesConductor):
         workflow_id = event.workflow_id
         done = self._let_go(workflow_id, timed_out_reason(self._task_label))
         return self._timeout_error(
-            f"{'stall_timeout' if event.status == STALLED else 'timeout'}: Conductor workflow "
-            f"{workflow_id} had not ended: {event.message}. Then {done}. See {self.hook.workflow_url(workflow_id)}",
+            f"{'stall_timeout' if event.status == STALLED else 'timeout'}: Conductor workflow {workflow_id} did not "
+            f"end in time; {done}. Last state: {event.message}. See {self.hook.workflow_url(workflow_id)}",
             workflow_id,
         )
 
@@ -565,13 +565,13 @@ class WaitsForWorkflow(UsesConductor):
             if "timeout" not in str((next_kwargs or {}).get("error", "")).lower():
                 # The trigger itself failed, a connection that could not be looked up perhaps. The workflow is sound,
                 # and the next try goes on with it.
-                self.log.error("The trigger failed; the workflow is left as it is")
+                self.log.error("The trigger failed; the workflow is not affected")
                 raise
             ti = context["ti"]
             workflow_id = ti.xcom_pull(task_ids=ti.task_id, key=WORKFLOW_ID_KEY, map_indexes=ti.map_index)
             if isinstance(workflow_id, str):
                 done = self._let_go(workflow_id, timed_out_reason(self._task_label))
-                self.log.error("The triggerer did not answer in time; workflow %s: %s", workflow_id, done)
+                self.log.error("The triggerer did not answer in time. Workflow %s: %s", workflow_id, done)
             raise
 
     def on_kill(self) -> None:
@@ -581,14 +581,15 @@ class WaitsForWorkflow(UsesConductor):
             return
         if self._execution_timeout_is_over:
             # Airflow's execution_timeout calls on_kill too; it is a timeout, and on_timeout decides.
-            done = self._let_go(self._workflow_id, timed_out_reason(self._task_label))
-            self.log.info("execution_timeout is over; the workflow: %s", done)
+            workflow_id = self._workflow_id
+            done = self._let_go(workflow_id, timed_out_reason(self._task_label))
+            self.log.info("The execution_timeout is over. Workflow %s: %s", workflow_id, done)
             return
         if not self.cancel_on_kill:
-            self.log.info("Killed; workflow %s runs on (cancel_on_kill=False)", self._workflow_id)
+            self.log.info("The task was killed. Workflow %s keeps running (cancel_on_kill=False)", self._workflow_id)
             return
         done = self._end_in_a_hurry(self._workflow_id, killed_reason(self._task_label))
-        self.log.info("Killed; workflow %s: %s", self._workflow_id, done)
+        self.log.info("The task was killed. Workflow %s: %s", self._workflow_id, done)
 
 
 def alarm_margin(execution_timeout: timedelta) -> float:

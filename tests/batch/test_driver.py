@@ -72,7 +72,7 @@ def test_a_workflow_that_the_server_has_taken_back_is_gone_and_says_so_in_anothe
         assert taken_up is not None
         (item,) = taken_up.items.values()
         assert (item.workflow_id, item.status) == (gone, GONE)
-        assert "does not know this workflow" in item.reason
+        assert "has this workflow" in item.reason
         assert taken_up.completed == 3
 
     run(main())
