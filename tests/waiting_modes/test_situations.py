@@ -101,7 +101,7 @@ SITUATIONS = {
     "the server itself failed a task": Situation(
         ends_as("ended_script_failed"),
         error=ConductorWorkflowFailedPermanentlyError,
-        words=("js failed with a terminal error", "Conductor itself executes this INLINE task"),
+        words=("js failed with a terminal error", "Conductor itself runs this INLINE task"),
     ),
     "a JOIN that nothing can end": Situation(
         ((0.0, recorded("join_on_no_such_task", startTime=1)),),
@@ -111,12 +111,12 @@ SITUATIONS = {
         then="RUNNING",
     ),
     "the workflow timed out": Situation(
-        ends_as("ended_workflow_timed_out"), error=ConductorWorkflowFailedError, words=("Still open then: slow",)
+        ends_as("ended_workflow_timed_out"), error=ConductorWorkflowFailedError, words=("time: slow",)
     ),
     "terminated by somebody": Situation(
         ends_as("ended_terminated"),
         error=ConductorWorkflowFailedPermanentlyError,
-        words=("Somebody ended it on purpose",),
+        words=("Somebody terminated it",),
     ),
     "terminated by our own timeout": Situation(
         ends_as("ended_terminated", reasonForIncompletion=timed_out_reason("nightly.charge run r1 try 1")),
