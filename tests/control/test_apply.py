@@ -14,7 +14,8 @@ from airflow_provider_conductor.control.apply import ROUNDS, apply
 from airflow_provider_conductor.control.commands import Command
 from airflow_provider_conductor.control.eligibility import Kind
 from airflow_provider_conductor.control.outcome import Outcome
-from tests.operators.conductor_standin import ConductorStandIn, Request, no_route
+from airflow_provider_conductor.testing import ConductorStandIn, Request
+from airflow_provider_conductor.testing.server import no_route
 
 Answer = tuple[int, str, bytes] | None
 

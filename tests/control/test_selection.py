@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_conductor.client import ConductorClient, ConductorInputError
 from airflow_provider_conductor.control.selection import Selection, TooManyFoundError, given_ids, select
-from tests.operators.conductor_standin import ConductorStandIn, Request
+from airflow_provider_conductor.testing import ConductorStandIn, Request
 
 
 @pytest.mark.parametrize(

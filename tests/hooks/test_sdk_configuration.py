@@ -33,9 +33,9 @@ from airflow_provider_conductor.operators import (
     ConductorTerminateWorkflowOperator,
 )
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
+from airflow_provider_conductor.testing import ConductorStandIn
 from tests.client import fault_server as told
 from tests.client.fault_server import Behaviour, FaultServer
-from tests.operators.conductor_standin import ConductorStandIn
 
 SECRET = "configuration-secret-that-nobody-may-see"
 

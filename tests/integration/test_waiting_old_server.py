@@ -16,9 +16,7 @@ from airflow_provider_conductor.exceptions import (
 )
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 from tests.integration.waiting_lab import WaitingLab
-from tests.waiting_modes.modes import first_pokes, run_task
-
-__all__ = ["first_pokes"]
+from tests.waiting_modes.modes import run_task
 
 pytestmark = pytest.mark.integration
 

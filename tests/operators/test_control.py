@@ -20,8 +20,8 @@ from airflow_provider_conductor.operators import (
     ConductorSkipTaskOperator,
     ConductorTerminateWorkflowOperator,
 )
+from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from tests.operators.airflow_standin import context_of, run
-from tests.operators.conductor_standin import ConductorStandIn, Request, Script
 from tests.operators.impatient import both_ways
 
 AGAIN = [
@@ -236,10 +236,10 @@ def test_waiting_for_the_end_returns_the_output(
     conductor: ConductorStandIn, kind: type, before: str, deferrable: bool
 ) -> None:
     workflow_id = conductor.add(before)
-    conductor.script = Script(after=0.3, output={"total": 42})
+    conductor.default_script = script = Script(after=0.3, output={"total": 42})
     if before == "PAUSED":
         conductor.instead = lambda request: (
-            conductor.plays(workflow_id, conductor.script) and None if request.path.endswith("/resume") else None
+            conductor.plays(workflow_id, script) and None if request.path.endswith("/resume") else None
         )
     arguments = {"wait_for_completion": True, "poll_interval": 0.1, "deferrable": deferrable}
     assert act(kind, workflow_id, **arguments) == {"total": 42}
@@ -247,7 +247,7 @@ def test_waiting_for_the_end_returns_the_output(
 
 @both_ways
 def test_failing_again_fails_the_task(conductor: ConductorStandIn, deferrable: bool) -> None:
-    conductor.script = Script(after=0.3, status="FAILED", reason="still no tea")
+    conductor.default_script = Script(after=0.3, status="FAILED", reason="still no tea")
     arguments = {"wait_for_completion": True, "poll_interval": 0.1, "deferrable": deferrable}
     with pytest.raises(ConductorWorkflowFailedError, match="still no tea"):
         act(ConductorRestartWorkflowOperator, conductor.add("FAILED"), **arguments)
@@ -262,7 +262,7 @@ def test_only_one_can_be_waited_for(conductor: ConductorStandIn, count: int) -> 
 
 
 def test_a_list_of_one_can_be_waited_for(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0, output={"total": 42})
+    conductor.default_script = Script(after=0, output={"total": 42})
     assert act(ConductorRestartWorkflowOperator, str([conductor.add("FAILED")]), wait_for_completion=True) == {
         "total": 42
     }

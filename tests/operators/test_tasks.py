@@ -11,8 +11,8 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_conductor.client import ConductorNotFoundError
 from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotReadyError
 from airflow_provider_conductor.operators import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
+from airflow_provider_conductor.testing import ConductorStandIn
 from tests.operators.airflow_standin import context_of
-from tests.operators.conductor_standin import ConductorStandIn
 
 WAIT = {"taskId": "7", "referenceTaskName": "approve", "taskType": "WAIT", "status": "IN_PROGRESS"}
 

@@ -15,8 +15,8 @@ from airflow_provider_conductor.exceptions import (
     ConductorWorkflowFailedError,
 )
 from airflow_provider_conductor.sensors import ConductorTaskSensor
+from airflow_provider_conductor.testing import ConductorStandIn
 from tests.operators.airflow_standin import context_of
-from tests.operators.conductor_standin import ConductorStandIn
 from tests.sensors.test_workflow_sensor import SOON, WAYS, in_each_mode
 from tests.sensors.triggerer import run_anywhere
 
