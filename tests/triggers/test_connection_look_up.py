@@ -34,7 +34,7 @@ class LookUps:
         self.first.set()
         if self.made <= self.times:
             raise self.error
-        return Connection(conn_id, uri=self.answer)
+        return Connection(conn_id=conn_id, uri=self.answer)
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ async def test_a_cancelled_first_trigger_takes_nothing_from_the_second(
 ) -> None:
     """It began the look-up that both wait for."""
     looking, go_on = asyncio.Event(), asyncio.Event()
-    answer = Connection("conductor_default", uri=conductor.connection_uri())
+    answer = Connection(conn_id="conductor_default", uri=conductor.connection_uri())
 
     async def slow(conn_id: str) -> Any:
         looking.set()
