@@ -269,7 +269,7 @@ LENIENT = {
 def playing(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[RecordedServer]:
     situation = SITUATIONS[request.node.callspec.params["name"]]
     server = RecordedServer(situation.play, situation.index)
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", server.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", server.connection_uri())
     monkeypatch.setattr(
         "airflow_provider_conductor.polling.observation.ASK_AGAIN", (0.01,) * 4
     )  # its index does not lag
