@@ -238,9 +238,7 @@ class TestEarlierWorkflow:
             assert airflow.run() == started
 
     @pytest.mark.parametrize("archived", [False, True])
-    def test_one_that_a_user_terminated_stays_so(
-        self, server: Server, airflow: Airflow, archived: bool
-    ) -> None:
+    def test_one_that_a_user_terminated_stays_so(self, server: Server, airflow: Airflow, archived: bool) -> None:
         airflow.run()
         server.end("wf-1", "TERMINATED", "not today")
         if archived:
