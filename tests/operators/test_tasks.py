@@ -114,7 +114,7 @@ def test_somebody_else_may_be_faster(conductor: ConductorStandIn, by_bo: str) ->
 
 def test_an_update_without_effect_is_no_success(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server answers 200 to an update that it drops."""
-    monkeypatch.setattr("airflow_provider_conductor.control.task_completion.CHECKS", (0.0, 0.01))
+    monkeypatch.setattr("airflow_provider_conductor.control.task_completion.PAUSES", (0.0, 0.01))
     workflow_id = conductor.add(tasks=[WAIT])
     conductor.instead = lambda request: (200, "text/plain", b"7") if request.path == "/tasks" else None
     approve = operator(workflow_id=workflow_id)
