@@ -155,9 +155,7 @@ def test_an_index_that_drops_a_condition_selects_nothing(conductor: ConductorSta
     conductor.add(correlation_id="monday")
     other = conductor.add("FAILED", name="invoices", correlation_id="tuesday")
     conductor.workflows[other].update(startTime=1_700_000_000_000)
-    with pytest.raises(
-        ConductorInputError, match=f"whose {field} is .* for the condition {field} .*No workflow was"
-    ):
+    with pytest.raises(ConductorInputError, match=f"whose {field} is .* for the condition {field} .*No workflow was"):
         found(conductor, query=query)
 
 

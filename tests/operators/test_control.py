@@ -96,7 +96,9 @@ def test_more_than_the_bound_fails_for_good_and_nothing_is_done(
     conductor: ConductorStandIn, how: dict[str, str]
 ) -> None:
     ids = [conductor.add(correlation_id="monday") for _ in range(4)]
-    with pytest.raises(AirflowFailException, match="selects 4 workflows, over max_workflows=3: nothing was done"):
+    with pytest.raises(
+        AirflowFailException, match="selects 4 workflows, more than max_workflows=3: no workflow was changed"
+    ):
         act(ConductorTerminateWorkflowOperator, max_workflows=3, **how)
     assert acted(conductor) == []
     assert {conductor.status(item) for item in ids} == {"RUNNING"}
@@ -105,7 +107,7 @@ def test_more_than_the_bound_fails_for_good_and_nothing_is_done(
 def test_the_bound_is_small_unless_told(conductor: ConductorStandIn) -> None:
     for _ in range(101):
         conductor.add()
-    with pytest.raises(AirflowFailException, match="selects 101 workflows, over max_workflows=100"):
+    with pytest.raises(AirflowFailException, match="selects 101 workflows, more than max_workflows=100"):
         act(ConductorTerminateWorkflowOperator, query="status IN (RUNNING)")
     assert len(act(ConductorTerminateWorkflowOperator, query="status IN (RUNNING)", max_workflows=101)) == 101
 
@@ -132,7 +134,7 @@ def test_conditions_select(conductor: ConductorStandIn) -> None:
 def test_an_index_without_end_times_deletes_nothing(conductor: ConductorStandIn) -> None:
     conductor.indexed.discard("endTime")
     ids = [conductor.add("COMPLETED") for _ in range(2)]
-    with pytest.raises(AirflowFailException, match="Nothing was done"):
+    with pytest.raises(AirflowFailException, match="No workflow was changed"):
         act(ConductorDeleteWorkflowOperator, ended_before=timedelta(days=30))
     assert acted(conductor) == []
     assert list(conductor.workflows) == ids

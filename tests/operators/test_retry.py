@@ -42,7 +42,7 @@ def test_what_runs_already_is_left_to_run(conductor: ConductorStandIn) -> None:
     assert retries_sent(conductor) == 0
 
 
-@pytest.mark.parametrize(("status", "instead"), [("PAUSED", "resume"), ("COMPLETED", "restart")])
+@pytest.mark.parametrize(("status", "instead"), [("PAUSED", "ConductorResume"), ("COMPLETED", "ConductorRestart")])
 def test_what_cannot_be_retried_is_told_with_what_would_do(
     conductor: ConductorStandIn, status: str, instead: str
 ) -> None:

@@ -118,7 +118,7 @@ def test_an_update_without_effect_is_no_success(conductor: ConductorStandIn, mon
     workflow_id = conductor.add(tasks=[WAIT])
     conductor.instead = lambda request: (200, "text/plain", b"7") if request.path == "/tasks" else None
     approve = operator(workflow_id=workflow_id)
-    with pytest.raises(ConductorTaskNotReadyError, match=r"took the update.*but the task is still IN_PROGRESS"):
+    with pytest.raises(ConductorTaskNotReadyError, match=r"accepted the update.*but the task is still IN_PROGRESS"):
         approve.execute(context_of(approve))
 
 
