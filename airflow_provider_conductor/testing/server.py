@@ -434,6 +434,7 @@ class ConductorStandIn:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # headers and body are two packets: else the client waits 40 ms for the second
 
             def _serve(self) -> None:
                 parts = urlsplit(self.path)
