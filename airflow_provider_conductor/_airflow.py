@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -51,6 +51,32 @@ def xcom_is_json_in_database() -> bool:
     from airflow.providers.common.compat.sdk import XCom
 
     return BaseXCom is not None and XCom is BaseXCom
+
+
+class TaskInstanceKey(Protocol):
+    """What names one try of a task: a part of Airflow's task instance, on a worker and in a triggerer."""
+
+    @property
+    def dag_id(self) -> str: ...
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def map_index(self) -> int | None: ...
+    @property
+    def try_number(self) -> int: ...
+
+
+class TaskInstance(TaskInstanceKey, Protocol):
+    """Airflow's task instance on a worker, as far as this package uses it."""
+
+    @property
+    def max_tries(self) -> int | None: ...
+    @property
+    def start_date(self) -> datetime | None: ...
+    def xcom_push(self, key: str, value: Any) -> None: ...
+    def xcom_pull(self, task_ids: str, *, key: str, map_indexes: int) -> Any: ...
 
 
 class TaskStateStore:
@@ -101,7 +127,7 @@ DELETED = "deleted"
 """A state of ours: the database has no such task instance any more."""
 
 
-async def task_now(task_instance: Any) -> TaskNow:
+async def task_now(task_instance: TaskInstanceKey) -> TaskNow:
     """The state of a trigger's task as the database has it now.
 
     Raises:
@@ -115,17 +141,17 @@ async def task_now(task_instance: Any) -> TaskNow:
     return await sync_to_async(_task_now)(task_instance)
 
 
-def note_deferred(ti: Any) -> None:
+def note_deferred(ti: TaskInstance) -> None:
     """Write to XCom, on a worker, that this try is deferred: a trigger knows by that whether a kill is its business."""
     ti.xcom_push(key=DEFERRED_KEY, value=ti.try_number)
 
 
-def note_resumed(ti: Any) -> None:
+def note_resumed(ti: TaskInstance) -> None:
     """Write to XCom that a worker has taken over: what becomes of the task now is no trigger's business."""
     ti.xcom_push(key=DEFERRED_KEY, value=None)
 
 
-async def push_xcom(ti: Any, key: str, value: Any) -> None:
+async def push_xcom(ti: TaskInstanceKey, key: str, value: Any) -> None:
     """Write to XCom from a trigger (Airflow 3.3 and later).
 
     Not by the task instance's own ``axcom_push``, which wants of its task what a stored DAG's tasks lack (3.3.2).
@@ -135,7 +161,7 @@ async def push_xcom(ti: Any, key: str, value: Any) -> None:
     await XCom.aset(key, value, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
 
 
-def _task_now(ti: Any) -> TaskNow:
+def _task_now(ti: TaskInstanceKey) -> TaskNow:
     # In this order: a worker that takes over notes that before the state can be a final one.
     state = _task_state(ti)
     deferred_in = _xcom_class().get_one(
@@ -152,7 +178,7 @@ def _xcom_class() -> Any:
     return XCom
 
 
-def _task_state(ti: Any) -> str | None:
+def _task_state(ti: TaskInstanceKey) -> str | None:
     try:  # Airflow 3: the triggerer asks its supervisor
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
     except ImportError:
@@ -185,7 +211,7 @@ def state_in_answer(
     return None if state is None else str(getattr(state, "value", state))
 
 
-def _task_state_from_database(ti: Any) -> str | None:
+def _task_state_from_database(ti: TaskInstanceKey) -> str | None:
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 

@@ -11,6 +11,7 @@ from airflow_provider_conductor.client.settings import EXTRA_FIELDS, ExtraField
 
 CONNECTION_TYPE = "conductor"
 HOOK_NAME = "Conductor"
+DEFAULT_CONNECTION_ID = "conductor_default"
 
 _JSON_TYPES = {
     "text": "string",

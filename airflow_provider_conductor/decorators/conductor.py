@@ -69,7 +69,7 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
         context_merge(context, self.op_kwargs)
         kwargs = determine_kwargs(self.python_callable, self.op_args, context)
         returned = self.python_callable(*self.op_args, **kwargs)
-        if self._killed:  # Airflow 3 lets the task go on after on_kill until it is killed for good
+        if self._guard.killed:  # Airflow 3 lets the task go on after on_kill until it is killed for good
             raise AirflowException(f"killed while {self.python_callable.__name__} ran; no workflow was started")
         return returned
 

@@ -65,7 +65,7 @@ class ConductorHook(BaseHook):
     """
 
     conn_name_attr = "conductor_conn_id"
-    default_conn_name = "conductor_default"
+    default_conn_name = connection_form.DEFAULT_CONNECTION_ID
     conn_type = connection_form.CONNECTION_TYPE
     hook_name = connection_form.HOOK_NAME
 

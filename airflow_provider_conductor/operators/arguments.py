@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow.providers.common.compat.sdk import conf
+
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.plain import read_json
 
-__all__ = ["check_output_path", "given", "is_template", "rendered_mapping"]
+__all__ = [
+    "check_output_path",
+    "default_deferrable",
+    "given",
+    "is_template",
+    "one_of",
+    "rendered_mapping",
+    "whole_number",
+]
 
 
 def is_template(value: Any) -> bool:
@@ -60,3 +70,33 @@ def check_output_path(output_path: Any) -> Any:
 
         OutputPath.of(output_path)
     return output_path
+
+
+def whole_number(value: int | str | None, name: str) -> int | None:
+    """A whole number that may have been rendered to text by a template.
+
+    Raises:
+        ValueError: text that is no whole number.
+    """
+    if value is None or value == "" or value == "None":
+        return None
+    try:
+        return int(value)
+    except (ValueError, TypeError):
+        raise ValueError(f"{name} must be a whole number, not {value!r}") from None
+
+
+def one_of(value: str, allowed: Mapping[str, object] | tuple[str, ...], name: str) -> str:
+    """``value``, which must be one of those.
+
+    Raises:
+        ValueError: it is another.
+    """
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+    return value
+
+
+def default_deferrable() -> bool:
+    """Airflow's option ``[operators] default_deferrable``."""
+    return bool(conf.getboolean("operators", "default_deferrable", fallback=False))

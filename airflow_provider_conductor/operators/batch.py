@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, timezone
 
-from airflow_provider_conductor._airflow import TaskStateStore, note_deferred
+from airflow_provider_conductor._airflow import note_deferred, note_resumed
 from airflow_provider_conductor.batch.failure_policy import FailurePolicy
 from airflow_provider_conductor.batch.inputs import checked, keys_of
 from airflow_provider_conductor.batch.state import Batch
@@ -22,28 +22,19 @@ from airflow_provider_conductor.exceptions import (
     ConductorWorkflowTimeoutError,
 )
 from airflow_provider_conductor.links.conductor import WORKFLOW_URL_KEY
-from airflow_provider_conductor.operators.arguments import is_template
-from airflow_provider_conductor.operators.base import (
-    BACKSTOP,
-    DEFAULT_MAX_OUTPUT_BYTES,
-    TRIGGER_FAILED,
-    OnTimeout,
-    WaitsForWorkflow,
-    task_label,
-    whole_number,
-)
+from airflow_provider_conductor.operators.arguments import is_template, whole_number
 from airflow_provider_conductor.operators.submission import StartsWorkflow
 from airflow_provider_conductor.operators.task_context import check_context_key
+from airflow_provider_conductor.operators.wait_options import DEFAULT_MAX_OUTPUT_BYTES, OnTimeout, WaitOptions
+from airflow_provider_conductor.operators.waiting import TRIGGER_FAILED, time_left, trigger_terminates
 from airflow_provider_conductor.polling.durations import patience
 from airflow_provider_conductor.submission.start_record import StartRecord
-from airflow_provider_conductor.submission.termination_reasons import killed_reason, timed_out_reason
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_conductor.batch.driver import Driver
-    from airflow_provider_conductor.batch.loop_thread import LoopThread
-    from airflow_provider_conductor.batch.plan import BatchOutcome, BatchPlan
+    from airflow_provider_conductor.batch.driver import BatchOutcome, BatchPlan, Driver
+    from airflow_provider_conductor.batch.loop_thread import InAThread
     from airflow_provider_conductor.submission.start_plan import StartPlan
 
 __all__ = ["ConductorExecuteWorkflowsOperator"]
@@ -62,7 +53,7 @@ KILL_PATIENCE = 60.0
 seconds: what is left halfway is handed to a process that lives on."""
 
 
-class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
+class ConductorExecuteWorkflowsOperator(StartsWorkflow):
     """Execute one workflow for each of many inputs, so many at a time, and wait for all.
 
     Args:
@@ -110,10 +101,20 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"workflow_inputs": "json", "workflow_def": "json"}
 
-    _running: LoopThread[BatchOutcome] | None = None
+    deferrable: bool
+    poll_interval: float | None
+    timeout: float | None
+    stall_timeout: float | None
+    on_timeout: OnTimeout
+    max_output_bytes: int
+
+    _running: InAThread[BatchOutcome] | None = None
     _driver: Driver | None = None
-    _kill_reason: str | None = None
-    """Given to what is terminated because the task was killed; None leaves it running."""
+
+    if TYPE_CHECKING:
+        do_xcom_push: bool
+
+        def defer(self, *, trigger: Any, method_name: str, kwargs: Any = None, timeout: Any = None) -> NoReturn: ...
 
     def __init__(
         self,
@@ -156,37 +157,35 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         self.failure_policy = failure_policy
         self.stop_early = stop_early
         self.wait_for_seconds = patience(wait_for_seconds, "wait_for_seconds")
-        self._take_wait_arguments(
+        WaitOptions(
             deferrable=deferrable,
             poll_interval=poll_interval,
             timeout=timeout,
             stall_timeout=stall_timeout,
             on_timeout=on_timeout,
-            output_path=None,
             max_output_bytes=max_output_bytes,
-        )
+        ).set_on(self, without=("output_path",))
         self.result_path = result_path
 
     # The run
 
     def execute(self, context: Context) -> Any:
+        self._begin(context)
+        self._guard.protect(self._end_after_kill)
         inputs, keys = self._items()
         if not inputs:
             self.log.info("There are no inputs, so there is nothing to execute")
             from airflow_provider_conductor.operators.batch_results import write_lines
 
             return write_lines(self.result_path, ()) if self.result_path else []
-        store = TaskStateStore(context)
-        plan_of = self._plans(context, inputs, keys)
+        plan_of = self._plans(inputs, keys)
         base = plan_of(0)
-        batch = self._checkpoint(store, base, keys) or Batch(keys=keys, began=timezone.utcnow().timestamp())
+        batch = self._checkpoint(base, keys) or Batch(keys=keys, began=timezone.utcnow().timestamp())
         self._save_record(
-            store,
-            StartRecord(max_tries=base.max_tries, first_try=base.identity.series, series_began=base.series_began),
+            StartRecord(max_tries=base.max_tries, first_try=base.identity.series, series_began=base.series_began)
         )
-        deadline = self._make_plan(context, "of a batch").deadline
-        plan = self._batch_plan(plan_of, batch, deadline, looked_up=False)
-        return self._go_on(context, batch, plan)
+        plan = self._batch_plan(plan_of, batch, self._guard.deadline(self.timeout), looked_up=False)
+        return self._go_on(batch, plan)
 
     def execute_complete(
         self, context: Context, event: Any = None, deadline: float | None = None, state: Any = None
@@ -200,6 +199,8 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         Raises:
             AirflowException: an event of an unknown shape.
         """
+        self._begin(context)
+        self._guard.protect(self._end_after_kill)
         if not isinstance(event, Mapping) or not isinstance(event.get("status"), str):
             raise AirflowException(f"the trigger sent something unknown, so the task fails: {event!r}")
         message = one_line(event.get("message") or "", 1_000)
@@ -207,14 +208,12 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         if event["status"] == "error":
             kind = getattr(errors, str(event.get("error")), None) if event.get("error") in errors.__all__ else None
             raise (kind if isinstance(kind, type) else ConductorError)(f"the wait failed: {message}")
-        self._set_alarm(context)
-        self._task_label = task_label(context)
         active = active_ids_in(state)
         try:
             inputs, keys = self._items()
             if not inputs:
                 raise ConductorStartRefusedError("workflow_inputs was rendered to an empty list")
-            plan_of = self._plans(context, inputs, keys)
+            plan_of = self._plans(inputs, keys)
         except ConductorStartRefusedError as error:
             raise AirflowException(
                 "the batch cannot continue, since its inputs have changed since the deferral: "
@@ -231,7 +230,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             self._let_go_of_others(active, [plan_of(index) for index in range(len(inputs))])
             batch = Batch(keys=keys, began=timezone.utcnow().timestamp())
         plan = self._batch_plan(plan_of, batch, deadline, looked_up=known)
-        return self._go_on(context, batch, plan if known else replace(plan, may_have_started=True))
+        return self._go_on(batch, plan if known else replace(plan, may_have_started=True))
 
     def _let_go_of(self, workflow_ids: Sequence[str]) -> str:
         """Terminate workflows that belong to no input any more, unless they outlive their task; says what was done."""
@@ -242,7 +241,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         if not self.cancel_on_kill:
             return f"{len(workflow_ids):,} of its workflows still run (cancel_on_kill=False)"
         try:
-            done = self.hook.client.run(terminate(workflow_ids, killed_reason(self._task_label)))
+            done = self.hook.client.run(terminate(workflow_ids, self._guard.killed_reason))
         except ConductorError as error:
             return f"{len(workflow_ids):,} of its workflows could not be terminated and may still run: {error}"
         return f"{len(done.terminated):,} of its workflows were terminated, {len(done.ended):,} had ended"
@@ -264,7 +263,7 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
     def _batch_plan(
         self, plan_of: Callable[[int], StartPlan], batch: Batch, deadline: float | None, *, looked_up: bool
     ) -> BatchPlan:
-        from airflow_provider_conductor.batch.plan import BatchPlan
+        from airflow_provider_conductor.batch.driver import BatchPlan
 
         policy = FailurePolicy.of(self.failure_policy)
         base = plan_of(0)
@@ -277,35 +276,35 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             deadline=deadline,
             stall_timeout=self.stall_timeout,
             poll_interval=self.poll_interval,
-            timeout_reason=timed_out_reason(self._task_label) if self.on_timeout == "terminate" else None,
+            timeout_reason=self._guard.timed_out_reason if self.on_timeout == "terminate" else None,
         )
 
-    def _go_on(self, context: Context, batch: Batch, plan: BatchPlan) -> Any:
+    def _go_on(self, batch: Batch, plan: BatchPlan) -> Any:
         """Run the batch on this worker, until it has ended or is better waited for elsewhere."""
-        from airflow_provider_conductor.batch.plan import BatchOutcome
+        from airflow_provider_conductor.batch.driver import BatchOutcome
 
-        outcome = self._drive(context, batch, plan)
-        self.log.info(batch.progress(timezone.utcnow().timestamp()))
+        outcome = self._drive(batch, plan)
+        self.log.info(batch.line(timezone.utcnow().timestamp()))
         match outcome:
             case BatchOutcome.KILLED:
                 raise AirflowException("killed while workflows of the batch were running")
             case BatchOutcome.TIMEOUT:
                 done = "it was left running (on_timeout='leave')"
                 if plan.timeout_reason is not None:
-                    ended = self._driver is not None and self._driver.termination.terminated is not None
+                    ended = self._driver is not None and self._driver.terminated is not None
                     done = f"what still ran {'was' if ended else 'could not be'} terminated"
                 raise ConductorWorkflowTimeoutError(
-                    f"timeout: the batch had not ended: {batch.progress(timezone.utcnow().timestamp())}. Then {done}"
+                    f"timeout: the batch had not ended: {batch.line(timezone.utcnow().timestamp())}. Then {done}"
                 )
-            case BatchOutcome.QUIET if self._killed:  # since the driver has come to its end
-                return self._go_on(context, batch, plan)
+            case BatchOutcome.QUIET if self._guard.killed:  # since the driver has come to its end
+                return self._go_on(batch, plan)
             case BatchOutcome.QUIET:
-                self._defer(context, batch, plan)
-        return self._results(context, batch, plan)
+                self._defer(batch, plan)
+        return self._results(batch, plan)
 
-    def _drive(self, context: Context, batch: Batch, plan: BatchPlan) -> BatchOutcome:
+    def _drive(self, batch: Batch, plan: BatchPlan) -> BatchOutcome:
         from airflow_provider_conductor.batch.driver import Driver
-        from airflow_provider_conductor.batch.loop_thread import LoopThread
+        from airflow_provider_conductor.batch.loop_thread import InAThread
         from airflow_provider_conductor.client.aio import AsyncConductorClient
         from airflow_provider_conductor.polling.poller import Poller
 
@@ -315,16 +314,17 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             poller = Poller(AsyncConductorClient(settings))
             try:
                 self._driver = driver = Driver(batch, plan, poller, to_log(self.log.info), to_log(self.log.warning))
-                if self._killed:
+                if self._guard.killed:
                     driver.kill(self._kill_reason)
                 return await driver.run(stay)
             finally:
                 await poller.close()
 
         self._driver = None  # of an earlier run: a kill that comes before the next must not go there
-        self._running = running = LoopThread(main)
+        self._running = running = InAThread(main)
+        running.start()
         try:
-            self._watch(context, batch, plan, running)
+            self._watch(batch, plan, running)
             return running.result()
         except AirflowTaskTimeout:
             self._end_all(plan.timeout_reason)
@@ -337,10 +337,10 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             raise
         finally:
             running.cancel()
-            self._save(context, batch, plan)
+            self._save(batch, plan)
             self._running = None
 
-    def _watch(self, context: Context, batch: Batch, plan: BatchPlan, running: LoopThread[BatchOutcome]) -> None:
+    def _watch(self, batch: Batch, plan: BatchPlan, running: InAThread[BatchOutcome]) -> None:
         """Log a line now and then, and put down what has completed, until the run has ended."""
         pause, told = FIRST_LINE, ""
         announced = False
@@ -348,36 +348,33 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         while not running.wait(1.0):
             waited += 1.0
             if not announced:
-                announced = self._announce_first(context, batch)
+                announced = self._announce_first(batch)
             if waited < pause:
                 continue
             pause, waited = NEXT_LINES, 0.0
-            line = batch.progress(timezone.utcnow().timestamp())
+            line = batch.line(timezone.utcnow().timestamp())
             if line.partition(";")[0] != told:
                 told = line.partition(";")[0]
                 self.log.info(line)
-                self._save(context, batch, plan)
+                self._save(batch, plan)
         if not announced:
-            self._announce_first(context, batch)
+            self._announce_first(batch)
 
-    def _announce_first(self, context: Context, batch: Batch) -> bool:
+    def _announce_first(self, batch: Batch) -> bool:
         """Write the link to one of the workflows; ten thousand links are in the results, if anywhere."""
         for item in batch.items.copy().values():
             if item.workflow_id:
                 url = self.hook.workflow_url(item.workflow_id)
                 self.log.info("The first of the workflows: %s", url)
-                context["ti"].xcom_push(key=WORKFLOW_URL_KEY, value=url)
+                self._run.push(WORKFLOW_URL_KEY, url)
                 return True
         return False
 
-    def _defer(self, context: Context, batch: Batch, plan: BatchPlan) -> NoReturn:
+    def _defer(self, batch: Batch, plan: BatchPlan) -> NoReturn:
         from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
 
-        left = None
-        if plan.deadline is not None:
-            left = timedelta(seconds=max(0.0, plan.deadline - timezone.utcnow().timestamp())) + BACKSTOP
         if self.cancel_on_kill:
-            note_deferred(context["ti"])
+            note_deferred(self._run.ti)
         self.defer(
             trigger=ConductorWorkflowsTrigger(
                 conductor_conn_id=self.conductor_conn_id,
@@ -388,12 +385,14 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
                 deadline=plan.deadline,
                 stall_timeout=self.stall_timeout,
                 poll_interval=self.poll_interval,
-                kill_reason=killed_reason(self._task_label) if self.cancel_on_kill else None,
-                timeout_reason=plan.timeout_reason if self._trigger_ends_it else None,
+                kill_reason=self._guard.killed_reason if self.cancel_on_kill else None,
+                timeout_reason=(
+                    plan.timeout_reason if trigger_terminates(self.execution_timeout, self.on_timeout) else None
+                ),
             ),
             method_name="execute_complete",
             kwargs={"deadline": plan.deadline, "state": batch.to_json()},
-            timeout=left,
+            timeout=time_left(plan.deadline),
         )
 
     # Inputs
@@ -410,19 +409,16 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
         except (TypeError, ValueError) as error:
             raise ConductorStartRefusedError(f"{error}; nothing was started") from error
 
-    def _plans(
-        self, context: Context, inputs: Sequence[Mapping[str, Any]], keys: Sequence[str]
-    ) -> Callable[[int], StartPlan]:
+    def _plans(self, inputs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Callable[[int], StartPlan]:
         """Place → plan; each input is read once, so that none is refused when half of them run."""
         from airflow_provider_conductor.client.endpoints import start_body
 
         try:
-            base = self._start_plan(context, TaskStateStore(context))
+            base = self._start_plan()
         except ConductorInputError as error:
             raise ConductorStartRefusedError(
                 f"workflow {self.workflow_name or '?'!r} was not started: {error}"
             ) from error
-        self._task_label = task_label(context)
 
         def plan_of(index: int) -> StartPlan:
             return replace(
@@ -442,30 +438,30 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
     # What is put down
 
-    def _checkpoint(self, store: TaskStateStore, base: StartPlan, keys: Sequence[str]) -> Batch | None:
+    def _checkpoint(self, base: StartPlan, keys: Sequence[str]) -> Batch | None:
         """What an earlier try of this series has put down; its completed items need not even be looked up."""
-        kept = store.get(CHECKPOINT_KEY)
+        kept = self._run.state_store.get(CHECKPOINT_KEY)
         if not isinstance(kept, Mapping) or {name: kept.get(name) for name in _series(base)} != _series(base):
             return None
         batch = Batch.from_json(keys, kept.get("batch"))
         if batch is not None:
-            batch.reset_for_retry()
+            batch.take_again()
             batch.began, batch.before = timezone.utcnow().timestamp(), batch.ended
         return batch
 
-    def _save(self, context: Context, batch: Batch, plan: BatchPlan) -> None:
-        store = TaskStateStore(context)
+    def _save(self, batch: Batch, plan: BatchPlan) -> None:
+        store = self._run.state_store
         if store:
             # What is active has to be looked at anew in any case.
             store.set(CHECKPOINT_KEY, {**_series(plan.plan_of(0)), "batch": {**batch.to_json(), "active": {}}})
 
-    def _forget_start(self, context: Context) -> None:
-        super()._forget_start(context)
-        TaskStateStore(context).delete(CHECKPOINT_KEY)
+    def _forget_start(self) -> None:
+        super()._forget_start()
+        self._run.state_store.delete(CHECKPOINT_KEY)
 
     # Results
 
-    def _results(self, context: Context, batch: Batch, plan: BatchPlan) -> Any:
+    def _results(self, batch: Batch, plan: BatchPlan) -> Any:
         """The outputs, or the error that the failures are."""
         from airflow_provider_conductor.operators.batch_results import BatchResults
 
@@ -481,19 +477,19 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
             wanted=self.do_xcom_push or bool(self.result_path),
         )
         result = results.take()
-        self._forget_start(context)
+        self._forget_start()
         return result
 
     # Ending
 
-    def on_kill(self) -> None:
-        """Airflow kills the task: what runs of the batch is terminated, unless ``cancel_on_kill`` is False."""
-        if self._execution_timeout_is_over:
-            # Airflow's execution_timeout calls on_kill too; it is a timeout, and on_timeout decides.
-            self._kill_reason = timed_out_reason(self._task_label) if self.on_timeout == "terminate" else None
-        else:
-            self._kill_reason = killed_reason(self._task_label) if self.cancel_on_kill else None
-        self._killed = True  # a driver that is made later reads it
+    @property
+    def _kill_reason(self) -> str | None:
+        """Given to what is terminated because the task was killed; None leaves it running."""
+        if self._guard.timed_out:
+            return self._guard.timed_out_reason if self.on_timeout == "terminate" else None
+        return self._guard.killed_reason if self.cancel_on_kill else None
+
+    def _end_after_kill(self) -> None:
         self._end_all(self._kill_reason)
 
     def _end_all(self, reason: str | None) -> None:
@@ -505,40 +501,42 @@ class ConductorExecuteWorkflowsOperator(WaitsForWorkflow, StartsWorkflow):
 
         running.call(lambda: driver.kill(reason))
         ended = running.wait(HELPED_AFTER)
-        if reason is not None and (not ended or driver.termination.terminated is None):
-            terminate_detached(self.hook.settings, driver.termination.may_run, reason, self.log)
+        if reason is not None and (not ended or driver.terminated is None):
+            terminate_detached(self.hook.settings, driver.left, reason, self.log)
         if not ended and not running.wait(KILL_PATIENCE - HELPED_AFTER):
             self.log.error("What runs of the batch could not be terminated in %g s", KILL_PATIENCE)
             return
         active = driver.batch.active
         if reason is None or not active:
             self.log.info("The batch was ended: %d workflows run on", active)
-        elif driver.termination.terminated is None:
+        elif driver.terminated is None:
             self.log.error("What runs of the batch could not be terminated: %d workflows may run on", active)
         else:
-            self.log.info("The batch was ended: %d workflows were terminated", driver.termination.terminated)
+            self.log.info("The batch was ended: %d workflows were terminated", driver.terminated)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral; where the triggerer has not answered in time, what runs is ended here."""
-        self._take_over_from_trigger(context)
+        run = self._begin(context)
+        if self.cancel_on_kill:
+            note_resumed(run.ti)
         try:
-            return super(WaitsForWorkflow, self).resume_execution(next_method, next_kwargs, context)
+            return super().resume_execution(next_method, next_kwargs, context)
         except AirflowException:
             said = str((next_kwargs or {}).get("error", "")).lower()
             if next_method == TRIGGER_FAILED and "timeout" in said and self.on_timeout == "terminate":
-                self._end_what_is_found(context)
+                self._end_what_is_found()
             raise
 
-    def _end_what_is_found(self, context: Context) -> None:
+    def _end_what_is_found(self) -> None:
         from airflow_provider_conductor.client.termination import terminate
         from airflow_provider_conductor.submission.lookup import look_up
 
         try:
             inputs, keys = self._items()
-            plan_of = self._plans(context, inputs, keys)
+            plan_of = self._plans(inputs, keys)
             found = self.hook.client.run(look_up([plan_of(index) for index in range(len(inputs))]))
             ids = [f.workflow.workflow_id for items in found for f in items if not f.workflow.status.ended]
-            done = self.hook.client.run(terminate(ids, timed_out_reason(self._task_label)))
+            done = self.hook.client.run(terminate(ids, self._guard.timed_out_reason))
         except (ConductorError, ConductorStartRefusedError) as error:  # which must not hide why the task was resumed
             self.log.error("What runs of the batch could not be terminated: %s", error)
         else:

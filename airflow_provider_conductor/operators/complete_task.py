@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.plain import plain_inside
@@ -13,12 +13,11 @@ from airflow_provider_conductor.client.statuses import TaskStatus
 from airflow_provider_conductor.client.text import one_line, readable, to_log
 from airflow_provider_conductor.control.task_choice import COMPLETION_STATUSES, Completion, CompletionRefusedError
 from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotReadyError
-from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
-from airflow_provider_conductor.operators.arguments import given, is_template, rendered_mapping
-from airflow_provider_conductor.operators.base import KILLED, UsesConductor, one_of
+from airflow_provider_conductor.operators.arguments import given, is_template, one_of, rendered_mapping
+from airflow_provider_conductor.operators.base import KILLED, ConductorOperator
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+    from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_conductor.client.flow import Flow
     from airflow_provider_conductor.client.models import Task
@@ -29,14 +28,11 @@ __all__ = ["ConductorCompleteTaskOperator", "ConductorSignalWorkflowOperator", "
 STATUSES = tuple(str(status) for status in COMPLETION_STATUSES)
 
 
-class TaskCompletionOperator(UsesConductor, BaseOperator):
+class TaskCompletionOperator(ConductorOperator):
     """The arguments of a task's end, and the try that made it."""
 
     template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "status", "task_output", "reason")
     template_fields_renderers: ClassVar[dict[str, str]] = {"task_output": "json"}
-    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
-    ui_color = "#1976d2"
-    ui_fgcolor = "#ffffff"
 
     def __init__(
         self,
@@ -45,11 +41,9 @@ class TaskCompletionOperator(UsesConductor, BaseOperator):
         status: str = "COMPLETED",
         task_output: Mapping[str, Any] | None = None,
         reason: str | None = None,
-        conductor_conn_id: str = "conductor_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.conductor_conn_id = conductor_conn_id
         self.workflow_id = given(workflow_id, "workflow_id")
         self.status = status if is_template(status) else one_of(status, STATUSES, "status")
         if isinstance(task_output, (list, tuple, set, int, float)):
@@ -60,13 +54,14 @@ class TaskCompletionOperator(UsesConductor, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
 
-        identity = self._identity(context)
+        run = self._begin(context)
+        identity = run.identity(self.hook.settings.identity_prefix, retries=self.retries)
         try:
             self.workflow_id = one_workflow_id(self.workflow_id)
             flow = self._flow(self._completion(identity), identity)
         except ValueError as error:
             raise AirflowFailException(str(error)) from error
-        self._announce(context, self.workflow_id)
+        self._announce(self.workflow_id)
         return self._carry_out(flow)
 
     def _flow(self, completion: Completion, identity: TaskIdentity) -> Flow[Task]:

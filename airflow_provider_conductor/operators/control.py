@@ -17,7 +17,7 @@ from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.text import readable, to_log
 from airflow_provider_conductor.operators.arguments import rendered_mapping
-from airflow_provider_conductor.operators.base import KILLED, task_label
+from airflow_provider_conductor.operators.base import KILLED
 from airflow_provider_conductor.operators.control_base import WaitingControlOperator, WorkflowControlOperator
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ class ConductorDeleteWorkflowOperator(WorkflowControlOperator):
 
         return delete(archive=self.archive)
 
-    def _apply(self, context: Context, workflow_ids: list[str]) -> Any:
+    def _apply(self, workflow_ids: list[str]) -> Any:
         if self.terminate_running:
             from airflow_provider_conductor.control.apply import apply
             from airflow_provider_conductor.control.commands import terminate
@@ -305,9 +305,9 @@ class ConductorDeleteWorkflowOperator(WorkflowControlOperator):
 
             # 3.13 answers an archival of a running workflow with a 400, and has removed it all the same; so what runs
             # is ended first. One that could not be is refused below.
-            command = terminate(f"terminated to be deleted by {task_label(context)}")
+            command = terminate(f"terminated to be deleted by {self._run.label}")
             try:
                 self._run_unless_killed(apply(command, workflow_ids, log=to_log(self.log.info)))
             except TaskKilledError:
                 raise AirflowException(KILLED) from None
-        return super()._apply(context, workflow_ids)
+        return super()._apply(workflow_ids)

@@ -7,25 +7,18 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_conductor.client.errors import ConductorInputError, ConductorNotFoundError
 from airflow_provider_conductor.client.text import LINE_LIMIT, one_line, readable, to_log
-from airflow_provider_conductor.control.condition_arguments import ARGUMENTS, conditions_of_arguments
-from airflow_provider_conductor.control.query import conditions_of_query
+from airflow_provider_conductor.control.conditions import ARGUMENTS, conditions_of_arguments, conditions_of_query
 from airflow_provider_conductor.exceptions import ConductorStateError
-from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
 from airflow_provider_conductor.operators.arguments import check_output_path, is_template
-from airflow_provider_conductor.operators.base import (
-    DEFAULT_MAX_OUTPUT_BYTES,
-    KILLED,
-    OnTimeout,
-    UsesConductor,
-    WaitsForWorkflow,
-)
+from airflow_provider_conductor.operators.base import KILLED, ConductorOperator
+from airflow_provider_conductor.operators.waiting import WaitOperator
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+    from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_conductor.control.commands import Command
     from airflow_provider_conductor.control.outcome import Outcome
@@ -36,13 +29,10 @@ DEFAULT_MAX_WORKFLOWS = 100
 """Enough for what a person has in mind when they write a query, too few to end a server's whole work by mistake."""
 
 
-class WorkflowControlOperator(UsesConductor, BaseOperator):
+class WorkflowControlOperator(ConductorOperator):
     """One verb for one workflow, several, or those that are selected."""
 
     template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", *ARGUMENTS, "query")
-    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
-    ui_color = "#1976d2"
-    ui_fgcolor = "#ffffff"
 
     def __init__(
         self,
@@ -57,11 +47,9 @@ class WorkflowControlOperator(UsesConductor, BaseOperator):
         ended_before: datetime | timedelta | str | None = None,
         query: str | None = None,
         max_workflows: int = DEFAULT_MAX_WORKFLOWS,
-        conductor_conn_id: str = "conductor_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.conductor_conn_id = conductor_conn_id
         self.workflow_id = workflow_id
         self.workflow_name = workflow_name
         self.correlation_id = correlation_id
@@ -109,10 +97,11 @@ class WorkflowControlOperator(UsesConductor, BaseOperator):
         raise NotImplementedError
 
     def execute(self, context: Context) -> Any:
+        self._begin(context)
         workflow_ids = self._select()
         if workflow_ids:
-            self._announce(context, workflow_ids[0])
-        return self._apply(context, workflow_ids).done
+            self._announce(workflow_ids[0])
+        return self._apply(workflow_ids).done
 
     def _select(self) -> list[str]:
         """The ids that are meant.
@@ -141,7 +130,7 @@ class WorkflowControlOperator(UsesConductor, BaseOperator):
             )
         return found
 
-    def _apply(self, context: Context, workflow_ids: list[str]) -> Outcome:
+    def _apply(self, workflow_ids: list[str]) -> Outcome:
         """Do it where it is due.
 
         Raises:
@@ -159,10 +148,10 @@ class WorkflowControlOperator(UsesConductor, BaseOperator):
                     self._command(),
                     workflow_ids,
                     log=to_log(self.log.info),
-                    attempted=not self._identity(context).begins_series,
+                    attempted=not self._run.identity(None, retries=self.retries).begins_series,
                 )
             )
-            if self._killed:  # while the last request was under way
+            if self._guard.killed:  # while the last request was under way
                 raise TaskKilledError
         except ConductorInputError as error:
             raise AirflowFailException(str(error)) from error
@@ -173,7 +162,7 @@ class WorkflowControlOperator(UsesConductor, BaseOperator):
         if not kinds:
             return outcome
         if len(outcome.refusals) > 1:
-            self.log.error("Failed, each with its reason: %s", readable(outcome.all_failures, limit=1_000_000))
+            self.log.error("Failed, each with its reason: %s", readable(outcome.told_by_id, limit=1_000_000))
         if Kind.DUE in kinds:
             raise AirflowException(readable(outcome.failure))
         if kinds == {Kind.MISSING}:
@@ -181,7 +170,7 @@ class WorkflowControlOperator(UsesConductor, BaseOperator):
         raise ConductorStateError(outcome.failure)
 
 
-class WaitingControlOperator(WaitsForWorkflow, WorkflowControlOperator):
+class WaitingControlOperator(WaitOperator, WorkflowControlOperator):
     """A verb after which a workflow runs, and the wait for its end if that is asked for."""
 
     template_fields: Sequence[str] = (*WorkflowControlOperator.template_fields, "output_path")
@@ -190,28 +179,12 @@ class WaitingControlOperator(WaitsForWorkflow, WorkflowControlOperator):
         self,
         *,
         wait_for_completion: bool = False,
-        deferrable: bool | None = None,
-        poll_interval: float | None = None,
-        timeout: float | timedelta | None = None,
-        stall_timeout: float | timedelta | None = None,
-        on_timeout: OnTimeout = "terminate",
         cancel_on_kill: bool = True,
-        output_path: str | None = None,
-        max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.wait_for_completion = wait_for_completion
         self.cancel_on_kill = cancel_on_kill
-        self._take_wait_arguments(
-            deferrable=deferrable,
-            poll_interval=poll_interval,
-            timeout=timeout,
-            stall_timeout=stall_timeout,
-            on_timeout=on_timeout,
-            output_path=output_path,
-            max_output_bytes=max_output_bytes,
-        )
         if wait_for_completion and (self.workflow_id is None or isinstance(self.workflow_id, (list, tuple))):
             raise ValueError(
                 "wait_for_completion waits for one workflow: give its id as workflow_id. For several, map this "
@@ -222,20 +195,21 @@ class WaitingControlOperator(WaitsForWorkflow, WorkflowControlOperator):
         check_output_path(self.output_path)
         if not self.wait_for_completion:
             return super().execute(context)
+        self._begin(context)
         workflow_ids = self._select()
         if len(workflow_ids) != 1:
             raise AirflowFailException(
                 f"wait_for_completion waits for one workflow, and workflow_id has {len(workflow_ids)}: nothing was sent"
             )
         (workflow_id,) = workflow_ids
-        self._remember(context, workflow_id)
-        self._announce(context, workflow_id)
+        self._protect(workflow_id)
+        self._announce(workflow_id)
         try:
-            self._apply(context, workflow_ids)
+            self._apply(workflow_ids)
         except Exception:  # not Airflow's own timeout, after which it calls on_kill
-            self._workflow_id = None
+            self._guard.release()
             raise
-        plan = self._make_plan(context, workflow_id)
+        plan = self._make_plan(workflow_id)
         if self.deferrable:
-            self._defer_wait(context, plan)
-        return self._conclude(context, self._wait_here(plan))
+            self._defer_wait(plan)
+        return self._conclude(self._wait_here(plan), plan.deadline)

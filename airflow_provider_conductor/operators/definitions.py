@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.plain import plain_inside, to_plain
 from airflow_provider_conductor.client.text import readable
@@ -16,7 +14,7 @@ from airflow_provider_conductor.definitions.definition import Definition, check,
 from airflow_provider_conductor.exceptions import ConductorDefinitionRefusedError
 from airflow_provider_conductor.links.conductor import DEFINITION_URL_KEY, ConductorDefinitionLink
 from airflow_provider_conductor.operators.arguments import given, is_template
-from airflow_provider_conductor.operators.base import UsesConductor
+from airflow_provider_conductor.operators.base import ConductorOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ConductorRegisterDefinitionsOperator"]
 
 
-class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
+class ConductorRegisterDefinitionsOperator(ConductorOperator):
     """Register workflow and task definitions where they differ from the server's.
 
     Args:
@@ -44,19 +42,15 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
     template_fields: Sequence[str] = ("conductor_conn_id", "definitions")
     template_fields_renderers: ClassVar[dict[str, str]] = {"definitions": "json"}
     operator_extra_links: Sequence[BaseOperatorLink] = (ConductorDefinitionLink(),)
-    ui_color = "#1976d2"
-    ui_fgcolor = "#ffffff"
 
     def __init__(
         self,
         *,
         definitions: Any,
         allow_lower_version: bool = False,
-        conductor_conn_id: str = "conductor_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.conductor_conn_id = conductor_conn_id
         self.definitions = [_plain(item) for item in _several(definitions)]
         self.allow_lower_version = allow_lower_version
         known = [item for item in self.definitions if not isinstance(item, str) and not is_template(item)]
@@ -66,6 +60,7 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
         from airflow_provider_conductor.definitions.definition import DefinitionError
         from airflow_provider_conductor.definitions.register import register
 
+        run = self._begin(context)
         try:
             definitions = self._read()
             done = self.hook.client.run(
@@ -81,7 +76,7 @@ class ConductorRegisterDefinitionsOperator(UsesConductor, BaseOperator):
         for definition in definitions:
             if definition.kind == "workflow":
                 url = self.hook.settings.definition_url(definition.name, definition.version)
-                context["ti"].xcom_push(key=DEFINITION_URL_KEY, value=url)
+                run.push(DEFINITION_URL_KEY, url)
                 break
         return {"registered": list(done.registered), "unchanged": list(done.unchanged)}
 

@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.operators.arguments import check_output_path
-from airflow_provider_conductor.operators.base import (
-    DEFAULT_MAX_OUTPUT_BYTES,
-    OnTimeout,
-    WaitsForWorkflow,
-    check_trigger_arguments,
-)
 from airflow_provider_conductor.operators.submission import BY_LABEL_KEY, StartsWorkflow
+from airflow_provider_conductor.operators.waiting import WaitOperator, check_trigger_arguments
 from airflow_provider_conductor.polling.durations import patience
 
 if TYPE_CHECKING:
@@ -54,12 +49,13 @@ class ConductorStartWorkflowOperator(StartsWorkflow):
     """
 
     def execute(self, context: Context) -> str:
-        workflow_id = self._start(context)
-        self._forget_start(context)
+        self._begin(context)
+        workflow_id = self._start()
+        self._forget_start()
         return workflow_id
 
 
-class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
+class ConductorExecuteWorkflowOperator(WaitOperator, StartsWorkflow):
     """Start a workflow and wait for it, or for one of its tasks.
 
     Takes the arguments of :class:`ConductorStartWorkflowOperator`, and:
@@ -97,66 +93,50 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
         wait_for_seconds: float | timedelta = 10,
         wait_for_completion: bool = True,
         wait_until_task_ref: str | None = None,
-        deferrable: bool | None = None,
-        poll_interval: float | None = None,
-        timeout: float | timedelta | None = None,
-        stall_timeout: float | timedelta | None = None,
-        on_timeout: OnTimeout = "terminate",
-        output_path: str | None = None,
-        max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.wait_for_seconds = patience(wait_for_seconds, "wait_for_seconds")
         self.wait_for_completion = wait_for_completion
         self.wait_until_task_ref = wait_until_task_ref
-        self._take_wait_arguments(
-            deferrable=deferrable,
-            poll_interval=poll_interval,
-            timeout=timeout,
-            stall_timeout=stall_timeout,
-            on_timeout=on_timeout,
-            output_path=output_path,
-            max_output_bytes=max_output_bytes,
-        )
 
     def execute(self, context: Context) -> Any:
         from airflow_provider_conductor.polling.wait import STILL_RUNNING, with_told
 
-        check_trigger_arguments(self._make_plan(context, "not started"), self.conductor_conn_id)
+        self._begin(context)
+        check_trigger_arguments(self._make_plan("not started"), self.conductor_conn_id)
         check_output_path(self.output_path)
-        workflow_id = self._start(context)
-        self._remember(context, workflow_id)
-        plan = self._make_plan(context, workflow_id)
+        workflow_id = self._start()
+        self._protect(workflow_id)
+        plan = self._make_plan(workflow_id)
         event = self._wait_here(plan, patience=self.wait_for_seconds)
         if not self.wait_for_completion and not self.wait_until_task_ref and event.status == "COMPLETED":
-            return self._snapshot(context, event)
+            return self._snapshot(event)
         if event.status == STILL_RUNNING:
             self.log.info("Still RUNNING after %g s: %s", self.wait_for_seconds, event.message)
             if not self.wait_for_completion:
-                return self._snapshot(context, event)
+                return self._snapshot(event)
             plan = with_told(plan, event)
             if self.deferrable:
-                self._defer_wait(context, plan)
+                self._defer_wait(plan)
             event = self._wait_here(plan)
-        return self._conclude(context, event)
+        return self._conclude(event, plan.deadline)
 
     def _terminate_nothing(self) -> None:
         super()._terminate_nothing()
         self.on_timeout = "leave"
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        ti = context["ti"]
-        if ti.xcom_pull(task_ids=ti.task_id, key=BY_LABEL_KEY, map_indexes=ti.map_index) is True:
+        if self._begin(context).pull(BY_LABEL_KEY) is True:
             self._terminate_nothing()
         return super().resume_execution(next_method, next_kwargs, context)
 
-    def _conclude(self, context: Context, event: WaitEvent) -> Any:
-        result = super()._conclude(context, event)
-        self._forget_start(context)
+    def _conclude(self, event: WaitEvent, deadline: float | None) -> Any:
+        result = super()._conclude(event, deadline)
+        self._forget_start()
         return result
 
-    def _snapshot(self, context: Context, event: WaitEvent) -> dict[str, Any]:
+    def _snapshot(self, event: WaitEvent) -> dict[str, Any]:
         """What there is after ``wait_for_seconds``; the workflow goes on without this task."""
         status: str = "COMPLETED" if event.status == "COMPLETED" else "RUNNING"
         output: Any = None if self.output_path else {}
@@ -171,6 +151,6 @@ class ConductorExecuteWorkflowOperator(WaitsForWorkflow, StartsWorkflow):
             else:
                 picked_later = self.output_path and not workflow.status.successful
                 status, output = str(workflow.status), None if picked_later else self._result(workflow)
-        self._workflow_id = None
-        self._forget_start(context)
+        self._guard.release()
+        self._forget_start()
         return {"workflow_id": event.workflow_id, "status": status, "output": output, "progress": event.message}

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from airflow_provider_conductor.client.models import Workflow
 
-__all__ = ["FACET_KEY", "TellsLineage"]
+__all__ = ["FACET_KEY", "LineageMixin"]
 
 FACET_KEY = "conductor_workflow"
 """The run facet with what only Conductor has; the id and the server are in OpenLineage's own ``externalQuery``, too."""
 
 
-class TellsLineage:
+class LineageMixin:
     """The methods that the OpenLineage provider looks for on an operator."""
 
     _lineage_id: str | None = None
@@ -48,7 +48,7 @@ class TellsLineage:
         return self.get_openlineage_facets_on_complete(task_instance)
 
     def _workflow_facet(self, workflow_id: str) -> Any:
-        from airflow_provider_conductor.operators.base import whole_number
+        from airflow_provider_conductor.operators.arguments import whole_number
 
         read = self._lineage_of
         hook = vars(self).get("hook")

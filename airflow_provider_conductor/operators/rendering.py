@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_conductor.submission.start_arguments import as_text
 
-__all__ = ["RendersTexts"]
+__all__ = ["TextRenderingMixin"]
 
 TEXTS = frozenset(
     {
@@ -21,7 +21,7 @@ TEXTS = frozenset(
 TEXTS_OF_A_REQUEST = ("name", "correlationId", "createdBy", "taskToDomain", "externalInputPayloadStoragePath")
 
 
-class RendersTexts:
+class TextRenderingMixin:
     """Renders an operator's texts as texts, mapped or not.
 
     Natively rendered, ``{{ ds_nodash }}`` is the number 20260102, and ``1e3`` in a name is 1000.0: the server then

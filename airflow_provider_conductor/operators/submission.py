@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_conductor._airflow import TaskStateStore
 from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.text import to_log
 from airflow_provider_conductor.exceptions import ConductorStartRefusedError
-from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
-from airflow_provider_conductor.operators.base import UsesConductor, one_of, task_label, whole_number
+from airflow_provider_conductor.operators.arguments import one_of, whole_number
+from airflow_provider_conductor.operators.base import ConductorOperator
 from airflow_provider_conductor.operators.task_context import check_context_key, task_context
 from airflow_provider_conductor.submission.start_arguments import ARGUMENTS, given_later, plain_request, start_arguments
 from airflow_provider_conductor.submission.termination_reasons import killed_reason
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
-
     from airflow_provider_conductor.submission.start_plan import StartPlan
     from airflow_provider_conductor.submission.start_record import StartRecord
 
@@ -42,7 +39,7 @@ MIN_PATIENCE = 30.0
 """Seconds a start of unknown fate is looked for at least: a server may take as long to bring it to light."""
 
 
-class StartsWorkflow(UsesConductor, BaseOperator):
+class StartsWorkflow(ConductorOperator):
     """The arguments of a start, and the start itself."""
 
     template_fields: Sequence[str] = (
@@ -61,21 +58,12 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         "workflow_def": "json",
         "request": "json",
     }
-    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
-    ui_color = "#1976d2"
-    ui_fgcolor = "#ffffff"
-
-    _starting: StartPlan | None = None
-    """The start under way, whose workflow's id is not known yet."""
 
     _started_id: str | None = None
     """What it has started, until that is known to all."""
 
     _record: StartRecord | None = None
     """The last that was put down of the start under way; None where nothing has been sent."""
-
-    _clear_number: int | None = None
-    """How often tasks of this dag run have been cleared, where Airflow tells that."""
 
     _named_later: ClassVar[bool] = False
     """True where a subclass learns only when it runs what to start; the arguments are checked then."""
@@ -94,11 +82,9 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         retry_from: Literal["failed_task", "start", "new"] = "failed_task",
         cancel_on_kill: bool = True,
         pass_context: bool = False,
-        conductor_conn_id: str = "conductor_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.conductor_conn_id = conductor_conn_id
         self.workflow_name = workflow_name
         self.version = version
         self.workflow_input = plain_inside(workflow_input)
@@ -130,7 +116,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             setattr(self, name, value)
         self.request = further or None
 
-    def _start(self, context: Context) -> str:
+    def _start(self) -> str:
         """Start the workflow, or find the one this series has started; announce it and return its id."""
         from airflow_provider_conductor.client.errors import ConductorInputError
         from airflow_provider_conductor.submission.errors import (
@@ -141,16 +127,15 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         )
         from airflow_provider_conductor.submission.start_once import start_once
 
-        store = TaskStateStore(context)
         try:
-            plan = self._start_plan(context, store)
-            self._starting = plan
+            plan = self._start_plan()
+            self._guard.protect(partial(self._terminate_unfinished_start, plan))
             started = self._run_unless_killed(
                 start_once(
                     plan,
                     log=to_log(self.log.info),
                     warn=to_log(self.log.warning),
-                    save=lambda record: self._save_record(store, record),
+                    save=self._save_record,
                 )
             )
         except (StartRefusedError, ConductorInputError) as error:
@@ -160,7 +145,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         except (WorkflowTerminatedError, WorkflowGoneError) as error:
             raise AirflowFailException(str(error)) from error
         except TaskKilledError:
-            self._end_what_was_sent(context, plan)
+            self._end_what_was_sent(plan)
             raise AirflowException(f"the task was killed while workflow {plan.name!r} was being started") from None
         if started.by_label:
             self.log.warning(
@@ -169,13 +154,13 @@ class StartsWorkflow(UsesConductor, BaseOperator):
                 started.workflow_id,
             )
             self._terminate_nothing()
-            context["ti"].xcom_push(key=BY_LABEL_KEY, value=True)
+            self._run.push(BY_LABEL_KEY, True)
         self._started_id = started.workflow_id
         if self.cancel_on_kill:
             self._stop_if_killed(plan, started.workflow_id)
-        self._announce(context, started.workflow_id)
+        self._announce(started.workflow_id)
         self._stop_if_killed(plan, started.workflow_id)
-        self._starting = None
+        self._guard.release()
         return started.workflow_id
 
     def _terminate_nothing(self) -> None:
@@ -184,12 +169,12 @@ class StartsWorkflow(UsesConductor, BaseOperator):
 
     def _stop_if_killed(self, plan: StartPlan, workflow_id: str) -> None:
         """Airflow 3 lets the task go on after ``on_kill`` until it is killed for good."""
-        if self._killed:
+        if self._guard.killed:
             if self.cancel_on_kill:
                 self._end_start(plan, workflow_id)
             raise AirflowException(f"the task was killed while workflow {workflow_id} was being started")
 
-    def _start_plan(self, context: Context, store: TaskStateStore) -> StartPlan:
+    def _start_plan(self) -> StartPlan:
         from airflow_provider_conductor.client.endpoints import StartBody, start_body
         from airflow_provider_conductor.client.models import StartWorkflowRequest
         from airflow_provider_conductor.submission.start_plan import StartPlan
@@ -206,62 +191,57 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             task_to_domain=self.task_to_domain,
         )
         body = StartBody({**start_body(request), **(self.request or {})})
-        ti = context["ti"]
-        record = StartRecord.from_json(store.get(RECORD_KEY))
-        max_tries = ti.max_tries or 0
-        self._clear_number = getattr(context["dag_run"], "clear_number", None)  # Airflow 3.3
+        run = self._run
+        record = StartRecord.from_json(run.state_store.get(RECORD_KEY))
         if record is not None and not record.of_series(
-            max_tries=max_tries, retries=self.retries or 0, clear_number=self._clear_number
+            max_tries=run.max_tries, retries=self.retries or 0, clear_number=run.clear_number
         ):
             record = replace(record, max_tries=OTHER_SERIES)
-        identity = self._identity(context, record)
-        self._task_label = task_label(context)
-        run_began, try_began = _seconds(context["dag_run"].start_date), _seconds(ti.start_date)
-        if record is not None and record.max_tries == max_tries:
+        identity = run.identity(self.hook.settings.identity_prefix, retries=self.retries, record=record)
+        run_began = run.dag_run_started_at or 0.0
+        if record is not None and record.max_tries == run.max_tries:
             series_began = record.series_began
         else:
-            series_began = try_began if identity.begins_series else run_began
+            series_began = (run.started_at or 0.0) if identity.begins_series else run_began
         return StartPlan(
             identity=identity,
             body=body,
-            context_input=task_context(context, body) if self.pass_context else {},
-            max_tries=max_tries,
+            context_input=task_context(run, body) if self.pass_context else {},
+            max_tries=run.max_tries,
             series_began=series_began,
             run_began=run_began,
             record=record,
-            keeps_records=bool(store),
+            keeps_records=bool(run.state_store),
             retry_from=self.retry_from,  # type: ignore[arg-type]
             cancel_on_kill=self.cancel_on_kill,
             search_seconds=max(self.hook.settings.read_timeout, MIN_PATIENCE),
-            leftover_reason=killed_reason(f"{self._task_label} starts anew"),
+            leftover_reason=killed_reason(f"{run.label} starts anew"),
         )
 
-    def _end_what_was_sent(self, context: Context, plan: StartPlan) -> None:
+    def _end_what_was_sent(self, plan: StartPlan) -> None:
         """After a kill: terminate what this start, or that of an earlier try, may have brought about."""
         record = self._record
         if not self.cancel_on_kill:
             if record is not None and record.workflow_id is not None:
-                self._announce(context, record.workflow_id)
+                self._announce(record.workflow_id)
         elif record is not None and record.workflow_id is not None:
             if not record.by_label:  # it may be another task's
                 self._end_start(plan, record.workflow_id)
         elif plan.label is None and (record is not None or plan.record is not None or plan.identity.may_have_started):
             self._end_start(plan)
 
-    def _save_record(self, store: TaskStateStore, record: StartRecord) -> None:
+    def _save_record(self, record: StartRecord) -> None:
         """For a later try. A start is worth more than its record: without one, the server is asked."""
-        self._record = record = replace(record, clear_number=self._clear_number)
-        store.set(RECORD_KEY, record.to_json())
+        self._record = record = replace(record, clear_number=self._run.clear_number)
+        self._run.state_store.set(RECORD_KEY, record.to_json())
 
-    def _forget_start(self, context: Context) -> None:
+    def _forget_start(self) -> None:
         """The task has succeeded: what was put down for a later try is not needed any more."""
-        TaskStateStore(context).delete(RECORD_KEY)
+        self._run.state_store.delete(RECORD_KEY)
 
-    def on_kill(self) -> None:
-        """Killed while starting: what the server has of this start is terminated, unless told otherwise."""
-        super().on_kill()
-        plan = self._starting
-        if plan is None or not self.cancel_on_kill:
+    def _terminate_unfinished_start(self, plan: StartPlan) -> None:
+        """Killed while starting: what the server has of this start is terminated, unless ``cancel_on_kill`` is off."""
+        if not self.cancel_on_kill:
             return
         # Under a label it may be another task's workflow; ours is ended when its id is known.
         if plan.label is None or self._started_id:
@@ -274,7 +254,7 @@ class StartsWorkflow(UsesConductor, BaseOperator):
         from airflow_provider_conductor.client.termination import terminate
         from airflow_provider_conductor.submission.start_once import terminate_starts
 
-        reason = killed_reason(self._task_label)
+        reason = self._guard.killed_reason
         try:
             # A client of its own: this runs inside a signal handler that interrupted the usual one.
             with ConductorClient(self.hook.settings) as client:
@@ -286,7 +266,3 @@ class StartsWorkflow(UsesConductor, BaseOperator):
             self.log.error("Killed while starting; it is not known whether a workflow runs: %s", error)
         else:
             self.log.info("Killed while starting; workflows terminated: %s", ", ".join(ended) or "none ran")
-
-
-def _seconds(moment: datetime | None) -> float:
-    return moment.timestamp() if moment else 0.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_conductor.operators.task_run import TaskRun
 
 __all__ = ["CONTEXT_KEY", "check_context_key", "task_context"]
 
@@ -27,7 +27,7 @@ def check_context_key(workflow_input: Any) -> None:
         )
 
 
-def task_context(context: Context, body: Mapping[str, Any]) -> dict[str, Any]:
+def task_context(run: TaskRun, body: Mapping[str, Any]) -> dict[str, Any]:
     """Which task this is, as plain JSON under :data:`CONTEXT_KEY`.
 
     ``{"dag_id", "run_id", "task_id", "map_index" (-1: not mapped), "try_number", "logical_date" (ISO 8601, or None
@@ -47,16 +47,14 @@ def task_context(context: Context, body: Mapping[str, Any]) -> dict[str, Any]:
             "pass_context=True cannot add to an input in external payload storage: leave one of them out; "
             "nothing was sent"
         )
-    ti = context["ti"]
-    logical_date = getattr(context["dag_run"], "logical_date", None)
     return {
         CONTEXT_KEY: {
-            "dag_id": ti.dag_id,
-            "run_id": ti.run_id,
-            "task_id": ti.task_id,
-            "map_index": -1 if ti.map_index is None else ti.map_index,
-            "try_number": ti.try_number,
-            "logical_date": None if logical_date is None else logical_date.isoformat(),
-            "url": getattr(ti, "log_url", None) or None,
+            "dag_id": run.dag_id,
+            "run_id": run.run_id,
+            "task_id": run.task_id,
+            "map_index": run.map_index,
+            "try_number": run.try_number,
+            "logical_date": None if run.logical_date is None else run.logical_date.isoformat(),
+            "url": run.log_url,
         }
     }

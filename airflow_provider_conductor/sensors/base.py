@@ -18,24 +18,16 @@ from airflow.providers.common.compat.sdk import (
     timezone,
 )
 
-from airflow_provider_conductor._airflow import TaskStateStore, first_poke
-from airflow_provider_conductor.links.conductor import ConductorWorkflowLink
+from airflow_provider_conductor._airflow import first_poke
 from airflow_provider_conductor.operators.arguments import check_output_path, given, is_template
-from airflow_provider_conductor.operators.base import (
-    BACKSTOP,
-    DEFAULT_MAX_OUTPUT_BYTES,
-    ON_TIMEOUT,
-    TRIGGER_FAILED,
-    OnTimeout,
-    WaitsForWorkflow,
-    alarm_margin,
-    default_deferrable,
-    one_of,
-)
+from airflow_provider_conductor.operators.base import ConductorOperator
+from airflow_provider_conductor.operators.kill_guard import alarm_margin
+from airflow_provider_conductor.operators.wait_options import DEFAULT_MAX_OUTPUT_BYTES, OnTimeout, WaitOptions
+from airflow_provider_conductor.operators.waiting import BACKSTOP, TRIGGER_FAILED, WaitMixin
 from airflow_provider_conductor.polling.durations import patience, seconds
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+    from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan
 
@@ -51,16 +43,13 @@ POKES_KEY = "conductor_pokes"
 """Where a rescheduled sensor keeps, if Airflow has a task state store, what its earlier pokes have told."""
 
 
-class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
+class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
     """The wait for somebody else's workflow, or for a part of it, in poke, reschedule and deferrable mode alike.
 
     What has come, and what else ends the wait, is the plan's to say, and the subclass's to conclude from.
     """
 
     template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "output_path")
-    operator_extra_links: Sequence[BaseOperatorLink] = (ConductorWorkflowLink(),)
-    ui_color = "#1976d2"
-    ui_fgcolor = "#ffffff"
 
     _plan: WaitPlan | None = None
     """The plan of the pokes, with what they have told so far."""
@@ -87,7 +76,6 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         on_timeout: OnTimeout = "leave",
         cancel_on_kill: bool = False,
         max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
-        conductor_conn_id: str = "conductor_default",
         **kwargs: Any,
     ) -> None:
         if poke_interval is not None:
@@ -98,21 +86,22 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         if start_from_trigger and deferrable is False:
             raise ValueError("start_from_trigger=True begins in the triggerer: it needs deferrable=True, or none given")
         super().__init__(**kwargs)
-        self.conductor_conn_id = conductor_conn_id
         self.workflow_id = given(workflow_id, "workflow_id")
         self.return_output = return_output
-        self.output_path = check_output_path(output_path)
-        self.deferrable = start_from_trigger or (default_deferrable() if deferrable is None else deferrable)
         self.start_from_trigger = False
         self._wants_trigger = start_from_trigger
         if poke_interval is None and self.poke_interval != AIRFLOWS_POKE_INTERVAL:
             poke_interval = self.poke_interval  # of the DAG's default_args
         patience(self.timeout, "timeout")  # which may be of these as well
-        self.poll_interval = seconds(poke_interval, "poke_interval")
-        self.stall_timeout = seconds(stall_timeout, "stall_timeout")
-        self.on_timeout = one_of(on_timeout, ON_TIMEOUT, "on_timeout")
+        WaitOptions(
+            deferrable=start_from_trigger or deferrable,
+            poll_interval=seconds(poke_interval, "poke_interval"),
+            stall_timeout=stall_timeout,
+            on_timeout=on_timeout,
+            output_path=output_path,
+            max_output_bytes=max_output_bytes,
+        ).set_on(self, without=("timeout",))
         self.cancel_on_kill = cancel_on_kill
-        self.max_output_bytes = max_output_bytes
 
     def _begin_in_triggerer(self, **awaited: Any) -> None:
         """Let Airflow begin there if that was asked for and can be; a subclass calls it with all its arguments set.
@@ -152,8 +141,8 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
     def _wait_limit(self) -> float | None:
         return float(self.timeout)
 
-    def _make_plan(self, context: Context, workflow_id: str) -> WaitPlan:
-        plan = super()._make_plan(context, workflow_id)
+    def _make_plan(self, workflow_id: str) -> WaitPlan:
+        plan = super()._make_plan(workflow_id)
         return replace(plan, **self._plan_settings())
 
     def _plan_settings(self) -> dict[str, Any]:
@@ -169,22 +158,23 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         from airflow_provider_conductor.polling.wait import STILL_RUNNING, TIMEOUT, with_told
 
         check_output_path(self.output_path)
+        self._begin(context)
         self._check_id()
-        self._announce(context, self.workflow_id)
-        self._remember(context, self.workflow_id)
+        self._announce(self.workflow_id)
+        self._protect(self.workflow_id)
         if self._on_worker_because:
             self.log.info("This task begins on a worker in spite of start_from_trigger: %s", self._on_worker_because)
         if self.deferrable:
-            plan = self._make_plan(context, self.workflow_id)
+            plan = self._make_plan(self.workflow_id)
             event = self._wait_here(plan, patience=0)
             if event.status == STILL_RUNNING:
-                self._defer_wait(context, with_told(plan, event))
-            return self._conclude(context, event)
+                self._defer_wait(with_told(plan, event))
+            return self._conclude(event, plan.deadline)
         self._plan = self._plan_of_pokes(context)
         try:
             return super().execute(context)
         except (AirflowSensorTimeout, AirflowSkipException) as error:
-            if self._workflow_id is None or self._last is None:
+            if not self._guard.protects or self._last is None:
                 raise
             # Airflow's own count of the time came before the look that would have found it over.
             timed_out = self._timed_out(replace(self._last, status=TIMEOUT))
@@ -207,12 +197,12 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         """One wait, whose looks are the pokes; rescheduled ones are counted from the first of the series."""
         from airflow_provider_conductor.polling.wait import WaitPlan
 
-        plan = self._make_plan(context, self.workflow_id)
+        plan = self._make_plan(self.workflow_id)
         first = first_poke(self, context) if self.reschedule else None
         if first is None:
             return plan
         began = first.timestamp()
-        stored = TaskStateStore(context).get(POKES_KEY)
+        stored = self._run.state_store.get(POKES_KEY)
         if stored and stored["started_at"] >= began - 1:  # else it is of an earlier try
             so_far = WaitPlan.from_json(stored)
             kept = ("told", "warned", "seen", "away_since", "refused_since", "rest")
@@ -223,14 +213,15 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         """One look; Airflow's sensor lets the time between two looks pass."""
         from airflow_provider_conductor.polling.wait import STILL_RUNNING, with_told
 
+        self._begin(context)
         plan = self._plan_by_the_clock() or self._plan_of_pokes(context)
         self._last = self._wait_here(plan, patience=0)
         self._plan = with_told(plan, self._last)
         if self._last.status == STILL_RUNNING:
             if self.reschedule:
-                TaskStateStore(context).set(POKES_KEY, self._plan.to_json())
+                self._run.state_store.set(POKES_KEY, self._plan.to_json())
             return False
-        return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, self._last))
+        return PokeReturnValue(is_done=True, xcom_value=self._conclude(self._last, plan.deadline))
 
     def _plan_by_the_clock(self) -> WaitPlan | None:
         """The plan of the pokes in this process; one whose wall clock was set meanwhile is moved along with it."""
@@ -254,18 +245,18 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
             interval = min(interval, self._plan.deadline - now)
         return max(0.0, interval)
 
-    def _conclude(self, context: Context, event: WaitEvent) -> Any:
+    def _conclude(self, event: WaitEvent, deadline: float | None) -> Any:
         if self.reschedule:
-            TaskStateStore(context).delete(POKES_KEY)
+            self._run.state_store.delete(POKES_KEY)
         try:
-            result = self._outcome(context, event)
+            result = self._outcome(event, deadline)
         except AirflowException as error:
-            self._workflow_id = None
+            self._guard.release()
             lenient = self._leniently(error)
             if lenient is error:
                 raise
             raise lenient from error
-        self._workflow_id = None
+        self._guard.release()
         return result
 
     def _leniently(self, error: AirflowException) -> AirflowException:
@@ -280,21 +271,22 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
         Raises:
             AirflowFailException: ``workflow_id`` is not the id of one workflow.
         """
+        run = self._begin(context)
         self._check_id()
-        self._announce(context, self.workflow_id)
-        began = context["ti"].start_date or timezone.utcnow()
-        return self.execute_complete(context, event, deadline=began.timestamp() + self.timeout)
+        self._announce(self.workflow_id)
+        began = timezone.utcnow().timestamp() if run.started_at is None else run.started_at
+        return self.execute_complete(context, event, deadline=began + self.timeout)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As it is, but Airflow's own skip does not hide the reason that ours gives."""
         if next_method == TRIGGER_FAILED and self.start_from_trigger and self.workflow_id:
             # Perhaps nobody has written it yet, and it is read from there.
-            self._announce(context, self.workflow_id)
-            self._set_alarm(context)
+            self._begin(context)
+            self._announce(self.workflow_id)
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowSensorTimeout as error:
-            if self.start_from_trigger and next_method == TRIGGER_FAILED and self._execution_timeout_is_over:
+            if self.start_from_trigger and next_method == TRIGGER_FAILED and self._guard.execution_timeout_is_over:
                 raise self._timeout_error(str(error), self.workflow_id) from error
             raise
         except AirflowSkipException as error:
@@ -311,7 +303,9 @@ class ConductorSensor(WaitsForWorkflow, BaseSensorOperator):
     def _task_result(self, workflow: Any, event: WaitEvent) -> Any:
         return super()._task_result(workflow, event) if self.return_output or self.output_path else None
 
-    def _timeout_error(self, message: str, workflow_id: str) -> AirflowException:
-        if self._execution_timeout_is_over:  # retried, as Airflow's own error for it is; a sensor's timeout is not
+    def _timeout_error(self, message: str, workflow_id: str) -> Exception:
+        if (
+            self._guard.execution_timeout_is_over
+        ):  # retried, as Airflow's own error for it is; a sensor's timeout is not
             return super()._timeout_error(message, workflow_id)
         return AirflowSensorTimeout(message)

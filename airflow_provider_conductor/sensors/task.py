@@ -7,16 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException
-
 from airflow_provider_conductor.client.statuses import WorkflowStatus
 from airflow_provider_conductor.operators.arguments import given, is_template
 from airflow_provider_conductor.polling.awaited_task import SUCCESS, joined_statuses
 from airflow_provider_conductor.sensors.base import ConductorSensor
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan
 
 __all__ = ["ConductorTaskSensor"]
@@ -62,27 +58,27 @@ class ConductorTaskSensor(ConductorSensor):
     def _expected(self) -> str:
         return joined_statuses(SUCCESS if self.expected_status is None else self.expected_status)
 
-    def _make_plan(self, context: Context, workflow_id: str) -> WaitPlan:
+    def _make_plan(self, workflow_id: str) -> WaitPlan:
         task_ref = given(self.task_reference_name, "task_reference_name")
         return replace(
-            super()._make_plan(context, workflow_id),
+            super()._make_plan(workflow_id),
             wait_until_task_ref=task_ref,
             wait_until_task_status=self._expected,
         )
 
-    def _outcome(self, context: Context, event: WaitEvent) -> Any:
+    def _outcome(self, event: WaitEvent, deadline: float | None) -> Any:
         from airflow_provider_conductor.polling.wait import TASK_ENDED
 
         self.wait_until_task_ref = self.task_reference_name
         if event.status in WorkflowStatus.__members__:  # from the index, which keeps no tasks
-            raise self._missed(
+            raise self._unreachable(
                 event, f"it ended as {event.status} and was archived: what became of its task cannot be read any more"
             )
         if event.status == TASK_ENDED:
             self.log.info("Task %r of workflow %s is there", self.task_reference_name, event.workflow_id)
-        return super()._outcome(context, event)
+        return super()._outcome(event, deadline)
 
-    def _why_missed(self, event: WaitEvent) -> str:
+    def _why_unreachable(self, event: WaitEvent) -> str:
         """With the worker's reason, which the triggerer leaves out."""
         from airflow_provider_conductor.client.errors import ConductorError
         from airflow_provider_conductor.polling.awaited_task import awaited_task, task_statuses
@@ -104,6 +100,6 @@ class ConductorTaskSensor(ConductorSensor):
         result = super()._task_result(workflow, event)
         return result["output"] if result else None
 
-    def _timeout_error(self, message: str, workflow_id: str) -> AirflowException:
+    def _timeout_error(self, message: str, workflow_id: str) -> Exception:
         wanted = self._expected.replace(",", " or ")
         return super()._timeout_error(f"task {self.task_reference_name!r} is not {wanted}: {message}", workflow_id)

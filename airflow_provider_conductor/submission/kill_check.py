@@ -1,4 +1,4 @@
-"""Sending nothing more for a killed task."""
+"""Stopping what a killed task is about to do."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout
 
 from airflow_provider_conductor.exceptions import ConductorBatchFailedError, ConductorWorkflowTimeoutError
-from airflow_provider_conductor.operators import base
-from airflow_provider_conductor.testing import Request
+from airflow_provider_conductor.operators import waiting
 from tests.operators.airflow_standin import context_of, first_event, in_a_thread, sent_through_airflow
 from tests.operators.batch_standin import Orders, batch, deferred, run, until_ended
+from tests.operators.conductor_standin import Request, Script
 
 both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
 as_asked = pytest.mark.parametrize(("on_timeout", "left"), [("terminate", "TERMINATED"), ("leave", "RUNNING")])
@@ -80,7 +80,7 @@ def test_a_retry_after_a_time_out_goes_on(orders: Orders) -> None:
     task = batch(timeout=2, retries=2)
     with pytest.raises(ConductorWorkflowTimeoutError):
         run(task, context_of(task))
-    orders.fail, orders.never = {}, set()
+    orders.conductor.script = Script(after=0.05, output={"shipped": 3})
     assert run(task, context_of(task, try_number=2))[3] == {"shipped": 3}
     assert len(orders.sent) == 12
 
@@ -91,7 +91,7 @@ def test_execution_timeout_is_a_time_out_like_others(
     orders: Orders, monkeypatch: pytest.MonkeyPatch, on_timeout: Any, left: str, deferrable: bool
 ) -> None:
     """Where Airflow resumes the task; it does not on 2.11."""
-    monkeypatch.setattr(base, "TIMEOUT_FORESTALLS_RESUMPTION", False)
+    monkeypatch.setattr(waiting, "TIMEOUT_FORESTALLS_RESUMPTION", False)
     orders.never = {3}
     more = {"deferrable": deferrable, "wait_for_seconds": 0, "cancel_on_kill": on_timeout == "leave"}
     task = batch(execution_timeout=timedelta(seconds=3), on_timeout=on_timeout, **more)
@@ -114,7 +114,7 @@ def test_execution_timeout_that_interrupts_does_what_was_asked(orders: Orders, o
 def test_where_airflow_resumes_nothing_the_trigger_ends_what_runs(
     orders: Orders, monkeypatch: pytest.MonkeyPatch, on_timeout: Any, left: str
 ) -> None:
-    monkeypatch.setattr(base, "TIMEOUT_FORESTALLS_RESUMPTION", True)
+    monkeypatch.setattr(waiting, "TIMEOUT_FORESTALLS_RESUMPTION", True)
     orders.never = {3}
     task = batch(execution_timeout=timedelta(seconds=4), on_timeout=on_timeout, deferrable=True, wait_for_seconds=0)
     trigger = sent_through_airflow(deferred(task, context_of(task)).trigger)
@@ -212,7 +212,7 @@ def test_a_kill_by_execution_timeout_is_a_time_out(orders: Orders, on_timeout: A
     context = context_of(task)
     thread, _ = in_a_thread(lambda: task.execute(context))
     until_ended(task, 11)
-    task._alarm_at = context["ti"].start_date.timestamp()
+    task._guard.alarm_at = context["ti"].start_date.timestamp()
     task.on_kill()
     thread.join(20)
     assert orders.status(7) == left

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, TaskDeferred, timezone
 
-from airflow_provider_conductor._airflow import NEVER_EXPIRE, TaskStateStore
+from airflow_provider_conductor._airflow import NEVER_EXPIRE
 from airflow_provider_conductor.client import ConductorServerError, ConductorSettings, endpoints
 from airflow_provider_conductor.client.retry import worth_repeating
 from airflow_provider_conductor.exceptions import (
@@ -21,10 +21,13 @@ from airflow_provider_conductor.exceptions import (
     ConductorStateError,
     ConductorWorkflowTimeoutError,
 )
-from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorStartWorkflowOperator, base
+from airflow_provider_conductor.operators import (
+    ConductorExecuteWorkflowOperator,
+    ConductorStartWorkflowOperator,
+    waiting,
+)
 from airflow_provider_conductor.polling.wait import WaitPlan, wait
 from airflow_provider_conductor.submission.start_record import StartRecord
-from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from tests.client.transports import AsyncTransport, Clock, SyncTransport, Transport
 from tests.operators.airflow_standin import (
     AIRFLOW_2,
@@ -34,6 +37,7 @@ from tests.operators.airflow_standin import (
     run,
     sent_through_airflow,
 )
+from tests.operators.conductor_standin import ConductorStandIn, Request, Script
 from tests.operators.impatient import both_ways, execute, retry, sensor
 
 SOON = 0.4
@@ -89,7 +93,7 @@ def test_only_a_deferral_whose_time_is_over_ends_the_workflow(
 
 
 def test_a_next_try_goes_on_with_the_workflow_of_a_failed_trigger(conductor: ConductorStandIn) -> None:
-    conductor.default_script = Script(after=SOON, output={"total": 42})
+    conductor.script = Script(after=SOON, output={"total": 42})
     operator = execute(deferrable=True, retries=1)
     context = context_of(operator)
     deferred(operator, context)
@@ -131,7 +135,7 @@ LIMITED = {"execution_timeout": timedelta(seconds=1)}
 def test_where_airflow_resumes_nothing_the_trigger_ends_what_execution_timeout_cuts_off(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(base, "TIMEOUT_FORESTALLS_RESUMPTION", True)
+    monkeypatch.setattr(waiting, "TIMEOUT_FORESTALLS_RESUMPTION", True)
     operator = by_kind(kind, conductor, deferrable=True, on_timeout="terminate", **LIMITED)
     trigger = sent_through_airflow(deferred(operator, context_of(operator)).trigger)
     assert trigger.serialize()[1]["timeout_reason"].startswith("Airflow task timed out")
@@ -145,8 +149,8 @@ def test_where_airflow_resumes_nothing_the_trigger_ends_what_execution_timeout_c
 def test_the_trigger_ends_nothing_that_has_ended_by_itself(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "TIMEOUT_FORESTALLS_RESUMPTION", True)
-    conductor.default_script = Script(after=SOON, status="FAILED", reason="no tea left")
+    monkeypatch.setattr(waiting, "TIMEOUT_FORESTALLS_RESUMPTION", True)
+    conductor.script = Script(after=SOON, status="FAILED", reason="no tea left")
     operator = execute(deferrable=True, **LIMITED)
     assert first_event(deferred(operator, context_of(operator)).trigger)["status"] == "FAILED"
     assert conductor.sent("DELETE") == []
@@ -164,7 +168,7 @@ def test_the_trigger_ends_nothing_that_has_ended_by_itself(
 def test_else_the_trigger_leaves_that_to_the_task(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, forestalls: bool, arguments: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(base, "TIMEOUT_FORESTALLS_RESUMPTION", forestalls)
+    monkeypatch.setattr(waiting, "TIMEOUT_FORESTALLS_RESUMPTION", forestalls)
     operator = execute(deferrable=True, **arguments)
     trigger = deferred(operator, context_of(operator)).trigger
     assert trigger.timeout_reason is None
@@ -173,7 +177,7 @@ def test_else_the_trigger_leaves_that_to_the_task(
 
 
 def test_airflow_2_is_known_to_resume_nothing() -> None:
-    assert base.TIMEOUT_FORESTALLS_RESUMPTION is AIRFLOW_2
+    assert waiting.TIMEOUT_FORESTALLS_RESUMPTION is AIRFLOW_2
 
 
 @both_ways
@@ -227,7 +231,7 @@ def test_an_output_in_external_storage_is_an_error_that_names_the_place(
     conductor: ConductorStandIn, kind: str, deferrable: bool
 ) -> None:
     kept_elsewhere(conductor)
-    conductor.default_script = Script(after=SOON)
+    conductor.script = Script(after=SOON)
     more = {"return_output": True} if kind == "sensor" else {}
     operator = by_kind(kind, conductor, deferrable=deferrable, **more)
     if kind != "execute":
@@ -254,7 +258,7 @@ def test_a_sensor_that_wants_no_output_does_not_mind(conductor: ConductorStandIn
 
 def test_an_output_that_is_there_is_taken_wherever_else_it_is(conductor: ConductorStandIn) -> None:
     kept_elsewhere(conductor)
-    conductor.default_script = Script(after=0, output={"total": 42})
+    conductor.script = Script(after=0, output={"total": 42})
     operator = execute()
     assert run(operator, context_of(operator)) == {"total": 42}
 
@@ -314,7 +318,7 @@ def test_a_server_that_goes_away_after_the_start_does_not_fail_the_task(
 
 
 def test_a_workflow_that_is_quick_gives_a_result_of_the_same_shape(conductor: ConductorStandIn) -> None:
-    conductor.default_script = Script(after=0.1, output={"total": 42})
+    conductor.script = Script(after=0.1, output={"total": 42})
     operator = execute(wait_for_completion=False, wait_for_seconds=10)
     result = run(operator, context_of(operator))
     assert result.keys() == KEYS
@@ -353,11 +357,11 @@ def needs_a_store(test: Callable[..., None]) -> Callable[..., None] | None:
 @needs_a_store
 @pytest.mark.parametrize("kind", ["start", "execute", "execute, deferred", "sensor"])
 def test_a_task_state_store_that_fails_fails_no_task(conductor: ConductorStandIn, kind: str) -> None:
-    conductor.default_script = Script(after=SOON)
+    conductor.script = Script(after=SOON)
     if kind == "start":
         operator: Any = ConductorStartWorkflowOperator(task_id="start", workflow_name="orders")
     elif kind == "sensor":
-        operator = sensor(conductor.plays(conductor.add(), conductor.default_script), mode="reschedule", timeout=20)
+        operator = sensor(conductor.plays(conductor.add(), conductor.script), mode="reschedule", timeout=20)
     else:
         operator = execute(deferrable="deferred" in kind)
     context = context_of(operator, first_reschedule=timezone.utcnow() if kind == "sensor" else None)
@@ -387,7 +391,8 @@ def test_it_is_not_terminated_after_a_timeout(conductor: ConductorStandIn) -> No
 
 def test_nor_when_the_task_is_killed(conductor: ConductorStandIn) -> None:
     operator, context, theirs = found_by_label(conductor)
-    operator._remember(context, operator._start(context))
+    operator._begin(context)
+    operator._protect(operator._start())
     operator.on_kill()
     assert conductor.status(theirs) == "RUNNING"
 
@@ -395,18 +400,20 @@ def test_nor_when_the_task_is_killed(conductor: ConductorStandIn) -> None:
 def test_nor_when_the_task_is_killed_before_it_waits(conductor: ConductorStandIn) -> None:
     operator, context, theirs = found_by_label(conductor)
     context["ti"].xcom_push = lambda key, value, **_: operator.on_kill()
+    operator._begin(context)
     with pytest.raises(AirflowException, match="was killed"):
-        operator._start(context)
+        operator._start()
     assert conductor.status(theirs) == "RUNNING"
 
 
 @pytest.mark.parametrize(("by_label", "then"), [(True, "RUNNING"), (False, "TERMINATED")])
 def test_nor_when_the_kill_comes_while_it_is_put_down(conductor: ConductorStandIn, by_label: bool, then: str) -> None:
     operator, context, theirs = found_by_label(conductor)
-    plan = operator._start_plan(context, TaskStateStore(context))
+    operator._begin(context)
+    plan = operator._start_plan()
     record = StartRecord(max_tries=1, first_try=1, sent_at=1.0, workflow_id=theirs, by_label=by_label)
-    operator._save_record(TaskStateStore(context), record)
-    operator._end_what_was_sent(context, plan)
+    operator._save_record(record)
+    operator._end_what_was_sent(plan)
     assert conductor.status(theirs) == then
 
 

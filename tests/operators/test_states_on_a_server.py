@@ -43,9 +43,9 @@ class Refused:
 
 RETRY = operators.ConductorRetryWorkflowOperator
 
-MISSING = Refused("unknown to the server")
-RETRIES = "ConductorRetryWorkflowOperator"
-RESTARTS = "ConductorRestartWorkflowOperator"
+MISSING = Refused("not there")
+RUN_ON = "ConductorRetryWorkflowOperator"
+AGAIN = "ConductorRestartWorkflowOperator"
 RESUMES = "ConductorResumeWorkflowOperator"
 ENDS = "ConductorTerminateWorkflowOperator"
 
@@ -54,7 +54,7 @@ EXPECTED: dict[str, tuple[type, dict[str, Any], tuple[Done | Already | Refused, 
     "pause": (
         operators.ConductorPauseWorkflowOperator,
         {},
-        (Done("PAUSED"), Already("paused"), Refused(RESTARTS), *[Refused(RETRIES)] * 3, MISSING),
+        (Done("PAUSED"), Already("paused"), Refused(AGAIN), *[Refused(RUN_ON)] * 3, MISSING),
     ),
     "resume": (
         operators.ConductorResumeWorkflowOperator,
@@ -62,15 +62,15 @@ EXPECTED: dict[str, tuple[type, dict[str, Any], tuple[Done | Already | Refused, 
         (
             Refused("ConductorPauseWorkflowOperator"),
             Done("RUNNING"),
-            Refused(RESTARTS),
-            *[Refused(RETRIES)] * 3,
+            Refused(AGAIN),
+            *[Refused(RUN_ON)] * 3,
             MISSING,
         ),
     ),
     "terminate": (
         operators.ConductorTerminateWorkflowOperator,
         {"reason": "by Airflow"},
-        (Done("TERMINATED"), Done("TERMINATED"), *[Already("already ended")] * 4, MISSING),
+        (Done("TERMINATED"), Done("TERMINATED"), *[Already("ended already")] * 4, MISSING),
     ),
     "restart": (
         operators.ConductorRestartWorkflowOperator,
@@ -85,7 +85,7 @@ EXPECTED: dict[str, tuple[type, dict[str, Any], tuple[Done | Already | Refused, 
     "retry": (
         operators.ConductorRetryWorkflowOperator,
         {},
-        (Already("running"), Refused(RESUMES), Refused(RESTARTS), *[Done("RUNNING")] * 3, MISSING),
+        (Already("running"), Refused(RESUMES), Refused(AGAIN), *[Done("RUNNING")] * 3, MISSING),
     ),
     "rerun": (
         operators.ConductorRerunWorkflowOperator,
@@ -104,24 +104,24 @@ EXPECTED: dict[str, tuple[type, dict[str, Any], tuple[Done | Already | Refused, 
             Done("RUNNING"),
             Refused(RESUMES),
             Refused("'ship' is COMPLETED|ConductorRerunWorkflowOperator"),
-            *[Refused(RETRIES)] * 3,
+            *[Refused(RUN_ON)] * 3,
             MISSING,
         ),
     ),
     "delete": (
         operators.ConductorDeleteWorkflowOperator,
         {},
-        (Refused(ENDS), Refused(ENDS), *[Done(UNKNOWN)] * 4, Already("unknown to the server")),
+        (Refused(ENDS), Refused(ENDS), *[Done(UNKNOWN)] * 4, Already("not there")),
     ),
     "delete without a trace": (
         operators.ConductorDeleteWorkflowOperator,
         {"archive": False},
-        (Refused(ENDS), Refused(ENDS), *[Done(UNKNOWN)] * 4, Already("unknown to the server")),
+        (Refused(ENDS), Refused(ENDS), *[Done(UNKNOWN)] * 4, Already("not there")),
     ),
     "delete what runs too": (
         operators.ConductorDeleteWorkflowOperator,
         {"terminate_running": True},
-        (*[Done(UNKNOWN)] * 6, Already("unknown to the server")),
+        (*[Done(UNKNOWN)] * 6, Already("not there")),
     ),
 }
 

@@ -12,8 +12,8 @@ from airflow_provider_conductor import _airflow as version_compat
 from airflow_provider_conductor.exceptions import ConductorStartRefusedError
 from airflow_provider_conductor.operators import ConductorStartWorkflowOperator, submission as starting
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill
-from airflow_provider_conductor.testing import ConductorStandIn
 from tests.operators.airflow_standin import TaskInstanceStandIn, context_of
+from tests.operators.conductor_standin import ConductorStandIn
 
 
 class Store:
@@ -52,7 +52,8 @@ def start(task: ConductorStartWorkflowOperator, store: Store | None = None, **ti
     context = context_of(task, **ti)
     if store is not None:
         context["task_state_store"] = store
-    return task._start(context)  # type: ignore[arg-type]
+    task._begin(context)  # type: ignore[arg-type]
+    return task._start()
 
 
 def test_the_start_is_put_down_before_it_is_sent_and_with_its_id_after(
@@ -100,7 +101,7 @@ def test_without_a_store_the_server_is_asked_once_whether_it_finds_the_start(con
 def test_the_connections_prefix_is_in_the_identity(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri(identity_prefix="prod"))
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection(identity_prefix="prod"))
     start(operator())
     assert conductor.started[0]["correlationId"].startswith("prod:nightly_orders:")
 
@@ -185,7 +186,8 @@ def test_a_clear_after_retries_was_lowered_is_no_retry(
         context = context_of(task, try_number=try_number) | {"task_state_store": store}
         context["ti"].__class__ = HadTwoRetries
         context["dag_run"].clear_number = clear_number
-        return task._start(context)  # type: ignore[arg-type]
+        task._begin(context)  # type: ignore[arg-type]
+        return task._start()
 
     first = tried(operator(), 0, 1)
     lowered = ConductorStartWorkflowOperator(task_id="start", workflow_name="orders", retries=1)

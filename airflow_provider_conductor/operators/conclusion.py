@@ -1,0 +1,250 @@
+"""What the end of a wait means for the task: its result, or its error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_conductor.client import errors
+from airflow_provider_conductor.client.errors import ConductorError
+from airflow_provider_conductor.client.text import one_line
+from airflow_provider_conductor.exceptions import (
+    ConductorOutputMissingError,
+    ConductorTaskUnreachableError,
+    ConductorWorkflowFailedError,
+    ConductorWorkflowTimeoutError,
+)
+from airflow_provider_conductor.operators.termination import terminate
+
+if TYPE_CHECKING:
+    from airflow_provider_conductor.client.models import Workflow
+    from airflow_provider_conductor.operators.base import ConductorOperator as Operator
+    from airflow_provider_conductor.operators.output import Output
+    from airflow_provider_conductor.operators.wait_options import OnTimeout
+    from airflow_provider_conductor.polling.wait import WaitEvent
+else:
+    Operator = object  # a mixin: Airflow's metaclass would give it an __init__, which cuts off those after it
+
+__all__ = ["ConclusionMixin"]
+
+
+class ConclusionMixin(Operator):
+    """Makes a result or an error of the event that ends a wait: the same on a worker and after a deferral."""
+
+    on_timeout: OnTimeout
+    output_path: str | None = None
+    max_output_bytes: int
+    wait_until_task_ref: str | None = None
+
+    if TYPE_CHECKING:
+        do_xcom_push: bool
+
+    def _conclude(self, event: WaitEvent, deadline: float | None) -> Any:
+        """The result of an ended wait, or the error it means. After it, a kill has nothing to terminate any more.
+
+        Airflow 3 may call ``on_kill`` then as well: it ends the process of a task that has succeeded by SIGTERM where
+        that takes long. After an error it is the next try that goes on with the workflow.
+
+        Args:
+            deadline: when the whole wait is over; a server that is unreachable now is waited for until then.
+        """
+        try:
+            result = self._outcome(event, deadline)
+        except Exception:  # not Airflow's own timeout, which is no Exception, and after which it calls on_kill
+            self._guard.release()
+            raise
+        self._guard.release()
+        return result
+
+    def _outcome(self, event: WaitEvent, deadline: float | None) -> Any:
+        """What :meth:`_conclude` returns or raises."""
+        from airflow_provider_conductor.polling import wait as waits
+        from airflow_provider_conductor.polling.timeline import timeline
+
+        workflow_id = event.workflow_id
+        url = self.hook.workflow_url(workflow_id)
+        match event.status:
+            case "COMPLETED" | waits.TASK_ENDED:
+                workflow = self._read(event, deadline)
+                if workflow is not None and event.status == "COMPLETED":
+                    self.log.info("Workflow %s completed\n%s", workflow_id, timeline(workflow))
+                if self.wait_until_task_ref:
+                    return self._task_result(workflow, event)
+                return None if workflow is None else self._result(workflow)
+            case "FAILED" | "TIMED_OUT" | "TERMINATED":
+                raise self._failure(event, deadline)
+            case waits.GONE:
+                raise ConductorWorkflowFailedError(
+                    f"Conductor workflow {workflow_id} is gone: {event.message}. It was deleted, or "
+                    f"archived out of this server's sight; check the id and connection {self.conductor_conn_id!r}. "
+                    f"See {url}",
+                    workflow_id=workflow_id,
+                    status=event.status,
+                    reason=event.message,
+                    url=url,
+                )
+            case waits.TASK_MISSED:
+                raise self._unreachable(event, self._why_unreachable(event))
+            case waits.TIMEOUT | waits.STALLED:
+                raise self._timed_out(event)
+        kind = getattr(errors, event.error, None) if event.error in errors.__all__ else None
+        raise self._broken_off(workflow_id, kind if isinstance(kind, type) else ConductorError, event.message)
+
+    @property
+    def _output_wanted(self) -> bool:
+        """Whether the task's result is stored."""
+        return self.do_xcom_push
+
+    def _read(self, event: WaitEvent, deadline: float | None) -> Workflow | None:
+        """The workflow that has done what was waited for; None where it is gone and its output is not wanted.
+
+        Raises:
+            ConductorOutputMissingError: it is gone. Not retried: a retry would run the workflow again, or find
+                as little.
+        """
+        from airflow_provider_conductor.polling.observation import read_ended
+
+        workflow = event.workflow or self.hook.client.run(read_ended(event.workflow_id, deadline))
+        self._lineage_of = workflow
+        if workflow is not None:
+            return workflow
+        gone = (
+            f"Conductor workflow {event.workflow_id} has done what was waited for, but the server has archived or "
+            "deleted it since, so its output cannot be read any more"
+        )
+        if self._output_wanted:
+            raise ConductorOutputMissingError(
+                f"{gone}. Keep ended workflows on the server for longer (its archive listener, its retention, "
+                f"clean-up jobs), or set do_xcom_push=False if the output does not matter. Run the workflow "
+                f"again to get an output. See {self.hook.workflow_url(event.workflow_id)}"
+            )
+        self.log.warning("%s", gone)
+        return None
+
+    def _timed_out(self, event: WaitEvent) -> Exception:
+        """Apply ``on_timeout``; the error that says so."""
+        from airflow_provider_conductor.polling.wait import STALLED
+
+        event = self._with_reasons(event)
+        workflow_id = event.workflow_id
+        done = self._apply_on_timeout(workflow_id)
+        return self._timeout_error(
+            f"{'stall_timeout' if event.status == STALLED else 'timeout'}: Conductor workflow "
+            f"{workflow_id} had not ended: {event.message}. Then {done}. See {self.hook.workflow_url(workflow_id)}",
+            workflow_id,
+        )
+
+    def _apply_on_timeout(self, workflow_id: str) -> str:
+        """After a timeout: terminate or leave the workflow. Returns what was done, for the message."""
+        done = "it was left running (on_timeout='leave')"
+        if self.on_timeout == "terminate":
+            done = terminate(self.hook.settings, workflow_id, self._guard.timed_out_reason, self.log)
+        # Only now: Airflow's own timeout or a kill may interrupt the line above, and then it is on_kill's turn.
+        self._guard.release()
+        return done
+
+    def _broken_off(self, workflow_id: str, kind: type[ConductorError], why: str) -> ConductorError:
+        """The error where waiting cannot help: the same from the triggerer as on the worker.
+
+        Not an AirflowException: with ``soft_fail`` Airflow would skip on those after a deferral, but not in poke mode.
+        """
+        url = self.hook.workflow_url(workflow_id)
+        return kind(f"the wait for Conductor workflow {workflow_id} failed: {why} ({url})")
+
+    def _failure(self, event: WaitEvent, deadline: float | None) -> ConductorWorkflowFailedError:
+        """The error of a workflow that ended badly: root cause, attempts, reason, log lines, what to do."""
+        from airflow_provider_conductor.operators.failures import failure_of, unread_failure
+        from airflow_provider_conductor.polling.observation import read_ended
+
+        url = self.hook.workflow_url(event.workflow_id)
+        workflow, unread = event.workflow, "the server has archived or deleted it since"
+        try:
+            workflow = workflow or self.hook.client.run(read_ended(event.workflow_id, deadline))
+            self._lineage_of = workflow
+        except ConductorError as error:
+            unread = str(error)
+        if workflow is None:
+            return unread_failure(self._with_indexed_reason(event), unread, url)
+        return failure_of(workflow, event, url, client=self.hook.client, log=self.log)
+
+    def _with_indexed_reason(self, event: WaitEvent) -> WaitEvent:
+        """With the reason that the search index keeps, where the event has none."""
+        from airflow_provider_conductor.polling.observation import search_index
+
+        if event.message:
+            return event
+        try:
+            summary = self.hook.client.run(search_index(event.workflow_id))
+        except ConductorError:
+            return event
+        return event if summary is None else replace(event, message=summary.reason)
+
+    def _with_reasons(self, event: WaitEvent) -> WaitEvent:
+        """With the workers' reasons, which the triggerer has left out: here Airflow masks the secrets in them."""
+        from airflow_provider_conductor.polling.messages import with_reasons
+        from airflow_provider_conductor.polling.observation import observe
+        from airflow_provider_conductor.polling.server_clock import ServerClock
+
+        if event.plan is not None:  # it is of this process
+            return event
+        try:
+            seen = self.hook.client.run(observe(event.workflow_id, ServerClock()))
+        except ConductorError:
+            return event
+        return event if seen.progress is None else replace(event, message=with_reasons(event.message, seen.progress))
+
+    def _why_unreachable(self, event: WaitEvent) -> str:
+        return event.message
+
+    def _unreachable(self, event: WaitEvent, why: str) -> ConductorTaskUnreachableError:
+        """The error of a wait for a task that cannot reach the status that is waited for any more."""
+        url = self.hook.workflow_url(event.workflow_id)
+        return ConductorTaskUnreachableError(
+            f"Conductor workflow {event.workflow_id}: {why}. See {url}",
+            workflow_id=event.workflow_id,
+            task_reference_name=self.wait_until_task_ref or "",
+            url=url,
+        )
+
+    def _timeout_error(self, message: str, workflow_id: str) -> Exception:
+        return ConductorWorkflowTimeoutError(message, workflow_id=workflow_id)
+
+    def _result(self, workflow: Workflow) -> Any:
+        """The workflow's output, or the part ``output_path`` picks, within ``max_output_bytes``."""
+        from airflow_provider_conductor.operators.output import Output
+
+        return self._for_xcom(Output.of_workflow(workflow))
+
+    def _task_result(self, workflow: Workflow | None, event: WaitEvent) -> dict[str, Any] | None:
+        """The result where ``wait_until_task_ref`` was reached: the task's output, and the workflow's status.
+
+        Of a workflow that cannot be read any more, what the event has said: no output, perhaps no status.
+
+        Raises:
+            ConductorTaskUnreachableError: since the wait ended, the workflow has lost the task.
+        """
+        from airflow_provider_conductor.operators.output import Output
+
+        if workflow is None:
+            return {
+                "workflow_id": event.workflow_id,
+                "status": "COMPLETED" if event.status == "COMPLETED" else None,
+                "output": None,
+                "progress": f"task {self.wait_until_task_ref} cannot be read: the workflow was archived or deleted",
+            }
+        task = workflow.latest_attempt(self.wait_until_task_ref or "")
+        if task is None:
+            raise self._unreachable(
+                event, "somebody restarted it, or reran it from an earlier task, after its task had ended"
+            )
+        return {
+            "workflow_id": workflow.workflow_id,
+            "status": str(workflow.status),
+            "output": self._for_xcom(Output.of_task(task, workflow.workflow_id)),
+            "progress": one_line(f"task {self.wait_until_task_ref} is {task.status}"),
+        }
+
+    def _for_xcom(self, output: Output) -> Any:
+        return output.for_xcom(
+            self.hook, output_path=self.output_path, limit=self.max_output_bytes, stored=self.do_xcom_push
+        )

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.operators.conductor_standin import conductor
+
+__all__ = ["conductor"]
