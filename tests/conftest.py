@@ -8,12 +8,20 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from airflow_provider_conductor.testing import ConductorStandIn
 from dev.conductor_server import NEWEST, OLDEST, ConductorServer
 from dev.shared_servers import VARIABLE, ask_for
+
+if TYPE_CHECKING:
+    from tests.operators.batch_standin import Orders
+    from tests.operators.workflows import Workflows
+
+pytest_plugins = ["airflow_provider_conductor.testing.fixtures"]
 
 # Airflow reads these when it is imported, so they are set before any test module is. What the developer's shell
 # says of another Airflow doesn't reach the tests.
@@ -25,6 +33,11 @@ atexit.register(shutil.rmtree, _airflow_home, ignore_errors=True)
 os.environ["AIRFLOW_HOME"] = _airflow_home
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_airflow_home}/airflow.db"
+
+
+# A busy machine is no failure.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -45,6 +58,34 @@ def left_to_others(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     left: list[list[str]] = []
     monkeypatch.setattr(detached, "terminate_detached", lambda settings, ids, reason, log: left.append(list(ids)))
     return left
+
+
+@pytest.fixture
+def conductor(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> ConductorStandIn:
+    """The stand-in that ``conductor_default`` leads to, with a workflow ``orders``; its index does not lag."""
+    monkeypatch.setattr("airflow_provider_conductor.polling.observation.ASK_AGAIN", (0.01,) * 4)
+    conductor.definitions.add("orders")
+    return conductor
+
+
+@pytest.fixture
+def orders(conductor: ConductorStandIn) -> Orders:
+    """What the stand-in does with a batch's inputs."""
+    from tests.operators.batch_standin import Orders
+
+    return Orders(conductor)
+
+
+@pytest.fixture(scope="module")
+def workflows(request: pytest.FixtureRequest) -> Iterator[Workflows]:
+    """On the server whose fixture the test names, to which the tasks' connection leads."""
+    from airflow_provider_conductor.client import ConductorClient
+    from tests.operators.workflows import Workflows
+
+    url = request.getfixturevalue(request.param).api_url
+    with pytest.MonkeyPatch.context() as patch, ConductorClient(url) as client:
+        patch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", f'{{"conn_type": "conductor", "host": "{url}"}}')
+        yield Workflows(client)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,8 @@ class Termination:
     def describe(self, workflow_id: str) -> str:
         """What became of one, for a log line."""
         if workflow_id in self.ended:
-            return f"it had ended as {self.ended[workflow_id].status} meanwhile"
-        return "the server does not know it" if workflow_id in self.unknown else "it was terminated"
+            return f"it had already ended as {self.ended[workflow_id].status}"
+        return "Conductor does not have it" if workflow_id in self.unknown else "it was terminated"
 
 
 def terminate(workflow_ids: Sequence[str], reason: str) -> Flow[Termination]:

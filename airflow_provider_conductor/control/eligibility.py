@@ -1,4 +1,4 @@
-"""What a verb means for a workflow in each status: due, so already, or not possible. No I/O."""
+"""What a verb means for a workflow in each status: send it, already so, or not possible. No I/O."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from enum import StrEnum
 
 from airflow_provider_conductor.client.models import WorkflowStatus
 
-__all__ = ["TABLE", "Decision", "Kind", "Verb", "decide"]
+__all__ = ["DUE", "TABLE", "Decision", "Kind", "Verb", "cannot", "decide"]
 
 
 class Verb(StrEnum):
-    """What can be done to a workflow that exists."""
+    """What can be done to an existing workflow."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -24,14 +24,16 @@ class Verb(StrEnum):
 
 
 class Kind(StrEnum):
+    """The kinds of a decision."""
+
     DUE = "due"
     """The verb is sent."""
 
     ALREADY = "already"
-    """What is wanted is so: nothing is sent, and that is a success."""
+    """The workflow is already in the wanted state: nothing is sent, and that is a success."""
 
     CANNOT = "cannot"
-    """The status does not allow it: nothing is sent, and that fails the task for good."""
+    """The status does not allow the verb: nothing is sent, and the task fails permanently."""
 
     MISSING = "missing"
     """The server does not know the workflow."""
@@ -39,7 +41,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``why`` follows the words "workflow … is STATUS"; empty where the verb is due."""
+    """``why`` follows the words "workflow … is STATUS: "; it is empty if the verb is due."""
 
     kind: Kind
     why: str = ""
@@ -47,111 +49,97 @@ class Decision:
 
 DUE = Decision(Kind.DUE)
 
-RUNNING, PAUSED, COMPLETED, FAILED, TIMED_OUT, TERMINATED = WorkflowStatus
 
-MISSING = Decision(Kind.MISSING, "not there: it never was, or it was deleted or archived")
-
-_ALREADY_ENDED = Decision(Kind.ALREADY, "ended already and stays as it is")
-_NOT_ENDED = "ConductorWorkflowSensor waits for its end, ConductorTerminateWorkflowOperator ends it first"
-_RUN_ON = "ConductorRetryWorkflowOperator runs it on, ConductorRestartWorkflowOperator from its start"
-_AGAIN = "ConductorRestartWorkflowOperator runs it again"
-
-
-def _cannot(why: str) -> Decision:
+def cannot(why: str) -> Decision:
+    """The decision that the verb is not possible."""
     return Decision(Kind.CANNOT, why)
 
 
-def _row(
-    running: Decision, paused: Decision, completed: Decision, unsuccessful: Decision
-) -> dict[WorkflowStatus | None, Decision]:
-    """``unsuccessful``: FAILED, TIMED_OUT and TERMINATED, which no verb tells apart."""
-    return {
+RUNNING, PAUSED, COMPLETED, FAILED, TIMED_OUT, TERMINATED = WorkflowStatus
+
+_UNKNOWN = Decision(Kind.MISSING, "unknown to the server: it never existed, or it has been deleted or archived")
+_ALREADY_ENDED = Decision(Kind.ALREADY, "it has already ended and is left unchanged")
+_RESUME = "ConductorResumeWorkflowOperator resumes it"
+_RESTART = "ConductorRestartWorkflowOperator runs it again"
+_RETRY = "ConductorRetryWorkflowOperator continues with its failed tasks, ConductorRestartWorkflowOperator starts over"
+_FIRST_END = "only an ended workflow can be {}; {}, ConductorTerminateWorkflowOperator ends it first"
+_WAIT = "ConductorWorkflowSensor waits for its end"
+_NOT_DELETED = cannot(
+    "only an ended workflow can be deleted; terminate_running=True or ConductorTerminateWorkflowOperator ends it first"
+)
+
+_ROWS: dict[Verb, tuple[Decision, Decision, Decision, Decision]] = {
+    Verb.PAUSE: (
+        DUE,
+        Decision(Kind.ALREADY, "it is already paused"),
+        cannot(f"there is nothing to pause; {_RESTART}"),
+        cannot(f"there is nothing to pause; {_RETRY}"),
+    ),
+    Verb.RESUME: (
+        cannot("it is not paused; ConductorPauseWorkflowOperator pauses it"),
+        DUE,
+        cannot(f"there is nothing to resume; {_RESTART}"),
+        cannot(f"there is nothing to resume; {_RETRY}"),
+    ),
+    Verb.TERMINATE: (DUE, DUE, _ALREADY_ENDED, _ALREADY_ENDED),
+    Verb.RESTART: (
+        cannot(_FIRST_END.format("restarted", _WAIT)),
+        cannot(_FIRST_END.format("restarted", _RESUME)),
+        DUE,
+        DUE,
+    ),
+    Verb.RETRY: (
+        Decision(Kind.ALREADY, "it is already running"),
+        cannot(f"there is nothing to retry; {_RESUME}"),
+        cannot(f"there is nothing to retry; {_RESTART}"),
+        DUE,
+    ),
+    Verb.RERUN: (
+        cannot(_FIRST_END.format("rerun", _WAIT)),
+        cannot(_FIRST_END.format("rerun", _RESUME)),
+        DUE,
+        DUE,
+    ),
+    Verb.SKIP: (
+        DUE,
+        cannot(f"a task can be skipped only while the workflow is running; {_RESUME}"),
+        cannot("it has no task left to skip; ConductorRerunWorkflowOperator runs it again from a task"),
+        cannot(f"a task can be skipped only while the workflow is running; {_RETRY}"),
+    ),
+    Verb.DELETE: (_NOT_DELETED, _NOT_DELETED, DUE, DUE),
+}
+"""By verb: RUNNING, PAUSED, COMPLETED, and FAILED, TIMED_OUT or TERMINATED, which no verb distinguishes."""
+
+TABLE: dict[Verb, dict[WorkflowStatus | None, Decision]] = {
+    verb: {
         RUNNING: running,
         PAUSED: paused,
         COMPLETED: completed,
-        FAILED: unsuccessful,
-        TIMED_OUT: unsuccessful,
-        TERMINATED: unsuccessful,
-        None: MISSING,
+        **dict.fromkeys((FAILED, TIMED_OUT, TERMINATED), unsuccessful),
+        None: _UNKNOWN if verb is not Verb.DELETE else Decision(Kind.ALREADY, "unknown to the server"),
     }
-
-
-TABLE: dict[Verb, dict[WorkflowStatus | None, Decision]] = {
-    Verb.PAUSE: _row(
-        DUE,
-        Decision(Kind.ALREADY, "paused already"),
-        _cannot(f"there is nothing to pause; {_AGAIN}"),
-        _cannot(f"there is nothing to pause; {_RUN_ON}"),
-    ),
-    Verb.RESUME: _row(
-        _cannot("there is nothing to resume: it runs; ConductorPauseWorkflowOperator pauses it"),
-        DUE,
-        _cannot(f"there is nothing to resume; {_AGAIN}"),
-        _cannot(f"there is nothing to resume; {_RUN_ON}"),
-    ),
-    Verb.TERMINATE: _row(DUE, DUE, _ALREADY_ENDED, _ALREADY_ENDED),
-    Verb.RESTART: _row(
-        _cannot(f"only what has ended can be restarted; {_NOT_ENDED}"),
-        _cannot(
-            "only what has ended can be restarted; ConductorResumeWorkflowOperator lets it go on, "
-            "ConductorTerminateWorkflowOperator ends it first"
-        ),
-        DUE,
-        DUE,
-    ),
-    Verb.RETRY: _row(
-        Decision(Kind.ALREADY, "running already"),
-        _cannot("there is nothing to retry; resume it instead (ConductorResumeWorkflowOperator)"),
-        _cannot("there is nothing to retry; restart it to run it again (ConductorRestartWorkflowOperator)"),
-        DUE,
-    ),
-    Verb.RERUN: _row(
-        _cannot(f"only what has ended can be rerun; {_NOT_ENDED}"),
-        _cannot(
-            "only what has ended can be rerun; ConductorResumeWorkflowOperator lets it go on, "
-            "ConductorTerminateWorkflowOperator ends it first"
-        ),
-        DUE,
-        DUE,
-    ),
-    Verb.SKIP: _row(
-        DUE,
-        _cannot("a task can be skipped only while it runs; ConductorResumeWorkflowOperator lets it go on"),
-        _cannot("no task of it is yet to come; ConductorRerunWorkflowOperator runs it again from a task"),
-        _cannot(f"a task can be skipped only while it runs; {_RUN_ON}"),
-    ),
-    Verb.DELETE: _row(
-        _cannot(
-            "only what has ended is deleted; terminate_running=True or ConductorTerminateWorkflowOperator ends it first"
-        ),
-        _cannot(
-            "only what has ended is deleted; terminate_running=True or ConductorTerminateWorkflowOperator ends it first"
-        ),
-        DUE,
-        DUE,
-    ),
+    for verb, (running, paused, completed, unsuccessful) in _ROWS.items()
 }
-TABLE[Verb.DELETE][None] = Decision(Kind.ALREADY, "not there (any more)")
-"""By verb and status, None being a workflow the server does not know."""
+"""By verb and status; None is a workflow that the server does not know."""
 
-_OUR_DOING = {
-    (Verb.RESUME, RUNNING): "running: it has been resumed",
-    (Verb.RESUME, COMPLETED): "completed meanwhile",
-    (Verb.RESTART, RUNNING): "running: it has been restarted",
-    (Verb.RERUN, RUNNING): "running: it has been rerun",
-    (Verb.RETRY, COMPLETED): "completed meanwhile",
+_AFTER_OUR_ATTEMPT = {
+    (Verb.RESUME, RUNNING): "it has been resumed",
+    (Verb.RESUME, COMPLETED): "it has completed since",
+    (Verb.RESTART, RUNNING): "it has been restarted",
+    (Verb.RERUN, RUNNING): "it has been rerun",
+    (Verb.RETRY, COMPLETED): "it has completed since",
 }
-"""What an earlier attempt leads to. A first attempt that finds it refuses, and Airflow does not retry what refuses."""
+"""What an earlier attempt leads to. A first attempt that finds it refuses, and Airflow does not retry a refusal."""
 
 
 def decide(verb: Verb, status: WorkflowStatus | None, *, attempted: bool = False) -> Decision:
-    """Look the case up.
+    """Look up the decision in :data:`TABLE`.
 
     Args:
-        status: None for a workflow the server does not know.
-        attempted: an earlier attempt (a try of the task, a request whose answer was lost) may have done it. What it
-            leads to is then no error.
+        status: None for a workflow that the server does not know.
+        attempted: an earlier attempt (a try of the task, or a request whose answer was lost) may have succeeded; its
+            result is then no error.
     """
-    if attempted and status is not None and (verb, status) in _OUR_DOING:
-        return Decision(Kind.ALREADY, _OUR_DOING[verb, status])
+    if attempted and status is not None and (verb, status) in _AFTER_OUR_ATTEMPT:
+        return Decision(Kind.ALREADY, _AFTER_OUR_ATTEMPT[verb, status])
     return TABLE[verb][status]

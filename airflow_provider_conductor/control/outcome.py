@@ -1,4 +1,4 @@
-"""What became of each workflow, and how that is told."""
+"""What became of each workflow, and the messages about it. No I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_conductor.control.eligibility import Kind, Verb
 __all__ = ["Outcome", "Refusal"]
 
 NAMED = 50
-"""Ids named of those that failed for one reason, in an exception's message; more are counted."""
+"""Ids named for one reason in an exception's message; more are counted."""
 
 _PAST: Mapping[Verb, str] = {
     Verb.PAUSE: "paused",
@@ -27,10 +27,10 @@ _PAST: Mapping[Verb, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why it was not done to one workflow.
+    """Why the verb failed for one workflow.
 
-    ``kind`` is CANNOT or MISSING, or DUE where it was sent and the server refused; ``why`` follows the words
-    "workflow … is".
+    ``kind`` is CANNOT or MISSING, or DUE if the verb was sent and the server refused; ``why`` follows the words
+    "workflow … is ".
     """
 
     kind: Kind
@@ -39,12 +39,13 @@ class Refusal:
 
     @property
     def fate_unknown(self) -> bool:
+        """Whether the server may have carried it out, since the answer was lost."""
         return self.error is not None and self.error.fate_unknown
 
 
 @dataclass(slots=True)
 class Outcome:
-    """By id: what was done, what was so already (and how), what failed (and why)."""
+    """By id: for which the verb was carried out, which were already so (and how), and which failed (and why)."""
 
     verb: Verb
     done: list[str] = field(default_factory=list)
@@ -53,21 +54,23 @@ class Outcome:
 
     @property
     def past(self) -> str:
+        """The verb's past tense, for messages."""
         return _PAST[self.verb]
 
     @property
     def summary(self) -> str:
-        counts = f"{self.past} {len(self.done):,} workflows, {len(self.already):,} were so already"
+        """The counts, for messages."""
+        counts = f"{self.past} {len(self.done):,} workflows, {len(self.already):,} already so"
         return f"{counts}, {len(self.refusals):,} failed" if self.refusals else counts
 
     @property
-    def told_by_id(self) -> str:
+    def all_failures(self) -> str:
         """Each id that failed with its reason, however many there are."""
         return "; ".join(f"{workflow_id} is {refusal.why}" for workflow_id, refusal in self.refusals.items())
 
     @property
     def failure(self) -> str:
-        """Names each id that failed, one line a reason; "" where none did."""
+        """The ids that failed, one line a reason; "" if none did."""
         by_reason: dict[str, list[str]] = {}
         for workflow_id, refusal in self.refusals.items():
             by_reason.setdefault(refusal.why.replace(workflow_id, "…"), []).append(workflow_id)

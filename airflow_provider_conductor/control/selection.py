@@ -1,4 +1,4 @@
-"""Which workflows: ids, a name with a correlation id, conditions or a query; and never more than was meant."""
+"""Which workflows an action applies to: by ids, conditions or a query; and never more than was meant."""
 
 from __future__ import annotations
 
@@ -12,34 +12,31 @@ from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.flow import Flow, ask, current_time
 from airflow_provider_conductor.client.flows import read_many
 from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.control.conditions import (
-    Condition,
-    Fit,
-    canonical,
-    conditions_of_arguments,
-    conditions_of_query,
-    listed_in,
-    time_in,
-)
+from airflow_provider_conductor.control.condition_arguments import conditions_of_arguments, list_of_text
+from airflow_provider_conductor.control.conditions import Condition, Fit, canonical, time_in
+from airflow_provider_conductor.control.query import conditions_of_query
 
 __all__ = ["Selection", "TooManyFoundError", "given_ids", "select"]
 
 PAGE = 1_000
-"""Summaries of one search request; servers give up to 5,000."""
+"""Summaries in the answer of one search; servers give up to 5,000."""
 
 PASSES = 3
-"""How often all pages are read where the index moves between them: what moves up meanwhile is on no page."""
+"""How often all pages are read if the index changes in between: what moves up meanwhile is on no page."""
 
 
 class TooManyFoundError(ConductorInputError):
-    """More workflows were found than the bound allows; nothing was done to any."""
+    """More workflows were found than the limit allows; no workflow was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Conditions that all have to be fulfilled, by argument or as a query; ``limit`` bounds how many workflows.
+    """Conditions that a workflow must match, all of them.
 
-    ``arguments`` are those of :data:`~airflow_provider_conductor.control.conditions.ARGUMENTS` that the user gave.
+    Attributes:
+        limit: the most workflows that may be found.
+        arguments: those of :data:`~airflow_provider_conductor.control.condition_arguments.ARGUMENTS` that were given.
+        query: the conditions as text, instead.
     """
 
     limit: int
@@ -52,7 +49,7 @@ class Selection:
         return " and ".join(f"{name} {value!r}" for name, value in self.arguments.items())
 
     def conditions(self, now: float) -> tuple[Condition, ...]:
-        """What is asked for; ``now`` is in seconds since the epoch."""
+        """The conditions; ``now`` is in seconds since the epoch."""
         if self.query is not None:
             return conditions_of_query(self.query)
         return conditions_of_arguments(self.arguments, now)
@@ -62,30 +59,30 @@ def given_ids(value: Any) -> list[str]:
     """The ids of a rendered ``workflow_id``: one id, a list of them, or such a list as text.
 
     Raises:
-        ConductorInputError: an empty id, or something that is no id at all.
+        ConductorInputError: an empty id, or something that is not an id.
     """
     if isinstance(value, str) and value.lstrip().startswith("["):
-        value = listed_in(value, "workflow_id")
+        value = list_of_text(value, "workflow_id")
     values: Iterable[Any] = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
     ids = []
     for item in values:
         if not isinstance(item, str) or item.strip() in ("", "None"):
             raise ConductorInputError(
-                f"{item!r} is no workflow id: a text was expected, or a list of texts; does the XCom or variable "
-                "it comes from have a value? Nothing was sent"
+                f"{item!r} is not a workflow id: workflow_id takes a text or a list of texts; check that the template, "
+                "XCom or variable that it comes from has a value. Nothing was sent"
             )
         ids.append(one_workflow_id(item))
     return list(dict.fromkeys(ids))
 
 
 def select(selection: Selection, *, log: Callable[[str], None]) -> Flow[list[str]]:
-    """The ids of what is selected, oldest first.
+    """The ids of the selected workflows, oldest first.
 
-    One name with correlation ids is looked up in the server's database. Everything else is asked of its search index,
-    and all that is found is compared with the conditions, in the index's summary and in the workflow itself.
+    One name with correlation ids is looked up in the server's database. Everything else is searched for in its index,
+    and what it finds is compared with the conditions: the index's summary, then the workflow itself.
 
     Args:
-        log: receives of what the index has found and is left out.
+        log: receives a line if workflows that the index found are left out.
 
     Raises:
         TooManyFoundError: more than ``limit``.
@@ -106,10 +103,10 @@ def select(selection: Selection, *, log: Callable[[str], None]) -> Flow[list[str
         return [workflow.workflow_id for workflow in found]
     ids = yield from _search(selection, conditions)
     workflows = yield from read_many(ids)
-    # The index lags behind: what has moved on, or is no longer there, is not what was asked for.
+    # The index lags behind: a workflow may have changed since, or be gone.
     kept = [item for item in ids if item in workflows and _fits(conditions, workflows[item])]
     if len(kept) < len(ids):
-        log(f"{len(ids) - len(kept):,} of the {len(ids):,} workflows that the index found have moved on, or are gone")
+        log(f"{len(ids) - len(kept):,} of the {len(ids):,} workflows that the index found no longer match")
     return kept
 
 
@@ -118,7 +115,7 @@ def _fits(conditions: Sequence[Condition], workflow: Workflow) -> bool:
 
 
 def _search(selection: Selection, conditions: Sequence[Condition]) -> Flow[list[str]]:
-    """What the index finds; all pages again where it has moved between them."""
+    """What the index finds; all pages are read again if the index has changed in between."""
     query = canonical(conditions)
     size = min(PAGE, selection.limit + 1)
     began: dict[str, int] = {}
@@ -129,7 +126,7 @@ def _search(selection: Selection, conditions: Sequence[Condition]) -> Flow[list[
             page = yield from ask(endpoints.search_workflows(query=query, start=start, size=size, sort="startTime:ASC"))
             for summary in page:
                 seen.add(summary.workflow_id)
-                if _asked_for(conditions, summary):
+                if _matches_all(conditions, summary):
                     began[summary.workflow_id] = time_in(summary.data, "startTime") or 0
             _check_count(selection, max(page.total_hits, len(began)))
             moved = moved or (total is not None and page.total_hits != total)
@@ -142,36 +139,36 @@ def _search(selection: Selection, conditions: Sequence[Condition]) -> Flow[list[
     return sorted(began, key=lambda item: began[item])
 
 
-def _asked_for(conditions: Sequence[Condition], summary: Workflow) -> bool:
-    """Whether what the index has found fits; what misses a time by no more than the index's rounding is left out.
+def _matches_all(conditions: Sequence[Condition], summary: Workflow) -> bool:
+    """Whether what the index has found matches; False if it misses a time by no more than the index's rounding.
 
     Raises:
-        ConductorInputError: the server did not take a condition at its word, so nothing that it found can be trusted.
+        ConductorInputError: the server ignored a condition, so nothing that it found can be trusted.
     """
     fits = True
     for condition in conditions:
+        advice = _WHAT_TO_DO[condition.field == "endTime"]
         match condition.fit(summary):
             case Fit.NEARLY:
                 fits = False
             case Fit.NO:
                 raise ConductorInputError(
                     f"the server's search index has found workflow {summary.workflow_id}, whose {condition.field} is "
-                    f"{condition.found_in(summary)}, for the condition {condition}: the index does not apply that "
-                    f"condition as written. {_WHAT_TO_DO[condition.field == 'endTime']}"
+                    f"{condition.value_in(summary)}, for the condition {condition}: the index does not apply that "
+                    f"condition as written. {advice}"
                 )
             case Fit.UNKNOWN:
                 raise ConductorInputError(
-                    f"the server's search index has found workflow {summary.workflow_id} and does not say its "
-                    f"{condition.field}, so it cannot be verified that it fits {condition}. "
-                    f"{_WHAT_TO_DO[condition.field == 'endTime']}"
+                    f"the server's search index has found workflow {summary.workflow_id} without its "
+                    f"{condition.field}, so it cannot be verified that it matches {condition}. {advice}"
                 )
     return fits
 
 
 _WHAT_TO_DO = {
-    False: "Nothing was done. Select by workflow_id, or by workflow_name with correlation_id",
+    False: "No workflow was changed. Select by workflow_id, or by workflow_name with correlation_id",
     True: (
-        "Nothing was done. The indexes of servers up to 3.32.0 have no end times: select by status and by "
+        "No workflow was changed. The indexes of servers up to 3.32.0 have no end times: select by status and by "
         "started_before or startTime"
     ),
 }
@@ -180,6 +177,6 @@ _WHAT_TO_DO = {
 def _check_count(selection: Selection, count: int) -> None:
     if count > selection.limit:
         raise TooManyFoundError(
-            f"{selection} selects {count:,} workflows, over max_workflows={selection.limit:,}: nothing was done. "
-            "Narrow the selection, or raise max_workflows"
+            f"{selection} selects {count:,} workflows, more than max_workflows={selection.limit:,}: no workflow "
+            "was changed. Narrow the selection, or raise max_workflows"
         )

@@ -33,8 +33,9 @@ from airflow_provider_conductor.submission.start_record import StartRecord
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_conductor.batch.driver import BatchOutcome, BatchPlan, Driver
-    from airflow_provider_conductor.batch.loop_thread import InAThread
+    from airflow_provider_conductor.batch.driver import Driver
+    from airflow_provider_conductor.batch.loop_thread import LoopThread
+    from airflow_provider_conductor.batch.plan import BatchOutcome, BatchPlan
     from airflow_provider_conductor.submission.start_plan import StartPlan
 
 __all__ = ["ConductorExecuteWorkflowsOperator"]
@@ -108,7 +109,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
     on_timeout: OnTimeout
     max_output_bytes: int
 
-    _running: InAThread[BatchOutcome] | None = None
+    _running: LoopThread[BatchOutcome] | None = None
     _driver: Driver | None = None
 
     if TYPE_CHECKING:
@@ -263,7 +264,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
     def _batch_plan(
         self, plan_of: Callable[[int], StartPlan], batch: Batch, deadline: float | None, *, looked_up: bool
     ) -> BatchPlan:
-        from airflow_provider_conductor.batch.driver import BatchPlan
+        from airflow_provider_conductor.batch.plan import BatchPlan
 
         policy = FailurePolicy.of(self.failure_policy)
         base = plan_of(0)
@@ -281,20 +282,20 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
 
     def _go_on(self, batch: Batch, plan: BatchPlan) -> Any:
         """Run the batch on this worker, until it has ended or is better waited for elsewhere."""
-        from airflow_provider_conductor.batch.driver import BatchOutcome
+        from airflow_provider_conductor.batch.plan import BatchOutcome
 
         outcome = self._drive(batch, plan)
-        self.log.info(batch.line(timezone.utcnow().timestamp()))
+        self.log.info(batch.progress(timezone.utcnow().timestamp()))
         match outcome:
             case BatchOutcome.KILLED:
                 raise AirflowException("killed while workflows of the batch were running")
             case BatchOutcome.TIMEOUT:
                 done = "it was left running (on_timeout='leave')"
                 if plan.timeout_reason is not None:
-                    ended = self._driver is not None and self._driver.terminated is not None
+                    ended = self._driver is not None and self._driver.termination.terminated is not None
                     done = f"what still ran {'was' if ended else 'could not be'} terminated"
                 raise ConductorWorkflowTimeoutError(
-                    f"timeout: the batch had not ended: {batch.line(timezone.utcnow().timestamp())}. Then {done}"
+                    f"timeout: the batch had not ended: {batch.progress(timezone.utcnow().timestamp())}. Then {done}"
                 )
             case BatchOutcome.QUIET if self._guard.killed:  # since the driver has come to its end
                 return self._go_on(batch, plan)
@@ -304,7 +305,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
 
     def _drive(self, batch: Batch, plan: BatchPlan) -> BatchOutcome:
         from airflow_provider_conductor.batch.driver import Driver
-        from airflow_provider_conductor.batch.loop_thread import InAThread
+        from airflow_provider_conductor.batch.loop_thread import LoopThread
         from airflow_provider_conductor.client.aio import AsyncConductorClient
         from airflow_provider_conductor.polling.poller import Poller
 
@@ -321,8 +322,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
                 await poller.close()
 
         self._driver = None  # of an earlier run: a kill that comes before the next must not go there
-        self._running = running = InAThread(main)
-        running.start()
+        self._running = running = LoopThread(main)
         try:
             self._watch(batch, plan, running)
             return running.result()
@@ -340,7 +340,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             self._save(batch, plan)
             self._running = None
 
-    def _watch(self, batch: Batch, plan: BatchPlan, running: InAThread[BatchOutcome]) -> None:
+    def _watch(self, batch: Batch, plan: BatchPlan, running: LoopThread[BatchOutcome]) -> None:
         """Log a line now and then, and put down what has completed, until the run has ended."""
         pause, told = FIRST_LINE, ""
         announced = False
@@ -352,7 +352,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             if waited < pause:
                 continue
             pause, waited = NEXT_LINES, 0.0
-            line = batch.line(timezone.utcnow().timestamp())
+            line = batch.progress(timezone.utcnow().timestamp())
             if line.partition(";")[0] != told:
                 told = line.partition(";")[0]
                 self.log.info(line)
@@ -445,7 +445,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             return None
         batch = Batch.from_json(keys, kept.get("batch"))
         if batch is not None:
-            batch.take_again()
+            batch.reset_for_retry()
             batch.began, batch.before = timezone.utcnow().timestamp(), batch.ended
         return batch
 
@@ -501,18 +501,18 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
 
         running.call(lambda: driver.kill(reason))
         ended = running.wait(HELPED_AFTER)
-        if reason is not None and (not ended or driver.terminated is None):
-            terminate_detached(self.hook.settings, driver.left, reason, self.log)
+        if reason is not None and (not ended or driver.termination.terminated is None):
+            terminate_detached(self.hook.settings, driver.termination.may_run, reason, self.log)
         if not ended and not running.wait(KILL_PATIENCE - HELPED_AFTER):
             self.log.error("What runs of the batch could not be terminated in %g s", KILL_PATIENCE)
             return
         active = driver.batch.active
         if reason is None or not active:
             self.log.info("The batch was ended: %d workflows run on", active)
-        elif driver.terminated is None:
+        elif driver.termination.terminated is None:
             self.log.error("What runs of the batch could not be terminated: %d workflows may run on", active)
         else:
-            self.log.info("The batch was ended: %d workflows were terminated", driver.terminated)
+            self.log.info("The batch was ended: %d workflows were terminated", driver.termination.terminated)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral; where the triggerer has not answered in time, what runs is ended here."""

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow_provider_conductor.batch.failure_causes import FailureCauses
 from airflow_provider_conductor.batch.failure_policy import FailurePolicy
-from airflow_provider_conductor.batch.results import Causes, Result, chunks, read_results
+from airflow_provider_conductor.batch.results import Result, chunks, read_results
 from airflow_provider_conductor.batch.state import GONE, Batch
 from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.client.text import one_line
@@ -47,7 +48,7 @@ class BatchResults:
     max_output_bytes: int
     wanted: bool = True
     """Whether anybody gets the outputs."""
-    _causes: Causes = field(default_factory=Causes)
+    _causes: FailureCauses = field(default_factory=FailureCauses)
     _lost: int = 0
     """Workflows that completed and were removed before their outputs were read."""
 
@@ -69,7 +70,7 @@ class BatchResults:
                 "%d of %d failed, and the outputs of %d are gone, which the policy allows (%s)",
                 *(batch.failed, batch.total, self._lost, self.policy),
             )
-            self.log.warning("%s", self._causes.text(self.hook.workflow_url))
+            self.log.warning("%s", self._causes.describe(self.hook.workflow_url))
         return result
 
     def _read(self, *, failed_only: bool = False) -> Iterator[Result]:
@@ -85,8 +86,7 @@ class BatchResults:
                 yield result
 
     def _is_lost(self, result: Result) -> bool:
-        completed = not self.batch.has_failed(result.index) and not self.batch.is_pending(result.index)
-        return self.wanted and completed and result.status == GONE
+        return self.wanted and self.batch.has_completed(result.index) and result.status == GONE
 
     def _fail(self) -> NoReturn:
         if self.result_path:
@@ -100,7 +100,7 @@ class BatchResults:
         batch, causes, url_of = self.batch, self._causes, self.hook.workflow_url
         self.hook.client.run(causes.diagnose(url_of))
         # A retry would run again what completed and is gone.
-        final = self._lost or (causes.for_good and not batch.pending)
+        final = self._lost or (causes.permanent and not batch.pending)
         kind = ConductorBatchFailedPermanentlyError if final else ConductorBatchFailedError
         lost = (
             f", and the outputs of {self._lost:,} that completed cannot be read any more: keep ended workflows on "
@@ -108,12 +108,12 @@ class BatchResults:
             if self._lost
             else ""
         )
-        example = causes.most_frequent[0].example
+        example = causes.example
         not_started = f", {batch.pending:,} were not started (stop_early)" if batch.pending else ""
         written = f"\nAll results are in {self.result_path}" if self.result_path else ""
         raise kind(
             f"{batch.failed:,} of {batch.total:,} Conductor workflows failed{not_started}{lost} ({self.policy})\n"
-            f"{causes.text(url_of)}{written}",
+            f"{causes.describe(url_of)}{written}",
             failed=batch.failed,
             total=batch.total,
             causes=causes.to_json(),

@@ -75,8 +75,8 @@ class ConclusionMixin(Operator):
                 raise self._failure(event, deadline)
             case waits.GONE:
                 raise ConductorWorkflowFailedError(
-                    f"Conductor workflow {workflow_id} is gone: {event.message}. It was deleted, or "
-                    f"archived out of this server's sight; check the id and connection {self.conductor_conn_id!r}. "
+                    f"Conductor workflow {workflow_id} is gone: {event.message}. It was deleted, or archived where "
+                    f"this server cannot read it. Check the id and connection {self.conductor_conn_id!r}. "
                     f"See {url}",
                     workflow_id=workflow_id,
                     status=event.status,
@@ -129,8 +129,8 @@ class ConclusionMixin(Operator):
         workflow_id = event.workflow_id
         done = self._apply_on_timeout(workflow_id)
         return self._timeout_error(
-            f"{'stall_timeout' if event.status == STALLED else 'timeout'}: Conductor workflow "
-            f"{workflow_id} had not ended: {event.message}. Then {done}. See {self.hook.workflow_url(workflow_id)}",
+            f"{'stall_timeout' if event.status == STALLED else 'timeout'}: Conductor workflow {workflow_id} did not "
+            f"end in time; {done}. Last state: {event.message}. See {self.hook.workflow_url(workflow_id)}",
             workflow_id,
         )
 

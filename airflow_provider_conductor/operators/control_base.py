@@ -11,7 +11,8 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_conductor.client.errors import ConductorInputError, ConductorNotFoundError
 from airflow_provider_conductor.client.text import LINE_LIMIT, one_line, readable, to_log
-from airflow_provider_conductor.control.conditions import ARGUMENTS, conditions_of_arguments, conditions_of_query
+from airflow_provider_conductor.control.condition_arguments import ARGUMENTS, conditions_of_arguments
+from airflow_provider_conductor.control.query import conditions_of_query
 from airflow_provider_conductor.exceptions import ConductorStateError
 from airflow_provider_conductor.operators.arguments import check_output_path, is_template
 from airflow_provider_conductor.operators.base import KILLED, ConductorOperator
@@ -162,7 +163,7 @@ class WorkflowControlOperator(ConductorOperator):
         if not kinds:
             return outcome
         if len(outcome.refusals) > 1:
-            self.log.error("Failed, each with its reason: %s", readable(outcome.told_by_id, limit=1_000_000))
+            self.log.error("Failed, each with its reason: %s", readable(outcome.all_failures, limit=1_000_000))
         if Kind.DUE in kinds:
             raise AirflowException(readable(outcome.failure))
         if kinds == {Kind.MISSING}:

@@ -86,12 +86,12 @@ class WaitMixin(ConclusionMixin):
         """After a kill: terminate the workflow, unless ``cancel_on_kill`` (or ``on_timeout``) leaves it running."""
         if self._guard.timed_out:
             done = self._apply_on_timeout(workflow_id)
-            self.log.info("execution_timeout is over; the workflow: %s", done)
+            self.log.info("The execution_timeout is over. Workflow %s: %s", workflow_id, done)
         elif not self.cancel_on_kill:
-            self.log.info("Killed; workflow %s keeps running (cancel_on_kill=False)", workflow_id)
+            self.log.info("The task was killed. Workflow %s keeps running (cancel_on_kill=False)", workflow_id)
         else:
             done = terminate_quickly(self.hook.settings, workflow_id, self._guard.killed_reason, self.log)
-            self.log.info("Killed; workflow %s: %s", workflow_id, done)
+            self.log.info("The task was killed. Workflow %s: %s", workflow_id, done)
 
     def _wait_here(self, plan: WaitPlan, patience: float | None = None) -> WaitEvent:
         """Wait on the worker, to the end or for ``patience`` seconds."""
@@ -164,12 +164,12 @@ class WaitMixin(ConclusionMixin):
             if "timeout" not in str((next_kwargs or {}).get("error", "")).lower():
                 # The trigger itself failed, a connection that could not be looked up perhaps. The workflow is sound,
                 # and the next try goes on with it.
-                self.log.error("The trigger failed; the workflow is left as it is")
+                self.log.error("The trigger failed; the workflow is not affected")
                 raise
             workflow_id = run.pull(WORKFLOW_ID_KEY)
             if isinstance(workflow_id, str):
                 done = self._apply_on_timeout(workflow_id)
-                self.log.error("The triggerer did not answer in time; workflow %s: %s", workflow_id, done)
+                self.log.error("The triggerer did not answer in time. Workflow %s: %s", workflow_id, done)
             raise
 
 

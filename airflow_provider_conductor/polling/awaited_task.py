@@ -63,7 +63,7 @@ def awaited_task(workflow: Workflow, task_ref: str, statuses: Iterable[TaskStatu
             why += f" ({one_line(task.reason)})"
         if workflow.status.ended:
             why += f", and the workflow ended as {workflow.status}"
-    return AwaitedTask(unreachable=f"{why}: it cannot become {words} any more")
+    return AwaitedTask(unreachable=f"{why}, so the task can no longer become {words}")
 
 
 def why_missing(workflow: Workflow, task_ref: str) -> str:
@@ -76,8 +76,8 @@ def why_missing(workflow: Workflow, task_ref: str) -> str:
     known = ", ".join(repr(one_line(name, NAME_LIMIT)) for name in names[:NAMED]) or "none"
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return (
-        f"workflow {one_line(workflow.name, NAME_LIMIT) or workflow.workflow_id} ended as {workflow.status} and has no "
-        f"task {task_ref!r} (it has {known}{more}; in a loop the name carries the iteration, as in {task_ref}__1)"
+        f"workflow {one_line(workflow.name, NAME_LIMIT) or workflow.workflow_id} ended as {workflow.status} without a "
+        f"task {task_ref!r} (its tasks: {known}{more}; in a loop, names end with the iteration, as in {task_ref}__1)"
     )
 
 

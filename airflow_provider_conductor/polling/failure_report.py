@@ -241,47 +241,51 @@ def _open_at_the_end(workflow: Workflow) -> tuple[str, ...]:
 
 def advice(failure: Failure) -> str:
     """What to do next, one sentence or two."""
-    again = "then clear this Airflow task, or retry the workflow in Conductor: it continues with the failed task"
+    again = "then clear this Airflow task or retry the workflow in Conductor; it continues from the failed task"
     match failure.cause:
         case Cause.TERMINAL_ERROR:
-            return f"The worker ruled out another attempt: correct the input or the worker, {again}."
+            return f"The worker ruled out another attempt. Fix the input or the worker, {again}."
         case Cause.SERVER_ERROR if failure.by_worker:
             return (
-                "Conductor itself failed this task and does not try it again: correct its input or what its worker "
-                f"returns, {again}."
+                "Conductor itself failed this task and does not retry it. Fix its input or what its worker returns, "
+                f"{again}."
             )
         case Cause.SERVER_ERROR:
             return (
-                f"Conductor itself executes this {one_line(failure.task_kind, 80)} task and does not try it again: "
-                f"correct its definition or its input, {again}."
+                f"Conductor itself runs this {one_line(failure.task_kind, 80)} task and does not retry it. "
+                f"Fix its definition or its input, {again}."
             )
         case Cause.TASK_TIMED_OUT if failure.by_worker:
             return (
-                "Its worker took too long or has died: check the worker, or raise the task definition's"
-                f" responseTimeoutSeconds or timeoutSeconds, {again}."
+                "Its worker took too long or died. Check the worker, or raise responseTimeoutSeconds or timeoutSeconds "
+                f"in the task definition, {again}."
             )
         case Cause.TASK_TIMED_OUT:
-            return f"It took longer than its task definition allows: see what it waited for, or raise that, {again}."
+            return (
+                f"It took longer than its definition allows. Check what it waited for, or raise its timeout, {again}."
+            )
         case Cause.NOT_POLLED:
             return (
-                f"No worker took it from {queue_name(failure.queue, failure.domain)} within the task definition's "
-                f"pollTimeoutSeconds: start a worker that polls this queue, or raise pollTimeoutSeconds, {again}."
+                f"No worker took it from {queue_name(failure.queue, failure.domain)} within pollTimeoutSeconds of the "
+                f"task definition. Start a worker that polls this queue, or raise pollTimeoutSeconds, {again}."
             )
         case Cause.TOTAL_TIMEOUT:
             return (
-                "The task definition's totalTimeoutSeconds, for all attempts together, is over: fix the cause, or "
-                f"raise it, {again}."
+                "All attempts together took longer than totalTimeoutSeconds of the task definition. Fix the cause, or "
+                f"raise totalTimeoutSeconds, {again}."
             )
         case Cause.WORKFLOW_TIMED_OUT:
-            return "The workflow definition's timeoutSeconds is over: see what was still open, or raise it."
+            return (
+                "It took longer than timeoutSeconds of its definition. Check what was still open, or raise that limit."
+            )
         case Cause.TERMINATED:
-            return "Somebody ended it on purpose, so it is not started again: clear this Airflow task if it should be."
+            return "Somebody terminated it, so it is not started again. Clear this Airflow task to start another one."
         case Cause.TERMINATE_TASK:
-            return "The workflow ended itself, as its definition says: check what led to that TERMINATE task."
+            return "The workflow ended itself, as its definition says. Check why it reached this TERMINATE task."
         case Cause.NO_TASK:
-            return "Conductor itself could not go on: check the workflow's definition and input."
+            return "Conductor could not continue. Check the workflow's definition and input."
         case _ if failure.unread_sub_workflow_id:
-            return f"See sub-workflow {one_line(failure.unread_sub_workflow_id)} for the cause, {again}."
+            return f"Find and fix the cause in sub-workflow {one_line(failure.unread_sub_workflow_id)}, {again}."
         case _:
             return f"Fix the cause, {again}."
 
@@ -292,16 +296,16 @@ def explain(failure: Failure, log_lines: Sequence[str] = (), url: str = "") -> s
     if failure.sub_workflow_id:
         where = "/".join(one_line(part, 80) for part in failure.path)
         below = f"{one_line(failure.sub_workflow_name, 120)} ({one_line(failure.sub_workflow_id)})"
-        lines.append(f"In sub-workflow {below}, through {where}.")
+        lines.append(f"In sub-workflow {below}, which {where} runs.")
     if failure.task_id:
         by = f", on worker {one_line(failure.worker_id, 80)}" if failure.worker_id else ""
         lines.append(f"Task id {one_line(failure.task_id)}{by}.")
     if failure.workflow_reason:
-        lines.append(f"The workflow's own reason: {one_line(failure.workflow_reason, REASON_LIMIT)}")
+        lines.append(f"Reason of the workflow: {one_line(failure.workflow_reason, REASON_LIMIT)}")
     if failure.open_tasks:
         named = ", ".join(one_line(name, 80) for name in failure.open_tasks[:5])
         more = len(failure.open_tasks) - 5
-        lines.append(f"Still open then: {named}" + (f" and {more} more." if more > 0 else "."))
+        lines.append(f"Open at that time: {named}" + (f" and {more} more." if more > 0 else "."))
     if failure.failure_workflow_id:
         lines.append(f"Its failure workflow is {one_line(failure.failure_workflow_id, 200)}.")
     elif failure.failure_workflow_error:
@@ -318,7 +322,7 @@ def explain(failure: Failure, log_lines: Sequence[str] = (), url: str = "") -> s
 
 def _headline(failure: Failure) -> str:
     reason = one_line(failure.reason, REASON_LIMIT)
-    because = f": {reason}" if reason else ": no reason was given" if failure.task_id else ""
+    because = f": {reason}" if reason else ": no reason given" if failure.task_id else ""
     what = f"Workflow {one_line(failure.workflow_name, 120)} ({failure.workflow_id}) {_ended(failure.workflow_status)}"
     name = "/".join(one_line(part, 80) for part in (*failure.path, failure.task_reference_name) if part)
     tries = attempt(failure.attempts, failure.max_attempts)
@@ -332,7 +336,7 @@ def _headline(failure: Failure) -> str:
         case Cause.NOT_POLLED:
             return f"{what}: no worker took {name} in time ({tries}){because}"
         case Cause.TOTAL_TIMEOUT:
-            return f"{what}: {name} failed ({tries}, with no time for another one){because}"
+            return f"{what}: {name} failed ({tries}, and no time was left for another){because}"
         case Cause.TERMINATE_TASK:
             return f"{what}: its TERMINATE task {name} ended it{because}"
         case Cause.TERMINATED if failure.path:
@@ -342,4 +346,4 @@ def _headline(failure: Failure) -> str:
 
 
 def _ended(status: str) -> str:
-    return {"FAILED": "has failed", "TIMED_OUT": "has timed out", "TERMINATED": "was terminated"}.get(status, status)
+    return {"FAILED": "failed", "TIMED_OUT": "timed out", "TERMINATED": "was terminated"}.get(status, status)

@@ -1,4 +1,4 @@
-"""The lines that a wait logs. They name tasks, queues and workers, never a task's data."""
+"""What a wait logs about a workflow. The lines name tasks, queues and workers, never a task's data."""
 
 from __future__ import annotations
 
@@ -14,45 +14,65 @@ from airflow_provider_conductor.polling.progress import Progress
 __all__ = ["attempt", "describe", "next_message", "queue_name", "with_reasons"]
 
 NAMED = 3
-"""Blockers described one by one; of more, each kind is described once."""
+"""Blockers described one by one."""
 
 REFERENCES_NAMED = 5
 
 NAME_LIMIT = 80
 
 REPEAT_AFTER = 60_000
-"""Milliseconds after the last line before a situation that has been logged already is logged again."""
+"""Milliseconds after the last line before a situation is logged again."""
 
 REPEAT_SHARE = 0.1
-"""The same as a share of the run's age, where that is longer: a long run's log grows ever more slowly."""
+"""The same as a share of the run's age, if that is longer: the log of a long run grows ever more slowly."""
 
 REMEMBERED = 16
 """Situations that count as logged already."""
 
 _ITERATION = re.compile(r"__\d+$")
 
+_NEEDS_USER = (Phase.PAUSED, Phase.WAITING_FOR_PERSON, Phase.WAITING_FOR_SIGNAL, Phase.JOIN_BLOCKED)
+
 
 def describe(progress: Progress, now: int) -> str:
-    """What a workflow waits for, on one line; ``now`` is the server's clock in ms."""
+    """What a workflow waits for, and what a user can do about it, on one line.
+
+    Up to three blockers are described one by one. Of more, one of each kind is, with the number of the others.
+
+    Args:
+        now: the server's clock in ms.
+    """
     since = clock_time(progress.since, now)
     if progress.phase is Phase.ENDED:
-        return f"{progress.status} at {since}"
-    if progress.phase is Phase.PAUSED and not progress.blockers:
-        return f"the workflow has been paused since {since}; it continues when somebody resumes it"
+        return f"the workflow ended as {progress.status} at {since}"
     if not progress.blockers:
-        line = f"Conductor has been between two tasks since {since}"
+        if progress.phase is Phase.PAUSED:
+            return f"the workflow has been paused since {since}. Resume it in Conductor to continue"
+        line = f"no task has been open since {since}"
         if progress.unscheduled and now - progress.since >= PICKUP_GRACE:
-            line += f" and has not scheduled {_references(progress.unscheduled, 'or')}"
+            line += (
+                f", and Conductor has not scheduled {_references(progress.unscheduled, 'or')}. "
+                "If this does not change, terminate and restart the workflow"
+            )
         return line
-    if len(progress.blockers) <= NAMED:
-        return "; ".join(_describe(blocker, now) for blocker in progress.blockers)
+    advice = next(filter(None, map(_advice, progress.blockers)), "")
+    return _describe_all(progress.blockers, now) + (f". {advice}" if advice else "")
+
+
+def _describe_all(blockers: tuple[Blocker, ...], now: int) -> str:
+    if len(blockers) <= NAMED:
+        return "; ".join(_describe(blocker, now) for blocker in blockers)
     kinds: dict[tuple[object, ...], list[Blocker]] = {}
-    for blocker in progress.blockers:
+    for blocker in blockers:
         kind = (blocker.phase, blocker.queue or blocker.kind, blocker.domain, blocker.unpolled_since is not None)
         kinds.setdefault(kind, []).append(blocker)
-    described = [_describe(alike[0], now) + _and_more(alike) for alike in list(kinds.values())[:NAMED]]
-    others = sum(map(len, list(kinds.values())[NAMED:]))
-    return "; ".join(described) + (f"; and {others} more" if others else "")
+    groups = list(kinds.values())
+    described = [
+        _describe(first, now) + (f" (and {len(others)} more)" if others else "") for first, *others in groups[:NAMED]
+    ]
+    if len(groups) > NAMED:
+        described.append(f"and {sum(map(len, groups[NAMED:]))} more")
+    return "; ".join(described)
 
 
 def next_message(progress: Progress, now: int, logged: str) -> tuple[str, str]:
@@ -61,17 +81,18 @@ def next_message(progress: Progress, now: int, logged: str) -> tuple[str, str]:
     ==========================================================  ==================================================
     the situation                                               is logged
     ==========================================================  ==================================================
-    is that of the last line                                    no
+    is the one of the last line                                 no
     has not been logged yet                                     yes
-    cannot change unless somebody acts: nobody polls, a person  yes
-    or a signal is awaited, it is paused
-    has been logged before, another one since                   a minute after the last line, or a tenth of the
+    cannot change unless somebody acts: no worker polls, a      yes
+    person or a signal is awaited, the workflow is paused
+    was logged before, and another one since                    a minute after the last line, or a tenth of the
                                                                 run's age if that is longer
-    ended; or nothing is open, for less than ten seconds        no
+    has ended; or no task is open, for less than ten seconds    no
     ==========================================================  ==================================================
 
-    Up to three blockers make a situation by their names (without a loop's iteration), attempts and phases; more of them
-    by their phases and the size of the crowd, so that a fork of hundreds or a loop does not log a line for each task.
+    Two situations are the same if their blockers have the same names (without a loop's iteration), attempts and phases.
+    Of more than three blockers only the phases and the order of magnitude count, so that a fork of hundreds or a loop
+    does not log a line for each task.
 
     Args:
         logged: plain text, so that it survives a deferral; "" at first.
@@ -84,7 +105,9 @@ def next_message(progress: Progress, now: int, logged: str) -> tuple[str, str]:
     if situations and situations[-1] == situation:
         return "", logged
     pause = max(REPEAT_AFTER, REPEAT_SHARE * (now - progress.started))
-    if situation in situations and not _needs_somebody(progress) and 0 <= now - at < pause:
+    # What can stay as it is for long must be the last line of the log.
+    needs_user = all(b.phase in _NEEDS_USER or b.unpolled_since is not None for b in progress.blockers)
+    if situation in situations and not needs_user and 0 <= now - at < pause:
         return "", logged
     kept = [item for item in situations if item != situation][-REMEMBERED + 1 :]
     return describe(progress, now), f"{now}:{','.join([*kept, situation])}"
@@ -98,108 +121,112 @@ def _read_logged(logged: str) -> tuple[int, list[str]]:
 
 
 def _situation(progress: Progress) -> str:
-    if len(progress.blockers) <= NAMED:
-        parts = {
-            f"{_ITERATION.sub('', _name(h))}/{h.attempt}/{h.phase}/{h.unpolled_since is not None}"
-            for h in progress.blockers
-        }
-    else:
-        parts = {f"{h.phase}/{h.unpolled_since is not None}" for h in progress.blockers}
+    named = len(progress.blockers) <= NAMED
+    parts = {
+        (f"{_ITERATION.sub('', _name(b))}/{b.attempt}/" if named else "") + f"{b.phase}/{b.unpolled_since is not None}"
+        for b in progress.blockers
+    }
+    if not named:
         parts.add(str(len(progress.blockers).bit_length() // 2))
     text = "\n".join([str(progress.started), progress.phase, *sorted(parts)])
     return blake2s(text.encode(errors="replace"), digest_size=4).hexdigest()
 
 
-def _needs_somebody(progress: Progress) -> bool:
-    """Whether it can stay so for long without another observation; the last line of the log must be true then."""
-    resting = (Phase.PAUSED, Phase.WAITING_FOR_PERSON, Phase.WAITING_FOR_SIGNAL, Phase.JOIN_BLOCKED)
-    return all(h.phase in resting or h.unpolled_since is not None for h in progress.blockers)
-
-
 def _describe(blocker: Blocker, now: int) -> str:
     name, since = _name(blocker), clock_time(blocker.since, now)
+    failed = f"{_failed_attempt(blocker)}; " if blocker.retry else ""
     match blocker.phase:
         case Phase.WORKING:
-            return _describe_working(blocker, name, since, now)
+            return _describe_working(blocker, since, now)
         case Phase.RETRY_DELAY:
-            return f"{_describe_failure(blocker, name)}; Conductor retries it {_when(blocker, now)}"
+            return f"{failed}Conductor will retry it at {_due(blocker, now)}"
         case Phase.RETRY_DUE:
-            return f"{_describe_failure(blocker, name)}; its retry has been due since {since}, {_polls(blocker, now)}"
-        case Phase.QUEUED | Phase.RATE_LIMITED:
-            limited = ": probably its rate or concurrency limit" if blocker.phase is Phase.RATE_LIMITED else ""
-            return f"{name} has been queued since {since}, {_polls(blocker, now)}{limited}"
+            return f"{failed}its retry has been queued since {since}, {_polls(blocker, now)}"
+        case Phase.QUEUED:
+            return f"{name} has been queued since {since}, {_polls(blocker, now)}"
+        case Phase.RATE_LIMITED:
+            why = "probably because of its rate or concurrency limit"
+            return f"{name} has been queued since {since}, {_polls(blocker, now)}: {why}"
         case Phase.JOIN_BLOCKED:
             return f"{name} ({blocker.kind}) has been waiting since {since} for {_missing(blocker)}"
         case Phase.POSTPONED:
-            return f"{name} was put back by {_worker(blocker.worker_id)}; it is due again {_when(blocker, now)}"
+            return f"{name} was postponed by {_worker(blocker.worker_id)} until {_due(blocker, now)}"
         case Phase.START_DELAY:
-            return f"{name} starts {_when(blocker, now)}"
+            return f"{name} will start at {_due(blocker, now)}"
         case Phase.TIMED_WAIT:
-            return f"{name} waits until {_when(blocker, now)}".replace("until at ", "until ")
+            return f"{name} waits until {_due(blocker, now)}"
         case Phase.WAITING_FOR_SIGNAL:
-            return f"{name} has been waiting for a signal since {since}"
+            return f"{name} has been waiting since {since} for a signal"
         case Phase.WAITING_FOR_PERSON:
-            return f"{name} has been waiting for a person since {since}"
+            return f"{name} has been waiting since {since} for a person to complete it"
         case Phase.PAUSED:
-            return f"the sub-workflow of {name} has been paused since {since} (id {one_line(blocker.sub_workflow_id)})"
+            return f"{_sub_workflow(blocker)} has been paused since {since}"
         case _:
-            return f"{name} has been running a sub-workflow since {since} (id {one_line(blocker.sub_workflow_id)})"
+            return f"{name} has been running sub-workflow {one_line(blocker.sub_workflow_id)} since {since}"
 
 
-def _describe_working(blocker: Blocker, name: str, since: str, now: int) -> str:
+def _describe_working(blocker: Blocker, since: str, now: int) -> str:
+    name, kind = _name(blocker), one_line(blocker.kind, NAME_LIMIT)
+    if blocker.sub_workflow_ended:
+        below = one_line(blocker.sub_workflow_id)
+        return f"Conductor has not updated {name} yet, although its sub-workflow {below} ended at {since}"
+    if blocker.sub_workflow_id and not blocker.begun:
+        return f"{_sub_workflow(blocker)} has been waiting since {since} for Conductor to schedule its first task"
     if blocker.sub_workflow_id:
-        if blocker.sub_workflow_ended:
-            ended = f"although its sub-workflow ended at {since} (id {one_line(blocker.sub_workflow_id)})"
-            return f"Conductor has not ended {name} yet, {ended}"
-        if not blocker.begun:
-            return (
-                f"the sub-workflow of {name} has been waiting for Conductor to begin it since {since} "
-                f"(id {one_line(blocker.sub_workflow_id)})"
-            )
-        return f"Conductor has been between two tasks in the sub-workflow of {name} since {since}"
-    kind = one_line(blocker.kind, NAME_LIMIT)
+        return f"no task has been open in {_sub_workflow(blocker)} since {since}"
     if blocker.kind == "WAIT" and blocker.due is not None:
-        return f"the wait of {name} was over at {clock_time(blocker.due, now)}, and Conductor has not ended it yet"
+        return f"{name} was due to end at {clock_time(blocker.due, now)}, and Conductor has not ended it yet"
     if blocker.by_server and not blocker.begun:
-        what = f"{_describe_failure(blocker, name)}; its retry" if blocker.retry else f"{name} ({kind})"
-        return f"{what} has been waiting for Conductor to execute it since {since}"
-    tries = f" ({attempt(blocker.attempt, blocker.max_attempts)})" if blocker.attempt > 1 else ""
+        what = f"{_failed_attempt(blocker)}; its retry" if blocker.retry else f"{name} ({kind})"
+        return f"{what} has been waiting since {since} for Conductor to run it"
+    again = f" ({attempt(blocker.attempt, blocker.max_attempts)})" if blocker.attempt > 1 else ""
     if blocker.by_server:
-        return f"Conductor has been executing {name} ({kind}){tries} since {since}"
-    return f"{name} has been running on {_worker(blocker.worker_id)}{tries} since {since}"
+        return f"Conductor has been running {name} ({kind}) since {since}{again}"
+    return f"{name} has been running on {_worker(blocker.worker_id)} since {since}{again}"
 
 
-def _describe_failure(blocker: Blocker, name: str) -> str:
+def _failed_attempt(blocker: Blocker) -> str:
     failed = attempt(max(1, blocker.attempt - 1), blocker.max_attempts)
     reason = one_line(blocker.reason)
-    return f"{name} failed ({failed}{': ' + reason if reason else ''})"
+    return f"{_name(blocker)} failed ({failed}{': ' + reason if reason else ''})"
 
 
 def with_reasons(message: str, progress: Progress) -> str:
     """A message that was written without workers' reasons, with those that ``progress`` has."""
     for blocker in progress.blockers:
         if blocker.reason:
-            name = _name(blocker)
-            bare, full = _describe_failure(replace(blocker, reason=""), name), _describe_failure(blocker, name)
-            message = message.replace(bare, full, 1)
+            message = message.replace(_failed_attempt(replace(blocker, reason="")), _failed_attempt(blocker), 1)
     return message
 
 
 def _polls(blocker: Blocker, now: int) -> str:
-    queue = queue_name(blocker.queue, blocker.domain)
-    last = blocker.last_poll
+    queue, last = queue_name(blocker.queue, blocker.domain), blocker.last_poll
     if not blocker.polls_known:
         return f"waiting for a worker to poll {queue}"
     if last is None:
-        elsewhere = ", ".join(
+        domains = " and ".join(
             f"in domain {one_line(domain, NAME_LIMIT)!r}" if domain else "without a domain"
             for domain in blocker.other_domains
         )
-        return f"and nobody has ever polled {queue}" + (f" (workers poll it {elsewhere})" if elsewhere else "")
+        return f"and no worker has ever polled {queue}" + (f" (workers poll it {domains})" if domains else "")
     ago = duration(now - last.last_poll_time)
     if blocker.unpolled_since is not None:
-        return f"and nobody has polled {queue} for {ago} (last: {_worker(last.worker_id)})"
-    return f"though {_worker(last.worker_id)} polled {queue} {ago} ago"
+        return f"and no worker has polled {queue} for {ago} (last poll: {_worker(last.worker_id)})"
+    return f"although {_worker(last.worker_id)} polled {queue} {ago} ago"
+
+
+def _advice(blocker: Blocker) -> str:
+    """What a user can do about it, "" where nothing need be done."""
+    if blocker.unpolled_since is not None:
+        start = f"Start a worker that polls {queue_name(blocker.queue, blocker.domain)}"
+        if blocker.last_poll is not None:
+            return start
+        return f"{start}, or {'change task_to_domain' if blocker.other_domains else 'check the name of the task'}"
+    if blocker.phase is Phase.PAUSED:
+        return f"Resume sub-workflow {one_line(blocker.sub_workflow_id)} in Conductor to continue"
+    if blocker.phase is Phase.JOIN_BLOCKED:
+        return "Terminate the workflow and correct joinOn in its definition"
+    return ""
 
 
 def _missing(blocker: Blocker) -> str:
@@ -210,7 +237,7 @@ def _missing(blocker: Blocker) -> str:
         found.append(f"{_references(blocker.undefined)}, which the workflow's definition does not have")
     if others:
         found.append(f"{_references(others)}, which Conductor has not scheduled")
-    return f"{' and for '.join(found)}; no other task is open"
+    return ", and for ".join(found)
 
 
 def _references(names: tuple[str, ...], word: str = "and") -> str:
@@ -220,14 +247,10 @@ def _references(names: tuple[str, ...], word: str = "and") -> str:
     return f" {word} ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
-def _and_more(alike: list[Blocker]) -> str:
-    return f" (and {len(alike) - 1} more)" if len(alike) > 1 else ""
-
-
-def _when(blocker: Blocker, now: int) -> str:
+def _due(blocker: Blocker, now: int) -> str:
     if blocker.due is None:
-        return "a time that the server does not tell"
-    return f"at {clock_time(blocker.due, now)}, in {duration(blocker.due - now)}"
+        return "a time that this server does not report"
+    return f"{clock_time(blocker.due, now)} (in {duration(blocker.due - now)})"
 
 
 def attempt(number: int, maximum: int | None) -> str:
@@ -243,6 +266,10 @@ def queue_name(queue: str, domain: str) -> str:
 
 def _name(blocker: Blocker) -> str:
     return "/".join(one_line(part, NAME_LIMIT) for part in (*blocker.path, blocker.reference_name))
+
+
+def _sub_workflow(blocker: Blocker) -> str:
+    return f"sub-workflow {one_line(blocker.sub_workflow_id)} of {_name(blocker)}"
 
 
 def _worker(worker_id: str) -> str:

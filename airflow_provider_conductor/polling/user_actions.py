@@ -63,16 +63,16 @@ def user_actions(before: Lifecycle | None, workflow: Workflow) -> list[str]:
     now = Lifecycle.of(workflow)
     told = []
     if now.created != before.created:
-        return ["somebody restarted the workflow: it begins again at its first task"]
+        return ["somebody restarted the workflow; it runs again from its first task"]
     ended = not workflow.status.ended and now.ended != before.ended
     if now.retried != before.retried:
         told.append(
-            "somebody retried the workflow: it goes on from its failed tasks"
+            "somebody retried the workflow; it continues from its failed tasks"
             if ended
             else "somebody resumed the workflow"
         )
     elif ended:
-        told.append("somebody ran the workflow again from one of its tasks")
+        told.append("somebody reran the workflow from one of its tasks")
     if now.skipped > before.skipped:
         new = _skipped(workflow)[before.skipped :]
         named = ", ".join(one_line(name, 80) for name in new[:NAMED])

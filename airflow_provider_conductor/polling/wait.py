@@ -312,7 +312,7 @@ class _Wait:
         if seen.unread:
             if self.told != UNREAD_LOGGED:
                 self.told = UNREAD_LOGGED
-                self.warn(f"{seen.unread}; the wait goes on with the status alone")
+                self.warn(f"{seen.unread}; polling continues with the status alone")
             return
         for action in user_actions(self.lifecycle, seen.workflow):
             self.say(action)
@@ -467,7 +467,7 @@ def _judge(state: _Wait, seen: Observation) -> tuple[WaitEvent | None, float]:
             return state.event(STALLED, f"no progress since {since}: {what}"), now
         case Verdict.WARN if seen.progress is not None:
             state.limits = state.limits.after_warning(seen.progress)
-            state.warn(f"no worker takes its task: {what}")
+            state.warn(f"a task has had no worker for 10 min: {what}")
     if seen.progress is not None:
         state.poll_by = _earlier(judgement.poll_by, state.give_up)
         state.limit = judgement.poll_by
@@ -522,7 +522,7 @@ def _away(state: _Wait, error: ConductorRequestError, sent: float, now: float) -
     """Conductor is unreachable: one line when that begins, and on, until a poll ``sent`` at the deadline."""
     if state.away_since is None:
         state.away_since = now
-        state.say(f"Conductor is unreachable; the wait goes on: {error}")
+        state.say(f"Conductor is unreachable; polling continues: {error}")
     state.failures += 1
     end = state.limits.end
     if end is not None and sent < end <= now:
@@ -543,8 +543,8 @@ def _away(state: _Wait, error: ConductorRequestError, sent: float, now: float) -
 
 def _not_found(state: _Wait, ended: Workflow | None) -> WaitEvent:
     if ended is None:
-        return state.event(GONE, "the server does not know this workflow (any more); how it ended is unknown")
-    state.say(f"the server has archived the workflow; its index says {ended.status}")
+        return state.event(GONE, "neither Conductor nor its search index has this workflow; how it ended is unknown")
+    state.say(f"Conductor has archived the workflow; its search index has it as {ended.status}")
     return state.event(str(ended.status), ended.reason)
 
 

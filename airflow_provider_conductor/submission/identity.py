@@ -1,7 +1,7 @@
-"""Who starts a workflow: an Airflow task in one series of tries, as a correlation id.
+"""Who starts a workflow: an Airflow task in one try series, as a correlation id.
 
-A *series* is what one person would call one run of the task: its first try and Airflow's automatic retries. A clear
-begins a new series. A *generation* counts the deliberate fresh starts within a series.
+A *try series* is a first try and its automatic retries. A clear begins a new series. A *generation* counts the
+deliberate new starts within a series.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class TaskIdentity:
         prefix: names this Airflow where several share a Conductor.
         map_index: -1 for a task that is not mapped.
         try_number: counts from 1 over all series.
-        first_try: try number with which the present series began, as computed from ``max_tries`` and ``retries``.
+        first_try: try number with which the series began, computed from ``max_tries`` and ``retries``.
             A deploy that changes ``retries`` in the middle of a series makes it wrong, sometimes impossible.
-        item: which of a task's many starts, "" where it makes but one.
+        item: which of a task's many starts, "" where it makes only one.
     """
 
     prefix: str
@@ -50,7 +50,7 @@ class TaskIdentity:
 
     @property
     def series_is_known(self) -> bool:
-        """False when ``first_try`` cannot be: then no try can be told to be of another series."""
+        """False where ``first_try`` is impossible: then no try can be recognized as another series'."""
         return 1 <= self.first_try <= self.try_number
 
     @property
@@ -59,16 +59,16 @@ class TaskIdentity:
 
     @property
     def begins_series(self) -> bool:
-        """Whether this is a series' first try: it has started nothing yet, though an earlier series may have."""
+        """Whether this is the first try of its series, which has started nothing yet; an earlier series may have."""
         return self.first_try == self.try_number
 
     @property
     def may_have_started(self) -> bool:
-        """Whether an earlier try may have left a workflow."""
+        """Whether an earlier try may have started a workflow."""
         return self.try_number > 1
 
     def correlation_id(self, key: StartKey) -> str:
-        """The id of a start, at most 128 characters: readable, with a hash for a tail where that does not do."""
+        """The id of a start, at most 128 characters; ends in a hash where the text would be too long or ambiguous."""
         tail = f"{key.first_try}.{key.generation}" if key.generation else f"{key.first_try}"
         # A map index is a number, so one start of many ("i7") cannot read like a task's only one.
         item = (f"i{self.item}",) if self.item else ()
@@ -84,7 +84,7 @@ class TaskIdentity:
         return f"{text[: MAX_ID_LENGTH - HASH_LENGTH - 1]}~{digest}"
 
     def first_keys(self) -> list[StartKey]:
-        """What to look for first: each series there can have been, and every generation of the present one."""
+        """What to look up first: every generation of the present series, and the first start of each other one."""
         earlier = [StartKey(first_try) for first_try in range(1, self.try_number + 1) if first_try != self.series]
         return [StartKey(self.series), *self.later_keys(self.series), *earlier]
 

@@ -1,4 +1,4 @@
-"""Stopping what a killed task is about to do."""
+"""Sending nothing more for a killed task."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ __all__ = ["run_again"]
 
 
 def run_again(workflow: Workflow, action: Action, log: Callable[[str], None]) -> Flow[Action]:
-    """Retry from the failed tasks, or restart; where a retry does not run it on, restart and say why.
+    """Retry from the failed tasks, or restart. Where a retry has no lasting effect, restart and log why.
 
     Raises:
         ConductorConflictError: the server accepted a restart, and nothing has changed.
@@ -32,7 +32,7 @@ def run_again(workflow: Workflow, action: Action, log: Callable[[str], None]) ->
     except ConductorRequestError as error:
         if not (error.fate_unknown or isinstance(error, ConductorConflictError)):
             raise
-        if not _goes_on((yield from _status(workflow_id))):
+        if not _is_alive((yield from _status(workflow_id))):
             raise
     else:
         if (yield from _changed(workflow, log)) is None:
@@ -44,18 +44,18 @@ def run_again(workflow: Workflow, action: Action, log: Callable[[str], None]) ->
 
 
 def _retry(workflow: Workflow, log: Callable[[str], None]) -> Flow[Action | None]:
-    """Run it on from its failed tasks; None where that is in vain, which is said.
+    """Retry from the failed tasks; None where that has no lasting effect, which is logged.
 
-    An accepted retry may do nothing, or nothing that lasts, so it is looked at (seen on 3.32):
+    An accepted retry may have no effect, so the workflow is read afterwards (seen on 3.32):
 
     =====================================  ===================  ===================================
     the workflow has ended                 retry, resuming      retry, sub-workflows anew
                                            sub-workflows
     =====================================  ===================  ===================================
-    by a failed task                       runs on              runs on
+    by a failed task                       continues            continues
     by a TERMINATE task, no task failed    204, does nothing    409
     the same, beside an open branch        ends again at once   ends again at once
-    by a sub-workflow that ended like      ends again at once   runs on, with a new sub-workflow
+    by a sub-workflow that ended like      ends again at once   continues, with a new sub-workflow
     the line above
     =====================================  ===================  ===================================
     """
@@ -68,7 +68,7 @@ def _retry(workflow: Workflow, log: Callable[[str], None]) -> Flow[Action | None
             if not (error.fate_unknown or isinstance(error, ConductorConflictError)):
                 raise
             now = yield from _status(workflow_id)
-            if _goes_on(now):
+            if _is_alive(now):
                 log(f"workflow {workflow_id} was {workflow.status} and is {now}")
                 return Action.RETRY if error.fate_unknown else Action.ATTACH
             if error.fate_unknown:
@@ -84,7 +84,7 @@ def _retry(workflow: Workflow, log: Callable[[str], None]) -> Flow[Action | None
             after = yield from _until_ended(after, again)
         if not again or not after.status.ended:
             how = "from its failed tasks" if resume else "from its failed tasks, with new sub-workflows"
-            log(f"workflow {workflow_id} was {workflow.status} and runs on {how}")
+            log(f"workflow {workflow_id} was {workflow.status} and continues {how}")
             return Action.RETRY
         if ended_by:
             log(
@@ -98,9 +98,9 @@ def _retry(workflow: Workflow, log: Callable[[str], None]) -> Flow[Action | None
 
 
 def _changed(before: Workflow, log: Callable[[str], None]) -> Flow[Workflow | None]:
-    """The workflow, with its tasks, once it has run again since; None where nothing has changed.
+    """The workflow, with its tasks, once it has run again; None where nothing has changed.
 
-    Where it cannot be read just then, the server is believed: the wait will read it.
+    Where it cannot be read just then, the server's answer is trusted: the wait will read it.
     """
     for pause in LOOKUP_PAUSES[:2]:
         yield from sleep(pause)
@@ -117,7 +117,7 @@ def _changed(before: Workflow, log: Callable[[str], None]) -> Flow[Workflow | No
 def _until_ended(workflow: Workflow, by: str) -> Flow[Workflow]:
     """The workflow once it has ended, or a moment later; ``by`` is the workflow whose end ends it.
 
-    Old servers (3.13) come to that only at their next evaluation, so they are asked for it.
+    Old servers (3.13) notice that only at their next evaluation, so one is requested.
     """
     for pause in LOOKUP_PAUSES:
         yield from sleep(pause)
@@ -148,7 +148,7 @@ def _sub_workflow_that_ends_again(workflow: Workflow) -> Flow[str]:
     return ""
 
 
-def _goes_on(status: WorkflowStatus) -> bool:
+def _is_alive(status: WorkflowStatus) -> bool:
     return not status.ended or status.successful
 
 

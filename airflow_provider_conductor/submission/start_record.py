@@ -1,4 +1,4 @@
-"""What a try puts down for the tries after it, where Airflow has a place for that."""
+"""What a try saves for the tries after it, where Airflow has a task state store."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["StartRecord", "first_try_of_series"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRecord:
-    """A start: put down just before it is sent, and again with the workflow's id when that is known.
+    """A start: saved just before it is sent, and again with the workflow's id when that is known.
 
     Times are seconds since the epoch on this Airflow's clock.
 
     Args:
         max_tries: the task instance's, which names the series: a clear changes it, and an automatic retry does not,
-            whatever a deploy did to ``retries``.
+            even if a deploy changes ``retries``.
         first_try, generation: the start's key.
         series_began: when the first try of the series began.
         sent_at: when the start was sent, or None where nothing can have reached the server.
@@ -67,7 +67,7 @@ class StartRecord:
 
     @classmethod
     def from_json(cls, value: object) -> StartRecord | None:
-        """Read what an earlier try put down; None where it put down nothing that this version can read."""
+        """Read what an earlier try saved; None where that is nothing that this version can read."""
         if not isinstance(value, Mapping):
             return None
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
@@ -83,7 +83,7 @@ class StartRecord:
 
 
 def first_try_of_series(record: StartRecord | None, *, max_tries: int, retries: int) -> int:
-    """With which try the present series began; a record of this series knows better than arithmetic does."""
+    """With which try the series began: from its record, or computed where there is none."""
     if record is not None and record.max_tries == max_tries:
         return record.first_try
     return max_tries - retries + 1

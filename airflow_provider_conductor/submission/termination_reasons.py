@@ -1,4 +1,4 @@
-"""The reasons this package gives when it terminates a workflow, so that a later try can tell who ended it."""
+"""The reasons for which this package terminates workflows: a later try recognizes by them who did it."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from airflow_provider_conductor.batch.driver import BatchPlan, Driver
+from airflow_provider_conductor.batch.driver import Driver
+from airflow_provider_conductor.batch.plan import BatchPlan
 from airflow_provider_conductor.batch.state import Batch
 from airflow_provider_conductor.client import ConductorBadRequestError, ConductorTimeoutError
 from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Step, drive_async

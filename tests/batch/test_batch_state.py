@@ -76,16 +76,6 @@ def test_why_an_item_failed_is_put_down_where_no_workflow_tells_it() -> None:
     assert other.counts == one.counts
 
 
-def test_what_an_older_version_put_down_says_no_whys() -> None:
-    one = batch()
-    one.fail(0, REFUSED, "no such input")
-    data = one.to_json()
-    del data["why"]
-    other = Batch.from_json(one.keys, data)
-    assert other is not None
-    assert (other.failed, other.items) == (1, {})
-
-
 def test_ten_thousand_items_are_put_down_in_little_room() -> None:
     one = batch(10_000)
     for index in range(9_900):
@@ -116,12 +106,12 @@ def test_items_in_another_order_are_other_items() -> None:
 
 def test_the_line_says_how_far_it_is() -> None:
     one = batch(100)
-    assert one.line(1_000.0) == "0 of 100 ended, 0 running, 100 to start"
+    assert one.progress(1_000.0) == "0 of 100 ended, 0 running, 100 to start"
     for index in range(20):
         one.complete(index)
     one.fail(20, "FAILED")
     one.begin(21)
-    assert one.line(1_010.5) == "21 of 100 ended (1 failed), 1 running, 78 to start; 2 a second, about 40 s left"
+    assert one.progress(1_010.5) == "21 of 100 ended (1 failed), 1 running, 78 to start; 2 a second, about 40 s left"
 
 
 def test_what_earlier_tries_did_is_not_this_ones_rate() -> None:
@@ -129,7 +119,7 @@ def test_what_earlier_tries_did_is_not_this_ones_rate() -> None:
     for index in range(50):
         one.complete(index)
     one.before = 40
-    assert one.line(1_600.0).endswith("; 1 a minute, about 50 min left")
+    assert one.progress(1_600.0).endswith("; 1 a minute, about 50 min left")
 
 
 def test_another_try_looks_at_failures_anew() -> None:
@@ -137,7 +127,7 @@ def test_another_try_looks_at_failures_anew() -> None:
     one.complete(0)
     one.fail(1, "FAILED")
     one.begin(2, "w")
-    one.take_again()
+    one.reset_for_retry()
     assert (one.completed, one.pending, one.next_to_start()) == (1, 3, 1)
 
 

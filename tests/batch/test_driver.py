@@ -9,7 +9,8 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from airflow_provider_conductor.batch.driver import BatchOutcome, Driver
+from airflow_provider_conductor.batch.driver import Driver
+from airflow_provider_conductor.batch.plan import BatchOutcome
 from airflow_provider_conductor.batch.state import GONE, Batch
 from airflow_provider_conductor.client import ConductorAuthError
 from airflow_provider_conductor.submission.termination_reasons import killed_reason
@@ -72,7 +73,7 @@ def test_a_workflow_that_the_server_has_taken_back_is_gone_and_says_so_in_anothe
         assert taken_up is not None
         (item,) = taken_up.items.values()
         assert (item.workflow_id, item.status) == (gone, GONE)
-        assert "does not know this workflow" in item.reason
+        assert "has this workflow" in item.reason
         assert taken_up.completed == 3
 
     run(main())
@@ -155,7 +156,7 @@ def test_where_nothing_is_found_it_is_not_handed_over() -> None:
         server._correlated = lambda labels: {}  # type: ignore[method-assign,assignment]
         driver = driver_of(server, 4)
         assert await finish(driver, patience=5.0) is BatchOutcome.ENDED
-        assert not driver.findable
+        assert not driver.earlier.findable
 
     run(main())
 
@@ -237,8 +238,8 @@ def test_a_kill_terminates_first_and_with_several_requests_at_once() -> None:
         assert ended == 2_001, "each share is read and terminated at the same time as the others"
         assert await task is BatchOutcome.KILLED
         assert {state for state, _ in server.workflows.values()} == {"TERMINATED"}
-        assert driver.left == []
-        assert driver.terminated == len(server.workflows)
+        assert driver.termination.may_run == []
+        assert driver.termination.terminated == len(server.workflows)
 
     run(main())
 
@@ -295,8 +296,8 @@ def test_a_kill_that_cannot_terminate_tells_what_is_left() -> None:
         server.away = True
         driver.kill(killed_reason("d.t"))
         assert await task is BatchOutcome.KILLED
-        assert sorted(driver.left) == sorted(server.workflows)
-        assert driver.terminated is None
+        assert sorted(driver.termination.may_run) == sorted(server.workflows)
+        assert driver.termination.terminated is None
 
     run(main())
 

@@ -13,9 +13,7 @@ import pytest
 
 from airflow_provider_conductor.client import ConductorSettings, detached_termination as detached
 from airflow_provider_conductor.client.detached_termination import end_all, terminate_detached
-from tests.operators.conductor_standin import ConductorStandIn, Request, conductor
-
-__all__ = ["conductor"]
+from airflow_provider_conductor.testing import ConductorStandIn, Request
 
 LOG = logging.getLogger("airflow.task")
 

@@ -14,7 +14,8 @@ from airflow_provider_conductor.control.apply import ROUNDS, apply
 from airflow_provider_conductor.control.commands import Command
 from airflow_provider_conductor.control.eligibility import Kind
 from airflow_provider_conductor.control.outcome import Outcome
-from tests.operators.conductor_standin import ConductorStandIn, Request, no_route
+from airflow_provider_conductor.testing import ConductorStandIn, Request
+from airflow_provider_conductor.testing.server import no_route
 
 Answer = tuple[int, str, bytes] | None
 
@@ -85,7 +86,7 @@ def test_where_nothing_is_due_nothing_is_sent(
     outcome = do(commands.pause(), *ids)
     assert (outcome.done, list(outcome.already)) == ([], ids)
     assert requests(conductor) == ["POST /workflow/bulk/search"]
-    assert said == [f"workflow {item} is PAUSED: paused already" for item in ids]
+    assert said == [f"workflow {item} is PAUSED: it is already paused" for item in ids]
 
 
 def test_only_what_is_due_is_sent(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
@@ -112,9 +113,9 @@ def test_many_go_in_chunks_of_a_thousand_and_are_counted_in_the_log(
     looks = [len(request.body) for request in conductor.requests if request.path.endswith("/bulk/search")]
     assert (max(looks), sum(looks)) == (100, 2_000 + 2 * 999)  # the last one is looked at, and acted on, alone
     assert said == [
-        "terminated 999 workflows, 1 were so already of 2,001",
-        "terminated 1,998 workflows, 2 were so already of 2,001",
-        "terminated 1,998 workflows, 3 were so already of 2,001",
+        "terminated 999 workflows, 1 already so of 2,001",
+        "terminated 1,998 workflows, 2 already so of 2,001",
+        "terminated 1,998 workflows, 3 already so of 2,001",
     ]
 
 
@@ -153,11 +154,12 @@ def test_what_failed_is_told_by_reason_with_every_id(conductor: ConductorStandIn
     outcome = do(commands.retry(), completed, paused, failed, "no-such-id", "nor-this")
     assert outcome.done == [failed]
     told = outcome.failure.splitlines()
-    assert told[0] == "could not retry 4 workflows (retried 1 workflows, 0 were so already, 4 failed)"
-    assert told[1].startswith(f"workflow {completed} is COMPLETED: there is nothing to retry; restart it")
-    assert told[2].startswith(f"workflow {paused} is PAUSED: there is nothing to retry; resume it")
+    assert told[0] == "could not retry 4 workflows (retried 1 workflows, 0 already so, 4 failed)"
+    assert told[1].startswith(f"workflow {completed} is COMPLETED: there is nothing to retry; ConductorRestart")
+    assert told[2].startswith(f"workflow {paused} is PAUSED: there is nothing to retry; ConductorResume")
     assert told[3] == (
-        "2 workflows are each not there: it never was, or it was deleted or archived: no-such-id, nor-this"
+        "2 workflows are each unknown to the server: it never existed, or it has been deleted or archived: "
+        "no-such-id, nor-this"
     )
 
 
@@ -165,7 +167,7 @@ def test_a_message_stays_readable_when_hundreds_fail(conductor: ConductorStandIn
     ids = [conductor.add("COMPLETED") for _ in range(300)]
     outcome = do(commands.retry(), *ids)
     assert "and 250 more" in outcome.failure
-    assert all(item in outcome.told_by_id for item in ids)
+    assert all(item in outcome.all_failures for item in ids)
 
 
 def test_what_the_server_refuses_is_sent_once_more(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:

@@ -102,7 +102,7 @@ def test_a_rerun_from_a_task_it_never_came_to_names_those_it_came_to() -> None:
     found = workflow("FAILED", ("pack", "FAILED"), ("pack", "FAILED"))
     decision = commands.rerun(from_task_ref="ship").decide(found)
     assert decision.kind is Kind.CANNOT
-    assert "'ship' (it came to: pack)" in decision.why
+    assert "'ship' (it reached: pack)" in decision.why
 
 
 def test_a_rerun_cannot_begin_with_a_skipped_task() -> None:
@@ -168,7 +168,7 @@ def test_an_effect_shows_or_not(
 
 
 @pytest.mark.parametrize(
-    ("status", "tasks", "told"),
+    ("status", "tasks", "why"),
     [
         ("FAILED", [("pack", "FAILED")], ""),
         ("FAILED", [("pack", "COMPLETED"), ("ship", "CANCELED")], ""),
@@ -182,10 +182,10 @@ def test_an_effect_shows_or_not(
         ("FAILED", [], ""),
     ],
 )
-def test_a_retry_may_be_in_vain(status: str, tasks: list[tuple[str, str]], told: str) -> None:
+def test_a_retry_may_be_in_vain(status: str, tasks: list[tuple[str, str]], why: str) -> None:
     found = workflow(status, *tasks)
     for task in found.data["tasks"]:
         task["taskType"] = "TERMINATE" if task["referenceTaskName"] == "stop" else "SIMPLE"
-    assert told in commands.retry_in_vain(found)
-    assert bool(commands.retry_in_vain(found)) == bool(told)
-    assert commands.retry().decide(found).kind is (Kind.CANNOT if told else Kind.DUE)
+    assert why in commands.why_retry_is_useless(found)
+    assert bool(commands.why_retry_is_useless(found)) == bool(why)
+    assert commands.retry().decide(found).kind is (Kind.CANNOT if why else Kind.DUE)

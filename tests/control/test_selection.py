@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_conductor.client import ConductorClient, ConductorInputError
 from airflow_provider_conductor.control.selection import Selection, TooManyFoundError, given_ids, select
-from tests.operators.conductor_standin import ConductorStandIn, Request
+from airflow_provider_conductor.testing import ConductorStandIn, Request
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_ids_are_given_as_one_or_a_list_or_such_a_list_as_text(value: Any, ids: 
     "value", ["", " ", "None", None, ["abc", ""], ["abc", None], 7, [["abc"]], "[abc", {"a": 1}["a"]]
 )
 def test_what_is_no_id_is_refused(value: Any) -> None:
-    with pytest.raises(ConductorInputError, match=r"workflow_id looks like a list|no workflow id"):
+    with pytest.raises(ConductorInputError, match=r"workflow_id looks like a list|not a workflow id"):
         given_ids(value)
 
 
@@ -68,7 +68,7 @@ def test_more_than_the_bound_is_told_with_the_count(conductor: ConductorStandIn,
     for _ in range(3):
         conductor.add("FAILED", correlation_id="monday")
     for how in ({"query": "status IN (FAILED)"}, {"workflow_name": "orders", "correlation_id": "monday"}):
-        with pytest.raises(TooManyFoundError, match=rf"selects 3 workflows, over max_workflows={limit}"):
+        with pytest.raises(TooManyFoundError, match=rf"selects 3 workflows, more than max_workflows={limit}"):
             found(conductor, limit, **how)
 
 
@@ -131,7 +131,7 @@ def test_an_index_without_end_times_selects_nothing_by_them(conductor: Conductor
         found(conductor, ended_before=timedelta(days=30))
     (odd,) = ended(conductor, 1)
     conductor.workflows[odd].update(endTime=0, startTime=1)
-    with pytest.raises(ConductorInputError, match="does not say its endTime, so it cannot be verified"):
+    with pytest.raises(ConductorInputError, match="without its endTime, so it cannot be verified"):
         found(conductor, workflow_name="orders", ended_before=timedelta(days=30))
 
 
@@ -155,7 +155,7 @@ def test_an_index_that_drops_a_condition_selects_nothing(conductor: ConductorSta
     conductor.add(correlation_id="monday")
     other = conductor.add("FAILED", name="invoices", correlation_id="tuesday")
     conductor.workflows[other].update(startTime=1_700_000_000_000)
-    with pytest.raises(ConductorInputError, match=f"whose {field} is .* for the condition {field} .*Nothing was done"):
+    with pytest.raises(ConductorInputError, match=f"whose {field} is .* for the condition {field} .*No workflow was"):
         found(conductor, query=query)
 
 
@@ -164,7 +164,7 @@ def test_a_summary_without_the_field_cannot_be_verified(conductor: ConductorStan
     bare = {"workflowId": "w1", "status": "FAILED"}
     answer = json.dumps({"totalHits": 1, "results": [bare]}).encode()
     conductor.instead = lambda request: (200, "application/json", answer) if request.path.endswith("/search") else None
-    with pytest.raises(ConductorInputError, match="does not say its workflowType, so it cannot be verified"):
+    with pytest.raises(ConductorInputError, match="without its workflowType, so it cannot be verified"):
         found(conductor, workflow_name="orders", status="FAILED")
 
 
@@ -186,7 +186,7 @@ def test_what_has_moved_on_since_it_was_indexed_is_left_out(conductor: Conductor
 
     conductor.instead = instead
     assert found(conductor, status="FAILED") == [ours]
-    assert "2 of the 3 workflows that the index found have moved on, or are gone" in conductor.journal
+    assert "2 of the 3 workflows that the index found no longer match" in conductor.journal
 
 
 def test_what_moves_up_between_two_pages_is_found(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:

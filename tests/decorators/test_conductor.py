@@ -20,8 +20,8 @@ from airflow_provider_conductor.exceptions import (
 )
 from airflow_provider_conductor.links import ConductorWorkflowLink
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.testing import ConductorStandIn, Script
 from tests.operators.airflow_standin import context_of, first_event, in_a_thread, run, sent_through_airflow
-from tests.operators.conductor_standin import ConductorStandIn, Script
 
 SOON = 0.4
 
@@ -53,9 +53,9 @@ def counted(returned: Any) -> tuple[Callable[[], Any], list[int]]:
 
 @both_ways
 def test_a_task_that_never_comes_is_no_success(conductor: ConductorStandIn, deferrable: bool) -> None:
-    conductor.script = Script(after=SOON)
+    conductor.default_script = Script(after=SOON)
     made = operator(counted({"order": 7})[0], deferrable=deferrable, wait_until_task_ref="pakc")
-    with pytest.raises(ConductorTaskUnreachableError, match="ended as COMPLETED and has no task 'pakc'"):
+    with pytest.raises(ConductorTaskUnreachableError, match="ended as COMPLETED without a task 'pakc'"):
         run(made, context_of(made))
 
 
@@ -74,7 +74,7 @@ def test_airflow_offers_it_as_a_task_decorator() -> None:
 
 
 def test_default_args_for_other_operators_give_it_no_input(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     made = operator(
         counted(StartWorkflowRequest(name="orders"))[0],
         workflow_name=None,
@@ -88,7 +88,7 @@ def test_default_args_for_other_operators_give_it_no_input(conductor: ConductorS
 def test_the_function_makes_the_input_and_the_output_is_the_result(
     conductor: ConductorStandIn, deferrable: bool
 ) -> None:
-    conductor.script = Script(after=SOON, output={"total": 42})
+    conductor.default_script = Script(after=SOON, output={"total": 42})
     function, calls = counted({"order": 7})
     task = operator(function, deferrable=deferrable)
     assert run(task, context_of(task)) == {"total": 42}
@@ -97,7 +97,7 @@ def test_the_function_makes_the_input_and_the_output_is_the_result(
 
 
 def test_a_deferred_wait_is_resumed_in_a_new_process_without_the_function(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=SOON, output={"total": 42})
+    conductor.default_script = Script(after=SOON, output={"total": 42})
     function, calls = counted({"order": 7})
     first = operator(function, deferrable=True)
     context = context_of(first)
@@ -111,7 +111,7 @@ def test_a_deferred_wait_is_resumed_in_a_new_process_without_the_function(conduc
 
 
 def test_arguments_and_airflows_context_reach_the_function(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
 
     def make_order(number: int, *, note: str = "none", run_id: str | None = None) -> dict[str, Any]:
         return {"order": number, "note": note, "run": run_id}
@@ -132,7 +132,7 @@ def test_arguments_and_airflows_context_reach_the_function(conductor: ConductorS
     ids=["a dict", "ours", "the SDK's"],
 )
 def test_the_function_may_return_a_whole_request(conductor: ConductorStandIn, request_: Any) -> None:
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     function, _ = counted(request_)
     task = operator(function, workflow_name=None, version=3)
     run(task, context_of(task))
@@ -142,7 +142,7 @@ def test_the_function_may_return_a_whole_request(conductor: ConductorStandIn, re
 
 
 def test_what_of_a_request_is_no_argument_is_sent_too(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     function, _ = counted(SdkRequest(name="orders", external_input_payload_storage_path="orders/7.json"))
     task = operator(function, request={"name": "orders", "createdBy": "Ana"})
     run(task, context_of(task))
@@ -152,7 +152,7 @@ def test_what_of_a_request_is_no_argument_is_sent_too(conductor: ConductorStandI
 
 @pytest.mark.parametrize("given", [{"workflow_def": {"name": "orders", "tasks": []}}, {"request": {"name": "orders"}}])
 def test_a_definition_or_a_request_may_name_the_workflow(conductor: ConductorStandIn, given: dict[str, Any]) -> None:
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     function, _ = counted({"order": 7})
     task = operator(function, workflow_name=None, **given)
     run(task, context_of(task))
@@ -160,7 +160,7 @@ def test_a_definition_or_a_request_may_name_the_workflow(conductor: ConductorSta
 
 
 def test_what_the_function_returned_is_not_rendered(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     function, _ = counted({"note": "{{ ti.task_id }}"})
     task = operator(function)
     context = context_of(task)
@@ -246,23 +246,23 @@ def test_a_retry_that_makes_another_input_stays_with_the_workflow_there_is(
 
 
 def test_a_failed_workflow_runs_on_with_the_input_it_was_started_with(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0, status="FAILED", reason="no tea left")
+    conductor.default_script = Script(after=0, status="FAILED", reason="no tea left")
     tries = iter([1, 2])
     task = operator(lambda: {"try": next(tries)}, retries=1)
     with pytest.raises(ConductorWorkflowFailedError):
         run(task, context_of(task))
-    conductor.script = Script(after=0, output={"total": 42})
+    conductor.default_script = Script(after=0, output={"total": 42})
     assert run(task, context_of(task, try_number=2)) == {"total": 42}
     assert conductor.workflows[conductor.only_workflow]["input"] == {"try": 1}
 
 
 def test_told_to_start_anew_a_retry_starts_with_its_own_input(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0, status="FAILED", reason="no tea left")
+    conductor.default_script = Script(after=0, status="FAILED", reason="no tea left")
     tries = iter([1, 2])
     task = operator(lambda: {"try": next(tries)}, retries=1, retry_from="new")
     with pytest.raises(ConductorWorkflowFailedError):
         run(task, context_of(task))
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     run(task, context_of(task, try_number=2))
     assert [body["input"] for body in conductor.started] == [{"try": 1}, {"try": 2}]
 
@@ -347,7 +347,7 @@ def test_default_arguments_of_the_dag_reach_it() -> None:
 
 
 def test_a_part_of_the_output_can_be_the_result(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0, output={"rows": [{"id": 1}, {"id": 2}]})
+    conductor.default_script = Script(after=0, output={"rows": [{"id": 1}, {"id": 2}]})
     task = operator(lambda: {}, output_path="rows[*].id")
     assert run(task, context_of(task)) == [1, 2]
     missing = operator(lambda: {}, output_path="rows[0].name")
@@ -356,7 +356,7 @@ def test_a_part_of_the_output_can_be_the_result(conductor: ConductorStandIn) -> 
 
 
 def test_the_context_goes_along_under_its_key(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     task = operator(lambda: {"order": 7}, pass_context=True)
     run(task, context_of(task))
     assert conductor.started[0]["input"]["airflow"]["task_id"] == task.task_id

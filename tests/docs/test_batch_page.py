@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_conductor.batch.failure_causes import DIAGNOSED
 from airflow_provider_conductor.batch.handover import FREE_SHARE
-from airflow_provider_conductor.batch.results import DIAGNOSED
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowsOperator
 from airflow_provider_conductor.operators.batch import MAX_ACTIVE_LIMIT
 from airflow_provider_conductor.submission.lookup import IDS_AT_ONCE

@@ -73,7 +73,7 @@ def test_order_pipeline_survives_a_failed_attempt(results, client):
 
 
 def test_order_pipeline_tells_why_it_waits(results, log):
-    assert "charge_card failed (attempt 1 of 4: card service down); Conductor retries it at" in log
+    assert "charge_card failed (attempt 1 of 4: card service down); Conductor will retry it at" in log
 
 
 def test_conductor_taskflow_passes_on_a_part_of_each_orders_output(results, client):

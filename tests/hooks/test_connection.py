@@ -19,7 +19,8 @@ from airflow.providers.common.compat.sdk import BaseHook, redact
 from airflow_provider_conductor.client import ConductorAuthError, ConductorConfigError
 from airflow_provider_conductor.client.settings import EXTRA_FIELDS
 from airflow_provider_conductor.hooks import ConductorHook, conductor as hook_module
-from tests.operators.conductor_standin import TOKEN, ConductorStandIn
+from airflow_provider_conductor.testing import ConductorStandIn
+from airflow_provider_conductor.testing.server import TOKEN
 
 SECRET = "key-secret-that-nobody-may-see"
 HEADER_SECRET = "header-secret-that-nobody-may-see"
@@ -124,7 +125,8 @@ async def test_a_trigger_looks_the_connection_up_without_blocking_the_loop(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Masking a secret asks Airflow's supervisor, and in its event loop must not wait for an answer."""
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection(secret_headers={"X-Gate": HEADER_SECRET}))
+    uri = conductor.connection_uri(secret_headers={"X-Gate": HEADER_SECRET})
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", uri)
     masked_in = []
     monkeypatch.setattr(hook_module, "mask_secret", lambda *_: masked_in.append(threading.current_thread()))
     async with await ConductorHook().async_client() as client:
@@ -186,7 +188,7 @@ def with_keys() -> Iterator[ConductorStandIn]:
 
 
 def test_wrong_credentials_are_told(with_keys: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = with_keys.connection().replace(SECRET, "another-secret")
+    written = with_keys.connection_uri().replace(SECRET, "another-secret")
     message = refused(connect(monkeypatch, written))
     assert message.startswith("Credentials refused")
     assert "another-secret" not in message
@@ -194,7 +196,7 @@ def test_wrong_credentials_are_told(with_keys: ConductorStandIn, monkeypatch: py
 
 
 def test_right_credentials_pass(with_keys: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    passed, message = connect(monkeypatch, with_keys.connection()).test_connection()
+    passed, message = connect(monkeypatch, with_keys.connection_uri()).test_connection()
     assert passed, message
 
 
@@ -230,7 +232,7 @@ def over_tls(authority: trustme.CA) -> Iterator[ConductorStandIn]:
 def test_an_untrusted_certificate_is_told_as_tls_trouble(
     over_tls: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    message = refused(connect(monkeypatch, over_tls.connection()))
+    message = refused(connect(monkeypatch, over_tls.connection_uri()))
     assert message.startswith("TLS")
     assert "ca_bundle" in message
 
@@ -239,12 +241,12 @@ def test_the_connections_own_ca_is_trusted(
     over_tls: ConductorStandIn, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with authority.cert_pem.tempfile() as bundle:
-        passed, message = connect(monkeypatch, over_tls.connection(ca_bundle=bundle)).test_connection()
+        passed, message = connect(monkeypatch, over_tls.connection_uri(ca_bundle=bundle)).test_connection()
     assert passed, message
 
 
 def test_verification_can_be_switched_off(over_tls: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    passed, message = connect(monkeypatch, over_tls.connection(verify_ssl=False)).test_connection()
+    passed, message = connect(monkeypatch, over_tls.connection_uri(verify_ssl=False)).test_connection()
     assert passed, message
 
 
@@ -259,11 +261,11 @@ def test_no_secret_is_logged_or_shown(
     with_keys: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    hook = connect(monkeypatch, with_keys.connection(secret_headers={"X-Gate": HEADER_SECRET}))
+    hook = connect(monkeypatch, with_keys.connection_uri(secret_headers={"X-Gate": HEADER_SECRET}))
     hook.client.get_task_defs()
     with_keys.instead = lambda request: (401, "application/json", b'{"message": "go away", "retryable": false}')
     with pytest.raises(ConductorAuthError) as refusal:
-        connect(monkeypatch, with_keys.connection(secret_headers={"X-Gate": HEADER_SECRET})).client.get_task_defs()
+        connect(monkeypatch, with_keys.connection_uri(secret_headers={"X-Gate": HEADER_SECRET})).client.get_task_defs()
     told = [caplog.text, repr(hook), repr(hook.client), repr(hook.settings), repr(refusal.value), str(refusal.value)]
     assert "/metadata/taskdefs" in caplog.text
     for text in told:
@@ -279,7 +281,7 @@ def test_airflow_hides_secret_headers_however_they_are_stored(stored: Any) -> No
 
 def test_secret_headers_are_sent(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     stored = json.dumps({"X-Gate": HEADER_SECRET})
-    hook = connect(monkeypatch, conductor.connection(secret_headers=stored, headers={"X-Team": "data"}))
+    hook = connect(monkeypatch, conductor.connection_uri(secret_headers=stored, headers={"X-Team": "data"}))
     hook.client.get_task_defs()
     (request,) = conductor.requests
     assert (request.headers["X-Gate"], request.headers["X-Team"]) == (HEADER_SECRET, "data")

@@ -33,9 +33,9 @@ from airflow_provider_conductor.operators import (
     ConductorTerminateWorkflowOperator,
 )
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
+from airflow_provider_conductor.testing import ConductorStandIn
 from tests.client import fault_server as told
 from tests.client.fault_server import Behaviour, FaultServer
-from tests.operators.conductor_standin import ConductorStandIn
 
 SECRET = "configuration-secret-that-nobody-may-see"
 
@@ -74,6 +74,7 @@ def hook_of(monkeypatch: pytest.MonkeyPatch) -> HookOf:
 @pytest.fixture
 def with_keys() -> Iterator[ConductorStandIn]:
     server = ConductorStandIn(key=("key-id", SECRET))
+    server.definitions.add("orders")
     yield server
     server.close()
 
@@ -198,6 +199,7 @@ def test_without_the_sdk_its_extra_is_named(hook_of: HookOf, monkeypatch: pytest
     for name in [name for name in sys.modules if name.partition(".")[0] == "conductor"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "conductor", None)
+    monkeypatch.delitem(sys.modules, "airflow_provider_conductor.client.sdk", raising=False)
     with pytest.raises(AirflowOptionalProviderFeatureException, match=r"airflow-provider-conductor\[sdk\]"):
         hook_of("http://localhost:8080").sdk_configuration()
 

@@ -6,7 +6,7 @@ import pytest
 
 from airflow_provider_conductor.exceptions import ConductorTaskUnreachableError
 from airflow_provider_conductor.hooks import ConductorHook
-from tests.operators.conductor_standin import ConductorStandIn
+from airflow_provider_conductor.testing import ConductorStandIn
 
 PACK = {"taskId": "1", "referenceTaskName": "pack__1", "taskType": "SIMPLE", "status": "COMPLETED"}
 

@@ -137,7 +137,9 @@ def test_a_kill_terminates_what_runs_and_the_next_try_starts_it_anew(lab: BatchL
     inputs = [{"number": number} for number in range(30)]
     task = lab.batch(name, inputs, max_active=20)
     thread, _ = in_a_thread(lambda: task.execute(lab.context(task)))
-    lab.eventually(lambda: task._driver is not None and task._driver.batch.active == 20 and not task._driver._starting)
+    lab.eventually(
+        lambda: task._driver is not None and task._driver.batch.active == 20 and not task._driver.tasks.starting
+    )
     task.on_kill()
     thread.join(60)
     counted = Counter(status for statuses in lab.workflows(30).values() for status in statuses)

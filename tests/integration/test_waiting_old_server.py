@@ -16,9 +16,7 @@ from airflow_provider_conductor.exceptions import (
 )
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 from tests.integration.waiting_lab import WaitingLab
-from tests.waiting_modes.modes import first_pokes, run_task
-
-__all__ = ["first_pokes"]
+from tests.waiting_modes.modes import run_task
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +33,7 @@ def test_a_retry_delay_is_told_and_waited_for(lab: WaitingLab, deferrable: bool)
     policy = {"charge_card": {"retryCount": 2, "retryLogic": "FIXED", "retryDelaySeconds": 20}}
     lab.begin(lab.workflow(lab.simple("charge_card"), policy=policy), deferrable=deferrable)
     lab.work("charge_card", "FAILED", reason="card service down")
-    line = lab.hears("Conductor retries it at")
+    line = lab.hears("Conductor will retry it at")
     lab.work("charge_card", output={"paid": True})
     outcome = lab.done()
     assert outcome.error is None
@@ -58,7 +56,7 @@ def test_a_pause_is_no_stall_and_a_resume_is_named(lab: WaitingLab) -> None:
 def test_a_stall_names_the_queue(lab: WaitingLab) -> None:
     outcome = lab.begin(lab.workflow(lab.simple("charge_card")), stall_timeout=12).done()
     assert type(outcome.error) is ConductorWorkflowTimeoutError
-    assert re.search(r"nobody has ever polled queue 'charge_card_\w+'", str(outcome.error))
+    assert re.search(r"no worker has ever polled queue 'charge_card_\w+'", str(outcome.error))
     assert lab.client.get_workflow(outcome.workflow_id).status == "TERMINATED"
 
 

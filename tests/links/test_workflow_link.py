@@ -11,8 +11,8 @@ from airflow.providers.common.compat.sdk import XCom
 
 from airflow_provider_conductor.links import ConductorWorkflowLink
 from airflow_provider_conductor.operators import ConductorStartWorkflowOperator
+from airflow_provider_conductor.testing import ConductorStandIn
 from tests.operators.airflow_standin import context_of
-from tests.operators.conductor_standin import ConductorStandIn
 
 KEY = SimpleNamespace(dag_id="orders", task_id="start", run_id="run", map_index=-1, try_number=1)
 

@@ -13,7 +13,6 @@ from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import TaskDeferred, timezone
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -36,6 +35,14 @@ __all__ = [
 AIRFLOW_2 = airflow_version.startswith("2.")
 AIRFLOW_SERIALISES_TRIGGERS = not airflow_version.startswith(("2.", "3.0.", "3.1."))
 """Before 3.2 a worker sends a trigger's arguments as plain JSON."""
+
+_first_pokes: dict[str, datetime] = {}
+"""Run id → when its task has begun: 2.11 reads that of a rescheduled sensor in the metadata database."""
+
+if AIRFLOW_2:
+    import airflow.sensors.base
+
+    airflow.sensors.base._orig_start_date = lambda *, run_id, **_: _first_pokes[run_id]
 
 
 @dataclass
@@ -74,6 +81,7 @@ class TaskInstanceStandIn:
 def context_of(task: Any, journal: list[str] | None = None, **ti: Any) -> dict[str, Any]:
     """The context a task runs in."""
     instance = TaskInstanceStandIn(task, [] if journal is None else journal, **ti)
+    _first_pokes[instance.run_id] = instance.start_date
     began = timezone.utcnow()
     dag_run = SimpleNamespace(
         dag_id=instance.dag_id, run_id=instance.run_id, start_date=began, logical_date=began, queued_at=began, conf={}
@@ -149,11 +157,3 @@ def in_a_thread(body: Callable[[], Any]) -> tuple[threading.Thread, list[BaseExc
     thread = threading.Thread(target=caught, daemon=True)
     thread.start()
     return thread, errors
-
-
-@pytest.fixture(autouse=True)
-def no_database_for_reschedules(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Airflow 2.11 asks the metadata database when a rescheduled sensor began."""
-    if AIRFLOW_2:
-        began = timezone.utcnow()
-        monkeypatch.setattr("airflow.sensors.base._orig_start_date", lambda **_: began)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowsOperator
+from airflow_provider_conductor.testing import ConductorStandIn, Script
 from airflow_provider_conductor.triggers import ConductorWorkflowsTrigger
 from tests.operators.airflow_standin import first_event, sent_through_airflow
-from tests.operators.conductor_standin import ConductorStandIn, Script
 
-__all__ = ["INPUTS", "Orders", "batch", "deferred", "orders", "run", "until_ended"]
+__all__ = ["INPUTS", "Orders", "batch", "deferred", "run", "until_ended"]
 
 INPUTS = [{"order": number} for number in range(12)]
 
@@ -64,21 +64,22 @@ class Orders:
         start = conductor._start
 
         def started(body: dict[str, Any]) -> tuple[int, str, bytes]:
-            order = body["input"]["order"]
-            if order in self.refused:
+            if body["input"]["order"] in self.refused:
                 return 400, "application/json", b'{"message": "no such order", "status": 400, "retryable": false}'
-            if order in self.fail:
-                conductor.script = Script(after=self.after, status="FAILED", reason=self.fail[order])
-            else:
-                conductor.script = Script(after=None if order in self.never else self.after, output={"shipped": order})
             answer = start(body)
-            if order in self.stuck:
-                conductor.has_tasks(answer[2].decode(), self.stuck[order])
             running = sum(conductor.status(workflow_id) == "RUNNING" for workflow_id in conductor.workflows)
             self.most = max(self.most, running)
             return answer
 
         conductor._start = started  # type: ignore[method-assign]
+        conductor.script("orders", self._script)
+
+    def _script(self, given: Mapping[str, Any]) -> Script:
+        order = given["order"]
+        tasks = [self.stuck[order]] if order in self.stuck else []
+        if order in self.fail:
+            return Script(self.after, "FAILED", reason=self.fail[order], tasks=tasks)
+        return Script(None if order in self.never else self.after, output={"shipped": order}, tasks=tasks)
 
     @property
     def sent(self) -> list[int]:
@@ -102,8 +103,3 @@ def deferred(task: ConductorExecuteWorkflowsOperator, context: dict[str, Any]) -
     with pytest.raises(TaskDeferred) as deferral:
         task.execute(context)
     return deferral.value
-
-
-@pytest.fixture
-def orders(conductor: ConductorStandIn) -> Orders:
-    return Orders(conductor)

@@ -21,8 +21,8 @@ from airflow_provider_conductor.operators import (
     ConductorTerminateWorkflowOperator,
 )
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
+from airflow_provider_conductor.testing import ConductorStandIn, Script
 from tests.operators.airflow_standin import context_of, run
-from tests.operators.conductor_standin import ConductorStandIn, Script
 
 STARTING = (ConductorStartWorkflowOperator, ConductorExecuteWorkflowOperator)
 STEERING_ON = (
@@ -68,9 +68,9 @@ def rendered(operator: Any, **params: Any) -> Any:
 def test_every_input_of_a_start_is_a_template(
     kind: type, conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_EUROPE", conductor.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_EUROPE", conductor.connection_uri())
     monkeypatch.delenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT")
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     operator = rendered(
         kind(
             task_id="task",

@@ -16,12 +16,12 @@ from airflow_provider_conductor.exceptions import (
     ConductorOutputTooLargeError,
     ConductorStartRefusedError,
 )
+from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from airflow_provider_conductor.triggers import ConductorWorkflowsTrigger
 from tests.client import fault_server as answers
 from tests.client.fault_server import FaultServer
 from tests.operators.airflow_standin import context_of, first_event
 from tests.operators.batch_standin import INPUTS, Orders, batch, deferred, run
-from tests.operators.conductor_standin import ConductorStandIn, Request, Script
 
 # What comes back
 
@@ -166,7 +166,7 @@ def test_each_is_told_of_the_task_and_a_retry_knows_them(orders: Orders) -> None
     assert told.keys() == {1, 2}
     assert {(one["task_id"], one["try_number"]) for one in told.values()} == {("fulfil", 1)}
     assert inputs == [{"order": 1}, {"order": 2}]
-    orders.conductor.script = Script(after=0.05, output={"shipped": 1})
+    orders.fail, orders.never = {}, set()
     assert run(task, context_of(task, try_number=2)) == [{"shipped": 1}, {"shipped": 2}]
     assert len(orders.sent) == 2
 
@@ -258,7 +258,7 @@ def test_a_retry_keeps_what_completed_and_runs_what_failed_on(orders: Orders) ->
     task = batch(retries=2)
     with pytest.raises(ConductorBatchFailedError):
         run(task, context_of(task))
-    orders.conductor.script = Script(after=0.05, output={"shipped": 1})
+    orders.fail, orders.never = {}, set()
     assert run(task, context_of(task, try_number=2)) == [{"shipped": number} for number in range(12)]
     assert len(orders.sent) == 12
     assert [request.path.endswith("/retry") for request in orders.conductor.sent("POST")].count(True) == 1
@@ -270,7 +270,7 @@ def test_a_retry_looks_up_many_at_once(orders: Orders) -> None:
     with pytest.raises(ConductorBatchFailedError):
         run(task, context_of(task))
     before = len(orders.conductor.requests)
-    orders.conductor.script = Script(after=0.05)
+    orders.fail, orders.never = {}, set()
     run(task, context_of(task, try_number=2))
     assert len(orders.conductor.requests) - before <= 12
 

@@ -9,9 +9,9 @@ import pytest
 from airflow_provider_conductor import _airflow as version_compat
 from airflow_provider_conductor.exceptions import ConductorBatchFailedError, ConductorBatchFailedPermanentlyError
 from airflow_provider_conductor.operators.batch import CHECKPOINT_KEY
+from airflow_provider_conductor.testing import Script
 from tests.operators.airflow_standin import TaskInstanceStandIn, context_of
 from tests.operators.batch_standin import INPUTS, Orders, batch, deferred, run
-from tests.operators.conductor_standin import Script
 from tests.submission.test_operator import Store
 
 
@@ -32,7 +32,7 @@ def fail_once(orders: Orders, store: Store, **arguments: Any) -> Any:
     with pytest.raises(ConductorBatchFailedError):
         run(task, keeping(task, store))
     orders.fail = {}
-    orders.conductor.script = Script(after=0.05, output={"shipped": 1})
+    orders.fail, orders.never = {}, set()
     (archived,) = [w for w in orders.conductor.workflows.values() if w["input"] == {"order": 2}]
     del orders.conductor.workflows[archived["workflowId"]]
     return task

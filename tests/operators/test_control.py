@@ -20,8 +20,8 @@ from airflow_provider_conductor.operators import (
     ConductorSkipTaskOperator,
     ConductorTerminateWorkflowOperator,
 )
+from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from tests.operators.airflow_standin import context_of, run
-from tests.operators.conductor_standin import ConductorStandIn, Request, Script
 from tests.operators.impatient import both_ways
 
 AGAIN = [
@@ -96,7 +96,9 @@ def test_more_than_the_bound_fails_for_good_and_nothing_is_done(
     conductor: ConductorStandIn, how: dict[str, str]
 ) -> None:
     ids = [conductor.add(correlation_id="monday") for _ in range(4)]
-    with pytest.raises(AirflowFailException, match="selects 4 workflows, over max_workflows=3: nothing was done"):
+    with pytest.raises(
+        AirflowFailException, match="selects 4 workflows, more than max_workflows=3: no workflow was changed"
+    ):
         act(ConductorTerminateWorkflowOperator, max_workflows=3, **how)
     assert acted(conductor) == []
     assert {conductor.status(item) for item in ids} == {"RUNNING"}
@@ -105,7 +107,7 @@ def test_more_than_the_bound_fails_for_good_and_nothing_is_done(
 def test_the_bound_is_small_unless_told(conductor: ConductorStandIn) -> None:
     for _ in range(101):
         conductor.add()
-    with pytest.raises(AirflowFailException, match="selects 101 workflows, over max_workflows=100"):
+    with pytest.raises(AirflowFailException, match="selects 101 workflows, more than max_workflows=100"):
         act(ConductorTerminateWorkflowOperator, query="status IN (RUNNING)")
     assert len(act(ConductorTerminateWorkflowOperator, query="status IN (RUNNING)", max_workflows=101)) == 101
 
@@ -132,7 +134,7 @@ def test_conditions_select(conductor: ConductorStandIn) -> None:
 def test_an_index_without_end_times_deletes_nothing(conductor: ConductorStandIn) -> None:
     conductor.indexed.discard("endTime")
     ids = [conductor.add("COMPLETED") for _ in range(2)]
-    with pytest.raises(AirflowFailException, match="Nothing was done"):
+    with pytest.raises(AirflowFailException, match="No workflow was changed"):
         act(ConductorDeleteWorkflowOperator, ended_before=timedelta(days=30))
     assert acted(conductor) == []
     assert list(conductor.workflows) == ids
@@ -236,10 +238,10 @@ def test_waiting_for_the_end_returns_the_output(
     conductor: ConductorStandIn, kind: type, before: str, deferrable: bool
 ) -> None:
     workflow_id = conductor.add(before)
-    conductor.script = Script(after=0.3, output={"total": 42})
+    conductor.default_script = script = Script(after=0.3, output={"total": 42})
     if before == "PAUSED":
         conductor.instead = lambda request: (
-            conductor.plays(workflow_id, conductor.script) and None if request.path.endswith("/resume") else None
+            conductor.plays(workflow_id, script) and None if request.path.endswith("/resume") else None
         )
     arguments = {"wait_for_completion": True, "poll_interval": 0.1, "deferrable": deferrable}
     assert act(kind, workflow_id, **arguments) == {"total": 42}
@@ -247,7 +249,7 @@ def test_waiting_for_the_end_returns_the_output(
 
 @both_ways
 def test_failing_again_fails_the_task(conductor: ConductorStandIn, deferrable: bool) -> None:
-    conductor.script = Script(after=0.3, status="FAILED", reason="still no tea")
+    conductor.default_script = Script(after=0.3, status="FAILED", reason="still no tea")
     arguments = {"wait_for_completion": True, "poll_interval": 0.1, "deferrable": deferrable}
     with pytest.raises(ConductorWorkflowFailedError, match="still no tea"):
         act(ConductorRestartWorkflowOperator, conductor.add("FAILED"), **arguments)
@@ -262,7 +264,7 @@ def test_only_one_can_be_waited_for(conductor: ConductorStandIn, count: int) -> 
 
 
 def test_a_list_of_one_can_be_waited_for(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0, output={"total": 42})
+    conductor.default_script = Script(after=0, output={"total": 42})
     assert act(ConductorRestartWorkflowOperator, str([conductor.add("FAILED")]), wait_for_completion=True) == {
         "total": 42
     }

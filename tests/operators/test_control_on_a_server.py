@@ -109,7 +109,7 @@ def test_a_rerun_from_a_task_it_never_came_to_is_told(workflows: Workflows) -> N
     one = workflows.one("FAILED")
     outcome = act(ConductorRerunWorkflowOperator, one, from_task_ref="ship")
     assert type(outcome.error) is ConductorStateError
-    assert "never came to a task 'ship' (it came to: pack)" in str(outcome.error)
+    assert "never reached a task 'ship' (it reached: pack)" in str(outcome.error)
     assert workflows.status(one) == "FAILED"
 
 
@@ -123,7 +123,7 @@ def test_a_rerun_whose_time_is_over_is_refused_and_a_restart_is_not(workflows: W
     workflows.time_out(one)
     outcome = act(ConductorRerunWorkflowOperator, one)
     assert type(outcome.error) is ConductorStateError
-    assert "its timeout of 2 s is over" in str(outcome.error)
+    assert "its timeout of 2 s has passed" in str(outcome.error)
     assert [task.reference_name for task in workflows.client.get_workflow(one).tasks] == ["pack"]
     assert succeed(ConductorRestartWorkflowOperator, one) == [one]
     workflows.end([one])
@@ -303,7 +303,7 @@ def test_more_than_a_thousand_go_in_chunks_and_those_that_fail_are_named(workflo
     outcome = act(ConductorPauseWorkflowOperator, [*ids, unknown])
     assert type(outcome.error) is ConductorStateError
     told = str(outcome.error)
-    assert "could not pause 3 workflows (paused 1,018 workflows, 0 were so already, 3 failed)" in told
+    assert "could not pause 3 workflows (paused 1,018 workflows, 0 already so, 3 failed)" in told
     assert "2 workflows are each TERMINATED: there is nothing to pause; ConductorRetryWorkflowOperator" in told
     assert all(item in told for item in (*ended, unknown))
     result = succeed(ConductorTerminateWorkflowOperator, ids, reason="by Airflow")
@@ -325,7 +325,7 @@ def test_a_query_selects_up_to_its_bound(workflows: Workflows) -> None:
     for how in ({"query": query}, conditions, {"workflow_name": name, "correlation_id": label}):
         over = act(ConductorTerminateWorkflowOperator, max_workflows=3, **how)
         assert isinstance(over.error, AirflowFailException)
-        assert "selects 4 workflows, over max_workflows=3: nothing was done" in str(over.error)
+        assert "selects 4 workflows, more than max_workflows=3: no workflow was changed" in str(over.error)
     assert {workflows.status(item) for item in ids} == {"RUNNING"}
     assert set(succeed(ConductorPauseWorkflowOperator, workflow_name=name, correlation_id=label)) == set(ids)
     Lab.eventually(lambda: workflows.client.search_workflows(query=query).total_hits, (0).__eq__)

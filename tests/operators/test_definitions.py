@@ -11,8 +11,8 @@ import pytest
 from airflow_provider_conductor.client import ConductorServerError
 from airflow_provider_conductor.exceptions import ConductorDefinitionRefusedError
 from airflow_provider_conductor.operators import ConductorRegisterDefinitionsOperator
+from airflow_provider_conductor.testing import ConductorStandIn
 from tests.operators.airflow_standin import context_of
-from tests.operators.conductor_standin import ConductorStandIn
 
 PACK = {"name": "pack", "taskReferenceName": "pack", "type": "SIMPLE"}
 ORDERS = {"name": "orders", "tasks": [PACK]}

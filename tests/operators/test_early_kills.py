@@ -23,11 +23,9 @@ from airflow_provider_conductor.operators import (
     ConductorStartWorkflowOperator,
 )
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
+from airflow_provider_conductor.testing import ConductorStandIn, Request
 from tests.operators.airflow_standin import context_of, first_event, sent_through_airflow
-from tests.operators.batch_standin import Orders, batch, deferred, orders
-from tests.operators.conductor_standin import ConductorStandIn, Request
-
-__all__ = ["orders"]
+from tests.operators.batch_standin import Orders, batch, deferred
 
 SHAPES = pytest.mark.parametrize("map_index", [-1, 2], ids=["unmapped", "mapped"])
 

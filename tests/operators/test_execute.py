@@ -29,8 +29,8 @@ from airflow_provider_conductor.exceptions import (
     ConductorWorkflowTimeoutError,
 )
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from tests.operators.airflow_standin import context_of, first_event, in_a_thread, run, sent_through_airflow
-from tests.operators.conductor_standin import ConductorStandIn, Request, Script
 from tests.operators.impatient import both_ways, execute, retry, sensor
 
 SOON = 0.4
@@ -41,20 +41,20 @@ SOON = 0.4
 
 @both_ways
 def test_the_output_is_the_result(conductor: ConductorStandIn, deferrable: bool) -> None:
-    conductor.script = Script(after=SOON, output={"total": 42})
+    conductor.default_script = Script(after=SOON, output={"total": 42})
     operator = execute(deferrable=deferrable)
     assert run(operator, context_of(operator)) == {"total": 42}
     assert len(conductor.started) == 1
 
 
 def test_a_short_workflow_is_not_deferred(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0.1, output={"total": 42})
+    conductor.default_script = Script(after=0.1, output={"total": 42})
     operator = execute(deferrable=True, wait_for_seconds=5)
     assert operator.execute(context_of(operator)) == {"total": 42}
 
 
 def test_what_the_last_look_has_read_is_not_read_again(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0, output={"total": 42})
+    conductor.default_script = Script(after=0, output={"total": 42})
     operator = execute(wait_for_seconds=30)
     assert operator.execute(context_of(operator)) == {"total": 42}
     assert [request.path for request in conductor.sent("GET")] == [f"/workflow/{conductor.only_workflow}"]
@@ -98,7 +98,7 @@ def test_a_sensor_that_returns_nothing_does_without(conductor: ConductorStandIn)
 
 
 def test_what_completed_within_the_hold_is_read_or_fails(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0.0, output={"total": 42})
+    conductor.default_script = Script(after=0.0, output={"total": 42})
 
     def removed(request: Request) -> tuple[int, str, bytes] | None:
         if request.method == "GET" and request.path.startswith("/workflow/") and "search" not in request.path:
@@ -157,7 +157,7 @@ def test_archived_before_it_is_read_the_task_of_it_has_no_output(
 
 def test_so_it_is_without_a_deferral(conductor: ConductorStandIn) -> None:
     """The wait learns of the end from the index, which keeps a summary of what the database has no more."""
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
 
     def archived(request: Request) -> tuple[int, str, bytes] | None:
         if request.method == "GET" and request.path.startswith("/workflow/") and "search" not in request.path:
@@ -172,7 +172,7 @@ def test_so_it_is_without_a_deferral(conductor: ConductorStandIn) -> None:
 
 @both_ways
 def test_an_output_too_large_for_xcom_is_an_error_with_a_way_out(conductor: ConductorStandIn, deferrable: bool) -> None:
-    conductor.script = Script(after=SOON, output={"rows": "x" * 500})
+    conductor.default_script = Script(after=SOON, output={"rows": "x" * 500})
     operator = execute(deferrable=deferrable, max_output_bytes=400)
     with pytest.raises(ConductorOutputTooLargeError, match="max_output_bytes") as told:
         run(operator, context_of(operator))
@@ -186,7 +186,7 @@ def test_an_output_too_large_for_xcom_is_an_error_with_a_way_out(conductor: Cond
 
 @both_ways
 def test_id_and_page_are_in_xcom_before_the_wait(conductor: ConductorStandIn, deferrable: bool) -> None:
-    conductor.script = Script(after=SOON)
+    conductor.default_script = Script(after=SOON)
     operator = execute(deferrable=deferrable)
     context = context_of(operator, conductor.journal)
     run(operator, context)
@@ -205,7 +205,7 @@ def test_id_and_page_are_in_xcom_before_the_wait(conductor: ConductorStandIn, de
 @both_ways
 @pytest.mark.parametrize("status", ["FAILED", "TIMED_OUT", "TERMINATED"])
 def test_a_workflow_that_ends_badly_fails_the_task(conductor: ConductorStandIn, deferrable: bool, status: str) -> None:
-    conductor.script = Script(after=SOON, status=status, reason="no tea left")
+    conductor.default_script = Script(after=SOON, status=status, reason="no tea left")
     operator = execute(deferrable=deferrable)
     with pytest.raises(ConductorWorkflowFailedError, match="no tea left") as failure:
         run(operator, context_of(operator))
@@ -220,7 +220,7 @@ def test_a_workflow_that_ends_badly_fails_the_task(conductor: ConductorStandIn, 
 
 @both_ways
 def test_a_workflow_somebody_terminated_is_not_retried(conductor: ConductorStandIn, deferrable: bool) -> None:
-    conductor.script = Script(after=SOON, status="TERMINATED", reason="cancelled by the customer")
+    conductor.default_script = Script(after=SOON, status="TERMINATED", reason="cancelled by the customer")
     operator = execute(deferrable=deferrable)
     with pytest.raises(AirflowFailException, match="cancelled by the customer"):
         run(operator, context_of(operator))
@@ -278,7 +278,7 @@ def deferral(conductor: ConductorStandIn, **arguments: Any) -> TaskDeferred:
 def test_what_goes_to_the_triggerer_is_plain_json_without_secrets(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = conductor.connection(headers={"X-Gate": "header-secret"}, proxy=None)
+    written = conductor.connection_uri(headers={"X-Gate": "header-secret"}, proxy=None)
     monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", written)
     deferred = deferral(conductor, timeout=60, stall_timeout=timedelta(minutes=5), workflow_input={"card": "4711"})
     classpath, arguments = deferred.trigger.serialize()
@@ -347,7 +347,7 @@ def test_a_timeout_fails_the_task_and_does_with_the_workflow_what_was_asked(
 @both_ways
 def test_what_ended_just_in_time_is_no_timeout(conductor: ConductorStandIn, deferrable: bool) -> None:
     """The deadline falls between two looks, and one more is taken at it."""
-    conductor.script = Script(after=SOON, output={"total": 42})
+    conductor.default_script = Script(after=SOON, output={"total": 42})
     operator = execute(deferrable=deferrable, poll_interval=30, timeout=2 * SOON)
     assert run(operator, context_of(operator)) == {"total": 42}
 
@@ -369,7 +369,7 @@ def test_a_duration_that_cannot_be_is_an_error_of_the_dag_file(name: str, value:
 
 @both_ways
 def test_an_execution_timeout_beyond_all_time_is_no_limit(conductor: ConductorStandIn, deferrable: bool) -> None:
-    conductor.script = Script(after=SOON, output={"total": 42})
+    conductor.default_script = Script(after=SOON, output={"total": 42})
     operator = execute(deferrable=deferrable, execution_timeout=timedelta.max)
     assert run(operator, context_of(operator)) == {"total": 42}
 

@@ -23,9 +23,9 @@ from airflow_provider_conductor.operators import (
 )
 from airflow_provider_conductor.polling.wait import STILL_RUNNING, WaitEvent, WaitPlan, wait
 from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
+from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from tests.operators.airflow_standin import context_of
 from tests.operators.batch_standin import Orders, batch
-from tests.operators.conductor_standin import ConductorStandIn, Request, Script
 from tests.waiting_modes import modes
 from tests.waiting_modes.modes import ALL, SENSOR, Heard, run_task
 
@@ -179,9 +179,9 @@ ENDS = [
 def test_an_end_full_of_it(hostile: ConductorStandIn, events: list[Any], mode: str, status: str) -> None:
     end = {"status": status, "reason": HOSTILE, "output": {"total": 1}}
     deferred = "deferrable" in mode
-    hostile.script = Script(after=None if deferred else 0.4, **end)
+    hostile.default_script = Script(after=None if deferred else 0.4, **end)
     tasks = [hostile_task("COMPLETED" if status == "COMPLETED" else "FAILED"), hostile_task("CANCELED")]
-    workflow_id = hostile.plays(hostile.add(tasks=tasks), hostile.script)
+    workflow_id = hostile.plays(hostile.add(tasks=tasks), hostile.default_script)
     steps = hostile._start
 
     def started(body: dict[str, Any]) -> tuple[int, str, bytes]:

@@ -23,8 +23,8 @@ from airflow_provider_conductor.operators import (
 )
 from airflow_provider_conductor.operators.lineage import FACET_KEY
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
+from airflow_provider_conductor.testing import ConductorStandIn, Script
 from tests.operators.airflow_standin import context_of, first_event, run, sent_through_airflow
-from tests.operators.conductor_standin import ConductorStandIn, Script
 
 
 def told(task: Any, *, failed: bool = False) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def own_fields(facet: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_completed_workflow_is_told_with_id_name_version_and_server(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     task = execute()
     run(task, context_of(task))
     facets = told(task)
@@ -62,7 +62,7 @@ def test_a_completed_workflow_is_told_with_id_name_version_and_server(conductor:
 
 
 def test_so_is_one_that_failed(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0, status="FAILED", reason="no tea left")
+    conductor.default_script = Script(after=0, status="FAILED", reason="no tea left")
     task = execute()
     with pytest.raises(AirflowException):
         run(task, context_of(task))
@@ -71,7 +71,7 @@ def test_so_is_one_that_failed(conductor: ConductorStandIn) -> None:
 
 
 def test_it_is_known_after_a_deferral_too(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0.4)
+    conductor.default_script = Script(after=0.4)
     first = execute(deferrable=True)
     context = context_of(first)
     with pytest.raises(TaskDeferred) as deferral:
@@ -83,7 +83,7 @@ def test_it_is_known_after_a_deferral_too(conductor: ConductorStandIn) -> None:
 
 
 def test_every_operator_and_the_sensor_tell(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
 
     def make_input() -> dict[str, int]:
         return {"order": 7}
@@ -123,7 +123,7 @@ def test_a_task_that_started_nothing_tells_nothing(conductor: ConductorStandIn) 
 
 
 def test_nothing_is_asked_of_anybody(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     task = execute()
     run(task, context_of(task))
 

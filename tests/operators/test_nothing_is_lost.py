@@ -28,6 +28,7 @@ from airflow_provider_conductor.operators import (
 )
 from airflow_provider_conductor.polling.wait import WaitPlan, wait
 from airflow_provider_conductor.submission.start_record import StartRecord
+from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from tests.client.transports import AsyncTransport, Clock, SyncTransport, Transport
 from tests.operators.airflow_standin import (
     AIRFLOW_2,
@@ -37,7 +38,6 @@ from tests.operators.airflow_standin import (
     run,
     sent_through_airflow,
 )
-from tests.operators.conductor_standin import ConductorStandIn, Request, Script
 from tests.operators.impatient import both_ways, execute, retry, sensor
 
 SOON = 0.4
@@ -93,7 +93,7 @@ def test_only_a_deferral_whose_time_is_over_ends_the_workflow(
 
 
 def test_a_next_try_goes_on_with_the_workflow_of_a_failed_trigger(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=SOON, output={"total": 42})
+    conductor.default_script = Script(after=SOON, output={"total": 42})
     operator = execute(deferrable=True, retries=1)
     context = context_of(operator)
     deferred(operator, context)
@@ -150,7 +150,7 @@ def test_the_trigger_ends_nothing_that_has_ended_by_itself(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "TIMEOUT_FORESTALLS_RESUMPTION", True)
-    conductor.script = Script(after=SOON, status="FAILED", reason="no tea left")
+    conductor.default_script = Script(after=SOON, status="FAILED", reason="no tea left")
     operator = execute(deferrable=True, **LIMITED)
     assert first_event(deferred(operator, context_of(operator)).trigger)["status"] == "FAILED"
     assert conductor.sent("DELETE") == []
@@ -231,7 +231,7 @@ def test_an_output_in_external_storage_is_an_error_that_names_the_place(
     conductor: ConductorStandIn, kind: str, deferrable: bool
 ) -> None:
     kept_elsewhere(conductor)
-    conductor.script = Script(after=SOON)
+    conductor.default_script = Script(after=SOON)
     more = {"return_output": True} if kind == "sensor" else {}
     operator = by_kind(kind, conductor, deferrable=deferrable, **more)
     if kind != "execute":
@@ -258,7 +258,7 @@ def test_a_sensor_that_wants_no_output_does_not_mind(conductor: ConductorStandIn
 
 def test_an_output_that_is_there_is_taken_wherever_else_it_is(conductor: ConductorStandIn) -> None:
     kept_elsewhere(conductor)
-    conductor.script = Script(after=0, output={"total": 42})
+    conductor.default_script = Script(after=0, output={"total": 42})
     operator = execute()
     assert run(operator, context_of(operator)) == {"total": 42}
 
@@ -318,7 +318,7 @@ def test_a_server_that_goes_away_after_the_start_does_not_fail_the_task(
 
 
 def test_a_workflow_that_is_quick_gives_a_result_of_the_same_shape(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0.1, output={"total": 42})
+    conductor.default_script = Script(after=0.1, output={"total": 42})
     operator = execute(wait_for_completion=False, wait_for_seconds=10)
     result = run(operator, context_of(operator))
     assert result.keys() == KEYS
@@ -357,11 +357,11 @@ def needs_a_store(test: Callable[..., None]) -> Callable[..., None] | None:
 @needs_a_store
 @pytest.mark.parametrize("kind", ["start", "execute", "execute, deferred", "sensor"])
 def test_a_task_state_store_that_fails_fails_no_task(conductor: ConductorStandIn, kind: str) -> None:
-    conductor.script = Script(after=SOON)
+    conductor.default_script = Script(after=SOON)
     if kind == "start":
         operator: Any = ConductorStartWorkflowOperator(task_id="start", workflow_name="orders")
     elif kind == "sensor":
-        operator = sensor(conductor.plays(conductor.add(), conductor.script), mode="reschedule", timeout=20)
+        operator = sensor(conductor.plays(conductor.add(), conductor.default_script), mode="reschedule", timeout=20)
     else:
         operator = execute(deferrable="deferred" in kind)
     context = context_of(operator, first_reschedule=timezone.utcnow() if kind == "sensor" else None)

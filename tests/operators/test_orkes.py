@@ -10,16 +10,18 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_conductor.client import ConductorAuthError, ConductorRequestError
 from airflow_provider_conductor.operators import ConductorStartWorkflowOperator
+from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
+from airflow_provider_conductor.testing.server import no_route
 from tests.operators.airflow_standin import context_of, run
-from tests.operators.conductor_standin import ConductorStandIn, Request, Script, no_route
 from tests.operators.impatient import both_ways, execute
 
 
 @pytest.fixture
 def orkes(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConductorStandIn]:
     server = ConductorStandIn(key=("id", "s3cr3t-k3y"))
+    server.definitions.add("orders")
     server.honours_idempotency = True
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", server.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", server.connection_uri())
     yield server
     server.close()
 
@@ -42,7 +44,7 @@ def tokens_sent(server: ConductorStandIn) -> set[str]:
 
 @both_ways
 def test_no_request_of_a_task_goes_out_without_a_token(orkes: ConductorStandIn, deferrable: bool) -> None:
-    orkes.script = Script(after=0.4, output={"total": 42})
+    orkes.default_script = Script(after=0.4, output={"total": 42})
     task = execute(deferrable=deferrable)
     assert run(task, context_of(task)) == {"total": 42}
     assert tokens_sent(orkes) <= orkes.tokens.keys()
@@ -52,7 +54,7 @@ def test_no_request_of_a_task_goes_out_without_a_token(orkes: ConductorStandIn, 
 @both_ways
 def test_a_wait_outlasts_its_token(orkes: ConductorStandIn, deferrable: bool) -> None:
     orkes.token_life = 0.5
-    orkes.script = Script(after=1.5, output={"total": 42})
+    orkes.default_script = Script(after=1.5, output={"total": 42})
     task = execute(deferrable=deferrable)
     assert run(task, context_of(task)) == {"total": 42}
     assert len(orkes.tokens) >= 2
@@ -60,7 +62,7 @@ def test_a_wait_outlasts_its_token(orkes: ConductorStandIn, deferrable: bool) ->
 
 @both_ways
 def test_a_token_that_is_withdrawn_in_the_middle_is_replaced(orkes: ConductorStandIn, deferrable: bool) -> None:
-    orkes.script = Script(after=0.6, output={"total": 42})
+    orkes.default_script = Script(after=0.6, output={"total": 42})
     withdrawn: list[str] = []
 
     def once_it_is_waited_for(request: Request) -> None:
@@ -119,7 +121,7 @@ def lose_answers(server: ConductorStandIn, times: int) -> Callable[[Request], tu
 def no_patience(monkeypatch: pytest.MonkeyPatch, orkes: ConductorStandIn) -> None:
     """A start of unknown fate is looked for but a moment."""
     monkeypatch.setattr("airflow_provider_conductor.operators.submission.MIN_PATIENCE", 0.0)
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", orkes.connection(read_timeout=1))
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", orkes.connection_uri(read_timeout=1))
 
 
 def lose_the_first_answer(orkes: ConductorStandIn) -> str:
@@ -172,7 +174,7 @@ def test_a_workflow_that_somebody_terminated_stays_dead_under_its_key(orkes: Con
 
 
 def test_a_deliberate_fresh_start_is_not_taken_for_the_one_before(orkes: ConductorStandIn) -> None:
-    orkes.script = Script(after=0, status="FAILED", reason="no tea left")
+    orkes.default_script = Script(after=0, status="FAILED", reason="no tea left")
     first = start(retry_from="new")
     context = context_of(first)
     first.execute(context)

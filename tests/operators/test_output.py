@@ -21,10 +21,11 @@ from airflow_provider_conductor.exceptions import (
     ConductorOutputNotStorableError,
     ConductorOutputTooLargeError,
 )
+from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
+from airflow_provider_conductor.testing.server import no_route
 from tests.client import fault_server as answers
 from tests.client.fault_server import Behaviour, FaultServer
 from tests.operators.airflow_standin import AIRFLOW_2, context_of, run
-from tests.operators.conductor_standin import ConductorStandIn, Request, Script, no_route
 from tests.operators.impatient import both_ways, execute, retry, sensor
 
 ORDER = {"total": 42, "rows": [{"id": 1}, {"id": 2}]}
@@ -40,7 +41,7 @@ def result(operator: Any) -> Any:
 
 @both_ways
 def test_a_part_is_the_result_in_the_outputs_place(conductor: ConductorStandIn, deferrable: bool) -> None:
-    conductor.script = Script(after=0.3, output=ORDER)
+    conductor.default_script = Script(after=0.3, output=ORDER)
     assert result(execute(output_path="rows[*].id", deferrable=deferrable)) == [1, 2]
     assert result(retry(conductor.add("FAILED", output=ORDER), output_path="total", deferrable=deferrable)) == 42
 
@@ -62,7 +63,7 @@ def test_of_a_task_that_was_waited_for_the_part_is_picked_from_its_output(conduc
 def test_a_part_that_is_not_there_fails_the_task_for_good_and_names_what_is(
     conductor: ConductorStandIn, deferrable: bool
 ) -> None:
-    conductor.script = Script(after=0.3, output=ORDER)
+    conductor.default_script = Script(after=0.3, output=ORDER)
     with pytest.raises(ConductorOutputMissingError, match=r"'totl'.*it has 'total', 'rows'") as told:
         result(execute(output_path="totl", deferrable=deferrable))
     assert conductor.only_workflow in str(told.value)
@@ -82,7 +83,7 @@ def test_the_bound_is_that_of_the_part(conductor: ConductorStandIn) -> None:
 def test_what_still_runs_has_no_part_yet(conductor: ConductorStandIn) -> None:
     running = result(execute(output_path="total", wait_for_completion=False))
     assert (running["status"], running["output"]) == ("RUNNING", None)
-    conductor.script = Script(after=0, output=ORDER)
+    conductor.default_script = Script(after=0, output=ORDER)
     done = execute(output_path="total", wait_for_completion=False)
     assert run(done, context_of(done, run_id="another"))["output"] == 42
 
@@ -138,7 +139,7 @@ UNSTORABLE = {
 def test_what_the_database_cannot_hold_names_workflow_and_field(
     conductor: ConductorStandIn, deferrable: bool, words: str
 ) -> None:
-    conductor.script = Script(after=0.3, output=UNSTORABLE[words])
+    conductor.default_script = Script(after=0.3, output=UNSTORABLE[words])
     if AIRFLOW_2:  # which stores bytes
         assert result(execute(deferrable=deferrable)) == UNSTORABLE[words]
         return
@@ -229,7 +230,8 @@ def test_the_storage_sees_neither_token_nor_headers_of_the_connection(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conductor = ConductorStandIn(key=("id", "secret"))
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection(headers={"X-Tenant": "tea"}))
+    conductor.definitions.add("orders")
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri(headers={"X-Tenant": "tea"}))
     server = store(answers.json_answer(ORDER))
     assert result(sensor(stored(conductor, server), return_output=True)) == ORDER
     conductor.close()
@@ -310,7 +312,7 @@ def test_a_storage_that_fails_is_told_without_its_signed_address(
 def test_a_storage_that_is_busy_for_a_moment_is_asked_again_under_a_fresh_address(
     conductor: ConductorStandIn, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection(max_attempts=3))
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri(max_attempts=3))
     server = store(answers.in_turn(answers.status(503, b""), answers.drop, answers.json_answer(ORDER)))
     assert result(sensor(stored(conductor, server), return_output=True)) == ORDER
     asked = [request for request in conductor.requests if request.path == "/workflow/externalstoragelocation"]

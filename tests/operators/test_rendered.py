@@ -29,8 +29,8 @@ from airflow_provider_conductor.operators import (
     ConductorTerminateWorkflowOperator,
 )
 from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
+from airflow_provider_conductor.testing import ConductorStandIn, Script
 from tests.operators.airflow_standin import context_of, run
-from tests.operators.conductor_standin import ConductorStandIn, Script
 
 STARTING = (ConductorStartWorkflowOperator, ConductorExecuteWorkflowOperator)
 
@@ -71,7 +71,7 @@ def rendered(operator: Any, **params: Any) -> Any:
 
 
 def sent_by(operator: Any, conductor: ConductorStandIn) -> dict[str, Any]:
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     run(operator, context_of(operator))
     (body,) = conductor.started
     return body
@@ -158,7 +158,7 @@ def test_a_mapped_tasks_result_is_a_list_wherever_it_stands(kind: type, conducto
 
 
 def test_a_batch_takes_it_as_its_inputs_and_inside_of_them(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     batch = ConductorExecuteWorkflowsOperator(
         task_id="batch", workflow_name="orders", workflow_inputs=Lazy({"lines": Lazy(1, 2)}), poll_interval=0.1
     )
@@ -182,7 +182,7 @@ def test_a_batch_may_list_other_tasks_results_beside_dicts(conductor: ConductorS
         )
     assert batch.upstream_task_ids == {"first"}
     batch.workflow_inputs = [{"order": 1}, *batch.workflow_inputs[1:]]  # as Airflow resolves it before the task runs
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     rendered(batch, third={"order": 3})
     run(batch, context_of(batch))
     assert sorted(body["input"]["order"] for body in conductor.started) == [1, 2, 3]

@@ -17,8 +17,8 @@ from airflow_provider_conductor.operators import (
     ConductorTerminateWorkflowOperator,
 )
 from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
+from airflow_provider_conductor.testing import ConductorStandIn
 from tests.operators.airflow_standin import context_of
-from tests.operators.conductor_standin import ConductorStandIn
 
 CASES: list[tuple[type, dict[str, Any], dict[str, Any]]] = [
     (

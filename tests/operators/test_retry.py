@@ -13,8 +13,8 @@ from airflow_provider_conductor.exceptions import (
     ConductorWorkflowTimeoutError,
 )
 from airflow_provider_conductor.operators import ConductorRetryWorkflowOperator
+from airflow_provider_conductor.testing import ConductorStandIn, Script
 from tests.operators.airflow_standin import context_of, run
-from tests.operators.conductor_standin import ConductorStandIn, Script
 from tests.operators.impatient import both_ways
 
 
@@ -42,7 +42,7 @@ def test_what_runs_already_is_left_to_run(conductor: ConductorStandIn) -> None:
     assert retries_sent(conductor) == 0
 
 
-@pytest.mark.parametrize(("status", "instead"), [("PAUSED", "resume"), ("COMPLETED", "restart")])
+@pytest.mark.parametrize(("status", "instead"), [("PAUSED", "ConductorResume"), ("COMPLETED", "ConductorRestart")])
 def test_what_cannot_be_retried_is_told_with_what_would_do(
     conductor: ConductorStandIn, status: str, instead: str
 ) -> None:
@@ -92,14 +92,14 @@ def test_failed_sub_workflows_are_resumed_or_not(conductor: ConductorStandIn, re
 
 @both_ways
 def test_waiting_for_the_end_returns_the_output(conductor: ConductorStandIn, deferrable: bool) -> None:
-    conductor.script = Script(after=0.3, output={"total": 42})
+    conductor.default_script = Script(after=0.3, output={"total": 42})
     workflow_id = conductor.add("FAILED")
     assert retry(workflow_id, wait_for_completion=True, deferrable=deferrable) == {"total": 42}
 
 
 @both_ways
 def test_failing_again_fails_the_task(conductor: ConductorStandIn, deferrable: bool) -> None:
-    conductor.script = Script(after=0.3, status="FAILED", reason="still no tea")
+    conductor.default_script = Script(after=0.3, status="FAILED", reason="still no tea")
     with pytest.raises(ConductorWorkflowFailedError, match="still no tea"):
         retry(conductor.add("FAILED"), wait_for_completion=True, deferrable=deferrable)
 
@@ -116,7 +116,7 @@ def test_a_timeout_does_with_the_workflow_what_was_asked(
 
 
 def test_the_page_is_in_xcom_before_the_wait(conductor: ConductorStandIn) -> None:
-    conductor.script = Script(after=0.3)
+    conductor.default_script = Script(after=0.3)
     workflow_id = conductor.add("FAILED")
     operator = ConductorRetryWorkflowOperator(
         task_id="retry", workflow_id=workflow_id, wait_for_completion=True, poll_interval=0.1

@@ -23,8 +23,8 @@ from airflow_provider_conductor.operators import (
     ConductorRerunWorkflowOperator,
     ConductorStartWorkflowOperator,
 )
+from airflow_provider_conductor.testing import ConductorStandIn, Script
 from tests.operators.airflow_standin import context_of, run
-from tests.operators.conductor_standin import ConductorStandIn, Script
 
 STARTING = (ConductorStartWorkflowOperator, ConductorExecuteWorkflowOperator)
 
@@ -44,7 +44,7 @@ def make_orders() -> ConductorWorkflow:
 
 def sent(operator: Any, conductor: ConductorStandIn, **params: Any) -> dict[str, Any]:
     """The start request that the task sends."""
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     context = context_of(operator)
     context["params"] = params
     operator.render_template_fields(context)
@@ -114,7 +114,7 @@ def test_a_request_may_come_from_another_task(conductor: ConductorStandIn) -> No
         start = ConductorStartWorkflowOperator(task_id="start", request=choose())
     assert start.upstream_task_ids == {"choose"}
     start.request = {"name": "orders", "input": {"a": 1}}  # as Airflow resolves it before the task runs
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     start.execute(context_of(start))
     (body,) = conductor.started
     assert (body["name"], body["input"]) == ("orders", {"a": 1})

@@ -10,8 +10,8 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_conductor.client import ConductorRequestError
 from airflow_provider_conductor.exceptions import ConductorStartRefusedError
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorStartWorkflowOperator
+from airflow_provider_conductor.testing import ConductorStandIn
 from tests.operators.airflow_standin import context_of
-from tests.operators.conductor_standin import ConductorStandIn
 
 
 def start(**arguments: Any) -> ConductorStartWorkflowOperator:

@@ -43,9 +43,9 @@ class Refused:
 
 RETRY = operators.ConductorRetryWorkflowOperator
 
-MISSING = Refused("not there")
-RUN_ON = "ConductorRetryWorkflowOperator"
-AGAIN = "ConductorRestartWorkflowOperator"
+MISSING = Refused("unknown to the server")
+RETRIES = "ConductorRetryWorkflowOperator"
+RESTARTS = "ConductorRestartWorkflowOperator"
 RESUMES = "ConductorResumeWorkflowOperator"
 ENDS = "ConductorTerminateWorkflowOperator"
 
@@ -54,7 +54,7 @@ EXPECTED: dict[str, tuple[type, dict[str, Any], tuple[Done | Already | Refused, 
     "pause": (
         operators.ConductorPauseWorkflowOperator,
         {},
-        (Done("PAUSED"), Already("paused"), Refused(AGAIN), *[Refused(RUN_ON)] * 3, MISSING),
+        (Done("PAUSED"), Already("paused"), Refused(RESTARTS), *[Refused(RETRIES)] * 3, MISSING),
     ),
     "resume": (
         operators.ConductorResumeWorkflowOperator,
@@ -62,15 +62,15 @@ EXPECTED: dict[str, tuple[type, dict[str, Any], tuple[Done | Already | Refused, 
         (
             Refused("ConductorPauseWorkflowOperator"),
             Done("RUNNING"),
-            Refused(AGAIN),
-            *[Refused(RUN_ON)] * 3,
+            Refused(RESTARTS),
+            *[Refused(RETRIES)] * 3,
             MISSING,
         ),
     ),
     "terminate": (
         operators.ConductorTerminateWorkflowOperator,
         {"reason": "by Airflow"},
-        (Done("TERMINATED"), Done("TERMINATED"), *[Already("ended already")] * 4, MISSING),
+        (Done("TERMINATED"), Done("TERMINATED"), *[Already("already ended")] * 4, MISSING),
     ),
     "restart": (
         operators.ConductorRestartWorkflowOperator,
@@ -85,7 +85,7 @@ EXPECTED: dict[str, tuple[type, dict[str, Any], tuple[Done | Already | Refused, 
     "retry": (
         operators.ConductorRetryWorkflowOperator,
         {},
-        (Already("running"), Refused(RESUMES), Refused(AGAIN), *[Done("RUNNING")] * 3, MISSING),
+        (Already("running"), Refused(RESUMES), Refused(RESTARTS), *[Done("RUNNING")] * 3, MISSING),
     ),
     "rerun": (
         operators.ConductorRerunWorkflowOperator,
@@ -104,24 +104,24 @@ EXPECTED: dict[str, tuple[type, dict[str, Any], tuple[Done | Already | Refused, 
             Done("RUNNING"),
             Refused(RESUMES),
             Refused("'ship' is COMPLETED|ConductorRerunWorkflowOperator"),
-            *[Refused(RUN_ON)] * 3,
+            *[Refused(RETRIES)] * 3,
             MISSING,
         ),
     ),
     "delete": (
         operators.ConductorDeleteWorkflowOperator,
         {},
-        (Refused(ENDS), Refused(ENDS), *[Done(UNKNOWN)] * 4, Already("not there")),
+        (Refused(ENDS), Refused(ENDS), *[Done(UNKNOWN)] * 4, Already("unknown to the server")),
     ),
     "delete without a trace": (
         operators.ConductorDeleteWorkflowOperator,
         {"archive": False},
-        (Refused(ENDS), Refused(ENDS), *[Done(UNKNOWN)] * 4, Already("not there")),
+        (Refused(ENDS), Refused(ENDS), *[Done(UNKNOWN)] * 4, Already("unknown to the server")),
     ),
     "delete what runs too": (
         operators.ConductorDeleteWorkflowOperator,
         {"terminate_running": True},
-        (*[Done(UNKNOWN)] * 6, Already("not there")),
+        (*[Done(UNKNOWN)] * 6, Already("unknown to the server")),
     ),
 }
 

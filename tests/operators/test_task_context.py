@@ -11,8 +11,8 @@ import pytest
 from airflow_provider_conductor.exceptions import ConductorStartRefusedError
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorStartWorkflowOperator
 from airflow_provider_conductor.operators.task_context import CONTEXT_KEY
+from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from tests.operators.airflow_standin import context_of
-from tests.operators.conductor_standin import ConductorStandIn, Request, Script
 
 both = pytest.mark.parametrize("kind", [ConductorStartWorkflowOperator, ConductorExecuteWorkflowOperator])
 
@@ -23,7 +23,7 @@ def make(kind: type = ConductorStartWorkflowOperator, **arguments: Any) -> Any:
 
 @both
 def test_the_task_is_told_beside_the_input(conductor: ConductorStandIn, kind: type) -> None:
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     task = make(kind, workflow_input={"order": 7})
     context = context_of(task, map_index=3)
     context["ti"].log_url = "http://airflow/log"
@@ -46,7 +46,7 @@ def test_the_task_is_told_beside_the_input(conductor: ConductorStandIn, kind: ty
 
 @both
 def test_nothing_is_told_unasked(conductor: ConductorStandIn, kind: type) -> None:
-    conductor.script = Script(after=0)
+    conductor.default_script = Script(after=0)
     task = make(kind, pass_context=False)
     task.execute(context_of(task))
     assert conductor.started[0]["input"] == {}

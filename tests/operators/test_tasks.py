@@ -11,8 +11,8 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_conductor.client import ConductorNotFoundError
 from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotReadyError
 from airflow_provider_conductor.operators import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
+from airflow_provider_conductor.testing import ConductorStandIn
 from tests.operators.airflow_standin import context_of
-from tests.operators.conductor_standin import ConductorStandIn
 
 WAIT = {"taskId": "7", "referenceTaskName": "approve", "taskType": "WAIT", "status": "IN_PROGRESS"}
 
@@ -114,11 +114,11 @@ def test_somebody_else_may_be_faster(conductor: ConductorStandIn, by_bo: str) ->
 
 def test_an_update_without_effect_is_no_success(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server answers 200 to an update that it drops."""
-    monkeypatch.setattr("airflow_provider_conductor.control.task_completion.CHECKS", (0.0, 0.01))
+    monkeypatch.setattr("airflow_provider_conductor.control.task_completion.PAUSES", (0.0, 0.01))
     workflow_id = conductor.add(tasks=[WAIT])
     conductor.instead = lambda request: (200, "text/plain", b"7") if request.path == "/tasks" else None
     approve = operator(workflow_id=workflow_id)
-    with pytest.raises(ConductorTaskNotReadyError, match=r"took the update.*but the task is still IN_PROGRESS"):
+    with pytest.raises(ConductorTaskNotReadyError, match=r"accepted the update.*but the task is still IN_PROGRESS"):
         approve.execute(context_of(approve))
 
 

@@ -181,7 +181,7 @@ def test_what_is_so_already_is_a_success(lab: WaitingLab, begin: Any, status: st
     lab.client.update_task(workflow_id, task.task_id, status, {"by": "Bo"}, worker_id="Bo")
     done = complete(workflow_id, "wait", status=status, task_output={"by": "Ana"})
     assert done.error is None
-    assert done.told(f"is {status} already by Bo")
+    assert done.told(f"is already {status} by Bo")
     assert newest(lab, workflow_id, "wait").output == {"by": "Bo"}
 
 
@@ -198,7 +198,7 @@ def test_what_has_ended_otherwise_is_refused(lab: WaitingLab, begin: Any, is_now
 def test_a_task_that_is_not_there_yet_is_told_with_what_is_there(begin: Any) -> None:
     error = complete(begin("wait_first", "wait"), "then").error
     assert isinstance(error, ConductorTaskNotReadyError)
-    assert "not there yet: the workflow is RUNNING, open are 'wait' (WAIT IN_PROGRESS)" in str(error)
+    assert "does not exist yet: the workflow is RUNNING, open tasks are 'wait' (WAIT IN_PROGRESS)" in str(error)
     assert "ConductorTaskSensor" in str(error)
 
 
@@ -266,7 +266,10 @@ def test_where_nothing_waits_a_signal_is_refused(lab: WaitingLab, begin: Any) ->
     workflow_id = begin("human_first", "human")
     error = signal(workflow_id).error
     assert isinstance(error, ConductorTaskNotReadyError)
-    assert "is RUNNING and no WAIT task is open, in it or in its sub-workflows; open are 'human' (HUMAN)" in str(error)
+    assert (
+        "is RUNNING and no WAIT task is open, in it or in its sub-workflows; open tasks are 'human' (HUMAN IN_PROGRESS)"
+        in str(error)
+    )
     assert not newest(lab, workflow_id, "human").status.ended
     lab.client.terminate_workflow(workflow_id)
     error = signal(workflow_id).error

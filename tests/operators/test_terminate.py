@@ -8,8 +8,8 @@ import pytest
 
 from airflow_provider_conductor.client import ConductorNotFoundError
 from airflow_provider_conductor.operators import ConductorTerminateWorkflowOperator
+from airflow_provider_conductor.testing import ConductorStandIn, Request
 from tests.operators.airflow_standin import context_of
-from tests.operators.conductor_standin import ConductorStandIn, Request
 
 ENDED = ("COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import pytest
 
 from airflow_provider_conductor.client import ConductorClient, ConductorRequestError, Workflow
 from tests.integration.client_lab import Lab
 
-__all__ = ["STATES", "UNKNOWN", "Workflows", "workflows"]
+__all__ = ["STATES", "UNKNOWN", "Workflows"]
 
 UNKNOWN = "unknown id"
 
@@ -137,15 +135,6 @@ class Workflows:
         """In the server's words; UNKNOWN where it does not know it."""
         found = self.client.run(_read(workflow_id))
         return UNKNOWN if found is None else str(found.status)
-
-
-@pytest.fixture(scope="module")
-def workflows(request: pytest.FixtureRequest) -> Iterator[Workflows]:
-    """On the server whose fixture the test names, to which the tasks' connection leads."""
-    url = request.getfixturevalue(request.param).api_url
-    with pytest.MonkeyPatch.context() as patch, ConductorClient(url) as client:
-        patch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", f'{{"conn_type": "conductor", "host": "{url}"}}')
-        yield Workflows(client)
 
 
 def _read(workflow_id: str) -> Any:

@@ -113,7 +113,7 @@ def test_what_was_still_open_is_named() -> None:
     run = workflow(*(task(f"t{n}", "CANCELED") for n in range(9)), join(status="CANCELED"), status="TERMINATED")
     failure = cause_of(run)
     assert len(failure.open_tasks) == 9
-    assert "Still open then: t0, t1, t2, t3, t4 and 4 more." in explain(failure)
+    assert "Open at that time: t0, t1, t2, t3, t4 and 4 more." in explain(failure)
 
 
 def test_trying_again_is_of_no_use_where_the_worker_says_so() -> None:
@@ -131,7 +131,7 @@ def test_the_first_line_is_enough_to_act_on() -> None:
     failure = cause_of(recording.workflow, *recording.sub_workflows.values())
     first, *rest = explain(failure, recording.logs, "http://ui/execution/1").split("\n")
     assert first == (
-        f"Workflow outer_failing_x ({recording.workflow.workflow_id}) has failed: "
+        f"Workflow outer_failing_x ({recording.workflow.workflow_id}) failed: "
         "to_middle/to_inner/pack failed (attempt 1 of 1): box too small"
     )
     assert "    box is 3 cm too small" in rest

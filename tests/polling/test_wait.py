@@ -92,10 +92,10 @@ def test_a_line_when_something_changes_and_none_when_nothing_does() -> None:
     world.wait()
     shapes = [
         "has been queued since",
-        "nobody has ever polled",
+        "no worker has ever polled",
         "has been running on worker-1",
         "in 60 s",
-        "retry has been due",
+        "retry has been queued",
         "ship has been running",
     ]
     assert len(world.said) == len(shapes), world.said
@@ -107,7 +107,7 @@ def test_the_line_of_a_retry_says_when_and_why() -> None:
     world = World([(0, retry(58)), (70, DONE)])
     world.wait()
     assert world.said[0] == (
-        "charge_card failed (attempt 1 of 4: card service down); Conductor retries it at 22:14:19 UTC, in 59 s"
+        "charge_card failed (attempt 1 of 4: card service down); Conductor will retry it at 22:14:19 UTC (in 59 s)"
     )
 
 
@@ -126,10 +126,10 @@ def test_between_two_tasks_nothing_is_told_unless_it_stays_there() -> None:
     assert [line.split()[0] for line in world.said] == ["pack", "ship"]
     world = World([(0, workflow(live("pack"))), (20, workflow(first))])
     event = world.wait(world.plan(stall_timeout=300.0))
-    assert world.said[1:] == ["Conductor has been between two tasks since 22:13:40 UTC"]
+    assert world.said[1:] == ["no task has been open since 22:13:40 UTC"]
     assert (event.status, event.message) == (
         STALLED,
-        "no progress since 22:13:40 UTC: Conductor has been between two tasks since 22:13:40 UTC",
+        "no progress since 22:13:40 UTC: no task has been open since 22:13:40 UTC",
     )
 
 
@@ -141,7 +141,7 @@ def test_what_was_told_is_not_told_again_after_a_deferral() -> None:
     arrived = WaitPlan.from_json(json.loads(json.dumps(with_told(world.plan(), on_the_worker).to_json())))
     assert world.wait(arrived).status == "COMPLETED"
     assert told == world.said[: len(told)]
-    assert [line for line in world.said if "retries it at" in line] == told
+    assert [line for line in world.said if "will retry it at" in line] == told
 
 
 def test_pokes_that_carry_their_plan_on_say_what_one_wait_says() -> None:
@@ -178,7 +178,7 @@ def test_a_pause_and_a_resume_are_named() -> None:
     world = World([(0, scenes[0]), (10, scenes[1])])
     with pytest.raises(Patience):
         world.wait(until=30)
-    assert world.said[-1] == "the workflow has been paused since 22:13:30 UTC; it continues when somebody resumes it"
+    assert world.said[-1].startswith("the workflow has been paused since 22:13:30 UTC")
 
 
 def test_a_pause_between_two_looks_is_named_too() -> None:
@@ -192,9 +192,9 @@ def test_a_retry_a_rerun_and_a_restart_are_named() -> None:
         workflow(live(), lastRetriedTime=at(9), endTime=at(15)),
         workflow(live(), createTime=at(29), startTime=at(29)),
     ) == [
-        "somebody retried the workflow: it goes on from its failed tasks",
-        "somebody ran the workflow again from one of its tasks",
-        "somebody restarted the workflow: it begins again at its first task",
+        "somebody retried the workflow; it continues from its failed tasks",
+        "somebody reran the workflow from one of its tasks",
+        "somebody restarted the workflow; it runs again from its first task",
     ]
 
 
@@ -294,19 +294,15 @@ def test_the_stall_clock_runs_once_a_retry_is_due() -> None:
     event = world.wait(world.plan(stall_timeout=60.0))
     assert event.status == STALLED
     assert world.looks[-1] == pytest.approx(361, abs=0.1)
-    assert event.message == (
-        "no progress since 22:18:21 UTC: charge_card failed (attempt 1 of 4: card service down); its retry has been "
-        "due since 22:18:21 UTC, and nobody has polled queue 'charge_card' for 6 min (last: worker-3)"
-    )
+    assert event.message.startswith("no progress since 22:18:21 UTC: charge_card failed (attempt 1 of 4")
+    assert "queued since 22:18:21 UTC, and no worker has polled queue 'charge_card' for 6 min" in event.message
 
 
 def test_a_stall_says_who_is_not_polling_and_since_when() -> None:
     world = World([(0, workflow(task()))])
     event = world.wait(world.plan(stall_timeout=60.0))
     assert event.status == STALLED
-    assert event.message.endswith(
-        "charge_card has been queued since 22:13:20 UTC, and nobody has ever polled queue 'charge_card'"
-    )
+    assert "queued since 22:13:20 UTC, and no worker has ever polled queue 'charge_card'" in event.message
 
 
 def test_progress_sets_the_stall_clock_back() -> None:
@@ -328,10 +324,8 @@ def test_a_stall_during_a_hold_is_seen_on_time() -> None:
 def test_without_a_stall_timeout_there_is_one_warning_after_ten_minutes() -> None:
     world = World([(0, workflow(task())), (7200, DONE)])
     assert world.wait().status == "COMPLETED"
-    assert world.warned == [
-        "no worker takes its task: charge_card has been queued since 22:13:20 UTC, and nobody has ever polled queue "
-        "'charge_card'"
-    ]
+    [warning] = world.warned
+    assert warning.startswith("a task has had no worker for 10 min: charge_card has been queued since 22:13:20 UTC")
     (line,) = [when for when in world.looks if when == pytest.approx(600, abs=0.2)]
     assert line
 
@@ -381,7 +375,7 @@ def test_one_line_when_the_server_goes_and_one_when_it_is_back() -> None:
     assert world.wait().status == "COMPLETED"
     assert world.said[0] == "pack has been running on worker-1 since 22:13:20 UTC"
     away, back = world.said[1:]
-    assert away == ("Conductor is unreachable; the wait goes on: GET /workflow/wf-1 at http://c:8080: cannot connect")
+    assert away == ("Conductor is unreachable; polling continues: GET /workflow/wf-1 at http://c:8080: cannot connect")
     assert back.startswith("Conductor is reachable again after 10 min")
 
 
@@ -548,7 +542,7 @@ def test_a_workflow_that_is_not_found_is_looked_for_in_the_index() -> None:
     world = World([(30, None)], index=summary)
     event = world.wait()
     assert (event.status, event.message) == ("FAILED", "no tea left")
-    assert world.said[-1] == "the server has archived the workflow; its index says FAILED"
+    assert world.said[-1] == "Conductor has archived the workflow; its search index has it as FAILED"
 
 
 def test_what_the_index_does_not_know_either_is_gone() -> None:
@@ -660,7 +654,7 @@ def test_a_workflow_that_completes_without_the_task_is_no_success() -> None:
     world = World([(0, workflow(live("pack"))), (60, workflow(task("pack", "COMPLETED"), status="COMPLETED"))])
     event = world.wait(world.plan(wait_until_task_ref="pakc"))
     assert (event.status, event.workflow is not None) == (TASK_MISSED, True)
-    assert "has no task 'pakc' (it has 'pack'; in a loop" in event.message
+    assert "without a task 'pakc' (its tasks: 'pack'; in a loop" in event.message
 
 
 def test_a_workflow_that_fails_before_the_task_comes_has_failed() -> None:

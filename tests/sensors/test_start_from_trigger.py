@@ -21,9 +21,9 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_conductor.exceptions import ConductorWorkflowTimeoutError
 from airflow_provider_conductor.operators import ConductorStartWorkflowOperator
 from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
+from airflow_provider_conductor.testing import ConductorStandIn
 from airflow_provider_conductor.triggers.version_compat import TRIGGERS_RENDER_TEMPLATES
 from tests.operators.airflow_standin import context_of
-from tests.operators.conductor_standin import ConductorStandIn
 from tests.sensors.triggerer import run_anywhere
 
 try:

@@ -15,8 +15,8 @@ from airflow_provider_conductor.exceptions import (
     ConductorWorkflowFailedError,
 )
 from airflow_provider_conductor.sensors import ConductorTaskSensor
+from airflow_provider_conductor.testing import ConductorStandIn
 from tests.operators.airflow_standin import context_of
-from tests.operators.conductor_standin import ConductorStandIn
 from tests.sensors.test_workflow_sensor import SOON, WAYS, in_each_mode
 from tests.sensors.triggerer import run_anywhere
 
@@ -78,7 +78,7 @@ def test_a_task_that_ends_otherwise_fails_the_sensor(
 ) -> None:
     workflow_id = turns(conductor, status, end)
     with pytest.raises(
-        ConductorTaskUnreachableError, match=f"'approve' is {status}.*cannot become COMPLETED"
+        ConductorTaskUnreachableError, match=f"'approve' is {status}.*can no longer become COMPLETED"
     ) as missed:
         sense(workflow_id, way)
     assert (missed.value.workflow_id, missed.value.task_reference_name) == (workflow_id, "approve")
@@ -87,13 +87,13 @@ def test_a_task_that_ends_otherwise_fails_the_sensor(
 
 @in_each_mode
 def test_a_workflow_that_ends_without_the_task_fails_the_sensor(conductor: ConductorStandIn, way: str) -> None:
-    with pytest.raises(ConductorTaskUnreachableError, match=r"has no task 'appprove'.*'approve'"):
+    with pytest.raises(ConductorTaskUnreachableError, match=r"without a task 'appprove'.*'approve'"):
         sense(turns(conductor, "COMPLETED", "COMPLETED"), way, task_reference_name="appprove")
 
 
 @in_each_mode
 def test_a_lenient_sensor_is_skipped(conductor: ConductorStandIn, way: str) -> None:
-    with pytest.raises(AirflowSkipException, match="cannot become COMPLETED"):
+    with pytest.raises(AirflowSkipException, match="can no longer become COMPLETED"):
         sense(turns(conductor, "FAILED"), way, soft_fail=True)
 
 

@@ -23,8 +23,8 @@ from airflow_provider_conductor.exceptions import (
     ConductorWorkflowFailedError,
 )
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
+from airflow_provider_conductor.testing import ConductorStandIn, Script
 from tests.operators.airflow_standin import context_of, in_a_thread
-from tests.operators.conductor_standin import ConductorStandIn, Script
 from tests.sensors.triggerer import run_anywhere
 
 SOON = 0.4

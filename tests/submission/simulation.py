@@ -312,10 +312,10 @@ class Airflow:
     label: str | None = None
     input: dict[str, Any] = field(default_factory=dict)
     version: int | None = None
-    told: dict[str, Any] = field(default_factory=dict)
+    context_input: dict[str, Any] = field(default_factory=dict)
     store: dict[str, Any] | None = None
     run_began: float = START
-    says: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def plan(self) -> StartPlan:
@@ -336,7 +336,7 @@ class Airflow:
         body = {"name": self.name, "input": self.input, **({"version": self.version} if self.version else {})}
         return StartPlan(
             identity=identity,
-            context_input=self.told,
+            context_input=self.context_input,
             body=body if self.label is None else {**body, "correlationId": self.label},
             max_tries=self.max_tries,
             series_began=series_began,
@@ -355,7 +355,7 @@ class Airflow:
 
     def run(self, *faults: Fault) -> Started:
         """This try's start."""
-        flow = start_once(self.plan(), log=self.says.append, warn=self.warnings.append, save=self.remember)
+        flow = start_once(self.plan(), log=self.lines.append, warn=self.warnings.append, save=self.remember)
         return drive(flow, self.server, faults)  # type: ignore[no-any-return]
 
     def retry(self, after: float = 60.0) -> Airflow:

@@ -12,8 +12,8 @@ from airflow_provider_conductor import _airflow as version_compat
 from airflow_provider_conductor.exceptions import ConductorStartRefusedError
 from airflow_provider_conductor.operators import ConductorStartWorkflowOperator, submission as starting
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill
+from airflow_provider_conductor.testing import ConductorStandIn
 from tests.operators.airflow_standin import TaskInstanceStandIn, context_of
-from tests.operators.conductor_standin import ConductorStandIn
 
 
 class Store:
@@ -101,7 +101,7 @@ def test_without_a_store_the_server_is_asked_once_whether_it_finds_the_start(con
 def test_the_connections_prefix_is_in_the_identity(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection(identity_prefix="prod"))
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri(identity_prefix="prod"))
     start(operator())
     assert conductor.started[0]["correlationId"].startswith("prod:nightly_orders:")
 

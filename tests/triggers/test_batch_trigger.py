@@ -13,10 +13,10 @@ import pytest
 
 from airflow_provider_conductor.batch.handover import FREE_FOR
 from airflow_provider_conductor.polling.poller import Poller
+from airflow_provider_conductor.testing import ConductorStandIn, Script
 from airflow_provider_conductor.triggers import ConductorWorkflowsTrigger, batch as module
 from tests.batch.simulated import Starting
 from tests.operators.airflow_standin import first_event, sent_through_airflow
-from tests.operators.conductor_standin import ConductorStandIn, Script
 from tests.polling.simulated import watcher_of
 from tests.polling.virtual_time import EPOCH, now, run
 from tests.triggers.test_workflow_trigger import now_in_state, run_until_cancelled, stop_because_killed, task_instance
@@ -146,7 +146,7 @@ def test_refused_credentials_are_an_event(conductor: ConductorStandIn) -> None:
 def test_a_connection_that_cannot_be_used_is_an_event(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection(read_timeot=5))
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri(read_timeot=5))
     event = first_event(waiting_for("abc"))
     assert (event["status"], event["error"]) == ("error", "ConductorConfigError")
     assert "read_timeot" in event["message"]

@@ -12,9 +12,9 @@ from airflow.providers.common.compat import connection
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_conductor.polling.wait import WaitPlan
+from airflow_provider_conductor.testing import ConductorStandIn
 from airflow_provider_conductor.triggers import ConductorWorkflowTrigger, shared_poller as sharing
 from tests.operators.airflow_standin import first_event
-from tests.operators.conductor_standin import ConductorStandIn
 
 
 def waiting_for(workflow_id: str) -> ConductorWorkflowTrigger:
@@ -34,7 +34,7 @@ class LookUps:
         self.first.set()
         if self.made <= self.times:
             raise self.error
-        return Connection.from_json(self.answer, conn_id=conn_id)
+        return Connection(conn_id=conn_id, uri=self.answer)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> tuple[float, ...]:
 def look_ups(
     monkeypatch: pytest.MonkeyPatch, conductor: ConductorStandIn, error: Exception, times: int, **extra: Any
 ) -> LookUps:
-    made = LookUps(error, times, conductor.connection(**extra))
+    made = LookUps(error, times, conductor.connection_uri(**extra))
     monkeypatch.setattr(connection, "get_async_connection", made)
     return made
 

@@ -12,9 +12,9 @@ from airflow.providers.common.compat.sdk import mask_secret
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
 from airflow_provider_conductor.polling.wait import WaitPlan
 from airflow_provider_conductor.sensors import ConductorTaskSensor
+from airflow_provider_conductor.testing import ConductorStandIn
 from airflow_provider_conductor.triggers import ConductorWorkflowTrigger
 from tests.operators.airflow_standin import context_of
-from tests.operators.conductor_standin import ConductorStandIn
 from tests.polling.builders import task
 from tests.waiting_modes.modes import Heard
 
@@ -64,7 +64,7 @@ def test_what_is_no_workers_text_stays(conductor: ConductorStandIn) -> None:
 
 
 def test_the_connection_can_ask_for_them(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection(triggerer_reasons=True))
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri(triggerer_reasons=True))
     for workflow_id, plan in ways(conductor):
         event, _ = triggered(workflow_id, **plan)
         assert REASON in event["message"]

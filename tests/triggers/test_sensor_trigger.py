@@ -12,10 +12,10 @@ import pytest
 from airflow.providers.common.compat.sdk import timezone
 from airflow.triggers.base import BaseTrigger
 
+from airflow_provider_conductor.testing import ConductorStandIn, Script
 from airflow_provider_conductor.triggers import ConductorSensorTrigger, sensor as module, workflow as triggers
 from airflow_provider_conductor.triggers.version_compat import TRIGGERS_RENDER_TEMPLATES
 from tests.operators.airflow_standin import first_event, sent_through_airflow
-from tests.operators.conductor_standin import ConductorStandIn, Script
 from tests.triggers.test_workflow_trigger import now_in_state, run_until_cancelled
 
 SOON = 0.4

@@ -12,9 +12,9 @@ from airflow.providers.common.compat import connection
 from airflow.providers.common.compat.sdk import Connection
 
 from airflow_provider_conductor.polling.wait import WaitPlan
+from airflow_provider_conductor.testing import ConductorStandIn, Request
 from airflow_provider_conductor.triggers import ConductorWorkflowTrigger, shared_poller as sharing
 from airflow_provider_conductor.triggers.shared_poller import shared_poller
-from tests.operators.conductor_standin import ConductorStandIn, Request
 
 MANY = 40
 
@@ -58,7 +58,7 @@ async def test_many_triggers_share_a_look_up_a_token_and_their_polls(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, look_ups: list[str]
 ) -> None:
     conductor.key = ("key", "s3cret")
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri())
     ids = [conductor.add() for _ in range(MANY)]
     running = [asyncio.create_task(event_of(waiting_for(workflow_id))) for workflow_id in ids]
     await until(lambda: any(r.path == "/workflow/bulk/search" and len(r.body) == MANY for r in conductor.requests))
@@ -102,7 +102,7 @@ async def test_a_deferred_wait_that_was_looked_at_before_reads_no_tasks_again(co
 async def test_each_connection_has_a_watcher_of_its_own(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, look_ups: list[str]
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_OTHER", conductor.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", conductor.connection_uri())
     ids = [conductor.add() for _ in range(2)]
     running = [
         asyncio.create_task(event_of(waiting_for(workflow_id, conn_id)))
@@ -132,7 +132,7 @@ async def test_a_cancelled_first_trigger_takes_nothing_from_the_second(
 ) -> None:
     """It began the look-up that both wait for."""
     looking, go_on = asyncio.Event(), asyncio.Event()
-    answer = Connection.from_json(conductor.connection(), conn_id="conductor_default")
+    answer = Connection(conn_id="conductor_default", uri=conductor.connection_uri())
 
     async def slow(conn_id: str) -> Any:
         looking.set()
@@ -156,13 +156,13 @@ async def test_a_changed_password_is_taken_up_without_a_failed_task(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conductor.key = ("key", "old")
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri())
     workflow_id = conductor.add()
     running = asyncio.create_task(event_of(waiting_for(workflow_id)))
     await until(lambda: len(conductor.requests) >= 3)
     conductor.key = ("key", "new")
     refusing = [True]
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri())
 
     def expired(request: Request) -> tuple[int, str, bytes] | None:
         """The token of the old key is not good any more; the new key brings this one in."""
@@ -224,7 +224,7 @@ async def test_metrics_that_fail_end_no_wait(conductor: ConductorStandIn, monkey
 async def test_the_rate_is_kept_whatever_the_number_of_waits(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection(max_requests_per_second=20))
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri(max_requests_per_second=20))
     ids = [conductor.add() for _ in range(MANY)]
     began = time.monotonic()
     running = [asyncio.create_task(event_of(waiting_for(workflow_id))) for workflow_id in ids]

@@ -15,13 +15,13 @@ import pytest
 
 from airflow_provider_conductor import __version__
 from airflow_provider_conductor.polling.wait import WaitPlan
+from airflow_provider_conductor.testing import ConductorStandIn
 from airflow_provider_conductor.triggers import (
     ConductorSensorTrigger,
     ConductorWorkflowsTrigger,
     ConductorWorkflowTrigger,
 )
 from tests.operators.airflow_standin import first_event
-from tests.operators.conductor_standin import ConductorStandIn
 
 RECORDED = sorted((Path(__file__).parent.parent / "recorded" / "trigger_arguments").glob("*.json"))
 PRESENT = [path for path in RECORDED if path.name.startswith(f"{__version__}.")]

@@ -12,9 +12,9 @@ import pytest
 
 from airflow_provider_conductor._airflow import TaskNow
 from airflow_provider_conductor.polling.wait import WaitPlan
+from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from airflow_provider_conductor.triggers import ConductorWorkflowTrigger, workflow as triggers
 from tests.operators.airflow_standin import first_event, sent_through_airflow
-from tests.operators.conductor_standin import ConductorStandIn, Request, Script
 
 SOON = 0.4
 
@@ -70,7 +70,7 @@ def test_refused_credentials_are_an_event_and_not_a_wait(conductor: ConductorSta
 def test_a_connection_that_cannot_be_used_is_an_event(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection(read_timeot=5))
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri(read_timeot=5))
     event = first_event(waiting_for("abc"))
     assert event["status"] == "error"
     assert "read_timeot" in event["message"]

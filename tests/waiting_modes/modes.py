@@ -6,17 +6,15 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred, timezone
 
 from tests.operators.airflow_standin import AIRFLOW_2, AirflowRescheduleException, context_of, sent_through_airflow
 
-__all__ = ["ALL", "EXECUTE", "SENSOR", "Heard", "Outcome", "first_pokes", "run_task"]
+__all__ = ["ALL", "EXECUTE", "SENSOR", "Heard", "Outcome", "run_task"]
 
 EXECUTE: dict[str, dict[str, Any]] = {
     "execute on the worker": {"deferrable": False},
@@ -28,17 +26,6 @@ SENSOR: dict[str, dict[str, Any]] = {
     "sensor deferrable": {"deferrable": True},
 }
 ALL = EXECUTE | SENSOR
-
-_first_pokes: dict[str, datetime] = {}
-
-
-@pytest.fixture(autouse=True, scope="session")
-def first_pokes() -> Iterator[None]:
-    """Airflow 2.11 asks the metadata database when a rescheduled sensor began; here it is remembered."""
-    with pytest.MonkeyPatch.context() as patch:
-        if AIRFLOW_2:
-            patch.setattr("airflow.sensors.base._orig_start_date", lambda *, run_id, **_: _first_pokes.get(run_id))
-        yield
 
 
 @dataclass
@@ -128,7 +115,7 @@ def run_task(
         fresh = context_of(operator, run_id=run_id, start_date=first_start)
         fresh["ti"].xcoms = outcome.xcoms
         fresh["task_state_store"] = states
-        fresh["ti"].first_reschedule = _first_pokes.get(run_id)
+        fresh["ti"].first_reschedule = first_start if outcome.reschedules else None
         return operator, fresh
 
     first_start = timezone.utcnow()
@@ -150,7 +137,6 @@ def run_task(
                 break
             except AirflowRescheduleException as later:
                 outcome.reschedules += 1
-                _first_pokes.setdefault(run_id, first_start)
                 time.sleep(max(0.0, (later.reschedule_date - timezone.utcnow()).total_seconds()))
                 operator, fresh = process()
     except AssertionError:

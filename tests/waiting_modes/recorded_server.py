@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.operators.conductor_standin import ConductorStandIn, Request
+from airflow_provider_conductor.testing import ConductorStandIn, Request
 from tests.polling.recordings import FOLDER
 
 __all__ = ["AWAY", "GONE", "REFUSED", "RecordedServer", "Scene", "recorded"]
@@ -39,6 +39,7 @@ class RecordedServer(ConductorStandIn):
 
     def __init__(self, play: Sequence[tuple[float, Scene]], index: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__()
+        self.definitions.add("orders")
         self.play = play
         self.index = index
         self.begun: dict[str, float] = {}

@@ -96,12 +96,12 @@ SITUATIONS = {
     "no worker took a task in time": Situation(
         ends_as("ended_poll_timeout"),
         error=ConductorWorkflowFailedError,
-        words=("no worker took nobody in time", "start a worker that polls this queue"),
+        words=("no worker took nobody in time", "Start a worker that polls this queue"),
     ),
     "the server itself failed a task": Situation(
         ends_as("ended_script_failed"),
         error=ConductorWorkflowFailedPermanentlyError,
-        words=("js failed with a terminal error", "Conductor itself executes this INLINE task"),
+        words=("js failed with a terminal error", "Conductor itself runs this INLINE task"),
     ),
     "a JOIN that nothing can end": Situation(
         ((0.0, recorded("join_on_no_such_task", startTime=1)),),
@@ -111,12 +111,12 @@ SITUATIONS = {
         then="RUNNING",
     ),
     "the workflow timed out": Situation(
-        ends_as("ended_workflow_timed_out"), error=ConductorWorkflowFailedError, words=("Still open then: slow",)
+        ends_as("ended_workflow_timed_out"), error=ConductorWorkflowFailedError, words=("time: slow",)
     ),
     "terminated by somebody": Situation(
         ends_as("ended_terminated"),
         error=ConductorWorkflowFailedPermanentlyError,
-        words=("Somebody ended it on purpose",),
+        words=("Somebody terminated it",),
     ),
     "terminated by our own timeout": Situation(
         ends_as("ended_terminated", reasonForIncompletion=timed_out_reason("nightly.charge run r1 try 1")),
@@ -133,7 +133,7 @@ SITUATIONS = {
         ((0.0, recorded("waiting_for_person")), (LATER, COMPLETED)),
         arguments={"stall_timeout": 0.5},
         result=OUTPUT,
-        lines=("sign_off has been waiting for a person since",),
+        lines=("sign_off has been waiting since",),
     ),
     "gone": Situation(
         ((0.0, WORKING), (SOON, GONE)), error=ConductorWorkflowFailedError, words=("is gone", "how it ended is unknown")
@@ -143,14 +143,14 @@ SITUATIONS = {
         index=(SUMMARY,),
         error=ConductorOutputMissingError,
         words=("its output cannot be read any more", "archive listener"),
-        lines=("its index says COMPLETED",),
+        lines=("its search index has it as COMPLETED",),
     ),
     "archived when it had completed, and nobody wants its output": Situation(
         ((0.0, WORKING), (SOON, GONE)),
         index=(SUMMARY,),
         arguments={"do_xcom_push": False},
         result=None,
-        lines=("its index says COMPLETED", "its output cannot be read any more"),
+        lines=("its search index has it as COMPLETED", "its output cannot be read any more"),
     ),
     "archived when it had failed": Situation(
         ((0.0, WORKING), (SOON, GONE)),
@@ -167,7 +167,7 @@ SITUATIONS = {
     "the server is away for a while": Situation(
         ((0.0, WORKING), (0.4, AWAY), (3.0, COMPLETED)),
         result=OUTPUT,
-        lines=("Conductor is unreachable; the wait goes on", "Conductor is reachable again after"),
+        lines=("Conductor is unreachable; polling continues", "Conductor is reachable again after"),
     ),
     "the server goes away just after the end": Situation(
         ((0.0, WORKING), (SOON, COMPLETED), (SOON + 0.3, AWAY), (2.5, COMPLETED)), result=OUTPUT
@@ -177,7 +177,7 @@ SITUATIONS = {
         arguments={"timeout": 3.0, "on_timeout": "leave"},
         error=TIMED_OUT,
         # "is" from the last poll of poke mode, else "has been"
-        words=("had not ended: Conductor ", " unreachable"),
+        words=("did not end in time; it was left running (on_timeout='leave'). Last state: Conductor ", " unreachable"),
     ),
     "credentials refused": Situation(
         ((0.0, WORKING), (SOON, REFUSED)),
@@ -188,14 +188,14 @@ SITUATIONS = {
         ((0.0, WORKING),),
         arguments={"timeout": 1.0, "on_timeout": "terminate"},
         error=TIMED_OUT,
-        words=("timeout:", "charge_card has been running on worker-3", "Then it was terminated"),
+        words=("timeout:", "charge_card has been running on worker-3", "did not end in time; it was terminated"),
         then="TERMINATED",
     ),
     "timeout that leaves": Situation(
         ((0.0, WORKING),),
         arguments={"timeout": 1.0, "on_timeout": "leave"},
         error=TIMED_OUT,
-        words=("timeout:", "Then it was left running (on_timeout='leave')"),
+        words=("timeout:", "did not end in time; it was left running (on_timeout='leave')"),
         then="RUNNING",
     ),
     "timeout just after the end": Situation(
@@ -205,14 +205,18 @@ SITUATIONS = {
         ((0.0, recorded("queued_never_polled")),),
         arguments={"stall_timeout": 1.0, "on_timeout": "terminate"},
         error=TIMED_OUT,
-        words=("stall_timeout:", "nobody has been queued since", "nobody has ever polled queue 'nobody_x'"),
+        words=("stall_timeout:", "nobody has been queued since", "no worker has ever polled queue 'nobody_x'"),
         then="TERMINATED",
     ),
     "stall that leaves": Situation(
         ((0.0, recorded("retry_due")),),
         arguments={"stall_timeout": 1.0, "on_timeout": "leave"},
         error=TIMED_OUT,
-        words=("its retry has been due since", "nobody has polled queue 'charge_card_x'", "(last: worker-3)"),
+        words=(
+            "its retry has been queued since",
+            "no worker has polled queue 'charge_card_x'",
+            "(last poll: worker-3)",
+        ),
         then="RUNNING",
     ),
     "the task waited for has ended": Situation(
@@ -231,7 +235,10 @@ SITUATIONS = {
         ends_as("ended_completed"),
         arguments={"wait_until_task_ref": "charge_cart"},
         error=ConductorTaskUnreachableError,
-        words=("ended as COMPLETED and has no task 'charge_cart' (it has 'charge_card'; in a loop", "charge_cart__1)"),
+        words=(
+            "ended as COMPLETED without a task 'charge_cart' (its tasks: 'charge_card'; in a loop",
+            "charge_cart__1)",
+        ),
     ),
     "the task waited for has failed, and the workflow with it": Situation(
         ends_as("ended_failed"),
@@ -262,7 +269,7 @@ LENIENT = {
 def playing(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[RecordedServer]:
     situation = SITUATIONS[request.node.callspec.params["name"]]
     server = RecordedServer(situation.play, situation.index)
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", server.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", server.connection_uri())
     monkeypatch.setattr(
         "airflow_provider_conductor.polling.observation.ASK_AGAIN", (0.01,) * 4
     )  # its index does not lag

@@ -1,7 +1,7 @@
 """A Conductor server in this process, with the rules of a real one that operators have to know.
 
 It serves real HTTP on a loopback port, so the blocking client, the asyncio client and whatever ``on_kill`` opens
-meet the same workflows. A workflow it starts runs as its ``Script`` says.
+meet the same workflows.
 """
 
 from __future__ import annotations
@@ -9,24 +9,27 @@ from __future__ import annotations
 import base64
 import json
 import math
-import re
 import ssl
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-import pytest
+from airflow_provider_conductor.testing.scripts import Script, ScriptOf
+from airflow_provider_conductor.testing.search_index import INDEXED, search
 
-__all__ = ["ConductorStandIn", "Request", "Script", "conductor"]
+__all__ = ["TOKEN", "Answer", "ConductorStandIn", "Request", "no_route"]
 
 TOKEN = "token-that-nobody-may-see"
+
+Answer: TypeAlias = tuple[int, str, bytes]
+"""Status, content type and body; status 0: the connection is closed without an answer."""
 
 RUNS = ("RUNNING", "PAUSED")
 
@@ -40,24 +43,11 @@ BULK = {
 }
 """The bulk endpoints, and what each does to one workflow."""
 
-INDEXED = ("workflowType", "workflowId", "correlationId", "status", "startTime", "updateTime", "endTime")
-"""The fields of a workflow that the SQL indexes of 3.32.2 have; before, they had no end times."""
-
-_CONDITION = re.compile(r"([a-zA-Z]+)\s?(=|>|<|IN)\s?(.*)")
-
-
-@dataclass(frozen=True)
-class Script:
-    """How a started workflow goes: RUNNING for ``after`` seconds, then ``status``. None: it never ends by itself."""
-
-    after: float | None = None
-    status: str = "COMPLETED"
-    output: Mapping[str, Any] = field(default_factory=dict)
-    reason: str = ""
-
 
 @dataclass(frozen=True)
 class Request:
+    """A request as it arrived: the path without ``/api``, each query parameter's last value, a JSON body parsed."""
+
     method: str
     path: str
     query: Mapping[str, str]
@@ -75,59 +65,104 @@ class _Listener(ThreadingHTTPServer):
 
 
 class ConductorStandIn:
-    """``journal`` holds what arrived in order ("POST /workflow"); tests may write their own lines into it."""
+    """A Conductor server on a loopback port, whose workflows go as their scripts say.
+
+    ::
+
+        with ConductorStandIn() as conductor:
+            conductor.script("orders", Script(output={"parcel": "P-7"}))
+            monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri())
+            ...
+            assert conductor.started[0]["input"] == {"order": 7}
+
+    It answers as Conductor 3.32.2 does. What it has no route for, such as workers' polls, is 404.
+
+    Args:
+        key: key id and secret of the access key that it asks for; None: it asks for none.
+        tls: serves HTTPS with this context.
+
+    Attributes:
+        definitions: the names of the workflow definitions that it has; :meth:`script` adds to them.
+        default_script: how a workflow goes that has no script of its own: by default, it never ends.
+        workflows: workflow id → the workflow, as in the answer to ``GET /workflow/{id}``.
+        requests: what has arrived, in order.
+        journal: the same in short, such as "POST /workflow"; a test may add lines of its own.
+        instead: a test's own answer to a request, or None for the usual one.
+        stored: path in the external payload storage → the address that it can be read from; a stock server has none.
+        token_life: seconds for which a token is valid, which the token then says; None: forever, and it says nothing.
+        tokens: each token given out and until when it is valid, in seconds since the epoch.
+        indexed: the fields that the search index has; a condition on another one is ignored.
+        honours_idempotency: whether a start with the idempotency key of another start is that one, as on Orkes;
+            otherwise the key is ignored, as by Conductor.
+    """
 
     def __init__(self, key: tuple[str, str] | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.key = key
-        self.script = Script()
-        self.definitions = {"orders"}
+        self.definitions: set[str] = set()
+        self.default_script = Script(after=None)
         self.workflows: dict[str, dict[str, Any]] = {}
         self.requests: list[Request] = []
         self.journal: list[str] = []
-        self.instead: Callable[[Request], tuple[int, str, bytes] | None] = lambda request: None
-        """A test's own answer (status, content type, body) to a request, or None for the usual one."""
+        self.instead: Callable[[Request], Answer | None] = lambda request: None
         self.stored: dict[str, str] = {}
-        """Path in the external payload storage → the address it can be read from; a stock server gives none."""
         self.token_life: float | None = None
-        """Seconds a token is good for, which it then says itself; None: forever, and it does not say."""
         self.tokens: dict[str, float] = {}
-        """Each token given out and until when it is good, seconds since the epoch."""
         self.indexed = set(INDEXED)
-        """The fields that the search index has; a condition on another one is ignored."""
         self.honours_idempotency = False
-        """Whether a start with the idempotency key of another is that other, as on Orkes; else the key is ignored."""
-        self._scripts: dict[str, tuple[float, Script]] = {}
+        self._scripts: dict[str, list[ScriptOf]] = {}
+        self._playing: dict[str, tuple[float, Script]] = {}
         self._lock = threading.RLock()
         self._server = _Listener(("127.0.0.1", 0), self._handler())
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._schema = "https" if tls else "http"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        # To close it takes half an interval.
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
 
     @property
     def port(self) -> int:
+        """The TCP port that it listens on."""
         return self._server.server_address[1]
 
     @property
     def url(self) -> str:
+        """The server's address, without ``/api``."""
         return f"{self._schema}://127.0.0.1:{self.port}"
 
-    def connection(self, **extra: Any) -> str:
-        """The connection's environment variable. One attempt a request, so that errors come at once."""
-        login, password = self.key or (None, None)
-        return json.dumps(
-            {
-                "conn_type": "conductor",
-                "host": self.url,
-                "login": login,
-                "password": password,
-                "extra": {"max_attempts": 1, **extra},
-            }
-        )
+    def connection_uri(self, **extra: Any) -> str:
+        """Make the value of an ``AIRFLOW_CONN_…`` environment variable that leads here.
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        Args:
+            extra: fields of the connection's extra. Left out, ``max_attempts`` is 1, so that errors are seen at once.
+        """
+        login = "".join((quote(self.key[0], safe=""), ":", quote(self.key[1], safe=""), "@")) if self.key else ""
+        fields = quote(json.dumps({"max_attempts": 1, **extra}), safe="")
+        return f"conductor://{login}127.0.0.1:{self.port}/{self._schema}?__extra__={fields}"
+
+    def script(self, workflow_name: str, *scripts: ScriptOf) -> None:
+        """Define a workflow, and say how its runs go from now on.
+
+        Args:
+            workflow_name: the definition's name.
+            scripts: one for each run in order: a start, a retry or a restart; the last one is for all further runs.
+                A function gets the workflow's input and returns its script. None given: ``default_script``.
+        """
+        with self._lock:
+            self.definitions.add(workflow_name)
+            self._scripts[workflow_name] = list(scripts)
 
     def add(
         self,
@@ -139,8 +174,12 @@ class ConductorStandIn:
         name: str = "orders",
         correlation_id: str | None = None,
     ) -> str:
-        """A workflow somebody else started; returns its id."""
-        now = int(time.time() * 1000)
+        """Add a workflow that somebody else has started.
+
+        Returns:
+            Its id.
+        """
+        now = _now()
         workflow_id = str(uuid.uuid4())
         self.workflows[workflow_id] = {
             "workflowId": workflow_id,
@@ -162,8 +201,9 @@ class ConductorStandIn:
         return workflow_id
 
     def end(self, workflow_id: str, status: str, *, output: Mapping[str, Any] | None = None, reason: str = "") -> None:
+        """End a workflow now, whatever its script says."""
         with self._lock:
-            now = int(time.time() * 1000)
+            now = _now()
             self.workflows[workflow_id].update(
                 status=status, reasonForIncompletion=reason or None, endTime=now, updateTime=now
             )
@@ -171,23 +211,34 @@ class ConductorStandIn:
                 self.workflows[workflow_id]["output"] = dict(output)
 
     def has_tasks(self, workflow_id: str, *tasks: Mapping[str, Any]) -> None:
-        """Its tasks are these now; a task that ends moves the workflow's ``updateTime``."""
+        """Set a workflow's tasks; a task that ends moves the workflow's ``updateTime``."""
         with self._lock:
-            self.workflows[workflow_id].update(tasks=[dict(task) for task in tasks], updateTime=int(time.time() * 1000))
+            self.workflows[workflow_id].update(tasks=[dict(task) for task in tasks], updateTime=_now())
 
     def plays(self, workflow_id: str, script: Script) -> str:
-        self._scripts[workflow_id] = (time.monotonic(), script)
+        """Let a workflow go as a script says, from now on.
+
+        Returns:
+            The workflow's id.
+        """
+        with self._lock:
+            self._playing[workflow_id] = (time.monotonic(), script)
+            if script.tasks:
+                self.has_tasks(workflow_id, *script.tasks)
         return workflow_id
 
     def status(self, workflow_id: str) -> str:
-        return self._look(workflow_id)["status"]
+        """A workflow's status now."""
+        status: str = self._current(workflow_id)["status"]
+        return status
 
     def reason(self, workflow_id: str) -> str:
+        """Why a workflow has ended; "" where nothing is said."""
         return self.workflows[workflow_id]["reasonForIncompletion"] or ""
 
     @property
     def started(self) -> list[dict[str, Any]]:
-        """Bodies of the starts, in order."""
+        """The bodies of the starts that have arrived, in order."""
         return [request.body for request in self.requests if (request.method, request.path) == ("POST", "/workflow")]
 
     @property
@@ -197,18 +248,31 @@ class ConductorStandIn:
         return workflow_id
 
     def sent(self, method: str) -> list[Request]:
+        """The requests with this HTTP method, in order."""
         return [request for request in self.requests if request.method == method]
 
-    def _look(self, workflow_id: str) -> dict[str, Any]:
+    def withdraw_tokens(self) -> None:
+        """Refuse every token given out so far, whatever it says."""
+        self.tokens = dict.fromkeys(self.tokens, 0.0)
+
+    def _current(self, workflow_id: str) -> dict[str, Any]:
+        """The workflow, after what its script has done since it was last read."""
         with self._lock:
             workflow = self.workflows[workflow_id]
-            begun, script = self._scripts.get(workflow_id, (0.0, Script()))
+            begun, script = self._playing.get(workflow_id, (0.0, Script(after=None)))
             due = script.after is not None and time.monotonic() >= begun + script.after
             if due and workflow["status"] in RUNS:
                 self.end(workflow_id, script.status, output=script.output, reason=script.reason)
             return workflow
 
-    def _answer(self, request: Request) -> tuple[int, str, bytes]:
+    def _run(self, workflow_id: str) -> str:
+        """Begin a run of the workflow, as the next script of its definition says."""
+        workflow = self.workflows[workflow_id]
+        scripts = self._scripts.get(workflow["workflowName"]) or [self.default_script]
+        script = scripts.pop(0) if len(scripts) > 1 else scripts[0]
+        return self.plays(workflow_id, script if isinstance(script, Script) else script(workflow["input"]))
+
+    def _answer(self, request: Request) -> Answer:
         with self._lock:
             self.requests.append(request)
             self.journal.append(f"{request.method} {request.path}")
@@ -221,7 +285,7 @@ class ConductorStandIn:
         with self._lock:
             return self._route(request)
 
-    def _route(self, request: Request) -> tuple[int, str, bytes]:
+    def _route(self, request: Request) -> Answer:
         parts = [unquote(part) for part in request.path.strip("/").split("/")]
         match request.method, parts:
             case "POST", ["token"] if self.key:
@@ -231,7 +295,7 @@ class ConductorStandIn:
             case "POST", ["workflow"]:
                 return self._start(request.body)
             case "POST", ["workflow", "bulk", "search"]:
-                found = [_in_bulk(self._look(item)) for item in request.body if item in self.workflows]
+                found = [_in_bulk(self._current(item)) for item in request.body if item in self.workflows]
                 missing = {item: "No such workflow" for item in request.body if item not in self.workflows}
                 return _json(200, {"bulkSuccessfulResults": found, "bulkErrorResults": missing})
             case _, ["workflow", "bulk", verb] if verb in BULK:
@@ -253,12 +317,8 @@ class ConductorStandIn:
             case _, ["workflow", workflow_id, *rest]:
                 if workflow_id not in self.workflows:
                     return _json(404, {"message": f"No such workflow found by id: {workflow_id}", "status": 404})
-                return self._control(request, workflow_id, self._look(workflow_id), rest)
+                return self._control(request, workflow_id, self._current(workflow_id), rest)
         return _json(404, {"message": f"No static resource api{request.path}.", "status": 404})
-
-    def withdraw_tokens(self) -> None:
-        """Refuse every token given out so far, whatever it says."""
-        self.tokens = dict.fromkeys(self.tokens, 0.0)
 
     def _new_token(self) -> str:
         if self.token_life is None:
@@ -270,7 +330,7 @@ class ConductorStandIn:
         self.tokens[token] = until
         return token
 
-    def _start(self, body: dict[str, Any]) -> tuple[int, str, bytes]:
+    def _start(self, body: dict[str, Any]) -> Answer:
         if body["name"] not in self.definitions and not body.get("workflowDef"):
             return _json(
                 404, {"message": f"No such workflow defined. name={body['name']}, version=null", "status": 404}
@@ -284,45 +344,25 @@ class ConductorStandIn:
                     return _json(409, {"message": f"there is a workflow with idempotency key {key}", "status": 409})
         workflow_id = self.add(name=body["name"], correlation_id=body.get("correlationId"))
         self.workflows[workflow_id].update(input=body.get("input") or {}, idempotencyKey=key)
-        return 200, "text/plain", self.plays(workflow_id, self.script).encode()
+        return 200, "text/plain", self._run(workflow_id).encode()
 
     def _correlated(self, name: str, label: str, closed: bool) -> list[dict[str, Any]]:
-        found = [self._look(item) for item in self.workflows]
+        found = [self._current(item) for item in self.workflows]
         return [
             item
             for item in found
             if (item["workflowName"], item["correlationId"]) == (name, label) and (closed or item["status"] in RUNS)
         ]
 
-    def _search(self, query: Mapping[str, str]) -> tuple[int, str, bytes]:
-        """As an SQL index does: it splits at exactly " AND ", does not trim, and ignores fields it does not know."""
-        found = [_summary(self._look(item)) for item in self.workflows]
-        for condition in query["query"].split(" AND "):
-            read = _CONDITION.search(condition)
-            if read is None:
-                return _json(400, {"message": f"Incorrectly formatted query string: {condition}", "status": 400})
-            name, operator, text = read.groups()
-            values = re.sub("[\"'()]", "", text).split(",")
-            if name not in self.indexed:
-                continue
-            if name.endswith("Time"):
-                at = _iso(int(values[0]))
-                began = _iso(0)  # to the index, what has not ended ended in 1970
-                found = [
-                    item
-                    for item in found
-                    if (item.get(name, began) < at if operator == "<" else item.get(name, began) > at)
-                ]
-            elif len(values) == 1:
-                pattern = re.escape(values[0]).replace(r"\*", ".*")
-                found = [item for item in found if re.fullmatch(pattern, item.get(name) or "")]
-            else:
-                found = [item for item in found if item.get(name) in values]
-        found.sort(key=lambda item: item["startTime"])
+    def _search(self, query: Mapping[str, str]) -> Answer:
+        try:
+            found = search([self._current(item) for item in self.workflows], query["query"], self.indexed)
+        except ValueError as error:
+            return _json(400, {"message": str(error), "status": 400})
         start, size = int(query["start"]), int(query["size"])
         return _json(200, {"totalHits": len(found), "results": found[start : start + size]})
 
-    def _bulk(self, request: Request, verb: str) -> tuple[int, str, bytes]:
+    def _bulk(self, request: Request, verb: str) -> Answer:
         if len(request.body) > 1000:
             return _json(400, {"message": "Cannot process more than 1000 workflows", "status": 400})
         method, rest = BULK[verb]
@@ -332,22 +372,20 @@ class ConductorStandIn:
             if workflow_id not in self.workflows:
                 refused[workflow_id] = f"No such workflow found by id: {workflow_id}"
                 continue
-            status, _, body = self._control(one, workflow_id, self._look(workflow_id), rest)
+            status, _, body = self._control(one, workflow_id, self._current(workflow_id), rest)
             if status < 300:
                 worked.append(workflow_id)
             else:
                 refused[workflow_id] = json.loads(body)["message"]
         return _json(200, {"bulkSuccessfulResults": worked, "bulkErrorResults": refused})
 
-    def _run_again(self, workflow_id: str, **changes: Any) -> tuple[int, str, bytes]:
-        now = int(time.time() * 1000)
+    def _run_again(self, workflow_id: str, **changes: Any) -> Answer:
+        now = _now()
         self.workflows[workflow_id].update(status="RUNNING", reasonForIncompletion=None, updateTime=now, **changes)
-        self.plays(workflow_id, self.script)
+        self._run(workflow_id)
         return 204, "application/json", b""
 
-    def _control(
-        self, request: Request, workflow_id: str, workflow: dict[str, Any], rest: list[str]
-    ) -> tuple[int, str, bytes]:
+    def _control(self, request: Request, workflow_id: str, workflow: dict[str, Any], rest: list[str]) -> Answer:
         status = workflow["status"]
         match request.method, rest:
             case "GET", ["status"]:
@@ -369,20 +407,20 @@ class ConductorStandIn:
                     if status != "COMPLETED" and request.query.get("resumeSubworkflowTasks") == "true":
                         return 204, "application/json", b""
                     return _json(409, {"message": "no retryable tasks! Use restart", "status": 409})
-                return self._run_again(workflow_id, lastRetriedTime=int(time.time() * 1000))
+                return self._run_again(workflow_id, lastRetriedTime=_now())
             case "POST", ["restart"]:
                 if status in RUNS:
                     return _json(409, {"message": "not in terminal state, unable to restart.", "status": 409})
-                return self._run_again(workflow_id, createTime=int(time.time() * 1000), endTime=0, lastRetriedTime=0)
+                return self._run_again(workflow_id, createTime=_now(), endTime=0, lastRetriedTime=0)
             case "PUT", ["pause"]:
                 if status not in RUNS:
                     return _json(409, {"message": "has ended, status cannot be updated.", "status": 409})
-                workflow.update(status="PAUSED", updateTime=int(time.time() * 1000))
+                workflow.update(status="PAUSED", updateTime=_now())
                 return 200, "application/json", b""
             case "PUT", ["resume"]:
                 if status != "PAUSED":
                     return _json(500, {"message": "is not PAUSED so cannot resume.", "status": 500, "retryable": False})
-                workflow.update(status="RUNNING", updateTime=int(time.time() * 1000))
+                workflow.update(status="RUNNING", updateTime=_now())
                 return 200, "application/json", b""
             case "DELETE", ["remove"]:
                 if status in RUNS and request.query.get("archiveWorkflow") == "true":
@@ -392,17 +430,20 @@ class ConductorStandIn:
         return _json(404, {"message": f"No static resource api{request.path}.", "status": 404})
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        standin = self
+        stand_in = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = (
+                True  # headers and body are two packets: else the client waits 40 ms for the second
+            )
 
             def _serve(self) -> None:
                 parts = urlsplit(self.path)
                 content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 is_json = (self.headers.get("Content-Type") or "").startswith("application/json")
                 query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-                status, kind, body = standin._answer(
+                status, kind, body = stand_in._answer(
                     Request(
                         method=self.command,
                         path=parts.path.removeprefix("/api"),
@@ -428,44 +469,24 @@ class ConductorStandIn:
         return Handler
 
 
+def _now() -> int:
+    """In milliseconds since the epoch, as everything in Conductor."""
+    return int(time.time() * 1000)
+
+
 def _in_bulk(workflow: dict[str, Any]) -> dict[str, Any]:
     """As 3.32 has it in a bulk answer: without tasks, and with another word for the time."""
     kept = {key: value for key, value in workflow.items() if key != "updateTime"}
     return kept | {"tasks": [], "updatedTime": workflow["updateTime"]}
 
 
-def _iso(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03}Z"
-
-
-def _summary(workflow: dict[str, Any]) -> dict[str, Any]:
-    """As 3.32 has it in a search's answer: times as text, no end where it runs."""
-    texts = {key: workflow[key] for key in ("workflowId", "workflowType", "correlationId", "status")}
-    times = {key: _iso(workflow[key]) for key in ("startTime", "updateTime")}
-    end = {"endTime": _iso(workflow["endTime"])} if workflow["endTime"] else {}
-    return {**texts, **times, **end, "version": workflow["workflowVersion"]}
-
-
-def no_route(request: Request) -> tuple[int, str, bytes]:
+def no_route(request: Request) -> Answer:
     """What 3.13.8 answers where it has no such endpoint."""
     when = "2026-11-26T10:48:18.267+00:00"
     return _json(404, {"timestamp": when, "status": 404, "error": "Not Found", "path": f"/api{request.path}"})
 
 
-def _json(status: int, value: Any) -> tuple[int, str, bytes]:
+def _json(status: int, value: Any) -> Answer:
     if status >= 400 and "timestamp" not in value:  # as Conductor words its errors, which tells them from a gateway's
         value = {"instance": "conductor-1", "retryable": False} | value
     return status, "application/json", json.dumps(value).encode()
-
-
-@pytest.fixture
-def conductor(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConductorStandIn]:
-    """A stand-in server, and ``conductor_default`` pointing to it; its index does not lag."""
-    monkeypatch.setattr("airflow_provider_conductor.polling.observation.ASK_AGAIN", (0.01,) * 4)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    server = ConductorStandIn()
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", server.connection())
-    yield server
-    server.close()

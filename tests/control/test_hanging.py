@@ -1,4 +1,4 @@
-"""Where a task stands, and what a skip of it or a rerun from it does: the tables, line by line."""
+"""Which skips and reruns would leave a workflow waiting forever: the tables, line by line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_conductor.client import Workflow
 from airflow_provider_conductor.control import commands
 from airflow_provider_conductor.control.eligibility import Kind
-from airflow_provider_conductor.control.task_position import Place, place_of, rerun_hangs, skip_hangs
+from airflow_provider_conductor.control.hanging import hangs_after_rerun, hangs_after_skip
 
 
 def task(ref: str, kind: str = "SIMPLE", **more: Any) -> dict[str, Any]:
@@ -32,7 +32,7 @@ A, B, C, D, X = map(task, "abcdx")
 JOIN_BC = task("j", "JOIN", joinOn=["b", "c"])
 
 SKIPS: dict[str, tuple[list[dict[str, Any]], str, str]] = {
-    # The tasks, the task that is skipped, why it would hang ("" where it was seen to go on).
+    # The tasks, the task that is skipped, why it would hang ("" if it was seen to continue).
     "of the workflow": ([A, B, C], "b", ""),
     "behind a switch": ([A, switch("s", B), D], "d", ""),
     "behind a loop": ([A, loop("l", B), D], "d", ""),
@@ -68,9 +68,9 @@ SKIPS: dict[str, tuple[list[dict[str, Any]], str, str]] = {
 
 
 @pytest.mark.parametrize("case", SKIPS)
-def test_a_skip_that_would_hang_is_told(case: str) -> None:
+def test_a_skip_that_would_hang_is_refused(case: str) -> None:
     tasks, ref, why = SKIPS[case]
-    found = skip_hangs({"tasks": tasks}, ref)
+    found = hangs_after_skip({"tasks": tasks}, ref)
     assert why in found
     assert bool(found) == bool(why)
     workflow = Workflow({"workflowId": "w", "status": "RUNNING", "tasks": [], "workflowDefinition": {"tasks": tasks}})
@@ -96,7 +96,7 @@ RERUNS: dict[str, tuple[list[dict[str, Any]], str, str]] = {
     "in a dynamic branch": (
         [A, task("f", "FORK_JOIN_DYNAMIC"), task("j", "JOIN"), D],
         "t",
-        "a dynamic fork has made it",
+        "a dynamic fork has created it",
     ),
 }
 
@@ -114,10 +114,10 @@ def ended(tasks: list[dict[str, Any]], *attempts: tuple[str, str]) -> Workflow:
 
 
 @pytest.mark.parametrize("case", RERUNS)
-def test_a_rerun_that_would_hang_is_told(case: str) -> None:
+def test_a_rerun_that_would_hang_is_refused(case: str) -> None:
     tasks, ref, why = RERUNS[case]
     workflow = ended(tasks, (ref, "COMPLETED"))
-    found = rerun_hangs(workflow, workflow.tasks[0])
+    found = hangs_after_rerun(workflow, workflow.tasks[0])
     assert why in found
     assert bool(found) == bool(why)
     assert commands.rerun(from_task_ref=ref).decide(workflow).kind is (Kind.CANNOT if why else Kind.DUE)
@@ -129,7 +129,7 @@ def test_a_rerun_from_within_a_loop_depends_on_whether_that_has_completed(
     body: list[dict[str, Any]], status: str, hangs: bool
 ) -> None:
     workflow = ended([A, loop("l", *body), D], ("l", status), ("b__1", "COMPLETED"))
-    assert bool(rerun_hangs(workflow, workflow.tasks[1])) is hangs
+    assert bool(hangs_after_rerun(workflow, workflow.tasks[1])) is hangs
 
 
 @pytest.mark.parametrize(
@@ -138,17 +138,23 @@ def test_a_rerun_from_within_a_loop_depends_on_whether_that_has_completed(
 def test_a_rerun_from_a_wait_depends_on_whether_it_is_timed(given: dict[str, str], hangs: bool) -> None:
     workflow = ended([A, task("w", "WAIT"), D], ("w", "COMPLETED"))
     workflow.data["tasks"][0]["inputData"] = given
-    assert bool(rerun_hangs(workflow, workflow.tasks[0])) is hangs
+    assert bool(hangs_after_rerun(workflow, workflow.tasks[0])) is hangs
 
 
 def test_without_a_definition_nothing_is_known() -> None:
     workflow = ended([], ("b", "COMPLETED"))
-    assert rerun_hangs(workflow, workflow.tasks[0]) == ""
-    assert skip_hangs({}, "b") == ""
+    assert hangs_after_rerun(workflow, workflow.tasks[0]) == ""
+    assert hangs_after_skip({}, "b") == ""
 
 
-def test_a_place_has_what_is_around_it() -> None:
-    definition = {"tasks": [A, fork("f", [switch("s", X, B)], [C]), JOIN_BC]}
-    assert place_of(definition, "b") == Place("SIMPLE", (("f", "FORK_JOIN"), ("s", "SWITCH")), False, "j")
-    assert place_of(definition, "a") == Place("SIMPLE", (), True, "")
-    assert place_of(definition, "z") is None
+@pytest.mark.parametrize(("status", "hangs"), [("COMPLETED", True), ("FAILED", False)])
+def test_a_loop_in_a_loop_has_an_iteration_in_its_name(status: str, hangs: bool) -> None:
+    """Seen on 3.32.2; the run of the inner loop counts that the task was in."""
+    tasks = [loop("outer", loop("inner", B), C)]
+    attempts = ("outer", "FAILED"), ("inner__1", status), ("b__1", "COMPLETED"), ("inner__2", "IN_PROGRESS")
+    workflow = ended(tasks, *attempts)
+    for seq, attempt in enumerate(workflow.data["tasks"]):
+        attempt["seq"] = seq
+    why = hangs_after_rerun(workflow, workflow.tasks[2])
+    assert ("in the loop 'inner'" in why) is hangs
+    assert bool(why) is hangs
