@@ -1,15 +1,17 @@
-"""A workflow or task definition as somebody gave it, and what is wrong with it."""
+"""A workflow or task definition as it was given, and what is wrong with it."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from airflow_provider_conductor.client.plain import to_plain
+from airflow_provider_conductor.definitions.task_tree import DefinedTask, defined_tasks
 
-__all__ = ["Definition", "DefinitionError", "check", "definitions_in", "inner_tasks", "said"]
+__all__ = ["Definition", "DefinitionError", "check", "definitions_in", "with_source"]
 
 Kind = Literal["workflow", "task"]
 
@@ -20,9 +22,9 @@ TIMEOUT_POLICIES: Mapping[Kind, tuple[str, ...]] = {
 
 NO_PATH = "must not contain '/' or '\\', since Conductor's API answers 400 to every path with such a name"
 
-_UNSERVABLE = re.compile(r"[/\\]")
+_NOT_IN_PATHS = re.compile(r"[/\\]")
 
-AMOUNTS = (
+NUMBERS = (
     "concurrentExecLimit",
     "maxRetryDelaySeconds",
     "pollTimeoutSeconds",
@@ -54,7 +56,7 @@ class DefinitionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One definition; ``source`` says where it came from, for messages."""
+    """One definition; ``source`` is the file it comes from, for messages."""
 
     data: Mapping[str, Any]
     source: str = ""
@@ -66,11 +68,12 @@ class Definition:
 
     @property
     def name(self) -> str:
+        """The definition's name, or ""."""
         return str(self.data.get("name") or "")
 
     @property
     def version(self) -> int:
-        """A workflow's version, 1 where it says none, as the server takes it; 0 for a task."""
+        """A workflow's version, 1 if it has none, as the server takes it; 0 for a task."""
         if self.kind == "task":
             return 0
         version = self.data.get("version")
@@ -78,7 +81,7 @@ class Definition:
 
     @property
     def label(self) -> str:
-        """How results and messages call it: ``workflow orders 2``, ``task charge_card``."""
+        """The name in results and messages: ``workflow orders 2``, ``task charge_card``."""
         return f"workflow {self.name} {self.version}" if self.kind == "workflow" else f"task {self.name}"
 
 
@@ -86,21 +89,21 @@ def definitions_in(given: Any, source: str = "") -> list[Definition]:
     """The definition, or the list of them, that ``given`` is: dicts, or objects of Conductor's Python SDK.
 
     Raises:
-        DefinitionError: something that is no definition.
+        DefinitionError: something that is not a definition.
     """
     if isinstance(given, Sequence) and not isinstance(given, (str, bytes)):
         return [found for item in given for found in definitions_in(item, source)]
     try:
         data = to_plain(given)
     except TypeError as error:
-        raise DefinitionError([said(source, str(error))]) from None
+        raise DefinitionError([with_source(source, str(error))]) from None
     if not isinstance(data, dict):
-        raise DefinitionError([said(source, f"a definition is an object with a name, not {data!r:.80}")])
+        raise DefinitionError([with_source(source, f"a definition is an object with a name, not {data!r:.80}")])
     return [Definition(data, source)]
 
 
 def check(definitions: Iterable[Definition]) -> None:
-    """Refuse what the server would refuse, or take and not mean.
+    """Refuse what the server would refuse, or would accept with another meaning.
 
     Raises:
         DefinitionError: with everything that is wrong.
@@ -117,83 +120,79 @@ def check(definitions: Iterable[Definition]) -> None:
             seen.setdefault(key, item)
         name = f"{item.kind} {item.name!r}" if item.name else f"a {item.kind} without a name"
         if found:
-            problems.append(said(item.source, f"{name}: {'; '.join(found)}"))
+            problems.append(with_source(item.source, f"{name}: {'; '.join(found)}"))
     if problems:
         raise DefinitionError(problems)
 
 
-def said(source: str, text: str) -> str:
-    """The text, with its source where there is one."""
+def with_source(source: str, text: str) -> str:
+    """The text, after its source if there is one."""
     return f"{source}: {text}" if source else text
 
 
 def _problems(item: Definition) -> Iterator[str]:
-    data = item.data
-    name = data.get("name")
-    if not isinstance(name, str) or not name.strip():
+    data, name = item.data, item.data.get("name")
+    if not _is_text(name):
         yield "name must be a text"
-    elif _UNSERVABLE.search(name):
+    elif _NOT_IN_PATHS.search(str(name)):
         yield f"name {NO_PATH}"
     if data.get("timeoutPolicy") not in (None, *TIMEOUT_POLICIES[item.kind]):
         yield f"timeoutPolicy must be one of {', '.join(TIMEOUT_POLICIES[item.kind])}, not {data['timeoutPolicy']!r}"
-    yield from _amounts(data)
-    if item.kind == "task":
-        yield from _task_problems(data)
-        return
-    version = data.get("version")
-    if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 1):
-        yield f"version must be a whole number from 1 on, not {version!r}"
-    if not isinstance(data["tasks"], list) or not data["tasks"]:
-        yield "tasks must be a list of at least one task"
-        return
-    refs: dict[str, int] = {}
-    for where, task in inner_tasks(data["tasks"]):
-        if not isinstance(task, dict):
-            yield f"{where} must be an object, not {task!r:.60}"
-            continue
-        for field in ("name", "taskReferenceName"):
-            if not isinstance(task.get(field), str) or not task[field].strip():
-                yield f"{where} must have a {field}"
-        if task.get("type", "SIMPLE") == "SIMPLE" and _UNSERVABLE.search(str(task.get("name"))):
-            yield f"{where}: name {NO_PATH}, and so to every worker's poll"
-        if "type" in task and (not isinstance(task["type"], str) or not task["type"].strip()):
-            yield f"{where}: type must be a text such as SIMPLE, not {task['type']!r}"
-        if not isinstance(task.get("inputParameters") or {}, dict):
-            yield f"{where}: inputParameters must be an object"
-        yield from (f"{where}: {problem}" for problem in _amounts(task))
-        refs[str(task.get("taskReferenceName"))] = refs.get(str(task.get("taskReferenceName")), 0) + 1
-    for ref, times in refs.items():
-        if times > 1:
-            yield f"taskReferenceName {ref!r} stands {times} times; each must be the only one of its name"
-
-
-def _amounts(data: Mapping[str, Any]) -> Iterator[str]:
-    for field in AMOUNTS:
-        amount = data.get(field)
-        if amount is not None and (isinstance(amount, bool) or not isinstance(amount, int) or amount < 0):
-            yield f"{field} must be a whole number from 0 on, not {amount!r}"
+    yield from _number_problems(data, NUMBERS, least=0)
+    yield from _workflow_problems(data) if item.kind == "workflow" else _task_problems(data)
 
 
 def _task_problems(data: Mapping[str, Any]) -> Iterator[str]:
-    """What only task definitions have; the server has 3600 where ``responseTimeoutSeconds`` is not given."""
+    """What only task definitions have; servers take 3600 for a missing ``responseTimeoutSeconds``."""
     if data.get("type") or "taskReferenceName" in data:
-        yield "is a task of a workflow, not a definition of one: put it into a workflow's tasks"
+        yield "is a task of a workflow, not a task definition: put it into a workflow's tasks"
     limit, response = data.get("timeoutSeconds") or 0, data.get("responseTimeoutSeconds", 3600)
     if isinstance(limit, int) and isinstance(response, int) and 0 < limit < response:
         yield f"responseTimeoutSeconds ({response}) must not be over timeoutSeconds ({limit})"
 
 
-def inner_tasks(tasks: Any, where: str = "tasks") -> Iterator[tuple[str, Any]]:
-    """Each task of a workflow with its place, those inside of others too."""
-    for number, task in enumerate(tasks if isinstance(tasks, list) else []):
-        place = f"{where}[{number}]"
-        yield place, task
-        if not isinstance(task, dict):
-            continue
-        for field in ("defaultCase", "loopOver"):
-            yield from inner_tasks(task.get(field), f"{place}.{field}")
-        cases = task.get("decisionCases")
-        for case, branch in cases.items() if isinstance(cases, dict) else ():
-            yield from inner_tasks(branch, f"{place}.decisionCases[{case!r}]")
-        for branch_number, branch in enumerate(task.get("forkTasks") or ()):
-            yield from inner_tasks(branch, f"{place}.forkTasks[{branch_number}]")
+def _workflow_problems(data: Mapping[str, Any]) -> Iterator[str]:
+    yield from _number_problems(data, ["version"], least=1)
+    if not isinstance(data["tasks"], list) or not data["tasks"]:
+        yield "tasks must be a list of at least one task"
+        return
+    tasks = list(defined_tasks(data["tasks"]))
+    for defined in tasks:
+        yield from _inner_problems(defined)
+    refs = Counter(str(defined.task.get("taskReferenceName")) for defined in tasks if isinstance(defined.task, dict))
+    for ref, times in refs.items():
+        if times > 1:
+            yield f"taskReferenceName {ref!r} occurs {times} times, and must be unique"
+
+
+def _inner_problems(defined: DefinedTask) -> Iterator[str]:
+    """What is wrong with one task of a workflow, not with those inside it."""
+    task, where = defined.task, defined.path
+    if not isinstance(task, dict):
+        yield f"{where} must be an object, not {task!r:.60}"
+        return
+    for field in ("name", "taskReferenceName"):
+        if not _is_text(task.get(field)):
+            yield f"{where} must have a {field}"
+    if task.get("type", "SIMPLE") == "SIMPLE" and _NOT_IN_PATHS.search(str(task.get("name"))):
+        yield f"{where}: name {NO_PATH}, and so to every worker's poll"
+    if "type" in task and not _is_text(task["type"]):
+        yield f"{where}: type must be a text such as SIMPLE, not {task['type']!r}"
+    for field in ("inputParameters", "decisionCases"):
+        if not isinstance(task.get(field) or {}, dict):
+            yield f"{where}: {field} must be an object"
+    for field in ("forkTasks", "defaultCase", "loopOver"):
+        if not isinstance(task.get(field) or [], list):
+            yield f"{where}: {field} must be a list, not {task[field]!r:.60}"
+    yield from (f"{where}: {problem}" for problem in _number_problems(task, NUMBERS, least=0))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _number_problems(data: Mapping[str, Any], fields: Iterable[str], *, least: int) -> Iterator[str]:
+    for field in fields:
+        value = data.get(field)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            yield f"{field} must be a whole number from {least} on, not {value!r}"

@@ -1,4 +1,4 @@
-"""What differs between a definition and the server's, apart from what servers add to every definition."""
+"""What differs between a definition and the server's, apart from what servers add to every definition. No I/O."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from difflib import unified_diff
 from typing import Any
 
-__all__ = ["difference", "essence"]
+__all__ = ["difference", "normalized"]
 
 ADDED = frozenset(
     {"accessPolicy", "createTime", "createdBy", "overwriteTags", "ownerApp", "tags", "updateTime", "updatedBy"}
 )
-"""Fields that servers (3.13 to 3.32, and Orkes') fill in by themselves."""
+"""Fields that servers (3.13 to 3.32, and Orkes') fill in themselves."""
 
 WORKFLOW_DEFAULTS: Mapping[str, Any] = {
     "enforceSchema": True,
@@ -48,52 +48,42 @@ TASK_DEFAULTS: Mapping[str, Any] = {
     "timeoutSeconds": 0,
     "totalTimeoutSeconds": 0,
 }
-"""What a field is that was not given, as servers answer it (seen on 3.13.8 and 3.32.2)."""
+"""The defaults of fields, as servers answer them (seen on 3.13.8 and 3.32.2)."""
 
 RATE_LIMIT_DEFAULTS: Mapping[str, Any] = {"policy": "QUEUE"}
 
-AUTHORED = frozenset(
-    {
-        *("asyncComplete", "backoffJitterMs", "backoffScaleFactor", "baseType", "cacheConfig", "caseExpression"),
-        *("caseValueParam", "concurrentExecLimit", "data", "decisionCases", "defaultCase", "defaultExclusiveJoinTask"),
-        *("description", "dynamicForkJoinTasksParam", "dynamicForkTasksInputParamName", "dynamicForkTasksParam"),
-        *("dynamicTaskNameParam", "enforceSchema", "evaluatorType", "executionNameSpace", "expression", "externalRef"),
-        *("failureWorkflow", "failureWorkflowVersion", "forkTasks", "idempotencyKey", "idempotencyStrategy"),
-        *("inputKeys", "inputParameters", "inputSchema", "inputTemplate", "isolationGroupId", "joinOn", "joinStatus"),
-        *("key", "loopCondition", "loopOver", "maskedFields", "maxRetryDelaySeconds", "metadata", "name"),
-        *("onStateChange", "optional", "outputKeys", "outputParameters", "outputSchema", "ownerEmail", "payload"),
-        *("permissive", "policy", "pollTimeoutSeconds", "priority", "rateLimitConfig", "rateLimitFrequencyInSeconds"),
-        *(
-            "rateLimitKey",
-            "rateLimitPerFrequency",
-            "rateLimited",
-            "responseTimeoutSeconds",
-            "restartable",
-            "retryCount",
-        ),
-        *("retryDelaySeconds", "retryLogic", "schemaVersion", "scriptExpression", "sink", "startDelay"),
-        *("subWorkflowParam", "taskDefinition", "taskReferenceName", "taskStatusListenerEnabled", "taskToDomain"),
-        *("tasks", "timeoutPolicy", "timeoutSeconds", "totalTimeoutSeconds", "ttlInSecond", "type", "variables"),
-        *("version", "workflowDefinition", "workflowStatusListenerEnabled", "workflowStatusListenerSink"),
-    }
-)
-"""Fields that authors give, in definitions and in what is within them (the models of Conductor 3.32). One of them that
-only the server has was removed by an author; any other field there is an addition of the server's."""
+_AUTHORED = """
+asyncComplete backoffJitterMs backoffScaleFactor baseType cacheConfig caseExpression caseValueParam
+concurrentExecLimit data decisionCases defaultCase defaultExclusiveJoinTask description dynamicForkJoinTasksParam
+dynamicForkTasksInputParamName dynamicForkTasksParam dynamicTaskNameParam enforceSchema evaluatorType
+executionNameSpace expression externalRef failureWorkflow failureWorkflowVersion forkTasks idempotencyKey
+idempotencyStrategy inputKeys inputParameters inputSchema inputTemplate isolationGroupId joinOn joinStatus key
+loopCondition loopOver maskedFields maxRetryDelaySeconds metadata name onStateChange optional outputKeys
+outputParameters outputSchema ownerEmail payload permissive policy pollTimeoutSeconds priority rateLimitConfig
+rateLimitFrequencyInSeconds rateLimitKey rateLimitPerFrequency rateLimited responseTimeoutSeconds restartable
+retryCount retryDelaySeconds retryLogic schemaVersion scriptExpression sink startDelay subWorkflowParam taskDefinition
+taskReferenceName taskStatusListenerEnabled taskToDomain tasks timeoutPolicy timeoutSeconds totalTimeoutSeconds
+ttlInSecond type variables version workflowDefinition workflowStatusListenerEnabled workflowStatusListenerSink
+"""
+
+AUTHORED = frozenset(_AUTHORED.split())
+"""Fields that authors set, in definitions and inside them (the models of Conductor 3.32). One of them that only the
+server has was removed by an author; any other field that only the server has was added by the server."""
 
 FREE = frozenset(
     {"data", "inputParameters", "inputTemplate", "metadata", "outputParameters", "payload", "taskToDomain", "variables"}
 )
-"""Fields whose values are the author's own, whatever they are called."""
+"""Fields whose keys are the author's own."""
 
 CONTEXT_LINES = 2
-LONGEST = 400
+MAX_LINES = 400
 
 
-def essence(definition: Mapping[str, Any]) -> dict[str, Any]:
+def normalized(definition: Mapping[str, Any]) -> dict[str, Any]:
     """The definition without what every server adds, and without fields that only repeat a default.
 
-    Two definitions with the same essence are the same to the server. What authors put into input and output
-    parameters is kept as it is: there null and "" mean something.
+    Two definitions that are equal after this are equal to the server. Input and output parameters are kept as they are:
+    there null and "" have a meaning.
     """
     kept = _kept(definition, WORKFLOW_DEFAULTS if "tasks" in definition else TASK_DEFAULTS)
     for name in ("inputSchema", "outputSchema"):
@@ -117,7 +107,7 @@ def _tasks(tasks: Any) -> list[Any]:
 
 
 def _task(task: Mapping[str, Any]) -> dict[str, Any]:
-    """A task of a workflow; tasks and definitions within it are treated alike."""
+    """A task of a workflow, normalized with the tasks and definitions inside it."""
     kept = _kept(task, IN_WORKFLOW_DEFAULTS)
     for name in ("defaultCase", "loopOver"):
         if isinstance(kept.get(name), list):
@@ -127,34 +117,34 @@ def _task(task: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(kept.get("forkTasks"), list):
         kept["forkTasks"] = [_tasks(branch) for branch in kept["forkTasks"]]
     if isinstance(kept.get("taskDefinition"), Mapping):
-        kept["taskDefinition"] = essence(kept["taskDefinition"])
+        kept["taskDefinition"] = normalized(kept["taskDefinition"])
     if isinstance(kept.get("subWorkflowParam"), Mapping):
-        kept["subWorkflowParam"] = _below(kept["subWorkflowParam"])
+        kept["subWorkflowParam"] = _sub_workflow(kept["subWorkflowParam"])
     return kept
 
 
-def _below(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Which workflow is below a task. Beside an inline definition, servers give its name and version here too."""
+def _sub_workflow(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``subWorkflowParam``. Besides an inline definition, servers repeat its name and version here."""
     inline = fields.get("workflowDefinition")
     if not isinstance(inline, Mapping):
         return _kept(fields, {})
     kept = _kept(fields, {"name": inline.get("name"), "version": inline.get("version") or 1})
-    return kept | {"workflowDefinition": essence(inline)}
+    return kept | {"workflowDefinition": normalized(inline)}
 
 
 def difference(present: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> str:
-    """What registering ``wanted`` would change, as a unified diff of the essences; "" where nothing would."""
-    wanted = essence(wanted)
-    before = [] if present is None else _lines(_without_additions(essence(present), wanted))
+    """What registering ``wanted`` would change, as a unified diff of the normalized definitions, or ""."""
+    wanted = normalized(wanted)
+    before = [] if present is None else _lines(_without_additions(normalized(present), wanted))
     after = _lines(wanted)
     lines = list(unified_diff(before, after, "on the server", "to register", n=CONTEXT_LINES, lineterm=""))
-    if len(lines) > LONGEST:
-        lines = [*lines[:LONGEST], f"… and {len(lines) - LONGEST} more lines"]
+    if len(lines) > MAX_LINES:
+        lines = [*lines[:MAX_LINES], f"… and {len(lines) - MAX_LINES} more lines"]
     return "\n".join(lines)
 
 
 def _without_additions(present: Any, wanted: Any, *, cases: bool = False) -> Any:
-    """The server's value without the fields that only it has and that no author gives, at whatever depth.
+    """The server's value without the fields that only it has and that no author sets, at any depth.
 
     Args:
         cases: the keys are cases of a SWITCH or events, not fields.

@@ -1,11 +1,10 @@
-"""The server's dry run of a workflow, with task outputs that somebody made up."""
+"""The server's dry run of a workflow, with given task outputs."""
 
 from __future__ import annotations
 
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_conductor.client import endpoints
@@ -20,39 +19,31 @@ from airflow_provider_conductor.client.models import TaskStatus, Workflow
 from airflow_provider_conductor.client.plain import path_part, to_plain
 from airflow_provider_conductor.client.task_types import CHOSEN_AT_RUN_TIME, CONTAINERS
 from airflow_provider_conductor.client.termination import terminate
-from airflow_provider_conductor.definitions.definition import inner_tasks
+from airflow_provider_conductor.definitions.task_tree import defined_tasks
 
 __all__ = ["DryRunIncompleteError", "dry_run"]
 
-OVER = "its dry run came to no end"
+REASON = "its dry run did not end"
 
 DONE_BY_THE_SERVER = (CONTAINERS - {"EXCLUSIVE_JOIN"}) | {
     *("DYNAMIC", "INLINE", "SET_VARIABLE", "SUB_WORKFLOW", "TERMINATE")
 }
 """Types whose tasks a dry run does itself; an output given for one is dropped (the server's WorkflowTestService)."""
 
-LOOKS = (0.0, 1.0, 3.0)
-"""Seconds before each look for a run whose answer was lost."""
+SEARCH_PAUSES = (0.0, 1.0, 3.0)
+"""Seconds before each search for a run whose answer was lost."""
 
-STARTS_BELOW = (0.2, 0.5, 1.0, 2.0)
-"""Seconds before each look at whether a sub-workflow has been started: one that starts after its parent was terminated
-runs on (seen on 3.32.2)."""
+CHILD_PAUSES = (0.2, 0.5, 1.0, 2.0)
+"""Seconds before each read of whether a sub-workflow has been started: one that starts after its parent was terminated
+keeps running (seen on 3.32.2)."""
 
-UNTIL_IT_ENDS = "until it ends"
+KEEPS_RUNNING = "until it ends"
 """A reference name that no task has: a server works on a run while outputs are left, and without any it is done before
 a sub-workflow has begun (its WorkflowTestService)."""
 
 
 class DryRunIncompleteError(Exception):
-    """The workflow came to a task for which no output is left; the message names it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A task of a definition, by its reference name."""
-
-    task: Mapping[str, Any]
-    in_loop: bool
+    """The workflow reached a task for which no output is left; the message names it."""
 
 
 def dry_run(
@@ -62,15 +53,18 @@ def dry_run(
     workflow_input: Mapping[str, Any] | None = None,
     task_outputs: Mapping[str, Any] | None = None,
 ) -> Flow[Workflow]:
-    """Let the server run a workflow whose tasks have been done beforehand; no worker takes part.
+    """Let the server run a workflow with given task outputs; no worker takes part.
 
     Args:
         workflow: name of a registered definition, or a definition: a dict or an object of the SDK.
-        task_outputs: by reference name, what the task puts out, or a list with one item for each attempt. An attempt
-            that does not complete is ``{"status": "FAILED", "output": {...}}``. In a loop each iteration has a name of
-            its own, ``pack__1``, ``pack__2``. For a SUB_WORKFLOW task: the ``task_outputs`` of that workflow.
+        version: of a registered definition; None is the latest.
+        workflow_input: the workflow's input.
+        task_outputs: by reference name, the task's output, or a list with one item for each attempt. An attempt that
+            does not complete is ``{"status": "FAILED", "output": {...}}``. In a loop each iteration has a name of its
+            own, ``pack__1``, ``pack__2``. For a SUB_WORKFLOW task: the ``task_outputs`` of that workflow.
 
-    Returns the workflow as it ended, with its tasks.
+    Returns:
+        The workflow as it ended, with its tasks.
 
     Raises:
         DryRunIncompleteError: a task has no output left; what the server had begun is terminated.
@@ -87,62 +81,56 @@ def dry_run(
         request = {"name": name, "workflowDef": definition}
     outputs = task_outputs or {}
     request |= {"input": dict(workflow_input or {}), **(yield from _mocked(definition, outputs))}
-    # The children inherit it, and nobody else has it: what a lost answer leaves behind is found by it.
+    # Sub-workflows inherit it, and no other workflow has it: it finds what a lost answer leaves behind.
     request["correlationId"] = f"dry-run:{uuid.uuid4()}"
     if version is not None:
         request["version"] = version
+    failure: ConductorRequestError | None = None
     try:
         done = yield from ask(endpoints.test_workflow(request))
     except ConductorRequestError as error:
-        # The server tries on for minutes where a sub-workflow lacks an output and another task still has one.
+        # The server keeps trying for minutes if a sub-workflow lacks an output and another task still has one.
         if not error.fate_unknown and (error.status or 0) < 500:
             raise
         found = yield from _left_running(name, request["correlationId"])
         if found is None:
             raise
-        missing = yield from _ended(found, request)
-        if not missing:
-            raise
-        raise _incomplete(found, missing, outputs) from error
+        done, failure = found, error
     if done.status.ended:
         return done
-    missing = yield from _ended(done, request)
-    raise _incomplete(done, missing, outputs)
+    missing = yield from _terminate(done, request)
+    if failure is not None and not missing:
+        raise failure
+    raise _incomplete(done, missing, outputs) from failure
 
 
-def _ended(workflow: Workflow, request: Mapping[str, Any]) -> Flow[list[str]]:
-    """Terminate the run; the tasks that lacked an output."""
-    for pause in STARTS_BELOW:
-        if not any(
-            task.is_open and task.task_type == "SUB_WORKFLOW" and not task.sub_workflow_id for task in workflow.tasks
-        ):
+def _terminate(workflow: Workflow, request: Mapping[str, Any]) -> Flow[list[str]]:
+    """Terminate the run; returns the tasks that lack an output."""
+    for pause in CHILD_PAUSES:
+        if all(task.sub_workflow_id for task in workflow.tasks if task.is_open and task.task_type == "SUB_WORKFLOW"):
             break
         yield from sleep(pause)
         workflow = yield from ask(endpoints.get_workflow(workflow.workflow_id))
     missing = yield from _missing(workflow, request)
-    yield from terminate([workflow.workflow_id], OVER)
+    yield from terminate([workflow.workflow_id], REASON)
     return missing
 
 
 def _incomplete(workflow: Workflow, missing: Sequence[str], outputs: Mapping[str, Any]) -> DryRunIncompleteError:
+    what = f"the dry run of {workflow.name} is {workflow.status}"
     if not missing:
-        open_ = ", ".join(f"{task.reference_name!r} ({task.task_type})" for task in workflow.tasks if task.is_open)
-        return DryRunIncompleteError(
-            f"the dry run of {workflow.name} is {workflow.status} at {open_ or 'no task'}, which no entry of "
-            f"task_outputs would end"
-        )
-    has = ", ".join(map(repr, outputs)) or "nothing"
+        opened = ", ".join(f"{task.reference_name!r} ({task.task_type})" for task in workflow.tasks if task.is_open)
+        return DryRunIncompleteError(f"{what} at {opened or 'no task'}, which no entry of task_outputs would end")
+    given = ", ".join(map(repr, outputs)) or "no task"
     return DryRunIncompleteError(
-        f"the dry run of {workflow.name} is {workflow.status}: task_outputs has nothing (more) for "
-        f"{', '.join(missing)}; it has {has}"
+        f"{what}: task_outputs has no (further) output for {', '.join(missing)}; it has outputs for {given}"
     )
 
 
 def _left_running(name: str, correlation_id: str) -> Flow[Workflow | None]:
-    """The run whose answer was lost, with its tasks, where it has not ended."""
-    for pause in LOOKS:
-        if pause:
-            yield from sleep(pause)
+    """The run whose answer was lost, with its tasks, if it has not ended."""
+    for pause in SEARCH_PAUSES:
+        yield from sleep(pause)
         try:
             found = yield from ask(endpoints.get_by_correlation_ids(name, [correlation_id]))
             for workflow in found.get(correlation_id, ()):
@@ -153,7 +141,7 @@ def _left_running(name: str, correlation_id: str) -> Flow[Workflow | None]:
     return None
 
 
-def _missing(workflow: Workflow, request: Mapping[str, Any], below: str = "") -> Flow[list[str]]:
+def _missing(workflow: Workflow, request: Mapping[str, Any], above: str = "") -> Flow[list[str]]:
     """The open tasks that an output would end, those of sub-workflows included."""
     mocks: Mapping[str, Sequence[Any]] = request.get("taskRefToMockOutput") or {}
     missing = []
@@ -162,20 +150,20 @@ def _missing(workflow: Workflow, request: Mapping[str, Any], below: str = "") ->
         if task.task_type == "SUB_WORKFLOW" and task.sub_workflow_id:
             child = yield from _begun(task.sub_workflow_id)
             children = (request.get("subWorkflowTestRequest") or {}).get(ref) or {}
-            missing += yield from _missing(child, children, f"{below}{ref} → ")
+            missing += yield from _missing(child, children, f"{above}{ref} → ")
         elif task.task_type == "SUB_WORKFLOW":
-            missing.append(f"{below + ref!r} (SUB_WORKFLOW)")
+            missing.append(f"{above + ref!r} (SUB_WORKFLOW)")
         elif task.task_type not in DONE_BY_THE_SERVER:
             ended = sum(1 for other in workflow.tasks if other.reference_name == ref and not other.is_open)
             if ended >= len(mocks.get(ref) or ()):
                 attempt = f", attempt {task.retry_count + 1}" if task.retry_count else ""
-                missing.append(f"{below + ref!r} ({task.task_type}{attempt})")
+                missing.append(f"{above + ref!r} ({task.task_type}{attempt})")
     return missing
 
 
 def _begun(workflow_id: str) -> Flow[Workflow]:
-    """A sub-workflow with its first tasks: it is there a moment before them (seen on a busy 3.32.2)."""
-    for pause in (0.0, *STARTS_BELOW):
+    """A sub-workflow with its first tasks: it exists a moment before them (seen on a busy 3.32.2)."""
+    for pause in (0.0, *CHILD_PAUSES):
         yield from sleep(pause)
         workflow = yield from ask(endpoints.get_workflow(workflow_id))
         if workflow.tasks or workflow.status.ended:
@@ -183,40 +171,40 @@ def _begun(workflow_id: str) -> Flow[Workflow]:
     return workflow
 
 
-def _mocked(definition: Any, outputs: Any, below: str = "") -> Flow[dict[str, Any]]:
-    """The outputs as the server's test request has them; ``definition`` is None where it is not known."""
+def _mocked(definition: Any, outputs: Any, above: str = "") -> Flow[dict[str, Any]]:
+    """The outputs as the server's test request has them; ``definition`` is None if it is not known."""
     if not isinstance(outputs, Mapping):
         raise ConductorInputError(
-            f"task {below!r} is a sub-workflow: give the outputs of its tasks, by their reference names, not "
+            f"task {above!r} is a sub-workflow: give the outputs of its tasks, by their reference names, not "
             f"{outputs!r:.60}; nothing was sent"
         )
-    places = {
-        task["taskReferenceName"]: _Place(task, ".loopOver[" in where)
-        for where, task in inner_tasks((definition or {}).get("tasks"))
-        if isinstance(task, Mapping) and "taskReferenceName" in task
+    tasks = {
+        defined.task["taskReferenceName"]: defined
+        for defined in defined_tasks((definition or {}).get("tasks"))
+        if isinstance(defined.task, Mapping) and "taskReferenceName" in defined.task
     }
     complete = definition is not None and not any(
-        place.task.get("type") in CHOSEN_AT_RUN_TIME for place in places.values()
+        defined.task.get("type") in CHOSEN_AT_RUN_TIME for defined in tasks.values()
     )
     mocks: dict[str, list[dict[str, Any]]] = {}
     children: dict[str, Any] = {}
     for given, output in outputs.items():
-        ref, where = str(given), f"{below} → {given}" if below else str(given)
-        place = places.get(ref) or places.get(re.sub(r"(__\d+)+$", "", ref))
-        kind = "" if place is None else place.task.get("type") or "SIMPLE"
-        if place is None:
+        ref, where = str(given), f"{above} → {given}" if above else str(given)
+        defined = tasks.get(ref) or tasks.get(re.sub(r"(__\d+)+$", "", ref))
+        kind = "" if defined is None else defined.task.get("type") or "SIMPLE"
+        if defined is None:
             if complete:
                 raise ConductorInputError(
                     f"task_outputs has {where!r}, and the definition has no such task (it has "
-                    f"{', '.join(map(repr, places))}); nothing was sent"
+                    f"{', '.join(map(repr, tasks))}); nothing was sent"
                 )
-        elif place.in_loop and ref in places:
+        elif ref in tasks and defined.innermost("DO_WHILE"):
             raise ConductorInputError(
                 f"task {where!r} is in a loop, where each iteration has a name of its own: give the outputs of "
                 f"'{ref}__1', '{ref}__2' …; nothing was sent"
             )
         elif kind == "SUB_WORKFLOW":
-            child = yield from _definition_below(place.task)
+            child = yield from _definition_of_child(defined.task)
             children[ref] = yield from _mocked(child, output, where)
             continue
         elif kind in DONE_BY_THE_SERVER:
@@ -225,14 +213,14 @@ def _mocked(definition: Any, outputs: Any, below: str = "") -> Flow[dict[str, An
             )
         mocks[ref] = _mocks(where, output)
     if children:
-        mocks[UNTIL_IT_ENDS] = []
+        mocks[KEEPS_RUNNING] = []
     return {"taskRefToMockOutput": mocks, "subWorkflowTestRequest": children}
 
 
-def _definition_below(task: Mapping[str, Any]) -> Flow[Mapping[str, Any] | None]:
-    """The definition of a sub-workflow, or None where it is chosen as the workflow runs or does not exist."""
-    below = task.get("subWorkflowParam") or {}
-    inline, name, version = below.get("workflowDefinition"), below.get("name"), below.get("version")
+def _definition_of_child(task: Mapping[str, Any]) -> Flow[Mapping[str, Any] | None]:
+    """The definition of a sub-workflow, or None if it is chosen at run time or does not exist."""
+    child = task.get("subWorkflowParam") or {}
+    inline, name, version = child.get("workflowDefinition"), child.get("name"), child.get("version")
     if isinstance(inline, Mapping):
         return inline
     if inline or not isinstance(name, str) or "${" in name:
@@ -250,7 +238,7 @@ def _mocks(ref: str, given: Any) -> list[dict[str, Any]]:
 
 
 def _mock(ref: str, given: Any) -> dict[str, Any]:
-    """``{"status": …, "output": …}`` as it is, all else as the output of a completed task."""
+    """``{"status": …, "output": …}`` as it is; anything else is the output of a completed task."""
     if not isinstance(given, Mapping):
         raise ConductorInputError(f"the output of task {ref!r} must be a mapping, not {given!r:.60}: nothing was sent")
     if given.get("status") in TaskStatus.__members__ and given.keys() <= {"status", "output"}:

@@ -19,10 +19,10 @@ SUFFIXES = (".json", ".yaml", ".yml")
 
 
 def find(pattern: str, folders: Sequence[Path]) -> list[Path]:
-    """The files that a path or glob (``*``, ``**``) means: in the first of the folders that has any.
+    """The files that a path or glob (``*``, ``**``) matches, in the first of the folders with a match.
 
     Raises:
-        DefinitionError: there are none, or the path leads out of all the folders.
+        DefinitionError: there are none, or the path leads outside of all the folders.
     """
     try:
         roots = [folder.resolve() for folder in folders]
@@ -42,18 +42,18 @@ def find(pattern: str, folders: Sequence[Path]) -> list[Path]:
         if isinstance(error, DefinitionError):
             raise
         raise DefinitionError([f"path {pattern!r} cannot be read: {error}"]) from None
-    looked = ", ".join(map(str, folders))
-    raise DefinitionError([f"no file {pattern!r} ({', '.join(SUFFIXES)}) in {looked or 'any folder'}"])
+    searched = ", ".join(map(str, folders))
+    raise DefinitionError([f"no file {pattern!r} ({', '.join(SUFFIXES)}) in {searched or 'any folder'}"])
 
 
 def _fixed_part(pattern: str) -> Path:
-    """The parts of a glob before the first that is none, so that no folder outside is searched."""
+    """The parts of a glob before its first wildcard, so that no folder outside is searched."""
     parts = Path(pattern).parts
     return Path(*takewhile(lambda part: not has_magic(part), parts))
 
 
 def _check_below(path: Path, roots: Sequence[Path], pattern: str) -> None:
-    """Refuse what is not below one of the folders, links followed: a path may come out of a run's parameters."""
+    """Refuse what is not below one of the folders, links followed: a path may come from a run's parameters."""
     if not any(path.resolve().is_relative_to(root) for root in roots):
         raise DefinitionError(
             [
@@ -67,7 +67,7 @@ def read(path: Path) -> list[Definition]:
     """The definitions in a file: one, or a list of them; in YAML also several documents. A byte-order mark is allowed.
 
     Raises:
-        DefinitionError: it cannot be read as JSON or YAML, or is no definition.
+        DefinitionError: it cannot be read as JSON or YAML, or is not a definition.
     """
     try:
         content = path.read_bytes()
@@ -76,7 +76,7 @@ def read(path: Path) -> list[Definition]:
         raise DefinitionError([f"{path.name} cannot be read: {' '.join(str(error).split())}"]) from None
     found = [item for document in documents if document is not None for item in definitions_in(document, path.name)]
     if not found:
-        raise DefinitionError([f"{path.name} has no definition in it"])
+        raise DefinitionError([f"{path.name} contains no definition"])
     return found
 
 
@@ -86,10 +86,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_keys(keys: Iterable[str]) -> None:
-    """Refuse a key that is there twice: one of its values would be lost without a word.
+    """Refuse a key that occurs twice: one of its values would be lost without a warning.
 
     Raises:
-        ValueError: there is one.
+        ValueError: one occurs twice.
     """
     for key, times in Counter(keys).items():
         if times > 1:
@@ -97,8 +97,8 @@ def _check_keys(keys: Iterable[str]) -> None:
 
 
 def _documents(content: bytes) -> list[Any]:
-    """The documents of a YAML file. Keys stay the text they are: the case ``yes:`` of a SWITCH is not True."""
-    yaml: Any = import_module("yaml")  # PyYAML, which Airflow needs itself
+    """The documents of a YAML file. All keys are text: the case ``yes:`` of a SWITCH is not True."""
+    yaml: Any = import_module("yaml")  # PyYAML, on which Airflow depends
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""Registering definitions where they differ from the server's, and nowhere else."""
+"""Register definitions that differ from the server's, and no others."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from airflow_provider_conductor.client.errors import (
     ConductorNotFoundError,
 )
 from airflow_provider_conductor.client.flow import Call, Flow, ask
-from airflow_provider_conductor.definitions.definition import Definition, DefinitionError, check, said
+from airflow_provider_conductor.definitions.definition import Definition, DefinitionError, check, with_source
 from airflow_provider_conductor.definitions.diff import difference
 
 __all__ = ["Registered", "register"]
 
-
-UNREAD = "JSON parse error"
-"""How a server's message begins where a field has a value of the wrong kind; a 500, though it will never be another."""
+UNREADABLE = "JSON parse error"
+"""How a server's message begins if a field has a value of the wrong kind; a 500, though a repetition cannot help."""
 
 PLACE = re.compile(r"(?:\(|; |chain: )[\w.]+\[(\d+)\]")
 """In a server's message, the place of a definition in the request: ``(registerTaskDef.arg0[1].ownerEmail: is empty)``,
-or, of 3.13.8 where it cannot read a value, ``reference chain: java.util.ArrayList[1]->…``."""
+or, of 3.13.8 when it cannot read a value, ``reference chain: java.util.ArrayList[1]->…``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """Labels of the definitions that were registered, and of those that the server had so already."""
+    """Labels of the definitions that were registered, and of those that the server already had."""
 
     registered: tuple[str, ...]
     unchanged: tuple[str, ...]
@@ -52,7 +51,7 @@ def register(
 ) -> Flow[Registered]:
     """Compare, check (here and by the server), register what differs, and read it back.
 
-    Task definitions go before workflow definitions. Nothing is registered unless all can be.
+    Task definitions are sent before workflow definitions. Nothing is registered unless all can be.
 
     Raises:
         DefinitionError: with everything that is wrong, a version below the server's latest included.
@@ -62,22 +61,20 @@ def register(
     for item in definitions:
         present = yield from _present(item)
         if present is not None and not difference(present, item.data):
-            log(f"{item.label}: the server has it so")
+            log(f"{item.label} is unchanged")
         else:
             changes.append(_Change(item, present))
-    problems = {} if allow_lower_version else (yield from _lowered(definitions, changes))
-    for label, problem in (yield from _invalid(changes)).items():
-        problems[label] = f"{problems[label]}; {problem}" if label in problems else problem
-    if problems:
-        sources = {item.label: item.source for item in definitions}
-        raise DefinitionError(said(sources[label], f"{label}: {problem}") for label, problem in problems.items())
+    yield from _check_changes(definitions, changes, allow_lower_version=allow_lower_version)
     for change in changes:
         is_new = "is new" if change.present is None else "differs from the server's"
         log(f"{change.wanted.label} {is_new}:\n{difference(change.present, change.wanted.data)}")
-    yield from _send(changes)
+    tasks = [change.wanted for change in changes if change.wanted.kind == "task"]
+    workflows = [change.wanted for change in changes if change.wanted.kind == "workflow"]
+    yield from _send_tasks(tasks)
+    yield from _send_workflows(workflows, before=[item.label for item in tasks])
     registered = []
     for change in changes:
-        if (yield from _took(change, warn)):
+        if (yield from _has_changed(change, warn)):
             registered.append(change.wanted.label)
     unchanged = [item.label for item in definitions if item.label not in registered]
     log(f"{len(registered)} definitions registered, {len(unchanged)} unchanged")
@@ -101,10 +98,26 @@ def _found(call: Call[dict[str, Any]]) -> Flow[dict[str, Any] | None]:
         return None
 
 
-def _lowered(definitions: Sequence[Definition], changes: Sequence[_Change]) -> Flow[dict[str, str]]:
-    """By label, what is wrong with each changed workflow whose highest version given is below the server's latest.
+def _check_changes(
+    definitions: Sequence[Definition], changes: Sequence[_Change], *, allow_lower_version: bool
+) -> Flow[None]:
+    """Compare versions with the server's, and let the server validate the workflows.
 
-    Who starts the latest version would not get what was registered.
+    Raises:
+        DefinitionError: with everything that is wrong.
+    """
+    problems = {} if allow_lower_version else (yield from _lower_versions(definitions, changes))
+    for label, problem in (yield from _invalid(changes)).items():
+        problems[label] = f"{problems[label]}; {problem}" if label in problems else problem
+    if problems:
+        sources = {item.label: item.source for item in definitions}
+        raise DefinitionError(with_source(sources[label], f"{label}: {problem}") for label, problem in problems.items())
+
+
+def _lower_versions(definitions: Sequence[Definition], changes: Sequence[_Change]) -> Flow[dict[str, str]]:
+    """By label, what is wrong with each changed workflow whose highest given version is below the server's latest.
+
+    Whoever starts the latest version would not get what was registered.
     """
     problems = {}
     for name in dict.fromkeys(change.wanted.name for change in changes if change.wanted.kind == "workflow"):
@@ -112,8 +125,8 @@ def _lowered(definitions: Sequence[Definition], changes: Sequence[_Change]) -> F
         latest = yield from _found(endpoints.get_workflow_def(name))
         if latest is not None and highest.version < int(latest.get("version") or 1):
             problems[highest.label] = (
-                f"version {highest.version} is below the server's latest, {latest['version']}, "
-                "which starts without a version run; raise the version, or allow it with allow_lower_version=True"
+                f"version {highest.version} is below the server's latest, {latest['version']}, which is what a start "
+                "without a version runs; raise the version, or allow it with allow_lower_version=True"
             )
     return problems
 
@@ -133,56 +146,57 @@ def _invalid(changes: Sequence[_Change]) -> Flow[dict[str, str]]:
     return problems
 
 
-def _send(changes: Sequence[_Change]) -> Flow[None]:
-    """Register them. A server takes all of one kind, or refuses all for one that is wrong (3.13.8 and 3.32.2)."""
-    tasks = [change.wanted for change in changes if change.wanted.kind == "task"]
-    workflows = [change.wanted for change in changes if change.wanted.kind == "workflow"]
+def _send_tasks(tasks: Sequence[Definition]) -> Flow[None]:
+    """Register task definitions. A server takes all of them, or refuses all if one is wrong (3.13.8 and 3.32.2)."""
     if tasks:
         try:
             yield from ask(endpoints.register_task_defs([item.data for item in tasks]))
         except ConductorAnswerError as error:
             raise _refused(error, tasks, ()) from error
-    if workflows:
-        before = [item.label for item in tasks]
-        try:
-            done = yield from ask(endpoints.register_workflow_defs([item.data for item in workflows]))
-        except ConductorAnswerError as error:
-            raise _refused(error, workflows, before) from error
-        if done is not None and done.errors:
-            raise DefinitionError(
-                (
-                    said(item.source, f"{item.label}: the server answered: {done.errors[item.name]}")
-                    for item in workflows
-                    if item.name in done.errors
-                ),
-                registered=[*before, *(item.label for item in workflows if item.name not in done.errors)],
-            )
+
+
+def _send_workflows(workflows: Sequence[Definition], *, before: Sequence[str]) -> Flow[None]:
+    """Register workflow definitions, after those whose labels are ``before``."""
+    if not workflows:
+        return
+    try:
+        done = yield from ask(endpoints.register_workflow_defs([item.data for item in workflows]))
+    except ConductorAnswerError as error:
+        raise _refused(error, workflows, before) from error
+    if done is not None and done.errors:
+        raise DefinitionError(
+            (
+                with_source(item.source, f"{item.label}: the server answered: {done.errors[item.name]}")
+                for item in workflows
+                if item.name in done.errors
+            ),
+            registered=[*before, *(item.label for item in workflows if item.name not in done.errors)],
+        )
 
 
 def _refused(error: ConductorAnswerError, sent: Sequence[Definition], before: Sequence[str]) -> Exception:
-    """The error of a refusal, by the name and file of the definition; a failure of the server's as it is.
+    """The error of a refusal, with the name and file of the definition; a failure of the server as it is.
 
-    The server names the definition by its place in the request; 3.32.2 names none where it could not read a value.
+    The server names the definition by its place in the request; 3.32.2 names none if it cannot read a value.
     """
-    unread = UNREAD in error.message
-    passing = error.repeatable or ((error.status or 0) >= 500 and not unread)
+    passing = error.repeatable or ((error.status or 0) >= 500 and UNREADABLE not in error.message)
     if passing or isinstance(error, (ConductorAuthError, ConductorMissingRouteError)):
         return error
     places = {int(place) for place in PLACE.findall(error.message)}
     wrong = [item for place, item in enumerate(sent) if place in places] or list(sent)
     if len(wrong) == 1 or places:
-        names = [said(item.source, f"{item.label}: the server answered: {error.message}") for item in wrong]
+        names = [with_source(item.source, f"{item.label}: the server answered: {error.message}") for item in wrong]
     else:
-        listed = ", ".join(said(item.source, item.label) for item in wrong)
+        listed = ", ".join(with_source(item.source, item.label) for item in wrong)
         names = [f"one of {listed}: the server answered: {error.message}"]
     return DefinitionError(names, registered=before)
 
 
-def _took(change: _Change, warn: Callable[[str], None]) -> Flow[bool]:
-    """Whether the server has it otherwise than before; what it did not keep is told."""
+def _has_changed(change: _Change, warn: Callable[[str], None]) -> Flow[bool]:
+    """Whether the server's definition differs from before; ``warn`` receives what the server did not keep."""
     now = yield from _present(change.wanted)
     if now is None:
-        raise DefinitionError([f"{change.wanted.label}: the server took it, but does not have it"])
+        raise DefinitionError([f"{change.wanted.label}: the server accepted it, but does not have it"])
     lost = difference(now, change.wanted.data)
     if lost:
         warn(f"{change.wanted.label}: the server does not keep all of it:\n{lost}")

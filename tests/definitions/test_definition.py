@@ -63,17 +63,19 @@ def test_what_is_right_passes(given: dict[str, Any]) -> None:
         (orders({**PACK, "type": ""}), "tasks[0]: type must be a text such as SIMPLE, not ''"),
         (orders({**PACK, "inputParameters": ["a"]}), "tasks[0]: inputParameters must be an object"),
         (orders({**PACK, "retryCount": "3"}), "tasks[0]: retryCount must be a whole number from 0 on, not '3'"),
-        (orders(PACK, PACK), "taskReferenceName 'pack' stands 2 times"),
-        (orders(PACK, {**PACK, "taskReferenceName": "s", "defaultCase": [PACK]}), "'pack' stands 2 times"),
+        (orders(PACK, PACK), "taskReferenceName 'pack' occurs 2 times"),
+        (orders(PACK, {**PACK, "taskReferenceName": "s", "defaultCase": [PACK]}), "'pack' occurs 2 times"),
         (orders({**PACK, "decisionCases": {"a": [{}]}}), "tasks[0].decisionCases['a'][0] must have a name"),
-        (orders({**PACK, "forkTasks": [[PACK]]}), "'pack' stands 2 times"),
+        (orders({**PACK, "forkTasks": [[PACK]]}), "'pack' occurs 2 times"),
+        (orders({**PACK, "forkTasks": 7}), "tasks[0]: forkTasks must be a list, not 7"),
+        (orders({**PACK, "decisionCases": [PACK]}), "tasks[0]: decisionCases must be an object"),
         (orders({**PACK, "loopOver": [{**PACK, "name": ""}]}), "tasks[0].loopOver[0] must have a name"),
         ({"name": "charge", "retryCount": -1}, "task 'charge': retryCount must be a whole number from 0 on, not -1"),
         (
             {"name": "charge", "timeoutSeconds": 60},
             "responseTimeoutSeconds (3600) must not be over timeoutSeconds (60)",
         ),
-        (PACK, "is a task of a workflow, not a definition of one"),
+        (PACK, "is a task of a workflow, not a task definition"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(given: Any, says: str) -> None:

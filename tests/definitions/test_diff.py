@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.definitions.diff import LONGEST, difference, essence
+from airflow_provider_conductor.definitions.diff import MAX_LINES, difference, normalized
 
 PACK = {"name": "pack", "taskReferenceName": "pack", "type": "SIMPLE"}
 ORDERS = {"name": "orders", "version": 2, "tasks": [PACK]}
@@ -156,7 +156,7 @@ def test_a_case_that_an_author_has_removed_is_a_difference() -> None:
 
 def test_values_within_parameters_are_kept_as_they_are() -> None:
     parameters = {"none": None, "empty": "", "zero": 0, "createTime": 5, "optional": False}
-    kept = essence({**ORDERS, "tasks": [PACK | {"inputParameters": parameters}], "outputParameters": parameters})
+    kept = normalized({**ORDERS, "tasks": [PACK | {"inputParameters": parameters}], "outputParameters": parameters})
     assert kept["tasks"][0]["inputParameters"] == parameters
     assert kept["outputParameters"] == parameters
 
@@ -170,5 +170,5 @@ def test_a_new_definition_is_all_plus() -> None:
 def test_a_long_difference_is_cut() -> None:
     many = {**ORDERS, "tasks": [{**PACK, "taskReferenceName": f"pack{number}"} for number in range(500)]}
     lines = difference(None, many).splitlines()
-    assert len(lines) == LONGEST + 1
+    assert len(lines) == MAX_LINES + 1
     assert lines[-1].endswith("more lines")

@@ -139,8 +139,8 @@ def test_yaml_may_have_several_documents_and_its_keys_stay_text(tmp_path: Path) 
     [
         ("a.json", "{", "a.json cannot be read"),
         ("a.yaml", "a: [", "a.yaml cannot be read"),
-        ("a.yaml", "", "has no definition in it"),
-        ("a.json", "[]", "has no definition in it"),
+        ("a.yaml", "", "contains no definition"),
+        ("a.json", "[]", "contains no definition"),
         ("a.json", '"orders"', "a.json: a definition is an object"),
     ],
 )
