@@ -216,7 +216,7 @@ def test_a_task_of_a_paused_workflow_is_ended_and_the_pause_is_told(lab: Waiting
     lab.client.pause_workflow(workflow_id)
     done = complete(workflow_id, "wait")
     assert done.error is None
-    assert done.told("is PAUSED: it goes on when it is resumed")
+    assert done.told("is PAUSED: it continues when it is resumed")
     assert newest(lab, workflow_id, "wait").status == "COMPLETED"
 
 
