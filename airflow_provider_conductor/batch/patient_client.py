@@ -8,11 +8,8 @@ from dataclasses import dataclass
 
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.errors import (
-    ConductorAuthError,
-    ConductorConfigError,
-    ConductorMissingRouteError,
+    ConductorAnswerError,
     ConductorRequestError,
-    NotConductorError,
 )
 from airflow_provider_conductor.client.flow import Flow, T
 from airflow_provider_conductor.polling.next_poll import next_poll_after_failure
@@ -77,8 +74,6 @@ class PatientClient:
 
 
 def _may_pass(error: ConductorRequestError, failures: int) -> bool:
-    if isinstance(error, (ConductorAuthError, ConductorConfigError, ConductorMissingRouteError)):
+    if error.refused_by_gateway and failures > REFUSALS:
         return False
-    if isinstance(error, NotConductorError) and error.refused and failures > REFUSALS:
-        return False
-    return error.repeatable or error.fate_unknown or error.status is None or error.status >= 500 or error.status == 429
+    return error.temporary or (error.status is None and not isinstance(error, ConductorAnswerError))

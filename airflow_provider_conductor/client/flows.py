@@ -13,13 +13,10 @@ from typing import Any
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import (
-    ConductorAuthError,
     ConductorInputError,
     ConductorMissingRouteError,
     ConductorNotFoundError,
     ConductorRequestError,
-    ConductorTooManyRequestsError,
-    ConductorUnreachableError,
 )
 from airflow_provider_conductor.client.flow import Flow, ask, current_time, sleep
 from airflow_provider_conductor.client.models import StartWorkflowRequest, TaskStatus, Workflow
@@ -166,9 +163,9 @@ def read_many(workflow_ids: Sequence[str], *, include_tasks: bool = False) -> Fl
                 answer = yield from ask(endpoints.bulk_search(ids))
                 workflows = [Workflow(data) for data in answer.successful]
                 found |= {workflow.workflow_id: workflow for workflow in workflows}
-            except (ConductorUnreachableError, ConductorAuthError, ConductorTooManyRequestsError):
-                raise
             except ConductorRequestError as error:
+                if error.concerns_server:
+                    raise
                 bulk = not isinstance(error, (ConductorMissingRouteError, ConductorNotFoundError))
         for workflow_id in ids:
             if workflow_id in found:

@@ -13,6 +13,7 @@ from airflow_provider_conductor.client.addresses import redirect_target
 from airflow_provider_conductor.client.auth import TokenKeeper
 from airflow_provider_conductor.client.body import ACCEPTED, Body, BrokenBodyError, TooLarge, UnknownEncodingError
 from airflow_provider_conductor.client.cautions import log_cautions
+from airflow_provider_conductor.client.error_answers import error_for_answer
 from airflow_provider_conductor.client.errors import (
     ConductorConflictError,
     ConductorConnectionLostError,
@@ -22,7 +23,6 @@ from airflow_provider_conductor.client.errors import (
     ConductorTlsError,
     ConductorUnreachableError,
     NotConductorError,
-    error_for_answer,
     server_of,
 )
 from airflow_provider_conductor.client.flow import Answer, Call

@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import (
-    ConductorAuthError,
     ConductorMissingRouteError,
     ConductorNotFoundError,
     ConductorRequestError,
-    ConductorTooManyRequestsError,
-    ConductorUnreachableError,
 )
 from airflow_provider_conductor.client.flow import Flow, ask, sleep
 from airflow_provider_conductor.client.flows import read_many
@@ -134,9 +131,9 @@ class _Chunk:
                 continue
             try:
                 yield from ask(self.command.one(workflow))
-            except (ConductorUnreachableError, ConductorAuthError, ConductorTooManyRequestsError):
-                raise
             except ConductorRequestError as error:
+                if error.concerns_server:
+                    raise
                 refusals[workflow.workflow_id] = Refusal(Kind.DUE, str(error), error)
         return refusals
 

@@ -140,7 +140,7 @@ def _invalid(changes: Sequence[_Change]) -> Flow[dict[str, str]]:
         except ConductorMissingRouteError:
             break
         except ConductorAnswerError as error:
-            if isinstance(error, ConductorAuthError) or error.repeatable:
+            if error.concerns_server or not error.conclusive:
                 raise
             problems[item.label] = f"the server answered: {error.message}"
     return problems
@@ -179,8 +179,7 @@ def _refused(error: ConductorAnswerError, sent: Sequence[Definition], before: Se
 
     The server names the definition by its place in the request; 3.32.2 names none if it cannot read a value.
     """
-    passing = error.repeatable or ((error.status or 0) >= 500 and UNREADABLE not in error.message)
-    if passing or isinstance(error, (ConductorAuthError, ConductorMissingRouteError)):
+    if (error.temporary and UNREADABLE not in error.message) or isinstance(error, (ConductorAuthError, ConductorMissingRouteError)):
         return error
     places = {int(place) for place in PLACE.findall(error.message)}
     wrong = [item for place, item in enumerate(sent) if place in places] or list(sent)

@@ -250,7 +250,7 @@ class ConductorHook(BaseHook):
         except ConductorAuthError as error:
             return False, f"Credentials refused: {error}. Check key id (login) and key secret (password)"
         except (ConductorMissingRouteError, NotConductorError) as error:
-            if isinstance(error, NotConductorError) and error.refused:
+            if error.refused_by_gateway:
                 return False, f"Refused in front of Conductor: {error}. Check headers, proxy and the address"
             return False, f"Not a Conductor API: {error}. Check the address, which usually ends in /api"
         except ConductorError as error:

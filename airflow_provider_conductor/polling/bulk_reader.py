@@ -18,7 +18,6 @@ from airflow_provider_conductor.client.errors import (
     ConductorNotFoundError,
     ConductorRequestError,
     ConductorTooManyRequestsError,
-    ConductorUnreachableError,
     NotConductorError,
 )
 from airflow_provider_conductor.client.flow import Answer, Call, T, drive_async
@@ -314,8 +313,7 @@ class BulkReader:
 
 def _concerns_one(error: ConductorRequestError) -> bool:
     """Whether an answer says nothing about other workflows: it cannot be read, or the server fails at this one."""
-    elsewhere = (ConductorAuthError, ConductorUnreachableError, ConductorTooManyRequestsError)
-    return not error.repeatable and not isinstance(error, elsewhere)
+    return error.conclusive and not error.concerns_server
 
 
 def unreadable(call: Call[Any], error: Exception) -> NotConductorError:

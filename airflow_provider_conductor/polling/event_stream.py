@@ -102,7 +102,7 @@ class EventStreams:
             except ConductorNotFoundError:
                 return
             except (NotConductorError, ConductorAnswerError) as error:
-                if not error.repeatable:
+                if error.conclusive:
                     self.off = True
                     log.info("The server has no event stream for us, its workflows are asked about instead: %s", error)
                     return

@@ -8,7 +8,6 @@ from typing import Any
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import (
-    ConductorAnswerError,
     ConductorError,
     ConductorMissingRouteError,
     ConductorNotFoundError,
@@ -203,7 +202,7 @@ def _optional(call: Any, until: float | None = None) -> Flow[Any]:
     try:
         return (yield from ask(_once(call, now, until)))
     except ConductorRequestError as error:
-        if last or (isinstance(error, (ConductorAnswerError, NotConductorError)) and not error.repeatable):
+        if last or error.conclusive:
             return None
         raise
 
@@ -291,7 +290,7 @@ def search_index(workflow_id: str, until: float | None = None) -> Flow[Workflow 
         result = yield from ask(_once(call, now, until))
     except ConductorRequestError as error:
         # Unlike other extra reads, this may decide that a workflow is gone: not while the index is unreachable.
-        if error.repeatable or not isinstance(error, (ConductorAnswerError, NotConductorError)):
+        if not error.conclusive:
             raise
         return None
     for summary in result:
@@ -325,8 +324,8 @@ def read_ended(workflow_id: str, until: float | None) -> Flow[Workflow | None]:
                 unknown += 1
                 yield from sleep(ASK_AGAIN[unknown - 1])
                 continue
-            passing = error.repeatable or missing or (error.status or 0) >= 500
-            refused = isinstance(error, NotConductorError) and error.refused and failures > REFUSALS
+            passing = error.temporary or missing
+            refused = error.refused_by_gateway and failures > REFUSALS
             if not passing or refused or (until is not None and now >= until):
                 raise
             retry_after = error.retry_after

@@ -590,4 +590,4 @@ class Poller:
 def _is_the_servers(trouble: ConductorRequestError) -> bool:
     """Whether what was answered about others holds for a wait that has not asked yet; it ends at an answer that shows
     a wrong address, which must be one to its own question."""
-    return trouble.repeatable or isinstance(trouble, ConductorUnreachableError) or (trouble.status or 0) >= 500
+    return trouble.temporary or isinstance(trouble, ConductorUnreachableError)

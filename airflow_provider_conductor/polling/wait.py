@@ -273,7 +273,9 @@ class _Wait:
 
     def gives_up(self, error: ConductorRequestError, now: float) -> bool:
         """Whether something in front of Conductor has refused for so long that the connection must be wrong."""
-        passes = isinstance(error, NotConductorError) and error.repeatable and (error.refused or not self.reached)
+        passes = (
+            isinstance(error, NotConductorError) and error.repeatable and (error.refused_by_gateway or not self.reached)
+        )
         self.refused_since = (self.refused_since or now) if passes else None
         return now >= self.refused_until
 
@@ -362,7 +364,7 @@ def wait(
         except (ConductorAuthError, ConductorConfigError):
             raise
         except ConductorRequestError as error:
-            if not state.reached and not error.repeatable and (error.status or 0) < 500:
+            if not state.reached and not error.temporary:
                 raise
             now = yield from current_time()
             if state.gives_up(error, now):

@@ -9,11 +9,9 @@ from datetime import datetime
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import (
-    ConductorAnswerError,
     ConductorMissingRouteError,
     ConductorNotFoundError,
     ConductorRequestError,
-    NotConductorError,
 )
 from airflow_provider_conductor.client.flow import Flow, ask, current_time, sleep
 from airflow_provider_conductor.client.flows import read_many
@@ -216,8 +214,8 @@ def look_up_archived(plans: Sequence[StartPlan]) -> Flow[list[tuple[Found, ...]]
             answer = yield from ask(
                 endpoints.search_workflows(query=query, size=10 * ARCHIVED_AT_ONCE, sort="startTime:ASC")
             )
-        except (ConductorAnswerError, NotConductorError) as error:
-            if error.repeatable:
+        except ConductorRequestError as error:
+            if not error.conclusive:
                 raise
             summaries.clear()
             break

@@ -20,7 +20,7 @@ from airflow_provider_conductor.client import (
     NotConductorError,
     errors,
 )
-from airflow_provider_conductor.client.errors import error_for_answer
+from airflow_provider_conductor.client.error_answers import error_for_answer
 
 
 def error_of(status: int, body: Any, *, safe: bool = True) -> ConductorRequestError:
@@ -128,6 +128,31 @@ def test_the_body_decides_what_an_error_status_means(
     assert type(safe) is type(unsafe) is kind
     assert (safe.repeatable, safe.fate_unknown) == (repeatable, False)
     assert (unsafe.repeatable, unsafe.fate_unknown) == (False, unknown)
+
+
+QUESTIONS = {
+    errors.ConductorUnreachableError("refused", repeatable=True): "temporary concerns_server",
+    errors.ConductorTlsError("handshake"): "concerns_server",
+    errors.ConductorTimeoutError("no answer", repeatable=True): "temporary",
+    errors.ConductorTimeoutError("no answer to a start", fate_unknown=True): "temporary",
+    errors.NotConductorError("gateway", status=404, repeatable=True): "temporary",
+    errors.NotConductorError("firewall", status=403, repeatable=True): "temporary refused_by_gateway",
+    errors.NotConductorError("not read", status=200): "conclusive",
+    errors.ConductorAuthError("no", status=403): "conclusive concerns_server",
+    errors.ConductorBadRequestError("no", status=400): "conclusive",
+    errors.ConductorNotFoundError("no", status=404): "conclusive",
+    errors.ConductorConflictError("no", status=409): "conclusive",
+    errors.ConductorMissingRouteError("no", status=500): "conclusive",
+    errors.ConductorTooManyRequestsError("start", status=429): "temporary concerns_server",
+    errors.ConductorServerError("busy", status=503, repeatable=True): "temporary",
+    errors.ConductorServerError("defect", status=500): "temporary conclusive",
+}
+
+
+@pytest.mark.parametrize("error", QUESTIONS, ids=repr)
+def test_an_error_answers_what_its_callers_do_next(error: ConductorRequestError) -> None:
+    asked = ("temporary", "conclusive", "concerns_server", "refused_by_gateway")
+    assert " ".join(name for name in asked if getattr(error, name)) == QUESTIONS[error]
 
 
 def test_the_first_line_names_call_server_status_and_the_servers_words() -> None:

@@ -73,7 +73,7 @@ def test_credentials_that_a_gateway_asks_for_are_named(serve: Serve, connect: Co
         NotConductorError, match="asks for credentials, put them into the connection's headers"
     ) as caught:
         connect(serve(page), max_attempts=1).send(READ)
-    assert caught.value.refused
+    assert caught.value.refused_by_gateway
 
 
 # Tokens

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_conductor.batch.state import Batch
 from airflow_provider_conductor.client import ConductorClient, ConductorError, NotConductorError
-from airflow_provider_conductor.client.errors import error_for_answer
+from airflow_provider_conductor.client.error_answers import error_for_answer
 from airflow_provider_conductor.client.text import to_log
 from airflow_provider_conductor.operators import (
     ConductorCompleteTaskOperator,
