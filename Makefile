@@ -3,7 +3,7 @@ PYTEST_ARGS ?=
 CELLS ?=
 NEW := .venv/airflow-3.3/bin
 OLD := .venv/airflow-2.11/bin
-STRICT := airflow_provider_conductor dev benchmarks
+STRICT := airflow_provider_conductor dev benchmarks tests/client/typed_calls.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test matrix docs faults bench soak lint format demo airflow server lock clean

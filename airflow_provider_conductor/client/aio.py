@@ -1,8 +1,4 @@
-"""The asyncio client, on aiohttp: what triggers wait with.
-
-It sends calls and drives flows; the verbs by name are the blocking client's. One way to write a request,
-``await client.send(endpoints.get_workflow(id))``, is enough for code that lives in an event loop.
-"""
+"""The asyncio client, on aiohttp: what triggers wait with."""
 
 from __future__ import annotations
 
@@ -31,6 +27,7 @@ from airflow_provider_conductor.client.errors import (
 from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Step, drive_async, steady
 from airflow_provider_conductor.client.flows import Capabilities
 from airflow_provider_conductor.client.large_json import LARGE, loads_in_steps
+from airflow_provider_conductor.client.methods import AsyncMethods
 from airflow_provider_conductor.client.retry import Pace, policy
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.tls import tls_context
@@ -56,7 +53,7 @@ PAUSE_AFTER = 1_000_000
 """Bytes of a body after which the event loop gets its turn."""
 
 
-class AsyncConductorClient:
+class AsyncConductorClient(AsyncMethods):
     """One pooled session with one Conductor server, inside one event loop.
 
     Args:

@@ -31,7 +31,7 @@ from airflow_provider_conductor.client.errors import (
 )
 from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Step, drive, steady
 from airflow_provider_conductor.client.flows import Capabilities
-from airflow_provider_conductor.client.methods import ClientMethods
+from airflow_provider_conductor.client.methods import BlockingMethods
 from airflow_provider_conductor.client.retry import Pace, policy
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.tls import tls_context
@@ -45,7 +45,7 @@ CHUNK = 65_536
 """Bytes of a body that are read at once."""
 
 
-class ConductorClient(ClientMethods):
+class ConductorClient(BlockingMethods):
     """One pooled session with one Conductor server; safe to share between threads.
 
     Args:

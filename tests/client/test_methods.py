@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 import requests_mock
 
-from airflow_provider_conductor.client import ConductorClient, ConductorInputError, StartWorkflowRequest
+from airflow_provider_conductor.client import (
+    AsyncConductorClient,
+    ConductorClient,
+    ConductorInputError,
+    StartWorkflowRequest,
+)
 from airflow_provider_conductor.client.methods import ClientMethods
+from tests.client import fault_server
+from tests.client.fault_server import FaultServer
 
 WORKFLOW = {"workflowId": "w1", "status": "RUNNING"}
 BULK = {"bulkSuccessfulResults": ["w1"], "bulkErrorResults": {"w2": "gone"}}
@@ -276,10 +283,38 @@ def test_a_verb_is_one_request(
     assert sent == body
 
 
+def public(kind: type) -> set[str]:
+    return {name for name in dir(kind) if not name.startswith("_")}
+
+
 def test_every_verb_is_in_the_table() -> None:
-    public = {name for name, _ in inspect.getmembers(ClientMethods, inspect.isfunction) if not name.startswith("_")}
     used = {name for verb, *_ in TABLE for name in verb.__code__.co_names}
-    assert public - used == {"send", "run"}
+    assert public(ClientMethods) == used
+
+
+def test_both_clients_have_the_same_names() -> None:
+    assert public(AsyncConductorClient) - public(ConductorClient) == {"listen"}
+    assert public(ConductorClient) < public(AsyncConductorClient)
+
+
+def test_a_method_shows_what_its_endpoint_takes_and_returns() -> None:
+    assert str(inspect.signature(ConductorClient.get_workflow, eval_str=True)) == (
+        "(self, workflow_id: str, include_tasks: bool = True) -> airflow_provider_conductor.client.models.Workflow"
+    )
+    assert list(inspect.signature(AsyncConductorClient.get_workflow_status).parameters) == (
+        ["self", "workflow_id", "include_output", "include_variables"]
+    )
+    for name in public(ClientMethods):
+        method = getattr(ClientMethods, name)
+        assert (method.__name__, bool(method.__doc__)) == (name, True)
+
+
+async def test_the_asyncio_clients_methods_are_awaited(serve: Callable[..., FaultServer]) -> None:
+    server = serve(fault_server.workflow("w1", "COMPLETED"))
+    async with AsyncConductorClient(server.api_url) as client:
+        assert (await client.get_workflow("w1", include_tasks=False)).status == "COMPLETED"
+        assert (await client.get_workflow_status("w1")).status == "COMPLETED"
+    assert [request.path for request in server.requests] == ["/api/workflow/w1", "/api/workflow/w1/status"]
 
 
 def test_answers_are_values_to_work_with(http: requests_mock.Mocker, client: ConductorClient) -> None:

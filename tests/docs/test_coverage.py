@@ -137,7 +137,7 @@ def exists(name: str) -> bool:
     if where == "hook":
         return callable(getattr(ConductorHook, what, None)) or what in ("client", "settings")
     if where == "endpoints":
-        return what in endpoints.__all__
+        return callable(getattr(endpoints, what, None))
     if where == "@task":
         return what in {item["name"] for item in get_provider_info().get("task-decorators", ())}
     return name in operators()

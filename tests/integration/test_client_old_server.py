@@ -17,7 +17,6 @@ from airflow_provider_conductor.client import (
     ConductorSettings,
     endpoints,
 )
-from airflow_provider_conductor.client.flows import execute_workflow, get_workflow_status
 from tests.integration.client_lab import Lab
 
 pytestmark = pytest.mark.integration
@@ -82,15 +81,9 @@ def test_a_status_is_the_workflow_without_its_tasks(lab: Lab, orders: str) -> No
 
 async def test_the_asyncio_client_falls_back_alike(lab: Lab, instant: str) -> None:
     async with AsyncConductorClient(lab.client.settings) as client:
-        workflow = await client.run(
-            execute_workflow(
-                client.capabilities,
-                {"name": instant, "input": {"a": 3}},
-                wait_for_seconds=10,
-            )
-        )
+        workflow = await client.execute_workflow({"name": instant, "input": {"a": 3}}, wait_for_seconds=10)
         assert workflow.output == {"a": 3}
-        status = await client.run(get_workflow_status(client.capabilities, workflow.workflow_id))
+        status = await client.get_workflow_status(workflow.workflow_id)
         assert status.status == "COMPLETED"
         assert (client.capabilities.execute, client.capabilities.status) == (False, False)
         with pytest.raises(ConductorMissingRouteError):

@@ -19,7 +19,6 @@ from airflow_provider_conductor.client import (
     StartWorkflowRequest,
     endpoints,
 )
-from airflow_provider_conductor.client.flows import execute_workflow
 from tests.integration.client_lab import Lab
 
 pytestmark = pytest.mark.integration
@@ -164,13 +163,7 @@ def test_a_wait_longer_than_any_hold_gets_the_output(client: ConductorClient, la
 
 async def test_the_asyncio_client_executes_alike(conductor_server: Any, instant: str) -> None:
     async with AsyncConductorClient(conductor_server.api_url) as client:
-        workflow = await client.run(
-            execute_workflow(
-                client.capabilities,
-                {"name": instant, "input": {"a": "ü"}},
-                wait_for_seconds=10,
-            )
-        )
+        workflow = await client.execute_workflow({"name": instant, "input": {"a": "ü"}}, wait_for_seconds=10)
         assert (workflow.status, workflow.output) == ("COMPLETED", {"a": "ü"})
         found = await client.send(endpoints.bulk_search([workflow.workflow_id, "no-such-id"]))
     assert [item["status"] for item in found.successful] == ["COMPLETED"]

@@ -1,7 +1,8 @@
 """Conductor's REST API: one pure function an endpoint, named as in the Python SDK's clients.
 
 Each returns a :class:`~airflow_provider_conductor.client.flow.Call`; nothing is sent here. Ids and names are
-quoted into the path, and an empty one is refused, since ``DELETE /workflow/`` would be another endpoint.
+quoted into the path, and an empty one is refused, since ``DELETE /workflow/`` would be another endpoint. The clients'
+methods are made from these functions, and have their docstrings.
 """
 
 from __future__ import annotations
@@ -75,69 +76,3 @@ from airflow_provider_conductor.client.endpoints.workflows import (
     test_workflow,
 )
 from airflow_provider_conductor.client.endpoints.writing import MAX_BULK_IDS, StartBody, start_body
-
-__all__ = [
-    "MAX_BULK_IDS",
-    "MAX_HOLD_SECONDS",
-    "StartBody",
-    "bulk_delete",
-    "bulk_pause",
-    "bulk_restart",
-    "bulk_resume",
-    "bulk_retry",
-    "bulk_search",
-    "bulk_terminate",
-    "bulk_terminate_and_delete",
-    "decide_workflow",
-    "delete_workflow",
-    "event_stream",
-    "execute_workflow",
-    "fetch_token",
-    "get_all_poll_data",
-    "get_all_queue_sizes",
-    "get_by_correlation_ids",
-    "get_external_storage_location",
-    "get_poll_data",
-    "get_queue_size",
-    "get_queue_sizes",
-    "get_running_workflows",
-    "get_task",
-    "get_task_def",
-    "get_task_defs",
-    "get_task_logs",
-    "get_workflow",
-    "get_workflow_def",
-    "get_workflow_defs",
-    "get_workflow_names_and_versions",
-    "get_workflow_status",
-    "get_workflow_tasks",
-    "log_task",
-    "pause_workflow",
-    "poll_task",
-    "register_task_defs",
-    "register_workflow_defs",
-    "requeue_tasks",
-    "rerun_workflow",
-    "reset_workflow_callbacks",
-    "restart_workflow",
-    "resume_workflow",
-    "retry_workflow",
-    "search_tasks",
-    "search_workflows",
-    "search_workflows_by_tasks",
-    "signal_workflow_task_async",
-    "signal_workflow_task_sync",
-    "skip_task_from_workflow",
-    "start_body",
-    "start_workflow",
-    "start_workflow_by_name",
-    "terminate_and_delete_workflow",
-    "terminate_workflow",
-    "test_workflow",
-    "unregister_task_def",
-    "unregister_workflow_def",
-    "update_task",
-    "update_task_by_ref_name",
-    "update_task_sync",
-    "validate_workflow_def",
-]

@@ -24,42 +24,48 @@ def _bulk_call(
 
 
 def bulk_pause(workflow_ids: Iterable[str]) -> Call[BulkResult]:
+    """Pause up to 1,000 workflows."""
     return _bulk_call("PUT", "pause", workflow_ids, safe_to_repeat=True)
 
 
 def bulk_resume(workflow_ids: Iterable[str]) -> Call[BulkResult]:
+    """End the pause of up to 1,000 workflows."""
     return _bulk_call("PUT", "resume", workflow_ids)
 
 
-def bulk_restart(workflow_ids: Iterable[str], *, use_latest_def: bool = False) -> Call[BulkResult]:
+def bulk_restart(workflow_ids: Iterable[str], use_latest_def: bool = False) -> Call[BulkResult]:
+    """Run up to 1,000 ended workflows again from their start."""
     return _bulk_call("POST", "restart", workflow_ids, useLatestDefinitions=use_latest_def)
 
 
 def bulk_retry(workflow_ids: Iterable[str]) -> Call[BulkResult]:
+    """Continue up to 1,000 workflows from their failed tasks."""
     return _bulk_call("POST", "retry", workflow_ids)
 
 
 def bulk_terminate(workflow_ids: Iterable[str], reason: str | None = None) -> Call[BulkResult]:
+    """End up to 1,000 workflows as TERMINATED."""
     return _bulk_call("POST", "terminate", workflow_ids, reason=reason or None)
 
 
 def bulk_terminate_and_delete(
-    workflow_ids: Iterable[str], reason: str | None = None, *, archive_workflow: bool = True
+    workflow_ids: Iterable[str], reason: str | None = None, archive_workflow: bool = True
 ) -> Call[BulkResult]:
-    """End what runs and remove all; :class:`ConductorMissingRouteError` on old servers."""
+    """End those of up to 1,000 workflows that run, and remove all; ``ConductorMissingRouteError`` on old servers."""
     return _bulk_call(
         "DELETE", "terminate-remove", workflow_ids, archiveWorkflow=archive_workflow, reason=reason or None
     )
 
 
-def bulk_delete(workflow_ids: Iterable[str], *, archive_workflow: bool = True) -> Call[BulkResult]:
+def bulk_delete(workflow_ids: Iterable[str], archive_workflow: bool = True) -> Call[BulkResult]:
+    """Remove up to 1,000 workflows from the database; archived, they stay in the search index."""
     return _bulk_call("DELETE", "remove", workflow_ids, archiveWorkflow=archive_workflow)
 
 
 def bulk_search(workflow_ids: Iterable[str], *, include_tasks: bool = False) -> Call[BulkResult]:
-    """Whole workflows of up to 1,000 ids in one answer; :class:`ConductorMissingRouteError` on old servers.
+    """Read up to 1,000 whole workflows in one answer; ``ConductorMissingRouteError`` on old servers.
 
-    What the server answers beyond these ids is left out.
+    Workflows with other ids that the server answers are left out.
     """
     ids = writing.bulk_ids(workflow_ids)
     call = _bulk_call("POST", "search", ids, safe_to_repeat=True, includeTasks=include_tasks)

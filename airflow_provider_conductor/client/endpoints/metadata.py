@@ -11,7 +11,7 @@ from airflow_provider_conductor.client.models import BulkResult
 
 
 def register_workflow_defs(definitions: Sequence[Any] | Any) -> Call[BulkResult | None]:
-    """Create or replace workflow definitions (dicts or SDK objects)."""
+    """Create or replace workflow definitions: one or several, dicts or SDK objects."""
     return Call(
         "PUT",
         "/metadata/workflow",
@@ -22,12 +22,17 @@ def register_workflow_defs(definitions: Sequence[Any] | Any) -> Call[BulkResult 
 
 
 def validate_workflow_def(definition: Mapping[str, Any] | Any) -> Call[None]:
-    """The server's own checks of one workflow definition, which is not kept; a 400 says what is wrong."""
+    """Let the server check a workflow definition without keeping it.
+
+    Raises:
+        ConductorBadRequestError: it is wrong; the message says where.
+    """
     (body,) = writing.definitions(definition, "workflow definition")
     return Call("POST", "/metadata/workflow/validate", reading.nothing, body=body, safe_to_repeat=True)
 
 
-def get_workflow_def(name: str, *, version: int | None = None) -> Call[dict[str, Any]]:
+def get_workflow_def(name: str, version: int | None = None) -> Call[dict[str, Any]]:
+    """Read a workflow definition, with ``version=None`` its latest version."""
     return Call(
         "GET",
         writing.path("/metadata/workflow/{name}", name=name),
@@ -38,16 +43,17 @@ def get_workflow_def(name: str, *, version: int | None = None) -> Call[dict[str,
 
 
 def get_workflow_defs() -> Call[list[dict[str, Any]]]:
-    """All workflow definitions, in all their versions."""
+    """Read all workflow definitions in all their versions."""
     return Call("GET", "/metadata/workflow", reading.objects, safe_to_repeat=True)
 
 
 def get_workflow_names_and_versions() -> Call[dict[str, list[int]]]:
-    """The versions there are of each workflow, without the definitions, lowest first."""
+    """Read the versions of each workflow, lowest first, without the definitions."""
     return Call("GET", "/metadata/workflow/names-and-versions", reading.versions, safe_to_repeat=True)
 
 
 def unregister_workflow_def(name: str, version: int) -> Call[None]:
+    """Remove one version of a workflow definition."""
     return Call(
         "DELETE",
         writing.path("/metadata/workflow/{name}/{version}", name=name, version=version),
@@ -56,7 +62,7 @@ def unregister_workflow_def(name: str, version: int) -> Call[None]:
 
 
 def register_task_defs(definitions: Sequence[Any] | Any) -> Call[None]:
-    """Create task definitions, replacing those of the same name."""
+    """Create or replace task definitions: one or several, dicts or SDK objects."""
     return Call(
         "POST",
         "/metadata/taskdefs",
@@ -67,13 +73,15 @@ def register_task_defs(definitions: Sequence[Any] | Any) -> Call[None]:
 
 
 def get_task_def(name: str) -> Call[dict[str, Any]]:
+    """Read a task definition."""
     return Call("GET", writing.path("/metadata/taskdefs/{name}", name=name), reading.an_object, safe_to_repeat=True)
 
 
 def unregister_task_def(name: str) -> Call[None]:
+    """Remove a task definition."""
     return Call("DELETE", writing.path("/metadata/taskdefs/{name}", name=name), reading.nothing)
 
 
 def get_task_defs() -> Call[list[dict[str, Any]]]:
-    """All task definitions: the cheapest authenticated read that every server version has."""
+    """Read all task definitions: the cheapest authenticated request that every server version has."""
     return Call("GET", "/metadata/taskdefs", reading.objects, safe_to_repeat=True)

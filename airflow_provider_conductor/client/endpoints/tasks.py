@@ -1,4 +1,4 @@
-"""Tasks as workers and people handle them, and their queues (``/tasks``)."""
+"""Tasks, and the queues that workers poll (``/tasks``)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.client.models import PollData, Task, TaskSearchResult, TaskStatus, Workflow
 
 
-def poll_task(task_type: str, *, worker_id: str | None = None, domain: str | None = None) -> Call[Task | None]:
-    """Take a task as a worker would, or None. Not safe to repeat: a lost answer has taken the task."""
+def poll_task(task_type: str, worker_id: str | None = None, domain: str | None = None) -> Call[Task | None]:
+    """Take a task as a worker does. Never sent twice: a lost answer has taken the task.
+
+    Returns:
+        The task, or None if the queue is empty.
+    """
     return Call(
         "GET",
         writing.path("/tasks/poll/{task_type}", task_type=task_type),
@@ -24,14 +28,21 @@ def update_task(
     workflow_id: str,
     task_id: str,
     status: TaskStatus | str,
-    *,
     output: Mapping[str, Any] | None = None,
     reason: str | None = None,
     worker_id: str | None = None,
     callback_after_seconds: int | None = None,
     logs: Sequence[str] = (),
 ) -> Call[str]:
-    """Report a task's result as a worker would; answers the task's id."""
+    """Report a task's result as a worker does.
+
+    Args:
+        callback_after_seconds: with status IN_PROGRESS, seconds until the task is offered again.
+        logs: lines to append to the task's log.
+
+    Returns:
+        The task's id.
+    """
     body: dict[str, Any] = {
         "workflowInstanceId": writing.given(workflow_id, "workflow_id"),
         "taskId": writing.given(task_id, "task_id"),
@@ -53,12 +64,14 @@ def update_task_by_ref_name(
     task_ref_name: str,
     status: TaskStatus | str,
     output: Mapping[str, Any] | None = None,
-    *,
     worker_id: str | None = None,
 ) -> Call[str]:
-    """Report the result of the open task of this reference name; answers its id, or "" where none is open.
+    """Report the result of the open task with this reference name.
 
-    Not safe to repeat: a task that has failed may be there anew. 3.13.8 has no such endpoint.
+    Never sent twice: a task that has failed may be open again. 3.13.8 has no such endpoint.
+
+    Returns:
+        The task's id, or "" if no such task is open.
     """
     return Call(
         "POST",
@@ -74,10 +87,13 @@ def update_task_sync(
     task_ref_name: str,
     status: TaskStatus | str,
     output: Mapping[str, Any] | None = None,
-    *,
     worker_id: str | None = None,
 ) -> Call[Workflow]:
-    """The same, answered with the workflow; 404 where no such task is open."""
+    """The same as ``update_task_by_ref_name``, answered with the workflow.
+
+    Raises:
+        ConductorNotFoundError: no such task is open.
+    """
     return Call(
         "POST",
         _by_ref_name(workflow_id, task_ref_name, status, "/sync"),
@@ -99,9 +115,9 @@ def _by_ref_name(workflow_id: str, task_ref_name: str, status: TaskStatus | str,
 def signal_workflow_task_async(
     workflow_id: str, status: TaskStatus | str, output: Mapping[str, Any] | None = None
 ) -> Call[None]:
-    """End the first open WAIT task, here or in a running sub-workflow. Answers alike where there is none.
+    """End the first open WAIT task, of the workflow or a running sub-workflow.
 
-    Sent twice it reaches the next WAIT too. 3.13.8 has no such endpoint.
+    The answer is the same if there is none. Sent twice it ends the next WAIT too. 3.13.8 has no such endpoint.
     """
     return Call(
         "POST",
@@ -117,12 +133,15 @@ def signal_workflow_task_sync(
     workflow_id: str,
     status: TaskStatus | str,
     output: Mapping[str, Any] | None = None,
-    *,
     hold_seconds: float = 5,
 ) -> Call[Workflow]:
-    """The same, answered with the workflow when it has ended or stands at its next WAIT, or after ``hold_seconds``.
+    """The same as ``signal_workflow_task_async``, answered with the workflow.
 
-    404 where no WAIT is open.
+    Args:
+        hold_seconds: seconds until the answer, if the workflow neither ends nor reaches its next WAIT before.
+
+    Raises:
+        ConductorNotFoundError: no WAIT is open.
     """
     return Call(
         "POST",
@@ -139,6 +158,7 @@ def signal_workflow_task_sync(
 
 
 def get_task(task_id: str) -> Call[Task | None]:
+    """Read a task by its id; None if the server does not know it."""
     return Call("GET", writing.path("/tasks/{task_id}", task_id=task_id), reading.task_or_none, safe_to_repeat=True)
 
 
@@ -148,7 +168,7 @@ def log_task(task_id: str, line: str) -> Call[None]:
 
 
 def get_task_logs(task_id: str) -> Call[tuple[str, ...]]:
-    """The lines workers logged for a task, oldest first; empty where there are none."""
+    """Read the lines that workers logged for a task, oldest first."""
     return Call(
         "GET",
         writing.path("/tasks/{task_id}/log", task_id=task_id),
@@ -158,7 +178,7 @@ def get_task_logs(task_id: str) -> Call[tuple[str, ...]]:
 
 
 def get_poll_data(task_type: str) -> Call[tuple[PollData, ...]]:
-    """Who polled this task's queues last, one entry a domain."""
+    """Read when this task's queues were last polled and by which worker, one entry for each domain."""
     return Call(
         "GET",
         "/tasks/queue/polldata",
@@ -169,7 +189,7 @@ def get_poll_data(task_type: str) -> Call[tuple[PollData, ...]]:
 
 
 def get_queue_sizes(task_types: Sequence[str]) -> Call[dict[str, int]]:
-    """How many tasks wait in each queue."""
+    """Read the number of waiting tasks of these queues."""
     return Call(
         "GET",
         "/tasks/queue/sizes",
@@ -180,12 +200,12 @@ def get_queue_sizes(task_types: Sequence[str]) -> Call[dict[str, int]]:
 
 
 def get_all_poll_data() -> Call[tuple[PollData, ...]]:
-    """Who polled last, for every queue somebody ever polled."""
+    """Read when each queue was last polled and by which worker."""
     return Call("GET", "/tasks/queue/polldata/all", reading.poll_data, safe_to_repeat=True)
 
 
-def get_queue_size(task_type: str, *, domain: str | None = None) -> Call[int]:
-    """How many tasks wait in one queue, of a domain if told."""
+def get_queue_size(task_type: str, domain: str | None = None) -> Call[int]:
+    """Read the number of waiting tasks of one queue, or of its ``domain``."""
     return Call(
         "GET",
         "/tasks/queue/size",
@@ -196,24 +216,23 @@ def get_queue_size(task_type: str, *, domain: str | None = None) -> Call[int]:
 
 
 def get_all_queue_sizes() -> Call[dict[str, int]]:
-    """How many tasks wait in each queue there is, the server's own (``_deciderQueue`` …) among them."""
+    """Read the number of waiting tasks of every queue, the server's own (``_deciderQueue`` …) included."""
     return Call("GET", "/tasks/queue/all", reading.an_object, safe_to_repeat=True)
 
 
 def requeue_tasks(task_type: str) -> Call[str]:
-    """Put scheduled tasks of this type that have got lost from their queue back into it; answers ``true`` or so."""
+    """Put scheduled tasks of this type that are missing from their queue back into it."""
     return Call("POST", writing.path("/tasks/queue/requeue/{task_type}", task_type=task_type), reading.text)
 
 
 def search_tasks(
-    *,
     query: str | None = None,
     free_text: str = "*",
     start: int = 0,
     size: int = 100,
     sort: str | None = None,
 ) -> Call[TaskSearchResult]:
-    """Summaries from the index, e.g. ``query="taskDefName IN (a,b) AND status IN (FAILED)"``."""
+    """Search task summaries in the index, for example ``query="taskDefName IN (a,b) AND status IN (FAILED)"``."""
     return Call(
         "GET",
         "/tasks/search",

@@ -21,19 +21,29 @@ MAX_HOLD_SECONDS = 25
 
 
 def start_workflow(request: StartWorkflowRequest | Mapping[str, Any] | Any) -> Call[str]:
-    """Start; answers the workflow's id. Never safe to repeat: the open-source server enforces no idempotency key."""
+    """Start a workflow. Never sent twice: the open-source server enforces no idempotency key.
+
+    Args:
+        request: a ``StartWorkflowRequest`` of ours or of the Python SDK, or a dict with the server's names.
+
+    Returns:
+        The workflow's id.
+    """
     return Call("POST", "/workflow", reading.an_id, body=writing.start_body(request))
 
 
 def start_workflow_by_name(
     name: str,
     workflow_input: Mapping[str, Any] | None = None,
-    *,
     version: int | None = None,
     correlation_id: str | None = None,
     priority: int | None = None,
 ) -> Call[str]:
-    """Start the named definition (``version=None``: its latest); answers the workflow's id."""
+    """Start the named definition, with ``version=None`` its latest version.
+
+    Returns:
+        The workflow's id.
+    """
     return Call(
         "POST",
         writing.path("/workflow/{name}", name=name),
@@ -49,13 +59,14 @@ def execute_workflow(
     request_id: str | None = None,
     wait_until_task_ref: str | None = None,
     hold_seconds: float = 10,
-    consistency: str | None = None,
-    return_strategy: str | None = None,
 ) -> Call[Workflow]:
-    """Start and hold up to ``hold_seconds`` (1 to 25); answers the workflow as it then is, RUNNING included.
+    """Start a workflow and hold the request for up to ``hold_seconds`` (1 to 25).
+
+    Returns:
+        The workflow as it then is, which may be RUNNING.
 
     Raises:
-        ConductorInputError: a hold the server would answer with a 500 while the workflow runs on.
+        ConductorInputError: a hold that the server would answer with a 500 while the workflow runs on.
     """
     if not 1 <= hold_seconds <= MAX_HOLD_SECONDS:
         raise ConductorInputError(f"hold_seconds must be between 1 and {MAX_HOLD_SECONDS}, not {hold_seconds}")
@@ -73,16 +84,14 @@ def execute_workflow(
             requestId=request_id,
             waitUntilTaskRef=wait_until_task_ref,
             waitForSeconds=hold,
-            consistency=consistency,
-            returnStrategy=return_strategy,
         ),
         body=body,
         hold=hold,
     )
 
 
-def get_workflow(workflow_id: str, *, include_tasks: bool = True) -> Call[Workflow]:
-    """The execution, with or without its tasks."""
+def get_workflow(workflow_id: str, include_tasks: bool = True) -> Call[Workflow]:
+    """Read an execution, with or without its tasks."""
     return Call(
         "GET",
         writing.path("/workflow/{workflow_id}", workflow_id=workflow_id),
@@ -93,9 +102,9 @@ def get_workflow(workflow_id: str, *, include_tasks: bool = True) -> Call[Workfl
 
 
 def get_workflow_status(
-    workflow_id: str, *, include_output: bool = False, include_variables: bool = False
+    workflow_id: str, include_output: bool = False, include_variables: bool = False
 ) -> Call[Workflow]:
-    """The status alone (74 bytes without output); :class:`ConductorMissingRouteError` up to server 3.31.0."""
+    """Read the status alone (74 bytes without output); ``ConductorMissingRouteError`` up to server 3.31.0."""
     return Call(
         "GET",
         writing.path("/workflow/{workflow_id}/status", workflow_id=workflow_id),
@@ -106,11 +115,15 @@ def get_workflow_status(
 
 
 def get_workflow_tasks(
-    workflow_id: str, *, statuses: Sequence[TaskStatus | str] = (), start: int = 0, count: int = 100
+    workflow_id: str, statuses: Sequence[TaskStatus | str] = (), start: int = 0, count: int = 100
 ) -> Call[TaskSearchResult]:
-    """A page of the workflow's tasks, oldest first, of these statuses.
+    """Read a page of the workflow's tasks, oldest first.
 
-    Old servers do not have it: :class:`ConductorMissingRouteError`.
+    Args:
+        statuses: only tasks with one of these; empty for all.
+
+    Raises:
+        ConductorMissingRouteError: the server is too old.
     """
     wanted = tuple(("status", writing.one_of(TaskStatus, status)) for status in statuses)
     return Call(
@@ -123,7 +136,7 @@ def get_workflow_tasks(
 
 
 def decide_workflow(workflow_id: str) -> Call[None]:
-    """Let the server look at the workflow now and go on where it can, as it does by itself every now and then."""
+    """Let the server evaluate the workflow now, as it regularly does by itself."""
     return Call(
         "PUT",
         writing.path("/workflow/decide/{workflow_id}", workflow_id=workflow_id),
@@ -133,14 +146,14 @@ def decide_workflow(workflow_id: str) -> Call[None]:
 
 
 def reset_workflow_callbacks(workflow_id: str) -> Call[None]:
-    """Make its SIMPLE tasks that were put off (by their worker, or for a retry) due now."""
+    """Make its SIMPLE tasks due now that their worker, or a retry delay, has postponed."""
     return Call(
         "POST", writing.path("/workflow/{workflow_id}/resetcallbacks", workflow_id=workflow_id), reading.nothing
     )
 
 
 def pause_workflow(workflow_id: str) -> Call[None]:
-    """Schedule no further tasks; what a worker already has goes on."""
+    """Schedule no further tasks; tasks that a worker already has go on."""
     return Call(
         "PUT",
         writing.path("/workflow/{workflow_id}/pause", workflow_id=workflow_id),
@@ -150,12 +163,12 @@ def pause_workflow(workflow_id: str) -> Call[None]:
 
 
 def resume_workflow(workflow_id: str) -> Call[None]:
-    """Undo a pause. On a workflow that is not paused the server answers 500 with ``retryable: false``."""
+    """End a pause; a ``ConductorServerError`` (500) if the workflow is not paused."""
     return Call("PUT", writing.path("/workflow/{workflow_id}/resume", workflow_id=workflow_id), reading.nothing)
 
 
 def terminate_workflow(workflow_id: str, reason: str | None = None) -> Call[None]:
-    """End it as TERMINATED. The server overwrites FAILED and TIMED_OUT too, so look at the status first."""
+    """End the workflow as TERMINATED, whatever it was: the server overwrites FAILED and TIMED_OUT too."""
     return Call(
         "DELETE",
         writing.path("/workflow/{workflow_id}", workflow_id=workflow_id),
@@ -164,8 +177,8 @@ def terminate_workflow(workflow_id: str, reason: str | None = None) -> Call[None
     )
 
 
-def restart_workflow(workflow_id: str, *, use_latest_def: bool = False) -> Call[None]:
-    """Run an ended workflow again from its start, same id; 409 while it has not ended."""
+def restart_workflow(workflow_id: str, use_latest_def: bool = False) -> Call[None]:
+    """Run an ended workflow again from its start, under the same id; ``ConductorConflictError`` before it has ended."""
     return Call(
         "POST",
         writing.path("/workflow/{workflow_id}/restart", workflow_id=workflow_id),
@@ -174,8 +187,12 @@ def restart_workflow(workflow_id: str, *, use_latest_def: bool = False) -> Call[
     )
 
 
-def retry_workflow(workflow_id: str, *, resume_subworkflow_tasks: bool = False) -> Call[None]:
-    """Run on from the failed tasks, same id."""
+def retry_workflow(workflow_id: str, resume_subworkflow_tasks: bool = False) -> Call[None]:
+    """Continue from the failed tasks, under the same id.
+
+    Args:
+        resume_subworkflow_tasks: continue a failed sub-workflow from its failed task; else it runs anew.
+    """
     return Call(
         "POST",
         writing.path("/workflow/{workflow_id}/retry", workflow_id=workflow_id),
@@ -186,13 +203,16 @@ def retry_workflow(workflow_id: str, *, resume_subworkflow_tasks: bool = False) 
 
 def rerun_workflow(
     workflow_id: str,
-    *,
     re_run_from_task_id: str | None = None,
     task_input: Mapping[str, Any] | None = None,
     workflow_input: Mapping[str, Any] | None = None,
     correlation_id: str | None = None,
 ) -> Call[str]:
-    """Run again from a task (its id), or from the start, with new inputs; same id, which is answered."""
+    """Run again from a task (by its id), or from the start, with new inputs.
+
+    Returns:
+        The workflow's id, which stays the same.
+    """
     body: dict[str, Any] = {"reRunFromWorkflowId": workflow_id}
     if re_run_from_task_id is not None:
         body["reRunFromTaskId"] = re_run_from_task_id
@@ -210,13 +230,12 @@ def rerun_workflow(
 def skip_task_from_workflow(
     workflow_id: str,
     task_reference_name: str,
-    *,
     task_input: Mapping[str, Any] | None = None,
     task_output: Mapping[str, Any] | None = None,
 ) -> Call[None]:
-    """Mark a task not yet scheduled as SKIPPED, with this output.
+    """Mark a task that is not yet scheduled as SKIPPED, with this output.
 
-    The server reads both maps from the query only (``taskOutput[a]=1``), as text; a JSON body is ignored.
+    The server reads both maps from the query only (``taskOutput[a]=1``), as text, and ignores a JSON body.
 
     Raises:
         ConductorInputError: a value that is not text, a number or boolean, since the query cannot carry it.
@@ -241,8 +260,8 @@ def skip_task_from_workflow(
     )
 
 
-def delete_workflow(workflow_id: str, *, archive_workflow: bool = True) -> Call[None]:
-    """Remove it from the database; archived: kept in the index."""
+def delete_workflow(workflow_id: str, archive_workflow: bool = True) -> Call[None]:
+    """Remove the workflow from the database; archived, it stays in the search index."""
     return Call(
         "DELETE",
         writing.path("/workflow/{workflow_id}/remove", workflow_id=workflow_id),
@@ -252,9 +271,9 @@ def delete_workflow(workflow_id: str, *, archive_workflow: bool = True) -> Call[
 
 
 def terminate_and_delete_workflow(
-    workflow_id: str, reason: str | None = None, *, archive_workflow: bool = True
+    workflow_id: str, reason: str | None = None, archive_workflow: bool = True
 ) -> Call[None]:
-    """End it if it runs, and remove it; :class:`ConductorMissingRouteError` on old servers."""
+    """End the workflow if it runs, and remove it; ``ConductorMissingRouteError`` on old servers."""
     return Call(
         "DELETE",
         writing.path("/workflow/{workflow_id}/terminate-remove", workflow_id=workflow_id),
@@ -264,14 +283,13 @@ def terminate_and_delete_workflow(
 
 
 def search_workflows(
-    *,
     query: str | None = None,
     free_text: str = "*",
     start: int = 0,
     size: int = 100,
     sort: str | None = None,
 ) -> Call[SearchResult]:
-    """Summaries from the index, e.g. ``query="workflowType IN (a,b) AND status IN (RUNNING)"``."""
+    """Search summaries in the index, for example ``query="workflowType IN (a,b) AND status IN (RUNNING)"``."""
     return Call(
         "GET",
         "/workflow/search",
@@ -282,14 +300,13 @@ def search_workflows(
 
 
 def search_workflows_by_tasks(
-    *,
     query: str | None = None,
     free_text: str = "*",
     start: int = 0,
     size: int = 100,
     sort: str | None = None,
 ) -> Call[SearchResult]:
-    """Workflows that have such tasks, from the tasks' index, e.g. ``query="taskDefName IN (a)"``."""
+    """Search workflows by their tasks in the index, for example ``query="taskDefName IN (ship)"``."""
     return Call(
         "GET",
         "/workflow/search-by-tasks",
@@ -300,11 +317,14 @@ def search_workflows_by_tasks(
 
 
 def get_by_correlation_ids(
-    name: str, correlation_ids: Sequence[str], *, include_closed: bool = True, include_tasks: bool = False
+    name: str, correlation_ids: Sequence[str], include_closed: bool = True, include_tasks: bool = False
 ) -> Call[dict[str, tuple[Workflow, ...]]]:
-    """Workflows of this name by correlation id: {id: (workflows…)}. Ended ones are included unless told otherwise.
+    """Read the workflows of this name by correlation id, ended ones included by default.
 
-    What the server answers beyond that is left out.
+    Workflows of other names or ids that the server answers are left out.
+
+    Returns:
+        Correlation id → workflows.
     """
     ids = writing.several(correlation_ids, "correlation ids")
     return Call(
@@ -317,8 +337,8 @@ def get_by_correlation_ids(
     )
 
 
-def get_running_workflows(name: str, *, version: int = 1) -> Call[list[str]]:
-    """Ids of the running workflows of this name and version; with some databases (SQLite) of all its versions."""
+def get_running_workflows(name: str, version: int = 1) -> Call[list[str]]:
+    """Read the ids of the running workflows of this name and version; with SQLite of all its versions."""
     return Call(
         "GET",
         writing.path("/workflow/running/{name}", name=name),
@@ -329,15 +349,18 @@ def get_running_workflows(name: str, *, version: int = 1) -> Call[list[str]]:
 
 
 def test_workflow(request: Mapping[str, Any] | Any) -> Call[Workflow]:
-    """The server's dry run: a start request plus ``taskRefToMockOutput`` {ref: [{status, output}]}.
+    """Let the server run a workflow with mocked task outputs, and return it when it has ended.
 
-    Each sending starts a workflow, which runs on where its tasks lack an output.
+    Each request starts a workflow, which runs on where one of its tasks lacks an output.
+
+    Args:
+        request: a start request with ``taskRefToMockOutput``: reference name → ``[{"status", "output"}]``.
     """
     return Call("POST", "/workflow/test", reading.a_workflow, body=writing.start_body(request))
 
 
 def event_stream(workflow_id: str) -> Call[None]:
-    """What happens to the workflow, as server-sent events. From 3.32 on, and undocumented there."""
+    """Events of the workflow as server-sent events; from server 3.32 on, where it is undocumented."""
     path = writing.path("/agent/stream/{workflow_id}", workflow_id=workflow_id)
     return Call("GET", path, _no_stream, safe_to_repeat=True)
 
