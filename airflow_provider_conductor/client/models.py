@@ -1,18 +1,17 @@
-"""What Conductor's API speaks of: workflows, tasks, statuses and start requests.
+"""Conductor's workflows, tasks and start requests.
 
-The models are read-only *views* over the JSON the server sent. Nothing is copied or converted
-until it is asked for, so reading a workflow of 200 tasks costs what ``json.loads`` costs, and a
-field this package has never heard of is still there in ``.data``.
-
-All times are the server's clock in milliseconds since the epoch, 0 where not yet known.
+Workflow and Task are read-only *views* of the JSON that the server sent: nothing is copied or converted until it is
+read, so a workflow of 200 tasks costs what ``json.loads`` costs, and a field that this package does not know is in
+``.data``. A field that is missing or null reads as "", 0 or {}. All times are the server's clock in milliseconds since
+the epoch, 0 if not yet known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from airflow_provider_conductor.client.plain import to_plain
 from airflow_provider_conductor.client.statuses import TaskStatus as TaskStatus, WorkflowStatus as WorkflowStatus
@@ -26,10 +25,63 @@ __all__ = [
     "Task",
     "TaskSearchResult",
     "Workflow",
+    "fields_of",
 ]
+
+T_co = TypeVar("T_co", covariant=True)
 
 UNTIMED = 2147483647
 """``callbackAfterSeconds`` of a WAIT task without a duration (Java's Integer.MAX_VALUE; seen on 3.32)."""
+
+LARGEST = 2**63
+"""Java's numbers end here."""
+
+LATEST = 253_402_300_799_999
+"""The end of the year 9999 in ms: the last that a calendar knows."""
+
+
+class _Field(property):
+    """A field of the JSON as a property of its view.
+
+    Args:
+        wire: the server's name of it.
+        kind: ``str`` or ``dict``; of numbers the largest that there is.
+    """
+
+    def __init__(self, wire: str, kind: type | int, doc: str) -> None:
+        self.wire, self.kind = wire, kind
+        empty = kind if isinstance(kind, type) else int
+        super().__init__(lambda view: view.data.get(wire) or empty(), doc=doc or f"``{wire}``.")
+
+
+class _Reads(Protocol[T_co]):
+    """What type checkers see of a field."""
+
+    @overload
+    def __get__(self, view: None, owner: type[Any]) -> property: ...
+    @overload
+    def __get__(self, view: object, owner: type[Any]) -> T_co: ...
+
+
+def _text(wire: str, doc: str = "") -> _Reads[str]:
+    return cast(_Reads[str], _Field(wire, str, doc))
+
+
+def _number(wire: str, doc: str = "", largest: int = LARGEST) -> _Reads[int]:
+    return cast(_Reads[int], _Field(wire, largest, doc))
+
+
+def _time(wire: str, doc: str = "") -> _Reads[int]:
+    return _number(wire, doc, LATEST)
+
+
+def _mapping(wire: str, doc: str = "") -> _Reads[dict[str, Any]]:
+    return cast(_Reads[dict[str, Any]], _Field(wire, dict, doc))
+
+
+def fields_of(view: type) -> dict[str, type | int]:
+    """The kind of each field of a view, by the server's name."""
+    return {item.wire: item.kind for item in vars(view).values() if isinstance(item, _Field)}
 
 
 class PayloadType(StrEnum):
@@ -47,24 +99,40 @@ class Task:
 
     data: Mapping[str, Any]
 
-    @property
-    def task_id(self) -> str:
-        return self.data.get("taskId") or ""
-
-    @property
-    def reference_name(self) -> str:
-        """``referenceTaskName``; inside a do-while it carries the iteration (``ship__2``)."""
-        return self.data.get("referenceTaskName") or ""
-
-    @property
-    def definition_name(self) -> str:
-        """``taskDefName``: the queue that workers of a SIMPLE task poll."""
-        return self.data.get("taskDefName") or self.data.get("taskType") or ""
-
-    @property
-    def task_type(self) -> str:
-        """``taskType``: SIMPLE tasks carry their definition's name here, system tasks their kind (WAIT, JOIN …)."""
-        return self.data.get("taskType") or ""
+    task_id = _text("taskId")
+    reference_name = _text(
+        "referenceTaskName", "``referenceTaskName``; inside a do-while it carries the iteration (``ship__2``)."
+    )
+    task_type = _text(
+        "taskType", "``taskType``: the definition's name for a SIMPLE task, the kind for a system task (WAIT, JOIN …)."
+    )
+    retried_task_id = _text("retriedTaskId", "The attempt that this one follows.")
+    reason = _text("reasonForIncompletion")
+    worker_id = _text("workerId")
+    domain = _text("domain", "The task domain that its queue belongs to.")
+    external_output_path = _text(
+        "externalOutputPayloadStoragePath", "Where the server stored an output too large to keep in the workflow."
+    )
+    retry_count = _number(
+        "retryCount", "0 for the first attempt; manual retries can raise it over the definition's limit."
+    )
+    seq = _number("seq", "The place in the order in which tasks were scheduled.")
+    iteration = _number("iteration", "The iteration of the do-while around it, from 1 on.")
+    poll_count = _number(
+        "pollCount", "How often a worker took it; for system tasks (JOIN …) an internal counter without meaning."
+    )
+    callback_after_seconds = _number("callbackAfterSeconds", "Seconds after which the task is offered again.")
+    rate_limit_per_frequency = _number("rateLimitPerFrequency")
+    scheduled_time = _time("scheduledTime")
+    start_time = _time("startTime")
+    end_time = _time("endTime")
+    update_time = _time("updateTime")
+    input = _mapping("inputData")
+    output = _mapping("outputData")
+    workflow_task = _mapping("workflowTask", "The task as the workflow's definition has it.")
+    _status = _text("status")
+    _sub_workflow_id = _text("subWorkflowId")
+    _definition = _mapping("taskDefinition")
 
     @property
     def kind(self) -> str:
@@ -79,7 +147,7 @@ class Task:
     def known_status(self) -> TaskStatus | None:
         """``status``, or None for one that this package has never heard of (a newer server's)."""
         try:
-            return TaskStatus(self.data.get("status") or "")
+            return TaskStatus(self._status)
         except ValueError:
             return None
 
@@ -95,97 +163,14 @@ class Task:
         return bool(self.data.get("retried"))
 
     @property
-    def retry_count(self) -> int:
-        """0 for the first attempt. Manual retries can carry it past the definition's limit."""
-        return self.data.get("retryCount") or 0
-
-    @property
-    def retried_task_id(self) -> str:
-        """The attempt this one follows, or ""."""
-        return self.data.get("retriedTaskId") or ""
-
-    @property
-    def seq(self) -> int:
-        return self.data.get("seq") or 0
-
-    @property
-    def iteration(self) -> int:
-        return self.data.get("iteration") or 0
-
-    @property
-    def poll_count(self) -> int:
-        """How often a worker took it; for system tasks (JOIN …) an internal counter that says nothing."""
-        return self.data.get("pollCount") or 0
-
-    @property
-    def scheduled_time(self) -> int:
-        return self.data.get("scheduledTime") or 0
-
-    @property
-    def start_time(self) -> int:
-        return self.data.get("startTime") or 0
-
-    @property
-    def end_time(self) -> int:
-        return self.data.get("endTime") or 0
-
-    @property
-    def update_time(self) -> int:
-        return self.data.get("updateTime") or 0
-
-    @property
-    def callback_after_seconds(self) -> int:
-        return self.data.get("callbackAfterSeconds") or 0
-
-    @property
-    def reason(self) -> str:
-        """``reasonForIncompletion``, or ""."""
-        return self.data.get("reasonForIncompletion") or ""
-
-    @property
-    def worker_id(self) -> str:
-        return self.data.get("workerId") or ""
-
-    @property
-    def domain(self) -> str:
-        """The task domain its queue belongs to, or ""."""
-        return self.data.get("domain") or ""
-
-    @property
     def sub_workflow_id(self) -> str:
         in_output = self.output.get("subWorkflowId")  # anything, where the output is a worker's
-        return self.data.get("subWorkflowId") or (in_output if isinstance(in_output, str) else "")
-
-    @property
-    def input(self) -> Mapping[str, Any]:
-        return self.data.get("inputData") or {}
-
-    @property
-    def output(self) -> Mapping[str, Any]:
-        return self.data.get("outputData") or {}
-
-    @property
-    def external_output_path(self) -> str:
-        """Where the server put an output too large to keep in the workflow, or ""."""
-        return self.data.get("externalOutputPayloadStoragePath") or ""
-
-    @property
-    def rate_limit_per_frequency(self) -> int:
-        return self.data.get("rateLimitPerFrequency") or 0
-
-    @property
-    def rate_limit_frequency_seconds(self) -> int:
-        return self.data.get("rateLimitFrequencyInSeconds") or 0
-
-    @property
-    def workflow_task(self) -> Mapping[str, Any]:
-        """The task as the workflow's definition has it."""
-        return self.data.get("workflowTask") or {}
+        return self._sub_workflow_id or (in_output if isinstance(in_output, str) else "")
 
     @property
     def definition(self) -> Mapping[str, Any]:
         """The task definition (retry policy, timeouts) as it stood when the workflow started, or {}."""
-        return self.data.get("taskDefinition") or self.workflow_task.get("taskDefinition") or {}
+        return self._definition or self.workflow_task.get("taskDefinition") or {}
 
     @property
     def max_attempts(self) -> int | None:
@@ -221,73 +206,42 @@ class Workflow:
     data: Mapping[str, Any]
     observed_at: int = 0
 
-    @property
-    def workflow_id(self) -> str:
-        return self.data.get("workflowId") or ""
+    workflow_id = _text("workflowId")
+    correlation_id = _text("correlationId")
+    parent_workflow_id = _text("parentWorkflowId")
+    reason = _text("reasonForIncompletion")
+    external_output_path = _text(
+        "externalOutputPayloadStoragePath", "Where the server stored an output too large to keep in the workflow."
+    )
+    start_time = _time("startTime")
+    update_time = _time("updateTime")
+    end_time = _time("endTime")
+    last_retried_time = _time("lastRetriedTime", "When it was last retried, rerun or resumed.")
+    input = _mapping("input")
+    output = _mapping("output")
+    variables = _mapping("variables")
+    _name = _text("workflowName")
+    _type = _text("workflowType")
+    _definition = _mapping("workflowDefinition")
+    _workflow_version = _number("workflowVersion")
+    _version = _number("version")
+    _create_time = _time("createTime")
 
     @property
     def name(self) -> str:
-        return (
-            self.data.get("workflowName")
-            or self.data.get("workflowType")
-            or (self.data.get("workflowDefinition") or {}).get("name")
-            or ""
-        )
+        return self._name or self._type or self._definition.get("name") or ""
 
     @property
     def version(self) -> int:
-        return self.data.get("workflowVersion") or self.data.get("version") or 0
+        return self._workflow_version or self._version
 
     @property
     def status(self) -> WorkflowStatus:
         return WorkflowStatus(self.data["status"])
 
     @property
-    def correlation_id(self) -> str:
-        return self.data.get("correlationId") or ""
-
-    @property
-    def input(self) -> Mapping[str, Any]:
-        return self.data.get("input") or {}
-
-    @property
-    def output(self) -> dict[str, Any]:
-        return self.data.get("output") or {}
-
-    @property
-    def external_output_path(self) -> str:
-        """Where the server put an output too large to keep in the workflow, or ""."""
-        return self.data.get("externalOutputPayloadStoragePath") or ""
-
-    @property
-    def variables(self) -> Mapping[str, Any]:
-        return self.data.get("variables") or {}
-
-    @property
-    def reason(self) -> str:
-        """``reasonForIncompletion``, or ""."""
-        return self.data.get("reasonForIncompletion") or ""
-
-    @property
     def create_time(self) -> int:
-        return self.data.get("createTime") or self.start_time
-
-    @property
-    def start_time(self) -> int:
-        return self.data.get("startTime") or 0
-
-    @property
-    def update_time(self) -> int:
-        return self.data.get("updateTime") or 0
-
-    @property
-    def end_time(self) -> int:
-        return self.data.get("endTime") or 0
-
-    @property
-    def last_retried_time(self) -> int:
-        """When somebody last retried, reran or resumed it, or 0."""
-        return self.data.get("lastRetriedTime") or 0
+        return self._create_time or self.start_time
 
     @property
     def failure_workflow_id(self) -> str:
@@ -299,10 +253,6 @@ class Workflow:
     def failure_workflow_error(self) -> str:
         """Why the server could not start that workflow, or ""; it writes this where the id would be (3.13 and 3.32)."""
         return "" if self.failure_workflow_id else str(self.output.get("conductor.failure_workflow") or "")
-
-    @property
-    def parent_workflow_id(self) -> str:
-        return self.data.get("parentWorkflowId") or ""
 
     @property
     def has_tasks(self) -> bool:
@@ -321,11 +271,6 @@ class Workflow:
             if task.reference_name == reference_name and (found is None or task.seq >= found.seq):
                 found = task
         return found
-
-    @property
-    def signal_timed_out(self) -> bool:
-        """In an answer to ``execute``: the server's hold ended before the workflow did."""
-        return bool(self.data.get("signalTimeout"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,31 +293,23 @@ class PollData:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchResult:
+class _Page(Generic[T_co]):
+    total_hits: int
+    results: tuple[T_co, ...]
+
+    def __iter__(self) -> Iterator[T_co]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+
+class SearchResult(_Page[Workflow]):
     """One page of a search; ``results`` are summaries from the (eventually consistent) index."""
 
-    total_hits: int
-    results: tuple[Workflow, ...]
 
-    def __iter__(self) -> Iterator[Workflow]:
-        return iter(self.results)
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-
-@dataclass(frozen=True, slots=True)
-class TaskSearchResult:
+class TaskSearchResult(_Page[Task]):
     """One page of tasks, of a workflow or of a search (then summaries from the eventually consistent index)."""
-
-    total_hits: int
-    results: tuple[Task, ...]
-
-    def __iter__(self) -> Iterator[Task]:
-        return iter(self.results)
-
-    def __len__(self) -> int:
-        return len(self.results)
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,21 +339,12 @@ class StartWorkflowRequest:
     idempotency_key: str | None = None
     idempotency_strategy: str | None = None
 
-    _WIRE: ClassVar[Mapping[str, str]] = {
-        "name": "name",
-        "version": "version",
-        "input": "input",
-        "correlation_id": "correlationId",
-        "priority": "priority",
-        "task_to_domain": "taskToDomain",
-        "workflow_def": "workflowDef",
-        "external_input_payload_storage_path": "externalInputPayloadStoragePath",
-        "created_by": "createdBy",
-        "idempotency_key": "idempotencyKey",
-        "idempotency_strategy": "idempotencyStrategy",
-    }
-
     def to_json(self) -> dict[str, Any]:
-        """The body as the server reads it: camelCase, unset fields left out."""
-        pairs = ((wire, getattr(self, name)) for name, wire in self._WIRE.items())
-        return {wire: to_plain(value) for wire, value in pairs if value is not None}
+        """The body as the server reads it: names in camelCase, unset fields left out."""
+        pairs = ((item.name, getattr(self, item.name)) for item in fields(self))
+        return {_camel_case(name): to_plain(value) for name, value in pairs if value is not None}
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.title, others))

@@ -9,70 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_conductor.client.models import LARGEST, LATEST, Task, Workflow, fields_of
+
 __all__ = ["check_poll_data", "check_summary", "check_task", "check_workflow"]
 
-LATEST = 253_402_300_799_999
-"""The end of the year 9999 in ms: no calendar goes on."""
 
-LARGEST = 2**63
-"""Java's numbers end here."""
+class _Kinds:
+    """Kinds of fields in the form that is checked fast: a workflow of 200 tasks has 6,000 fields.
 
-SUMMARY: tuple[tuple[str, Any], ...] = (
-    ("workflowId", str),
-    ("workflowName", str),
-    ("workflowType", str),
-    ("correlationId", str),
-    ("reasonForIncompletion", str),
-    ("version", LARGEST),
-    ("workflowVersion", LARGEST),
-)
-"""Of a search's results, whose times are texts and whose input and output are, too."""
+    Args:
+        kinds: the type of each field, or of whole numbers the largest.
+    """
 
-WORKFLOW: tuple[tuple[str, Any], ...] = (
-    *SUMMARY,
-    ("workflowDefinition", dict),
-    ("input", dict),
-    ("output", dict),
-    ("variables", dict),
-    ("tasks", list),
-    ("externalInputPayloadStoragePath", str),
-    ("externalOutputPayloadStoragePath", str),
-    ("parentWorkflowId", str),
-    ("createTime", LATEST),
-    ("startTime", LATEST),
-    ("updateTime", LATEST),
-    ("endTime", LATEST),
-    ("lastRetriedTime", LATEST),
-)
+    def __init__(self, kinds: Mapping[str, type | int]) -> None:
+        self.values = tuple((name, kind) for name, kind in kinds.items() if isinstance(kind, type))
+        self.numbers = tuple((name, -most, most) for name, most in kinds.items() if not isinstance(most, type))
 
-TASK: tuple[tuple[str, Any], ...] = (
-    ("taskId", str),
-    ("referenceTaskName", str),
-    ("taskDefName", str),
-    ("taskType", str),
-    ("status", str),
-    ("retriedTaskId", str),
-    ("reasonForIncompletion", str),
-    ("workerId", str),
-    ("domain", str),
-    ("subWorkflowId", str),
-    ("externalOutputPayloadStoragePath", str),
-    ("inputData", dict),
-    ("outputData", dict),
-    ("workflowTask", dict),
-    ("taskDefinition", dict),
-    ("retryCount", LARGEST),
-    ("seq", LARGEST),
-    ("iteration", LARGEST),
-    ("pollCount", LARGEST),
-    ("callbackAfterSeconds", LARGEST),
-    ("rateLimitPerFrequency", LARGEST),
-    ("rateLimitFrequencyInSeconds", LARGEST),
-    ("scheduledTime", LATEST),
-    ("startTime", LATEST),
-    ("endTime", LATEST),
-    ("updateTime", LATEST),
-)
+
+SUMMARY_FIELDS = ("workflowId", "workflowName", "workflowType", "correlationId", "reasonForIncompletion", "version")
+"""Fields of a search's result; its times, input and output are texts."""
 
 READ_WHEN_COMPLETED = frozenset(
     {
@@ -83,20 +38,15 @@ READ_WHEN_COMPLETED = frozenset(
 """What is read of a task that has completed: nearly all of a large workflow's have, and each check costs a hundredth of
 what reading the answer does."""
 
-WORKFLOW_TASK: tuple[tuple[str, Any], ...] = (("type", str), ("retryCount", LARGEST), ("taskDefinition", dict))
-
-DEFINITION: tuple[tuple[str, Any], ...] = (
-    ("retryCount", LARGEST),
-    ("backoffJitterMs", LARGEST),
-    ("concurrentExecLimit", LARGEST),
-)
-
-POLL_DATA: tuple[tuple[str, Any], ...] = (
-    ("queueName", str),
-    ("workerId", str),
-    ("domain", str),
-    ("lastPollTime", LATEST),
-)
+_WORKFLOW_FIELDS = {**fields_of(Workflow), "tasks": list, "externalInputPayloadStoragePath": str}
+_TASK_FIELDS = fields_of(Task)
+_WORKFLOW = _Kinds(_WORKFLOW_FIELDS)
+_SUMMARY = _Kinds({name: _WORKFLOW_FIELDS[name] for name in (*SUMMARY_FIELDS, "workflowVersion")})
+_TASK = _Kinds(_TASK_FIELDS)
+_COMPLETED_TASK = _Kinds({name: kind for name, kind in _TASK_FIELDS.items() if name in READ_WHEN_COMPLETED})
+_WORKFLOW_TASK = _Kinds({"type": str, "retryCount": LARGEST, "taskDefinition": dict})
+_DEFINITION = _Kinds({"retryCount": LARGEST, "backoffJitterMs": LARGEST, "concurrentExecLimit": LARGEST})
+_POLL_DATA = _Kinds({"queueName": str, "workerId": str, "domain": str, "lastPollTime": LATEST})
 
 
 def check_summary(data: Mapping[str, Any]) -> None:
@@ -133,14 +83,6 @@ def check_poll_data(data: Any) -> None:
     _check(data, _POLL_DATA, "poll data")
 
 
-class _Kinds:
-    """A table in the form that is checked fast: a workflow of 200 tasks has 6,000 fields."""
-
-    def __init__(self, table: tuple[tuple[str, Any], ...]) -> None:
-        self.values = tuple((name, kind) for name, kind in table if isinstance(kind, type))
-        self.numbers = tuple((name, -most, most) for name, most in table if not isinstance(most, type))
-
-
 def _check(data: Mapping[str, Any], kinds: _Kinds, where: str) -> None:
     """Each field that is there and not null is of its kind; a number stands for whole numbers up to it."""
     get = data.get
@@ -156,8 +98,3 @@ def _check(data: Mapping[str, Any], kinds: _Kinds, where: str) -> None:
             raise ValueError(f"{name} of {where} is a {type(value).__name__}, not a whole number")
         if not least <= value <= most:
             raise ValueError(f"{name} of {where} is out of range")
-
-
-_SUMMARY, _WORKFLOW, _TASK = _Kinds(SUMMARY), _Kinds(WORKFLOW), _Kinds(TASK)
-_COMPLETED_TASK = _Kinds(tuple(item for item in TASK if item[0] in READ_WHEN_COMPLETED))
-_WORKFLOW_TASK, _DEFINITION, _POLL_DATA = _Kinds(WORKFLOW_TASK), _Kinds(DEFINITION), _Kinds(POLL_DATA)

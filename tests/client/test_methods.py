@@ -289,7 +289,7 @@ def public(kind: type) -> set[str]:
 
 def test_every_verb_is_in_the_table() -> None:
     used = {name for verb, *_ in TABLE for name in verb.__code__.co_names}
-    assert public(ClientMethods) == used
+    assert public(ClientMethods) <= used
 
 
 def test_both_clients_have_the_same_names() -> None:
