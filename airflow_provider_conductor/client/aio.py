@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -24,7 +26,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorUnreachableError,
     NotConductorError,
 )
-from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Step, drive_async, steady
+from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Steps, steady
 from airflow_provider_conductor.client.flows import Capabilities
 from airflow_provider_conductor.client.large_json import LARGE, loads_in_steps
 from airflow_provider_conductor.client.methods import AsyncMethods
@@ -118,16 +120,13 @@ class AsyncConductorClient(AsyncMethods):
     async def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end and return its result; cancelled, the flow is closed."""
         now = steady(self._clock, self._monotonic)
-
-        async def do(step: Step) -> Any:
-            if isinstance(step, Sleep):
-                await self._sleep(step.seconds)
-                return None
-            if isinstance(step, Now):
-                return now()
-            return await self.send(step)
-
-        return await drive_async(flow, do)
+        for step in (steps := Steps(flow)):
+            with steps:
+                if isinstance(step, Sleep):
+                    await self._sleep(step.seconds)
+                else:
+                    steps.reply = now() if isinstance(step, Now) else await self.send(step)
+        return steps.result
 
     async def listen(self, workflow_id: str) -> AsyncIterator[str]:
         """The kinds of events in the server's stream of this workflow (``done``, ``error`` …), "" when it opens.
@@ -185,51 +184,43 @@ class AsyncConductorClient(AsyncMethods):
                 try:
                     self._tokens.accept(await self._send_once(wanted), self._clock())
                 except ConductorRequestError as error:
-                    told = self._tokens.refused(error)
-                    if told is not None:
-                        raise told from None
+                    self._tokens.refused(error)
             return self._tokens.token
 
     async def _send_once(self, call: Call[T], token: str = "") -> T:
-        url: str | None = self._exchange.url(call)
-        hops = 0
-        while url:
-            delay = self._pace.delay(self._monotonic())
-            if delay:
+        """One request, and those that its redirects lead to."""
+        exchange = self._exchange
+        url, hops, limit = exchange.url(call), 0, exchange.read_timeout(call)
+        timeout = aiohttp.ClientTimeout(
+            total=limit + self.settings.connect_timeout if call.within is None else limit,
+            sock_connect=exchange.connect_timeout(call),
+        )
+        while True:
+            if delay := self._pace.delay(self._monotonic()):
                 await self._sleep(delay)
-            answer = await self._exchange_one(call, url, token)
-            url = self._exchange.redirected(call, answer, url, hops)
-            hops += 1
-        return self._exchange.value(call, answer, self._monotonic())
-
-    async def _exchange_one(self, call: Call[T], url: str, token: str) -> Answer:
-        limit = self._exchange.read_timeout(call)
-        session = self._open_session()
-        try:
-            async with session.request(
-                call.method,
-                URL(url, encoded=True),
-                data=self._exchange.content(call),
-                headers=self._exchange.headers(call, token),
-                timeout=aiohttp.ClientTimeout(
-                    total=limit + self.settings.connect_timeout if call.within is None else limit,
-                    sock_connect=self._exchange.connect_timeout(call),
-                ),
-                allow_redirects=False,
-                proxy=self._exchange.proxy,
-            ) as response:
-                content = await self._read(call, response)
-        except (TooLarge, BrokenBodyError) as error:
-            raise self._exchange.bad_body(call, error) from None
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise self._error(call, error) from self._exchange.cause(error)
-        headers = _lowered(response.headers)
-        if len(content) < LARGE or "json" not in headers.get("content-type", ""):
-            return Answer(response.status, headers, content)
-        try:
-            return Answer(response.status, headers, content, await asyncio.to_thread(loads_in_steps, content))
-        except (ValueError, RecursionError):  # raised again where the answer is read
-            return Answer(response.status, headers, content)
+            try:
+                async with self._open_session().request(
+                    call.method,
+                    URL(url, encoded=True),
+                    data=exchange.content(call),
+                    headers=exchange.headers(call, token),
+                    timeout=timeout,
+                    allow_redirects=False,
+                    proxy=exchange.proxy,
+                ) as response:
+                    content = await self._read(call, response)
+            except (TooLarge, BrokenBodyError) as error:
+                raise exchange.bad_body(call, error) from None
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                raise self._error(call, error) from exchange.cause(error)
+            answer = Answer(response.status, _lowered(response.headers), content)
+            if len(content) >= LARGE and "json" in answer.headers.get("content-type", ""):
+                with contextlib.suppress(ValueError, RecursionError):  # raised again where the answer is read
+                    answer = replace(answer, read=await asyncio.to_thread(loads_in_steps, content))
+            target = exchange.redirected(call, answer, url, hops)
+            if target is None:
+                return exchange.value(call, answer, self._monotonic())
+            url, hops = target, hops + 1
 
     async def _read(self, call: Call[Any], response: aiohttp.ClientResponse) -> bytes:
         body = self._exchange.body(call, response.status, response.headers.get("Content-Encoding", ""))

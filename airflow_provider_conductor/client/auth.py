@@ -89,19 +89,23 @@ class TokenKeeper:
         self._token, self._before = token.text, self._token
         self._stale_at = now + lifetime - min(REFRESH_MARGIN, lifetime / 10)
 
-    def refused(self, error: ConductorRequestError) -> ConductorRequestError | None:
-        """What to raise after the token request failed, or None where the server turns out to need no token."""
+    def refused(self, error: ConductorRequestError) -> None:
+        """Called when the token request failed; returns where the server turns out to need no token.
+
+        Raises:
+            ConductorRequestError: ``error``, in any other case.
+        """
         if isinstance(error, ConductorMissingRouteError):
             log.warning(
                 "%s has no /token endpoint, so it is an open server: the connection's key is not sent to it",
                 error.server,
             )
             self._open_server = True
-            return None
+            return
         if isinstance(error, ConductorAuthError):
             self._token = ""
             error.message = f"the key id or key secret was refused ({error.message})"
-        return error
+        raise error from None
 
 
 def _expiry(token: str) -> float | None:

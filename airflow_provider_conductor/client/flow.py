@@ -19,6 +19,7 @@ import json
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from types import TracebackType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Now",
     "Sleep",
     "Step",
+    "Steps",
     "ask",
     "current_time",
     "drive",
@@ -168,38 +170,60 @@ def steady(clock: Callable[[], float], monotonic: Callable[[], float]) -> Callab
     return lambda: monotonic() + ahead
 
 
-def drive(flow: Flow[T], do: Callable[[Step], Any]) -> T:
-    """Do each step, hand its result to the flow or throw its exception in, and return what the flow returns.
+class Steps(Generic[T]):
+    """The steps of a flow, for a loop that does them; ``result`` is what the flow returns::
 
-    What is no ``Exception`` (an interrupt) is not the flow's to handle; however it ends, the flow is closed.
+        for step in (steps := Steps(flow)):
+            with steps:
+                steps.reply = do(step)
+
+    The reply goes to the flow, and so does an exception within ``with``. What is no ``Exception`` (an interrupt, a
+    cancellation) is not the flow's to handle: it goes on, and the flow is closed.
     """
-    try:
-        step = next(flow)
-        while True:
-            try:
-                result = do(step)
-            except Exception as error:
-                step = flow.throw(error)
-            else:
-                step = flow.send(result)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-    finally:
-        flow.close()
+
+    result: T
+
+    def __init__(self, flow: Flow[T]) -> None:
+        self.reply: Any = None
+        self._flow = flow
+        self._error: Exception | None = None
+
+    def __iter__(self) -> Steps[T]:
+        return self
+
+    def __next__(self) -> Step:
+        reply, error, self.reply, self._error = self.reply, self._error, None, None
+        try:
+            return self._flow.send(reply) if error is None else self._flow.throw(error)
+        except StopIteration as end:
+            self.result = end.value
+            raise
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if isinstance(error, Exception):
+            self._error = error
+            return True
+        if error is not None:
+            self._flow.close()
+        return False
+
+
+def drive(flow: Flow[T], do: Callable[[Step], Any]) -> T:
+    """Do each step of a flow, and return what the flow returns."""
+    for step in (steps := Steps(flow)):
+        with steps:
+            steps.reply = do(step)
+    return steps.result
 
 
 async def drive_async(flow: Flow[T], do: Callable[[Step], Awaitable[Any]]) -> T:
-    """The same in an event loop; a cancelled flow is closed."""
-    try:
-        step = next(flow)
-        while True:
-            try:
-                result = await do(step)
-            except Exception as error:
-                step = flow.throw(error)
-            else:
-                step = flow.send(result)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-    finally:
-        flow.close()
+    """The same in an event loop."""
+    for step in (steps := Steps(flow)):
+        with steps:
+            steps.reply = await do(step)
+    return steps.result

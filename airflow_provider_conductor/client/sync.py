@@ -29,7 +29,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorUnreachableError,
     NotConductorError,
 )
-from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Step, drive, steady
+from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Steps, steady
 from airflow_provider_conductor.client.flows import Capabilities
 from airflow_provider_conductor.client.methods import BlockingMethods
 from airflow_provider_conductor.client.retry import Pace, policy
@@ -89,7 +89,7 @@ class ConductorClient(BlockingMethods):
         self._session.close()
 
     def send(self, call: Call[T]) -> T:
-        """Send one call, repeating it where that is allowed and can help.
+        """Send one call, again where that is allowed and can help.
 
         Raises:
             ConductorRequestError: see :mod:`airflow_provider_conductor.client.errors`.
@@ -100,16 +100,13 @@ class ConductorClient(BlockingMethods):
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end and return its result; interrupted, the flow is closed."""
         now = steady(self._clock, self._monotonic)
-
-        def do(step: Step) -> Any:
-            if isinstance(step, Sleep):
-                self._sleep(step.seconds)
-                return None
-            if isinstance(step, Now):
-                return now()
-            return self.send(step)
-
-        return drive(flow, do)
+        for step in (steps := Steps(flow)):
+            with steps:
+                if isinstance(step, Sleep):
+                    self._sleep(step.seconds)
+                else:
+                    steps.reply = now() if isinstance(step, Now) else self.send(step)
+        return steps.result
 
     def _send_with_token(self, call: Call[T]) -> T:
         token = self._token(within=call.within)
@@ -130,44 +127,39 @@ class ConductorClient(BlockingMethods):
                 try:
                     self._tokens.accept(self._send_once(replace(wanted, within=within)), self._clock())
                 except ConductorRequestError as error:
-                    told = self._tokens.refused(error)
-                    if told is not None:
-                        raise told from None
+                    self._tokens.refused(error)
             return self._tokens.token
 
     def _send_once(self, call: Call[T], token: str = "") -> T:
-        url: str | None = self._exchange.url(call)
-        hops = 0
-        while url:
-            delay = self._pace.delay(self._monotonic())
-            if delay:
+        """One request, and those that its redirects lead to."""
+        exchange = self._exchange
+        url, hops = exchange.url(call), 0
+        while True:
+            if delay := self._pace.delay(self._monotonic()):
                 self._sleep(delay)
-            answer = self._exchange_one(call, url, token)
-            url = self._exchange.redirected(call, answer, url, hops)
-            hops += 1
-        return self._exchange.value(call, answer, self._monotonic())
-
-    def _exchange_one(self, call: Call[T], url: str, token: str) -> Answer:
-        limit = self._exchange.read_timeout(call)
-        try:
-            with self._session.request(
-                call.method,
-                url,
-                data=self._exchange.content(call),
-                headers=self._exchange.headers(call, token),
-                timeout=(self._exchange.connect_timeout(call), limit),
-                stream=True,
-            ) as response:
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                body = self._exchange.body(call, response.status_code, headers.get("content-encoding", ""))
-                for chunk in response.raw.stream(CHUNK, decode_content=False):
-                    if not body.feed(chunk):
-                        break
-                return Answer(response.status_code, headers, body.end())
-        except (TooLarge, BrokenBodyError) as error:
-            raise self._exchange.bad_body(call, error) from None
-        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            raise self._error(call, error) from self._exchange.cause(error)
+            try:
+                with self._session.request(
+                    call.method,
+                    url,
+                    data=exchange.content(call),
+                    headers=exchange.headers(call, token),
+                    timeout=(exchange.connect_timeout(call), exchange.read_timeout(call)),
+                    stream=True,
+                ) as response:
+                    headers = {name.lower(): value for name, value in response.headers.items()}
+                    body = exchange.body(call, response.status_code, headers.get("content-encoding", ""))
+                    for chunk in response.raw.stream(CHUNK, decode_content=False):
+                        if not body.feed(chunk):
+                            break
+                    answer = Answer(response.status_code, headers, body.end())
+            except (TooLarge, BrokenBodyError) as error:
+                raise exchange.bad_body(call, error) from None
+            except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+                raise self._error(call, error) from exchange.cause(error)
+            target = exchange.redirected(call, answer, url, hops)
+            if target is None:
+                return exchange.value(call, answer, self._monotonic())
+            url, hops = target, hops + 1
 
     def _error(self, call: Call[Any], error: Exception) -> ConductorRequestError:
         """The transport's failure in this client's words, without addresses of proxies or anything secret."""

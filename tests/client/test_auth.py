@@ -228,7 +228,8 @@ def test_a_request_under_way_keeps_its_token_when_another_callers_key_is_refused
     opened: list[Any] = []
 
     def refused_meanwhile(exchange: Exchange) -> None:
-        opened[0].client._tokens.refused(ConductorAuthError("key withdrawn"))
+        with pytest.raises(ConductorAuthError):
+            opened[0].client._tokens.refused(ConductorAuthError("key withdrawn"))
         told.status(307, location="/api/there")(exchange)
 
     server = serve(told.by_path(token=told.token("t1"), workflow=refused_meanwhile, there=told.workflow("w1")))
