@@ -1,21 +1,18 @@
-"""The table of the API is whole and true: all of the server's routes, and every call and test that it names."""
+"""docs/coverage.md names all of the server's routes, calls that exist, and nothing that no test has run on a server."""
 
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.methods import ClientMethods
+from airflow_provider_conductor import operators, sensors
+from airflow_provider_conductor.client import ConductorClient, endpoints
 from airflow_provider_conductor.hooks import ConductorHook
 from airflow_provider_conductor.provider_info import get_provider_info
 from tests.client.test_methods import TABLE
@@ -24,56 +21,36 @@ from tests.recorded.record_routes import read
 TESTS = Path(__file__).resolve().parent.parent
 PAGE = TESTS.parent / "docs" / "coverage.md"
 ROUTES = TESTS / "recorded" / "routes"
-
-LEFT_OUT = "left out"
-PLACES = (
-    "operators.conductor",
-    "operators.complete_task",
-    "operators.definitions",
-    "operators.batch",
-    "sensors.conductor",
-    "sensors.tasks",
-)
-"""Where operators and sensors are."""
+LEFT_OUT = "left out: "
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table of the page; the test column of what is left out says why."""
+    """A line of a table of the page; ``here`` is what does it, or why nothing does."""
 
     what: str
     second: str
     here: str
-    tests: str
+
+    @property
+    def covered(self) -> bool:
+        return not self.here.startswith(LEFT_OUT)
 
     @property
     def calls(self) -> list[str]:
         return re.findall(r"`([^`]+)`", self.here)
 
-    @property
-    def tested_by(self) -> list[str]:
-        """The tests, or the calls that a reason names."""
-        return re.findall(r"`([^`]+)`", self.tests)
-
 
 def rows(header: str) -> list[Row]:
     """The rows of all tables whose first column has this header."""
-    found: list[Row] = []
-    reading = False
-    for line in PAGE.read_text().splitlines():
-        if not line.startswith("|"):
-            reading = False
-        elif line.startswith(f"| {header} |"):
-            reading = True
-        elif reading and not line.startswith("|---"):
-            what, second, here, tests = (cell.strip() for cell in line.strip("|").split("|"))
-            found.append(Row(what.strip("`"), second, here, tests))
-    return found
+    tables = re.findall(rf"^\| {header} \|.*\n\|---.*\n((?:\|.*\n)+)", PAGE.read_text(), flags=re.MULTILINE)
+    lines = "".join(tables).splitlines()
+    return [Row(*(cell.strip() for cell in line.strip("|").split("|"))) for line in lines]
 
 
-API = rows("Route")
-COVERED = [row for row in API if row.here != LEFT_OUT]
+API = [Row(row.what.strip("`"), row.second, row.here) for row in rows("Route")]
 GUIDE = rows("Sample")
+COVERED = [row for row in [*API, *GUIDE] if row.covered]
 
 
 def recorded(version: str) -> list[str]:
@@ -89,7 +66,7 @@ def test_every_route_of_the_server_is_there_once() -> None:
     assert [row.what for row in API] == recorded("conductor-3.32.2")
 
 
-def test_what_the_oldest_server_has_is_told() -> None:
+def test_the_second_column_is_what_the_oldest_server_has() -> None:
     old = {unnamed(route) for route in recorded("conductor-3.13.8")}
     assert {row.what: row.second for row in API} == {
         row.what: "yes" if unnamed(row.what) in old else "no" for row in API
@@ -106,109 +83,82 @@ def test_the_recorded_routes_are_the_servers(version: str, server: str, request:
 
 
 @pytest.mark.parametrize("row", [*API, *GUIDE], ids=lambda row: row.what)
-def test_each_has_a_call_and_a_test_or_a_reason(row: Row) -> None:
-    if row.here == LEFT_OUT:
-        assert len(row.tests.split()) > 3
-        assert "::" not in row.tests
-    else:
-        assert row.calls
-        assert row.tested_by
+def test_each_has_a_call_or_a_reason(row: Row) -> None:
+    assert row.calls if row.covered else len(row.here.removeprefix(LEFT_OUT).split()) > 3
 
 
 # What is named exists
 
-
-@cache
-def operators() -> dict[str, Any]:
-    """All operators and sensors by name."""
-    found: dict[str, Any] = {}
-    for place in PLACES:
-        module = f"airflow_provider_conductor.{place}"
-        if importlib.util.find_spec(module):
-            place_of = importlib.import_module(module)
-            found |= {name: getattr(place_of, name) for name in place_of.__all__}
-    return found
+OPERATORS = {name for name in (*operators.__all__, *sensors.__all__) if name.endswith(("Operator", "Sensor"))}
 
 
 def exists(name: str) -> bool:
     where, _, what = name.rpartition(".")
     if where == "client":
-        return callable(getattr(ClientMethods, what, None))
+        return callable(getattr(ConductorClient, what, None))
     if where == "hook":
         return callable(getattr(ConductorHook, what, None)) or what in ("client", "settings")
     if where == "endpoints":
         return callable(getattr(endpoints, what, None))
     if where == "@task":
         return what in {item["name"] for item in get_provider_info().get("task-decorators", ())}
-    return name in operators()
+    return name in OPERATORS
 
 
-NAMED = sorted(
-    {name for row in [*COVERED, *GUIDE] for name in row.calls}
-    | {name for row in API if row.here == LEFT_OUT for name in row.tested_by}
-)
+NAMED = {name for row in [*API, *GUIDE] for name in row.calls}
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_each_call_exists(name: str) -> None:
-    assert exists(name)
-
-
-def test_what_does_not_exist_is_seen() -> None:
+def test_each_call_exists() -> None:
+    assert [name for name in sorted(NAMED) if not exists(name)] == []
     missing = ("client.explode", "hook.explode", "endpoints.explode", "@task.explode", "ConductorExplodeOperator")
     assert not any(map(exists, missing))
-    assert not list(named_tests("integration/test_client_operations.py::test_nothing"))
-    assert not list(named_tests("integration/test_nothing.py::test_nothing"))
 
 
-def named_tests(name: str) -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    path, _, function = name.partition("::")
-    file = TESTS / path
-    if file.is_file():
-        for node in ast.parse(file.read_text()).body:
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == function:
-                yield file, node
+def test_every_operator_is_on_the_page() -> None:
+    assert NAMED >= OPERATORS
 
 
-@pytest.mark.parametrize("name", sorted({name for row in [*COVERED, *GUIDE] for name in row.tested_by}))
-def test_each_test_exists_and_runs_on_a_real_server(name: str) -> None:
-    ((file, _),) = named_tests(name)
-    assert re.search(r"^pytestmark = pytest\.mark\.integration$", file.read_text(), flags=re.MULTILINE)
+# A test has run it on a server, and says so by its mark ``covers``
+
+
+def marked(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.covers":
+            yield from (ast.literal_eval(argument) for argument in node.args)
+
+
+def test_what_is_covered_is_what_tests_run_on_a_server() -> None:
+    on_a_server = re.compile(r"^pytestmark = pytest\.mark\.integration$", flags=re.MULTILINE)
+    files = [file for file in TESTS.rglob("test_*.py") if on_a_server.search(file.read_text())]
+    assert {name for file in files for name in marked(file)} == {row.what.replace("`", "") for row in COVERED}
+
+
+def test_every_sample_of_the_guides_tests_is_on_the_page() -> None:
+    """But for those that show what goes wrong beside a sample."""
+    source = ast.parse((TESTS / "integration" / "test_sdk_guide.py").read_text())
+    tests = [node for node in source.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+    without = {node.name for node in tests if "covers" not in "".join(map(ast.unparse, node.decorator_list))}
+    assert without == {"test_retry_of_what_has_nothing_to_retry"}
 
 
 # A verb is named where it belongs
-
 
 VERB_ROUTES = {
     (verb, line.casefold())
     for call, line, *_ in TABLE
     for verb in call.__code__.co_names
-    if hasattr(ClientMethods, verb)
+    if hasattr(ConductorClient, verb)
 }
+NAMED_VERBS = [
+    (row.what, call.partition(".")[2]) for row in API if row.covered for call in row.calls if call.startswith("client.")
+]
 
 
-@pytest.mark.parametrize(
-    ("route", "verb"),
-    [(row.what, call.partition(".")[2]) for row in COVERED for call in row.calls if call.startswith("client.")],
-)
+@pytest.mark.parametrize(("route", "verb"), NAMED_VERBS)
 def test_each_verb_sends_that_request(route: str, verb: str) -> None:
     pattern = re.compile(re.sub(r"{\w+}", "[^/]+", route).casefold())
     assert [line for name, line in VERB_ROUTES if name == verb and pattern.fullmatch(line)]
 
 
 def test_every_verb_is_on_the_page() -> None:
-    named = {call.partition(".")[2] for row in COVERED for call in row.calls if call.startswith("client.")}
-    assert {verb for verb, _ in VERB_ROUTES} <= named
-
-
-def test_every_operator_is_on_the_page() -> None:
-    kinds = {name for name in operators() if name.endswith(("Operator", "Sensor"))}
-    assert kinds <= set(NAMED)
-
-
-def test_every_sample_of_the_guides_tests_is_on_the_page() -> None:
-    """But for those that show what goes wrong beside a sample."""
-    file = TESTS / "integration" / "test_sdk_guide.py"
-    there = {node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)}
-    named = {name.partition("::")[2] for row in GUIDE for name in row.tested_by}
-    assert {name for name in there if name.startswith("test_")} - named == {"test_retry_of_what_has_nothing_to_retry"}
+    assert {verb for verb, _ in VERB_ROUTES} <= {verb for _, verb in NAMED_VERBS}

@@ -74,6 +74,7 @@ def nothing_is_left_running(lab: Lab, request: pytest.FixtureRequest) -> Iterato
 # Start
 
 
+@pytest.mark.covers("POST /workflow")
 def test_a_start_runs_the_definition_with_that_input(client: ConductorClient, instant: str, lab: Lab) -> None:
     workflow_id = client.start_workflow(
         StartWorkflowRequest(
@@ -87,6 +88,7 @@ def test_a_start_runs_the_definition_with_that_input(client: ConductorClient, in
     assert workflow.variables == {"seen": {"b": [1, "ü"]}}
 
 
+@pytest.mark.covers("POST /workflow/{name}")
 def test_a_start_by_name_runs_the_latest_version_unless_told(client: ConductorClient, lab: Lab) -> None:
     for version in (1, 2):
         name = lab.define(
@@ -125,6 +127,7 @@ def test_tasks_go_to_the_domain_that_was_asked_for(client: ConductorClient, lab:
     assert task.domain == "berlin"
 
 
+@pytest.mark.covers("POST /workflow/execute/{name}/{version}")
 def test_an_execution_that_ends_in_time_is_answered_whole(client: ConductorClient, instant: str) -> None:
     workflow = client.execute_workflow(StartWorkflowRequest(name=instant, input={"a": 3}), "r1", instant, 1)
     assert (workflow.status, workflow.output) == ("COMPLETED", {"a": 3})
@@ -161,6 +164,7 @@ def test_a_wait_longer_than_any_hold_gets_the_output(client: ConductorClient, la
     assert [item.workflow_id for item in started] == [workflow.workflow_id]
 
 
+@pytest.mark.covers("POST /workflow/bulk/search")
 async def test_the_asyncio_client_executes_alike(conductor_server: Any, instant: str) -> None:
     async with AsyncConductorClient(conductor_server.api_url) as client:
         workflow = await client.execute_workflow({"name": instant, "input": {"a": "ü"}}, wait_for_seconds=10)
@@ -170,6 +174,7 @@ async def test_the_asyncio_client_executes_alike(conductor_server: Any, instant:
     assert list(found.errors) == ["no-such-id"]
 
 
+@pytest.mark.covers("POST /workflow/test")
 def test_a_dry_run_uses_the_outputs_it_is_given(client: ConductorClient, orders: str) -> None:
     mocked = {
         "pack": [{"status": "COMPLETED", "output": {"packed": 1}}],
@@ -182,6 +187,7 @@ def test_a_dry_run_uses_the_outputs_it_is_given(client: ConductorClient, orders:
 # Read
 
 
+@pytest.mark.covers("GET /workflow/{workflowId}")
 def test_tasks_come_only_when_wanted(client: ConductorClient, orders: str) -> None:
     workflow_id = client.start_workflow_by_name(orders)
     assert [task.reference_name for task in client.get_workflow(workflow_id, True).tasks] == ["pack"]
@@ -190,6 +196,7 @@ def test_tasks_come_only_when_wanted(client: ConductorClient, orders: str) -> No
     assert without.observed_at > 0
 
 
+@pytest.mark.covers("GET /workflow/{workflowId}/status")
 def test_the_status_alone_is_small(client: ConductorClient, lab: Lab, instant: str) -> None:
     workflow_id = client.start_workflow({"name": instant, "input": {"a": 1}})
     lab.ended(workflow_id)
@@ -199,6 +206,7 @@ def test_the_status_alone_is_small(client: ConductorClient, lab: Lab, instant: s
     assert (full.output, full.variables) == ({"a": 1}, {"seen": 1})
 
 
+@pytest.mark.covers("POST /workflow/{name}/correlated")
 def test_a_workflow_is_found_by_its_correlation_id_running_or_ended(
     client: ConductorClient, lab: Lab, orders: str, instant: str
 ) -> None:
@@ -223,6 +231,7 @@ def test_a_correlation_id_may_hold_anything(client: ConductorClient, orders: str
     assert {item.workflow_id for item in client.get_by_correlation_ids(orders, [odd])[odd]} == {workflow_id, by_name}
 
 
+@pytest.mark.covers("GET /workflow/running/{name}")
 def test_running_workflows_are_listed_by_name(client: ConductorClient, lab: Lab, orders: str) -> None:
     running = client.start_workflow_by_name(orders)
     ended = client.start_workflow_by_name(orders)
@@ -231,6 +240,7 @@ def test_running_workflows_are_listed_by_name(client: ConductorClient, lab: Lab,
     assert client.get_running_workflows(lab.name("nobody")) == []
 
 
+@pytest.mark.covers("GET /workflow/search")
 def test_a_search_finds_what_the_index_has(client: ConductorClient, lab: Lab, orders: str) -> None:
     ids = {client.start_workflow({"name": orders, "correlationId": lab.name("searched")}) for _ in range(3)}
     query = f"workflowType IN ({orders}) AND correlationId = '{lab.name('searched')}' AND status IN (RUNNING)"
@@ -245,6 +255,7 @@ def test_a_search_finds_what_the_index_has(client: ConductorClient, lab: Lab, or
 # Control
 
 
+@pytest.mark.covers("PUT /workflow/{workflowId}/pause", "PUT /workflow/{workflowId}/resume")
 def test_a_pause_holds_the_next_task_back_until_the_resume(client: ConductorClient, lab: Lab, orders: str) -> None:
     workflow_id = client.start_workflow_by_name(orders)
     client.pause_workflow(workflow_id)
@@ -266,6 +277,7 @@ def test_a_resume_of_what_is_not_paused_is_an_error_that_is_not_repeated(client:
     assert client.get_workflow_status(workflow_id).status == "RUNNING"
 
 
+@pytest.mark.covers("DELETE /workflow/{workflowId}")
 def test_a_termination_ends_the_workflow_with_the_reason(client: ConductorClient, orders: str) -> None:
     workflow_id = client.start_workflow_by_name(orders)
     client.terminate_workflow(workflow_id, "nobody at home, 100 % & more")
@@ -285,6 +297,7 @@ def test_a_completed_workflow_cannot_be_terminated_paused_or_retried(
     assert client.get_workflow_status(workflow_id).status == "COMPLETED"
 
 
+@pytest.mark.covers("POST /workflow/{workflowId}/restart")
 def test_a_restart_begins_again_under_the_same_id(client: ConductorClient, lab: Lab, orders: str) -> None:
     workflow_id = client.start_workflow_by_name(orders, {"a": 1})
     with pytest.raises(ConductorConflictError):
@@ -310,6 +323,7 @@ def test_a_restart_takes_the_latest_definition_when_told(
     assert [found.reference_name for found in client.get_workflow(workflow_id).tasks] == [task]
 
 
+@pytest.mark.covers("POST /workflow/{workflowId}/retry")
 def test_a_retry_runs_on_from_the_failed_task(client: ConductorClient, lab: Lab, orders: str) -> None:
     workflow_id = client.start_workflow_by_name(orders)
     with pytest.raises(ConductorConflictError, match="still running"):
@@ -362,6 +376,7 @@ def test_a_retry_resumes_the_sub_workflow_or_runs_it_anew(client: ConductorClien
     )
 
 
+@pytest.mark.covers("POST /workflow/{workflowId}/rerun")
 def test_a_rerun_from_a_task_keeps_what_came_before_and_takes_new_input(
     client: ConductorClient, lab: Lab, orders: str
 ) -> None:
@@ -384,6 +399,7 @@ def test_a_rerun_from_the_start_takes_a_new_input(client: ConductorClient, lab: 
     assert client.get_workflow(workflow_id).input == {"a": 2}
 
 
+@pytest.mark.covers("PUT /workflow/{workflowId}/skiptask/{taskReferenceName}")
 def test_a_skipped_tasks_output_is_there_for_the_tasks_after_it(client: ConductorClient, lab: Lab, orders: str) -> None:
     workflow_id = client.start_workflow_by_name(orders)
     client.skip_task_from_workflow(workflow_id, "ship", task_output={"shipped": "by hand, 100 % & more", "n": 1})
@@ -403,6 +419,7 @@ def test_a_task_that_waits_for_a_worker_cannot_be_skipped(client: ConductorClien
     assert lab.status_of(workflow_id, "pack") == "SCHEDULED"
 
 
+@pytest.mark.covers("DELETE /workflow/{workflowId}/remove")
 @pytest.mark.parametrize("archive", [True, False])
 def test_a_deleted_workflow_is_gone_and_stays_in_the_index_if_archived(
     client: ConductorClient, lab: Lab, instant: str, archive: bool
@@ -421,6 +438,14 @@ def test_a_deleted_workflow_is_gone_and_stays_in_the_index_if_archived(
 # Many at once
 
 
+@pytest.mark.covers(
+    "PUT /workflow/bulk/pause",
+    "DELETE /workflow/bulk/remove",
+    "POST /workflow/bulk/restart",
+    "PUT /workflow/bulk/resume",
+    "POST /workflow/bulk/retry",
+    "POST /workflow/bulk/terminate",
+)
 def test_bulk_verbs_do_what_they_can_and_say_why_not_for_the_rest(
     client: ConductorClient, lab: Lab, orders: str
 ) -> None:
@@ -451,6 +476,7 @@ def test_bulk_verbs_do_what_they_can_and_say_why_not_for_the_rest(
             client.get_workflow(workflow_id)
 
 
+@pytest.mark.covers("POST /workflow/bulk/search")
 def test_the_server_takes_a_thousand_ids_and_no_more(client: ConductorClient) -> None:
     ids = [f"no-such-id-{i}" for i in range(1_000)]
     assert len(client.send(endpoints.bulk_search(ids)).errors) == 1_000
@@ -463,6 +489,15 @@ def test_the_server_takes_a_thousand_ids_and_no_more(client: ConductorClient) ->
 # Tasks
 
 
+@pytest.mark.covers(
+    "POST /tasks",
+    "GET /tasks/poll/{tasktype}",
+    "GET /tasks/queue/polldata",
+    "GET /tasks/queue/sizes",
+    "GET /tasks/{taskId}",
+    "GET /tasks/{taskId}/log",
+    "POST /tasks/{taskId}/log",
+)
 def test_a_worker_polls_reports_and_logs(client: ConductorClient, lab: Lab, orders: str) -> None:
     workflow_id = client.start_workflow_by_name(orders, {"a": 1})
     assert client.get_queue_sizes([lab.name("pack"), lab.name("ship")]) == {lab.name("pack"): 1, lab.name("ship"): 0}
@@ -498,6 +533,9 @@ def test_no_task_to_take_is_none(client: ConductorClient, lab: Lab) -> None:
 # Definitions
 
 
+@pytest.mark.covers(
+    "PUT /metadata/workflow", "GET /metadata/workflow/{name}", "DELETE /metadata/workflow/{name}/{version}"
+)
 def test_workflow_definitions_are_kept_replaced_and_removed(client: ConductorClient, lab: Lab) -> None:
     name = lab.name("kept")
     made = lab.definition("kept", lab.simple("pack"))
@@ -512,6 +550,12 @@ def test_workflow_definitions_are_kept_replaced_and_removed(client: ConductorCli
         client.get_workflow_def(name, 2)
 
 
+@pytest.mark.covers(
+    "GET /metadata/taskdefs",
+    "POST /metadata/taskdefs",
+    "DELETE /metadata/taskdefs/{tasktype}",
+    "GET /metadata/taskdefs/{tasktype}",
+)
 def test_task_definitions_are_kept_replaced_and_removed(client: ConductorClient, lab: Lab) -> None:
     name = lab.name("kept_task")
     client.register_task_defs({"name": name, "retryCount": 1, "ownerEmail": "tests@example.com"})

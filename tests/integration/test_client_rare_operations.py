@@ -52,6 +52,7 @@ def orders(lab: Lab) -> str:
 # Tasks
 
 
+@pytest.mark.covers("GET /workflow/{workflowId}/tasks")
 def test_a_workflows_tasks_come_in_pages_and_by_status(newest: Lab) -> None:
     workflow_id = newest.client.start_workflow_by_name(orders(newest))
     newest.work("pack")
@@ -62,6 +63,7 @@ def test_a_workflows_tasks_come_in_pages_and_by_status(newest: Lab) -> None:
     assert [task.reference_name for task in done] == ["pack"]
 
 
+@pytest.mark.covers("GET /workflow/search-by-tasks", "GET /tasks/search")
 def test_a_search_finds_tasks_and_their_workflows(newest: Lab) -> None:
     workflow_id = newest.client.start_workflow_by_name(orders(newest))
     newest.work("pack", "FAILED", reason="no box")
@@ -77,6 +79,7 @@ def test_a_search_finds_tasks_and_their_workflows(newest: Lab) -> None:
 # Queues
 
 
+@pytest.mark.covers("GET /tasks/queue/all", "GET /tasks/queue/size")
 def test_a_queue_tells_its_size(lab: Lab) -> None:
     lab.client.start_workflow({"name": orders(lab), "taskToDomain": {lab.name("pack"): "berlin"}})
     assert lab.client.get_queue_size(lab.name("pack")) == 0
@@ -84,12 +87,14 @@ def test_a_queue_tells_its_size(lab: Lab) -> None:
     assert lab.client.get_all_queue_sizes()[f"berlin:{lab.name('pack')}"] == 1
 
 
+@pytest.mark.covers("GET /tasks/queue/polldata/all")
 def test_everybody_who_ever_polled_is_listed(lab: Lab) -> None:
     lab.client.poll_task(lab.name("pack"), "tester")
     polled = {data.queue: data.worker_id for data in lab.client.get_all_poll_data()}
     assert polled[lab.name("pack")] == "tester"
 
 
+@pytest.mark.covers("POST /tasks/queue/requeue/{taskType}")
 def test_a_task_put_back_into_its_queue_is_there_once(lab: Lab) -> None:
     workflow_id = lab.client.start_workflow_by_name(orders(lab))
     assert lab.client.requeue_tasks(lab.name("pack"))
@@ -101,6 +106,7 @@ def test_a_task_put_back_into_its_queue_is_there_once(lab: Lab) -> None:
 # Workflows
 
 
+@pytest.mark.covers("POST /workflow/{workflowId}/resetcallbacks")
 def test_a_task_put_off_falls_due_when_callbacks_are_reset(lab: Lab) -> None:
     workflow_id = lab.client.start_workflow_by_name(orders(lab))
     task = lab.take("pack")
@@ -110,6 +116,7 @@ def test_a_task_put_off_falls_due_when_callbacks_are_reset(lab: Lab) -> None:
     assert lab.take("pack").task_id == task.task_id
 
 
+@pytest.mark.covers("PUT /workflow/decide/{workflowId}")
 def test_a_decision_asked_for_changes_nothing_that_stands(lab: Lab) -> None:
     workflow_id = lab.client.start_workflow_by_name(orders(lab))
     lab.client.decide_workflow(workflow_id)
@@ -118,6 +125,7 @@ def test_a_decision_asked_for_changes_nothing_that_stands(lab: Lab) -> None:
         lab.client.decide_workflow("no-such-id")
 
 
+@pytest.mark.covers("DELETE /workflow/{workflowId}/terminate-remove", "DELETE /workflow/bulk/terminate-remove")
 def test_what_runs_is_ended_and_removed_in_one(newest: Lab) -> None:
     ids = [newest.client.start_workflow_by_name(orders(newest)) for _ in range(3)]
     newest.client.terminate_and_delete_workflow(ids[0], "not needed", archive_workflow=False)
@@ -132,6 +140,7 @@ def test_what_runs_is_ended_and_removed_in_one(newest: Lab) -> None:
 # Definitions
 
 
+@pytest.mark.covers("GET /metadata/workflow", "GET /metadata/workflow/names-and-versions")
 def test_definitions_are_listed(lab: Lab) -> None:
     name = orders(lab)
     lab.client.register_workflow_defs(lab.definition("orders", lab.simple("pack"), version=3))

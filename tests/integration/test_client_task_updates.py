@@ -36,6 +36,9 @@ def waits(lab: Lab) -> str:
     return workflow_id
 
 
+@pytest.mark.covers(
+    "POST /tasks/{workflowId}/{taskRefName}/{status}", "POST /tasks/{workflowId}/{taskRefName}/{status}/sync"
+)
 def test_a_task_is_updated_by_its_name(lab: Lab) -> None:
     workflow_id = waits(lab)
     task = lab.client.get_workflow(workflow_id).latest_attempt("one")
@@ -51,6 +54,7 @@ def test_a_task_is_updated_by_its_name(lab: Lab) -> None:
         lab.client.update_task_sync(workflow_id, "two", "COMPLETED")
 
 
+@pytest.mark.covers("POST /tasks/{workflowId}/{status}/signal", "POST /tasks/{workflowId}/{status}/signal/sync")
 def test_a_signal_reaches_the_first_wait_and_says_so_only_if_asked(lab: Lab) -> None:
     workflow_id = waits(lab)
     lab.client.signal_workflow_task_async(workflow_id, "COMPLETED", {"a": 1})
@@ -75,6 +79,7 @@ def test_old_servers_have_neither(old_conductor_server) -> None:
             call()
 
 
+@pytest.mark.covers("POST /metadata/workflow/validate")
 def test_the_server_validates_a_definition_without_keeping_it(lab: Lab) -> None:
     lab.client.validate_workflow_def(lab.definition("checked", lab.simple("pack")))
     with pytest.raises(ConductorBadRequestError, match="list cannot be empty"):

@@ -141,6 +141,7 @@ def connection(guide: Guide, monkeypatch: pytest.MonkeyPatch) -> None:
 # Workflow client: initialization
 
 
+@pytest.mark.covers("initialization")
 def test_initialization(guide: Guide) -> None:
     configuration = Configuration(
         server_api_url=guide.api_url,
@@ -161,6 +162,7 @@ def test_initialization(guide: Guide) -> None:
 # Start workflow execution
 
 
+@pytest.mark.covers("POST /workflow", "start with a request")
 def test_start_using_start_workflow_request(guide: Guide) -> None:
     workflow = ConductorWorkflow(
         executor=guide.executor, name=guide.name, description="Test Create Workflow", version=1
@@ -187,6 +189,7 @@ def test_start_using_start_workflow_request(guide: Guide) -> None:
     assert len({workflow.workflow_id for workflow in found}) == 4
 
 
+@pytest.mark.covers("POST /workflow/{name}", "start by name")
 def test_start_using_workflow_name(guide: Guide) -> None:
     workflow_input = {"a": 5, "b": "+", "c": [7, 8]}
     theirs = guide.workflow_client.start_workflow_by_name(guide.name, workflow_input)
@@ -203,6 +206,7 @@ def test_start_using_workflow_name(guide: Guide) -> None:
 # Execute workflow synchronously
 
 
+@pytest.mark.covers("POST /workflow/execute/{name}/{version}", "execute, up to a task")
 def test_execute_workflow(guide: Guide) -> None:
     request = StartWorkflowRequest(name=guide.name, version=1, input={"a": 5, "b": "+", "c": [7, 8]})
     request_id, version, wait_until = "request_id", 1, "simple_task_ref"
@@ -228,6 +232,7 @@ def test_execute_workflow(guide: Guide) -> None:
     assert guide.run(operator)["output"] == ANSWER
 
 
+@pytest.mark.covers("execute, to the end")
 def test_execute_to_the_end(guide: Guide) -> None:
     request = StartWorkflowRequest(name=guide.name, version=1, input={})
     theirs = guide.lab.eventually(
@@ -241,6 +246,7 @@ def test_execute_to_the_end(guide: Guide) -> None:
 # wait_for_seconds and task retries
 
 
+@pytest.mark.covers("RUNNING and no output")
 def test_running_and_empty_while_a_retry_is_due(guide: Guide) -> None:
     run = guide.executor.execute(name=guide.flaky, version=1, workflow_input={}, wait_for_seconds=LONG_ENOUGH_TO_FAIL)
     assert (run.status, run.output) == ("RUNNING", {})
@@ -257,6 +263,7 @@ def test_running_and_empty_while_a_retry_is_due(guide: Guide) -> None:
         guide.lab.client.terminate_workflow(workflow_id)
 
 
+@pytest.mark.covers("wait_for_seconds=70")
 def test_seventy_seconds_are_too_many_for_a_stock_server_and_not_for_us(guide: Guide) -> None:
     label = guide.lab.name("theirs")
 
@@ -292,10 +299,12 @@ def stuck(guide: Guide) -> Iterator[str]:
     guide.lab.client.terminate_workflow(workflow_id)
 
 
+@pytest.mark.covers("look at Conductor's UI")
 def test_check_the_conductor_ui(guide: Guide, stuck: str) -> None:
     assert guide.hook.workflow_url(stuck) == f"{guide.api_url.removesuffix('/api')}/execution/{stuck}"
 
 
+@pytest.mark.covers("inspect task statuses")
 def test_inspect_task_statuses(guide: Guide, stuck: str) -> None:
     wf = guide.executor.get_workflow(stuck, include_tasks=True)
     theirs = [(task.reference_task_name, task.status, task.reason_for_incompletion) for task in wf.tasks]
@@ -306,6 +315,7 @@ def test_inspect_task_statuses(guide: Guide, stuck: str) -> None:
     assert [(task.reference_name, str(task.status), task.reason) for task in ours.tasks] == theirs
 
 
+@pytest.mark.covers("WorkflowRun.reason_for_incompletion")
 def test_the_run_itself_does_not_say_why(guide: Guide) -> None:
     """``WorkflowRun.reason_for_incompletion`` is deprecated; our answer to the same call has the tasks with reasons."""
     run = guide.executor.execute(name=guide.flaky, version=1, wait_for_seconds=LONG_ENOUGH_TO_FAIL)
@@ -317,6 +327,7 @@ def test_the_run_itself_does_not_say_why(guide: Guide) -> None:
         guide.lab.client.terminate_workflow(workflow_id)
 
 
+@pytest.mark.covers("GET /tasks/{taskId}/log", "read the worker's log")
 def test_read_the_worker_logs(guide: Guide, stuck: str) -> None:
     """The SDK sends the traceback of a worker's exception along with its failure; the guide looks in its terminal."""
     failed = guide.hook.client.get_workflow(stuck).tasks[0]
@@ -327,6 +338,7 @@ def test_read_the_worker_logs(guide: Guide, stuck: str) -> None:
 # Fetch a workflow execution
 
 
+@pytest.mark.covers("fetch without tasks")
 def test_exclude_tasks(guide: Guide) -> None:
     workflow_id = guide.lab.client.start_workflow_by_name(guide.idle)
     theirs = guide.workflow_client.get_workflow(workflow_id, False)
@@ -337,6 +349,7 @@ def test_exclude_tasks(guide: Guide) -> None:
     assert (ours.status, ours.tasks) == ("RUNNING", ())
 
 
+@pytest.mark.covers("GET /workflow/{workflowId}", "fetch with tasks")
 def test_include_tasks(guide: Guide) -> None:
     workflow_id = guide.lab.client.start_workflow_by_name(guide.idle)
     theirs = guide.workflow_client.get_workflow(workflow_id, True)
@@ -348,6 +361,7 @@ def test_include_tasks(guide: Guide) -> None:
 # Workflow execution management
 
 
+@pytest.mark.covers("PUT /workflow/{workflowId}/pause", "PUT /workflow/{workflowId}/resume", "pause", "resume")
 def test_pause_and_resume(guide: Guide) -> None:
     theirs, ours = guide.two(guide.idle)
     guide.workflow_client.pause_workflow(theirs)
@@ -359,6 +373,7 @@ def test_pause_and_resume(guide: Guide) -> None:
     assert guide.status(theirs) == guide.status(ours) == "RUNNING"
 
 
+@pytest.mark.covers("DELETE /workflow/{workflowId}", "terminate")
 def test_terminate(guide: Guide) -> None:
     theirs, ours = guide.two(guide.idle)
     guide.workflow_client.terminate_workflow(theirs, "Termination reason")
@@ -369,6 +384,7 @@ def test_terminate(guide: Guide) -> None:
         assert (workflow.status, workflow.reason) == ("TERMINATED", "Termination reason")
 
 
+@pytest.mark.covers("restart")
 def test_restart(guide: Guide) -> None:
     theirs, ours = guide.two(guide.idle)
     # "No effect" on one that has not ended is an error in fact.
@@ -383,6 +399,7 @@ def test_restart(guide: Guide) -> None:
     assert guide.status(theirs) == guide.status(ours) == "RUNNING"
 
 
+@pytest.mark.covers("POST /workflow/{workflowId}/retry", "retry")
 def test_retry(guide: Guide) -> None:
     theirs, ours = guide.two(guide.idle)
     for workflow_id in (theirs, ours):
@@ -409,6 +426,7 @@ def test_retry_of_what_has_nothing_to_retry(guide: Guide) -> None:
         guide.run(ConductorRetryWorkflowOperator(task_id="retry", workflow_id=ours))
 
 
+@pytest.mark.covers("skip a task")
 def test_skip_task(guide: Guide) -> None:
     theirs, ours = guide.two(guide.idle)
     # The guide's line has two arguments; the SDK of today wants a third.
@@ -423,6 +441,7 @@ def test_skip_task(guide: Guide) -> None:
         assert (workflow.status, guide.lab.status_of(workflow_id, "ship")) == ("COMPLETED", "SKIPPED")
 
 
+@pytest.mark.covers("delete")
 def test_delete(guide: Guide) -> None:
     theirs, ours = guide.two(guide.name)
     assert guide.output(theirs) == guide.output(ours) == ANSWER

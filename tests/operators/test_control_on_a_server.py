@@ -56,6 +56,7 @@ def test_a_termination_says_why(workflows: Workflows) -> None:
     assert [workflows.client.get_workflow(item).reason for item in ids] == ["no longer wanted"] * 2
 
 
+@pytest.mark.covers("PUT /workflow/{workflowId}/skiptask/{taskReferenceName}")
 @both_servers
 def test_a_skipped_task_is_not_done_and_has_the_output(workflows: Workflows) -> None:
     one = workflows.one("RUNNING")
@@ -82,6 +83,7 @@ def test_a_task_that_cannot_be_skipped_is_told(workflows: Workflows, ref: str, t
     workflows.end([one])
 
 
+@pytest.mark.covers("POST /workflow/{workflowId}/rerun")
 @both_servers
 def test_a_rerun_from_a_task_keeps_what_was_before_it(workflows: Workflows) -> None:
     one = workflows.one("COMPLETED")
@@ -154,6 +156,7 @@ def test_a_retry_of_what_ended_itself_is_refused_and_a_restart_is_not(
     workflows.end(ids)
 
 
+@pytest.mark.covers("POST /workflow/{workflowId}/restart")
 @both_servers
 @pytest.mark.parametrize(("latest", "tasks"), [(True, ["wrap"]), (False, ["pack"])])
 def test_a_restart_takes_the_latest_definition_or_not(workflows: Workflows, latest: bool, tasks: list[str]) -> None:
@@ -167,6 +170,7 @@ def test_a_restart_takes_the_latest_definition_or_not(workflows: Workflows, late
     workflows.end([one])
 
 
+@pytest.mark.covers("DELETE /workflow/{workflowId}/remove")
 @newest_server
 @pytest.mark.parametrize("archive", [True, False])
 def test_what_is_deleted_is_in_the_index_or_not(workflows: Workflows, archive: bool) -> None:
@@ -294,6 +298,7 @@ def test_a_rerun_after_which_the_server_would_wait_for_ever_is_refused(workflows
 # Many
 
 
+@pytest.mark.covers("POST /workflow/bulk/terminate")
 @newest_server
 @pytest.mark.faults
 def test_more_than_a_thousand_go_in_chunks_and_those_that_fail_are_named(workflows: Workflows) -> None:

@@ -98,6 +98,7 @@ def task(lab: Lab, **fields: Any) -> dict[str, Any]:
     return {"name": lab.name("charge"), "ownerEmail": "tests@example.com"} | fields
 
 
+@pytest.mark.covers("POST /metadata/taskdefs", "PUT /metadata/workflow")
 def test_what_is_new_is_registered_and_then_unchanged(lab: Lab) -> None:
     workflow, charge = every_kind_of_task(lab), task(lab, retryCount=5)
     labels = [f"workflow {workflow['name']} 1", f"task {charge['name']}"]

@@ -99,6 +99,7 @@ def sense(workflow_id: str, ref: str, mode: str = "poke", **arguments: Any) -> O
 # Completing
 
 
+@pytest.mark.covers("POST /tasks")
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR"])
 @pytest.mark.parametrize("kind", ["pack", "wait", "human"])
 def test_an_open_task_ends_as_asked(lab: WaitingLab, begin: Any, kind: str, status: str) -> None:
@@ -232,6 +233,7 @@ def test_what_stands_for_other_tasks_is_refused(lab: WaitingLab, begin: Any) -> 
 # Signals
 
 
+@pytest.mark.covers("POST /tasks/{workflowId}/{status}/signal/sync")
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
 def test_a_signal_ends_the_first_open_wait(lab: WaitingLab, begin: Any, status: str) -> None:
     workflow_id = begin("wait_first", "wait")
