@@ -1,6 +1,6 @@
 """Which addresses requests may go to: a redirect's, and that of a stored payload.
 
-The server says where to, and what is read there ends up in a task's output: a server that somebody has taken over must
+The server says where to, and what is read there ends up in a task's output: a compromised server must
 not make a worker read its own machine or a cloud's metadata service, nor send the connection's token elsewhere.
 """
 
@@ -39,7 +39,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class RedirectTarget:
-    """A redirect's address: ``url`` to read on at, or "" where that is not within the API; ``shown`` for messages."""
+    """A redirect's address: ``url`` to follow, or "" if it is outside the API; ``shown`` for messages."""
 
     shown: str
     url: str = ""
@@ -52,7 +52,7 @@ class RedirectTarget:
 def redirect_target(api_url: str, url: str, location: str) -> RedirectTarget:
     """Read the ``Location`` that the answer of ``url`` gave.
 
-    What is followed is made anew from the API's own scheme and host and the address's path and query. An address with
+    What is followed is built from the API's own scheme and host and the address's path and query. An address with
     a backslash, a control character or a user is not followed: ``http://evil\\\\@server/`` is another host for one
     parser than for the next.
     """

@@ -60,7 +60,7 @@ class AsyncConductorClient(AsyncMethods):
 
     Args:
         settings: where the server is, or just its API address, or a ``Configuration`` of the Python SDK.
-        sleep, clock, monotonic: replaced by tests; seconds, seconds since the epoch, seconds on a clock nobody sets.
+        sleep, clock, monotonic: replaced by tests; seconds, seconds since the epoch, seconds on a monotonic clock.
 
     An async context manager; :meth:`close` gives the sockets back.
     """
@@ -131,7 +131,7 @@ class AsyncConductorClient(AsyncMethods):
     async def listen(self, workflow_id: str) -> AsyncIterator[str]:
         """The kinds of events in the server's stream of this workflow (``done``, ``error`` …), "" when it opens.
 
-        It goes on until the server ends it. Servers before 3.32 have none.
+        It continues until the server ends it. Servers before 3.32 have no such stream.
 
         Raises:
             ConductorMissingRouteError, ConductorNotFoundError: no such endpoint; no such workflow.
@@ -235,7 +235,7 @@ class AsyncConductorClient(AsyncMethods):
         return body.end()
 
     def _error(self, call: Call[Any], error: Exception) -> ConductorRequestError:
-        """The transport's failure in this client's words, without addresses of proxies or anything secret."""
+        """The transport's failure as one of our errors, without addresses of proxies or anything secret."""
         kind: type[ConductorRequestError]
         if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)) or _is_certificate_alert(error):
             kind, what = ConductorTlsError, "the TLS handshake failed"
@@ -248,7 +248,7 @@ class AsyncConductorClient(AsyncMethods):
         elif isinstance(error, TimeoutError):
             kind, what = ConductorTimeoutError, f"no answer within {self._exchange.read_timeout(call):g} s"
         else:
-            kind, what = ConductorConnectionLostError, "the connection broke before the whole answer was there"
+            kind, what = ConductorConnectionLostError, "the connection broke before the answer was complete"
         inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
         detail = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None)
         return self._exchange.failed(call, kind, what, detail or "")

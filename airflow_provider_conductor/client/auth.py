@@ -1,6 +1,6 @@
-"""The token of a server with authentication, without I/O: what is held, when it is stale, what to do next.
+"""The token of a server with authentication, without I/O.
 
-The transports own the lock (so one caller at a time fetches) and send the request; what both share is here.
+The transports have the lock (so that one caller at a time fetches) and send the request.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = ["TokenKeeper"]
 log = logging.getLogger(__name__)
 
 DEFAULT_LIFETIME = 45 * 60
-"""Seconds a token that names no expiry is used; the Python SDK's ``auth_token_ttl_min`` has the same."""
+"""Seconds for which a token without an expiry is used; the Python SDK's ``auth_token_ttl_min`` has the same."""
 
 REFRESH_MARGIN = 60
 """Seconds before its expiry (a tenth of its life, if that is less) from which a token is no longer sent."""
 
 SHORTEST_LIFE = 60
-"""Seconds for which a new token is used though it seems to have expired: our clock is wrong, or the server's is."""
+"""Seconds for which a new token is used although it seems to have expired: one of the two clocks is wrong."""
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class TokenKeeper:
 
     A transport asks :meth:`wanted` under its lock; gets a call to send, or None; hands the answer to
     :meth:`accept` or the error to :meth:`refused`; and sends :attr:`token` with the request it asked for, which
-    so never goes out without one because another caller's has been refused meanwhile.
+    so is never sent without one because another caller's was refused meanwhile.
     """
 
     settings: ConductorSettings
@@ -61,7 +61,7 @@ class TokenKeeper:
         return tuple(filter(None, (self._token, self._before)))
 
     def wanted(self, now: float, *, refused: str | None = None) -> Call[Token] | None:
-        """The request that fetches a token, or None where the held one does (or none is needed).
+        """The request that fetches a token, or None if the present one is good, or none is needed.
 
         ``refused`` is the token of a request that the server has just refused, "" for one without a token: another
         caller may have replaced it already.
@@ -81,7 +81,7 @@ class TokenKeeper:
         return self.settings.authenticated and (isinstance(error, ConductorAuthError) or error.status == 401)
 
     def accept(self, token: Token, now: float) -> None:
-        """Hold a token that was just given."""
+        """Keep a token that was just issued."""
         asked_at = token.given_at / 1000 or now  # by the clock that its expiry is meant by
         lifetime = (_expiry(token.text) or asked_at + DEFAULT_LIFETIME) - asked_at
         if lifetime <= 0:

@@ -1,7 +1,7 @@
-"""The body of an answer, decompressed and kept within a limit, whatever it claims to be.
+"""The body of an answer, decompressed up to a limit.
 
 The transports read the bytes as they come and decompress nothing themselves: 1 kB of gzip can stand for 1 MB, of brotli
-for 1 GB, and their libraries decompress a whole chunk before anybody can count it.
+for 1 GB, and their libraries decompress a whole chunk before it can be counted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class TooLarge(Exception):
 
 
 class BrokenBodyError(Exception):
-    """The body is not what its ``Content-Encoding`` says, or ends too early."""
+    """The body does not match its ``Content-Encoding``, or ends too early."""
 
 
 class UnknownEncodingError(Exception):
@@ -59,7 +59,7 @@ class Body:
         """Take a chunk; False where the body is cut here, and the rest need not be read.
 
         Raises:
-            TooLarge, BrokenBodyError: see there.
+            TooLarge, BrokenBodyError: the body cannot be read.
         """
         if self._gzip is None:
             return self._add(chunk)
@@ -71,7 +71,7 @@ class Body:
                     return False
                 chunk = self._gzip.unused_data if self._gzip.eof else self._gzip.unconsumed_tail
         except zlib.error as error:
-            if not self._members:  # else it is padding behind a whole body
+            if not self._members:  # else it is padding after a complete body
                 raise BrokenBodyError(str(error)) from None
         return True
 
@@ -79,7 +79,7 @@ class Body:
         """The whole content.
 
         Raises:
-            TooLarge, BrokenBodyError: see there.
+            TooLarge, BrokenBodyError: the body cannot be read.
         """
         if self._gzip is not None and not self._members and not self._was_cut:
             self._add(self._gzip.flush())  # what it held back: less than a piece, since all input is consumed

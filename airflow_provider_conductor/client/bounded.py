@@ -1,6 +1,6 @@
-"""Connections whose answers must arrive whole, head and body, within the read timeout.
+"""Connections whose answers must be complete, head and body, within the read timeout.
 
-A socket's own timeout starts anew with every byte, so a server that drips would be read forever.
+A socket's own timeout restarts with every byte, so a slow server could be read from forever.
 """
 
 from __future__ import annotations

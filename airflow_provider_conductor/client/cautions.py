@@ -1,4 +1,4 @@
-"""What is risky in a connection, logged once in each process."""
+"""Warnings about risky settings of a connection, logged once in each process."""
 
 from __future__ import annotations
 

@@ -114,10 +114,7 @@ def main() -> None:
         os._exit(0)
     signal.alarm(LIVES)
     end_all(
-        ConductorSettings(**order["settings"]),
-        order["workflow_ids"],
-        order["reason"],
-        until=time.monotonic() + LIVES,
+        ConductorSettings(**order["settings"]), order["workflow_ids"], order["reason"], until=time.monotonic() + LIVES
     )
 
 

@@ -30,21 +30,21 @@ EXCERPT_LIMIT = 100
 
 
 GATEWAY_STATUSES = frozenset({408, 425})
-"""Client errors by number only: a gateway ran out of patience, and the same request may well go through."""
+"""Client errors by number only: a gateway timed out, and the same request may succeed."""
 
 PASSING_STATUSES = frozenset({502, 503, 504})
-"""Statuses of gateways in front of a server that is away or overloaded."""
+"""Statuses of gateways in front of an unreachable or overloaded server."""
 
 
 REFUSAL_STATUSES = frozenset({400, 411, 413, 414, 415, 422, 431})
-"""Client errors about the request itself, which stand whoever gives them: too large, not well-formed."""
+"""Client errors about the request itself, final whoever answers them: too large, not well-formed."""
 
 DEFINITION_WORDS = ("workflow defined", "workflow definition", "workflow found by name")
-"""How servers (3.13 to 3.32) word it that a definition, not an execution, does not exist."""
+"""Phrases by which servers (3.13 to 3.32) report that a definition, not an execution, does not exist."""
 
 NO_ROUTE = re.compile(r"No static resource|Request method '\w+' (is )?not supported")
-"""How servers word it that they lack an endpoint: 3.32 with 404 and 405; 3.13 has no words for the first, and gives 500
-for the second (seen on 3.13.8 and 3.32.2)."""
+"""Messages by which servers report that they lack an endpoint: 3.32 with 404 and 405; 3.13 has none for the first, and
+answers 500 for the second (seen on 3.13.8 and 3.32.2)."""
 
 
 def error_for_answer(
@@ -74,7 +74,7 @@ def error_for_answer(
     400, 411, 413, 414, 415, 422, 431                      ConductorBadRequestError     no
     429                                                    ConductorTooManyRequestsError         if safe
     5xx with retryable: true                               ConductorServerError    if safe
-    408, 425, 502-504 without a word on retryable          ConductorServerError    if safe
+    408, 425, 502-504 without ``retryable``                 ConductorServerError    if safe
     5xx else                                               ConductorServerError    no
     4xx else, Conductor's own                              ConductorBadRequestError     no
     4xx else, of anybody else                              NotConductorError       if safe
@@ -84,7 +84,7 @@ def error_for_answer(
     after a NotConductorError: a gateway may have given up on a server that is still working on it.
 
     Args:
-        hide: takes secrets out of a text that a stranger wrote.
+        hide: removes secrets from a text.
     """
     body = _json_object(content)
     own = is_conductors(body)
@@ -117,7 +117,7 @@ def error_for_answer(
         kind = ConductorBadRequestError
     else:
         kind, repeatable, fate_unknown = NotConductorError, safe_to_repeat, not safe_to_repeat
-        message = _strangers_message(status, message or _excerpt(content))
+        message = _gateway_message(status, message or _excerpt(content))
     return kind(
         hide(message or "no message"),
         method=method,
@@ -134,8 +134,8 @@ def is_conductors(body: dict[str, Any]) -> bool:
     """Whether an error's JSON is written by Conductor itself, not by something in front of it.
 
     =============================================================  ====================================================
-    ``{"status", "message", "instance", "retryable"}``             what Conductor words itself (3.13.8, 3.32.2, Orkes)
-    ``{"timestamp", "status", "error", "path"}``                   Spring in its stead: a missing route of 3.13.8
+    ``{"status", "message", "instance", "retryable"}``             Conductor's own errors (3.13.8, 3.32.2, Orkes)
+    ``{"timestamp", "status", "error", "path"}``                   Spring's own error: a missing route of 3.13.8
     ``{"timestamp", "message", "error": "INVALID_TOKEN"}``         Orkes about a token
     =============================================================  ====================================================
 
@@ -173,7 +173,7 @@ def _message(body: dict[str, Any]) -> str:
     return message
 
 
-def _strangers_message(status: int, text: str) -> str:
+def _gateway_message(status: int, text: str) -> str:
     message = "answered by something in front of Conductor (a gateway, proxy or firewall), not by Conductor itself"
     if text:
         message += f": {text!r}"

@@ -8,7 +8,7 @@
     └── ConductorRequestError          one request failed: .method .path .status .message .repeatable .fate_unknown
         ├── ConductorUnreachableError       nothing was sent: refused, no such host, no route
         │   └── ConductorTlsError      the TLS handshake failed
-        ├── ConductorConnectionLostError    sent, and the answer did not arrive whole
+        ├── ConductorConnectionLostError    sent, and the answer was not complete
         │   └── ConductorTimeoutError       sent, and no answer within the timeout
         ├── NotConductorError          an answer, but not Conductor's: a gateway's, or one that cannot be read
         └── ConductorAnswerError       the server answered with an error
@@ -25,7 +25,7 @@ The first line of each message names what was called, where, and what came back.
 
 Only JSON in the shape of Conductor's own errors becomes a ConductorAuthError, ConductorNotFoundError,
 ConductorMissingRouteError or ConductorConflictError. The same status from something in front of Conductor (a gateway
-that is being reloaded, a firewall) says nothing about Conductor: it is a NotConductorError, which can pass.
+that is being reloaded, a firewall) says nothing about Conductor: it is a NotConductorError, which may be temporary.
 
 What a caller does next follows from three questions, answered here and nowhere else:
 
@@ -83,7 +83,7 @@ MESSAGE_LIMIT = 2_000
 
 
 class ConductorError(Exception):
-    """Anything this package raises about Conductor; what servers and workers wrote into it is made readable."""
+    """Anything this package raises about Conductor; text from servers and workers is made readable in it."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*(readable(item) if isinstance(item, str) else item for item in args))
@@ -105,7 +105,7 @@ class ConductorRequestError(ConductorError):
         path: path below the API's address, quoted, without the query.
         server: scheme, host and port that were asked.
         status: HTTP status, or None where no answer came.
-        message: the server's message, or what the transport said.
+        message: the server's message, or the transport's.
         repeatable: True when sending the same request again can help and cannot do harm twice.
         fate_unknown: True when the server may have carried the request out all the same.
         retry_after: seconds the server asked to wait, or None.
@@ -123,7 +123,7 @@ class ConductorRequestError(ConductorError):
         fate_unknown: bool = False,
         retry_after: float | None = None,
     ) -> None:
-        # The server's words are one line; those without a method are ours, and may have several.
+        # The server's message is one line; one without a method is ours, and may have several.
         self.message = message = one_line(message, MESSAGE_LIMIT) if method else readable(message)
         self.method = method
         self.path = path
@@ -175,17 +175,17 @@ class ConductorTlsError(ConductorUnreachableError):
 
 
 class ConductorConnectionLostError(ConductorRequestError):
-    """The request went out and the answer did not arrive whole; the server may have carried it out."""
+    """The request was sent and the answer was not complete; the server may have carried it out."""
 
 
 class ConductorTimeoutError(ConductorConnectionLostError):
-    """The request went out and no answer came in time; the server may still be working on it."""
+    """The request was sent and no answer came in time; the server may still be working on it."""
 
 
 class NotConductorError(ConductorRequestError):
     """Something answered, but not as Conductor does (a gateway's page, an empty id, broken JSON, a redirect).
 
-    ``repeatable`` where the answer is that of something in front of Conductor, which may have it back in a moment.
+    ``repeatable`` if the answer comes from something in front of Conductor, which may soon reach it again.
     """
 
 
@@ -210,7 +210,7 @@ class ConductorDefinitionNotFoundError(ConductorNotFoundError):
 
 
 class ConductorMissingRouteError(ConductorAnswerError):
-    """This server says that it has no such endpoint: it is an older version."""
+    """This server has no such endpoint: it is an older version."""
 
 
 class ConductorConflictError(ConductorAnswerError):

@@ -46,11 +46,7 @@ class PayloadNotOfferedError(ConductorError):
 
 
 def fetch_payload(
-    client: ConductorClient,
-    path: str,
-    payload_type: PayloadType,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
+    client: ConductorClient, path: str, payload_type: PayloadType, *, sleep: Callable[[float], None] = time.sleep
 ) -> dict[str, Any]:
     """Read the payload that the server keeps at ``path`` of its storage.
 
@@ -152,7 +148,7 @@ def _refused(status: int, uri: str, path: str) -> ConductorRequestError:
     elif status >= 400:
         kind = ConductorBadRequestError
     else:
-        return _error(NotConductorError, "the storage's answer is no payload", uri, path, status)
+        return _error(NotConductorError, "the storage did not answer with a payload", uri, path, status)
     return _error(kind, "from the payload storage", uri, path, status)
 
 
@@ -169,5 +165,5 @@ def _read(content: bytes, path: str) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise NotConductorError(f"what the storage keeps at {path} is no JSON object ({len(content)} bytes)")
+        raise NotConductorError(f"the payload that is stored at {path} is not a JSON object ({len(content)} bytes)")
     return value

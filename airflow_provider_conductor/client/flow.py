@@ -50,7 +50,7 @@ MAX_ANSWER_BYTES = 128 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: ``headers`` with lower-case names, ``content`` whole."""
+    """An answer: ``headers`` with lower-case names, ``content`` complete and decompressed."""
 
     status: int
     headers: Mapping[str, str]
@@ -64,7 +64,7 @@ class Answer:
 
     @property
     def server_time(self) -> int:
-        """The server's clock in ms (``Date`` header, so whole seconds), or 0 where it does not say."""
+        """The server's clock in ms (``Date`` header, so whole seconds), or 0 if unknown."""
         try:
             return max(0, int(parsedate_to_datetime(self.headers["date"]).timestamp() * 1000))
         except (KeyError, ValueError, TypeError, OverflowError):
@@ -96,9 +96,9 @@ class Call(Generic[T_co]):
         safe_to_repeat: True when a second sending does no more than the first.
         hold: seconds the server may keep the request before it answers.
         authenticated: False only for the request that fetches the token.
-        once: True where the caller repeats by itself, at its own pace.
+        once: True if the caller repeats the call itself, at its own pace.
         max_bytes: the largest answer that is read, in bytes after decompression; a larger one is an error.
-        within: seconds for the whole answer where the caller has less time than the read timeout.
+        within: seconds for the complete answer, if the caller has less time than the read timeout.
     """
 
     method: str
@@ -130,7 +130,7 @@ class Sleep:
 class Now:
     """Asks the driver for the time: seconds since the epoch, on this machine's clock as it was when the flow began.
 
-    From there on it is moved by the monotonic clock: whoever sets the wall clock changes no flow that is under way.
+    From then on the monotonic clock advances it: setting the wall clock does not affect a running flow.
     """
 
 
@@ -165,7 +165,7 @@ def current_time() -> Flow[float]:
 
 
 def steady(clock: Callable[[], float], monotonic: Callable[[], float]) -> Callable[[], float]:
-    """A clock that begins at the wall clock's time and is moved by the monotonic clock: nobody sets it."""
+    """A clock that starts at the wall clock's time and is advanced by the monotonic clock, so that it is never set."""
     ahead = clock() - monotonic()
     return lambda: monotonic() + ahead
 
@@ -178,7 +178,7 @@ class Steps(Generic[T]):
                 steps.reply = do(step)
 
     The reply goes to the flow, and so does an exception within ``with``. What is no ``Exception`` (an interrupt, a
-    cancellation) is not the flow's to handle: it goes on, and the flow is closed.
+    cancellation) is not for the flow to handle: it propagates, and the flow is closed.
     """
 
     result: T

@@ -21,14 +21,7 @@ from airflow_provider_conductor.client.errors import (
 from airflow_provider_conductor.client.flow import Flow, ask, current_time, sleep
 from airflow_provider_conductor.client.models import StartWorkflowRequest, TaskStatus, Workflow
 
-__all__ = [
-    "READ_AT_ONCE",
-    "Capabilities",
-    "execute_workflow",
-    "get_workflow_status",
-    "reached",
-    "read_many",
-]
+__all__ = ["READ_AT_ONCE", "Capabilities", "execute_workflow", "get_workflow_status", "reached", "read_many"]
 
 READ_AT_ONCE = 100
 """Workflows in one answer: with outputs of 50 kB each it has 5 MB."""

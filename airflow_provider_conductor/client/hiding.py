@@ -1,4 +1,4 @@
-"""What of a connection is secret, and how it is kept out of messages that servers and libraries write."""
+"""Which parts of a connection are secret, and how they are removed from messages of servers and libraries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["header_secrets", "hide", "is_secret_header", "url_secrets"]
 HIDDEN = "***"
 
 SHORTEST = 4
-"""Characters from which a secret is hidden: shorter ones are in every other word."""
+"""Characters from which a secret is hidden: shorter ones are parts of ordinary words."""
 
 _SECRET_NAME = re.compile(
     r"auth|cookie|credential|key|pass(wd|word|phrase)|secret|session|signature|token", re.IGNORECASE
@@ -31,7 +31,7 @@ def header_secrets(headers: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def url_secrets(url: str | None) -> tuple[str, ...]:
-    """The password of a URL, as it is written there, as it is meant, and as the header of a request carries it."""
+    """The password of a URL: as written there, decoded, and as a request's header contains it."""
     if not url:
         return ()
     user, _, password = urlsplit(url).netloc.rpartition("@")[0].partition(":")

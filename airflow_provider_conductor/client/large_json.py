@@ -1,8 +1,7 @@
 """JSON of many megabytes, read in steps.
 
-``json.loads`` reads a whole document in one go and lets no other thread run meanwhile: 10 MB hold up an event loop for
-100 ms, wherever they are read. Here a document's outer lists and objects are read item by item, so that another thread
-can let the loop go on between two of them.
+``json.loads`` holds the GIL until the document is read: 10 MB block an event loop for 100 ms, whichever thread reads
+them. Here a document's outer lists and objects are read item by item, so that the loop can run between two items.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _decode = json.JSONDecoder().raw_decode
 
 
 def loads_in_steps(content: bytes) -> Any:
-    """The same as ``json.loads``, slower by little, and never long at a time.
+    """The same as ``json.loads``, slightly slower, in short steps.
 
     Raises:
         ValueError: not JSON.

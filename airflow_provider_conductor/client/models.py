@@ -45,7 +45,7 @@ class _Field(property):
 
     Args:
         wire: the server's name of it.
-        kind: ``str`` or ``dict``; of numbers the largest that there is.
+        kind: ``str`` or ``dict``; for numbers the largest allowed.
     """
 
     def __init__(self, wire: str, kind: type | int, doc: str) -> None:
@@ -181,12 +181,12 @@ class Task:
 
     @property
     def optional(self) -> bool:
-        """True when the workflow goes on though this task fails."""
+        """True if the workflow continues although this task fails."""
         return bool(self.workflow_task.get("optional"))
 
     @property
     def async_complete(self) -> bool:
-        """True for a system task (HTTP, EVENT …) that somebody outside completes after it has done its part."""
+        """True for a system task (HTTP, EVENT …) that is completed from outside after it has done its part."""
         own = self.input.get("asyncComplete")
         return bool(self.workflow_task.get("asyncComplete") if own is None else own)
 

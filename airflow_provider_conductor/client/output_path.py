@@ -1,7 +1,7 @@
 """Picking a part of an output: ``orders[0].id``.
 
-A small language of its own, since a part that is not there must be told from one that is null, and told with what is
-there instead. The libraries made for querying JSON answer both with nothing.
+It is a small language of its own, since a missing part must be distinguished from null, and reported with what exists
+instead. Libraries for querying JSON return nothing in both cases.
 
 ==========================  ==========================================================================
 written                     picks
@@ -43,12 +43,12 @@ MAX_NAMED = 20
 
 
 class MissingPartError(LookupError):
-    """The path leads nowhere; the message says how far it led, and what is there."""
+    """No value at this path; the message names the part that exists, and what it contains."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputPath:
-    """A path that has been read; ``text`` is as it was written."""
+    """A parsed path; ``text`` is its source."""
 
     text: str
     steps: tuple[Step, ...]
@@ -58,7 +58,7 @@ class OutputPath:
         """Read a path.
 
         Raises:
-            ValueError: it is none; the message shows where it breaks, and what a path looks like.
+            ValueError: it is not a path; the message shows where, and what a path looks like.
         """
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"output_path must be a path like 'order.total' or 'rows[0].id', not {text!r}")
@@ -68,7 +68,7 @@ class OutputPath:
         """The part of ``value`` that the path leads to.
 
         Raises:
-            MissingPartError: there is no such part.
+            MissingPartError: no such part.
         """
         return _pick(value, self.steps, "the output")
 
@@ -80,8 +80,8 @@ def _steps(text: str) -> Iterator[Step]:
         # The first name stands alone, each further one (and one after "$") behind a dot.
         if found is None or (found["key"] and bool(found["dot"]) != bool(place)):
             raise ValueError(
-                f"output_path {text!r} cannot be read from {text[place:]!r} on: names are parted by dots "
-                "('order.total'), list items stand in brackets ('rows[0]', 'rows[-1]', 'rows[*]'), and so do names "
+                f"output_path {text!r} cannot be read from {text[place:]!r} on: names are separated by dots "
+                "('order.total'), list items are in brackets ('rows[0]', 'rows[-1]', 'rows[*]'), and so do names "
                 'with other characters (headers["x id"])'
             )
         place = found.end()
@@ -117,7 +117,7 @@ def _pick(value: Any, steps: tuple[Step, ...], where: str) -> Any:
     for number, step in enumerate(steps):
         if step is EVERY:
             if not isinstance(value, list):
-                raise MissingPartError(f"{where} is no list: {_what_is(value)}")
+                raise MissingPartError(f"{where} is not a list: {_what_is(value)}")
             rest = steps[number + 1 :]
             return [_pick(item, rest, f"{where}[{place}]") for place, item in enumerate(value)]
         if isinstance(step, int):
@@ -134,7 +134,7 @@ def _pick(value: Any, steps: tuple[Step, ...], where: str) -> Any:
 
 
 def _what_is(value: Any) -> str:
-    """What is there, by kind and names; values are not shown, which may be large or secret."""
+    """A description by kind and names; values are not shown, since they may be large or secret."""
     if isinstance(value, Mapping):
         names = ", ".join(map(repr, list(value)[:MAX_NAMED]))
         more = f" and {len(value) - MAX_NAMED} more" if len(value) > MAX_NAMED else ""

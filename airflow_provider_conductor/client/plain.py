@@ -1,4 +1,4 @@
-"""Definitions and requests as plain JSON, whoever made them.
+"""Definitions and requests as plain JSON, from dicts and from objects of the Python SDK.
 
 The Python SDK's objects are read by their own attributes, without importing the SDK: its models name their
 fields in ``swagger_types`` and the JSON names in ``attribute_map``; ``ConductorWorkflow`` makes such a model

@@ -1,4 +1,4 @@
-"""Which proxy the environment names for an address, by the usual variables."""
+"""The proxy that the usual environment variables name for an address."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def worth_repeating(error: BaseException) -> bool:
     anything else                                no                     no
     ===========================================  =====================  ================
 
-    Each error was told by its maker whether its own request may be repeated: the one for a token may, before a
+    ``repeatable`` is set where the error is made, for its own request: the one for a token may be repeated before a
     start that may not.
     """
     return (

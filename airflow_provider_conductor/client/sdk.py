@@ -47,8 +47,8 @@ def configuration_for(settings: ConductorSettings) -> Configuration:
 class _KeptTransport(httpx.HTTPTransport):
     """Reports a broken connection by an error that does not make the SDK replace the client by a default one.
 
-    After a protocol, read or write error the SDK 2.0 goes on with a client of its own, which knows neither the
-    proxy nor the headers nor the TLS files. As it then does, a read is sent once more.
+    After a protocol, read or write error the SDK 2.0 continues with a client of its own, without the proxy, the headers
+    and the TLS files. As the SDK does then, a read is sent once more.
     """
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

@@ -1,7 +1,7 @@
-"""How to reach a Conductor server: everything a connection can say, checked once.
+"""The settings of a connection to a Conductor server, checked once.
 
-``EXTRA_FIELDS`` is the one table of what a connection's extra may hold; the connection form, the docs and the
-check of unknown keys are made from it.
+``EXTRA_FIELDS`` is the one table of a connection's extra; the connection form, the docs and the check of unknown
+keys are made from it.
 """
 
 from __future__ import annotations
@@ -36,42 +36,48 @@ EXTRA_FIELDS: tuple[ExtraField, ...] = (
     ExtraField("verify_ssl", "flag", True, "Verify TLS", "Check the server's certificate and host name."),
     ExtraField("ca_bundle", "text", None, "CA bundle", "Path of a PEM file or folder with the CAs to trust."),
     ExtraField("client_cert", "text", None, "Client certificate", "Path of a PEM file with a client certificate."),
-    ExtraField("client_key", "text", None, "Client key", "Path of its private key, where the certificate lacks it."),
-    ExtraField("proxy", "text", None, "Proxy", "URL of an HTTP proxy; unset, the usual environment variables hold."),
+    ExtraField(
+        "client_key", "text", None, "Client key", "Path of the private key, if it is not in the certificate file."
+    ),
+    ExtraField(
+        "proxy", "text", None, "Proxy", "URL of an HTTP proxy; if unset, the usual environment variables apply."
+    ),
     ExtraField("headers", "headers", None, "Headers", "JSON object of headers sent with every request."),
     ExtraField(
         "secret_headers",
         "headers",
         None,
         "Secret headers",
-        "The same for headers with a key or token: Airflow's REST API hides these.",
+        "The same for headers with a key or token, which Airflow's REST API hides.",
     ),
     ExtraField(
-        "identity_prefix", "text", None, "Identity prefix", "Names this Airflow where several share one Conductor."
+        "identity_prefix", "text", None, "Identity prefix", "Name of this Airflow, if several share one Conductor."
     ),
     ExtraField("connect_timeout", "number", 10.0, "Connect timeout", "Seconds to wait for a connection."),
     ExtraField("read_timeout", "number", 60.0, "Read timeout", "Seconds to wait for an answer."),
-    ExtraField("ui_url", "text", None, "UI address", "Base of the links to Conductor's UI, if not the server's own."),
+    ExtraField(
+        "ui_url", "text", None, "UI address", "Base of links to Conductor's UI, if it is not the server's own address."
+    ),
     ExtraField(
         "max_requests_per_second",
         "rate",
         None,
         "Max requests per second",
-        "What each process keeps to, a triggerer with all its waits included; unset, there is no limit.",
+        "Limit for each process, including a triggerer with all its waits; if unset, no limit.",
     ),
     ExtraField(
         "completion_stream",
         "flag",
         False,
         "Completion stream",
-        "Hear of ends from the server's event stream, where it has one, on top of asking.",
+        "Learn of ended workflows from the server's event stream, if it has one, in addition to polling.",
     ),
     ExtraField(
         "payload_hosts",
         "hosts",
         None,
         "Payload hosts",
-        "The only hosts that stored outputs are read from, with commas; unset, any but this machine and its network.",
+        "The only hosts to read stored outputs from, comma-separated; if unset, all but this machine and network.",
     ),
     ExtraField(
         "triggerer_reasons",
@@ -86,15 +92,15 @@ EXTRA_FIELDS: tuple[ExtraField, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class ConductorSettings:
-    """Where a server is and how to speak to it.
+    """Address, key and options of a connection to a server.
 
     Args:
         api_url: address of the API, e.g. ``https://conductor.example.com/api``.
         key_id, key_secret: a key of a server with authentication; both empty for an open one.
-        connect_timeout, read_timeout: seconds; ``read_timeout`` also bounds a whole answer's arrival.
-        max_attempts: sendings of a request that is safe to repeat, the first included.
-        max_requests_per_second: what each client keeps to; None for no limit.
-        completion_stream: hear of ends from the server's event stream, on top of asking.
+        connect_timeout, read_timeout: seconds; ``read_timeout`` is also the limit for the complete answer.
+        max_attempts: how often a request that is safe to repeat is sent, the first time included.
+        max_requests_per_second: limit for each client; None for no limit.
+        completion_stream: learn of ended workflows from the server's event stream, in addition to polling.
         triggerer_reasons: write workers' failure reasons into the triggerer's logs and events, too.
         secret_headers: sent like ``headers``; their values are kept out of logs and messages.
         payload_hosts: the only hosts that stored outputs are read from: ``host``, ``host:port``, ``*.domain``, or one
@@ -135,7 +141,7 @@ class ConductorSettings:
         for name in ("ca_bundle", "client_cert", "client_key"):
             path = getattr(self, name)
             if path and not os.path.exists(path):
-                raise ConductorConfigError(f"{name}: there is no file {path!r} on this machine")
+                raise ConductorConfigError(f"{name}: the file {path!r} does not exist on this machine")
         if self.client_key and not self.client_cert:
             raise ConductorConfigError("client_key is set without client_cert")
         for name in ("ui_url", "proxy"):
@@ -245,7 +251,7 @@ class ConductorSettings:
         for name in ("http_connection", "assert_hostname"):
             if getattr(configuration, name, None) is not None:
                 raise ConductorConfigError(
-                    f"the SDK's Configuration has a {name}, which cannot be taken over: "
+                    f"the SDK's Configuration has a {name}, which cannot be adopted: "
                     "use a connection of type conductor, with verify_ssl, ca_bundle, proxy or headers"
                 )
         key = configuration.authentication_settings
@@ -302,7 +308,7 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - reading it is what finds a wrong one
     except ValueError:
-        # urlsplit's own words quote the address, in which somebody may have put a password.
+        # urlsplit's own message quotes the address, which may contain a password.
         raise ConductorConfigError("the server's address cannot be read: is its host or port misspelt?") from None
     return parts
 
@@ -329,7 +335,7 @@ def _checked_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _extra_value(item: ExtraField, value: Any) -> Any:
-    """``value`` as the field's kind; forms and URIs hand everything over as text."""
+    """``value`` as the field's kind; forms and URIs give everything as text."""
     try:
         match item.kind:
             case "text":
@@ -371,7 +377,7 @@ def _extra_value(item: ExtraField, value: Any) -> Any:
             "rate": "a number of requests per second above 0",
             "count": "a whole number from 1 on",
             "headers": "a JSON object of header names and texts of one line",
-            "hosts": "hosts with commas between them, such as minio.example.com:9000, *.s3.amazonaws.com",
+            "hosts": "comma-separated hosts, such as minio.example.com:9000, *.s3.amazonaws.com",
         }.get(item.kind, str(error))
         raise ConductorConfigError(f"the connection's extra {item.name!r} must be {wanted}") from None
 

@@ -1,7 +1,7 @@
-"""What kind of value each field has that the models read, so that a wrong one is an error of the answer it came in.
+"""Checks of an answer's fields that the models read, so that a wrong value is an error of that answer.
 
-The models are views: they convert nothing. What is wrong in an answer would come to light wherever it is read first,
-which for a shared poller is in the middle of everybody's waits.
+The models are views: they convert nothing. A wrong value would be noticed where it is first read, which for a shared
+poller is in the middle of all its waits.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def check_poll_data(data: Any) -> None:
 
 
 def _check(data: Mapping[str, Any], kinds: _Kinds, where: str) -> None:
-    """Each field that is there and not null is of its kind; a number stands for whole numbers up to it."""
+    """Check that each field that is neither missing nor null is of its kind."""
     get = data.get
     for name, kind in kinds.values:
         value = get(name)

@@ -19,7 +19,7 @@ class WorkflowStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """True when the server will not go on by itself (RUNNING and PAUSED have not ended)."""
+        """True if the server will not continue by itself (RUNNING and PAUSED have not ended)."""
         return self not in (WorkflowStatus.RUNNING, WorkflowStatus.PAUSED)
 
     @property

@@ -12,12 +12,7 @@ from typing import Any, TypeVar
 
 import requests
 from tenacity import Retrying
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NewConnectionError,
-    ReadTimeoutError,
-)
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 from airflow_provider_conductor.client.body import BrokenBodyError, TooLarge
 from airflow_provider_conductor.client.bounded import BoundedAdapter
@@ -50,7 +45,7 @@ class ConductorClient(BlockingMethods):
 
     Args:
         settings: where the server is, or just its API address, or a ``Configuration`` of the Python SDK.
-        sleep, clock, monotonic: replaced by tests; seconds, seconds since the epoch, seconds on a clock nobody sets.
+        sleep, clock, monotonic: replaced by tests; seconds, seconds since the epoch, seconds on a monotonic clock.
 
     A context manager; :meth:`close` gives the sockets back.
     """
@@ -162,7 +157,7 @@ class ConductorClient(BlockingMethods):
             url, hops = target, hops + 1
 
     def _error(self, call: Call[Any], error: Exception) -> ConductorRequestError:
-        """The transport's failure in this client's words, without addresses of proxies or anything secret."""
+        """The transport's failure as one of our errors, without addresses of proxies or anything secret."""
         causes = _causes(error)
 
         def among(*kinds: type[BaseException]) -> bool:
@@ -180,7 +175,7 @@ class ConductorClient(BlockingMethods):
         elif any(map(_is_not_http, causes)):
             kind, what = NotConductorError, "the answer is not HTTP"
         else:
-            kind, what = ConductorConnectionLostError, "the connection broke before the whole answer was there"
+            kind, what = ConductorConnectionLostError, "the connection broke before the answer was complete"
         return self._exchange.failed(call, kind, what, _innermost(causes))
 
     def _new_session(self) -> requests.Session:
@@ -192,7 +187,7 @@ class ConductorClient(BlockingMethods):
             session.proxies = {"http": self._exchange.proxy, "https": self._exchange.proxy}
         session.verify = self._exchange.ca_bundle if self.settings.verify_ssl else False
         if self.settings.api_url.startswith("https://"):
-            # requests tells unusable files only with the first request, and as a broken connection.
+            # requests reports unusable files only with the first request, and as a broken connection.
             tls_context(self.settings, self._exchange.ca_bundle)
         if self.settings.client_cert:
             key = self.settings.client_key
@@ -204,7 +199,7 @@ class ConductorClient(BlockingMethods):
 
 
 class _Session(requests.Session):
-    """Follows no redirect, and does not read where one leads: that is Exchange's."""
+    """Follows no redirect, and does not parse its target: Exchange does."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None
@@ -228,7 +223,7 @@ def _is_not_http(cause: BaseException) -> bool:
 
 
 def _is_refused_tunnel(cause: BaseException) -> bool:
-    """A proxy's no to CONNECT. requests' ProxyError does not tell: it is also a request lost behind a proxy."""
+    """Whether a proxy refused CONNECT. requests' ProxyError also means a request that was lost behind a proxy."""
     return isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed")
 
 

@@ -1,4 +1,4 @@
-"""Text that comes from elsewhere (servers, workers, definitions), made fit for databases, logs and terminals."""
+"""Text of servers, workers and definitions, made safe for databases, logs and terminals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FOLDS = re.compile(r"(?:::|##\[)((?:end)?group)(?:::|\])", re.IGNORECASE)
 
 
 def one_line(text: Any, limit: int = 200) -> str:
-    """Foreign text on one line of ours, cut to ``limit`` characters.
+    """Foreign text on one line, cut to ``limit`` characters.
 
     ====================================================  =====================
     in the text                                           becomes
@@ -46,14 +46,14 @@ def one_line(text: Any, limit: int = 200) -> str:
 
 
 def readable(text: Any, limit: int = 10_000) -> str:
-    """The same for a text of several lines, which stay as they are: for messages that we have composed ourselves."""
+    """The same for a text of several lines, which stay as they are: for messages composed by this package."""
     whole = str(text)
     kept = "\n".join(map(_clean, whole[:limit].split("\n")))
     return kept if len(whole) <= limit else kept + "…"
 
 
 def to_log(write: Callable[..., None]) -> Callable[[str], None]:
-    """A logger's method as it takes lines with foreign text in them: each stays one line."""
+    """A logger's method for lines with foreign text in them: each stays one line."""
     return lambda line: write("%s", one_line(line, LINE_LIMIT))
 
 

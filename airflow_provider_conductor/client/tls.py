@@ -12,10 +12,10 @@ __all__ = ["tls_context"]
 
 
 def tls_context(settings: ConductorSettings, ca_bundle: str | bool) -> ssl.SSLContext:
-    """What to trust and what to show.
+    """Make the context: the CAs to trust, and the client certificate.
 
     Raises:
-        ConductorConfigError: a file that is not there or not what it should be.
+        ConductorConfigError: a file that is missing or unusable.
     """
     try:
         if not isinstance(ca_bundle, str):

@@ -1,4 +1,4 @@
-"""What a request looks like on the wire and what its answer means, without I/O: shared by both transports."""
+"""Requests and answers as HTTP has them, without I/O: shared by both transports."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ T = TypeVar("T")
 TOKEN_HEADER = "X-Authorization"
 
 MAX_REDIRECTS = 3
-"""Hops followed for a read on the same server; more is a loop."""
+"""Redirects followed for a read on the same server; more is a loop."""
 
 HOLD_MARGIN = 5.0
 """Seconds the read timeout of a held request is longer than the hold, at least."""
 
 MAX_ERROR_BYTES = 1024 * 1024
-"""Bytes of an error's body that are read; the rest says nothing more."""
+"""Bytes of an error's body that are read."""
 
 BELIEVED_AFTER = 300.0
-"""Seconds after which a server is believed that an endpoint which has answered is not there any more."""
+"""Seconds after which an endpoint that has answered before is taken as missing."""
 
 
 class Exchange:
@@ -73,7 +73,7 @@ class Exchange:
         )
 
     def url(self, call: Call[T]) -> str:
-        # A lone surrogate (in a queue's name, say) is sent as it is: the server knows no such thing, and says so.
+        # A lone surrogate (in a queue's name, for example) is sent as it is: the server answers that it is unknown.
         query = urlencode(call.params, quote_via=quote, errors="surrogatepass")
         return self.settings.api_url + call.path + (f"?{query}" if query else "")
 
@@ -95,7 +95,7 @@ class Exchange:
         return call.body.encode() if isinstance(call.body, str) else json.dumps(call.body).encode()
 
     def read_timeout(self, call: Call[T]) -> float:
-        """Seconds for the whole answer; longer than the hold the call asks for, and no more than its caller has."""
+        """Seconds for the complete answer: longer than the call's hold, and at most what its caller has."""
         limit = max(self.settings.read_timeout, call.hold + HOLD_MARGIN) if call.hold else self.settings.read_timeout
         return limit if call.within is None else min(limit, call.within)
 
@@ -105,11 +105,11 @@ class Exchange:
         return limit if call.within is None else min(limit, call.within)
 
     def redirected(self, call: Call[T], answer: Answer, url: str, hops: int) -> str | None:
-        """Where to read on after ``url`` gave this answer, or None for one that is no redirect.
+        """The address to follow after this answer from ``url``, or None if it is no redirect.
 
         Raises:
             NotConductorError: the redirect leaves the API, or the call is not a plain read: a POST would be
-                turned into a GET, and the token would be sent to a stranger.
+                turned into a GET, and the token would be sent to another server.
         """
         if answer.status not in (301, 302, 303, 307, 308):
             return None
@@ -158,7 +158,7 @@ class Exchange:
         """The answer's value, or the error it means.
 
         Raises:
-            ConductorAnswerError: an error status in Conductor's own words.
+            ConductorAnswerError: an error of Conductor's.
             NotConductorError: an error of something in front of Conductor, or an answer that Conductor does not give.
         """
         if answer.status >= 400:
@@ -167,7 +167,7 @@ class Exchange:
             value = call.parse(answer)
         except MemoryError:
             raise
-        except Exception as error:  # whatever it is, it is this one answer's fault
+        except Exception as error:  # whatever it is, it concerns this answer alone
             kind = answer.headers.get("content-type", "no content type")
             html = answer.content.lstrip()[:1] == b"<"
             raise NotConductorError(
@@ -178,7 +178,7 @@ class Exchange:
                 path=call.path,
                 server=self.server,
                 status=answer.status,
-                repeatable=html and call.safe_to_repeat,  # a gateway's page, which goes as it came
+                repeatable=html and call.safe_to_repeat,  # a gateway's page, which may be temporary
                 fate_unknown=not call.safe_to_repeat,
             ) from None
         self._missing_since[call.route] = None
@@ -201,8 +201,8 @@ class Exchange:
             return error
         if call.route not in self._missing_since:
             return error
-        # It has answered before, so this is a server of another kind among several, or no Conductor at all; after a
-        # while it is believed: the server may have been replaced by an older one.
+        # It has answered before, so this may be another server behind a load balancer, or no Conductor at all. After a
+        # while it is accepted: the server may have been replaced by an older one.
         since = self._missing_since[call.route] or now
         self._missing_since[call.route] = since
         if now - since >= BELIEVED_AFTER:
@@ -221,7 +221,7 @@ class Exchange:
     def failed(
         self, call: Call[T], kind: type[ConductorRequestError], what: str, detail: str = ""
     ) -> ConductorRequestError:
-        """The error for a request that got no answer; ``detail`` is the system's word on it."""
+        """The error for a request that got no answer; ``detail`` is the system's message."""
         nothing_sent = issubclass(kind, ConductorUnreachableError)
         return kind(
             self.hide(f"{what} ({detail})" if detail else what),

@@ -97,10 +97,7 @@ def test_many_callers_whose_token_is_refused_at_once_refresh_it_once(serve: Serv
     assert sorted(map(str, tokens_sent(server))) == ["t1"] * 8 + ["t2"] * 8
 
 
-@pytest.mark.parametrize(
-    ("life", "early"),
-    [(3600, 60), (300, 30), (10, 1)],
-)
+@pytest.mark.parametrize(("life", "early"), [(3600, 60), (300, 30), (10, 1)])
 def test_a_token_is_refreshed_before_it_expires(
     serve: Serve, connect: Connect, clock: Clock, life: int, early: int
 ) -> None:

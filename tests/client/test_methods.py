@@ -154,13 +154,7 @@ TABLE: list[tuple[Callable[[ConductorClient], Any], str, dict[str, str], Any, An
         None,
         None,
     ),
-    (
-        lambda c: c.retry_workflow("w1", True),
-        "POST /workflow/w1/retry",
-        {"resumesubworkflowtasks": "true"},
-        None,
-        None,
-    ),
+    (lambda c: c.retry_workflow("w1", True), "POST /workflow/w1/retry", {"resumesubworkflowtasks": "true"}, None, None),
     (
         lambda c: c.rerun_workflow("w1", "t1", {"a": 1}, {"b": 2}, "c1"),
         "POST /workflow/w1/rerun",
@@ -298,8 +292,8 @@ def test_both_clients_have_the_same_names() -> None:
 
 
 def test_a_method_shows_what_its_endpoint_takes_and_returns() -> None:
-    assert str(inspect.signature(ConductorClient.get_workflow, eval_str=True)) == (
-        "(self, workflow_id: str, include_tasks: bool = True) -> airflow_provider_conductor.client.models.Workflow"
+    assert str(inspect.signature(ConductorClient.get_workflow)) == (
+        "(self, workflow_id: 'str', include_tasks: 'bool' = True) -> 'Workflow'"
     )
     assert list(inspect.signature(AsyncConductorClient.get_workflow_status).parameters) == (
         ["self", "workflow_id", "include_output", "include_variables"]
@@ -329,10 +323,7 @@ def test_answers_are_values_to_work_with(http: requests_mock.Mocker, client: Con
     assert (found.total_hits, len(found), [workflow.workflow_id for workflow in found]) == (7, 1, ["w1"])
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [{"workflow_name": "parcels"}, {"version": 3}],
-)
+@pytest.mark.parametrize("arguments", [{"workflow_name": "parcels"}, {"version": 3}])
 def test_a_name_or_version_said_twice_differently_is_refused(
     http: requests_mock.Mocker, client: ConductorClient, arguments: dict[str, Any]
 ) -> None:

@@ -50,8 +50,7 @@ def test_what_is_not_a_failed_request_is_not_repeated(error: BaseException) -> N
 
 
 @pytest.mark.parametrize(
-    ("call", "seconds"),
-    [(SAFE, 3.0), (endpoints.execute_workflow({"name": "a"}, hold_seconds=25), 30.0)],
+    ("call", "seconds"), [(SAFE, 3.0), (endpoints.execute_workflow({"name": "a"}, hold_seconds=25), 30.0)]
 )
 def test_the_time_out_of_a_held_request_is_longer_than_the_hold(call: Call[object], seconds: float) -> None:
     assert Exchange(ConductorSettings("http://conductor", read_timeout=3)).read_timeout(call) == seconds
@@ -71,9 +70,7 @@ def test_the_pauses_grow_and_are_not_in_step(
 
 
 def test_a_repeated_request_is_said_in_the_log(
-    serve: Callable[..., FaultServer],
-    connect: Callable[..., Transport],
-    caplog: pytest.LogCaptureFixture,
+    serve: Callable[..., FaultServer], connect: Callable[..., Transport], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     connect(serve(told.in_turn(told.status(503), told.workflow("w1")))).send(SAFE)

@@ -63,11 +63,7 @@ def test_a_servers_own_ca_is_trusted_when_named(
 
 
 def test_a_ca_in_the_usual_environment_variable_is_trusted(
-    serve: Serve,
-    connect: Connect,
-    authority: trustme.CA,
-    files: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
+    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", files["ca"])
     server = serve(told.workflow("w1"), server_context(authority, "127.0.0.1"))
@@ -189,11 +185,7 @@ def test_an_encrypted_request_goes_through_the_proxys_tunnel(
     server = serve(told.workflow("w1"), server_context(authority, "127.0.0.1"))
     proxy = serve(told.tunnel)
     client = connect(
-        server,
-        ca_bundle=files["ca"],
-        proxy=f"http://127.0.0.1:{proxy.port}",
-        key_id="id",
-        key_secret="s3cr3t-k3y",
+        server, ca_bundle=files["ca"], proxy=f"http://127.0.0.1:{proxy.port}", key_id="id", key_secret="s3cr3t-k3y"
     )
     server.behaviour = told.by_path(token=told.token("t1"), rest=told.workflow("w1"))
     assert client.send(READ).workflow_id == "w1"

@@ -31,12 +31,7 @@ class Lab:
     def simple(self, ref: str, **fields: Any) -> dict[str, Any]:
         """A task for our worker, whose input is the workflow's."""
         given = {"a": "${workflow.input.a}"}
-        return {
-            "name": self.name(ref),
-            "taskReferenceName": ref,
-            "type": "SIMPLE",
-            "inputParameters": given,
-        } | fields
+        return {"name": self.name(ref), "taskReferenceName": ref, "type": "SIMPLE", "inputParameters": given} | fields
 
     def definition(self, what: str, *tasks: Mapping[str, Any], version: int = 1, **fields: Any) -> dict[str, Any]:
         return {

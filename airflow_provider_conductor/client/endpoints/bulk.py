@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from airflow_provider_conductor.client.endpoints import reading, writing
+from airflow_provider_conductor.client.endpoints.reading import bulk_result, bulk_workflows
+from airflow_provider_conductor.client.endpoints.writing import bulk_ids, parameters
 from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.client.models import BulkResult
 
@@ -16,9 +17,9 @@ def _bulk_call(
     return Call(
         method,
         f"/workflow/bulk/{verb}",
-        reading.bulk_result,
-        params=writing.query(**params),
-        body=writing.bulk_ids(workflow_ids),
+        bulk_result,
+        params=parameters(**params),
+        body=bulk_ids(workflow_ids),
         safe_to_repeat=safe_to_repeat,
     )
 
@@ -67,6 +68,6 @@ def bulk_search(workflow_ids: Iterable[str], *, include_tasks: bool = False) -> 
 
     Workflows with other ids that the server answers are left out.
     """
-    ids = writing.bulk_ids(workflow_ids)
+    ids = bulk_ids(workflow_ids)
     call = _bulk_call("POST", "search", ids, safe_to_repeat=True, includeTasks=include_tasks)
-    return replace(call, parse=reading.bulk_workflows(frozenset(ids)))
+    return replace(call, parse=bulk_workflows(frozenset(ids)))

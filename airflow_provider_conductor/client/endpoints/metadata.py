@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_conductor.client.endpoints import reading, writing
+from airflow_provider_conductor.client.endpoints.reading import an_object, bulk_result, nothing, objects, versions
+from airflow_provider_conductor.client.endpoints.writing import definition_list, parameters, path
 from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.client.models import BulkResult
 
@@ -15,8 +16,8 @@ def register_workflow_defs(definitions: Sequence[Any] | Any) -> Call[BulkResult 
     return Call(
         "PUT",
         "/metadata/workflow",
-        lambda answer: reading.bulk_result(answer) if answer.content.strip() else None,
-        body=writing.definitions(definitions, "workflow definition"),
+        lambda answer: bulk_result(answer) if answer.content.strip() else None,
+        body=definition_list(definitions, "workflow definition"),
         safe_to_repeat=True,
     )
 
@@ -27,61 +28,53 @@ def validate_workflow_def(definition: Mapping[str, Any] | Any) -> Call[None]:
     Raises:
         ConductorBadRequestError: it is wrong; the message says where.
     """
-    (body,) = writing.definitions(definition, "workflow definition")
-    return Call("POST", "/metadata/workflow/validate", reading.nothing, body=body, safe_to_repeat=True)
+    (body,) = definition_list(definition, "workflow definition")
+    return Call("POST", "/metadata/workflow/validate", nothing, body=body, safe_to_repeat=True)
 
 
 def get_workflow_def(name: str, version: int | None = None) -> Call[dict[str, Any]]:
     """Read a workflow definition, with ``version=None`` its latest version."""
     return Call(
         "GET",
-        writing.path("/metadata/workflow/{name}", name=name),
-        reading.an_object,
-        params=writing.query(version=version),
+        path("/metadata/workflow/{name}", name=name),
+        an_object,
+        params=parameters(version=version),
         safe_to_repeat=True,
     )
 
 
 def get_workflow_defs() -> Call[list[dict[str, Any]]]:
     """Read all workflow definitions in all their versions."""
-    return Call("GET", "/metadata/workflow", reading.objects, safe_to_repeat=True)
+    return Call("GET", "/metadata/workflow", objects, safe_to_repeat=True)
 
 
 def get_workflow_names_and_versions() -> Call[dict[str, list[int]]]:
     """Read the versions of each workflow, lowest first, without the definitions."""
-    return Call("GET", "/metadata/workflow/names-and-versions", reading.versions, safe_to_repeat=True)
+    return Call("GET", "/metadata/workflow/names-and-versions", versions, safe_to_repeat=True)
 
 
 def unregister_workflow_def(name: str, version: int) -> Call[None]:
     """Remove one version of a workflow definition."""
-    return Call(
-        "DELETE",
-        writing.path("/metadata/workflow/{name}/{version}", name=name, version=version),
-        reading.nothing,
-    )
+    return Call("DELETE", path("/metadata/workflow/{name}/{version}", name=name, version=version), nothing)
 
 
 def register_task_defs(definitions: Sequence[Any] | Any) -> Call[None]:
     """Create or replace task definitions: one or several, dicts or SDK objects."""
     return Call(
-        "POST",
-        "/metadata/taskdefs",
-        reading.nothing,
-        body=writing.definitions(definitions, "task definition"),
-        safe_to_repeat=True,
+        "POST", "/metadata/taskdefs", nothing, body=definition_list(definitions, "task definition"), safe_to_repeat=True
     )
 
 
 def get_task_def(name: str) -> Call[dict[str, Any]]:
     """Read a task definition."""
-    return Call("GET", writing.path("/metadata/taskdefs/{name}", name=name), reading.an_object, safe_to_repeat=True)
+    return Call("GET", path("/metadata/taskdefs/{name}", name=name), an_object, safe_to_repeat=True)
 
 
 def unregister_task_def(name: str) -> Call[None]:
     """Remove a task definition."""
-    return Call("DELETE", writing.path("/metadata/taskdefs/{name}", name=name), reading.nothing)
+    return Call("DELETE", path("/metadata/taskdefs/{name}", name=name), nothing)
 
 
 def get_task_defs() -> Call[list[dict[str, Any]]]:
     """Read all task definitions: the cheapest authenticated request that every server version has."""
-    return Call("GET", "/metadata/taskdefs", reading.objects, safe_to_repeat=True)
+    return Call("GET", "/metadata/taskdefs", objects, safe_to_repeat=True)

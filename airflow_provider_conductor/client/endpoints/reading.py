@@ -1,4 +1,4 @@
-"""How each kind of answer is read. A ``ValueError`` says that it is not one Conductor gives."""
+"""How each kind of answer is read; a ``ValueError`` means that it is not an answer of Conductor's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def an_object(answer: Answer) -> dict[str, Any]:
 
 
 def objects(answer: Answer) -> list[dict[str, Any]]:
-    if answer.status == 204:  # 3.32's word for a task without logs
+    if answer.status == 204:  # 3.32 for a task without logs
         return []
     value = any_json(answer)
     if not isinstance(value, list):
@@ -47,16 +47,16 @@ def nothing(answer: Answer) -> None:
 
 
 def _is_id(value: Any) -> bool:
-    """Whether it can be an id: one word, which can be stored and logged as it is."""
+    """Whether it can be an id: printable, without blanks, so that it can be stored and logged as it is."""
     return isinstance(value, str) and len(value) <= 255 and value.isprintable() and " " not in value
 
 
 def an_id(answer: Answer) -> str:
     text = answer.content.decode("utf-8").strip().strip('"')
     if not text:
-        raise ValueError("an empty answer where an id belongs")
+        raise ValueError("an empty answer instead of an id")
     if not _is_id(text) or any(c in "<>{}[]" for c in text):
-        raise ValueError(f"{text[:60]!r} where an id belongs")
+        raise ValueError(f"{text[:60]!r} instead of an id")
     return text
 
 
@@ -69,7 +69,7 @@ def a_workflow(answer: Answer) -> Workflow:
 
 def _as_workflow(data: Any, answer: Answer, check: Callable[[dict[str, Any]], None] = check_workflow) -> Workflow:
     if not isinstance(data, dict) or not _is_id(data.get("workflowId")):
-        raise ValueError("something without a workflowId where a workflow belongs")
+        raise ValueError("something without a workflowId instead of a workflow")
     WorkflowStatus(data.get("status") or "")
     check(data)
     return Workflow(data, observed_at=answer.server_time)
@@ -107,10 +107,10 @@ def versions(answer: Answer) -> dict[str, list[int]]:
 
 
 def correlated(name: str, ids: Collection[str]) -> Callable[[Answer], dict[str, tuple[Workflow, ...]]]:
-    """Reads {id: (workflows…)}, and only what was asked for: this name and these ids, to the letter.
+    """Reads {id: (workflows…)}, exactly those of this name and these ids.
 
     MySQL's default collation ignores case, and servers that look up in a search index read ``*`` and quotes in an id
-    as a pattern. So a server may answer with workflows of somebody else.
+    as a pattern. So a server may answer with other workflows.
     """
 
     def read(answer: Answer) -> dict[str, tuple[Workflow, ...]]:
@@ -135,7 +135,7 @@ def bulk_result(answer: Answer) -> BulkResult:
 
 
 def bulk_workflows(ids: Collection[str]) -> Callable[[Answer], BulkResult]:
-    """Reads the workflows that a bulk answer carries whole, and only those asked for, to the letter."""
+    """Reads the complete workflows of a bulk answer, exactly those with these ids."""
 
     def read(answer: Answer) -> BulkResult:
         result = bulk_result(answer)

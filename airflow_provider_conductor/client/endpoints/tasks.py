@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_conductor.client.endpoints import reading, writing
+from airflow_provider_conductor.client.endpoints.reading import (
+    a_number,
+    a_workflow,
+    an_object,
+    nothing,
+    objects,
+    poll_data,
+    task_or_none,
+    task_search_result,
+    text,
+)
+from airflow_provider_conductor.client.endpoints.writing import given, one_of, parameters, path, plain_input, several
 from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.client.models import PollData, Task, TaskSearchResult, TaskStatus, Workflow
 
@@ -18,9 +29,9 @@ def poll_task(task_type: str, worker_id: str | None = None, domain: str | None =
     """
     return Call(
         "GET",
-        writing.path("/tasks/poll/{task_type}", task_type=task_type),
-        reading.task_or_none,
-        params=writing.query(workerid=worker_id, domain=domain),
+        path("/tasks/poll/{task_type}", task_type=task_type),
+        task_or_none,
+        params=parameters(workerid=worker_id, domain=domain),
     )
 
 
@@ -44,10 +55,10 @@ def update_task(
         The task's id.
     """
     body: dict[str, Any] = {
-        "workflowInstanceId": writing.given(workflow_id, "workflow_id"),
-        "taskId": writing.given(task_id, "task_id"),
-        "status": writing.one_of(TaskStatus, status),
-        "outputData": writing.plain_input(output, "output"),
+        "workflowInstanceId": given(workflow_id, "workflow_id"),
+        "taskId": given(task_id, "task_id"),
+        "status": one_of(TaskStatus, status),
+        "outputData": plain_input(output, "output"),
     }
     optional = {
         "reasonForIncompletion": reason,
@@ -56,7 +67,7 @@ def update_task(
         "logs": [{"log": line, "taskId": task_id} for line in logs] or None,
     }
     body |= {key: value for key, value in optional.items() if value is not None}
-    return Call("POST", "/tasks", reading.text, body=body, safe_to_repeat=True)
+    return Call("POST", "/tasks", text, body=body, safe_to_repeat=True)
 
 
 def update_task_by_ref_name(
@@ -76,9 +87,9 @@ def update_task_by_ref_name(
     return Call(
         "POST",
         _by_ref_name(workflow_id, task_ref_name, status),
-        reading.text,
-        params=writing.query(workerid=worker_id),
-        body=writing.plain_input(output, "output"),
+        text,
+        params=parameters(workerid=worker_id),
+        body=plain_input(output, "output"),
     )
 
 
@@ -97,18 +108,18 @@ def update_task_sync(
     return Call(
         "POST",
         _by_ref_name(workflow_id, task_ref_name, status, "/sync"),
-        reading.a_workflow,
-        params=writing.query(workerid=worker_id),
-        body=writing.plain_input(output, "output"),
+        a_workflow,
+        params=parameters(workerid=worker_id),
+        body=plain_input(output, "output"),
     )
 
 
 def _by_ref_name(workflow_id: str, task_ref_name: str, status: TaskStatus | str, further: str = "") -> str:
-    return writing.path(
+    return path(
         "/tasks/{workflow_id}/{task_ref_name}/{status}" + further,
         workflow_id=workflow_id,
         task_ref_name=task_ref_name,
-        status=writing.one_of(TaskStatus, status),
+        status=one_of(TaskStatus, status),
     )
 
 
@@ -121,19 +132,14 @@ def signal_workflow_task_async(
     """
     return Call(
         "POST",
-        writing.path(
-            "/tasks/{workflow_id}/{status}/signal", workflow_id=workflow_id, status=writing.one_of(TaskStatus, status)
-        ),
-        reading.nothing,
-        body=writing.plain_input(output, "output"),
+        path("/tasks/{workflow_id}/{status}/signal", workflow_id=workflow_id, status=one_of(TaskStatus, status)),
+        nothing,
+        body=plain_input(output, "output"),
     )
 
 
 def signal_workflow_task_sync(
-    workflow_id: str,
-    status: TaskStatus | str,
-    output: Mapping[str, Any] | None = None,
-    hold_seconds: float = 5,
+    workflow_id: str, status: TaskStatus | str, output: Mapping[str, Any] | None = None, hold_seconds: float = 5
 ) -> Call[Workflow]:
     """The same as ``signal_workflow_task_async``, answered with the workflow.
 
@@ -145,34 +151,30 @@ def signal_workflow_task_sync(
     """
     return Call(
         "POST",
-        writing.path(
-            "/tasks/{workflow_id}/{status}/signal/sync",
-            workflow_id=workflow_id,
-            status=writing.one_of(TaskStatus, status),
-        ),
-        reading.a_workflow,
-        params=writing.query(returnStrategy="TARGET_WORKFLOW", timeoutMillis=round(hold_seconds * 1000)),
-        body=writing.plain_input(output, "output"),
+        path("/tasks/{workflow_id}/{status}/signal/sync", workflow_id=workflow_id, status=one_of(TaskStatus, status)),
+        a_workflow,
+        params=parameters(returnStrategy="TARGET_WORKFLOW", timeoutMillis=round(hold_seconds * 1000)),
+        body=plain_input(output, "output"),
         hold=hold_seconds,
     )
 
 
 def get_task(task_id: str) -> Call[Task | None]:
     """Read a task by its id; None if the server does not know it."""
-    return Call("GET", writing.path("/tasks/{task_id}", task_id=task_id), reading.task_or_none, safe_to_repeat=True)
+    return Call("GET", path("/tasks/{task_id}", task_id=task_id), task_or_none, safe_to_repeat=True)
 
 
 def log_task(task_id: str, line: str) -> Call[None]:
     """Append a line to a task's log."""
-    return Call("POST", writing.path("/tasks/{task_id}/log", task_id=task_id), reading.nothing, body=line)
+    return Call("POST", path("/tasks/{task_id}/log", task_id=task_id), nothing, body=line)
 
 
 def get_task_logs(task_id: str) -> Call[tuple[str, ...]]:
     """Read the lines that workers logged for a task, oldest first."""
     return Call(
         "GET",
-        writing.path("/tasks/{task_id}/log", task_id=task_id),
-        lambda answer: tuple(str(item.get("log") or "") for item in reading.objects(answer)),
+        path("/tasks/{task_id}/log", task_id=task_id),
+        lambda answer: tuple(str(item.get("log") or "") for item in objects(answer)),
         safe_to_repeat=True,
     )
 
@@ -182,8 +184,8 @@ def get_poll_data(task_type: str) -> Call[tuple[PollData, ...]]:
     return Call(
         "GET",
         "/tasks/queue/polldata",
-        reading.poll_data,
-        params=writing.query(taskType=writing.given(task_type, "task_type")),
+        poll_data,
+        params=parameters(taskType=given(task_type, "task_type")),
         safe_to_repeat=True,
     )
 
@@ -193,15 +195,15 @@ def get_queue_sizes(task_types: Sequence[str]) -> Call[dict[str, int]]:
     return Call(
         "GET",
         "/tasks/queue/sizes",
-        reading.an_object,
-        params=tuple(("taskType", task_type) for task_type in writing.several(task_types, "task types")),
+        an_object,
+        params=tuple(("taskType", task_type) for task_type in several(task_types, "task types")),
         safe_to_repeat=True,
     )
 
 
 def get_all_poll_data() -> Call[tuple[PollData, ...]]:
     """Read when each queue was last polled and by which worker."""
-    return Call("GET", "/tasks/queue/polldata/all", reading.poll_data, safe_to_repeat=True)
+    return Call("GET", "/tasks/queue/polldata/all", poll_data, safe_to_repeat=True)
 
 
 def get_queue_size(task_type: str, domain: str | None = None) -> Call[int]:
@@ -209,34 +211,30 @@ def get_queue_size(task_type: str, domain: str | None = None) -> Call[int]:
     return Call(
         "GET",
         "/tasks/queue/size",
-        reading.a_number,
-        params=writing.query(taskType=writing.given(task_type, "task_type"), domain=domain),
+        a_number,
+        params=parameters(taskType=given(task_type, "task_type"), domain=domain),
         safe_to_repeat=True,
     )
 
 
 def get_all_queue_sizes() -> Call[dict[str, int]]:
     """Read the number of waiting tasks of every queue, the server's own (``_deciderQueue`` …) included."""
-    return Call("GET", "/tasks/queue/all", reading.an_object, safe_to_repeat=True)
+    return Call("GET", "/tasks/queue/all", an_object, safe_to_repeat=True)
 
 
 def requeue_tasks(task_type: str) -> Call[str]:
     """Put scheduled tasks of this type that are missing from their queue back into it."""
-    return Call("POST", writing.path("/tasks/queue/requeue/{task_type}", task_type=task_type), reading.text)
+    return Call("POST", path("/tasks/queue/requeue/{task_type}", task_type=task_type), text)
 
 
 def search_tasks(
-    query: str | None = None,
-    free_text: str = "*",
-    start: int = 0,
-    size: int = 100,
-    sort: str | None = None,
+    query: str | None = None, free_text: str = "*", start: int = 0, size: int = 100, sort: str | None = None
 ) -> Call[TaskSearchResult]:
     """Search task summaries in the index, for example ``query="taskDefName IN (a,b) AND status IN (FAILED)"``."""
     return Call(
         "GET",
         "/tasks/search",
-        reading.task_search_result,
-        params=writing.query(start=start, size=size, sort=sort, freeText=free_text, query=query),
+        task_search_result,
+        params=parameters(start=start, size=size, sort=sort, freeText=free_text, query=query),
         safe_to_repeat=True,
     )

@@ -5,7 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_conductor.client.endpoints import reading, writing
+from airflow_provider_conductor.client.endpoints.reading import (
+    a_workflow,
+    an_id,
+    correlated,
+    nothing,
+    objects,
+    search_result,
+    task_search_result,
+)
+from airflow_provider_conductor.client.endpoints.writing import (
+    one_of,
+    parameters,
+    path,
+    plain_input,
+    several,
+    start_body,
+    whole,
+)
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.flow import Answer, Call
 from airflow_provider_conductor.client.models import (
@@ -29,7 +46,7 @@ def start_workflow(request: StartWorkflowRequest | Mapping[str, Any] | Any) -> C
     Returns:
         The workflow's id.
     """
-    return Call("POST", "/workflow", reading.an_id, body=writing.start_body(request))
+    return Call("POST", "/workflow", an_id, body=start_body(request))
 
 
 def start_workflow_by_name(
@@ -46,10 +63,10 @@ def start_workflow_by_name(
     """
     return Call(
         "POST",
-        writing.path("/workflow/{name}", name=name),
-        reading.an_id,
-        params=writing.query(version=version, correlationId=correlation_id, priority=priority),
-        body=writing.plain_input(workflow_input),
+        path("/workflow/{name}", name=name),
+        an_id,
+        params=parameters(version=version, correlationId=correlation_id, priority=priority),
+        body=plain_input(workflow_input),
     )
 
 
@@ -70,21 +87,15 @@ def execute_workflow(
     """
     if not 1 <= hold_seconds <= MAX_HOLD_SECONDS:
         raise ConductorInputError(f"hold_seconds must be between 1 and {MAX_HOLD_SECONDS}, not {hold_seconds}")
-    body = writing.start_body(request)
+    body = start_body(request)
     hold = int(hold_seconds)
     return Call(
         "POST",
-        writing.path(
-            "/workflow/execute/{name}/{version}",
-            name=body["name"],
-            version=writing.whole(body.get("version") or 0, "version"),
+        path(
+            "/workflow/execute/{name}/{version}", name=body["name"], version=whole(body.get("version") or 0, "version")
         ),
-        reading.a_workflow,
-        params=writing.query(
-            requestId=request_id,
-            waitUntilTaskRef=wait_until_task_ref,
-            waitForSeconds=hold,
-        ),
+        a_workflow,
+        params=parameters(requestId=request_id, waitUntilTaskRef=wait_until_task_ref, waitForSeconds=hold),
         body=body,
         hold=hold,
     )
@@ -94,9 +105,9 @@ def get_workflow(workflow_id: str, include_tasks: bool = True) -> Call[Workflow]
     """Read an execution, with or without its tasks."""
     return Call(
         "GET",
-        writing.path("/workflow/{workflow_id}", workflow_id=workflow_id),
-        reading.a_workflow,
-        params=writing.query(includeTasks=include_tasks),
+        path("/workflow/{workflow_id}", workflow_id=workflow_id),
+        a_workflow,
+        params=parameters(includeTasks=include_tasks),
         safe_to_repeat=True,
     )
 
@@ -107,9 +118,9 @@ def get_workflow_status(
     """Read the status alone (74 bytes without output); ``ConductorMissingRouteError`` up to server 3.31.0."""
     return Call(
         "GET",
-        writing.path("/workflow/{workflow_id}/status", workflow_id=workflow_id),
-        reading.a_workflow,
-        params=writing.query(includeOutput=include_output, includeVariables=include_variables),
+        path("/workflow/{workflow_id}/status", workflow_id=workflow_id),
+        a_workflow,
+        params=parameters(includeOutput=include_output, includeVariables=include_variables),
         safe_to_repeat=True,
     )
 
@@ -125,55 +136,43 @@ def get_workflow_tasks(
     Raises:
         ConductorMissingRouteError: the server is too old.
     """
-    wanted = tuple(("status", writing.one_of(TaskStatus, status)) for status in statuses)
+    wanted = tuple(("status", one_of(TaskStatus, status)) for status in statuses)
     return Call(
         "GET",
-        writing.path("/workflow/{workflow_id}/tasks", workflow_id=workflow_id),
-        reading.task_search_result,
-        params=writing.query(start=start, count=count) + wanted,
+        path("/workflow/{workflow_id}/tasks", workflow_id=workflow_id),
+        task_search_result,
+        params=parameters(start=start, count=count) + wanted,
         safe_to_repeat=True,
     )
 
 
 def decide_workflow(workflow_id: str) -> Call[None]:
     """Let the server evaluate the workflow now, as it regularly does by itself."""
-    return Call(
-        "PUT",
-        writing.path("/workflow/decide/{workflow_id}", workflow_id=workflow_id),
-        reading.nothing,
-        safe_to_repeat=True,
-    )
+    return Call("PUT", path("/workflow/decide/{workflow_id}", workflow_id=workflow_id), nothing, safe_to_repeat=True)
 
 
 def reset_workflow_callbacks(workflow_id: str) -> Call[None]:
     """Make its SIMPLE tasks due now that their worker, or a retry delay, has postponed."""
-    return Call(
-        "POST", writing.path("/workflow/{workflow_id}/resetcallbacks", workflow_id=workflow_id), reading.nothing
-    )
+    return Call("POST", path("/workflow/{workflow_id}/resetcallbacks", workflow_id=workflow_id), nothing)
 
 
 def pause_workflow(workflow_id: str) -> Call[None]:
     """Schedule no further tasks; tasks that a worker already has go on."""
-    return Call(
-        "PUT",
-        writing.path("/workflow/{workflow_id}/pause", workflow_id=workflow_id),
-        reading.nothing,
-        safe_to_repeat=True,
-    )
+    return Call("PUT", path("/workflow/{workflow_id}/pause", workflow_id=workflow_id), nothing, safe_to_repeat=True)
 
 
 def resume_workflow(workflow_id: str) -> Call[None]:
     """End a pause; a ``ConductorServerError`` (500) if the workflow is not paused."""
-    return Call("PUT", writing.path("/workflow/{workflow_id}/resume", workflow_id=workflow_id), reading.nothing)
+    return Call("PUT", path("/workflow/{workflow_id}/resume", workflow_id=workflow_id), nothing)
 
 
 def terminate_workflow(workflow_id: str, reason: str | None = None) -> Call[None]:
     """End the workflow as TERMINATED, whatever it was: the server overwrites FAILED and TIMED_OUT too."""
     return Call(
         "DELETE",
-        writing.path("/workflow/{workflow_id}", workflow_id=workflow_id),
-        reading.nothing,
-        params=writing.query(reason=reason or None),
+        path("/workflow/{workflow_id}", workflow_id=workflow_id),
+        nothing,
+        params=parameters(reason=reason or None),
     )
 
 
@@ -181,9 +180,9 @@ def restart_workflow(workflow_id: str, use_latest_def: bool = False) -> Call[Non
     """Run an ended workflow again from its start, under the same id; ``ConductorConflictError`` before it has ended."""
     return Call(
         "POST",
-        writing.path("/workflow/{workflow_id}/restart", workflow_id=workflow_id),
-        reading.nothing,
-        params=writing.query(useLatestDefinitions=use_latest_def),
+        path("/workflow/{workflow_id}/restart", workflow_id=workflow_id),
+        nothing,
+        params=parameters(useLatestDefinitions=use_latest_def),
     )
 
 
@@ -191,13 +190,13 @@ def retry_workflow(workflow_id: str, resume_subworkflow_tasks: bool = False) -> 
     """Continue from the failed tasks, under the same id.
 
     Args:
-        resume_subworkflow_tasks: continue a failed sub-workflow from its failed task; else it runs anew.
+        resume_subworkflow_tasks: continue a failed sub-workflow from its failed task; else it is run again.
     """
     return Call(
         "POST",
-        writing.path("/workflow/{workflow_id}/retry", workflow_id=workflow_id),
-        reading.nothing,
-        params=writing.query(resumeSubworkflowTasks=resume_subworkflow_tasks),
+        path("/workflow/{workflow_id}/retry", workflow_id=workflow_id),
+        nothing,
+        params=parameters(resumeSubworkflowTasks=resume_subworkflow_tasks),
     )
 
 
@@ -217,14 +216,12 @@ def rerun_workflow(
     if re_run_from_task_id is not None:
         body["reRunFromTaskId"] = re_run_from_task_id
     if task_input is not None:
-        body["taskInput"] = writing.plain_input(task_input, "task_input")
+        body["taskInput"] = plain_input(task_input, "task_input")
     if workflow_input is not None:
-        body["workflowInput"] = writing.plain_input(workflow_input)
+        body["workflowInput"] = plain_input(workflow_input)
     if correlation_id is not None:
         body["correlationId"] = correlation_id
-    return Call(
-        "POST", writing.path("/workflow/{workflow_id}/rerun", workflow_id=workflow_id), reading.an_id, body=body
-    )
+    return Call("POST", path("/workflow/{workflow_id}/rerun", workflow_id=workflow_id), an_id, body=body)
 
 
 def skip_task_from_workflow(
@@ -247,15 +244,15 @@ def skip_task_from_workflow(
                 raise ConductorInputError(
                     f"{wire}[{key}] is a {type(value).__name__}; the server takes text, numbers and booleans here"
                 )
-            params += writing.query(**{f"{wire}[{key}]": value})
+            params += parameters(**{f"{wire}[{key}]": value})
     return Call(
         "PUT",
-        writing.path(
+        path(
             "/workflow/{workflow_id}/skiptask/{task_reference_name}",
             workflow_id=workflow_id,
             task_reference_name=task_reference_name,
         ),
-        reading.nothing,
+        nothing,
         params=tuple(params),
     )
 
@@ -264,9 +261,9 @@ def delete_workflow(workflow_id: str, archive_workflow: bool = True) -> Call[Non
     """Remove the workflow from the database; archived, it stays in the search index."""
     return Call(
         "DELETE",
-        writing.path("/workflow/{workflow_id}/remove", workflow_id=workflow_id),
-        reading.nothing,
-        params=writing.query(archiveWorkflow=archive_workflow),
+        path("/workflow/{workflow_id}/remove", workflow_id=workflow_id),
+        nothing,
+        params=parameters(archiveWorkflow=archive_workflow),
     )
 
 
@@ -276,42 +273,34 @@ def terminate_and_delete_workflow(
     """End the workflow if it runs, and remove it; ``ConductorMissingRouteError`` on old servers."""
     return Call(
         "DELETE",
-        writing.path("/workflow/{workflow_id}/terminate-remove", workflow_id=workflow_id),
-        reading.nothing,
-        params=writing.query(reason=reason or None, archiveWorkflow=archive_workflow),
+        path("/workflow/{workflow_id}/terminate-remove", workflow_id=workflow_id),
+        nothing,
+        params=parameters(reason=reason or None, archiveWorkflow=archive_workflow),
     )
 
 
 def search_workflows(
-    query: str | None = None,
-    free_text: str = "*",
-    start: int = 0,
-    size: int = 100,
-    sort: str | None = None,
+    query: str | None = None, free_text: str = "*", start: int = 0, size: int = 100, sort: str | None = None
 ) -> Call[SearchResult]:
     """Search summaries in the index, for example ``query="workflowType IN (a,b) AND status IN (RUNNING)"``."""
     return Call(
         "GET",
         "/workflow/search",
-        reading.search_result,
-        params=writing.query(start=start, size=size, sort=sort, freeText=free_text, query=query),
+        search_result,
+        params=parameters(start=start, size=size, sort=sort, freeText=free_text, query=query),
         safe_to_repeat=True,
     )
 
 
 def search_workflows_by_tasks(
-    query: str | None = None,
-    free_text: str = "*",
-    start: int = 0,
-    size: int = 100,
-    sort: str | None = None,
+    query: str | None = None, free_text: str = "*", start: int = 0, size: int = 100, sort: str | None = None
 ) -> Call[SearchResult]:
     """Search workflows by their tasks in the index, for example ``query="taskDefName IN (ship)"``."""
     return Call(
         "GET",
         "/workflow/search-by-tasks",
-        reading.search_result,
-        params=writing.query(start=start, size=size, sort=sort, freeText=free_text, query=query),
+        search_result,
+        params=parameters(start=start, size=size, sort=sort, freeText=free_text, query=query),
         safe_to_repeat=True,
     )
 
@@ -326,12 +315,12 @@ def get_by_correlation_ids(
     Returns:
         Correlation id → workflows.
     """
-    ids = writing.several(correlation_ids, "correlation ids")
+    ids = several(correlation_ids, "correlation ids")
     return Call(
         "POST",
-        writing.path("/workflow/{name}/correlated", name=name),
-        reading.correlated(name, frozenset(ids)),
-        params=writing.query(includeClosed=include_closed, includeTasks=include_tasks),
+        path("/workflow/{name}/correlated", name=name),
+        correlated(name, frozenset(ids)),
+        params=parameters(includeClosed=include_closed, includeTasks=include_tasks),
         body=ids,
         safe_to_repeat=True,
     )
@@ -341,9 +330,9 @@ def get_running_workflows(name: str, version: int = 1) -> Call[list[str]]:
     """Read the ids of the running workflows of this name and version; with SQLite of all its versions."""
     return Call(
         "GET",
-        writing.path("/workflow/running/{name}", name=name),
-        lambda answer: [str(item) for item in reading.objects(answer)],
-        params=writing.query(version=version),
+        path("/workflow/running/{name}", name=name),
+        lambda answer: [str(item) for item in objects(answer)],
+        params=parameters(version=version),
         safe_to_repeat=True,
     )
 
@@ -356,13 +345,12 @@ def test_workflow(request: Mapping[str, Any] | Any) -> Call[Workflow]:
     Args:
         request: a start request with ``taskRefToMockOutput``: reference name → ``[{"status", "output"}]``.
     """
-    return Call("POST", "/workflow/test", reading.a_workflow, body=writing.start_body(request))
+    return Call("POST", "/workflow/test", a_workflow, body=start_body(request))
 
 
 def event_stream(workflow_id: str) -> Call[None]:
     """Events of the workflow as server-sent events; from server 3.32 on, where it is undocumented."""
-    path = writing.path("/agent/stream/{workflow_id}", workflow_id=workflow_id)
-    return Call("GET", path, _no_stream, safe_to_repeat=True)
+    return Call("GET", path("/agent/stream/{workflow_id}", workflow_id=workflow_id), _no_stream, safe_to_repeat=True)
 
 
 def _no_stream(answer: Answer) -> None:

@@ -1,4 +1,4 @@
-"""How ids, names, parameters and inputs go into a request; what is wrong is refused before anything is sent."""
+"""How ids, names, parameters and inputs are written into a request; wrong ones are refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_BULK_IDS = 1_000
 """Ids a bulk endpoint takes in one request (1,001 gives a 400, seen on 3.32)."""
 
 _LISTED = re.compile(r"\w*[\[({]")
-"""How the text of a list begins, or of one of Airflow's lazy sequences, and no workflow id."""
+"""How the text of a list, or of one of Airflow's lazy sequences, begins."""
 
 
 def given(value: object, what: str) -> str:
@@ -63,13 +63,13 @@ def one_workflow_id(value: object, what: str = "workflow_id") -> str:
 
 
 class Path(str):
-    """A path that knows of which ``route`` it is: the template that it was made of."""
+    """A path with its ``route``: the template that it was made from."""
 
     route: str
 
 
 def path(template: str, **parts: object) -> Path:
-    """Fill ``{name}`` places with quoted text; what no server takes there is refused."""
+    """Fill ``{name}`` places with quoted text; text that no server accepts there is refused."""
     texts = {
         name: one_workflow_id(value) if name == "workflow_id" else given(value, name) for name, value in parts.items()
     }
@@ -79,7 +79,7 @@ def path(template: str, **parts: object) -> Path:
     return filled
 
 
-def query(**values: object) -> tuple[tuple[str, str], ...]:
+def parameters(**values: object) -> tuple[tuple[str, str], ...]:
     """Query parameters without the unset ones; booleans as the server writes them."""
     return tuple(
         (name, str(value).lower() if isinstance(value, bool) else str(value))
@@ -114,7 +114,7 @@ def plain_input(workflow_input: Mapping[str, Any] | None, what: str = "workflow_
 
 
 def plain(value: Any, what: str) -> Any:
-    """``value`` as JSON's own types; refused where JSON has no word for it (NaN included)."""
+    """``value`` as JSON's own types; anything that JSON cannot express (NaN included) is refused."""
     try:
         converted = to_plain(value)
         json.dumps(converted, allow_nan=False)
@@ -148,7 +148,7 @@ def start_body(request: StartWorkflowRequest | Mapping[str, Any] | Any) -> Start
     return StartBody(body)
 
 
-def definitions(given_definitions: Sequence[Any] | Any, what: str) -> list[dict[str, Any]]:
+def definition_list(given_definitions: Sequence[Any] | Any, what: str) -> list[dict[str, Any]]:
     """One definition or several (dicts or SDK objects) as a list of objects that have a name."""
     several = isinstance(given_definitions, (list, tuple))
     converted = [plain(item, what) for item in (given_definitions if several else [given_definitions])]
