@@ -86,7 +86,7 @@ def execute_workflow(
     Raises:
         ConductorInputError: name or version are not those of the request, or the seconds are no such number.
     """
-    body = endpoints.start_body(request)
+    body = endpoints.StartBody(endpoints.start_body(request))
     for key, value in (("name", workflow_name), ("version", version)):
         if value is not None and body.get(key) not in (None, value):
             raise ConductorInputError(
