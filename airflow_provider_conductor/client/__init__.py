@@ -1,6 +1,7 @@
 """Conductor's REST API, without Airflow: usable in a notebook as it is.
 
-Import the names in ``__all__`` from this package; its modules are internal.
+Import the names in ``__all__`` from this package; its modules are internal, except ``endpoints``, whose functions make
+what ``client.send`` takes. A conversation of several requests is a ``Flow``, which ``client.run`` drives.
 """
 
 from typing import TYPE_CHECKING
@@ -29,8 +30,19 @@ if TYPE_CHECKING:
         ConductorUnreachableError as ConductorUnreachableError,
         NotConductorError as NotConductorError,
     )
+    from airflow_provider_conductor.client.external_storage import (
+        PayloadNotOfferedError as PayloadNotOfferedError,
+        fetch_payload as fetch_payload,
+    )
+    from airflow_provider_conductor.client.flow import (
+        Flow as Flow,
+        ask as ask,
+        current_time as current_time,
+        sleep as sleep,
+    )
     from airflow_provider_conductor.client.models import (
         BulkResult as BulkResult,
+        PayloadType as PayloadType,
         PollData as PollData,
         SearchResult as SearchResult,
         StartWorkflowRequest as StartWorkflowRequest,
@@ -66,7 +78,10 @@ __all__, __getattr__ = exports(
         "ConductorTlsError": "errors",
         "ConductorTooManyRequestsError": "errors",
         "ConductorUnreachableError": "errors",
+        "Flow": "flow",
         "NotConductorError": "errors",
+        "PayloadNotOfferedError": "external_storage",
+        "PayloadType": "models",
         "PollData": "models",
         "SearchResult": "models",
         "StartWorkflowRequest": "models",
@@ -75,5 +90,9 @@ __all__, __getattr__ = exports(
         "TaskStatus": "statuses",
         "Workflow": "models",
         "WorkflowStatus": "statuses",
+        "ask": "flow",
+        "current_time": "flow",
+        "fetch_payload": "external_storage",
+        "sleep": "flow",
     },
 )

@@ -115,14 +115,13 @@ class Exchange:
             return None
         target = redirect_target(self.settings.api_url, url, answer.headers.get("location", ""))
         if call.method != "GET" or not target.within_api or hops >= MAX_REDIRECTS:
-            raise NotConductorError(
-                f"redirected to {self.hide(target.shown)}, which is not followed; "
-                "if that is the API's address, put it into the connection",
-                method=call.method,
-                path=call.path,
-                server=self.server,
-                status=answer.status,
-                repeatable=call.safe_to_repeat and hops < MAX_REDIRECTS,
+            raise self._not_conductor(
+                call,
+                f"redirected to {target.shown}, which is not followed; if that is the API's address, put it into the "
+                "connection",
+                answer.status,
+                repeatable=hops < MAX_REDIRECTS,
+                carried_out=False,
             )
         return target.url
 
@@ -144,13 +143,8 @@ class Exchange:
     def bad_body(self, call: Call[T], error: TooLarge | BrokenBodyError) -> ConductorRequestError:
         """The error for a body that could not be taken."""
         if isinstance(error, TooLarge):
-            return NotConductorError(
-                f"the answer has more than {call.max_bytes:,} bytes, which is the limit",
-                method=call.method,
-                path=call.path,
-                server=self.server,
-                status=200,
-                fate_unknown=not call.safe_to_repeat,
+            return self._not_conductor(
+                call, f"the answer has more than {call.max_bytes:,} bytes, which is the limit", 200
             )
         return self.failed(call, ConductorConnectionLostError, "the compressed answer cannot be read", str(error))
 
@@ -170,16 +164,12 @@ class Exchange:
         except Exception as error:  # whatever it is, it concerns this answer alone
             kind = answer.headers.get("content-type", "no content type")
             html = answer.content.lstrip()[:1] == b"<"
-            raise NotConductorError(
-                self.hide(
-                    f"the answer is not a valid Conductor answer: {_words(error)} ({len(answer.content)} bytes, {kind})"
-                ),
-                method=call.method,
-                path=call.path,
-                server=self.server,
-                status=answer.status,
-                repeatable=html and call.safe_to_repeat,  # a gateway's page, which may be temporary
-                fate_unknown=not call.safe_to_repeat,
+            size = f"{len(answer.content)} bytes, {kind}"
+            raise self._not_conductor(
+                call,
+                f"the answer is not a valid Conductor answer: {_words(error)} ({size})",
+                answer.status,
+                repeatable=html,  # a gateway's page, which may be temporary
             ) from None
         self._missing_since[call.route] = None
         return value
@@ -208,14 +198,22 @@ class Exchange:
         if now - since >= BELIEVED_AFTER:
             del self._missing_since[call.route]
             return error
+        return self._not_conductor(
+            call, "answered as if it had no such endpoint, which has answered before", answer.status, repeatable=True
+        )
+
+    def _not_conductor(
+        self, call: Call[T], message: str, status: int, *, repeatable: bool = False, carried_out: bool = True
+    ) -> NotConductorError:
+        """The error for an answer that Conductor does not give; ``carried_out``: the request may have been."""
         return NotConductorError(
-            "answered as if it had no such endpoint, which has answered before",
+            self.hide(message),
             method=call.method,
             path=call.path,
             server=self.server,
-            status=answer.status,
-            repeatable=call.safe_to_repeat,
-            fate_unknown=not call.safe_to_repeat,
+            status=status,
+            repeatable=repeatable and call.safe_to_repeat,
+            fate_unknown=carried_out and not call.safe_to_repeat,
         )
 
     def failed(

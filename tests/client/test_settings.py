@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client import ConductorConfigError, ConductorSettings
-from airflow_provider_conductor.client.settings import EXTRA_FIELDS
+from airflow_provider_conductor.client.extra import EXTRA_FIELDS
 
 SECRET = "s3cr3t-k3y"
 
