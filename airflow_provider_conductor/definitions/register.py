@@ -179,7 +179,9 @@ def _refused(error: ConductorAnswerError, sent: Sequence[Definition], before: Se
 
     The server names the definition by its place in the request; 3.32.2 names none if it cannot read a value.
     """
-    if (error.temporary and UNREADABLE not in error.message) or isinstance(error, (ConductorAuthError, ConductorMissingRouteError)):
+    if (error.temporary and UNREADABLE not in error.message) or isinstance(
+        error, (ConductorAuthError, ConductorMissingRouteError)
+    ):
         return error
     places = {int(place) for place in PLACE.findall(error.message)}
     wrong = [item for place, item in enumerate(sent) if place in places] or list(sent)

@@ -20,7 +20,7 @@ from airflow_provider_conductor.client.addresses import addresses_of, redirect_t
 from airflow_provider_conductor.client.external_storage import PayloadNotOfferedError, fetch_payload
 from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.client.proxies import environment_proxy
-from tests.client import fault_server as told
+from tests.client import fault_server as faults
 from tests.client.fault_server import FaultServer
 from tests.client.transports import Transport
 
@@ -62,10 +62,10 @@ EVIL = [
 
 @pytest.mark.parametrize("location", EVIL)
 def test_a_redirect_out_of_the_api_is_not_followed(serve: Serve, connect: Connect, location: str) -> None:
-    evil = serve(told.workflow("w1"))
+    evil = serve(faults.workflow("w1"))
     server = serve(lambda exchange: None)
     location = location.format(evil=f"127.0.0.1:{evil.port}", good=f"127.0.0.1:{server.port}")
-    server.behaviour = told.by_path(token=told.token("t1"), rest=told.status(302, location=location))
+    server.behaviour = faults.by_path(token=faults.token("t1"), rest=faults.status(302, location=location))
     client = connect(server, key_id="k", key_secret="secret", max_attempts=1)
     with pytest.raises(NotConductorError, match="not followed"):
         client.send(READ)
@@ -229,8 +229,8 @@ def test_a_payload_host_that_is_none_is_refused(value: Any) -> None:
 def test_a_name_that_changes_its_address_after_the_check_is_not_read(
     serve: Serve, names: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage = serve(told.json_answer({"secret": 1}))
-    server = serve(told.json_answer({"uri": f"http://s3.example.com:{storage.port}/x"}))
+    storage = serve(faults.json_answer({"secret": 1}))
+    server = serve(faults.json_answer({"uri": f"http://s3.example.com:{storage.port}/x"}))
     names["api.example.com"] = "127.0.0.1"
 
     def check(uri: str, settings: ConductorSettings) -> str:

@@ -19,7 +19,7 @@ from airflow_provider_conductor.client import (
     aio,
     endpoints,
 )
-from tests.client import fault_server as told
+from tests.client import fault_server as faults
 from tests.client.fault_server import FaultServer
 
 STREAM = b":connected\n\nid:1\nevent:tool_call\ndata:{}\n\nid:2\nevent:done\ndata:{}\n\n"
@@ -37,7 +37,7 @@ async def heard(server: FaultServer | str, **settings: object) -> list[str]:
 
 
 async def test_it_hears_the_kinds_of_events(serve: Callable[..., FaultServer]) -> None:
-    server = serve(told.by_path(token=told.token("t"), agent=told.raw(HEAD + STREAM)))
+    server = serve(faults.by_path(token=faults.token("t"), agent=faults.raw(HEAD + STREAM)))
     assert await heard(server, key_id="k", key_secret="s") == ["", "tool_call", "done"]
     (request,) = server.sent_to("/agent/stream/w1")
     assert request.headers["x-authorization"] == "t"
@@ -46,16 +46,16 @@ async def test_it_hears_the_kinds_of_events(serve: Callable[..., FaultServer]) -
 @pytest.mark.parametrize(
     ("behaviour", "error"),
     [
-        (told.no_route, ConductorMissingRouteError),
-        (told.status(404), NotConductorError),
-        (told.error(404, "No such workflow found by id: w1"), ConductorNotFoundError),
-        (told.html(), NotConductorError),
-        (told.json_answer({}), NotConductorError),
-        (told.drop, ConductorConnectionLostError),
+        (faults.no_route, ConductorMissingRouteError),
+        (faults.status(404), NotConductorError),
+        (faults.error(404, "No such workflow found by id: w1"), ConductorNotFoundError),
+        (faults.html(), NotConductorError),
+        (faults.json_answer({}), NotConductorError),
+        (faults.drop, ConductorConnectionLostError),
     ],
 )
-async def test_what_is_no_stream_is_told(
-    serve: Callable[..., FaultServer], behaviour: told.Behaviour, error: type[Exception]
+async def test_an_answer_that_is_not_a_stream_is_an_error(
+    serve: Callable[..., FaultServer], behaviour: faults.Behaviour, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
         await heard(serve(behaviour))
@@ -66,16 +66,16 @@ async def test_a_stream_without_a_heartbeat_is_dead(
 ) -> None:
     monkeypatch.setattr(aio, "SILENCE", 0.3)
     with pytest.raises(ConductorTimeoutError):
-        await heard(serve(told.silent))
+        await heard(serve(faults.silent))
 
 
-async def test_a_server_that_is_away_is_told() -> None:
+async def test_an_unreachable_server_is_an_error() -> None:
     with pytest.raises(ConductorUnreachableError):
         await heard("http://127.0.0.1:9/api")
 
 
 async def test_an_answer_over_the_calls_limit_is_not_read(serve: Callable[..., FaultServer]) -> None:
-    server = serve(told.workflow(output={"text": "x" * 1_000_000}))
+    server = serve(faults.workflow(output={"text": "x" * 1_000_000}))
     async with AsyncConductorClient(server.api_url) as client:
         small = replace(endpoints.get_workflow("w1"), max_bytes=500_000)
         with pytest.raises(NotConductorError, match="more than 500,000 bytes"):

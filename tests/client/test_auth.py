@@ -22,7 +22,7 @@ from airflow_provider_conductor.client import (
     NotConductorError,
     endpoints,
 )
-from tests.client import fault_server as told
+from tests.client import fault_server as faults
 from tests.client.fault_server import Behaviour, Exchange, FaultServer
 from tests.client.transports import Clock, Transport
 
@@ -32,7 +32,7 @@ Connect = Callable[..., Transport]
 KEY = {"key_id": "id", "key_secret": "s3cr3t-k3y"}
 READ = endpoints.get_workflow("w1")
 START = endpoints.start_workflow({"name": "orders"})
-REFUSED = told.orkes_token_refused()
+REFUSED = faults.orkes_token_refused()
 
 
 def jwt(expires_at: float) -> str:
@@ -45,14 +45,14 @@ def tokens_sent(server: FaultServer, path: str = "/workflow/w1") -> list[str | N
 
 
 def test_without_credentials_no_token_is_asked_for_and_none_is_sent(serve: Serve, connect: Connect) -> None:
-    server = serve(told.workflow("w1"))
+    server = serve(faults.workflow("w1"))
     connect(server).send(READ)
     assert server.sent_to("/token") == []
     assert tokens_sent(server) == [None]
 
 
 def test_the_key_is_traded_once_and_the_token_goes_with_every_request(serve: Serve, connect: Connect) -> None:
-    server = serve(told.by_path(token=told.token("t1"), rest=told.workflow("w1")))
+    server = serve(faults.by_path(token=faults.token("t1"), rest=faults.workflow("w1")))
     client = connect(server, **KEY)
     for _ in range(3):
         client.send(READ)
@@ -71,7 +71,7 @@ def slowly(behaviour: Behaviour) -> Behaviour:
 
 
 def test_many_callers_at_once_make_one_token_request(serve: Serve, connect: Connect) -> None:
-    server = serve(told.by_path(token=slowly(told.token("t1")), rest=told.workflow("w1")))
+    server = serve(faults.by_path(token=slowly(faults.token("t1")), rest=faults.workflow("w1")))
     client = connect(server, **KEY)
     with ThreadPoolExecutor(12) as callers:
         list(callers.map(lambda _: client.send(READ), range(24)))
@@ -87,9 +87,9 @@ def test_many_callers_whose_token_is_refused_at_once_refresh_it_once(serve: Serv
             together.wait(60)
             REFUSED(exchange)
         else:
-            told.workflow("w1")(exchange)
+            faults.workflow("w1")(exchange)
 
-    server = serve(told.by_path(token=told.in_turn(told.token("t1"), told.token("t2")), rest=only_t2))
+    server = serve(faults.by_path(token=faults.in_turn(faults.token("t1"), faults.token("t2")), rest=only_t2))
     client = connect(server, **KEY)
     with ThreadPoolExecutor(8) as callers:
         list(callers.map(lambda _: client.send(READ), range(8)))
@@ -102,7 +102,9 @@ def test_a_token_is_refreshed_before_it_expires(
     serve: Serve, connect: Connect, clock: Clock, life: int, early: int
 ) -> None:
     first, second = jwt(clock.now + life), jwt(clock.now + 2 * life)
-    server = serve(told.by_path(token=told.in_turn(told.token(first), told.token(second)), rest=told.workflow("w1")))
+    server = serve(
+        faults.by_path(token=faults.in_turn(faults.token(first), faults.token(second)), rest=faults.workflow("w1"))
+    )
     client = connect(server, **KEY)
     client.send(READ)
     clock.now += life - early - 0.5
@@ -120,8 +122,8 @@ def test_a_clock_ahead_of_the_servers_fetches_no_token_for_each_request(
     servers_now = clock.now
     clock.now += ahead
     date = {"date": formatdate(servers_now, usegmt=True)} if dated else {}
-    token = told.json_answer({"token": jwt(servers_now + 300)}, **date)
-    server = serve(told.by_path(token=token, rest=told.workflow("w1")))
+    token = faults.json_answer({"token": jwt(servers_now + 300)}, **date)
+    server = serve(faults.by_path(token=token, rest=faults.workflow("w1")))
     client = connect(server, **KEY)
     for _ in range(20):
         client.send(READ)
@@ -130,7 +132,9 @@ def test_a_clock_ahead_of_the_servers_fetches_no_token_for_each_request(
 
 
 def test_a_token_that_names_no_expiry_is_used_for_45_minutes(serve: Serve, connect: Connect, clock: Clock) -> None:
-    server = serve(told.by_path(token=told.in_turn(told.token("t1"), told.token("t2")), rest=told.workflow("w1")))
+    server = serve(
+        faults.by_path(token=faults.in_turn(faults.token("t1"), faults.token("t2")), rest=faults.workflow("w1"))
+    )
     client = connect(server, **KEY)
     for _ in range(4):
         client.send(READ)
@@ -143,9 +147,9 @@ def test_a_refused_token_is_refreshed_once_and_the_request_sent_again(
     serve: Serve, connect: Connect, code: int
 ) -> None:
     server = serve(
-        told.by_path(
-            token=told.in_turn(told.token("t1"), told.token("t2")),
-            rest=told.in_turn(told.orkes_token_refused(code), told.text("w1")),
+        faults.by_path(
+            token=faults.in_turn(faults.token("t1"), faults.token("t2")),
+            rest=faults.in_turn(faults.orkes_token_refused(code), faults.text("w1")),
         )
     )
     assert connect(server, **KEY).send(START) == "w1"
@@ -153,7 +157,7 @@ def test_a_refused_token_is_refreshed_once_and_the_request_sent_again(
 
 
 def test_a_request_refused_with_a_fresh_token_too_is_raised(serve: Serve, connect: Connect) -> None:
-    server = serve(told.by_path(token=told.token("t1"), rest=told.error(403, "not yours")))
+    server = serve(faults.by_path(token=faults.token("t1"), rest=faults.error(403, "not yours")))
     with pytest.raises(ConductorAuthError, match=r"GET /workflow/w1 .* 403 not yours"):
         connect(server, **KEY).send(READ)
     assert len(server.sent_to("/token")) == 2
@@ -163,38 +167,38 @@ def test_a_request_refused_with_a_fresh_token_too_is_raised(serve: Serve, connec
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (told.error(401, "bad key"), ConductorAuthError),
-        (told.status(403, b""), NotConductorError),
-        (told.error(404, "no such application"), ConductorNotFoundError),
-        (told.status(500, {"message": "boom"}), ConductorServerError),
-        (told.html(200), NotConductorError),
-        (told.json_answer({"token": ""}), NotConductorError),
-        (told.json_answer([]), NotConductorError),
-        (told.status(307, location="/api/v2/token"), NotConductorError),
-        (told.drop, ConductorConnectionLostError),
+        (faults.error(401, "bad key"), ConductorAuthError),
+        (faults.status(403, b""), NotConductorError),
+        (faults.error(404, "no such application"), ConductorNotFoundError),
+        (faults.status(500, {"message": "boom"}), ConductorServerError),
+        (faults.html(200), NotConductorError),
+        (faults.json_answer({"token": ""}), NotConductorError),
+        (faults.json_answer([]), NotConductorError),
+        (faults.status(307, location="/api/v2/token"), NotConductorError),
+        (faults.drop, ConductorConnectionLostError),
     ],
 )
 def test_without_a_token_nothing_is_sent(serve: Serve, connect: Connect, answer: Behaviour, kind: type) -> None:
-    server = serve(told.by_path(token=answer, rest=told.workflow("w1")))
+    server = serve(faults.by_path(token=answer, rest=faults.workflow("w1")))
     with pytest.raises(kind, match="/token") as caught:
         connect(server, max_attempts=2, **KEY).send(READ)
     assert type(caught.value) is kind
     assert len(server.requests) == len(server.sent_to("/token"))
 
 
-def test_a_refused_key_is_told_as_that_and_not_tried_again_and_again(serve: Serve, connect: Connect) -> None:
-    server = serve(told.error(401, "bad key"))
+def test_a_refused_key_is_an_auth_error_and_not_sent_again(serve: Serve, connect: Connect) -> None:
+    server = serve(faults.error(401, "bad key"))
     with pytest.raises(ConductorAuthError, match="key id or key secret was refused") as caught:
         connect(server, **KEY).send(READ)
     assert "s3cr3t-k3y" not in repr(caught.value) + str(caught.value)
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("missing", [told.no_route, told.error(404, "No static resource api/token.")])
+@pytest.mark.parametrize("missing", [faults.no_route, faults.error(404, "No static resource api/token.")])
 def test_a_server_without_a_token_endpoint_is_open_and_gets_the_key_once(
     serve: Serve, connect: Connect, missing: Behaviour
 ) -> None:
-    server = serve(told.by_path(token=missing, rest=told.workflow("w1")))
+    server = serve(faults.by_path(token=missing, rest=faults.workflow("w1")))
     client = connect(server, **KEY)
     client.send(READ)
     client.send(READ)
@@ -202,17 +206,17 @@ def test_a_server_without_a_token_endpoint_is_open_and_gets_the_key_once(
     assert tokens_sent(server) == [None, None]
 
 
-@pytest.mark.parametrize("fault", [told.drop, told.status(503), told.status(429)])
+@pytest.mark.parametrize("fault", [faults.drop, faults.status(503), faults.status(429)])
 def test_a_start_waits_for_its_token_though_the_first_request_for_it_is_lost(
     serve: Serve, connect: Connect, fault: Behaviour
 ) -> None:
-    server = serve(told.by_path(token=told.in_turn(fault, told.token("t1")), rest=told.text("w1")))
+    server = serve(faults.by_path(token=faults.in_turn(fault, faults.token("t1")), rest=faults.text("w1")))
     assert connect(server, **KEY).send(START) == "w1"
     assert tokens_sent(server, "/workflow") == ["t1"]
 
 
 def test_a_start_lost_with_a_good_token_is_not_sent_again(serve: Serve, connect: Connect) -> None:
-    server = serve(told.by_path(token=told.token("t1"), rest=told.drop))
+    server = serve(faults.by_path(token=faults.token("t1"), rest=faults.drop))
     with pytest.raises(ConductorConnectionLostError) as caught:
         connect(server, **KEY).send(START)
     assert caught.value.fate_unknown
@@ -227,24 +231,24 @@ def test_a_request_under_way_keeps_its_token_when_another_callers_key_is_refused
     def refused_meanwhile(exchange: Exchange) -> None:
         with pytest.raises(ConductorAuthError):
             opened[0].client._tokens.refused(ConductorAuthError("key withdrawn"))
-        told.status(307, location="/api/there")(exchange)
+        faults.status(307, location="/api/there")(exchange)
 
-    server = serve(told.by_path(token=told.token("t1"), workflow=refused_meanwhile, there=told.workflow("w1")))
+    server = serve(faults.by_path(token=faults.token("t1"), workflow=refused_meanwhile, there=faults.workflow("w1")))
     opened.append(connect(server, **KEY))
     opened[0].send(READ)
     assert tokens_sent(server, "/there") == ["t1"]
 
 
 def test_the_token_is_not_shown_to_another_host(serve: Serve, connect: Connect) -> None:
-    stranger = serve(told.workflow("w1"))
-    server = serve(told.by_path(token=told.token("t1"), rest=told.status(302, location=f"{stranger.api_url}/x")))
+    stranger = serve(faults.workflow("w1"))
+    server = serve(faults.by_path(token=faults.token("t1"), rest=faults.status(302, location=f"{stranger.api_url}/x")))
     with pytest.raises(NotConductorError, match=f"redirected to http://127.0.0.1:{stranger.port}/api/x"):
         connect(server, **KEY).send(READ)
     assert stranger.requests == []
 
 
 def test_the_token_is_not_shown_in_a_repr_or_an_error(serve: Serve, connect: Connect) -> None:
-    server = serve(told.by_path(token=told.token("t0k3n"), rest=told.status(500, {"message": "boom"})))
+    server = serve(faults.by_path(token=faults.token("t0k3n"), rest=faults.status(500, {"message": "boom"})))
     client = connect(server, **KEY)
     with pytest.raises(ConductorRequestError) as caught:
         client.send(READ)

@@ -14,7 +14,7 @@ import pytest
 from airflow_provider_conductor.client import ConductorNotFoundError, ConductorServerError, NotConductorError, endpoints
 from airflow_provider_conductor.client.body import Body, BrokenBodyError, TooLarge, UnknownEncodingError
 from airflow_provider_conductor.client.wire import MAX_ERROR_BYTES
-from tests.client import fault_server as told
+from tests.client import fault_server as faults
 from tests.client.fault_server import Behaviour, Exchange, FaultServer
 from tests.client.transports import Transport
 
@@ -32,7 +32,7 @@ def whole(size: int) -> bytes:
 
 
 def packed(content: bytes) -> Behaviour:
-    return told.status(200, gzip.compress(content), content_encoding="gzip")
+    return faults.status(200, gzip.compress(content), content_encoding="gzip")
 
 
 def endless(encoding: str) -> Behaviour:
@@ -53,11 +53,11 @@ def endless(encoding: str) -> Behaviour:
     return play
 
 
-@pytest.mark.parametrize("answer", [lambda content: told.status(200, content), packed])
+@pytest.mark.parametrize("answer", [lambda content: faults.status(200, content), packed])
 def test_an_answer_up_to_the_limit_is_read_and_none_above(
     serve: Serve, connect: Connect, answer: Callable[[bytes], Behaviour]
 ) -> None:
-    server = serve(told.in_turn(answer(whole(LIMIT)), answer(whole(LIMIT + 1))))
+    server = serve(faults.in_turn(answer(whole(LIMIT)), answer(whole(LIMIT + 1))))
     client = connect(server)
     assert client.send(READ).workflow_id == "w1"
     with pytest.raises(NotConductorError, match="more than 1,000,000 bytes, which is the limit"):
@@ -73,19 +73,19 @@ def test_an_endless_answer_is_given_up_at_the_limit(serve: Serve, connect: Conne
 
 def test_of_an_error_only_the_beginning_is_read(serve: Serve, connect: Connect) -> None:
     page = b"<html>" + b"x" * 50_000_000
-    server = serve(told.status(500, gzip.compress(page), content_encoding="gzip"))
+    server = serve(faults.status(500, gzip.compress(page), content_encoding="gzip"))
     with pytest.raises(ConductorServerError, match="no message"):
         connect(server).send(endpoints.get_workflow("w1"))
 
 
 def test_an_error_of_conductors_may_be_long(serve: Serve, connect: Connect) -> None:
-    server = serve(told.error(404, "No such workflow found by id: w1 " + "x" * (MAX_ERROR_BYTES - 1_000)))
+    server = serve(faults.error(404, "No such workflow found by id: w1 " + "x" * (MAX_ERROR_BYTES - 1_000)))
     with pytest.raises(ConductorNotFoundError):
         connect(server).send(READ)
 
 
 def test_only_gzip_is_asked_for_and_nothing_else_read(serve: Serve, connect: Connect) -> None:
-    server = serve(told.status(200, b"\x0b\x02\x80{}\x03", content_encoding="br"))
+    server = serve(faults.status(200, b"\x0b\x02\x80{}\x03", content_encoding="br"))
     client = connect(server, headers={"accept-encoding": "br, zstd"}, max_attempts=1)
     with pytest.raises(NotConductorError, match="compressed by 'br', and gzip was asked for"):
         client.send(READ)
@@ -93,7 +93,7 @@ def test_only_gzip_is_asked_for_and_nothing_else_read(serve: Serve, connect: Con
 
 
 def test_a_connection_is_kept_after_an_answer_of_any_size(serve: Serve, connect: Connect) -> None:
-    server = serve(told.in_turn(packed(whole(900_000)), told.error(404, "No such workflow"), told.workflow()))
+    server = serve(faults.in_turn(packed(whole(900_000)), faults.error(404, "No such workflow"), faults.workflow()))
     client = connect(server)
     client.send(READ)
     with pytest.raises(ConductorNotFoundError):

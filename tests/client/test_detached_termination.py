@@ -72,7 +72,9 @@ def test_a_process_that_cannot_be_started_is_logged(
     assert "terminate 2 workflows; they may still run" in caplog.text
 
 
-def test_while_the_server_is_away_it_tries_again(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_the_server_is_unreachable_it_tries_again(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pauses: list[float] = []
     workflow_id = conductor.add()
 

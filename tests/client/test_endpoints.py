@@ -201,7 +201,7 @@ ENDPOINTS = {name for name, _ in inspect.getmembers(endpoints, inspect.isfunctio
 
 
 @pytest.mark.parametrize("name", sorted(ENDPOINTS))
-def test_only_what_does_no_more_the_second_time_is_safe_to_repeat(name: str) -> None:
+def test_only_idempotent_requests_are_safe_to_repeat(name: str) -> None:
     arguments: tuple[Any, ...] = (["w1"],) if name.startswith("bulk_") else ARGUMENTS.get(name, ("w1",))
     call = getattr(endpoints, name)(*arguments)
     assert call.safe_to_repeat is (name in SAFE)
@@ -293,7 +293,7 @@ def listed(**workflow: str) -> dict[str, str]:
         listed(correlationId=""),
     ],
 )
-def test_a_look_up_by_correlation_id_gives_what_was_asked_for_to_the_letter(somebody_elses: dict[str, str]) -> None:
+def test_a_look_up_by_correlation_id_returns_exact_matches_only(somebody_elses: dict[str, str]) -> None:
     """An index that reads the id as a pattern, or a collation that ignores case, finds more."""
     call = endpoints.get_by_correlation_ids("orders", ["Monday", "MONDAY"])
     ours = listed(workflowId="w2")
@@ -321,12 +321,12 @@ def test_the_servers_clock_is_read_with_the_workflow() -> None:
     assert (found.status, found.observed_at) == (WorkflowStatus.RUNNING, 1_795_439_651_000)
 
 
-def test_the_newest_servers_word_for_status_is_understood() -> None:
+def test_the_newest_servers_name_for_status_is_read() -> None:
     body = b'{"targetWorkflowId": "x", "workflowId": "w1", "targetWorkflowStatus": "COMPLETED"}'
     assert endpoints.execute_workflow({"name": "a"}).parse(answer(body)).status is WorkflowStatus.COMPLETED
 
 
-def test_nothing_is_what_no_content_means() -> None:
+def test_204_is_no_task() -> None:
     assert endpoints.poll_task("ship").parse(answer(b"", status=204)) is None
     assert endpoints.get_task_logs("t1").parse(answer(b"", status=204)) == ()
 

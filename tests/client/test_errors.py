@@ -116,7 +116,7 @@ def test_only_conductors_own_json_makes_an_error_about_conductor(status: int, bo
         (b"x" * 5_000, f"'{'x' * 100}'"),
     ],
 )
-def test_a_gateways_page_is_quoted_in_few_words(body: Any, quoted: str) -> None:
+def test_a_gateways_page_is_quoted_briefly(body: Any, quoted: str) -> None:
     assert str(error_of(404, body)).endswith(f"not by Conductor itself: {quoted}")
 
 
@@ -155,12 +155,12 @@ def test_an_error_answers_what_its_callers_do_next(error: ConductorRequestError)
     assert " ".join(name for name in asked if getattr(error, name)) == QUESTIONS[error]
 
 
-def test_the_first_line_names_call_server_status_and_the_servers_words() -> None:
+def test_the_first_line_names_call_server_status_and_message() -> None:
     error = error_of(404, own(404, "No such workflow found by id: w1"))
     assert str(error) == "GET /workflow/w1 at http://conductor:8080: 404 No such workflow found by id: w1"
 
 
-def test_validation_errors_are_told_field_by_field() -> None:
+def test_validation_errors_are_listed_by_field() -> None:
     body = {"message": "Validation failed", "validationErrors": [{"path": "name", "message": "must not be empty"}]}
     assert "name: must not be empty" in str(error_of(400, body))
 
@@ -183,7 +183,7 @@ REQUEST_ERRORS = [
 
 @pytest.mark.parametrize("kind", REQUEST_ERRORS)
 @pytest.mark.parametrize("carry", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy])
-def test_an_error_is_whole_after_going_from_process_to_process(kind: type[ConductorRequestError], carry: Any) -> None:
+def test_an_error_is_complete_after_pickling_and_copying(kind: type[ConductorRequestError], carry: Any) -> None:
     error = kind("gone", method="GET", path="/x", server="http://h", status=503, repeatable=True, retry_after=2.0)
     error.add_note("seen in task ship")
     copied = carry(error)

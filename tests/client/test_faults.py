@@ -18,7 +18,7 @@ from airflow_provider_conductor.client import (
     NotConductorError,
     endpoints,
 )
-from tests.client import fault_server as told
+from tests.client import fault_server as faults
 from tests.client.fault_server import Behaviour, FaultServer
 from tests.client.transports import Clock, Transport
 
@@ -34,29 +34,29 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 HALF = b'{"workflowId": "w1", "sta'
 
 BROKEN: dict[str, Behaviour] = {
-    "closed without an answer": told.drop,
-    "reset": told.reset(),
-    "reset in the head": told.reset(b"HTTP/1.1 200 OK\r\nconten"),
-    "reset in the body": told.reset(HEAD + b"content-length: 60\r\n\r\n" + HALF),
-    "shorter than its content-length": told.raw(HEAD + b"content-length: 60\r\n\r\n" + HALF),
-    "chunked, ending in a chunk": told.raw(HEAD + b"transfer-encoding: chunked\r\n\r\n30\r\n" + HALF),
-    "chunked, ending between chunks": told.raw(
+    "closed without an answer": faults.drop,
+    "reset": faults.reset(),
+    "reset in the head": faults.reset(b"HTTP/1.1 200 OK\r\nconten"),
+    "reset in the body": faults.reset(HEAD + b"content-length: 60\r\n\r\n" + HALF),
+    "shorter than its content-length": faults.raw(HEAD + b"content-length: 60\r\n\r\n" + HALF),
+    "chunked, ending in a chunk": faults.raw(HEAD + b"transfer-encoding: chunked\r\n\r\n30\r\n" + HALF),
+    "chunked, ending between chunks": faults.raw(
         HEAD + b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(HALF), HALF)
     ),
-    "not the gzip it says": told.status(200, b"not gzip at all", content_encoding="gzip"),
+    "not the gzip it says": faults.status(200, b"not gzip at all", content_encoding="gzip"),
 }
 LATE: dict[str, Behaviour] = {
-    "silent": told.silent,
-    "a head byte now and then": told.slow_head,
-    "a body byte now and then": told.slow_body,
+    "silent": faults.silent,
+    "a head byte now and then": faults.slow_head,
+    "a body byte now and then": faults.slow_body,
 }
 NOT_CONDUCTOR: dict[str, Behaviour] = {
-    "not HTTP": told.garbage,
-    "HTML": told.html(200),
-    "empty": told.status(200),
-    "half the JSON, and whole by its length": told.status(200, HALF),
-    "no content": told.status(204),
-    "JSON of another kind": told.json_answer({"ok": True}),
+    "not HTTP": faults.garbage,
+    "HTML": faults.html(200),
+    "empty": faults.status(200),
+    "half the JSON, and whole by its length": faults.status(200, HALF),
+    "no content": faults.status(204),
+    "JSON of another kind": faults.json_answer({"ok": True}),
 }
 
 
@@ -72,7 +72,7 @@ def error_from(client: Transport, call: Any) -> ConductorRequestError:
 
 @table(BROKEN | LATE)
 def test_a_read_whose_answer_was_lost_is_asked_again(serve: Serve, connect: Connect, fault: Behaviour) -> None:
-    server = serve(told.in_turn(fault, told.workflow("w1")))
+    server = serve(faults.in_turn(fault, faults.workflow("w1")))
     assert connect(server, **IMPATIENT).send(READ).workflow_id == "w1"
     assert len(server.requests) == 2
 
@@ -88,15 +88,13 @@ def test_a_start_whose_fate_is_unknown_is_never_sent_again(serve: Serve, connect
 
 
 @table(LATE)
-def test_an_answer_that_does_not_arrive_whole_in_time_is_a_time_out(
-    serve: Serve, connect: Connect, fault: Behaviour
-) -> None:
+def test_an_answer_that_is_not_complete_in_time_is_a_timeout(serve: Serve, connect: Connect, fault: Behaviour) -> None:
     assert type(error_from(connect(serve(fault), **IMPATIENT), START)) is ConductorTimeoutError
 
 
 @pytest.mark.parametrize("call", [READ, endpoints.poll_task("ship"), endpoints.terminate_workflow("w1"), START])
 def test_one_attempt_is_one_request_on_the_wire(serve: Serve, connect: Connect, call: Any) -> None:
-    server = serve(told.in_turn(told.workflow(), told.drop))
+    server = serve(faults.in_turn(faults.workflow(), faults.drop))
     client = connect(server, max_attempts=1)
     client.send(READ)  # the next goes over the same connection, which HTTP libraries like to try twice
     error_from(client, call)
@@ -104,10 +102,10 @@ def test_one_attempt_is_one_request_on_the_wire(serve: Serve, connect: Connect, 
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
-def test_a_read_that_goes_on_failing_is_given_up_after_max_attempts(
+def test_a_read_that_keeps_failing_is_given_up_after_max_attempts(
     serve: Serve, connect: Connect, clock: Clock, attempts: int
 ) -> None:
-    server = serve(told.drop)
+    server = serve(faults.drop)
     error = error_from(connect(server, max_attempts=attempts), READ)
     assert type(error) is ConductorConnectionLostError
     assert len(server.requests) == attempts
@@ -126,18 +124,18 @@ def test_what_conductor_does_not_answer_is_an_error_and_never_a_value(
     assert len(server.requests) == 2
 
 
-def test_nobody_listening_is_unreachable_and_even_a_start_is_tried_again(
+def test_a_closed_port_is_unreachable_and_even_a_start_is_sent_again(
     serve: Serve, connect: Connect, clock: Clock
 ) -> None:
-    server = serve(told.text("w1"), down=True)
+    server = serve(faults.text("w1"), down=True)
     clock.meanwhile = server.listen
     assert connect(server).send(START) == "w1"
     assert len(clock.sleeps) == 1
     assert len(server.requests) == 1
 
 
-def test_a_server_that_stays_away_is_told_by_its_address(serve: Serve, connect: Connect, clock: Clock) -> None:
-    server = serve(told.drop, down=True)
+def test_the_error_of_an_unreachable_server_names_its_address(serve: Serve, connect: Connect, clock: Clock) -> None:
+    server = serve(faults.drop, down=True)
     error = error_from(connect(server, max_attempts=3), START)
     assert type(error) is ConductorUnreachableError
     assert not error.fate_unknown
@@ -147,10 +145,10 @@ def test_a_server_that_stays_away_is_told_by_its_address(serve: Serve, connect: 
 
 @pytest.mark.parametrize("body", [None, {"message": "full"}])
 @pytest.mark.parametrize("code", [429, 502, 503, 504])
-def test_a_gateways_refusal_is_waited_out_for_reads_and_told_for_starts(
+def test_a_gateways_refusal_is_repeated_for_reads_and_raised_for_starts(
     serve: Serve, connect: Connect, code: int, body: Any
 ) -> None:
-    server = serve(told.in_turn(told.status(code, body), told.workflow("w1"), told.status(code, body)))
+    server = serve(faults.in_turn(faults.status(code, body), faults.workflow("w1"), faults.status(code, body)))
     client = connect(server)
     assert client.send(READ).workflow_id == "w1"
     error = error_from(client, START)
@@ -159,8 +157,8 @@ def test_a_gateways_refusal_is_waited_out_for_reads_and_told_for_starts(
     assert len(server.requests) == 3
 
 
-def test_what_the_server_says_is_not_retryable_is_sent_once(serve: Serve, connect: Connect) -> None:
-    server = serve(told.status(503, {"message": "no", "retryable": False}))
+def test_what_the_server_calls_not_retryable_is_sent_once(serve: Serve, connect: Connect) -> None:
+    server = serve(faults.status(503, {"message": "no", "retryable": False}))
     error_from(connect(server), READ)
     assert len(server.requests) == 1
 
@@ -168,27 +166,27 @@ def test_what_the_server_says_is_not_retryable_is_sent_once(serve: Serve, connec
 @pytest.mark.parametrize("where", ["workflow", "token"])
 def test_a_caller_with_little_time_is_answered_within_it(serve: Serve, connect: Connect, where: str) -> None:
     """However long the read timeout is, and though the token has to be fetched first."""
-    paths = {"token": told.token("t"), "workflow": told.workflow()} | {where: told.silent}
-    client = connect(serve(told.by_path(**paths)), key_id="k", key_secret="s", read_timeout=3600.0)
+    paths = {"token": faults.token("t"), "workflow": faults.workflow()} | {where: faults.silent}
+    client = connect(serve(faults.by_path(**paths)), key_id="k", key_secret="s", read_timeout=3600.0)
     with pytest.raises(ConductorTimeoutError, match=r"no answer within 0\.5 s"):
         client.send(replace(endpoints.get_workflow("w1"), within=0.5))
 
 
 def test_retry_after_is_waited_out(serve: Serve, connect: Connect, clock: Clock) -> None:
-    server = serve(told.in_turn(told.status(429, retry_after="17"), told.workflow("w1")))
+    server = serve(faults.in_turn(faults.status(429, retry_after="17"), faults.workflow("w1")))
     connect(server).send(READ)
     assert clock.sleeps == [17.0]
 
 
 def test_a_retry_after_beyond_a_minute_is_left_to_the_caller(serve: Serve, connect: Connect, clock: Clock) -> None:
-    server = serve(told.status(503, retry_after="3600"))
+    server = serve(faults.status(503, retry_after="3600"))
     error = error_from(connect(server), READ)
     assert error.retry_after == 3600
     assert (clock.sleeps, len(server.requests)) == ([], 1)
 
 
 def test_one_connection_carries_many_requests(serve: Serve, connect: Connect) -> None:
-    server = serve(told.workflow("w1"))
+    server = serve(faults.workflow("w1"))
     client = connect(server)
     for _ in range(5):
         client.send(READ)
@@ -196,7 +194,7 @@ def test_one_connection_carries_many_requests(serve: Serve, connect: Connect) ->
 
 
 def test_a_kept_connection_the_server_has_dropped_costs_a_start_nothing(serve: Serve, connect: Connect) -> None:
-    server = serve(told.in_turn(told.workflow("w1"), told.text("w2")))
+    server = serve(faults.in_turn(faults.workflow("w1"), faults.text("w2")))
     client = connect(server, max_attempts=1)
     client.send(READ)
     server.close_idle()
@@ -207,13 +205,13 @@ def test_a_kept_connection_the_server_has_dropped_costs_a_start_nothing(serve: S
 
 def test_a_compressed_answer_is_read(serve: Serve, connect: Connect) -> None:
     padding = "x" * 300_000
-    server = serve(told.gzipped({"workflowId": "w1", "status": "RUNNING", "output": {"a": padding}}))
+    server = serve(faults.gzipped({"workflowId": "w1", "status": "RUNNING", "output": {"a": padding}}))
     assert connect(server).send(READ).output == {"a": padding}
     assert "gzip" in server.requests[0].headers["accept-encoding"]
 
 
 def test_both_clients_put_the_same_on_the_wire(serve: Serve, connect: Connect) -> None:
-    server = serve(told.json_answer({}))
+    server = serve(faults.json_answer({}))
     client = connect(server, headers={"X-Team": "data"})
     call = endpoints.skip_task_from_workflow("a;b c%2F+é", "ship?", task_output={"a b&c": "1+1=2 é", "ok": True})
     client.send(call)
@@ -230,7 +228,7 @@ def test_both_clients_put_the_same_on_the_wire(serve: Serve, connect: Connect) -
 
 
 def test_the_line_of_a_log_is_sent_as_text(serve: Serve, connect: Connect) -> None:
-    server = serve(told.status(200))
+    server = serve(faults.status(200))
     connect(server).send(endpoints.log_task("t1", '50 % "done" é'))
     (request,) = server.requests
     assert request.headers["content-type"].startswith("text/plain")
@@ -238,22 +236,22 @@ def test_the_line_of_a_log_is_sent_as_text(serve: Serve, connect: Connect) -> No
 
 
 @pytest.mark.parametrize("location", ["/api/v2/workflow/w1?includeTasks=true", "v2/w1?includeTasks=true"])
-def test_a_read_is_followed_on_its_own_server_as_told(serve: Serve, connect: Connect, location: str) -> None:
-    server = serve(told.in_turn(told.status(307, location=location), told.workflow("w2")))
+def test_a_read_follows_redirects_on_its_own_server(serve: Serve, connect: Connect, location: str) -> None:
+    server = serve(faults.in_turn(faults.status(307, location=location), faults.workflow("w2")))
     assert connect(server).send(READ).workflow_id == "w2"
     assert server.requests[1].target.endswith(location)
     assert server.requests[1].query == [("includeTasks", "true")]
 
 
 def test_redirects_in_a_circle_end(serve: Serve, connect: Connect) -> None:
-    server = serve(told.status(302, location="/api/workflow/w1"))
+    server = serve(faults.status(302, location="/api/workflow/w1"))
     assert type(error_from(connect(server), READ)) is NotConductorError
     assert len(server.requests) <= 5
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_a_start_follows_no_redirect(serve: Serve, connect: Connect, code: int) -> None:
-    server = serve(told.status(code, location="/api/v2/workflow"))
+    server = serve(faults.status(code, location="/api/v2/workflow"))
     error = error_from(connect(server), START)
     assert type(error) is NotConductorError
     assert "put it into the connection" in str(error)
@@ -262,12 +260,12 @@ def test_a_start_follows_no_redirect(serve: Serve, connect: Connect, code: int) 
 
 @pytest.mark.parametrize("location", ["http://[::1", "http://elsewhere:99999/", "", "//", "mailto:x@example.com"])
 def test_a_redirect_to_nowhere_is_not_conductors_answer(serve: Serve, connect: Connect, location: str) -> None:
-    server = serve(told.status(302, location=location))
+    server = serve(faults.status(302, location=location))
     assert type(error_from(connect(server), READ)) is NotConductorError
 
 
 def test_no_query_and_no_secret_is_in_a_traceback(serve: Serve, connect: Connect) -> None:
-    server = serve(told.drop)
+    server = serve(faults.drop)
     client = connect(server, key_id="id", key_secret="s3cr3t-k3y", headers={"Cookie": "c00kie"}, max_attempts=1)
     lines = "".join(traceback.format_exception(error_from(client, READ)))
     assert "s3cr3t-k3y" not in lines

@@ -15,7 +15,7 @@ from airflow_provider_conductor.client import (
     endpoints,
 )
 from airflow_provider_conductor.client.flow import Flow, Now, Sleep
-from tests.client import fault_server as told
+from tests.client import fault_server as faults
 from tests.client.fault_server import FaultServer
 from tests.client.transports import Clock, Transport
 
@@ -23,16 +23,16 @@ Serve = Callable[..., FaultServer]
 Connect = Callable[..., Transport]
 
 READ = endpoints.get_workflow("w1")
-GONE = told.error(404, "No such workflow found by id: w1")
+GONE = faults.error(404, "No such workflow found by id: w1")
 
 
-def test_results_are_sent_in_and_the_last_word_is_returned(serve: Serve, connect: Connect) -> None:
+def test_replies_are_sent_in_and_the_result_is_returned(serve: Serve, connect: Connect) -> None:
     def flow() -> Flow[list[str]]:
         first = yield READ
         second = yield READ
         return [first.status, second.status]
 
-    server = serve(told.in_turn(told.workflow(state="RUNNING"), told.workflow(state="COMPLETED")))
+    server = serve(faults.in_turn(faults.workflow(state="RUNNING"), faults.workflow(state="COMPLETED")))
     assert connect(server).run(flow()) == ["RUNNING", "COMPLETED"]
 
 
@@ -43,10 +43,10 @@ def test_an_error_is_thrown_where_the_call_was_and_may_be_answered(serve: Serve,
         except ConductorNotFoundError:
             return (yield endpoints.start_workflow({"name": "orders"}))
 
-    assert connect(serve(told.in_turn(GONE, told.text("w2")))).run(flow()) == "w2"
+    assert connect(serve(faults.in_turn(GONE, faults.text("w2")))).run(flow()) == "w2"
 
 
-def test_an_error_nobody_answers_comes_out(serve: Serve, connect: Connect) -> None:
+def test_an_error_that_the_flow_does_not_catch_is_raised(serve: Serve, connect: Connect) -> None:
     closed = []
 
     def flow() -> Flow[None]:
@@ -60,7 +60,7 @@ def test_an_error_nobody_answers_comes_out(serve: Serve, connect: Connect) -> No
     assert closed == [True]
 
 
-def test_a_flow_hears_the_wall_clock_and_nobody_who_sets_it(serve: Serve, connect: Connect, clock: Clock) -> None:
+def test_a_flow_gets_the_wall_clock_unaffected_by_setting_it(serve: Serve, connect: Connect, clock: Clock) -> None:
     def flow() -> Flow[list[float]]:
         first = yield Now()
         clock.set_by = -3600.0
@@ -68,7 +68,7 @@ def test_a_flow_hears_the_wall_clock_and_nobody_who_sets_it(serve: Serve, connec
         return [first, (yield Now())]
 
     began = clock()
-    client = connect(serve(told.workflow()))
+    client = connect(serve(faults.workflow()))
     assert client.run(flow()) == pytest.approx([began, began + 7])
     assert client.run(flow())[0] == pytest.approx(began + 7 - 3600), "the next flow begins by the clock as it is"
 
@@ -99,7 +99,7 @@ def test_calls_of_a_flow_are_repeated_by_the_same_rules(serve: Serve, connect: C
         yield READ
         return (yield endpoints.start_workflow({"name": "orders"}))
 
-    server = serve(told.in_turn(told.status(503), told.workflow(), told.status(503)))
+    server = serve(faults.in_turn(faults.status(503), faults.workflow(), faults.status(503)))
     with pytest.raises(ConductorServerError):
         connect(server).run(flow())
     assert [request.method for request in server.requests] == ["GET", "GET", "POST"]
@@ -154,7 +154,7 @@ async def test_a_cancelled_flow_is_closed() -> None:
 
 
 async def test_a_closed_client_opens_again_when_used(serve: Serve) -> None:
-    async with AsyncConductorClient(serve(told.workflow()).api_url) as client:
+    async with AsyncConductorClient(serve(faults.workflow()).api_url) as client:
         await client.send(READ)
         await client.close()
         assert (await client.send(READ)).workflow_id == "w1"

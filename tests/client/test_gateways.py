@@ -15,7 +15,7 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.client.flows import get_workflow_status
 from airflow_provider_conductor.client.wire import BELIEVED_AFTER
-from tests.client import fault_server as told
+from tests.client import fault_server as faults
 from tests.client.fault_server import Behaviour, FaultServer
 from tests.client.transports import Clock, Transport
 
@@ -27,14 +27,14 @@ READ = endpoints.get_workflow("w1")
 START = endpoints.start_workflow({"name": "orders"})
 
 PAGES: dict[str, Behaviour] = {
-    "404 text": told.status(404, b"404 page not found\n", content_type="text/plain"),
-    "404 html": told.html(404),
-    "404 json": told.status(404, {"message": "no Route matched with those values"}),
-    "403 html": told.html(403),
-    "401 empty": told.status(401, b""),
-    "405 html": told.html(405),
-    "200 html": told.html(200),
-    "302 to a login": told.status(302, location="https://login.example.com/"),
+    "404 text": faults.status(404, b"404 page not found\n", content_type="text/plain"),
+    "404 html": faults.html(404),
+    "404 json": faults.status(404, {"message": "no Route matched with those values"}),
+    "403 html": faults.html(403),
+    "401 empty": faults.status(401, b""),
+    "405 html": faults.html(405),
+    "200 html": faults.html(200),
+    "302 to a login": faults.status(302, location="https://login.example.com/"),
 }
 
 
@@ -44,13 +44,13 @@ def table(behaviours: dict[str, Behaviour]) -> pytest.MarkDecorator:
 
 @table(PAGES)
 def test_a_read_is_asked_again_once_the_gateway_is_well(serve: Serve, connect: Connect, page: Behaviour) -> None:
-    server = serve(told.in_turn(page, told.workflow("w1")))
+    server = serve(faults.in_turn(page, faults.workflow("w1")))
     assert connect(server).send(READ).workflow_id == "w1"
     assert len(server.requests) == 2
 
 
 @table(PAGES)
-def test_a_gateway_that_goes_on_so_is_an_error_in_the_end(serve: Serve, connect: Connect, page: Behaviour) -> None:
+def test_a_gateway_that_keeps_answering_is_an_error_in_the_end(serve: Serve, connect: Connect, page: Behaviour) -> None:
     server = serve(page)
     with pytest.raises(NotConductorError) as caught:
         connect(server, max_attempts=3).send(READ)
@@ -67,7 +67,7 @@ def test_a_start_that_a_gateway_answers_is_not_sent_again(serve: Serve, connect:
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("page", [told.html(401), told.status(403, {"message": "Forbidden"})])
+@pytest.mark.parametrize("page", [faults.html(401), faults.status(403, {"message": "Forbidden"})])
 def test_credentials_that_a_gateway_asks_for_are_named(serve: Serve, connect: Connect, page: Behaviour) -> None:
     with pytest.raises(
         NotConductorError, match="asks for credentials, put them into the connection's headers"
@@ -80,10 +80,10 @@ def test_credentials_that_a_gateway_asks_for_are_named(serve: Serve, connect: Co
 
 
 @table({name: page for name, page in PAGES.items() if name != "302 to a login"})
-def test_a_gateway_without_a_token_endpoint_makes_no_open_server(
+def test_a_gateway_without_a_token_endpoint_is_not_an_open_server(
     serve: Serve, connect: Connect, page: Behaviour
 ) -> None:
-    server = serve(told.by_path(token=told.in_turn(page, told.token("t1")), rest=told.workflow("w1")))
+    server = serve(faults.by_path(token=faults.in_turn(page, faults.token("t1")), rest=faults.workflow("w1")))
     client = connect(server, max_attempts=1, **KEY)
     with pytest.raises(NotConductorError, match="/token"):
         client.send(READ)
@@ -94,8 +94,8 @@ def test_a_gateway_without_a_token_endpoint_makes_no_open_server(
 def test_a_renewed_token_is_fetched_though_the_endpoint_is_said_to_be_missing(
     serve: Serve, connect: Connect, clock: Clock
 ) -> None:
-    tokens = told.in_turn(told.token("t1"), told.error(404, "No static resource api/token."), told.token("t2"))
-    server = serve(told.by_path(token=tokens, rest=told.workflow("w1")))
+    tokens = faults.in_turn(faults.token("t1"), faults.error(404, "No static resource api/token."), faults.token("t2"))
+    server = serve(faults.by_path(token=tokens, rest=faults.workflow("w1")))
     client = connect(server, max_attempts=2, **KEY)
     client.send(READ)
     clock.now += 3600
@@ -103,10 +103,12 @@ def test_a_renewed_token_is_fetched_though_the_endpoint_is_said_to_be_missing(
     assert [request.headers.get("x-authorization") for request in server.sent_to("/workflow/w1")] == ["t1", "t2"]
 
 
-@pytest.mark.parametrize("refusal", [told.orkes_token_refused(), told.html(401)])
+@pytest.mark.parametrize("refusal", [faults.orkes_token_refused(), faults.html(401)])
 def test_an_open_server_that_asks_for_a_token_gets_one(serve: Serve, connect: Connect, refusal: Behaviour) -> None:
-    tokens = told.in_turn(told.no_route, told.token("t1"))
-    server = serve(told.by_path(token=tokens, rest=told.in_turn(told.workflow("w1"), refusal, told.workflow("w1"))))
+    tokens = faults.in_turn(faults.no_route, faults.token("t1"))
+    server = serve(
+        faults.by_path(token=tokens, rest=faults.in_turn(faults.workflow("w1"), refusal, faults.workflow("w1")))
+    )
     client = connect(server, **KEY)
     client.send(READ)
     client.send(READ)
@@ -115,13 +117,15 @@ def test_an_open_server_that_asks_for_a_token_gets_one(serve: Serve, connect: Co
 
 
 def test_a_gateways_403_fetches_no_token(serve: Serve, connect: Connect) -> None:
-    server = serve(told.by_path(token=told.token("t1"), rest=told.in_turn(told.html(403), told.workflow("w1"))))
+    server = serve(
+        faults.by_path(token=faults.token("t1"), rest=faults.in_turn(faults.html(403), faults.workflow("w1")))
+    )
     connect(server, **KEY).send(READ)
     assert len(server.sent_to("/token")) == 1
 
 
-def test_conductors_own_refusal_is_still_told_at_once(serve: Serve, connect: Connect) -> None:
-    server = serve(told.by_path(token=told.token("t1"), rest=told.orkes_token_refused()))
+def test_conductors_own_refusal_is_raised_at_once(serve: Serve, connect: Connect) -> None:
+    server = serve(faults.by_path(token=faults.token("t1"), rest=faults.orkes_token_refused()))
     with pytest.raises(ConductorAuthError):
         connect(server, **KEY).send(READ)
     assert len(server.sent_to("/workflow/w1")) == 2
@@ -131,13 +135,13 @@ def test_conductors_own_refusal_is_still_told_at_once(serve: Serve, connect: Con
 
 
 def missing_status(then: Behaviour, *pages: Behaviour) -> Behaviour:
-    status = told.in_turn(*pages, then)
-    return lambda exchange: (status if exchange.request.path.endswith("/status") else told.workflow())(exchange)
+    status = faults.in_turn(*pages, then)
+    return lambda exchange: (status if exchange.request.path.endswith("/status") else faults.workflow())(exchange)
 
 
 @table(PAGES)
-def test_a_gateways_page_says_nothing_about_an_endpoint(serve: Serve, connect: Connect, page: Behaviour) -> None:
-    server = serve(missing_status(told.workflow(), page))
+def test_a_gateways_page_does_not_make_an_endpoint_missing(serve: Serve, connect: Connect, page: Behaviour) -> None:
+    server = serve(missing_status(faults.workflow(), page))
     client = connect(server)
     for _ in range(2):
         client.run(get_workflow_status(client.client.capabilities, "w1"))
@@ -146,15 +150,15 @@ def test_a_gateways_page_says_nothing_about_an_endpoint(serve: Serve, connect: C
 
 
 def test_an_endpoint_that_has_answered_is_not_given_up_for_one_answer(serve: Serve, connect: Connect) -> None:
-    server = serve(missing_status(told.workflow(), told.workflow(), told.no_route))
+    server = serve(missing_status(faults.workflow(), faults.workflow(), faults.no_route))
     client = connect(server)
     for workflow_id in ("w1", "w2", "w1"):
         client.run(get_workflow_status(client.client.capabilities, workflow_id))
     assert server.sent_to("/workflow/w1") == server.sent_to("/workflow/w2") == []
 
 
-def test_an_endpoint_that_stays_away_is_believed_after_a_while(serve: Serve, connect: Connect, clock: Clock) -> None:
-    server = serve(missing_status(told.no_route, told.workflow()))
+def test_an_endpoint_that_stays_missing_is_accepted_after_a_while(serve: Serve, connect: Connect, clock: Clock) -> None:
+    server = serve(missing_status(faults.no_route, faults.workflow()))
     client = connect(server, max_attempts=1)
     call = endpoints.get_workflow_status("w1")
     client.send(call)
@@ -168,8 +172,8 @@ def test_an_endpoint_that_stays_away_is_believed_after_a_while(serve: Serve, con
 def test_the_look_up_of_earlier_starts_is_never_taken_for_missing(serve: Serve, connect: Connect) -> None:
     call = endpoints.get_by_correlation_ids("orders", ["c1"])
     running = {"workflowId": "w1", "workflowName": "orders", "correlationId": "c1", "status": "RUNNING"}
-    found = told.json_answer({"c1": [running]})
-    server = serve(told.in_turn(found, told.status(404, b"404 page not found\n"), told.no_route, found))
+    found = faults.json_answer({"c1": [running]})
+    server = serve(faults.in_turn(found, faults.status(404, b"404 page not found\n"), faults.no_route, found))
     client = connect(server)
     for _ in range(2):
         assert [workflow.workflow_id for workflow in client.send(call)["c1"]] == ["w1"]
@@ -202,7 +206,7 @@ UNREADABLE: dict[str, bytes] = {
 
 @pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
 def test_whatever_cannot_be_read_is_an_error_of_this_call_alone(serve: Serve, connect: Connect, content: bytes) -> None:
-    server = serve(told.in_turn(told.status(200, content), told.workflow("w1")))
+    server = serve(faults.in_turn(faults.status(200, content), faults.workflow("w1")))
     client = connect(server)
     with pytest.raises(NotConductorError, match="not a valid Conductor answer"):
         client.send(READ)
@@ -225,16 +229,16 @@ def test_whatever_cannot_be_read_is_an_error_of_this_call_alone(serve: Serve, co
 )
 def test_so_are_the_answers_of_the_other_endpoints(serve: Serve, connect: Connect, call: Any, content: bytes) -> None:
     with pytest.raises(NotConductorError):
-        connect(serve(told.status(200, content)), max_attempts=1).send(call)
+        connect(serve(faults.status(200, content)), max_attempts=1).send(call)
 
 
 @pytest.mark.parametrize("retry_after", ["9" * 400, "Fri, 31 Dec 99999 23:59:59 GMT", "-1", "nan"])
-def test_a_retry_after_that_is_no_time_is_left_out(serve: Serve, connect: Connect, retry_after: str) -> None:
-    server = serve(told.in_turn(told.status(503, retry_after=retry_after), told.workflow("w1")))
+def test_an_invalid_retry_after_is_ignored(serve: Serve, connect: Connect, retry_after: str) -> None:
+    server = serve(faults.in_turn(faults.status(503, retry_after=retry_after), faults.workflow("w1")))
     assert connect(server).send(READ).workflow_id == "w1"
 
 
 @pytest.mark.parametrize("date", ["Fri, 31 Dec 99999 23:59:59 GMT", "now"])
-def test_a_date_that_is_no_time_is_left_out(serve: Serve, connect: Connect, date: str) -> None:
-    server = serve(told.json_answer({"workflowId": "w1", "status": "RUNNING"}, date=date))
+def test_an_invalid_date_is_ignored(serve: Serve, connect: Connect, date: str) -> None:
+    server = serve(faults.json_answer({"workflowId": "w1", "status": "RUNNING"}, date=date))
     assert connect(server).send(READ).observed_at == 0

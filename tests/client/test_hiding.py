@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_conductor.client import ConductorRequestError, ConductorSettings, cautions, endpoints
 from airflow_provider_conductor.client.hiding import hide, is_secret_header, url_secrets
 from airflow_provider_conductor.client.wire import Exchange
-from tests.client import fault_server as told
+from tests.client import fault_server as faults
 from tests.client.fault_server import Exchange as Served, FaultServer
 from tests.client.transports import Transport
 
@@ -28,12 +28,12 @@ SECRETS = {
 HIDDEN = ("s3cr3t/k3y", "s3cr3t%2Fk3y", "b34rer", "g4te-opener", "t0k3n")
 
 
-def echo(code: int) -> told.Behaviour:
+def echo(code: int) -> faults.Behaviour:
     """Repeats all it was sent, as debugging servers and careless gateways do."""
 
     def play(exchange: Served) -> None:
         sent = f"{dict(exchange.request.headers)} {exchange.request.body.decode()} s3cr3t%2Fk3y s3cr3t/k3y"
-        told.error(code, f"execution failed for {sent}")(exchange)
+        faults.error(code, f"execution failed for {sent}")(exchange)
 
     return play
 
@@ -41,7 +41,7 @@ def echo(code: int) -> told.Behaviour:
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 409, 429, 500, 503])
 @pytest.mark.parametrize("at", ["token", "workflow"])
 def test_what_a_server_repeats_of_our_secrets_is_hidden(serve: Serve, connect: Connect, code: int, at: str) -> None:
-    server = serve(told.by_path(**({"token": told.token("t0k3n"), "rest": echo(code)} | {at: echo(code)})))
+    server = serve(faults.by_path(**({"token": faults.token("t0k3n"), "rest": echo(code)} | {at: echo(code)})))
     with pytest.raises(ConductorRequestError, match="execution failed") as caught:
         connect(server, max_attempts=1, **SECRETS).send(READ)
     texts = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + str(vars(caught.value))
@@ -52,13 +52,13 @@ def test_what_a_server_repeats_of_our_secrets_is_hidden(serve: Serve, connect: C
 @pytest.mark.parametrize(
     "answer",
     [
-        told.status(404, b"no such page for Bearer b34rer"),
-        told.text("<b34rer>"),
-        told.status(302, location="/elsewhere/b34rer"),
-        told.status(200, b"", content_encoding="b34rer"),
+        faults.status(404, b"no such page for Bearer b34rer"),
+        faults.text("<b34rer>"),
+        faults.status(302, location="/elsewhere/b34rer"),
+        faults.status(200, b"", content_encoding="b34rer"),
     ],
 )
-def test_what_a_gateway_repeats_is_hidden_too(serve: Serve, connect: Connect, answer: told.Behaviour) -> None:
+def test_what_a_gateway_repeats_is_hidden_too(serve: Serve, connect: Connect, answer: faults.Behaviour) -> None:
     settings = {"headers": SECRETS["headers"], "max_attempts": 1}
     with pytest.raises(ConductorRequestError) as caught:
         connect(serve(answer), **settings).send(endpoints.start_workflow({"name": "orders"}))
@@ -66,15 +66,15 @@ def test_what_a_gateway_repeats_is_hidden_too(serve: Serve, connect: Connect, an
 
 
 @pytest.mark.parametrize("from_environment", [True, False])
-@pytest.mark.parametrize("behaviour", [told.drop, told.status(407, b"denied p4ss/w0rd"), told.garbage, None])
+@pytest.mark.parametrize("behaviour", [faults.drop, faults.status(407, b"denied p4ss/w0rd"), faults.garbage, None])
 def test_a_proxys_password_is_in_no_traceback(
     serve: Serve,
     connect: Connect,
     monkeypatch: pytest.MonkeyPatch,
     from_environment: bool,
-    behaviour: told.Behaviour | None,
+    behaviour: faults.Behaviour | None,
 ) -> None:
-    proxy = serve(behaviour or told.drop, down=behaviour is None)
+    proxy = serve(behaviour or faults.drop, down=behaviour is None)
     url = f"http://user:p4ss%2Fw0rd@127.0.0.1:{proxy.port}"
     if from_environment:
         monkeypatch.setenv("http_proxy", url)

@@ -20,7 +20,7 @@ def test_it_reads_what_json_reads(value: object, indent: int | None) -> None:
 
 
 @given(content=st.text(alphabet='{}[]",:0 \\ntrue', max_size=12))
-def test_what_is_no_json_is_refused_as_json_refuses_it(content: str) -> None:
+def test_invalid_json_is_refused_as_json_refuses_it(content: str) -> None:
     try:
         expected = json.loads(content)
     except ValueError:
@@ -30,6 +30,6 @@ def test_what_is_no_json_is_refused_as_json_refuses_it(content: str) -> None:
         assert loads_in_steps(content.encode()) == expected
 
 
-def test_bytes_that_are_no_text_are_refused() -> None:
+def test_bytes_that_are_not_text_are_refused() -> None:
     with pytest.raises(ValueError, match="utf-8"):
         loads_in_steps(b'{"a": "\xff"}')

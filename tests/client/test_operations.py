@@ -15,7 +15,7 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.client.flow import Call, Flow, Now, Sleep
 from airflow_provider_conductor.client.flows import Capabilities, execute_workflow, get_workflow_status, reached
-from tests.client import fault_server as told
+from tests.client import fault_server as faults
 from tests.client.fault_server import FaultServer
 from tests.client.transports import Transport
 
@@ -68,13 +68,13 @@ def test_an_execution_that_ends_in_time_is_one_request() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "hold"), [(1, 1), (10.7, 10), (25, 25), (26, 25), (70, 25), (86_400, 25)])
-def test_no_single_hold_is_longer_than_a_stock_server_bears(seconds: float, hold: int) -> None:
+def test_no_hold_is_longer_than_a_stock_server_allows(seconds: float, hold: int) -> None:
     talk = Talk(executing(Capabilities(), seconds), workflow("RUNNING"), workflow("COMPLETED"))
     assert talk.calls[0].hold == hold
     assert dict(talk.calls[0].params)["waitForSeconds"] == str(hold)
 
 
-def test_past_the_hold_the_workflow_is_looked_at_until_it_ends() -> None:
+def test_after_the_hold_the_workflow_is_polled_until_it_ends() -> None:
     running = workflow("RUNNING")
     talk = Talk(executing(Capabilities(), 70), running, running, running, workflow("COMPLETED"))
     assert talk.result.status == "COMPLETED"
@@ -88,7 +88,7 @@ def test_still_running_at_the_end_of_the_wait_is_an_answer() -> None:
     assert len(talk.calls) < 100
 
 
-def test_a_server_without_execute_is_started_and_looked_at_and_not_asked_again() -> None:
+def test_on_a_server_without_execute_the_workflow_is_started_and_polled() -> None:
     capabilities = Capabilities()
     talk = Talk(executing(capabilities, 10), MISSING, "w1", workflow("RUNNING"), workflow("COMPLETED"))
     assert talk.asked == ["POST /workflow/execute/orders/2", "POST /workflow", "GET /workflow/w1", "GET /workflow/w1"]
@@ -96,13 +96,13 @@ def test_a_server_without_execute_is_started_and_looked_at_and_not_asked_again()
     assert Talk(executing(capabilities, 10), "w2", workflow("COMPLETED")).asked[0] == "POST /workflow"
 
 
-def test_a_wait_of_nothing_starts_and_looks_once() -> None:
+def test_a_wait_of_zero_seconds_starts_and_polls_once() -> None:
     talk = Talk(executing(Capabilities(), 0), "w1", workflow("RUNNING"))
     assert talk.asked == ["POST /workflow", "GET /workflow/w1"]
 
 
 @pytest.mark.parametrize("seconds", [float("nan"), -1, float("-inf"), float("inf")])
-def test_a_wait_that_is_no_time_is_refused_before_anything_is_sent(seconds: float) -> None:
+def test_an_invalid_wait_is_refused_before_anything_is_sent(seconds: float) -> None:
     with pytest.raises(ConductorInputError, match="wait_for_seconds"):
         next(executing(Capabilities(), seconds))
 
@@ -159,7 +159,7 @@ def test_what_a_server_lacks_is_found_out_once_a_connection(
 ) -> None:
     server = serve(
         lambda exchange: (
-            told.no_route if exchange.request.path.endswith("/status") else told.workflow("w1", "COMPLETED")
+            faults.no_route if exchange.request.path.endswith("/status") else faults.workflow("w1", "COMPLETED")
         )(exchange)
     )
     client = connect(server)

@@ -49,7 +49,7 @@ def test_a_path_leads_to_its_part(path: str, part: Any) -> None:
         *("a b", "rows[1:2]", "rows[?(@.id)]", "..id", 'order["id]', "order[1.5]", "*", "order.*"),
     ],
 )
-def test_what_is_no_path_is_refused_with_an_example(path: str) -> None:
+def test_an_invalid_path_is_refused_with_an_example(path: str) -> None:
     with pytest.raises(ValueError, match="output_path") as told:
         OutputPath.of(path)
     assert repr(path) in str(told.value)
@@ -66,7 +66,7 @@ def test_a_bad_escape_is_refused_by_the_name_of_the_argument(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [None, 3, ["total"]])
-def test_what_is_no_text_is_refused_too(path: object) -> None:
+def test_a_path_that_is_not_text_is_refused(path: object) -> None:
     with pytest.raises(ValueError, match="output_path"):
         OutputPath.of(path)
 
@@ -87,7 +87,7 @@ def test_what_is_no_text_is_refused_too(path: object) -> None:
         ("order.id[0]", r"the output\.order\.id has no item \[0\]: it is a text"),
     ],
 )
-def test_of_a_missing_part_is_told_what_is_there_instead(path: str, told: str) -> None:
+def test_the_error_of_a_missing_part_names_what_exists(path: str, told: str) -> None:
     with pytest.raises(MissingPartError, match=told):
         OutputPath.of(path).pick(OUTPUT)
 

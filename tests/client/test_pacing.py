@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.large_json import LARGE
 from airflow_provider_conductor.client.retry import Pace
-from tests.client import fault_server as told
+from tests.client import fault_server as faults
 from tests.client.fault_server import FaultServer
 from tests.client.transports import Clock, Transport
 
@@ -38,7 +38,7 @@ def test_threads_do_not_share_a_moment() -> None:
     assert sorted(delays) == [float(second) for second in range(4_000)]
 
 
-def test_without_a_limit_nobody_waits() -> None:
+def test_without_a_limit_there_is_no_pause() -> None:
     pace = Pace(None)
     assert {pace.delay(now) for now in (1.0, 1.0, 2.0)} == {0.0}
 
@@ -48,7 +48,9 @@ def test_every_request_counts(
 ) -> None:
     """The token's and the repeated ones too."""
     server = serve(
-        told.by_path(token=told.token("t"), workflow=told.in_turn(told.status(503), told.workflow(), told.workflow()))
+        faults.by_path(
+            token=faults.token("t"), workflow=faults.in_turn(faults.status(503), faults.workflow(), faults.workflow())
+        )
     )
     client = connect(server, key_id="k", key_secret="s", max_requests_per_second=0.5)
     began = clock.now
@@ -59,10 +61,10 @@ def test_every_request_counts(
 
 
 @pytest.mark.parametrize("step", [-3600.0, 3600.0])
-def test_a_wall_clock_that_is_set_changes_no_pace(
+def test_setting_the_wall_clock_does_not_change_the_pace(
     serve: Callable[..., FaultServer], connect: Callable[..., Transport], clock: Clock, step: float
 ) -> None:
-    client = connect(serve(told.workflow()), max_requests_per_second=10)
+    client = connect(serve(faults.workflow()), max_requests_per_second=10)
     client.send(READ)
     clock.set_by = step
     client.send(READ)
@@ -72,5 +74,5 @@ def test_a_wall_clock_that_is_set_changes_no_pace(
 def test_a_large_answer_is_read_like_a_small_one(
     serve: Callable[..., FaultServer], connect: Callable[..., Transport]
 ) -> None:
-    client = connect(serve(told.workflow(output={"text": "é" * LARGE})))
+    client = connect(serve(faults.workflow(output={"text": "é" * LARGE})))
     assert client.send(READ).output["text"] == "é" * LARGE

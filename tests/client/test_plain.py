@@ -46,7 +46,7 @@ class Lazy(Sequence[Any]):
         ({"a": (Lazy([1, Lazy([Colour.RED])]), range(2))}, {"a": [[1, ["red"]], [0, 1]]}),
     ],
 )
-def test_plain_values_are_what_json_can_say(given: Any, plain: Any) -> None:
+def test_plain_values_are_what_json_can_express(given: Any, plain: Any) -> None:
     assert to_plain(given) == plain
 
 
@@ -63,7 +63,7 @@ def test_what_is_json_already_stays_as_it_is(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [object(), Colour, {"a": [b"bytes"]}, StartWorkflowRequest])
-def test_what_json_cannot_say_is_refused_with_its_type(value: Any) -> None:
+def test_what_json_cannot_express_is_refused_with_its_type(value: Any) -> None:
     with pytest.raises(TypeError, match="cannot turn"):
         to_plain(value)
 
@@ -119,7 +119,7 @@ def test_an_sdk_workflow_is_read_with_the_servers_names(sdk_workflow: Any) -> No
     assert route["defaultCase"][0]["taskReferenceName"] == "drive_ref"
 
 
-def test_workflow_and_its_workflow_def_say_the_same(sdk_workflow: Any) -> None:
+def test_a_workflow_and_its_workflow_def_are_equal(sdk_workflow: Any) -> None:
     assert to_plain(sdk_workflow) == to_plain(sdk_workflow.to_workflow_def())
 
 

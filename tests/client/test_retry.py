@@ -9,7 +9,7 @@ from airflow_provider_conductor.client import ConductorSettings, endpoints, erro
 from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.client.retry import worth_repeating
 from airflow_provider_conductor.client.wire import Exchange
-from tests.client import fault_server as told
+from tests.client import fault_server as faults
 from tests.client.fault_server import FaultServer
 from tests.client.transports import Clock, Transport
 
@@ -60,7 +60,7 @@ def test_the_time_out_of_a_held_request_is_longer_than_the_hold(call: Call[objec
 def test_the_pauses_grow_and_are_not_in_step(
     serve: Callable[..., FaultServer], connect: Callable[..., Transport], clock: Clock
 ) -> None:
-    client = connect(serve(told.status(503)), max_attempts=9)
+    client = connect(serve(faults.status(503)), max_attempts=9)
     with pytest.raises(errors.ConductorServerError):
         client.send(SAFE)
     bounds = [0.5, 1, 2, 4, 8, 15, 15, 15]
@@ -73,7 +73,7 @@ def test_a_repeated_request_is_said_in_the_log(
     serve: Callable[..., FaultServer], connect: Callable[..., Transport], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    connect(serve(told.in_turn(told.status(503), told.workflow("w1")))).send(SAFE)
+    connect(serve(faults.in_turn(faults.status(503), faults.workflow("w1")))).send(SAFE)
     assert "GET /workflow/w1" in caplog.text
     assert "503" in caplog.text
     assert "attempt 2" in caplog.text

@@ -189,5 +189,5 @@ def test_no_secret_shows_in_what_settings_print() -> None:
         ("http://conductor:8080", "https://ui.example.com/", "https://ui.example.com/execution/w1"),
     ],
 )
-def test_the_page_of_a_workflow_is_on_the_servers_ui_unless_told(api_url: str, ui_url: str | None, page: str) -> None:
+def test_the_page_of_a_workflow_is_on_the_servers_ui_by_default(api_url: str, ui_url: str | None, page: str) -> None:
     assert ConductorSettings(api_url, ui_url=ui_url).workflow_url("w1") == page

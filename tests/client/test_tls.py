@@ -16,7 +16,7 @@ from airflow_provider_conductor.client import (
     ConductorUnreachableError,
     endpoints,
 )
-from tests.client import fault_server as told
+from tests.client import fault_server as faults
 from tests.client.fault_server import FaultServer
 from tests.client.transports import Transport
 
@@ -58,7 +58,7 @@ def server_context(authority: trustme.CA, *names: str, ask: bool = False) -> ssl
 def test_a_servers_own_ca_is_trusted_when_named(
     serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str]
 ) -> None:
-    server = serve(told.workflow("w1"), server_context(authority, "127.0.0.1"))
+    server = serve(faults.workflow("w1"), server_context(authority, "127.0.0.1"))
     assert connect(server, ca_bundle=files["ca"]).send(READ).workflow_id == "w1"
 
 
@@ -66,7 +66,7 @@ def test_a_ca_in_the_usual_environment_variable_is_trusted(
     serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", files["ca"])
-    server = serve(told.workflow("w1"), server_context(authority, "127.0.0.1"))
+    server = serve(faults.workflow("w1"), server_context(authority, "127.0.0.1"))
     assert connect(server).send(READ).workflow_id == "w1"
 
 
@@ -87,7 +87,7 @@ def test_a_certificate_that_is_not_the_servers_is_refused_and_not_tried_again(
     trusted: str | None,
     said: str,
 ) -> None:
-    server = serve(told.text("w1"), server_context(authority, name))
+    server = serve(faults.text("w1"), server_context(authority, name))
     client = connect(server, ca_bundle=trusted and files[trusted])
     with pytest.raises(ConductorTlsError, match=f"TLS handshake failed.*({said})") as caught:
         client.send(START)
@@ -96,8 +96,8 @@ def test_a_certificate_that_is_not_the_servers_is_refused_and_not_tried_again(
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_verification_is_off_only_when_told(serve: Serve, connect: Connect, authority: trustme.CA) -> None:
-    server = serve(told.workflow("w1"), server_context(authority, "conductor.example.com"))
+def test_verification_is_off_only_if_configured(serve: Serve, connect: Connect, authority: trustme.CA) -> None:
+    server = serve(faults.workflow("w1"), server_context(authority, "conductor.example.com"))
     assert connect(server, verify_ssl=False).send(READ).workflow_id == "w1"
 
 
@@ -106,7 +106,7 @@ def test_verification_is_off_only_when_told(serve: Serve, connect: Connect, auth
 def test_a_client_certificate_is_shown_to_a_server_that_asks(
     serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], own: tuple[str, str | None]
 ) -> None:
-    server = serve(told.workflow("w1"), server_context(authority, "127.0.0.1", ask=True))
+    server = serve(faults.workflow("w1"), server_context(authority, "127.0.0.1", ask=True))
     cert, key = own
     client = connect(server, ca_bundle=files["ca"], client_cert=files[cert], client_key=key and files[key])
     assert client.send(READ).workflow_id == "w1"
@@ -118,23 +118,23 @@ def test_a_missing_client_certificate_is_tls_trouble_and_not_tried_again(
 ) -> None:
     context = server_context(authority, "127.0.0.1", ask=True)
     context.maximum_version = newest
-    server = serve(told.text("w1"), context)
+    server = serve(faults.text("w1"), context)
     with pytest.raises(ConductorTlsError, match="handshake"):
         connect(server, ca_bundle=files["ca"]).send(START)
     assert (server.connections, server.requests) == (1, [])
 
 
-def test_https_to_a_server_that_speaks_http_is_tls_trouble(serve: Serve, connect: Connect) -> None:
-    server = serve(told.garbage)
+def test_https_to_a_plain_http_server_is_a_tls_error(serve: Serve, connect: Connect) -> None:
+    server = serve(faults.garbage)
     with pytest.raises(ConductorTlsError):
         connect(server.api_url.replace("http:", "https:")).send(READ)
 
 
 @pytest.mark.parametrize(
-    "fault", [told.drop, told.reset(), told.reset(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nw")]
+    "fault", [faults.drop, faults.reset(), faults.reset(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nw")]
 )
 def test_a_server_that_dies_after_the_handshake_may_have_started_the_workflow(
-    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], fault: told.Behaviour
+    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], fault: faults.Behaviour
 ) -> None:
     server = serve(fault, server_context(authority, "127.0.0.1"))
     with pytest.raises(ConductorConnectionLostError) as caught:
@@ -155,7 +155,7 @@ def test_a_server_that_dies_after_the_handshake_may_have_started_the_workflow(
 def test_tls_files_that_cannot_be_used_are_a_wrong_connection(
     serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], wrong: dict[str, str]
 ) -> None:
-    server = serve(told.workflow("w1"), server_context(authority, "127.0.0.1"))
+    server = serve(faults.workflow("w1"), server_context(authority, "127.0.0.1"))
     with pytest.raises(ConductorConfigError, match="TLS files"):
         connect(server, **{name: files[path] for name, path in wrong.items()}).send(READ)
 
@@ -164,7 +164,7 @@ def test_a_ca_of_the_environment_that_is_not_there_is_a_wrong_connection(
     serve: Serve, connect: Connect, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/ca.pem")
-    server = serve(told.workflow("w1"), server_context(authority, "127.0.0.1"))
+    server = serve(faults.workflow("w1"), server_context(authority, "127.0.0.1"))
     with pytest.raises(ConductorConfigError, match="TLS files"):
         connect(server).send(READ)
 
@@ -173,7 +173,7 @@ def test_a_ca_of_the_environment_that_is_not_there_is_a_wrong_connection(
 
 
 def test_a_plain_request_goes_through_the_proxy(serve: Serve, connect: Connect) -> None:
-    proxy = serve(told.workflow("w1"))
+    proxy = serve(faults.workflow("w1"))
     client = connect("http://conductor.invalid:8080/api", proxy=f"http://127.0.0.1:{proxy.port}")
     assert client.send(READ).workflow_id == "w1"
     assert proxy.requests[0].target.startswith("http://conductor.invalid:8080/api/workflow/w1")
@@ -182,12 +182,12 @@ def test_a_plain_request_goes_through_the_proxy(serve: Serve, connect: Connect) 
 def test_an_encrypted_request_goes_through_the_proxys_tunnel(
     serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str]
 ) -> None:
-    server = serve(told.workflow("w1"), server_context(authority, "127.0.0.1"))
-    proxy = serve(told.tunnel)
+    server = serve(faults.workflow("w1"), server_context(authority, "127.0.0.1"))
+    proxy = serve(faults.tunnel)
     client = connect(
         server, ca_bundle=files["ca"], proxy=f"http://127.0.0.1:{proxy.port}", key_id="id", key_secret="s3cr3t-k3y"
     )
-    server.behaviour = told.by_path(token=told.token("t1"), rest=told.workflow("w1"))
+    server.behaviour = faults.by_path(token=faults.token("t1"), rest=faults.workflow("w1"))
     assert client.send(READ).workflow_id == "w1"
     assert client.send(READ).workflow_id == "w1"
     (request,) = proxy.requests
@@ -200,7 +200,7 @@ def test_an_encrypted_request_goes_through_the_proxys_tunnel(
 def test_the_usual_environment_variables_name_the_proxy(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    proxy = serve(told.workflow("w1"))
+    proxy = serve(faults.workflow("w1"))
     monkeypatch.setenv(variable, value.format(port=proxy.port))
     assert connect("http://conductor.invalid/api").send(READ).workflow_id == "w1"
     assert len(proxy.requests) == 1
@@ -210,7 +210,7 @@ def test_the_usual_environment_variables_name_the_proxy(
 def test_no_proxy_exempts_the_server(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, exempt: str
 ) -> None:
-    server, proxy = serve(told.workflow("w1")), serve(told.drop)
+    server, proxy = serve(faults.workflow("w1")), serve(faults.drop)
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
     monkeypatch.setenv("no_proxy", exempt.format(port=server.port))
     connect(server).send(READ)
@@ -226,13 +226,13 @@ def proxied(connect: Connect, proxy: FaultServer, scheme: str) -> Any:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_is_down_is_unreachable(serve: Serve, connect: Connect, scheme: str) -> None:
     with pytest.raises(ConductorUnreachableError) as caught:
-        proxied(connect, serve(told.drop, down=True), scheme).send(START)
+        proxied(connect, serve(faults.drop, down=True), scheme).send(START)
     assert not caught.value.fate_unknown
     assert "p4ssw0rd" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_proxy_that_refuses_the_tunnel_is_unreachable(serve: Serve, connect: Connect) -> None:
-    proxy = serve(told.status(407))
+    proxy = serve(faults.status(407))
     with pytest.raises(ConductorUnreachableError) as caught:
         proxied(connect, proxy, "https").send(START)
     assert not caught.value.fate_unknown
@@ -243,8 +243,8 @@ def test_a_proxy_that_refuses_the_tunnel_is_unreachable(serve: Serve, connect: C
 def test_a_start_lost_in_a_proxys_tunnel_is_not_sent_again(
     serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str]
 ) -> None:
-    server = serve(told.drop, server_context(authority, "127.0.0.1"))
-    proxy = serve(told.tunnel)
+    server = serve(faults.drop, server_context(authority, "127.0.0.1"))
+    proxy = serve(faults.tunnel)
     client = connect(server, ca_bundle=files["ca"], proxy=f"http://127.0.0.1:{proxy.port}")
     with pytest.raises(ConductorConnectionLostError) as caught:
         client.send(START)
@@ -253,7 +253,7 @@ def test_a_start_lost_in_a_proxys_tunnel_is_not_sent_again(
 
 
 def test_a_start_lost_behind_a_proxy_is_not_sent_again(serve: Serve, connect: Connect) -> None:
-    proxy = serve(told.drop)
+    proxy = serve(faults.drop)
     with pytest.raises(ConductorConnectionLostError) as caught:
         proxied(connect, proxy, "http").send(START)
     assert caught.value.fate_unknown

@@ -53,7 +53,7 @@ def instant(lab: Lab) -> str:
     )
 
 
-def test_an_execution_starts_and_looks(lab: Lab, instant: str, orders: str) -> None:
+def test_an_execution_starts_and_polls(lab: Lab, instant: str, orders: str) -> None:
     with ConductorClient(lab.client.settings) as client:
         workflow = client.execute_workflow({"name": instant, "input": {"a": 3}}, wait_for_seconds=10)
         assert (workflow.status, workflow.output) == ("COMPLETED", {"a": 3})
@@ -64,7 +64,7 @@ def test_an_execution_starts_and_looks(lab: Lab, instant: str, orders: str) -> N
         client.terminate_workflow(running.workflow_id)
 
 
-def test_an_execution_of_what_is_not_defined_is_told_as_that(client: ConductorClient, lab: Lab) -> None:
+def test_an_execution_without_a_definition_is_an_error_of_its_own(client: ConductorClient, lab: Lab) -> None:
     with pytest.raises(ConductorDefinitionNotFoundError):
         client.execute_workflow({"name": lab.name("nobody")}, wait_for_seconds=5)
 
@@ -90,7 +90,7 @@ async def test_the_asyncio_client_falls_back_alike(lab: Lab, instant: str) -> No
             await client.send(endpoints.bulk_search([workflow.workflow_id]))
 
 
-def test_missing_workflows_definitions_and_routes_are_told_apart(client: ConductorClient, lab: Lab) -> None:
+def test_missing_workflows_definitions_and_routes_are_different_errors(client: ConductorClient, lab: Lab) -> None:
     for call, kind in [
         (endpoints.get_workflow("no-such-id"), ConductorNotFoundError),
         (endpoints.get_workflow_status("no-such-id"), ConductorMissingRouteError),
@@ -158,7 +158,7 @@ def test_logs_and_missing_tasks_are_nothing_rather_than_an_error(
     client.terminate_workflow(workflow_id)
 
 
-def test_a_key_for_an_open_server_is_no_trouble(lab: Lab, instant: str) -> None:
+def test_a_key_for_an_open_server_is_ignored(lab: Lab, instant: str) -> None:
     settings = ConductorSettings(lab.client.settings.api_url, key_id="id", key_secret="s")
     with ConductorClient(settings) as client:
         assert client.get_workflow_def(instant)["name"] == instant

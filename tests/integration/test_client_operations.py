@@ -89,7 +89,7 @@ def test_a_start_runs_the_definition_with_that_input(client: ConductorClient, in
 
 
 @pytest.mark.covers("POST /workflow/{name}")
-def test_a_start_by_name_runs_the_latest_version_unless_told(client: ConductorClient, lab: Lab) -> None:
+def test_a_start_by_name_runs_the_latest_version_by_default(client: ConductorClient, lab: Lab) -> None:
     for version in (1, 2):
         name = lab.define(
             "versions",
@@ -128,7 +128,7 @@ def test_tasks_go_to_the_domain_that_was_asked_for(client: ConductorClient, lab:
 
 
 @pytest.mark.covers("POST /workflow/execute/{name}/{version}")
-def test_an_execution_that_ends_in_time_is_answered_whole(client: ConductorClient, instant: str) -> None:
+def test_an_execution_that_ends_in_time_returns_the_workflow(client: ConductorClient, instant: str) -> None:
     workflow = client.execute_workflow(StartWorkflowRequest(name=instant, input={"a": 3}), "r1", instant, 1)
     assert (workflow.status, workflow.output) == ("COMPLETED", {"a": 3})
     assert client.get_workflow(workflow.workflow_id).status == "COMPLETED"
@@ -312,7 +312,7 @@ def test_a_restart_begins_again_under_the_same_id(client: ConductorClient, lab: 
 
 
 @pytest.mark.parametrize(("latest", "task"), [(False, "pack"), (True, "unpack")])
-def test_a_restart_takes_the_latest_definition_when_told(
+def test_a_restart_uses_the_latest_definition_on_request(
     client: ConductorClient, lab: Lab, latest: bool, task: str
 ) -> None:
     name = lab.define("changing", lab.simple("pack"))
@@ -446,9 +446,7 @@ def test_a_deleted_workflow_is_gone_and_stays_in_the_index_if_archived(
     "POST /workflow/bulk/retry",
     "POST /workflow/bulk/terminate",
 )
-def test_bulk_verbs_do_what_they_can_and_say_why_not_for_the_rest(
-    client: ConductorClient, lab: Lab, orders: str
-) -> None:
+def test_bulk_verbs_return_a_reason_for_each_id_that_failed(client: ConductorClient, lab: Lab, orders: str) -> None:
     ids = [client.start_workflow_by_name(orders) for _ in range(2)]
 
     def statuses() -> set[str]:
@@ -570,7 +568,7 @@ def test_task_definitions_are_kept_replaced_and_removed(client: ConductorClient,
 # What is not there
 
 
-def test_missing_workflows_definitions_and_routes_are_told_apart(client: ConductorClient, lab: Lab) -> None:
+def test_missing_workflows_definitions_and_routes_are_different_errors(client: ConductorClient, lab: Lab) -> None:
     from airflow_provider_conductor.client.flow import Call
 
     for call, kind in [
@@ -588,7 +586,7 @@ def test_missing_workflows_definitions_and_routes_are_told_apart(client: Conduct
         assert type(caught.value) is kind, call.path
 
 
-def test_a_key_for_an_open_server_is_no_trouble(conductor_server: Any, instant: str) -> None:
+def test_a_key_for_an_open_server_is_ignored(conductor_server: Any, instant: str) -> None:
     from airflow_provider_conductor.client import ConductorSettings
 
     with ConductorClient(ConductorSettings(conductor_server.api_url, key_id="id", key_secret="s")) as client:

@@ -80,7 +80,7 @@ def test_a_search_finds_tasks_and_their_workflows(newest: Lab) -> None:
 
 
 @pytest.mark.covers("GET /tasks/queue/all", "GET /tasks/queue/size")
-def test_a_queue_tells_its_size(lab: Lab) -> None:
+def test_a_queue_has_a_size(lab: Lab) -> None:
     lab.client.start_workflow({"name": orders(lab), "taskToDomain": {lab.name("pack"): "berlin"}})
     assert lab.client.get_queue_size(lab.name("pack")) == 0
     assert lab.client.get_queue_size(lab.name("pack"), domain="berlin") == 1
@@ -151,7 +151,7 @@ def test_definitions_are_listed(lab: Lab) -> None:
 # What the oldest server lacks
 
 
-def test_the_oldest_server_says_that_it_lacks_these(oldest: Lab) -> None:
+def test_the_oldest_server_lacks_these_routes(oldest: Lab) -> None:
     client: ConductorClient = oldest.client
     workflow_id = client.start_workflow_by_name(orders(oldest))
     for verb in (

@@ -55,7 +55,7 @@ def test_a_task_is_updated_by_its_name(lab: Lab) -> None:
 
 
 @pytest.mark.covers("POST /tasks/{workflowId}/{status}/signal", "POST /tasks/{workflowId}/{status}/signal/sync")
-def test_a_signal_reaches_the_first_wait_and_says_so_only_if_asked(lab: Lab) -> None:
+def test_a_signal_reaches_the_first_wait(lab: Lab) -> None:
     workflow_id = waits(lab)
     lab.client.signal_workflow_task_async(workflow_id, "COMPLETED", {"a": 1})
     assert lab.status_of(workflow_id, "one") == "COMPLETED"
@@ -238,7 +238,7 @@ def test_an_output_that_no_task_would_take_is_refused(lab: Lab, outputs: Any, sa
         lab.client.run(dry_run(lab.definition("all", *tasks), task_outputs=outputs))
 
 
-def test_an_output_that_is_no_mapping_is_refused(lab: Lab) -> None:
+def test_an_output_that_is_not_a_mapping_is_refused(lab: Lab) -> None:
     with pytest.raises(ConductorInputError, match="task 'approve' must be a mapping, not 'yes'"):
         lab.client.run(dry_run(approval(lab), task_outputs={"approve": "yes"}))
 
