@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_conductor.client.endpoints.reading import an_object, bulk_result, nothing, objects, versions
-from airflow_provider_conductor.client.endpoints.writing import definition_list, parameters, path
+from airflow_provider_conductor.client.endpoints.writing import definition_list, get, path
 from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.client.models import BulkResult
 
@@ -34,23 +34,17 @@ def validate_workflow_def(definition: Mapping[str, Any] | Any) -> Call[None]:
 
 def get_workflow_def(name: str, version: int | None = None) -> Call[dict[str, Any]]:
     """Read a workflow definition, with ``version=None`` its latest version."""
-    return Call(
-        "GET",
-        path("/metadata/workflow/{name}", name=name),
-        an_object,
-        params=parameters(version=version),
-        safe_to_repeat=True,
-    )
+    return get(path("/metadata/workflow/{name}", name=name), an_object, version=version)
 
 
 def get_workflow_defs() -> Call[list[dict[str, Any]]]:
     """Read all workflow definitions in all their versions."""
-    return Call("GET", "/metadata/workflow", objects, safe_to_repeat=True)
+    return get("/metadata/workflow", objects)
 
 
 def get_workflow_names_and_versions() -> Call[dict[str, list[int]]]:
     """Read the versions of each workflow, lowest first, without the definitions."""
-    return Call("GET", "/metadata/workflow/names-and-versions", versions, safe_to_repeat=True)
+    return get("/metadata/workflow/names-and-versions", versions)
 
 
 def unregister_workflow_def(name: str, version: int) -> Call[None]:
@@ -67,7 +61,7 @@ def register_task_defs(definitions: Sequence[Any] | Any) -> Call[None]:
 
 def get_task_def(name: str) -> Call[dict[str, Any]]:
     """Read a task definition."""
-    return Call("GET", path("/metadata/taskdefs/{name}", name=name), an_object, safe_to_repeat=True)
+    return get(path("/metadata/taskdefs/{name}", name=name), an_object)
 
 
 def unregister_task_def(name: str) -> Call[None]:
@@ -77,4 +71,4 @@ def unregister_task_def(name: str) -> Call[None]:
 
 def get_task_defs() -> Call[list[dict[str, Any]]]:
     """Read all task definitions: the cheapest authenticated request that every server version has."""
-    return Call("GET", "/metadata/taskdefs", objects, safe_to_repeat=True)
+    return get("/metadata/taskdefs", objects)

@@ -16,7 +16,15 @@ from airflow_provider_conductor.client.endpoints.reading import (
     task_search_result,
     text,
 )
-from airflow_provider_conductor.client.endpoints.writing import given, one_of, parameters, path, plain_input, several
+from airflow_provider_conductor.client.endpoints.writing import (
+    get,
+    given,
+    one_of,
+    parameters,
+    path,
+    plain_input,
+    several,
+)
 from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.client.models import PollData, Task, TaskSearchResult, TaskStatus, Workflow
 
@@ -161,7 +169,7 @@ def signal_workflow_task_sync(
 
 def get_task(task_id: str) -> Call[Task | None]:
     """Read a task by its id; None if the server does not know it."""
-    return Call("GET", path("/tasks/{task_id}", task_id=task_id), task_or_none, safe_to_repeat=True)
+    return get(path("/tasks/{task_id}", task_id=task_id), task_or_none)
 
 
 def log_task(task_id: str, line: str) -> Call[None]:
@@ -171,23 +179,15 @@ def log_task(task_id: str, line: str) -> Call[None]:
 
 def get_task_logs(task_id: str) -> Call[tuple[str, ...]]:
     """Read the lines that workers logged for a task, oldest first."""
-    return Call(
-        "GET",
+    return get(
         path("/tasks/{task_id}/log", task_id=task_id),
         lambda answer: tuple(str(item.get("log") or "") for item in objects(answer)),
-        safe_to_repeat=True,
     )
 
 
 def get_poll_data(task_type: str) -> Call[tuple[PollData, ...]]:
     """Read when this task's queues were last polled and by which worker, one entry for each domain."""
-    return Call(
-        "GET",
-        "/tasks/queue/polldata",
-        poll_data,
-        params=parameters(taskType=given(task_type, "task_type")),
-        safe_to_repeat=True,
-    )
+    return get("/tasks/queue/polldata", poll_data, taskType=given(task_type, "task_type"))
 
 
 def get_queue_sizes(task_types: Sequence[str]) -> Call[dict[str, int]]:
@@ -203,23 +203,17 @@ def get_queue_sizes(task_types: Sequence[str]) -> Call[dict[str, int]]:
 
 def get_all_poll_data() -> Call[tuple[PollData, ...]]:
     """Read when each queue was last polled and by which worker."""
-    return Call("GET", "/tasks/queue/polldata/all", poll_data, safe_to_repeat=True)
+    return get("/tasks/queue/polldata/all", poll_data)
 
 
 def get_queue_size(task_type: str, domain: str | None = None) -> Call[int]:
     """Read the number of waiting tasks of one queue, or of its ``domain``."""
-    return Call(
-        "GET",
-        "/tasks/queue/size",
-        a_number,
-        params=parameters(taskType=given(task_type, "task_type"), domain=domain),
-        safe_to_repeat=True,
-    )
+    return get("/tasks/queue/size", a_number, taskType=given(task_type, "task_type"), domain=domain)
 
 
 def get_all_queue_sizes() -> Call[dict[str, int]]:
     """Read the number of waiting tasks of every queue, the server's own (``_deciderQueue`` …) included."""
-    return Call("GET", "/tasks/queue/all", an_object, safe_to_repeat=True)
+    return get("/tasks/queue/all", an_object)
 
 
 def requeue_tasks(task_type: str) -> Call[str]:
@@ -231,10 +225,4 @@ def search_tasks(
     query: str | None = None, free_text: str = "*", start: int = 0, size: int = 100, sort: str | None = None
 ) -> Call[TaskSearchResult]:
     """Search task summaries in the index, for example ``query="taskDefName IN (a,b) AND status IN (FAILED)"``."""
-    return Call(
-        "GET",
-        "/tasks/search",
-        task_search_result,
-        params=parameters(start=start, size=size, sort=sort, freeText=free_text, query=query),
-        safe_to_repeat=True,
-    )
+    return get("/tasks/search", task_search_result, start=start, size=size, sort=sort, freeText=free_text, query=query)

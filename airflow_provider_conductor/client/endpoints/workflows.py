@@ -15,6 +15,7 @@ from airflow_provider_conductor.client.endpoints.reading import (
     task_search_result,
 )
 from airflow_provider_conductor.client.endpoints.writing import (
+    get,
     one_of,
     parameters,
     path,
@@ -103,25 +104,18 @@ def execute_workflow(
 
 def get_workflow(workflow_id: str, include_tasks: bool = True) -> Call[Workflow]:
     """Read an execution, with or without its tasks."""
-    return Call(
-        "GET",
-        path("/workflow/{workflow_id}", workflow_id=workflow_id),
-        a_workflow,
-        params=parameters(includeTasks=include_tasks),
-        safe_to_repeat=True,
-    )
+    return get(path("/workflow/{workflow_id}", workflow_id=workflow_id), a_workflow, includeTasks=include_tasks)
 
 
 def get_workflow_status(
     workflow_id: str, include_output: bool = False, include_variables: bool = False
 ) -> Call[Workflow]:
     """Read the status alone (74 bytes without output); ``ConductorMissingRouteError`` up to server 3.31.0."""
-    return Call(
-        "GET",
+    return get(
         path("/workflow/{workflow_id}/status", workflow_id=workflow_id),
         a_workflow,
-        params=parameters(includeOutput=include_output, includeVariables=include_variables),
-        safe_to_repeat=True,
+        includeOutput=include_output,
+        includeVariables=include_variables,
     )
 
 
@@ -283,25 +277,15 @@ def search_workflows(
     query: str | None = None, free_text: str = "*", start: int = 0, size: int = 100, sort: str | None = None
 ) -> Call[SearchResult]:
     """Search summaries in the index, for example ``query="workflowType IN (a,b) AND status IN (RUNNING)"``."""
-    return Call(
-        "GET",
-        "/workflow/search",
-        search_result,
-        params=parameters(start=start, size=size, sort=sort, freeText=free_text, query=query),
-        safe_to_repeat=True,
-    )
+    return get("/workflow/search", search_result, start=start, size=size, sort=sort, freeText=free_text, query=query)
 
 
 def search_workflows_by_tasks(
     query: str | None = None, free_text: str = "*", start: int = 0, size: int = 100, sort: str | None = None
 ) -> Call[SearchResult]:
     """Search workflows by their tasks in the index, for example ``query="taskDefName IN (ship)"``."""
-    return Call(
-        "GET",
-        "/workflow/search-by-tasks",
-        search_result,
-        params=parameters(start=start, size=size, sort=sort, freeText=free_text, query=query),
-        safe_to_repeat=True,
+    return get(
+        "/workflow/search-by-tasks", search_result, start=start, size=size, sort=sort, freeText=free_text, query=query
     )
 
 
@@ -328,12 +312,10 @@ def get_by_correlation_ids(
 
 def get_running_workflows(name: str, version: int = 1) -> Call[list[str]]:
     """Read the ids of the running workflows of this name and version; with SQLite of all its versions."""
-    return Call(
-        "GET",
+    return get(
         path("/workflow/running/{name}", name=name),
         lambda answer: [str(item) for item in objects(answer)],
-        params=parameters(version=version),
-        safe_to_repeat=True,
+        version=version,
     )
 
 
@@ -350,7 +332,7 @@ def test_workflow(request: Mapping[str, Any] | Any) -> Call[Workflow]:
 
 def event_stream(workflow_id: str) -> Call[None]:
     """Events of the workflow as server-sent events; from server 3.32 on, where it is undocumented."""
-    return Call("GET", path("/agent/stream/{workflow_id}", workflow_id=workflow_id), _no_stream, safe_to_repeat=True)
+    return get(path("/agent/stream/{workflow_id}", workflow_id=workflow_id), _no_stream)
 
 
 def _no_stream(answer: Answer) -> None:

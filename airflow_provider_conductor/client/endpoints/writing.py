@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client.flow import Answer, Call
 from airflow_provider_conductor.client.models import StartWorkflowRequest
 from airflow_provider_conductor.client.plain import path_part, to_plain
+
+T = TypeVar("T")
 
 MAX_BULK_IDS = 1_000
 """Ids a bulk endpoint takes in one request (1,001 gives a 400, seen on 3.32)."""
@@ -86,6 +89,11 @@ def parameters(**values: object) -> tuple[tuple[str, str], ...]:
         for name, value in values.items()
         if value is not None
     )
+
+
+def get(path: str, parse: Callable[[Answer], T], **params: object) -> Call[T]:
+    """A read, which may be repeated; ``params`` as :func:`parameters` takes them."""
+    return Call("GET", path, parse, params=parameters(**params), safe_to_repeat=True)
 
 
 def bulk_ids(workflow_ids: Iterable[str]) -> list[str]:
