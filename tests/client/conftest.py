@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from airflow_provider_conductor.client import ConductorSettings
 from tests.client.fault_server import Behaviour, FaultServer
-from tests.client.transports import AsyncTransport, Clock, SyncTransport, Transport
+from tests.client.transports import AsyncTransport, Clock, Connect, Serve, SyncTransport, Transport
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., FaultServer]]:
+def serve() -> Iterator[Serve]:
     """Starts servers with a behaviour each; they stop after the test."""
     servers: list[FaultServer] = []
 
@@ -38,7 +38,7 @@ def serve() -> Iterator[Callable[..., FaultServer]]:
 
 
 @pytest.fixture(params=["sync", "async"])
-def connect(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Callable[..., Transport]]:
+def connect(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Connect]:
     """Opens a client to a server or an address: the blocking one, then the asyncio one."""
     kind = {"sync": SyncTransport, "async": AsyncTransport}[request.param]
     opened: list[Transport] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,11 +20,7 @@ from airflow_provider_conductor.client.external_storage import PayloadNotOffered
 from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.client.proxies import environment_proxy
 from tests.client import fault_server as faults
-from tests.client.fault_server import FaultServer
-from tests.client.transports import Transport
-
-Serve = Callable[..., FaultServer]
-Connect = Callable[..., Transport]
+from tests.client.transports import Connect, Serve
 
 READ = endpoints.get_workflow("w1")
 

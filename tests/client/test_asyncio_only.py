@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -21,6 +20,7 @@ from airflow_provider_conductor.client import (
 )
 from tests.client import fault_server as faults
 from tests.client.fault_server import FaultServer
+from tests.client.transports import Serve
 
 STREAM = b":connected\n\nid:1\nevent:tool_call\ndata:{}\n\nid:2\nevent:done\ndata:{}\n\n"
 
@@ -36,7 +36,7 @@ async def heard(server: FaultServer | str, **settings: object) -> list[str]:
         return [event async for event in client.listen("w1")]
 
 
-async def test_it_hears_the_kinds_of_events(serve: Callable[..., FaultServer]) -> None:
+async def test_it_hears_the_kinds_of_events(serve: Serve) -> None:
     server = serve(faults.by_path(token=faults.token("t"), agent=faults.raw(HEAD + STREAM)))
     assert await heard(server, key_id="k", key_secret="s") == ["", "tool_call", "done"]
     (request,) = server.sent_to("/agent/stream/w1")
@@ -55,15 +55,13 @@ async def test_it_hears_the_kinds_of_events(serve: Callable[..., FaultServer]) -
     ],
 )
 async def test_an_answer_that_is_not_a_stream_is_an_error(
-    serve: Callable[..., FaultServer], behaviour: faults.Behaviour, error: type[Exception]
+    serve: Serve, behaviour: faults.Behaviour, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
         await heard(serve(behaviour))
 
 
-async def test_a_stream_without_a_heartbeat_is_dead(
-    serve: Callable[..., FaultServer], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_without_a_heartbeat_is_dead(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aio, "SILENCE", 0.3)
     with pytest.raises(ConductorTimeoutError):
         await heard(serve(faults.silent))
@@ -74,7 +72,7 @@ async def test_an_unreachable_server_is_an_error() -> None:
         await heard("http://127.0.0.1:9/api")
 
 
-async def test_an_answer_over_the_calls_limit_is_not_read(serve: Callable[..., FaultServer]) -> None:
+async def test_an_answer_over_the_calls_limit_is_not_read(serve: Serve) -> None:
     server = serve(faults.workflow(output={"text": "x" * 1_000_000}))
     async with AsyncConductorClient(server.api_url) as client:
         small = replace(endpoints.get_workflow("w1"), max_bytes=500_000)

@@ -6,7 +6,6 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from typing import Any
@@ -24,10 +23,7 @@ from airflow_provider_conductor.client import (
 )
 from tests.client import fault_server as faults
 from tests.client.fault_server import Behaviour, Exchange, FaultServer
-from tests.client.transports import Clock, Transport
-
-Serve = Callable[..., FaultServer]
-Connect = Callable[..., Transport]
+from tests.client.transports import Clock, Connect, Serve
 
 KEY = {"key_id": "id", "key_secret": "s3cr3t-k3y"}
 READ = endpoints.get_workflow("w1")

@@ -15,11 +15,8 @@ from airflow_provider_conductor.client import ConductorNotFoundError, ConductorS
 from airflow_provider_conductor.client.body import Body, BrokenBodyError, TooLarge, UnknownEncodingError
 from airflow_provider_conductor.client.wire import MAX_ERROR_BYTES
 from tests.client import fault_server as faults
-from tests.client.fault_server import Behaviour, Exchange, FaultServer
-from tests.client.transports import Transport
-
-Serve = Callable[..., FaultServer]
-Connect = Callable[..., Transport]
+from tests.client.fault_server import Behaviour, Exchange
+from tests.client.transports import Connect, Serve
 
 LIMIT = 1_000_000
 READ = replace(endpoints.get_workflow("w1"), max_bytes=LIMIT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +18,8 @@ from airflow_provider_conductor.client import (
     endpoints,
 )
 from tests.client import fault_server as faults
-from tests.client.fault_server import Behaviour, FaultServer
-from tests.client.transports import Clock, Transport
-
-Serve = Callable[..., FaultServer]
-Connect = Callable[..., Transport]
+from tests.client.fault_server import Behaviour
+from tests.client.transports import Clock, Connect, Serve, Transport
 
 READ = endpoints.get_workflow("w1")
 START = endpoints.start_workflow({"name": "orders"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,11 +15,7 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.client.flow import Flow, Now, Sleep
 from tests.client import fault_server as faults
-from tests.client.fault_server import FaultServer
-from tests.client.transports import Clock, Transport
-
-Serve = Callable[..., FaultServer]
-Connect = Callable[..., Transport]
+from tests.client.transports import Clock, Connect, Serve
 
 READ = endpoints.get_workflow("w1")
 GONE = faults.error(404, "No such workflow found by id: w1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,11 +15,8 @@ from airflow_provider_conductor.client import (
 from airflow_provider_conductor.client.flows import get_workflow_status
 from airflow_provider_conductor.client.wire import BELIEVED_AFTER
 from tests.client import fault_server as faults
-from tests.client.fault_server import Behaviour, FaultServer
-from tests.client.transports import Clock, Transport
-
-Serve = Callable[..., FaultServer]
-Connect = Callable[..., Transport]
+from tests.client.fault_server import Behaviour
+from tests.client.transports import Clock, Connect, Serve
 
 KEY = {"key_id": "id", "key_secret": "s3cr3t-k3y"}
 READ = endpoints.get_workflow("w1")

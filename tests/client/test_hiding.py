@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,11 +11,8 @@ from airflow_provider_conductor.client import ConductorRequestError, ConductorSe
 from airflow_provider_conductor.client.hiding import hide, is_secret_header, url_secrets
 from airflow_provider_conductor.client.wire import Exchange
 from tests.client import fault_server as faults
-from tests.client.fault_server import Exchange as Served, FaultServer
-from tests.client.transports import Transport
-
-Serve = Callable[..., FaultServer]
-Connect = Callable[..., Transport]
+from tests.client.fault_server import Exchange as Served
+from tests.client.transports import Connect, Serve
 
 READ = endpoints.get_workflow("w1")
 SECRETS = {

@@ -19,7 +19,7 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.client.methods import ClientMethods
 from tests.client import fault_server
-from tests.client.fault_server import FaultServer
+from tests.client.transports import Serve
 
 WORKFLOW = {"workflowId": "w1", "status": "RUNNING"}
 BULK = {"bulkSuccessfulResults": ["w1"], "bulkErrorResults": {"w2": "gone"}}
@@ -260,7 +260,7 @@ def test_a_method_shows_what_its_endpoint_takes_and_returns() -> None:
         assert (method.__name__, bool(method.__doc__)) == (name, True)
 
 
-async def test_the_asyncio_clients_methods_are_awaited(serve: Callable[..., FaultServer]) -> None:
+async def test_the_asyncio_clients_methods_are_awaited(serve: Serve) -> None:
     server = serve(fault_server.workflow("w1", "COMPLETED"))
     async with AsyncConductorClient(server.api_url) as client:
         assert (await client.get_workflow("w1", include_tasks=False)).status == "COMPLETED"

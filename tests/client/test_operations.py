@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,8 +15,7 @@ from airflow_provider_conductor.client import (
 from airflow_provider_conductor.client.flow import Call, Flow, Now, Sleep
 from airflow_provider_conductor.client.flows import Capabilities, execute_workflow, get_workflow_status, reached
 from tests.client import fault_server as faults
-from tests.client.fault_server import FaultServer
-from tests.client.transports import Transport
+from tests.client.transports import Connect, Serve
 
 MISSING = ConductorMissingRouteError("this server has no such endpoint")
 
@@ -154,9 +152,7 @@ def test_a_server_without_status_is_read_without_tasks_and_not_asked_again() -> 
     assert Talk(get_workflow_status(capabilities, "w1"), workflow("RUNNING")).asked == ["GET /workflow/w1"]
 
 
-def test_what_a_server_lacks_is_found_out_once_a_connection(
-    serve: Callable[..., FaultServer], connect: Callable[..., Transport]
-) -> None:
+def test_what_a_server_lacks_is_found_out_once_a_connection(serve: Serve, connect: Connect) -> None:
     server = serve(
         lambda exchange: (
             faults.no_route if exchange.request.path.endswith("/status") else faults.workflow("w1", "COMPLETED")

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from airflow_provider_conductor.client import ConductorSettings, endpoints, errors
 from airflow_provider_conductor.client.flow import Call
-from airflow_provider_conductor.client.retry import worth_repeating
+from airflow_provider_conductor.client.large_json import LARGE
+from airflow_provider_conductor.client.retry import Pace, worth_repeating
 from airflow_provider_conductor.client.wire import Exchange
 from tests.client import fault_server as faults
-from tests.client.fault_server import FaultServer
-from tests.client.transports import Clock, Transport
+from tests.client.transports import Clock, Connect, Serve
 
 EXCHANGE = Exchange(ConductorSettings("http://conductor"))
 SAFE = endpoints.get_workflow("w1")
@@ -57,9 +58,7 @@ def test_the_time_out_of_a_held_request_is_longer_than_the_hold(call: Call[objec
     assert EXCHANGE.read_timeout(call) == 60
 
 
-def test_the_pauses_grow_and_are_not_in_step(
-    serve: Callable[..., FaultServer], connect: Callable[..., Transport], clock: Clock
-) -> None:
+def test_the_pauses_grow_and_are_not_in_step(serve: Serve, connect: Connect, clock: Clock) -> None:
     client = connect(serve(faults.status(503)), max_attempts=9)
     with pytest.raises(errors.ConductorServerError):
         client.send(SAFE)
@@ -70,10 +69,66 @@ def test_the_pauses_grow_and_are_not_in_step(
 
 
 def test_a_repeated_request_is_said_in_the_log(
-    serve: Callable[..., FaultServer], connect: Callable[..., Transport], caplog: pytest.LogCaptureFixture
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     connect(serve(faults.in_turn(faults.status(503), faults.workflow("w1")))).send(SAFE)
     assert "GET /workflow/w1" in caplog.text
     assert "503" in caplog.text
     assert "attempt 2" in caplog.text
+
+
+def test_moments_are_apart_and_nothing_is_saved_up() -> None:
+    pace = Pace(4.0)
+    assert [pace.delay(100.0) for _ in range(4)] == [0.0, 0.25, 0.5, 0.75]
+    assert pace.delay(100.9) == pytest.approx(0.1)
+    assert [pace.delay(200.0), pace.delay(200.0)] == [0.0, 0.25]
+
+
+def test_threads_do_not_share_a_moment() -> None:
+    """Every moment is handed out once, whichever thread asks, however their asking interleaves."""
+    pace = Pace(1.0)
+    switching, previous = 1e-6, sys.getswitchinterval()
+    sys.setswitchinterval(switching)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            delays = list(pool.map(lambda _: pace.delay(0.0), range(4_000)))
+    finally:
+        sys.setswitchinterval(previous)
+    assert sorted(delays) == [float(second) for second in range(4_000)]
+
+
+def test_without_a_limit_there_is_no_pause() -> None:
+    pace = Pace(None)
+    assert {pace.delay(now) for now in (1.0, 1.0, 2.0)} == {0.0}
+
+
+def test_every_request_counts(serve: Serve, connect: Connect, clock: Clock) -> None:
+    """The token's and the repeated ones too."""
+    server = serve(
+        faults.by_path(
+            token=faults.token("t"), workflow=faults.in_turn(faults.status(503), faults.workflow(), faults.workflow())
+        )
+    )
+    client = connect(server, key_id="k", key_secret="s", max_requests_per_second=0.5)
+    began = clock.now
+    client.send(SAFE)
+    client.send(SAFE)
+    assert len(server.requests) == 4
+    assert clock.now - began >= 6.0
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_setting_the_wall_clock_does_not_change_the_pace(
+    serve: Serve, connect: Connect, clock: Clock, step: float
+) -> None:
+    client = connect(serve(faults.workflow()), max_requests_per_second=10)
+    client.send(SAFE)
+    clock.set_by = step
+    client.send(SAFE)
+    assert clock.sleeps == [pytest.approx(0.1)]
+
+
+def test_a_large_answer_is_read_like_a_small_one(serve: Serve, connect: Connect) -> None:
+    client = connect(serve(faults.workflow(output={"text": "é" * LARGE})))
+    assert client.send(SAFE).output["text"] == "é" * LARGE

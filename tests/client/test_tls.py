@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import ssl
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,7 @@ from airflow_provider_conductor.client import (
 )
 from tests.client import fault_server as faults
 from tests.client.fault_server import FaultServer
-from tests.client.transports import Transport
-
-Serve = Callable[..., FaultServer]
-Connect = Callable[..., Transport]
+from tests.client.transports import Connect, Serve
 
 READ = endpoints.get_workflow("w1")
 START = endpoints.start_workflow({"name": "orders"})

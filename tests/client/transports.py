@@ -10,8 +10,9 @@ from typing import Any
 
 from airflow_provider_conductor.client import AsyncConductorClient, ConductorClient, ConductorSettings
 from airflow_provider_conductor.client.flow import Call, Flow
+from tests.client.fault_server import FaultServer
 
-__all__ = ["AsyncTransport", "Clock", "SyncTransport", "Transport"]
+__all__ = ["AsyncTransport", "Clock", "Connect", "Serve", "SyncTransport", "Transport"]
 
 
 @dataclass
@@ -52,6 +53,13 @@ class Transport:
 
     def wait(self) -> None:
         """Let the client notice what happened to its sockets."""
+
+
+Serve = Callable[..., FaultServer]
+"""The fixture that starts a server with a behaviour."""
+
+Connect = Callable[..., Transport]
+"""The fixture that opens a client to a server: the blocking one, then the asyncio one."""
 
 
 class SyncTransport(Transport):
