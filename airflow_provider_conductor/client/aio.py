@@ -189,7 +189,7 @@ class AsyncConductorClient(AsyncMethods):
 
     async def _send_once(self, call: Call[T], token: str = "") -> T:
         """One request, and those that its redirects lead to."""
-        exchange = self._exchange
+        exchange, session = self._exchange, self._open_session()
         url, hops, limit = exchange.url(call), 0, exchange.read_timeout(call)
         timeout = aiohttp.ClientTimeout(
             total=limit + self.settings.connect_timeout if call.within is None else limit,
@@ -199,7 +199,7 @@ class AsyncConductorClient(AsyncMethods):
             if delay := self._pace.delay(self._monotonic()):
                 await self._sleep(delay)
             try:
-                async with self._open_session().request(
+                async with session.request(
                     call.method,
                     URL(url, encoded=True),
                     data=exchange.content(call),

@@ -293,7 +293,9 @@ class PollData:
 
 
 @dataclass(frozen=True, slots=True)
-class _Page(Generic[T_co]):
+class Page(Generic[T_co]):
+    """One page of results."""
+
     total_hits: int
     results: tuple[T_co, ...]
 
@@ -304,11 +306,11 @@ class _Page(Generic[T_co]):
         return len(self.results)
 
 
-class SearchResult(_Page[Workflow]):
+class SearchResult(Page[Workflow]):
     """One page of a search; ``results`` are summaries from the (eventually consistent) index."""
 
 
-class TaskSearchResult(_Page[Task]):
+class TaskSearchResult(Page[Task]):
     """One page of tasks, of a workflow or of a search (then summaries from the eventually consistent index)."""
 
 

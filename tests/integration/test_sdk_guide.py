@@ -299,7 +299,7 @@ def stuck(guide: Guide) -> Iterator[str]:
     guide.lab.client.terminate_workflow(workflow_id)
 
 
-@pytest.mark.covers("look at Conductor's UI")
+@pytest.mark.covers("open Conductor's UI")
 def test_check_the_conductor_ui(guide: Guide, stuck: str) -> None:
     assert guide.hook.workflow_url(stuck) == f"{guide.api_url.removesuffix('/api')}/execution/{stuck}"
 
