@@ -81,7 +81,7 @@ def test_a_path_that_is_not_text_is_refused(path: object) -> None:
         ("rows.id", r"the output\.rows has no 'id': it is a list of 2"),
         ("rows[*].tags[0]", r"the output\.rows\[1\]\.tags has no item \[0\]: it is a list of 0"),
         ("order[0]", r"the output\.order has no item \[0\]: it has 'id'"),
-        ("order[*]", r"the output\.order is no list: it has 'id'"),
+        ("order[*]", r"the output\.order is not a list: it has 'id'"),
         ("total.cents", r"the output\.total has no 'cents': it is a number"),
         ("nothing.at_all", r"the output\.nothing has no 'at_all': it is null"),
         ("order.id[0]", r"the output\.order\.id has no item \[0\]: it is a text"),
