@@ -43,140 +43,86 @@ def decision(*items: Found, series: int = 1, **changes: Any) -> Decision:
     return decide(items, series=series, **options)
 
 
-def leftovers(decided: Decision) -> list[str]:
-    return [workflow_id for workflow_id, reason in decided.to_terminate.items() if reason == "anew"]
-
-
-def test_nothing_there_is_a_start() -> None:
-    assert decision() == Decision(Action.START, generation=0)
+def workflow_id(decided: Decision) -> str | None:
+    return None if decided.workflow is None else decided.workflow.workflow_id
 
 
 ROWS = [
-    # status, reason, retry_from → action
-    ("RUNNING", "", "failed_task", Action.ATTACH),
-    ("RUNNING", "", "start", Action.ATTACH),
-    ("RUNNING", "", "new", Action.ATTACH),
-    ("PAUSED", "", "new", Action.ATTACH),
-    ("COMPLETED", "", "failed_task", Action.ATTACH),
-    ("COMPLETED", "", "start", Action.ATTACH),
-    ("COMPLETED", "", "new", Action.ATTACH),
-    ("FAILED", "boom", "failed_task", Action.RETRY),
-    ("FAILED", "boom", "start", Action.RESTART),
-    ("FAILED", "boom", "new", Action.START),
-    ("TIMED_OUT", "", "failed_task", Action.RETRY),
-    ("TIMED_OUT", "", "start", Action.RESTART),
-    ("TIMED_OUT", "", "new", Action.START),
-    ("TERMINATED", TIMED_OUT, "failed_task", Action.RETRY),
-    ("TERMINATED", TIMED_OUT, "start", Action.RESTART),
-    ("TERMINATED", TIMED_OUT, "new", Action.START),
-    ("TERMINATED", KILLED, "failed_task", Action.START),
-    ("TERMINATED", KILLED, "start", Action.START),
-    ("TERMINATED", KILLED, "new", Action.START),
-    ("TERMINATED", "by hand", "failed_task", Action.REFUSE),
-    ("TERMINATED", "by hand", "start", Action.REFUSE),
-    ("TERMINATED", "by hand", "new", Action.REFUSE),
-    ("TERMINATED", "", "new", Action.REFUSE),
+    # status, reason → action by retry_from: failed_task, start, new
+    ("RUNNING", "", (Action.ATTACH, Action.ATTACH, Action.ATTACH)),
+    ("PAUSED", "", (Action.ATTACH, Action.ATTACH, Action.ATTACH)),
+    ("COMPLETED", "", (Action.ATTACH, Action.ATTACH, Action.ATTACH)),
+    ("FAILED", "boom", (Action.RETRY, Action.RESTART, Action.START)),
+    ("TIMED_OUT", "", (Action.RETRY, Action.RESTART, Action.START)),
+    ("TERMINATED", TIMED_OUT, (Action.RETRY, Action.RESTART, Action.START)),
+    ("TERMINATED", KILLED, (Action.START, Action.START, Action.START)),
+    ("TERMINATED", "by hand", (Action.REFUSE, Action.REFUSE, Action.REFUSE)),
+    ("TERMINATED", "", (Action.REFUSE, Action.REFUSE, Action.REFUSE)),
     # A workflow that failed under a reason that reads like ours has failed all the same.
-    ("FAILED", KILLED, "failed_task", Action.RETRY),
+    ("FAILED", KILLED, (Action.RETRY, Action.RESTART, Action.START)),
 ]
 
 
-@pytest.mark.parametrize(("status", "reason", "retry_from", "action"), ROWS)
+@pytest.mark.parametrize(("status", "reason", "actions"), ROWS)
 @pytest.mark.parametrize("known", [True, False], ids=["series known", "series unknown"])
+@pytest.mark.parametrize("archived", [False, True])
 def test_the_newest_of_the_series_decides(
-    status: str, reason: str, retry_from: str, action: Action, known: bool
+    status: str, reason: str, actions: tuple[Action, ...], known: bool, archived: bool
 ) -> None:
-    decided = decision(found(1, status, reason), retry_from=retry_from, series_is_known=known)
-    assert decided.action is action
-    if action is Action.START:
-        assert decided.workflow is None
-        assert decided.generation == 1
-    else:
-        assert decided.workflow is not None
-        assert decided.workflow.workflow_id == "wf-1"
-    assert not decided.to_terminate
+    for retry_from, action in zip(("failed_task", "start", "new"), actions, strict=True):
+        if archived and action in (Action.RETRY, Action.RESTART):
+            action = Action.START  # it cannot be run again
+        decided = decision(found(1, status, reason, archived=archived), retry_from=retry_from, series_is_known=known)
+        expected = (Action.START, None, 1) if action is Action.START else (action, "wf-1", 0)
+        assert (decided.action, workflow_id(decided), decided.generation) == expected
+        assert not decided.to_terminate
 
 
-@pytest.mark.parametrize("status", ["RUNNING", "PAUSED"])
-def test_what_still_runs_of_an_earlier_series_is_terminated_first(status: str) -> None:
-    decided = decision(found(1, status), series=2)
-    assert (decided.action, decided.generation, leftovers(decided)) == (Action.START, 0, ["wf-1"])
+KEEP = {"cancel_on_kill": False}
+OF_2, OF_3 = {"series": 2}, {"series": 3}
+NEW, UNKNOWN = {"retry_from": "new"}, {"series_is_known": False}
+OLD = {"of_this_run": False}
+
+SERIES = [
+    # found, options → (action, workflow, generation), terminated before
+    ([], {}, (Action.START, None, 0), {}),
+    # What runs of an earlier series is terminated first; what has ended does not count.
+    ([found(1, "RUNNING")], OF_2, (Action.START, None, 0), {"wf-1": "anew"}),
+    ([found(1, "PAUSED")], OF_2, (Action.START, None, 0), {"wf-1": "anew"}),
+    *(
+        ([found(1, status)], {**OF_2, **options}, (Action.START, None, 0), {})
+        for status in ("COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
+        for options in ({}, KEEP)
+    ),
+    ([found(1, "RUNNING"), found(2, "RUNNING", at=2)], OF_2, (Action.ATTACH, "wf-2", 0), {"wf-1": "anew"}),
+    # With cancel_on_kill=False it is attached, unless the present series has one.
+    ([found(1, "RUNNING"), found(2, "RUNNING", at=2)], OF_3 | KEEP, (Action.ATTACH, "wf-2", 0), {}),
+    ([found(1, "RUNNING"), found(2, "PAUSED", at=2)], OF_3 | KEEP, (Action.ATTACH, "wf-2", 0), {}),
+    ([found(1, "RUNNING"), found(2, "FAILED", at=2)], OF_2 | KEEP, (Action.RETRY, "wf-2", 0), {}),
+    # Where the series is not known, nothing is of an earlier one.
+    ([found(1, "FAILED"), found(3, "RUNNING", at=2)], UNKNOWN, (Action.ATTACH, "wf-2", 0), {}),
+    # What a try took for a later series is this series', too.
+    ([found(1, "TERMINATED", KILLED), found(2, "RUNNING", at=2)], {}, (Action.ATTACH, "wf-2", 0), {}),
+    # The newest generation decides, and a new start takes the next one.
+    ([found(1, "FAILED"), found(1, "RUNNING", generation=1, at=2)], NEW, (Action.ATTACH, "wf-2", 0), {}),
+    ([found(1, "FAILED"), found(1, "FAILED", generation=1, at=2)], NEW, (Action.START, None, 2), {}),
+    # A workflow older than the dag run is not this run's.
+    ([found(1, "COMPLETED", **OLD)], {}, (Action.START, None, 0), {}),
+    ([found(1, "RUNNING", **OLD)], UNKNOWN, (Action.START, None, 0), {"wf-1": "anew"}),
+    # Of two from one start the older stays, and the younger is terminated, unless they may be another task's.
+    ([found(1, "RUNNING", at=2), found(1, "RUNNING")], {}, (Action.ATTACH, "wf-1", 0), {"wf-2": DUPLICATE}),
+    ([found(1, "RUNNING", at=at, by_label=True) for at in (2, 1)], {}, (Action.ATTACH, "wf-1", 0), {}),
+    # A terminated duplicate was not terminated by a user.
+    ([found(1, "RUNNING"), found(1, "TERMINATED", DUPLICATE, at=2)], {}, (Action.ATTACH, "wf-1", 0), {}),
+    ([found(1, "TERMINATED", DUPLICATE)], {}, (Action.START, None, 1), {}),
+]
 
 
-@pytest.mark.parametrize("status", ["RUNNING", "PAUSED"])
-def test_with_cancel_on_kill_false_it_is_attached(status: str) -> None:
-    decided = decision(found(1, "RUNNING"), found(2, status, at=2), series=3, cancel_on_kill=False)
-    assert decided.action is Action.ATTACH
-    assert decided.workflow is not None
-    assert decided.workflow.workflow_id == "wf-2"
-    assert not decided.to_terminate
-
-
-@pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED"])
-@pytest.mark.parametrize("cancel_on_kill", [True, False])
-def test_what_ended_in_an_earlier_series_is_not_looked_at(status: str, cancel_on_kill: bool) -> None:
-    assert decision(found(1, status), series=2, cancel_on_kill=cancel_on_kill) == Decision(Action.START)
-
-
-def test_an_earlier_series_does_not_hide_the_present_one() -> None:
-    decided = decision(found(1, "RUNNING"), found(2, "RUNNING", at=2), series=2)
-    assert decided.action is Action.ATTACH
-    assert decided.workflow is not None
-    assert decided.workflow.workflow_id == "wf-2"
-    assert leftovers(decided) == ["wf-1"]
-
-
-def test_with_cancel_on_kill_false_the_present_series_comes_before_an_earlier_one() -> None:
-    decided = decision(found(1, "RUNNING"), found(2, "FAILED", at=2), series=2, cancel_on_kill=False)
-    assert decided.action is Action.RETRY
-    assert not decided.to_terminate
-
-
-def test_where_the_series_is_not_known_nothing_counts_as_a_leftover() -> None:
-    decided = decision(found(1, "FAILED"), found(3, "RUNNING", at=2), series_is_known=False)
-    assert decided.action is Action.ATTACH
-    assert decided.workflow is not None
-    assert decided.workflow.workflow_id == "wf-2"
-    assert not decided.to_terminate
-
-
-def test_a_start_of_what_a_try_took_for_a_later_series_is_this_series_too() -> None:
-    decided = decision(found(1, "TERMINATED", KILLED), found(2, "RUNNING", at=2), series=1)
-    assert decided.action is Action.ATTACH
-    assert decided.workflow is not None
-    assert decided.workflow.workflow_id == "wf-2"
-
-
-def test_the_newest_generation_decides() -> None:
-    decided = decision(found(1, "FAILED"), found(1, "RUNNING", generation=1, at=2), retry_from="new")
-    assert decided.action is Action.ATTACH
-    assert decided.workflow is not None
-    assert decided.workflow.workflow_id == "wf-2"
-
-
-def test_a_fresh_start_takes_the_next_generation() -> None:
-    items = [found(1, "FAILED"), found(1, "FAILED", generation=1, at=2)]
-    assert decision(*items, retry_from="new") == Decision(Action.START, generation=2)
-
-
-def test_a_workflow_older_than_the_dag_run_is_not_this_runs() -> None:
-    assert decision(found(1, "COMPLETED", of_this_run=False)) == Decision(Action.START)
-    decided = decision(found(1, "RUNNING", of_this_run=False), series_is_known=False)
-    assert (decided.action, leftovers(decided)) == (Action.START, ["wf-1"])
-
-
-def test_of_two_that_one_start_made_the_older_is_attached_and_the_younger_ended() -> None:
-    decided = decision(found(1, "RUNNING", at=2), found(1, "RUNNING", at=1))
-    assert decided.action is Action.ATTACH
-    assert decided.workflow is not None
-    assert decided.workflow.workflow_id == "wf-1"
-    assert decided.to_terminate == {"wf-2": duplicate_reason("wf-1")}
-
-
-def test_a_terminated_duplicate_is_not_somebody_elses_doing() -> None:
-    decided = decision(found(1, "RUNNING", at=1), found(1, "TERMINATED", DUPLICATE, at=2))
-    assert decided.action is Action.ATTACH
-    assert decision(found(1, "TERMINATED", DUPLICATE)) == Decision(Action.START, generation=1)
+@pytest.mark.parametrize(("items", "options", "expected", "to_terminate"), SERIES)
+def test_series_and_starts(items: Any, options: Any, expected: Any, to_terminate: dict[str, str]) -> None:
+    decided = decision(*items, **options)
+    assert (decided.action, workflow_id(decided), decided.generation) == expected
+    assert decided.to_terminate == to_terminate
 
 
 SETTLED = [

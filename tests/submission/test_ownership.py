@@ -31,10 +31,6 @@ def workflow(name: str, at: int, definition: dict[str, Any] | None = PLAIN, **mo
     )
 
 
-def ids(workflows: tuple[Workflow, ...]) -> list[str]:
-    return [item.workflow_id for item in workflows]
-
-
 @pytest.mark.parametrize("file", RECORDED, ids=lambda file: file.stem)
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_a_real_servers_workflow_and_its_child_the_workflow_is_ours(file: Path, kind: str) -> None:
@@ -47,31 +43,29 @@ def test_of_a_real_servers_workflow_and_its_child_the_workflow_is_ours(file: Pat
     assert doubtful == (() if kind == "SUB_WORKFLOW" else (child,))
 
 
-def test_of_two_of_a_definition_that_starts_none_both_are_ours() -> None:
-    assert ids(own_of([workflow("b", 2), workflow("a", 1)])[0]) == ["a", "b"]
+STARTS = STARTING[0]
 
 
-@pytest.mark.parametrize("definition", [*STARTING, None])
-def test_the_younger_of_two_may_be_a_child(definition: dict[str, Any] | None) -> None:
-    ours, doubtful = own_of([workflow("b", 2, definition), workflow("a", 1, definition)])
-    assert (ids(ours), ids(doubtful)) == (["a"], ["b"])
-
-
-def test_but_not_where_its_id_was_in_an_answer() -> None:
-    two = [workflow("a", 1, STARTING[0]), workflow("b", SERVER_CLOCKS + 2, STARTING[0])]
-    assert own_of(two, ["b"]) == (tuple(two), ())
-
-
-def test_one_that_looks_a_little_older_than_that_may_be_its_child() -> None:
-    """The nodes of a server have clocks of their own."""
-    ours, doubtful = own_of([workflow("a", 1, STARTING[0]), workflow("b", SERVER_CLOCKS, STARTING[0])], ["b"])
-    assert (ids(ours), ids(doubtful)) == (["b"], ["a"])
-
-
-@pytest.mark.parametrize("mark", [{"parentWorkflowId": "somebody's"}, {"event": "conductor:orders:shipped"}])
-def test_what_the_server_has_started_for_a_task_or_an_event_is_nobodys(mark: dict[str, str]) -> None:
-    assert own_of([workflow("a", 1, **mark)]) == ((), ())
-    assert ids(own_of([workflow("a", 1, **mark), workflow("b", 2)])[0]) == ["b"]
+@pytest.mark.parametrize(
+    ("workflows", "known", "ours", "doubtful"),
+    [
+        # Of a definition that starts none, both are ours.
+        ([workflow("b", 2), workflow("a", 1)], [], ["a", "b"], []),
+        # Else the younger may be a child, unless its id was in an answer.
+        *(([workflow("b", 2, one), workflow("a", 1, one)], [], ["a"], ["b"]) for one in (*STARTING, None)),
+        ([workflow("a", 1, STARTS), workflow("b", SERVER_CLOCKS + 2, STARTS)], ["b"], ["a", "b"], []),
+        # The nodes of a server have clocks of their own, so one that looks a little older may be a child, too.
+        ([workflow("a", 1, STARTS), workflow("b", SERVER_CLOCKS, STARTS)], ["b"], ["b"], ["a"]),
+        # What the server has started for a task or an event is not a task's.
+        ([workflow("a", 1, parentWorkflowId="another"), workflow("b", 2)], [], ["b"], []),
+        ([workflow("a", 1, event="conductor:orders:shipped")], [], [], []),
+    ],
+)
+def test_which_of_several_are_ours(
+    workflows: list[Workflow], known: list[str], ours: list[str], doubtful: list[str]
+) -> None:
+    found = own_of(workflows, known)
+    assert [[item.workflow_id for item in items] for items in found] == [ours, doubtful]
 
 
 TEMPLATE = {"region": "eu", "tries": 3}
@@ -101,17 +95,21 @@ def test_an_input_is_compared_to_the_letter(sent: dict[str, Any], stored: dict[s
     assert has_input(found, sent, None) is same
 
 
-def test_what_a_start_may_add_is_not_compared() -> None:
-    found = workflow("a", 1, input={"a": 1, "airflow": {"try_number": 1}})
-    assert has_input(found, {"a": 1}, None, besides=["airflow"])
-    assert not has_input(found, {"a": 1}, None)
-
-
-@pytest.mark.parametrize(("path", "same"), [(None, None), ("kept/1.json", True), ("kept/2.json", False)])
-def test_an_input_kept_outside_is_known_by_its_place(path: str | None, same: bool | None) -> None:
-    found = workflow("a", 1, externalInputPayloadStoragePath="kept/1.json")
-    assert has_input(found, {}, path) is same
-
-
-def test_the_input_in_a_summary_of_the_index_cannot_be_compared() -> None:
-    assert has_input(workflow("a", 1, input="{a=1}"), {"a": 1}, None) is None
+@pytest.mark.parametrize(
+    ("stored", "path", "besides", "same"),
+    [
+        # What a start may add is not compared.
+        ({"input": {"a": 1, "airflow": {"try_number": 1}}}, None, ["airflow"], True),
+        ({"input": {"a": 1, "airflow": {"try_number": 1}}}, None, [], False),
+        # An input that is stored outside is identified by its place.
+        ({"externalInputPayloadStoragePath": "kept/1.json"}, None, [], None),
+        ({"externalInputPayloadStoragePath": "kept/1.json"}, "kept/1.json", [], True),
+        ({"externalInputPayloadStoragePath": "kept/1.json"}, "kept/2.json", [], False),
+        # A summary of the index has the input as text.
+        ({"input": "{a=1}"}, None, [], None),
+    ],
+)
+def test_an_input_that_is_not_compared_as_a_whole(
+    stored: dict[str, Any], path: str | None, besides: list[str], same: bool | None
+) -> None:
+    assert has_input(workflow("a", 1, **stored), {"a": 1}, path, besides=besides) is same

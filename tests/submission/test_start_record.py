@@ -1,4 +1,4 @@
-"""What one try puts down, the next one reads; what it cannot read is as if it were not there."""
+"""What one try saves, the next one reads; what it cannot read counts as missing."""
 
 from __future__ import annotations
 
@@ -14,12 +14,8 @@ RECORD = StartRecord(
 )
 
 
-def test_it_survives_json() -> None:
-    assert StartRecord.from_json(json.loads(json.dumps(RECORD.to_json()))) == RECORD
-
-
-def test_what_a_later_version_adds_is_ignored() -> None:
-    assert StartRecord.from_json({**RECORD.to_json(), "colour": "blue"}) == RECORD
+def test_it_survives_json_and_what_a_later_version_adds() -> None:
+    assert StartRecord.from_json(json.loads(json.dumps({**RECORD.to_json(), "colour": "blue"}))) == RECORD
 
 
 @pytest.mark.parametrize(
@@ -38,17 +34,18 @@ def test_what_is_no_record_is_none(value: object) -> None:
     assert StartRecord.from_json(value) is None
 
 
-def test_without_a_record_the_first_try_is_computed() -> None:
-    assert first_try_of_series(None, max_tries=5, retries=2) == 4
-
-
-@pytest.mark.parametrize("retries", [0, 1, 4, 9])
-def test_a_record_of_this_series_wins_whatever_a_deploy_made_of_retries(retries: int) -> None:
-    assert first_try_of_series(RECORD, max_tries=4, retries=retries) == 3
-
-
-def test_a_record_of_an_earlier_series_does_not() -> None:
-    assert first_try_of_series(RECORD, max_tries=7, retries=2) == 6
+@pytest.mark.parametrize(
+    ("record", "max_tries", "retries", "first_try"),
+    [
+        (None, 5, 2, 4),
+        *((RECORD, 4, retries, 3) for retries in (0, 1, 4, 9)),  # whatever a deploy made of retries
+        (RECORD, 7, 2, 6),  # of an earlier series
+    ],
+)
+def test_the_first_try_is_on_record_or_computed(
+    record: StartRecord | None, max_tries: int, retries: int, first_try: int
+) -> None:
+    assert first_try_of_series(record, max_tries=max_tries, retries=retries) == first_try
 
 
 @pytest.mark.parametrize(
@@ -67,7 +64,7 @@ def test_a_record_of_an_earlier_series_does_not() -> None:
 def test_whether_a_record_is_of_the_present_series(
     max_tries: int, retries: int, clear_number: int | None, same: bool
 ) -> None:
-    """It was put down in the series that began with try 3, with two retries, before anything was cleared."""
+    """It was saved in the series that began with try 3, with two retries, before anything was cleared."""
     record = replace(RECORD, clear_number=0)
     assert record.of_series(max_tries=max_tries, retries=retries, clear_number=clear_number) is same
 
