@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.exceptions import ConductorWorkflowFailedError, ConductorWorkflowFailedPermanentlyError
 from airflow_provider_conductor.polling.failure_report import explain
-from airflow_provider_conductor.polling.observation import diagnose
+from airflow_provider_conductor.polling.observation import diagnose, read_ended
 from airflow_provider_conductor.polling.timeline import timeline
+from airflow_provider_conductor.polling.wait import GONE, GONE_REASON, WaitEvent
+from airflow_provider_conductor.submission.errors import WorkflowGoneError, WorkflowTerminatedError
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill, ended_by_our_timeout
 
 if TYPE_CHECKING:
@@ -15,9 +19,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_conductor.client.models import Workflow
     from airflow_provider_conductor.client.sync import ConductorClient
-    from airflow_provider_conductor.polling.wait import WaitEvent
 
-__all__ = ["failure_of", "unread_failure"]
+__all__ = ["failure_of", "failure_of_earlier_try", "unread_failure"]
 
 
 def failure_of(
@@ -51,6 +54,32 @@ def failure_of(
         attempts=failure.attempts,
         log_lines=found.log_lines,
     )
+
+
+def failure_of_earlier_try(
+    error: WorkflowTerminatedError | WorkflowGoneError, url: str, *, client: ConductorClient, log: logging.Logger
+) -> ConductorWorkflowFailedError:
+    """What a try raises that finds an earlier try's workflow terminated or gone: the same as where its wait finds it.
+
+    One that is gone is permanent here: nobody knows how it ended, so this series does not start it again.
+    """
+    if isinstance(error, WorkflowGoneError):
+        return ConductorWorkflowFailedPermanentlyError(
+            f"Conductor {error}. See {url}",
+            workflow_id=error.workflow_id,
+            status=GONE,
+            reason=GONE_REASON,
+            url=url,
+        )
+    seen = error.workflow
+    event = WaitEvent(workflow_id=seen.workflow_id, status=str(seen.status), message=seen.reason)
+    try:
+        workflow = client.run(read_ended(seen.workflow_id, time.time()))
+    except ConductorError as unread:
+        return unread_failure(event, str(unread), url)
+    if workflow is None:
+        return unread_failure(event, "the server has archived or deleted it since", url)
+    return failure_of(workflow, event, url, client=client, log=log)
 
 
 def unread_failure(event: WaitEvent, why: str, url: str) -> ConductorWorkflowFailedError:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.text import to_log
@@ -143,7 +143,10 @@ class StartsWorkflow(ConductorOperator):
                 f"workflow {self.workflow_name or '?'!r} was not started: {error}"
             ) from error
         except (WorkflowTerminatedError, WorkflowGoneError) as error:
-            raise AirflowFailException(str(error)) from error
+            from airflow_provider_conductor.operators.failures import failure_of_earlier_try
+
+            url = self.hook.workflow_url(error.workflow_id)
+            raise failure_of_earlier_try(error, url, client=self.hook.client, log=self.log) from error
         except TaskKilledError:
             self._end_what_was_sent(plan)
             raise AirflowException(f"the task was killed while workflow {plan.name!r} was being started") from None

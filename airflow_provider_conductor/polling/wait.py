@@ -55,6 +55,7 @@ TASK_ENDED = "task_ended"
 TASK_MISSED = "task_missed"
 STILL_RUNNING = "still_running"
 GONE = "gone"
+GONE_REASON = "neither Conductor nor its search index has this workflow; how it ended is unknown"
 ERROR = "error"
 
 UNREAD_LOGGED = "unread"
@@ -545,7 +546,7 @@ def _away(state: _Wait, error: ConductorRequestError, sent: float, now: float) -
 
 def _not_found(state: _Wait, ended: Workflow | None) -> WaitEvent:
     if ended is None:
-        return state.event(GONE, "neither Conductor nor its search index has this workflow; how it ended is unknown")
+        return state.event(GONE, GONE_REASON)
     state.say(f"Conductor has archived the workflow; its search index has it as {ended.status}")
     return state.event(str(ended.status), ended.reason)
 

@@ -18,6 +18,7 @@ class WorkflowTerminatedError(ConductorError):
 
     def __init__(self, workflow: Workflow) -> None:
         self.workflow = workflow
+        self.workflow_id = workflow.workflow_id
         super().__init__(
             f"workflow {workflow.workflow_id} was terminated by somebody else "
             f"({one_line(workflow.reason) or 'no reason given'}), so it is not run again; "

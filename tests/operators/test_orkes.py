@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_conductor.client import ConductorAuthError, ConductorRequestError
+from airflow_provider_conductor.exceptions import ConductorWorkflowFailedPermanentlyError
 from airflow_provider_conductor.operators import ConductorStartWorkflowOperator
 from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from airflow_provider_conductor.testing.server import no_route
@@ -168,7 +168,7 @@ def test_a_workflow_that_somebody_terminated_stays_dead_under_its_key(orkes: Con
     workflow_id = first.execute(context_of(first))
     orkes.end(workflow_id, "TERMINATED", reason="not today")
     second = start()
-    with pytest.raises(AirflowFailException, match="terminated by somebody else"):
+    with pytest.raises(ConductorWorkflowFailedPermanentlyError, match="not today"):
         second.execute(context_of(second, try_number=2))
     assert len(orkes.started) == 1
 
