@@ -8,11 +8,13 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.formatting import duration
+
+if TYPE_CHECKING:
+    from airflow_provider_conductor.client.models import Workflow
 
 __all__ = ["GONE", "REASON_LIMIT", "REFUSED", "Batch", "Item", "stored_active_ids"]
 

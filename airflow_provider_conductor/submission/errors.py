@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow_provider_conductor.client.errors import ConductorError
-from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.text import one_line
+
+if TYPE_CHECKING:
+    from airflow_provider_conductor.client.models import Workflow
 
 __all__ = ["StartRefusedError", "TaskKilledError", "WorkflowGoneError", "WorkflowTerminatedError"]
 

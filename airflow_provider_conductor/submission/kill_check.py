@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_conductor.client.flow import Flow, T
 from airflow_provider_conductor.submission.errors import TaskKilledError
+
+if TYPE_CHECKING:
+    from airflow_provider_conductor.client.flow import Flow, T
 
 __all__ = ["unless_killed"]
 
