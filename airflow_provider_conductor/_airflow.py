@@ -37,6 +37,20 @@ TIMEOUT_FORESTALLS_RESUMPTION = find_spec("airflow.sdk") is None
 """Airflow 2.11 raises ``execution_timeout`` before it resumes a task whose time is over: no method of it is called."""
 
 
+def triggers_hear_of_kills() -> bool:
+    """Whether Airflow calls a trigger's ``on_kill`` (3.3); before it, a killed task's trigger is just cancelled."""
+    from airflow.triggers.base import BaseTrigger
+
+    return hasattr(BaseTrigger, "on_kill")
+
+
+def triggers_render_templates() -> bool:
+    """Whether a task may begin in the triggerer though its arguments are templates (from Airflow 3.3 on)."""
+    from airflow.triggers.base import BaseTrigger
+
+    return hasattr(BaseTrigger, "render_template_fields")
+
+
 def rendered_to_text(template: Any, context: Any) -> str:
     """A compiled Jinja template as text."""
     try:  # Airflow 3
@@ -254,5 +268,7 @@ __all__ = [
     "push_xcom",
     "state_in_answer",
     "task_now",
+    "triggers_hear_of_kills",
+    "triggers_render_templates",
     "xcom_is_json_in_database",
 ]

@@ -103,11 +103,9 @@ async def _moment_of(end: Awaitable[None]) -> float:
 
 
 async def _by_trigger(conn_id: str, workflow_id: str) -> None:
-    from airflow_provider_conductor.polling.wait import WaitPlan
     from airflow_provider_conductor.triggers import ConductorWorkflowTrigger
 
-    plan = WaitPlan(workflow_id=workflow_id, started_at=time.time())
-    trigger = ConductorWorkflowTrigger(conductor_conn_id=conn_id, plan=plan.to_json())
+    trigger = ConductorWorkflowTrigger(workflow_id=workflow_id, conductor_conn_id=conn_id)
     async for event in trigger.run():
         if event.payload["status"] != "COMPLETED":
             raise RuntimeError(f"workflow {workflow_id}: {event.payload}")

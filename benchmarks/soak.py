@@ -26,7 +26,8 @@ from typing import TypeVar
 
 from airflow_provider_conductor.client import AsyncConductorClient, ConductorRequestError, endpoints
 from airflow_provider_conductor.polling.poller import Poller
-from airflow_provider_conductor.polling.wait import WaitPlan, wait
+from airflow_provider_conductor.polling.wait import wait
+from airflow_provider_conductor.polling.wait_spec import WaitSpec
 from dev.conductor_server import ConductorServer
 
 SAMPLE_EVERY = 10.0
@@ -181,9 +182,9 @@ class Soak:
         task.add_done_callback(self._answering.discard)
 
     async def _wait_for(self, workflow_id: str) -> None:
-        plan = WaitPlan(workflow_id=workflow_id, started_at=time.time())
+        spec = WaitSpec(workflow_id=workflow_id, started_at=time.time())
         try:
-            event = await self._watcher.run(wait(plan, _quietly))
+            event = await self._watcher.run(wait(spec, _quietly))
         except Exception as error:  # a wait must not break off, whatever the server does
             self.tally.wrong.append(f"the wait for {workflow_id} broke off: {error!r}")
             return

@@ -246,14 +246,11 @@ def _triggers(kind: str, ids: Sequence[str]) -> list[Any]:
         from benchmarks.empty_trigger import EmptyTrigger
 
         return [EmptyTrigger(workflow_id) for workflow_id in ids]
-    from airflow_provider_conductor.polling.wait import WaitPlan
     from airflow_provider_conductor.triggers import ConductorWorkflowTrigger
 
     now = time.time()
     return [
-        ConductorWorkflowTrigger(
-            conductor_conn_id=CONN_ID, plan=WaitPlan(workflow_id=workflow_id, started_at=now).to_json()
-        )
+        ConductorWorkflowTrigger(workflow_id=workflow_id, conductor_conn_id=CONN_ID, started_at=now)
         for workflow_id in ids
     ]
 

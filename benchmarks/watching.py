@@ -12,7 +12,9 @@ from typing import TypeVar
 from airflow_provider_conductor.client import AsyncConductorClient
 from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.polling.poller import Poller
-from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan, wait
+from airflow_provider_conductor.polling.wait import wait
+from airflow_provider_conductor.polling.wait_event import WaitEvent
+from airflow_provider_conductor.polling.wait_spec import WaitSpec
 
 __all__ = ["CountingClient", "JumpingClock", "Waits"]
 
@@ -101,8 +103,8 @@ class Waits:
         await self.poller.close()
 
     async def _one(self, workflow_id: str) -> None:
-        plan = WaitPlan(workflow_id=workflow_id, started_at=self.clock(), poll_interval=self._interval())
-        self.events.append(await self.poller.run(wait(plan, _quietly)))
+        spec = WaitSpec(workflow_id=workflow_id, started_at=self.clock(), poll_interval=self._interval())
+        self.events.append(await self.poller.run(wait(spec, _quietly)))
 
     async def at_rest(self) -> None:
         """Until nothing has been asked for a while: not where waits look again and again.

@@ -19,7 +19,9 @@ from airflow_provider_conductor.client.flows import read_many
 from airflow_provider_conductor.client.termination import terminate
 from airflow_provider_conductor.polling.poll_pause import PollPause, Revision
 from airflow_provider_conductor.polling.poller import Poller
-from airflow_provider_conductor.polling.wait import STALLED, WaitPlan, wait
+from airflow_provider_conductor.polling.wait import wait
+from airflow_provider_conductor.polling.wait_event import STALLED
+from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 
 __all__ = ["Driver", "waiting_for"]
 
@@ -38,7 +40,7 @@ WARNINGS = 5
 
 def waiting_for(
     workflow_id: str, now: float, *, began: float, stall_timeout: float | None, poll_interval: float | None
-) -> WaitPlan:
+) -> tuple[WaitSpec, WaitState]:
     """A wait that begins with a pause, so that its first polls are shares of bulk requests.
 
     With a ``stall_timeout`` it begins by reading the tasks, which alone show whether the workflow progresses.
@@ -55,13 +57,8 @@ def waiting_for(
         wake_at=now + FIRST_READ_OF_TASKS,
         blind_wake_at=now + FIRST_READ_OF_TASKS,
     )
-    return WaitPlan(
-        workflow_id=workflow_id,
-        started_at=began,
-        stall_timeout=stall_timeout,
-        poll_interval=poll_interval,
-        rest=pause.to_json() if stall_timeout is None else None,
-    )
+    spec = WaitSpec(workflow_id=workflow_id, started_at=began, stall_timeout=stall_timeout, poll_interval=poll_interval)
+    return spec, WaitState(pause=pause if stall_timeout is None else None)
 
 
 class Driver:
@@ -192,14 +189,14 @@ class Driver:
         await self._wait_for(index, workflow_id, self.clock())
 
     async def _wait_for(self, index: int, workflow_id: str, began: float) -> None:
-        plan = waiting_for(
+        spec, state = waiting_for(
             workflow_id,
             self.clock(),
             began=began,
             stall_timeout=self.plan.stall_timeout,
             poll_interval=self.plan.poll_interval,
         )
-        event = await self.poller.run(wait(plan, lambda _: None, warn=self._warn_of_one))
+        event = await self.poller.run(wait(spec, lambda _: None, state=state, warn=self._warn_of_one))
         completed = event.status == "COMPLETED"
         if event.status == STALLED and self.plan.timeout_reason is not None:
             done = await self.client.run_patiently(partial(terminate, [workflow_id], self.plan.timeout_reason))

@@ -37,7 +37,9 @@ from airflow_provider_conductor.exceptions import (
 )
 from airflow_provider_conductor.polling.durations import seconds
 from airflow_provider_conductor.polling.observation import read_ended
-from airflow_provider_conductor.polling.wait import GONE, STALLED, TASK_MISSED, TIMEOUT, WaitPlan, wait
+from airflow_provider_conductor.polling.wait import wait
+from airflow_provider_conductor.polling.wait_event import GONE, STALLED, TASK_MISSED, TIMEOUT
+from airflow_provider_conductor.polling.wait_spec import WaitSpec
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -144,7 +146,7 @@ class ConductorHook(BaseHook):
         """
         now = time.time()
         limit = seconds(timeout, "timeout")
-        plan = WaitPlan(
+        spec = WaitSpec(
             workflow_id=workflow_id,
             started_at=now,
             deadline=None if limit is None else now + limit,
@@ -152,7 +154,7 @@ class ConductorHook(BaseHook):
             poll_interval=seconds(poll_interval, "poll_interval"),
             wait_until_task_ref=wait_until_task_ref,
         )
-        event = self.client.run(wait(plan, to_log(self.log.info)))
+        event = self.client.run(wait(spec, to_log(self.log.info)))
         url = self.workflow_url(workflow_id)
         if event.status in (TIMEOUT, STALLED):
             raise ConductorWorkflowTimeoutError(
@@ -174,7 +176,7 @@ class ConductorHook(BaseHook):
                 reason=event.message,
                 url=url,
             )
-        workflow = self.client.run(read_ended(workflow_id, plan.deadline))
+        workflow = self.client.run(read_ended(workflow_id, spec.deadline))
         if workflow is None:
             raise ConductorWorkflowFailedError(
                 f"Conductor workflow {workflow_id} ended as {event.status}, and was archived or deleted since",

@@ -381,7 +381,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
                 workflow_ids=list(batch.active_ids().values()),
                 more=batch.pending > 0 and not plan.starts_no_more(),
                 max_active=plan.max_active,
-                began=batch.began,
+                started_at=batch.began,
                 deadline=plan.deadline,
                 stall_timeout=self.stall_timeout,
                 poll_interval=self.poll_interval,

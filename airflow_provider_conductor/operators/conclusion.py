@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.operators.base import ConductorOperator as Operator
     from airflow_provider_conductor.operators.output import Output
     from airflow_provider_conductor.operators.wait_options import OnTimeout
-    from airflow_provider_conductor.polling.wait import WaitEvent
+    from airflow_provider_conductor.polling.wait_event import WaitEvent
 else:
     Operator = object  # a mixin: Airflow's metaclass would give it an __init__, which cuts off those after it
 
@@ -58,7 +58,7 @@ class ConclusionMixin(Operator):
 
     def _outcome(self, event: WaitEvent, deadline: float | None) -> Any:
         """What :meth:`_conclude` returns or raises."""
-        from airflow_provider_conductor.polling import wait as waits
+        from airflow_provider_conductor.polling import wait_event as waits
         from airflow_provider_conductor.polling.timeline import timeline
 
         workflow_id = event.workflow_id
@@ -123,7 +123,7 @@ class ConclusionMixin(Operator):
 
     def _timed_out(self, event: WaitEvent) -> Exception:
         """Apply ``on_timeout``; the error that says so."""
-        from airflow_provider_conductor.polling.wait import STALLED
+        from airflow_provider_conductor.polling.wait_event import STALLED
 
         event = self._with_reasons(event)
         workflow_id = event.workflow_id
@@ -185,7 +185,7 @@ class ConclusionMixin(Operator):
         from airflow_provider_conductor.polling.observation import observe
         from airflow_provider_conductor.polling.server_clock import ServerClock
 
-        if event.plan is not None:  # it is of this process
+        if event.state is not None:  # it is of this process
             return event
         try:
             seen = self.hook.client.run(observe(event.workflow_id, ServerClock()))

@@ -210,7 +210,7 @@ class WaitingControlOperator(WaitOperator, WorkflowControlOperator):
         except Exception:  # not Airflow's own timeout, after which it calls on_kill
             self._guard.release()
             raise
-        plan = self._make_plan(workflow_id)
+        spec = self._wait_spec(workflow_id)
         if self.deferrable:
-            self._defer_wait(plan)
-        return self._conclude(self._wait_here(plan), plan.deadline)
+            self._defer_wait(spec)
+        return self._conclude(self._wait_here(spec), spec.deadline)

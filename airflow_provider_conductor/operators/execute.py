@@ -16,7 +16,7 @@ from airflow_provider_conductor.polling.durations import patience
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_conductor.polling.wait import WaitEvent
+    from airflow_provider_conductor.polling.wait_event import WaitEvent
 
 __all__ = ["ConductorExecuteWorkflowOperator", "ConductorStartWorkflowOperator"]
 
@@ -101,26 +101,25 @@ class ConductorExecuteWorkflowOperator(WaitOperator, StartsWorkflow):
         self.wait_until_task_ref = wait_until_task_ref
 
     def execute(self, context: Context) -> Any:
-        from airflow_provider_conductor.polling.wait import STILL_RUNNING, with_told
+        from airflow_provider_conductor.polling.wait_event import STILL_RUNNING
 
         self._begin(context)
-        check_trigger_arguments(self._make_plan("not started"), self.conductor_conn_id)
+        check_trigger_arguments(self._wait_spec("not started"), self.conductor_conn_id)
         check_output_path(self.output_path)
         workflow_id = self._start()
         self._protect(workflow_id)
-        plan = self._make_plan(workflow_id)
-        event = self._wait_here(plan, patience=self.wait_for_seconds)
+        spec = self._wait_spec(workflow_id)
+        event = self._wait_here(spec, return_after=self.wait_for_seconds)
         if not self.wait_for_completion and not self.wait_until_task_ref and event.status == "COMPLETED":
             return self._snapshot(event)
         if event.status == STILL_RUNNING:
             self.log.info("Still RUNNING after %g s: %s", self.wait_for_seconds, event.message)
             if not self.wait_for_completion:
                 return self._snapshot(event)
-            plan = with_told(plan, event)
             if self.deferrable:
-                self._defer_wait(plan)
-            event = self._wait_here(plan)
-        return self._conclude(event, plan.deadline)
+                self._defer_wait(spec, event.state)
+            event = self._wait_here(spec, event.state)
+        return self._conclude(event, spec.deadline)
 
     def _terminate_nothing(self) -> None:
         super()._terminate_nothing()

@@ -10,7 +10,7 @@ from airflow_provider_conductor.exceptions import ConductorWorkflowFailedError, 
 from airflow_provider_conductor.polling.failure_report import explain
 from airflow_provider_conductor.polling.observation import diagnose, read_ended
 from airflow_provider_conductor.polling.timeline import timeline
-from airflow_provider_conductor.polling.wait import GONE, GONE_REASON, WaitEvent
+from airflow_provider_conductor.polling.wait_event import GONE, GONE_REASON, WaitEvent
 from airflow_provider_conductor.submission.errors import WorkflowGoneError, WorkflowTerminatedError
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill, ended_by_our_timeout
 

@@ -20,7 +20,8 @@ from airflow_provider_conductor.operators.wait_options import DEFAULT_MAX_OUTPUT
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan
+    from airflow_provider_conductor.polling.wait_event import WaitEvent
+    from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 
 __all__ = [
     "BACKSTOP",
@@ -41,7 +42,7 @@ with the version, and a sensor turns it into a timeout or a skip."""
 
 
 class WaitMixin(ConclusionMixin):
-    """One wait: its plan, its poll loop on the worker, its deferral, its conclusion."""
+    """One wait: its spec, its poll loop on the worker, its deferral, its conclusion."""
 
     deferrable: bool
     poll_interval: float | None
@@ -57,11 +58,11 @@ class WaitMixin(ConclusionMixin):
         """The operator's own ``timeout`` in seconds."""
         return None if self.timeout is None else float(self.timeout)
 
-    def _make_plan(self, workflow_id: str) -> WaitPlan:
-        """The plan of this try's wait; ``execution_timeout`` and ``timeout`` become one deadline."""
-        from airflow_provider_conductor.polling.wait import WaitPlan
+    def _wait_spec(self, workflow_id: str) -> WaitSpec:
+        """The spec of this try's wait; ``execution_timeout`` and ``timeout`` become one deadline."""
+        from airflow_provider_conductor.polling.wait_spec import WaitSpec
 
-        return WaitPlan(
+        return WaitSpec(
             workflow_id=workflow_id,
             started_at=timezone.utcnow().timestamp(),
             deadline=self._guard.deadline(self._wait_limit()),
@@ -93,22 +94,30 @@ class WaitMixin(ConclusionMixin):
             done = terminate_quickly(self.hook.settings, workflow_id, self._guard.killed_reason, self.log)
             self.log.info("The task was killed. Workflow %s: %s", workflow_id, done)
 
-    def _wait_here(self, plan: WaitPlan, patience: float | None = None) -> WaitEvent:
-        """Wait on the worker, to the end or for ``patience`` seconds."""
+    def _wait_here(
+        self, spec: WaitSpec, state: WaitState | None = None, *, return_after: float | None = None
+    ) -> WaitEvent:
+        """Wait on the worker, to the end or for ``return_after`` seconds."""
         from airflow_provider_conductor.polling.wait import wait
 
         try:
             return self.hook.client.run(
-                wait(plan, to_log(self.log.info), warn=to_log(self.log.warning), patience=patience)
+                wait(
+                    spec,
+                    to_log(self.log.info),
+                    state=state,
+                    warn=to_log(self.log.warning),
+                    return_after=return_after,
+                )
             )
         except ConductorError as error:
             self._guard.release()  # the next try goes on with the workflow
-            raise self._broken_off(plan.workflow_id, type(error), str(error)) from error
+            raise self._broken_off(spec.workflow_id, type(error), str(error)) from error
         except AirflowTaskTimeout:
-            self._apply_on_timeout(plan.workflow_id)
+            self._apply_on_timeout(spec.workflow_id)
             raise
 
-    def _defer_wait(self, plan: WaitPlan) -> NoReturn:
+    def _defer_wait(self, spec: WaitSpec, state: WaitState | None = None) -> NoReturn:
         """Defer the wait to the triggerer; Airflow's own deferral timeout is only a backstop."""
         from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
 
@@ -118,7 +127,8 @@ class WaitMixin(ConclusionMixin):
         self.defer(
             trigger=ConductorWorkflowTrigger(
                 conductor_conn_id=self.conductor_conn_id,
-                plan=plan.to_json(),
+                **spec.to_json(),
+                state=None if state is None else state.to_json(),
                 kill_reason=self._guard.killed_reason if self.cancel_on_kill else None,
                 timeout_reason=(
                     self._guard.timed_out_reason
@@ -127,8 +137,8 @@ class WaitMixin(ConclusionMixin):
                 ),
             ),
             method_name="execute_complete",
-            kwargs={"deadline": plan.deadline},
-            timeout=time_left(plan.deadline),
+            kwargs={"deadline": spec.deadline},
+            timeout=time_left(spec.deadline),
         )
 
     def execute_complete(self, context: Context, event: Any = None, deadline: float | None = None) -> Any:
@@ -140,7 +150,7 @@ class WaitMixin(ConclusionMixin):
         Raises:
             AirflowException: an event of an unknown shape, or the trigger's own error.
         """
-        from airflow_provider_conductor.polling.wait import WaitEvent
+        from airflow_provider_conductor.polling.wait_event import WaitEvent
 
         self._begin(context)
         try:
@@ -212,12 +222,12 @@ def time_left(deadline: float | None) -> timedelta | None:
     return timedelta(seconds=max(0.0, deadline - timezone.utcnow().timestamp())) + BACKSTOP
 
 
-def check_trigger_arguments(plan: WaitPlan, conductor_conn_id: str) -> None:
+def check_trigger_arguments(spec: WaitSpec, conductor_conn_id: str) -> None:
     """Refuse, before anything is started, what Airflow could not send to the triggerer.
 
     Raises:
         TypeError: something other than a text, number or None (a native template may render anything).
     """
-    for name, value in {**plan.to_json(), "conductor_conn_id": conductor_conn_id}.items():
+    for name, value in {**spec.to_json(), "conductor_conn_id": conductor_conn_id}.items():
         if value is not None and type(value) not in (str, int, float, bool):
             raise TypeError(f"{name} must be a plain text or number, not {type(value).__name__}; nothing was started")

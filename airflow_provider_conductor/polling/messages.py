@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from hashlib import blake2s
+from typing import NamedTuple
 
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.blocker import PICKUP_GRACE, Blocker, Phase
 from airflow_provider_conductor.polling.formatting import clock_time, duration
 from airflow_provider_conductor.polling.progress import Progress
 
-__all__ = ["attempt", "describe", "next_message", "queue_name", "with_reasons"]
+__all__ = ["NOTHING_LOGGED", "Logged", "attempt", "describe", "next_message", "queue_name", "with_reasons"]
 
 NAMED = 3
 """Blockers described one by one."""
@@ -32,6 +33,16 @@ REMEMBERED = 16
 _ITERATION = re.compile(r"__\d+$")
 
 _NEEDS_USER = (Phase.PAUSED, Phase.WAITING_FOR_PERSON, Phase.WAITING_FOR_SIGNAL, Phase.JOIN_BLOCKED)
+
+
+class Logged(NamedTuple):
+    """The situations that have been logged, the last one at the end, and when that was, on the server's clock in ms."""
+
+    at: int = 0
+    situations: tuple[str, ...] = ()
+
+
+NOTHING_LOGGED = Logged()
 
 
 def describe(progress: Progress, now: int) -> str:
@@ -75,7 +86,7 @@ def _describe_all(blockers: tuple[Blocker, ...], now: int) -> str:
     return "; ".join(described)
 
 
-def next_message(progress: Progress, now: int, logged: str) -> tuple[str, str]:
+def next_message(progress: Progress, now: int, logged: Logged) -> tuple[str, Logged]:
     """The line to log after an observation, "" for none; and what to pass as ``logged`` the next time.
 
     ==========================================================  ==================================================
@@ -93,14 +104,11 @@ def next_message(progress: Progress, now: int, logged: str) -> tuple[str, str]:
     Two situations are the same if their blockers have the same names (without a loop's iteration), attempts and phases.
     Of more than three blockers only the phases and the order of magnitude count, so that a fork of hundreds or a loop
     does not log a line for each task.
-
-    Args:
-        logged: plain text, so that it survives a deferral; "" at first.
     """
     nothing_open = not progress.blockers and progress.phase is not Phase.PAUSED
     if nothing_open and (progress.stalled_since is None or now - progress.stalled_since < PICKUP_GRACE):
         return "", logged
-    at, situations = _read_logged(logged)
+    at, situations = logged
     situation = _situation(progress)
     if situations and situations[-1] == situation:
         return "", logged
@@ -110,14 +118,7 @@ def next_message(progress: Progress, now: int, logged: str) -> tuple[str, str]:
     if situation in situations and not needs_user and 0 <= now - at < pause:
         return "", logged
     kept = [item for item in situations if item != situation][-REMEMBERED + 1 :]
-    return describe(progress, now), f"{now}:{','.join([*kept, situation])}"
-
-
-def _read_logged(logged: str) -> tuple[int, list[str]]:
-    at, _, situations = logged.partition(":")
-    if not at.isascii() or not at.isdigit() or len(at) > 16:  # another version wrote it
-        return 0, []
-    return int(at), situations.split(",")
+    return describe(progress, now), Logged(now, (*kept, situation))
 
 
 def _situation(progress: Progress) -> str:

@@ -6,7 +6,7 @@ from airflow_provider_conductor.polling.blocker import PICKUP_GRACE, Blocker, Ph
 from airflow_provider_conductor.polling.progress import Progress
 from airflow_provider_conductor.polling.server_clock import ServerClock
 
-__all__ = ["HELD", "HELD_PAUSE", "adaptive_pause", "next_poll", "next_poll_after_failure", "wake_at"]
+__all__ = ["HELD", "HELD_PAUSE", "adaptive_pause", "backed_off", "next_poll", "next_poll_after_failure", "wake_at"]
 
 SHORTEST = 1.0
 LONGEST = 60.0
@@ -141,6 +141,12 @@ def next_poll_after_failure(
     """
     pause = min(LONGEST, SHORTEST * 2.0 ** min(max(failures, 1) - 1, 10)) * (1 - jitter / 2)
     return _bounded(now + max(pause, min(retry_after or 0.0, LONGEST)), now, poll_by)
+
+
+def backed_off(interval: float, polls: int, jitter: float, longest: float | None) -> float:
+    """Airflow's own sensor back-off: twice the interval each time, and up to as much again by chance."""
+    pause = max(1.0, interval * 2.0 ** min(polls - 2, 32)) * (1 + jitter)
+    return pause if longest is None else min(pause, longest)
 
 
 def _bounded(moment: float, now: float, poll_by: float | None) -> float:

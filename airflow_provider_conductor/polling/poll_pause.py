@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from airflow_provider_conductor.client.flow import Sleep
-from airflow_provider_conductor.client.models import WorkflowStatus
 
 __all__ = ["PollPause", "PollResult", "Revision"]
 
@@ -72,30 +70,3 @@ class PollPause(Sleep):
     wake_at: float = 0.0
     blind_wake_at: float = 0.0
     away: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """What a wait needs to begin with this pause in another process."""
-        return {
-            "revision": None if self.revision is None else list(self.revision),
-            "started": self.started,
-            "poll_interval": self.poll_interval,
-            "wake_at": self.wake_at,
-            "blind_wake_at": self.blind_wake_at,
-        }
-
-    @classmethod
-    def from_json(cls, workflow_id: str, data: Mapping[str, Any]) -> PollPause | None:
-        """Read it back; None where it is of an unknown kind (another version's)."""
-        try:
-            status, update_time = data["revision"]
-            return cls(
-                0.0,
-                workflow_id=workflow_id,
-                revision=Revision(str(WorkflowStatus(status)), int(update_time)),
-                started=float(data["started"]),
-                poll_interval=None if data["poll_interval"] is None else float(data["poll_interval"]),
-                wake_at=float(data["wake_at"]),
-                blind_wake_at=float(data["blind_wake_at"]),
-            )
-        except (KeyError, TypeError, ValueError):
-            return None

@@ -30,18 +30,6 @@ class Lifecycle:
     def of(cls, workflow: Workflow) -> Lifecycle:
         return cls(workflow.create_time, workflow.last_retried_time, workflow.end_time, len(_skipped(workflow)))
 
-    def __str__(self) -> str:
-        return f"{self.created}/{self.retried}/{self.ended}/{self.skipped}"
-
-    @classmethod
-    def read(cls, text: str) -> Lifecycle | None:
-        """What ``str`` wrote, or None for anything else."""
-        try:
-            created, retried, ended, skipped = map(int, text.split("/"))
-        except ValueError:
-            return None
-        return cls(created, retried, ended, skipped)
-
 
 def user_actions(before: Lifecycle | None, workflow: Workflow) -> list[str]:
     """What was done since ``before``, a line each.

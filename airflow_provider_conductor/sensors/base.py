@@ -29,7 +29,8 @@ from airflow_provider_conductor.polling.durations import patience, seconds
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan
+    from airflow_provider_conductor.polling.wait_event import WaitEvent
+    from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 
 __all__ = ["ConductorSensor"]
 
@@ -51,8 +52,11 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
 
     template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "output_path")
 
-    _plan: WaitPlan | None = None
-    """The plan of the pokes, with what they have told so far."""
+    _spec: WaitSpec | None = None
+    """The spec of the pokes."""
+
+    _state: WaitState | None = None
+    """What the pokes have observed and logged so far."""
 
     _on_worker_because: str = ""
     """Why it begins on a worker though ``start_from_trigger`` was asked for."""
@@ -111,8 +115,9 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         """
         if not self._wants_trigger:
             return
+        from airflow.triggers.base import StartTriggerArgs
+
         from airflow_provider_conductor.sensors.start_from_trigger import as_template, why_not_in_triggerer
-        from airflow_provider_conductor.triggers.version_compat import StartTriggerArgs
 
         given_to_it = {"conductor_conn_id": self.conductor_conn_id, "workflow_id": self.workflow_id, **awaited}
         self._on_worker_because = why_not_in_triggerer(self, given_to_it)
@@ -123,12 +128,12 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
             limit = self.execution_timeout.total_seconds()
             lasts, airflows = min(lasts, limit - alarm_margin(self.execution_timeout)), min(airflows, limit)
         self.start_trigger_args = StartTriggerArgs(
-            trigger_cls="airflow_provider_conductor.triggers.sensor.ConductorSensorTrigger",
+            trigger_cls="airflow_provider_conductor.triggers.ConductorSensorTrigger",
             trigger_kwargs={
                 **{name: as_template(value) for name, value in given_to_it.items()},
-                "plan": self._plan_settings(),
-                "lasts": lasts,
-                "times_out_after": airflows,
+                **self._spec_settings(),
+                "timeout": lasts,
+                "deferral_timeout": airflows,
                 "templated": any(map(is_template, given_to_it.values())),
                 "cancel_on_kill": self.cancel_on_kill,
             },
@@ -141,12 +146,11 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
     def _wait_limit(self) -> float | None:
         return float(self.timeout)
 
-    def _make_plan(self, workflow_id: str) -> WaitPlan:
-        plan = super()._make_plan(workflow_id)
-        return replace(plan, **self._plan_settings())
+    def _wait_spec(self, workflow_id: str) -> WaitSpec:
+        return replace(super()._wait_spec(workflow_id), **self._spec_settings())
 
-    def _plan_settings(self) -> dict[str, Any]:
-        """What of the plan is known when the DAG is parsed."""
+    def _spec_settings(self) -> dict[str, Any]:
+        """What of the spec is known when the DAG is parsed."""
         return {
             "stall_timeout": self.stall_timeout,
             "poll_interval": self.poll_interval,
@@ -155,7 +159,7 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         }
 
     def execute(self, context: Context) -> Any:
-        from airflow_provider_conductor.polling.wait import STILL_RUNNING, TIMEOUT, with_told
+        from airflow_provider_conductor.polling.wait_event import STILL_RUNNING, TIMEOUT
 
         check_output_path(self.output_path)
         self._begin(context)
@@ -165,12 +169,12 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         if self._on_worker_because:
             self.log.info("This task begins on a worker in spite of start_from_trigger: %s", self._on_worker_because)
         if self.deferrable:
-            plan = self._make_plan(self.workflow_id)
-            event = self._wait_here(plan, patience=0)
+            spec = self._wait_spec(self.workflow_id)
+            event = self._wait_here(spec, return_after=0)
             if event.status == STILL_RUNNING:
-                self._defer_wait(with_told(plan, event))
-            return self._conclude(event, plan.deadline)
-        self._plan = self._plan_of_pokes(context)
+                self._defer_wait(spec, event.state)
+            return self._conclude(event, spec.deadline)
+        self._spec, self._state = self._wait_of_pokes(context)
         try:
             return super().execute(context)
         except (AirflowSensorTimeout, AirflowSkipException) as error:
@@ -193,43 +197,43 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         except ValueError as error:
             raise self._leniently(AirflowFailException(str(error))) from error
 
-    def _plan_of_pokes(self, context: Context) -> WaitPlan:
-        """One wait, whose looks are the pokes; rescheduled ones are counted from the first of the series."""
-        from airflow_provider_conductor.polling.wait import WaitPlan
+    def _wait_of_pokes(self, context: Context) -> tuple[WaitSpec, WaitState]:
+        """One wait, whose polls are the pokes; rescheduled ones are counted from the first of the series."""
+        from airflow_provider_conductor.polling.wait_spec import WaitState
 
-        plan = self._make_plan(self.workflow_id)
+        spec, state = self._wait_spec(self.workflow_id), WaitState()
         first = first_poke(self, context) if self.reschedule else None
         if first is None:
-            return plan
+            return spec, state
         began = first.timestamp()
         stored = self._run.state_store.get(POKES_KEY)
         if stored and stored["started_at"] >= began - 1:  # else it is of an earlier try
-            so_far = WaitPlan.from_json(stored)
-            kept = ("told", "warned", "seen", "away_since", "refused_since", "rest")
-            plan = replace(plan, **{name: getattr(so_far, name) for name in kept})
-        return replace(plan, started_at=began, deadline=began + self.timeout)
+            state = WaitState.from_json(self.workflow_id, stored["state"])
+        return replace(spec, started_at=began, deadline=began + self.timeout), state
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
-        """One look; Airflow's sensor lets the time between two looks pass."""
-        from airflow_provider_conductor.polling.wait import STILL_RUNNING, with_told
+        """One poll; Airflow's sensor lets the time between two polls pass."""
+        from airflow_provider_conductor.polling.wait_event import STILL_RUNNING
 
         self._begin(context)
-        plan = self._plan_by_the_clock() or self._plan_of_pokes(context)
-        self._last = self._wait_here(plan, patience=0)
-        self._plan = with_told(plan, self._last)
+        if self._spec is None or self._state is None:
+            self._spec, self._state = self._wait_of_pokes(context)
+        self._spec = spec = self._moved_with_clock(self._spec)
+        self._last = self._wait_here(spec, self._state, return_after=0)
         if self._last.status == STILL_RUNNING:
             if self.reschedule:
-                self._run.state_store.set(POKES_KEY, self._plan.to_json())
+                stored = {"started_at": spec.started_at, "state": self._state.to_json()}
+                self._run.state_store.set(POKES_KEY, stored)
             return False
-        return PokeReturnValue(is_done=True, xcom_value=self._conclude(self._last, plan.deadline))
+        return PokeReturnValue(is_done=True, xcom_value=self._conclude(self._last, spec.deadline))
 
-    def _plan_by_the_clock(self) -> WaitPlan | None:
-        """The plan of the pokes in this process; one whose wall clock was set meanwhile is moved along with it."""
+    def _moved_with_clock(self, spec: WaitSpec) -> WaitSpec:
+        """The spec of the pokes in this process, moved along with the wall clock if that was set meanwhile."""
         ahead = timezone.utcnow().timestamp() - time.monotonic()
         set_by, self._ahead = ahead - (self._ahead or ahead), ahead
-        if self._plan is None or self._plan.deadline is None or abs(set_by) < CLOCK_SET:
-            return self._plan
-        return replace(self._plan, started_at=self._plan.started_at + set_by, deadline=self._plan.deadline + set_by)
+        if spec.deadline is None or abs(set_by) < CLOCK_SET:
+            return spec
+        return replace(spec, started_at=spec.started_at + set_by, deadline=spec.deadline + set_by)
 
     def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
         """Airflow's interval; where none was given, that of every other wait, which goes by the workflow's age.
@@ -241,8 +245,8 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
             interval = self._last.next_poll - now
         else:
             interval = float(super()._get_next_poke_interval(started_at, run_duration, poke_count))
-        if self._plan is not None and self._plan.deadline is not None:
-            interval = min(interval, self._plan.deadline - now)
+        if self._spec is not None and self._spec.deadline is not None:
+            interval = min(interval, self._spec.deadline - now)
         return max(0.0, interval)
 
     def _conclude(self, event: WaitEvent, deadline: float | None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_conductor._airflow import triggers_render_templates
 from airflow_provider_conductor.operators.arguments import is_template
 
 __all__ = ["as_template", "why_not_in_triggerer"]
@@ -22,9 +23,7 @@ def why_not_in_triggerer(sensor: Any, arguments: Mapping[str, Any]) -> str:
     a template, in a DAG with macros or filters of its own    they are functions, which never leave the DAG's file
     ========================================================  ==================================================
     """
-    from airflow_provider_conductor.triggers.version_compat import TRIGGERS_RENDER_TEMPLATES
-
-    if not TRIGGERS_RENDER_TEMPLATES:
+    if not triggers_render_templates():
         return "it needs Airflow 3.3 or later"
     if getattr(sensor, "_BaseOperator__from_mapped", False) or _is_mapped(sensor):
         return "it is mapped"

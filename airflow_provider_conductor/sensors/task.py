@@ -13,7 +13,8 @@ from airflow_provider_conductor.polling.awaited_task import SUCCESS, joined_stat
 from airflow_provider_conductor.sensors.base import ConductorSensor
 
 if TYPE_CHECKING:
-    from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan
+    from airflow_provider_conductor.polling.wait_event import WaitEvent
+    from airflow_provider_conductor.polling.wait_spec import WaitSpec
 
 __all__ = ["ConductorTaskSensor"]
 
@@ -58,16 +59,16 @@ class ConductorTaskSensor(ConductorSensor):
     def _expected(self) -> str:
         return joined_statuses(SUCCESS if self.expected_status is None else self.expected_status)
 
-    def _make_plan(self, workflow_id: str) -> WaitPlan:
+    def _wait_spec(self, workflow_id: str) -> WaitSpec:
         task_ref = given(self.task_reference_name, "task_reference_name")
         return replace(
-            super()._make_plan(workflow_id),
+            super()._wait_spec(workflow_id),
             wait_until_task_ref=task_ref,
             wait_until_task_status=self._expected,
         )
 
     def _outcome(self, event: WaitEvent, deadline: float | None) -> Any:
-        from airflow_provider_conductor.polling.wait import TASK_ENDED
+        from airflow_provider_conductor.polling.wait_event import TASK_ENDED
 
         self.wait_until_task_ref = self.task_reference_name
         if event.status in WorkflowStatus.__members__:  # from the index, which keeps no tasks
@@ -84,7 +85,7 @@ class ConductorTaskSensor(ConductorSensor):
         from airflow_provider_conductor.polling.awaited_task import awaited_task, task_statuses
         from airflow_provider_conductor.polling.observation import read_ended
 
-        if event.plan is not None:  # it is of this process
+        if event.state is not None:  # it is of this process
             return event.message
         try:
             workflow = self.hook.client.run(read_ended(event.workflow_id, time.time()))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from typing import Any
+
+from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_conductor.batch.driver import waiting_for
 from airflow_provider_conductor.batch.handover import FREE_FOR, worth_a_worker
@@ -13,78 +16,66 @@ from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.flow import steady
 from airflow_provider_conductor.client.termination import terminate_concurrently
 from airflow_provider_conductor.client.text import one_line
+from airflow_provider_conductor.polling.durations import seconds
 from airflow_provider_conductor.polling.poller import Poller
-from airflow_provider_conductor.polling.wait import ERROR, MESSAGE_LIMIT, TIMEOUT
+from airflow_provider_conductor.polling.wait_event import ERROR, MESSAGE_LIMIT, TIMEOUT
+from airflow_provider_conductor.triggers.base import ConductorTrigger, start_and_deadline
 from airflow_provider_conductor.triggers.shared_poller import shared_poller
-from airflow_provider_conductor.triggers.version_compat import TRIGGERS_HEAR_OF_KILLS, TriggerEvent
-from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
 
 __all__ = ["GO_ON", "ConductorWorkflowsTrigger"]
 
 GO_ON = "go_on"
-"""The event's status where there is something for a worker to do."""
+"""The event's status if there is something for a worker to do."""
 
 
-class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
-    """Waits for a batch's running workflows; fires one event when a worker has enough to do again.
+class ConductorWorkflowsTrigger(ConductorTrigger):
+    """Waits for many running workflows; fires one event when all have ended, or a worker has enough to do again.
 
-    The event is ``{"status": "go_on" | "timeout" | "error", "message": …}``. It does not say how the workflows ended:
-    the worker asks the server, which knows better.
+    The event is ``{"status": "go_on" | "timeout" | "error", "message": …}``. It does not contain how the workflows
+    ended: the worker reads that from the server.
 
     Args:
+        workflow_ids: the workflows.
         conductor_conn_id: id of the connection; it is looked up in the triggerer.
-        workflow_ids: those that run; at most ``max_active``, and nothing but their ids.
-        more: whether there are further ones to be started.
-        max_active: how many of the batch may run at a time.
-        began: when the batch was begun, seconds since the epoch.
-        deadline: when the wait is over, seconds since the epoch; None for never.
-        stall_timeout, poll_interval: seconds, as the operator has them.
-        kill_reason: given to the workflows when a killed task takes them along; None leaves them running.
-        timeout_reason: given to those that the trigger itself terminates after a timeout; None leaves that to the
-            task.
+        more: whether the worker has further ones to start; then the event also comes when enough of them have ended.
+        max_active: how many may run at a time; None for as many as ``workflow_ids``.
+        timeout: seconds (or timedelta) for the whole wait, from ``started_at`` on; None for no limit.
+        stall_timeout: seconds (or timedelta) without progress after which a workflow counts as ended.
+        poll_interval: seconds between polls; None adapts to the workflows.
+        started_at: when the wait began, in seconds since the epoch; None for now.
+        deadline: the end of the wait as a moment, in seconds since the epoch; with ``timeout``, the earlier one counts.
+        kill_reason, timeout_reason: as in ``ConductorWorkflowTrigger``.
+
+    Raises:
+        ValueError: an argument that cannot be used, by name.
     """
 
     def __init__(
         self,
         *,
-        conductor_conn_id: str,
         workflow_ids: Sequence[str],
-        more: bool,
-        max_active: int,
-        began: float,
+        conductor_conn_id: str = "conductor_default",
+        more: bool = False,
+        max_active: int | None = None,
+        timeout: float | timedelta | None = None,
+        stall_timeout: float | timedelta | None = None,
+        poll_interval: float | timedelta | None = None,
+        started_at: float | None = None,
         deadline: float | None = None,
-        stall_timeout: float | None = None,
-        poll_interval: float | None = None,
         kill_reason: str | None = None,
         timeout_reason: str | None = None,
     ) -> None:
-        super().__init__(
-            conductor_conn_id=conductor_conn_id, plan={}, kill_reason=kill_reason, timeout_reason=timeout_reason
-        )
+        super().__init__(conductor_conn_id=conductor_conn_id, kill_reason=kill_reason, timeout_reason=timeout_reason)
         self.workflow_ids = list(workflow_ids)
         self.more = more
-        self.max_active = max_active
-        self.began = began
-        self.deadline = deadline
-        self.stall_timeout = stall_timeout
-        self.poll_interval = poll_interval
+        self.max_active = len(self.workflow_ids) if max_active is None else max_active
+        self.started_at, self.deadline = start_and_deadline(timeout, started_at, deadline)
+        self.stall_timeout = seconds(stall_timeout, "stall_timeout")
+        self.poll_interval = seconds(poll_interval, "poll_interval")
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "conductor_conn_id": self.conductor_conn_id,
-                "workflow_ids": self.workflow_ids,
-                "more": self.more,
-                "max_active": self.max_active,
-                "began": self.began,
-                "deadline": self.deadline,
-                "stall_timeout": self.stall_timeout,
-                "poll_interval": self.poll_interval,
-                "kill_reason": self.kill_reason,
-                "timeout_reason": self.timeout_reason,
-            },
-        )
+    def _arguments(self) -> dict[str, Any]:
+        names = ("workflow_ids", "more", "max_active", "started_at", "deadline", "stall_timeout", "poll_interval")
+        return {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         event = {"status": GO_ON, "message": ""}
@@ -98,13 +89,12 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
         except ConductorError as error:
             event = {"status": ERROR, "message": one_line(error, MESSAGE_LIMIT), "error": type(error).__name__}
         except asyncio.CancelledError:
-            if not TRIGGERS_HEAR_OF_KILLS:
-                await self._end_whatever_comes()
+            await self._cancelled()
             raise
         yield TriggerEvent(event)
 
     async def _wait(self, poller: Poller) -> tuple[str, bool]:
-        """Until a worker is worth it: what there is to say, and whether that was before the deadline."""
+        """Until there is enough for a worker to do: a message, and whether that was before the deadline."""
         clock = steady(time.time, time.monotonic)
         began = clock()
         waits = {asyncio.create_task(self._one(poller, workflow_id, began)) for workflow_id in self.workflow_ids}
@@ -114,7 +104,7 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
             while True:
                 now = clock()
                 free_since = free_since or (now if ended else None)
-                told = f"{len(ended):,} of {len(self.workflow_ids):,} running workflows have ended"
+                message = f"{len(ended):,} of {len(self.workflow_ids):,} running workflows have ended"
                 if worth_a_worker(
                     ended=len(ended),
                     active=len(waits),
@@ -123,9 +113,9 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
                     free_since=free_since,
                     now=now,
                 ):
-                    return told, True
+                    return message, True
                 if self.deadline is not None and now >= self.deadline:
-                    return told, False
+                    return message, False
                 moments = [self.deadline, free_since + FREE_FOR if free_since and self.more else None]
                 until = min((moment for moment in moments if moment is not None), default=None)
                 done, waits = await asyncio.wait(
@@ -142,13 +132,17 @@ class ConductorWorkflowsTrigger(ConductorWorkflowTrigger):
             await asyncio.gather(*waits, return_exceptions=True)
 
     async def _one(self, poller: Poller, workflow_id: str, now: float) -> None:
-        plan = waiting_for(
-            workflow_id, now, began=self.began, stall_timeout=self.stall_timeout, poll_interval=self.poll_interval
+        spec, state = waiting_for(
+            workflow_id,
+            now,
+            began=self.started_at,
+            stall_timeout=self.stall_timeout,
+            poll_interval=self.poll_interval,
         )
-        await poller.run(self._wait_flow(plan, poller, self.log.debug))
+        await poller.run(self._wait_flow(poller, spec, state, self.log.debug))
 
     @property
-    def _what(self) -> str:
+    def _subject(self) -> str:
         return f"{len(self.workflow_ids):,} workflows of the batch"
 
     async def _terminate(self, poller: Poller, reason: str) -> str:

@@ -1,13 +1,14 @@
-"""The trigger of a sensor that begins in the triggerer: no worker has been there to make its plan."""
+"""The trigger of a sensor that begins in the triggerer: no worker has rendered its arguments or started its clock."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+
+from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_conductor._airflow import DEFERRED_KEY, push_xcom
 from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
@@ -15,73 +16,85 @@ from airflow_provider_conductor.client.errors import ConductorConfigError
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
 from airflow_provider_conductor.polling.awaited_task import joined_statuses
 from airflow_provider_conductor.polling.poller import Poller
-from airflow_provider_conductor.polling.wait import ERROR, WaitEvent, WaitPlan
+from airflow_provider_conductor.polling.wait_event import ERROR, WaitEvent
+from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 from airflow_provider_conductor.submission.termination_reasons import killed_reason, label_of
-from airflow_provider_conductor.triggers.version_compat import TriggerEvent
-from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger
+from airflow_provider_conductor.triggers.workflow import SingleWaitTrigger
 
 __all__ = ["ConductorSensorTrigger"]
 
-PATIENCE = 180.0
-"""Seconds for Airflow to answer: a triggerer's supervisor takes a while for its first answer, and gives none at all to
+ANSWER_WITHIN = 180.0
+"""Seconds for Airflow to answer: a triggerer's supervisor takes a while for its first answer, and never answers
 what it does not understand."""
 
 WAY_OUT = "Give the sensor deferrable=True instead of start_from_trigger=True, and a worker renders them"
 
 
-class ConductorSensorTrigger(ConductorWorkflowTrigger):
-    """Makes the plan that a worker would have made, and waits by it.
+class ConductorSensorTrigger(SingleWaitTrigger):
+    """Waits for a sensor that begins in the triggerer; the event is that of ``ConductorWorkflowTrigger``.
 
-    The arguments that are named as the sensor's templated ones are rendered in each triggerer anew. What must not begin
-    anew is the clock: it follows from Airflow's own deferral timeout, a moment kept in the metadata database.
+    The arguments named like the sensor's templated ones are rendered in each triggerer anew. The clock does not begin
+    anew: it follows from Airflow's own deferral timeout, a moment in the metadata database.
 
     Args:
-        conductor_conn_id: id of the connection. Templated.
         workflow_id: the workflow. Templated.
-        plan: a :class:`~airflow_provider_conductor.polling.wait.WaitPlan` as JSON, without id and moments.
-        lasts: seconds from the beginning to the deadline.
-        times_out_after: seconds from the beginning to Airflow's deferral timeout.
-        templated: there is something to render.
+        timeout: seconds from the beginning to the deadline.
+        deferral_timeout: seconds from the beginning to Airflow's deferral timeout.
+        conductor_conn_id: id of the connection. Templated.
+        templated: whether there is something to render.
         cancel_on_kill: terminate the workflow with a killed task.
-        wait_until_task_ref: as in the plan. Templated.
-        task_reference_name, expected_status: the task and its statuses, where a task is waited for. Templated.
+        stall_timeout, poll_interval, exponential_backoff, max_wait: as in ``ConductorWorkflowTrigger``, in seconds.
+        wait_until_task_ref: the task whose end is waited for. Templated.
+        task_reference_name, expected_status: the task, and its statuses, that are waited for. Templated.
     """
 
     def __init__(
         self,
         *,
-        conductor_conn_id: str,
         workflow_id: str,
-        plan: dict[str, Any],
-        lasts: float,
-        times_out_after: float,
+        timeout: float,
+        deferral_timeout: float,
+        conductor_conn_id: str = "conductor_default",
         templated: bool = True,
         cancel_on_kill: bool = False,
+        stall_timeout: float | None = None,
+        poll_interval: float | None = None,
+        exponential_backoff: bool = False,
+        max_wait: float | None = None,
         wait_until_task_ref: str | None = None,
         task_reference_name: str | None = None,
         expected_status: str | Sequence[str] | None = None,
     ) -> None:
-        super().__init__(conductor_conn_id=conductor_conn_id, plan=plan)
+        super().__init__(conductor_conn_id=conductor_conn_id)
         self.workflow_id = workflow_id
-        self.lasts = lasts
-        self.times_out_after = times_out_after
+        self.timeout = timeout
+        self.deferral_timeout = deferral_timeout
         self.templated = templated
         self.cancel_on_kill = cancel_on_kill
+        self.stall_timeout = stall_timeout
+        self.poll_interval = poll_interval
+        self.exponential_backoff = exponential_backoff
+        self.max_wait = max_wait
         self.wait_until_task_ref = wait_until_task_ref
         self.task_reference_name = task_reference_name
         self.expected_status = expected_status
         self._context: Any = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        classpath, _ = super().serialize()
+        classpath, arguments = super().serialize()
+        arguments.pop("kill_reason", None)  # it follows from cancel_on_kill
+        return classpath, arguments
+
+    def _arguments(self) -> dict[str, Any]:
         names = (
-            *("conductor_conn_id", "workflow_id", "plan", "lasts", "times_out_after", "templated", "cancel_on_kill"),
+            *("workflow_id", "timeout", "deferral_timeout", "templated", "cancel_on_kill", "stall_timeout"),
+            *("poll_interval", "exponential_backoff", "max_wait"),
             *("wait_until_task_ref", "task_reference_name", "expected_status"),
         )
-        return classpath, {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names}
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
-        """Airflow's call, before :meth:`run`: rendered is there, where what goes wrong can be told."""
+        """Airflow's call before :meth:`run`, which does the rendering: its errors become an event."""
         self._context = context
 
     async def _render_arguments(self) -> None:
@@ -101,7 +114,7 @@ class ConductorSensorTrigger(ConductorWorkflowTrigger):
         ti = _SinglePulls(context["ti"])
         try:
             # What Airflow asks its supervisor meanwhile awaits the answer in this very task (greenback).
-            async with asyncio.timeout(PATIENCE):  # noqa: ASYNC100
+            async with asyncio.timeout(ANSWER_WITHIN):  # noqa: ASYNC100
                 super().render_template_fields({**context, "ti": ti, "task_instance": ti})  # type: ignore[misc]
         except TimeoutError:
             raise ValueError(
@@ -116,7 +129,7 @@ class ConductorSensorTrigger(ConductorWorkflowTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         try:
             await self._render_arguments()
-            self.plan = self._whole_plan().to_json()
+            self.spec, self.state = self._rendered_spec(), WaitState()
         except ValueError as error:
             yield TriggerEvent(
                 WaitEvent(
@@ -132,42 +145,45 @@ class ConductorSensorTrigger(ConductorWorkflowTrigger):
         async for event in super().run():
             yield event
 
-    def _whole_plan(self) -> WaitPlan:
-        """The plan with what is known only now.
+    def _rendered_spec(self) -> WaitSpec:
+        """What is waited for, with what is known only now.
 
         Raises:
             ValueError: an argument was not rendered to anything of use.
         """
-        plan = replace(
-            WaitPlan.from_json({**self.plan, "workflow_id": one_workflow_id(self.workflow_id), "started_at": 0.0}),
-            started_at=(began := self._began()),
-            deadline=began + self.lasts,
-            wait_until_task_ref=self.wait_until_task_ref,
-        )
-        if self.task_reference_name is None:
-            return plan
-        return replace(
-            plan,
-            wait_until_task_ref=_text(self.task_reference_name, "task_reference_name"),
-            wait_until_task_status=joined_statuses(self.expected_status or ""),
+        task_ref, statuses = self.wait_until_task_ref, ""
+        if self.task_reference_name is not None:
+            task_ref = _text(self.task_reference_name, "task_reference_name")
+            statuses = joined_statuses(self.expected_status or "")
+        started_at = self._started_at()
+        return WaitSpec(
+            workflow_id=one_workflow_id(self.workflow_id),
+            started_at=started_at,
+            deadline=started_at + self.timeout,
+            stall_timeout=self.stall_timeout,
+            poll_interval=self.poll_interval,
+            exponential_backoff=self.exponential_backoff,
+            max_wait=self.max_wait,
+            wait_until_task_ref=task_ref,
+            wait_until_task_status=statuses,
         )
 
-    def _began(self) -> float:
+    def _started_at(self) -> float:
         """When this try began, whichever triggerer it is in by now."""
         ends = getattr(self, "timeout_after", None)  # set by the triggerer
         if ends is None:
             return time.time()
         aware = ends if ends.tzinfo else ends.replace(tzinfo=UTC)
-        return float(aware.timestamp()) - self.times_out_after
+        return float(aware.timestamp()) - self.deferral_timeout
 
     async def _announce(self, poller: Poller) -> None:
-        """Id and link to XCom, as a worker would; one that fails is made up for by the worker that concludes."""
-        workflow_id = self.plan["workflow_id"]
+        """Push id and link to XCom, as a worker would; if that fails, the worker that concludes makes up for it."""
+        workflow_id = self.spec.workflow_id
         url = poller.client.settings.workflow_url(workflow_id)
-        deadline = datetime.fromtimestamp(self.plan["deadline"], UTC)
+        deadline = datetime.fromtimestamp(self.spec.deadline or 0.0, UTC)
         self.log.info("Conductor workflow %s, until %s: %s", workflow_id, deadline.isoformat(timespec="seconds"), url)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(ANSWER_WITHIN):
                 await push_xcom(self.task_instance, WORKFLOW_ID_KEY, workflow_id)
                 await push_xcom(self.task_instance, WORKFLOW_URL_KEY, url)
                 if self.cancel_on_kill:
@@ -176,7 +192,7 @@ class ConductorSensorTrigger(ConductorWorkflowTrigger):
             self.log.warning("Id and link could not be written to XCom before the wait: %r", error)
 
     async def on_kill(self) -> None:
-        if "workflow_id" not in self.plan:
+        if not hasattr(self, "spec"):
             self.log.warning("The task was killed before it was known which workflow it waits for")
             return
         await super().on_kill()

@@ -13,10 +13,9 @@ from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_conductor._airflow import TIMEOUT_FORESTALLS_RESUMPTION
+from airflow_provider_conductor._airflow import TIMEOUT_FORESTALLS_RESUMPTION, triggers_render_templates
 from airflow_provider_conductor.client import ConductorClient, TaskStatus, Workflow
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill, ended_by_our_timeout
-from airflow_provider_conductor.triggers.version_compat import TRIGGERS_RENDER_TEMPLATES
 from tests.faults.real_airflow import AIRFLOW_2, RealAirflow, real_airflow
 from tests.faults.test_kills import SET_STATE
 
@@ -105,14 +104,14 @@ def test_a_sensor_begins_and_waits_without_a_worker(
                 airflow.wait_until(lambda way=way: waits(way) or sensors[way].state in ENDED, 180)
                 check(way, waits(way), "it waits, and has written id and page")
                 began_on_worker = bool(sensors[way].log("worker"))
-                check(way, began_on_worker != TRIGGERS_RENDER_TEMPLATES, "no worker before the end")
+                check(way, began_on_worker != triggers_render_templates(), "no worker before the end")
             kill(airflow, sensors["killed"])
             airflow.wait_until(lambda: workflow("killed").status.ended, 60)
             check("killed", ended_by_our_kill(workflow("killed").reason), "the kill takes the workflow along")
 
             airflow.terminate("triggerer")
             airflow.start("triggerer")
-            if TRIGGERS_RENDER_TEMPLATES:
+            if triggers_render_templates():
                 airflow.wait_until(lambda: len(deadlines(sensors["ends"])) > 1, 90)
                 check("ends", len(set(deadlines(sensors["ends"]))) == 1, "a restart keeps the deadline")
             (task,) = workflow("ends").tasks
@@ -123,7 +122,7 @@ def test_a_sensor_begins_and_waits_without_a_worker(
             )
             check("ends", sensors["ends"].state == "success", "it succeeds")
             check("ends", "The trigger reported: COMPLETED" in sensors["ends"].log("worker"), "a worker concludes")
-            if TRIGGERS_RENDER_TEMPLATES:
+            if triggers_render_templates():
                 for way in ("ends", *others):
                     check(way, sensors[way].workers == 1, "no other worker")
             for way in others:
@@ -134,7 +133,7 @@ def test_a_sensor_begins_and_waits_without_a_worker(
             error = "AirflowTaskTimeout" if TIMEOUT_FORESTALLS_RESUMPTION else "ConductorWorkflowTimeoutError"
             check("execution_timeout", error in said, "it is the retried one")
             check("execution_timeout", not workflow("execution_timeout").status.ended, "the workflow is left")
-            if TRIGGERS_RENDER_TEMPLATES:
+            if triggers_render_templates():
                 check("empty", "workflow_id must not be empty" in sensors["empty"].log("worker"), "a clear error")
                 check("mapped", "begins on a worker in spite of" in sensors["mapped"].log("worker"), "it says why")
             airflow.wait_until(lambda: waits("mapped"), 60)

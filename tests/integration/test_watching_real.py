@@ -14,7 +14,9 @@ import requests
 
 from airflow_provider_conductor.client import AsyncConductorClient, ConductorSettings, endpoints
 from airflow_provider_conductor.polling.poller import Poller
-from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan, wait
+from airflow_provider_conductor.polling.wait import wait
+from airflow_provider_conductor.polling.wait_event import WaitEvent
+from airflow_provider_conductor.polling.wait_spec import WaitSpec
 
 MANY = 120
 FEW = 10
@@ -66,7 +68,7 @@ class Lab:
 
     def wait_for(self, *workflow_ids: str, **plan: Any) -> None:
         for workflow_id in workflow_ids:
-            whole = WaitPlan(workflow_id=workflow_id, started_at=time.time(), **plan)
+            whole = WaitSpec(workflow_id=workflow_id, started_at=time.time(), **plan)
             self.waits[workflow_id] = asyncio.create_task(self.poller.run(wait(whole, self.lines.append)))
 
     async def complete(self, *workflow_ids: str) -> None:

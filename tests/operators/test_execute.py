@@ -287,7 +287,7 @@ def test_what_goes_to_the_triggerer_is_plain_json_without_secrets(
     assert arguments["conductor_conn_id"] == "conductor_default"
     for private in ("header-secret", "4711"):
         assert private not in json.dumps(arguments)
-    assert classpath == "airflow_provider_conductor.triggers.workflow.ConductorWorkflowTrigger"
+    assert classpath == "airflow_provider_conductor.triggers.ConductorWorkflowTrigger"
 
 
 def test_airflow_hands_the_trigger_over_unchanged(conductor: ConductorStandIn) -> None:

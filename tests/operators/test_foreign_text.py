@@ -21,7 +21,10 @@ from airflow_provider_conductor.operators import (
     ConductorStartWorkflowOperator,
     ConductorTerminateWorkflowOperator,
 )
-from airflow_provider_conductor.polling.wait import STILL_RUNNING, WaitEvent, WaitPlan, wait
+from airflow_provider_conductor.polling.user_actions import Lifecycle
+from airflow_provider_conductor.polling.wait import wait
+from airflow_provider_conductor.polling.wait_event import STILL_RUNNING, WaitEvent
+from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
 from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from tests.operators.airflow_standin import context_of
@@ -199,13 +202,16 @@ def test_an_end_full_of_it(hostile: ConductorStandIn, events: list[Any], mode: s
 
 @pytest.mark.parametrize("doing", OPEN)
 def test_what_a_look_says(hostile: ConductorStandIn, doing: str) -> None:
-    plan = WaitPlan(workflow_id=hostile.add(tasks=OPEN[doing]), started_at=time.time(), seen="1/2/3/0")
+    spec = WaitSpec(workflow_id=hostile.add(tasks=OPEN[doing]), started_at=time.time())
+    state = WaitState(lifecycle=Lifecycle(1, 2, 3, 0))
     heard = Heard()
     with ConductorClient(hostile.url) as client:
-        event: WaitEvent = client.run(wait(plan, to_log(heard.info), warn=to_log(heard.warning), patience=0))
+        event: WaitEvent = client.run(
+            wait(spec, to_log(heard.info), state=state, warn=to_log(heard.warning), return_after=0)
+        )
     assert event.status == STILL_RUNNING
     assert "forged" in event.message
-    assert_bearable("event", [event.to_json(), heard.lines, event.plan.to_json() if event.plan else None])
+    assert_bearable("event", [event.to_json(), heard.lines, state.to_json()])
 
 
 @pytest.mark.parametrize("mode", ALL)

@@ -26,7 +26,8 @@ from airflow_provider_conductor.operators import (
     ConductorStartWorkflowOperator,
     waiting,
 )
-from airflow_provider_conductor.polling.wait import WaitPlan, wait
+from airflow_provider_conductor.polling.wait import wait
+from airflow_provider_conductor.polling.wait_spec import WaitSpec
 from airflow_provider_conductor.submission.start_record import StartRecord
 from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from tests.client.transports import AsyncTransport, Clock, SyncTransport, Transport
@@ -540,10 +541,10 @@ def test_a_wait_says_once_that_the_server_is_away_and_once_that_it_is_back(
 
     left = answers(conductor)
     clock.meanwhile = go_away
-    plan = WaitPlan(workflow_id=workflow_id, started_at=clock.now, deadline=clock.now + 3600, poll_interval=1.0)
+    spec = WaitSpec(workflow_id=workflow_id, started_at=clock.now, deadline=clock.now + 3600, poll_interval=1.0)
     caplog.set_level(logging.INFO, "airflow_provider_conductor.client")
     with client(transport, conductor.url, clock, max_attempts=5) as conn:
-        event = conn.run(wait(plan, said.append))
+        event = conn.run(wait(spec, said.append))
     assert event.status == "COMPLETED"
     assert sum("Conductor is unreachable" in line for line in said) == 1
     assert sum("Conductor is reachable again" in line for line in said) == 1

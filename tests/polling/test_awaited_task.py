@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from airflow_provider_conductor.client import TaskStatus, Workflow
@@ -14,7 +12,8 @@ from airflow_provider_conductor.polling.awaited_task import (
     task_statuses,
     why_missing,
 )
-from airflow_provider_conductor.polling.wait import STILL_RUNNING, TASK_ENDED, TASK_MISSED, WaitPlan
+from airflow_provider_conductor.polling.wait_event import STILL_RUNNING, TASK_ENDED, TASK_MISSED
+from airflow_provider_conductor.polling.wait_spec import WaitSpec
 from tests.polling.builders import at, failed, live, task, workflow
 from tests.polling.world import World
 
@@ -119,28 +118,25 @@ def test_a_status_of_a_later_version_is_left_out() -> None:
 
 def test_the_wait_ends_when_the_task_has_come() -> None:
     world = World([(0, workflow(live("pack"))), (30, workflow(task("pack", "COMPLETED"), live("ship")))])
-    event = world.wait(world.plan(wait_until_task_ref="pack", wait_until_task_status="COMPLETED"))
+    event = world.wait(world.spec(wait_until_task_ref="pack", wait_until_task_status="COMPLETED"))
     assert (event.status, event.message) == (TASK_ENDED, "")
     assert world.whole_looks == world.looks
 
 
 def test_the_wait_ends_when_the_task_has_missed_it() -> None:
     world = World([(0, workflow(live("pack"))), (30, workflow(status="COMPLETED", endTime=at(30)))])
-    event = world.wait(world.plan(wait_until_task_ref="pack", wait_until_task_status="COMPLETED"))
+    event = world.wait(world.spec(wait_until_task_ref="pack", wait_until_task_status="COMPLETED"))
     assert event.status == TASK_MISSED
     assert "ended as COMPLETED without a task 'pack'" in event.message
 
 
 def test_the_wait_goes_on_while_it_may_still_come() -> None:
     world = World([(0, workflow(task("pack", "COMPLETED"), live("ship")))])
-    plan = world.plan(wait_until_task_ref="ship", wait_until_task_status="COMPLETED,FAILED")
-    event = world.wait(plan, patience=5)
-    assert event.status == STILL_RUNNING
-    assert event.plan is not None
-    assert WaitPlan.from_json(json.loads(json.dumps(event.plan.to_json()))) == event.plan
-    assert event.plan.wait_until_task_status == "COMPLETED,FAILED"
+    spec = world.spec(wait_until_task_ref="ship", wait_until_task_status="COMPLETED,FAILED")
+    assert world.wait(spec, return_after=5).status == STILL_RUNNING
+    assert WaitSpec(**spec.to_json()) == spec
 
 
-def test_a_plan_without_statuses_waits_for_the_tasks_end_as_before() -> None:
+def test_a_wait_without_statuses_waits_for_the_tasks_end_as_before() -> None:
     world = World([(0, workflow(live("pack"))), (30, workflow(failed("pack", of=1), live("ship")))])
-    assert world.wait(world.plan(wait_until_task_ref="pack")).status == TASK_ENDED
+    assert world.wait(world.spec(wait_until_task_ref="pack")).status == TASK_ENDED

@@ -19,7 +19,8 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.polling.event_stream import MAX_STREAMS, REOPEN_AFTER
 from airflow_provider_conductor.polling.poller import Poller
-from airflow_provider_conductor.polling.wait import WaitPlan, wait
+from airflow_provider_conductor.polling.wait import wait
+from airflow_provider_conductor.polling.wait_spec import WaitSpec
 from tests.polling.simulated import ROUTE, Server, end, resting, start, watcher_of
 from tests.polling.virtual_time import now, run
 
@@ -179,7 +180,7 @@ def test_an_event_while_it_is_asked_about_is_not_lost() -> None:
 def test_an_event_while_a_wait_looks_for_itself_is_not_lost() -> None:
     async def main() -> None:
         server, poller = watch("a", latency=2.0)
-        plan = WaitPlan(workflow_id="a", started_at=now(), poll_interval=60.0)
+        plan = WaitSpec(workflow_id="a", started_at=now(), poll_interval=60.0)
         waiting = start(poller.run(wait(plan, lambda line: None)))
         await asyncio.sleep(61)  # its rest has begun, and with it the stream
         ended = now()

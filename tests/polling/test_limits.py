@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as some
 
 from airflow_provider_conductor.client import Workflow
-from airflow_provider_conductor.polling.limits import Deadline, Judgement, Verdict, judge
+from airflow_provider_conductor.polling.limits import Judgement, Verdict, judge
 from airflow_provider_conductor.polling.progress import Progress, assess
 from airflow_provider_conductor.polling.server_clock import ServerClock
+from airflow_provider_conductor.polling.wait_spec import WaitSpec
 from tests.polling.builders import START, at, failed, live, polled, task, workflow
 
 T0 = START / 1000
@@ -29,12 +29,15 @@ def judged(
     began: float = 0,
     polls: Any = (),
     warned: str = "",
-    **limits: float,
+    timeout: float | None = None,
+    stall_timeout: float | None = None,
 ) -> Judgement:
     """The verdict ``seconds`` after the start, with a server whose clock is ``skew`` ahead of ours."""
     progress = assess(run, at(seconds), poll_data={"charge_card": list(polls)})
-    deadline = Deadline(began=T0 - skew + began, warned=warned, **limits)
-    return judge(deadline, progress, T0 - skew + seconds, ServerClock(skew))
+    started_at = T0 - skew + began
+    deadline = None if timeout is None else started_at + timeout
+    spec = WaitSpec(workflow_id="wf-1", started_at=started_at, deadline=deadline, stall_timeout=stall_timeout)
+    return judge(spec, progress, T0 - skew + seconds, ServerClock(skew), warned=warned)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_a_stall_from_before_the_wait_does_not_count_against_it() -> None:
 def test_people_are_warned_once_a_standstill() -> None:
     run = workflow(*QUEUED)
     progress = assess(run, at(700), poll_data={"charge_card": []})
-    warned = Deadline(began=T0).after_warning(progress).warned
+    warned = progress.fingerprint
     assert judged(run, 9999, warned=warned).verdict is Verdict.KEEP_WAITING
     moved_on = workflow(failed(status="COMPLETED"), task(scheduled=800, taskId="another"))
     assert judged(moved_on, 9999, warned=warned).verdict is Verdict.WARN
@@ -93,19 +96,9 @@ def test_a_queue_that_is_polled_gives_no_warning() -> None:
 
 
 def test_while_the_server_is_away_only_the_whole_time_counts() -> None:
-    deadline = Deadline(began=T0, timeout=100, stall_timeout=1)
-    assert judge(deadline, None, T0 + 99, ServerClock()) == Judgement(Verdict.KEEP_WAITING, poll_by=T0 + 100)
-    assert judge(deadline, None, T0 + 100, ServerClock()).verdict is Verdict.TIMED_OUT
-
-
-@given(
-    some.floats(0, 2e9),
-    some.one_of(some.none(), some.floats(0, 1e6)),
-    some.one_of(some.none(), some.floats(0, 1e6)),
-)
-def test_a_deadline_survives_a_deferral(began: float, timeout: float | None, stall: float | None) -> None:
-    deadline = Deadline(began=began, timeout=timeout, stall_timeout=stall, warned="abc")
-    assert Deadline.from_json(json.loads(json.dumps(deadline.to_json()))) == deadline
+    spec = WaitSpec(workflow_id="wf-1", started_at=T0, deadline=T0 + 100, stall_timeout=1)
+    assert judge(spec, None, T0 + 99, ServerClock()) == Judgement(Verdict.KEEP_WAITING, poll_by=T0 + 100)
+    assert judge(spec, None, T0 + 100, ServerClock()).verdict is Verdict.TIMED_OUT
 
 
 runs = some.sampled_from([workflow(live(updated=50)), workflow(*RETRY), workflow(*QUEUED), workflow(HUMAN), PAUSED])
@@ -122,8 +115,8 @@ def test_a_skew_of_minutes_changes_nothing(
     run: Workflow, seconds: float, skew: float, timeout: float | None, stall: float | None
 ) -> None:
     limits = {"timeout": timeout, "stall_timeout": stall}
-    plain = judged(run, seconds, **limits)  # type: ignore[arg-type]
-    skewed = judged(run, seconds, skew=skew, **limits)  # type: ignore[arg-type]
+    plain = judged(run, seconds, **limits)
+    skewed = judged(run, seconds, skew=skew, **limits)
     nearest = min((abs(seconds - edge) for edge in _edges(run, limits, seconds)), default=1)
     if nearest > 0.01:
         assert plain.verdict is skewed.verdict

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client import PollData, Workflow
-from airflow_provider_conductor.polling.messages import describe, next_message
+from airflow_provider_conductor.polling.messages import NOTHING_LOGGED, describe, next_message
 from airflow_provider_conductor.polling.progress import assess
 from tests.polling.builders import at, failed, join, live, polled, sub, task, workflow
 
@@ -198,7 +198,7 @@ def test_many_blockers_are_counted_and_live_ones_come_first() -> None:
 
 def logged(*scenes: tuple[float, Workflow], polls: dict[str, list[PollData]] | None = None) -> list[str]:
     """The lines of a wait that sees these workflows at these seconds."""
-    lines, so_far = [], ""
+    lines, so_far = [], NOTHING_LOGGED
     for seconds, run in scenes:
         message, so_far = next_message(assess(run, at(seconds), poll_data=polls or {}), at(seconds), so_far)
         lines.append(message)
@@ -244,13 +244,6 @@ def test_what_only_a_user_can_change_is_logged_each_time() -> None:
 def test_a_resume_is_followed_by_a_line() -> None:
     resumed = workflow(live(), lastRetriedTime=at(9))
     assert len(logged((1, workflow(live())), (5, workflow(live(), status="PAUSED")), (10, resumed))) == 3
-
-
-def test_what_another_version_has_logged_does_no_harm() -> None:
-    for text in ("", "a1b2:WORKING:", "7:", "9" * 40 + ":a", "\ud800"):
-        message, so_far = next_message(assess(workflow(live()), at(1)), at(1), text)
-        assert message
-        assert next_message(assess(workflow(live()), at(2)), at(2), so_far) == ("", so_far)
 
 
 def test_a_reason_of_a_megabyte_stays_one_line() -> None:

@@ -20,7 +20,9 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.polling.observation import LAST_POLL
 from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
-from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan, wait
+from airflow_provider_conductor.polling.wait import wait
+from airflow_provider_conductor.polling.wait_event import WaitEvent
+from airflow_provider_conductor.polling.wait_spec import WaitSpec
 from tests.polling.simulated import ROUTE, Server, end, refused, resting, start, watcher_of
 from tests.polling.virtual_time import now, run
 
@@ -116,7 +118,7 @@ def test_a_task_that_falls_due_right_after_a_look_is_looked_at_once() -> None:
         times = {"callbackAfterSeconds": 1, "startTime": round((now() - 0.9) * 1000)}
         server.answers["a"] = {"tasks": [{"taskId": "t", "status": "IN_PROGRESS", **due, **times}]}
         poller = watcher_of(server)
-        waiting = start(poller.run(wait(WaitPlan(workflow_id="a", started_at=now()), lambda line: None)))
+        waiting = start(poller.run(wait(WaitSpec(workflow_id="a", started_at=now()), lambda line: None)))
         await asyncio.sleep(1)
         assert server.asked["get"] == 2
         await end(poller, waiting)
@@ -197,7 +199,7 @@ def test_no_more_than_a_few_woken_waits_ask_at_once() -> None:
         server = Server()
         server.add(*names(500))
         poller = watcher_of(server)
-        plans = [WaitPlan(workflow_id=name, started_at=now()) for name in names(500)]
+        plans = [WaitSpec(workflow_id=name, started_at=now()) for name in names(500)]
         waits = [start(poller.run(wait(plan, lambda line: None))) for plan in plans]
         await asyncio.sleep(5)
         await end(poller, *waits)
@@ -218,7 +220,7 @@ def test_a_server_that_is_away_is_asked_by_one_for_all() -> None:
         poller = watcher_of(server)
         lines: list[str] = []
         waits = [
-            start(poller.run(wait(WaitPlan(workflow_id=name, started_at=now()), lines.append))) for name in names(1_000)
+            start(poller.run(wait(WaitSpec(workflow_id=name, started_at=now()), lines.append))) for name in names(1_000)
         ]
         await asyncio.sleep(60)
         server.away = True
@@ -244,7 +246,7 @@ def test_a_server_that_was_away_from_the_start_is_found_again() -> None:
         server = Server(away=True)
         server.add(*names(50))
         poller = watcher_of(server)
-        plans = [WaitPlan(workflow_id=name, started_at=now()) for name in names(50)]
+        plans = [WaitSpec(workflow_id=name, started_at=now()) for name in names(50)]
         waits = [start(poller.run(wait(plan, lambda line: None))) for plan in plans]
         await asyncio.sleep(300)
         assert sum(server.asked.values()) <= 100
@@ -264,7 +266,7 @@ def test_a_deadline_falls_on_its_moment_while_the_server_is_away() -> None:
         poller = watcher_of(server)
         other = start(poller.run(resting("b")))
         began = now()
-        plan = WaitPlan(workflow_id="a", started_at=began, deadline=began + 100)
+        plan = WaitSpec(workflow_id="a", started_at=began, deadline=began + 100)
         waiting = start(poller.run(wait(plan, lambda line: None)))
         await asyncio.sleep(20)
         server.away = True
@@ -328,7 +330,7 @@ def test_at_its_deadline_a_wait_asks_whatever_went_before(lasts: int, retry_afte
         server.add("a", "b")
         poller = watcher_of(server)
         other = start(poller.run(resting("b", poll_interval=1.0)))
-        plan = WaitPlan(workflow_id="a", started_at=now(), deadline=now() + lasts, poll_interval=1.0)
+        plan = WaitSpec(workflow_id="a", started_at=now(), deadline=now() + lasts, poll_interval=1.0)
         waiting = start(poller.run(wait(plan, lambda line: None)))
         await asyncio.sleep(5)
         server.errors = [unavailable(retry_after)] * 1000
@@ -352,9 +354,9 @@ def test_an_answer_at_one_waits_deadline_does_not_make_the_others_ask_one_by_one
         server.add(*names(200))
         waits = []
         for name in names(200):  # each comes due at another moment of a minute
-            waits.append(start(poller.run(wait(WaitPlan(workflow_id=name, started_at=now()), lambda line: None))))
+            waits.append(start(poller.run(wait(WaitSpec(workflow_id=name, started_at=now()), lambda line: None))))
             await asyncio.sleep(0.3)
-        plan = WaitPlan(workflow_id="w0", started_at=now(), deadline=now() + 35)
+        plan = WaitSpec(workflow_id="w0", started_at=now(), deadline=now() + 35)
         waiting = start(poller.run(wait(plan, lambda line: None)))
         await asyncio.sleep(1)
         if busy:
@@ -383,7 +385,7 @@ def test_a_server_that_hangs_makes_no_deadline_late_by_its_read_timeout(waits: i
         server.add(*names(waits), *(f"other{index}" for index in range(30)))
         poller = watcher_of(server)
         others = [start(poller.run(resting(f"other{index}"))) for index in range(30)]
-        plans = [WaitPlan(workflow_id=name, started_at=now(), deadline=now() + 30) for name in names(waits)]
+        plans = [WaitSpec(workflow_id=name, started_at=now(), deadline=now() + 30) for name in names(waits)]
         waiting = [start(poller.run(wait(plan, lambda line: None))) for plan in plans]
         ends = now() + 30
         await asyncio.sleep(10)
@@ -404,7 +406,7 @@ def test_a_sweep_that_hangs_does_not_hold_up_who_must_look_for_itself() -> None:
         server.add("a", "b")
         poller = watcher_of(server)
         other = start(poller.run(resting("b")))
-        plan = WaitPlan(workflow_id="a", started_at=now(), deadline=now() + 30)
+        plan = WaitSpec(workflow_id="a", started_at=now(), deadline=now() + 30)
         waiting = start(poller.run(wait(plan, lambda line: None)))
         await asyncio.sleep(10)
         answer = server._answer
@@ -439,7 +441,7 @@ def test_a_wall_clock_that_is_set_changes_no_pause(step: float, trouble: bool) -
         deadline = now() + 7200
         began = now()
         waits = [
-            start(poller.run(wait(WaitPlan(workflow_id=name, started_at=began, deadline=deadline), lambda line: None)))
+            start(poller.run(wait(WaitSpec(workflow_id=name, started_at=began, deadline=deadline), lambda line: None)))
             for name in ("a", "b")
         ]
         await asyncio.sleep(4)
@@ -676,7 +678,7 @@ def test_what_cannot_be_read_of_others_does_not_end_a_wait_that_begins() -> None
         waits = [start(poller.run(resting(name, poll_interval=10.0))) for name in names(30)]
         await asyncio.sleep(1.5)
         assert all(waiting.done() for waiting in waits), "the sweep has failed"
-        began = start(poller.run(wait(WaitPlan(workflow_id="sound", started_at=now()), lambda line: None)))
+        began = start(poller.run(wait(WaitSpec(workflow_id="sound", started_at=now()), lambda line: None)))
         await asyncio.sleep(5)
         assert not began.done()
         server.end("sound")
@@ -692,7 +694,7 @@ def test_what_cannot_be_read_of_others_does_not_end_a_wait_that_begins() -> None
 def waits_on(poller: Any, server: Server, count: int) -> list[asyncio.Task[WaitEvent]]:
     """Waits under way, each looked at before."""
     server.add(*names(count))
-    plans = [WaitPlan(workflow_id=name, started_at=now()) for name in names(count)]
+    plans = [WaitSpec(workflow_id=name, started_at=now()) for name in names(count)]
     return [start(poller.run(wait(plan, lambda line: None))) for plan in plans]
 
 
@@ -808,7 +810,7 @@ def test_every_wait_is_answered_exactly_once_whatever_happens(
         answered: list[int] = []
         cancelled: set[int] = set()
 
-        async def answer(index: int, plan: WaitPlan) -> WaitEvent:
+        async def answer(index: int, plan: WaitSpec) -> WaitEvent:
             event = await poller.run(wait(plan, lambda line: None))
             answered.append(index)
             return event
@@ -818,7 +820,7 @@ def test_every_wait_is_answered_exactly_once_whatever_happens(
             match what:
                 case "arrive":
                     server.workflows.setdefault(name, ["RUNNING", 1])
-                    waits.append((name, start(answer(len(waits), WaitPlan(workflow_id=name, started_at=now())))))
+                    waits.append((name, start(answer(len(waits), WaitSpec(workflow_id=name, started_at=now())))))
                 case "change" if name in server.workflows:
                     server.workflows[name][1] += 1
                 case "end" | "fail" if name in server.workflows:
@@ -866,7 +868,7 @@ def test_what_the_first_look_shows_to_be_a_wrong_address_is_told() -> None:
         server = Server(errors=[ConductorError("not Conductor")])
         poller = watcher_of(server)
         with pytest.raises(ConductorError, match="not Conductor"):
-            await poller.run(wait(WaitPlan(workflow_id="a", started_at=now()), lambda line: None))
+            await poller.run(wait(WaitSpec(workflow_id="a", started_at=now()), lambda line: None))
         await end(poller)
 
     run(main())

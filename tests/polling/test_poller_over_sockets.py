@@ -15,7 +15,9 @@ import pytest
 from airflow_provider_conductor.client import AsyncConductorClient, ConductorSettings
 from airflow_provider_conductor.client.aio import POOL
 from airflow_provider_conductor.polling.poller import Poller
-from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan, wait
+from airflow_provider_conductor.polling.wait import wait
+from airflow_provider_conductor.polling.wait_event import WaitEvent
+from airflow_provider_conductor.polling.wait_spec import WaitSpec
 from tests.client import fault_server as told
 from tests.client.fault_server import Behaviour, Exchange, FaultServer
 
@@ -130,7 +132,7 @@ async def test_every_wait_is_answered_once_whatever_the_network_does(
     answers: dict[str, list[WaitEvent]] = {name: [] for name in names}
 
     async def one(name: str) -> None:
-        answers[name].append(await poller.run(wait(WaitPlan(workflow_id=name, started_at=clock()), lambda _: None)))
+        answers[name].append(await poller.run(wait(WaitSpec(workflow_id=name, started_at=clock()), lambda _: None)))
 
     tasks = {name: asyncio.create_task(one(name)) for name in names}
     ending = names[VANISH + CANCEL :]

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as some
 
 from airflow_provider_conductor.client import PollData, TaskStatus, Workflow
 from airflow_provider_conductor.polling.failure_report import root_cause
-from airflow_provider_conductor.polling.messages import describe, next_message
+from airflow_provider_conductor.polling.messages import NOTHING_LOGGED, describe, next_message
 from airflow_provider_conductor.polling.progress import MAX_DEPTH, MAX_SUB_WORKFLOWS, Phase, Progress, assess
 from airflow_provider_conductor.polling.timeline import timeline
 from tests.polling.builders import at, failed, join, live, polled, sub, task, workflow
@@ -341,7 +341,7 @@ def test_a_limited_task_that_workers_pass_by_is_probably_limited(limit: dict[str
 
 
 def test_a_line_follows_once_nobody_has_polled_and_not_again() -> None:
-    run, logged, lines = workflow(task()), "", []
+    run, logged, lines = workflow(task()), NOTHING_LOGGED, []
     for seconds in (5, 15, 9999):
         line, logged = next_message(observe(run, seconds, polls=()), at(seconds), logged)
         lines.append(bool(line))
@@ -537,7 +537,7 @@ def test_no_answer_breaks_the_wait(run: Workflow, below: list[Workflow], seconds
         assert progress.next_change > now
     if progress.stalled_since is not None:
         assert progress.stalled_since <= now
-    next_message(progress, now, "")
+    next_message(progress, now, NOTHING_LOGGED)
     assert "\n" not in describe(progress, now)
     root_cause(run, subs)
     timeline(run)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.polling.failure_report import Cause, explain, root_cause
-from airflow_provider_conductor.polling.messages import describe, next_message
+from airflow_provider_conductor.polling.messages import NOTHING_LOGGED, describe, next_message
 from airflow_provider_conductor.polling.progress import Phase, assess
 from airflow_provider_conductor.polling.timeline import timeline
 from tests.polling.recordings import load, recordings
@@ -240,7 +240,7 @@ def test_a_joins_counters_are_no_progress(version: str) -> None:
     before, after = load(f"{version}/fork_at_rest.json"), load(f"{version}/fork_at_rest_later.json")
     assert before.workflow.data != after.workflow.data
     assert before.assess().fingerprint == after.assess().fingerprint
-    line, logged = next_message(before.assess(), before.now, "")
+    line, logged = next_message(before.assess(), before.now, NOTHING_LOGGED)
     assert line
     assert next_message(after.assess(), after.now, logged) == ("", logged)
 

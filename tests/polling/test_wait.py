@@ -19,11 +19,15 @@ from airflow_provider_conductor.client import (
     ConductorTlsError,
     NotConductorError,
     Workflow,
+    WorkflowStatus,
 )
 from airflow_provider_conductor.client.text import one_line
+from airflow_provider_conductor.polling.messages import Logged
 from airflow_provider_conductor.polling.next_poll import HELD, HELD_PAUSE
 from airflow_provider_conductor.polling.observation import FEW_TASKS, LAST_POLL
-from airflow_provider_conductor.polling.wait import (
+from airflow_provider_conductor.polling.poll_pause import PollPause, Revision
+from airflow_provider_conductor.polling.user_actions import Lifecycle
+from airflow_provider_conductor.polling.wait_event import (
     GONE,
     MESSAGE_LIMIT,
     STALLED,
@@ -32,11 +36,10 @@ from airflow_provider_conductor.polling.wait import (
     TASK_MISSED,
     TIMEOUT,
     WaitEvent,
-    WaitPlan,
-    with_told,
 )
+from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 from tests.polling.builders import at, failed, live, polled, sub, task, workflow
-from tests.polling.world import T0, Patience, World, unreachable
+from tests.polling.world import T0, Patience, World, sent, unreachable
 
 QUICK = settings(deadline=None, max_examples=25)
 jitters = some.floats(0, 0.999)
@@ -125,7 +128,7 @@ def test_between_two_tasks_nothing_is_told_unless_it_stays_there() -> None:
     world.wait()
     assert [line.split()[0] for line in world.said] == ["pack", "ship"]
     world = World([(0, workflow(live("pack"))), (20, workflow(first))])
-    event = world.wait(world.plan(stall_timeout=300.0))
+    event = world.wait(world.spec(stall_timeout=300.0))
     assert world.said[1:] == ["no task has been open since 22:13:40 UTC"]
     assert (event.status, event.message) == (
         STALLED,
@@ -135,11 +138,10 @@ def test_between_two_tasks_nothing_is_told_unless_it_stays_there() -> None:
 
 def test_what_was_told_is_not_told_again_after_a_deferral() -> None:
     world = World([(0, retry(300)), (400, DONE)])
-    on_the_worker = world.wait(patience=10)
+    on_the_worker = world.wait(return_after=10)
     assert on_the_worker.status == STILL_RUNNING
     told = list(world.said)
-    arrived = WaitPlan.from_json(json.loads(json.dumps(with_told(world.plan(), on_the_worker).to_json())))
-    assert world.wait(arrived).status == "COMPLETED"
+    assert world.wait(state=sent(on_the_worker)).status == "COMPLETED"
     assert told == world.said[: len(told)]
     assert [line for line in world.said if "will retry it at" in line] == told
 
@@ -148,9 +150,9 @@ def test_pokes_that_carry_their_plan_on_say_what_one_wait_says() -> None:
     scenes = [(0, retry(60)), (100, unreachable()), (130, workflow(live())), (400, DONE)]
     whole, poked = World(scenes), World(scenes)
     whole.wait()
-    plan = poked.plan()
-    while (event := poked.wait(plan, patience=0)).status == STILL_RUNNING:
-        plan = with_told(plan, event)
+    spec, state = poked.spec(), WaitState()
+    while (event := poked.wait(spec, state=state, return_after=0)).status == STILL_RUNNING:
+        state = sent(event)
         poked.now += 5
     assert event.status == "COMPLETED"
     assert [line.split(" since ")[0][:25] for line in poked.said] == [
@@ -213,9 +215,9 @@ def test_what_was_done_before_the_wait_is_not_news() -> None:
 
 def test_an_act_during_a_deferral_is_named() -> None:
     world = World([(0, workflow(live())), (60, workflow(live(), lastRetriedTime=at(50))), (90, DONE)])
-    plan = with_told(world.plan(), world.wait(patience=0))
+    state = sent(world.wait(return_after=0))
     world.now += 60
-    world.wait(plan)
+    world.wait(state=state)
     assert "somebody resumed the workflow" in world.said
 
 
@@ -224,7 +226,7 @@ def test_an_act_during_a_deferral_is_named() -> None:
 
 def test_the_last_look_falls_exactly_on_the_deadline() -> None:
     world = World()
-    event = world.wait(world.plan(deadline=333.3))
+    event = world.wait(world.spec(deadline=333.3))
     assert event.status == TIMEOUT
     assert world.looks[-1] == pytest.approx(333.3, abs=0.001)
     assert world.whole_looks[-1] == world.looks[-1]
@@ -241,8 +243,8 @@ def test_what_completed_before_the_deadline_is_a_success(
     deadline: float, jitter: float, interval: float | None
 ) -> None:
     world = World([(max(0.0, deadline - 0.001), DONE)])
-    plan = world.plan(deadline=deadline, poll_interval=interval)
-    assert world.wait(plan, jitter=jitter).status == "COMPLETED"
+    spec = world.spec(deadline=deadline, poll_interval=interval)
+    assert world.wait(spec, jitter=jitter).status == "COMPLETED"
     assert world.age <= deadline + 1
 
 
@@ -250,22 +252,22 @@ def test_what_completed_before_the_deadline_is_a_success(
 @QUICK
 def test_a_wait_never_outlasts_its_deadline(deadline: float, jitter: float, patience: float | None) -> None:
     world = World()
-    event = world.wait(world.plan(deadline=deadline), jitter=jitter, patience=patience)
+    event = world.wait(world.spec(deadline=deadline), jitter=jitter, return_after=patience)
     assert event.status in (TIMEOUT, STILL_RUNNING)
     assert world.age <= deadline + 0.1
 
 
 def test_the_deadline_holds_through_a_deferral_and_a_restart() -> None:
     world = World()
-    plan = world.plan(deadline=100.0)
-    plan = with_told(plan, world.wait(plan, patience=10))
+    spec = world.spec(deadline=100.0)
+    state = sent(world.wait(spec, return_after=10))
     world.now += 3600  # the triggerer was away
-    assert world.wait(WaitPlan.from_json(plan.to_json())).status == TIMEOUT
+    assert world.wait(WaitSpec(**spec.to_json()), state=state).status == TIMEOUT
 
 
 def test_a_slow_answer_does_not_move_the_deadline() -> None:
     world = World(answers_after=7)
-    event = world.wait(world.plan(deadline=100.0))
+    event = world.wait(world.spec(deadline=100.0))
     assert event.status == TIMEOUT
     assert world.age <= 115
 
@@ -286,12 +288,12 @@ def test_a_slow_answer_does_not_move_the_deadline() -> None:
 )
 def test_the_stall_clock_stands_still_while_nobody_ought_to_do_anything(rests: Workflow) -> None:
     world = World([(0, rests), (2990, DONE)])
-    assert world.wait(world.plan(stall_timeout=60.0)).status == "COMPLETED"
+    assert world.wait(world.spec(stall_timeout=60.0)).status == "COMPLETED"
 
 
 def test_the_stall_clock_runs_once_a_retry_is_due() -> None:
     world = World([(0, retry(300))], polls=lambda age: {"charge_card": [polled("charge_card", 1)]})
-    event = world.wait(world.plan(stall_timeout=60.0))
+    event = world.wait(world.spec(stall_timeout=60.0))
     assert event.status == STALLED
     assert world.looks[-1] == pytest.approx(361, abs=0.1)
     assert event.message.startswith("no progress since 22:18:21 UTC: charge_card failed (attempt 1 of 4")
@@ -300,7 +302,7 @@ def test_the_stall_clock_runs_once_a_retry_is_due() -> None:
 
 def test_a_stall_says_who_is_not_polling_and_since_when() -> None:
     world = World([(0, workflow(task()))])
-    event = world.wait(world.plan(stall_timeout=60.0))
+    event = world.wait(world.spec(stall_timeout=60.0))
     assert event.status == STALLED
     assert "queued since 22:13:20 UTC, and no worker has ever polled queue 'charge_card'" in event.message
 
@@ -311,12 +313,12 @@ def test_progress_sets_the_stall_clock_back() -> None:
         done = [task(f"t{i}", "COMPLETED", ended=50 * i) for i in range(n)]
         steps.append((50.0 * n, workflow(*done, task(f"t{n}", scheduled=50 * n))))
     world = World([*steps, (1000, DONE)])
-    assert world.wait(world.plan(stall_timeout=60.0)).status == "COMPLETED"
+    assert world.wait(world.spec(stall_timeout=60.0)).status == "COMPLETED"
 
 
 def test_a_stall_during_a_hold_is_seen_on_time() -> None:
     world = World([(0, workflow(task()))])
-    event = world.wait(world.plan(stall_timeout=3.0), patience=60)
+    event = world.wait(world.spec(stall_timeout=3.0), return_after=60)
     assert event.status == STALLED
     assert world.age == pytest.approx(3, abs=0.3)
 
@@ -332,9 +334,9 @@ def test_without_a_stall_timeout_there_is_one_warning_after_ten_minutes() -> Non
 
 def test_the_warning_is_not_given_again_by_the_next_poke() -> None:
     world = World([(0, workflow(task()))])
-    plan = world.plan()
+    spec, state = world.spec(), WaitState()
     for _ in range(30):
-        plan = with_told(plan, world.wait(plan, patience=0))
+        state = sent(world.wait(spec, state=state, return_after=0))
         world.now += 60
     assert len(world.warned) == 1
 
@@ -350,7 +352,7 @@ def test_a_long_job_of_a_live_worker_is_no_stall_but_for_a_stall_timeout() -> No
 
 @pytest.mark.parametrize("skew", [-600, -61.3, 61.3, 600])
 @pytest.mark.parametrize(
-    ("scenes", "plan"),
+    ("scenes", "spec"),
     [
         ([(0, retry(300)), (301.1, workflow(live())), (900, DONE)], {"stall_timeout": 700.0}),
         ([(0, retry(300))], {"stall_timeout": 60.0}),
@@ -358,9 +360,9 @@ def test_a_long_job_of_a_live_worker_is_no_stall_but_for_a_stall_timeout() -> No
         ([(0, retry(10)), (40, DONE)], {}),
     ],
 )
-def test_minutes_between_the_clocks_change_nothing(scenes: Any, plan: dict[str, Any], skew: float) -> None:
+def test_minutes_between_the_clocks_change_nothing(scenes: Any, spec: dict[str, Any], skew: float) -> None:
     here, there = World(scenes), World(scenes, skew=skew)
-    event, other = here.wait(here.plan(**plan)), there.wait(there.plan(**plan))
+    event, other = here.wait(here.spec(**spec)), there.wait(there.spec(**spec))
     assert event.status == other.status
     assert there.age == pytest.approx(here.age, abs=2)
     assert abs(len(here.looks) - len(there.looks)) <= 3
@@ -399,7 +401,7 @@ def test_a_server_that_is_away_is_asked_ever_less_often() -> None:
 )
 def test_only_the_deadline_ends_a_wait_for_a_server_that_is_away(error: ConductorRequestError) -> None:
     world = World([(30, error)])
-    event = world.wait(world.plan(deadline=300.0))
+    event = world.wait(world.spec(deadline=300.0))
     assert event.status == TIMEOUT
     assert world.age == pytest.approx(300, abs=0.1)
     assert "Conductor has been unreachable for 4 min" in event.message
@@ -408,14 +410,14 @@ def test_only_the_deadline_ends_a_wait_for_a_server_that_is_away(error: Conducto
 def test_the_stall_clock_does_not_run_while_the_server_is_away() -> None:
     afterwards = workflow(task("next", scheduled=2990))
     world = World([(0, workflow(task())), (30, unreachable()), (3000, afterwards), (3020, DONE)])
-    assert world.wait(world.plan(stall_timeout=60.0)).status == "COMPLETED"
+    assert world.wait(world.spec(stall_timeout=60.0)).status == "COMPLETED"
 
 
 def test_a_server_that_goes_away_during_a_deferral_is_told_once() -> None:
     world = World([(0, workflow(live())), (1, unreachable()), (120, DONE)])
-    event = world.wait(patience=5)
+    event = world.wait(return_after=5)
     assert (event.status, event.message[:24]) == (STILL_RUNNING, "Conductor is unreachable")
-    world.wait(WaitPlan.from_json(json.loads(json.dumps(with_told(world.plan(), event).to_json()))))
+    world.wait(state=sent(event))
     assert [line[:24] for line in world.said] == [
         "pack has been running on",
         "Conductor is unreachable",
@@ -466,13 +468,13 @@ def test_a_gateway_that_goes_on_refusing_ends_the_wait(status: int, reached: boo
 def test_pokes_count_a_gateways_refusals_together() -> None:
     world = World([(0, gateway(404))])
 
-    def poke_on(plan: WaitPlan) -> None:
-        while (event := world.wait(plan, patience=0)).status == STILL_RUNNING:
-            plan = WaitPlan.from_json(json.loads(json.dumps(with_told(plan, event).to_json())))
+    def poke_on(state: WaitState) -> None:
+        while (event := world.wait(state=state, return_after=0)).status == STILL_RUNNING:
+            state = sent(event)
             world.now += 5
 
     with pytest.raises(NotConductorError):
-        poke_on(world.plan())
+        poke_on(WaitState())
     assert 120 <= world.age < 200
 
 
@@ -484,7 +486,7 @@ def test_a_gateways_404_is_an_outage_however_long_it_lasts() -> None:
 def test_refused_credentials_are_told_at_once() -> None:
     world = World([(30, auth_error())])
     with pytest.raises(ConductorAuthError):
-        world.wait(world.plan(deadline=3000.0))
+        world.wait(world.spec(deadline=3000.0))
     assert world.age < 32
 
 
@@ -500,9 +502,9 @@ def test_a_wrong_address_is_told_at_the_very_first_look_only(error: ConductorReq
     with pytest.raises(type(error)):
         World([(0, error)]).wait()
     world = World([(10, error), (20, DONE)])
-    plan = with_told(world.plan(), world.wait(patience=0))
+    state = sent(world.wait(return_after=0))
     world.now += 10
-    assert world.wait(plan).status == "COMPLETED"
+    assert world.wait(state=state).status == "COMPLETED"
 
 
 # The next poll of one who polls at a pace of his own
@@ -511,27 +513,27 @@ def test_a_wrong_address_is_told_at_the_very_first_look_only(error: ConductorReq
 @pytest.mark.parametrize(("age", "pause"), [(10, 1), (1_000, 20), (86_400, 60)])
 def test_the_next_poll_is_told_by_the_workflows_age(age: float, pause: float) -> None:
     world = World([(0, workflow(live()))], now=T0 + age)
-    event = world.wait(patience=0)
+    event = world.wait(return_after=0)
     assert event.next_poll == pytest.approx(world.now + pause, rel=0.01, abs=0.3)
 
 
 def test_the_next_poll_is_due_when_something_can_change() -> None:
     world = World([(0, workflow(failed(of=3, retried=True), task(attempt=2, of=3, scheduled=1, delay=30)))], now=T0 + 2)
-    event = world.wait(patience=0)
+    event = world.wait(return_after=0)
     assert event.next_poll == pytest.approx(T0 + 31.25, abs=0.3)
 
 
 def test_the_next_poll_falls_on_the_deadline() -> None:
     world = World([(0, workflow(live()))], now=T0 + 86_400)
-    event = world.wait(world.plan(deadline=86_420.0), patience=0)
+    event = world.wait(world.spec(deadline=86_420.0), return_after=0)
     assert event.next_poll == T0 + 86_420
 
 
 def test_the_next_poll_while_conductor_is_unreachable_goes_by_the_age_as_well() -> None:
     world = World([(0, workflow(live())), (5_000, unreachable())], now=T0 + 4_990)
-    plan = with_told(world.plan(), world.wait(patience=0))
+    state = sent(world.wait(return_after=0))
     world.now = T0 + 5_000
-    assert world.wait(plan, patience=0).next_poll == pytest.approx(world.now + 60)
+    assert world.wait(state=state, return_after=0).next_poll == pytest.approx(world.now + 60)
 
 
 # Not found
@@ -575,7 +577,7 @@ def test_what_the_index_has_as_running_is_there() -> None:
 
 
 def test_a_workflow_that_is_not_found_at_the_deadline_is_a_timeout() -> None:
-    event = (world := World([(0, workflow(live())), (55, None)])).wait(world.plan(deadline=60.0))
+    event = (world := World([(0, workflow(live())), (55, None)])).wait(world.spec(deadline=60.0))
     assert event.status == TIMEOUT
     assert "No such workflow found" in event.message
     assert world.age == pytest.approx(60, abs=0.2)
@@ -592,7 +594,7 @@ def test_an_index_that_hangs_makes_no_deadline_late_by_its_read_timeout() -> Non
         return ask(call)
 
     world._answer = answer  # type: ignore[method-assign]
-    assert world.wait(world.plan(deadline=60.0)).status == TIMEOUT
+    assert world.wait(world.spec(deadline=60.0)).status == TIMEOUT
     assert world.age <= 60 + 2 * LAST_POLL
 
 
@@ -632,7 +634,7 @@ def test_a_server_that_goes_away_while_its_index_is_asked_is_waited_for() -> Non
 
 def test_the_task_waited_for_ends_the_wait() -> None:
     world = World([(0, workflow(live("pack"))), (60, workflow(task("pack", "COMPLETED", ended=60), live("ship")))])
-    event = world.wait(world.plan(wait_until_task_ref="pack"))
+    event = world.wait(world.spec(wait_until_task_ref="pack"))
     assert event.status == TASK_ENDED
     assert world.age < 63
 
@@ -646,29 +648,29 @@ def test_a_failed_attempt_that_will_be_tried_again_is_not_the_tasks_end() -> Non
             (40, workflow(first, task("pack", "COMPLETED", attempt=2, of=3, ended=40), live("ship"))),
         ]
     )
-    assert world.wait(world.plan(wait_until_task_ref="pack")).status == TASK_ENDED
+    assert world.wait(world.spec(wait_until_task_ref="pack")).status == TASK_ENDED
     assert world.age == pytest.approx(40, abs=2)
 
 
 def test_a_workflow_that_completes_without_the_task_is_no_success() -> None:
     world = World([(0, workflow(live("pack"))), (60, workflow(task("pack", "COMPLETED"), status="COMPLETED"))])
-    event = world.wait(world.plan(wait_until_task_ref="pakc"))
+    event = world.wait(world.spec(wait_until_task_ref="pakc"))
     assert (event.status, event.workflow is not None) == (TASK_MISSED, True)
     assert "without a task 'pakc' (its tasks: 'pack'; in a loop" in event.message
 
 
 def test_a_workflow_that_fails_before_the_task_comes_has_failed() -> None:
     world = World([(60, workflow(failed("pack", of=1), status="FAILED"))])
-    assert world.wait(world.plan(wait_until_task_ref="ship")).status == "FAILED"
+    assert world.wait(world.spec(wait_until_task_ref="ship")).status == "FAILED"
 
 
 # Patience
 
 
 @pytest.mark.parametrize("patience", [0, 0.05, 10, 70, 3600])
-def test_patience_is_kept_to_the_second(patience: float) -> None:
+def test_the_wait_returns_to_the_second(patience: float) -> None:
     world = World()
-    event = world.wait(patience=patience)
+    event = world.wait(return_after=patience)
     assert event.status == STILL_RUNNING
     assert event.message == "pack has been running on worker-1 since 22:13:20 UTC"
     assert world.age == pytest.approx(patience, abs=0.1)
@@ -678,19 +680,19 @@ def test_patience_is_kept_to_the_second(patience: float) -> None:
 @QUICK
 def test_an_end_in_the_first_seconds_of_the_hold_is_seen_at_once(ends: float) -> None:
     world = World([(ends, DONE)])
-    assert world.wait(patience=30).status == "COMPLETED"
+    assert world.wait(return_after=30).status == "COMPLETED"
     assert world.age - ends <= (HELD_PAUSE if ends < HELD - 0.1 else 1.0) + 0.05
 
 
 def test_close_looks_at_many_tasks_read_the_status_alone() -> None:
     world = World([(0, workflow(*(live(f"task_{number}") for number in range(FEW_TASKS + 1))))])
-    world.wait(patience=5)
+    world.wait(return_after=5)
     assert len(world.whole_looks) < 8 < len(world.looks)
 
 
 def test_of_few_tasks_the_look_that_sees_the_end_has_read_the_result() -> None:
     world = World([(0, workflow(*(live(f"task_{number}") for number in range(FEW_TASKS)))), (2, DONE)])
-    event = world.wait(patience=5)
+    event = world.wait(return_after=5)
     assert event.workflow is not None
     assert event.workflow.tasks
     assert world.whole_looks == world.looks
@@ -698,7 +700,7 @@ def test_of_few_tasks_the_look_that_sees_the_end_has_read_the_result() -> None:
 
 
 def test_what_was_read_does_not_cross_processes() -> None:
-    event = World([(0, DONE)]).wait(patience=5)
+    event = World([(0, DONE)]).wait(return_after=5)
     assert event.workflow is not None
     assert WaitEvent.from_json(event.to_json()).workflow is None
     assert "tasks" not in repr(event)
@@ -711,10 +713,9 @@ def test_what_was_read_does_not_cross_processes() -> None:
 @QUICK
 def test_an_hour_costs_under_300_looks_the_workers_own_included(jitter: float, patience: float) -> None:
     world = World([(3600, DONE)])
-    plan = world.plan()
-    event = world.wait(plan, patience=patience, jitter=jitter)
+    event = world.wait(return_after=patience, jitter=jitter)
     if event.status == STILL_RUNNING:
-        event = world.wait(with_told(plan, event), jitter=jitter)
+        event = world.wait(state=sent(event), jitter=jitter)
     assert event.status == "COMPLETED"
     assert len(world.looks) < 300
 
@@ -723,10 +724,9 @@ def test_an_hour_costs_under_300_looks_the_workers_own_included(jitter: float, p
 @QUICK
 def test_the_end_is_seen_within_two_percent_of_the_age_or_a_second(ends: float, jitter: float) -> None:
     world = World([(ends, DONE)])
-    plan = world.plan()
-    event = world.wait(plan, patience=10, jitter=jitter)
+    event = world.wait(return_after=10, jitter=jitter)
     if event.status == STILL_RUNNING:
-        event = world.wait(with_told(plan, event), jitter=jitter)
+        event = world.wait(state=sent(event), jitter=jitter)
     assert event.status == "COMPLETED"
     assert world.age - ends <= max(1.0, 0.02 * ends) + 0.05
 
@@ -746,64 +746,108 @@ def test_a_person_may_act_sooner_so_a_distant_moment_is_not_slept_through() -> N
 
 def test_poll_interval_is_what_is_asked_for() -> None:
     world = World([(99, DONE)], answers_after=0)
-    world.wait(world.plan(poll_interval=7.0))
+    world.wait(world.spec(poll_interval=7.0))
     assert world.looks == [7.0 * n for n in range(16)]
 
 
 def test_a_short_poll_interval_is_kept_to_as_well() -> None:
     world = World([(3, DONE)], answers_after=0)
-    world.wait(world.plan(poll_interval=0.3))
+    world.wait(world.spec(poll_interval=0.3))
     assert world.looks == [pytest.approx(0.3 * n) for n in range(len(world.looks))]
 
 
 def test_exponential_backoff_doubles_as_airflows_does() -> None:
     world = World([(1000, DONE)], answers_after=0)
-    world.wait(world.plan(poll_interval=10.0, exponential_backoff=True))
+    world.wait(world.spec(poll_interval=10.0, exponential_backoff=True))
     assert [b - a for a, b in zip(world.looks, world.looks[1:], strict=False)] == [5, 10, 20, 40, 80, 160, 320, 640]
 
 
 def test_exponential_backoff_stays_within_max_wait() -> None:
     world = World([(1000, DONE)], answers_after=0)
-    world.wait(world.plan(poll_interval=10.0, exponential_backoff=True, max_wait=60.0), jitter=0.9)
+    world.wait(world.spec(poll_interval=10.0, exponential_backoff=True, max_wait=60.0), jitter=0.9)
     gaps = [b - a for a, b in zip(world.looks, world.looks[1:], strict=False)]
     assert max(gaps) == 60
     assert gaps[0] == pytest.approx(9.5)
 
 
-# Plans and events between processes
+# Between processes
 
-plans = some.builds(
-    WaitPlan,
+numbers = some.floats(0, 2e9)
+texts = some.text(max_size=20)
+specs = some.builds(
+    WaitSpec,
     workflow_id=some.text(min_size=1),
-    started_at=some.floats(0, 2e9),
-    deadline=some.one_of(some.none(), some.floats(0, 3e9)),
-    stall_timeout=some.one_of(some.none(), some.floats(1, 1e6)),
-    poll_interval=some.one_of(some.none(), some.floats(1, 1e6)),
+    started_at=numbers,
+    deadline=some.none() | some.floats(0, 3e9),
+    stall_timeout=some.none() | some.floats(1, 1e6),
+    poll_interval=some.none() | some.floats(1, 1e6),
     exponential_backoff=some.booleans(),
-    wait_until_task_ref=some.one_of(some.none(), some.text()),
-    told=some.text(),
-    warned=some.text(),
-    seen=some.text(),
-    away_since=some.one_of(some.none(), some.floats(0, 2e9)),
+    wait_until_task_ref=some.none() | some.text(),
+)
+pauses = some.builds(
+    PollPause,
+    seconds=some.just(0.0),
+    workflow_id=some.just("wf-1"),
+    revision=some.builds(Revision, some.sampled_from(sorted(WorkflowStatus)).map(str), some.integers(0, 2**53)),
+    started=numbers,
+    poll_interval=some.none() | some.floats(1, 1e6),
+    wake_at=numbers,
+    blind_wake_at=numbers,
+)
+states = some.builds(
+    WaitState,
+    logged=some.builds(Logged, some.integers(0, 2**53), some.lists(texts, max_size=3).map(tuple)),
+    warned=texts,
+    lifecycle=some.none() | some.builds(Lifecycle, *[some.integers(0, 2**53)] * 4),
+    unreachable_since=some.none() | numbers,
+    refused_since=some.none() | numbers,
+    pause=some.none() | pauses,
 )
 
 
-@given(plans)
-def test_a_plan_survives_json(plan: WaitPlan) -> None:
-    assert WaitPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+@given(specs, states)
+def test_a_wait_survives_json(spec: WaitSpec, state: WaitState) -> None:
+    stored = json.loads(json.dumps({**spec.to_json(), "state": state.to_json()}))
+    assert WaitState.from_json("wf-1", stored.pop("state")) == state
+    assert WaitSpec(**stored) == spec
 
 
-def test_a_plan_of_another_version_is_read() -> None:
-    stored = {"workflow_id": "wf-1", "started_at": T0, "colour_of_the_line": "green"}
-    assert WaitPlan.from_json(stored) == WaitPlan(workflow_id="wf-1", started_at=T0)
+def test_of_a_wait_is_stored_only_what_differs_from_the_defaults() -> None:
+    assert WaitSpec(workflow_id="wf-1", started_at=T0).to_json() == {"workflow_id": "wf-1", "started_at": T0}
+    assert WaitState().to_json() == {}
 
 
-@given(plans)
+@pytest.mark.parametrize(
+    "stored",
+    [
+        *({"logged": value} for value in (None, 7, "a1b2:WORKING:", ["x", []], [1, 2, 3])),
+        *({"lifecycle": value} for value in ("1/2/3/0", [1], [1, 2, 3, "x"], None)),
+        *({"pause": value} for value in (None, {}, {"revision": ["LOST", 1]}, {"revision": 7})),
+        {"unreachable_since": "yesterday"},
+        ["logged"],
+        "text",
+    ],
+    ids=repr,
+)
+def test_what_another_version_has_stored_begins_anew(stored: Any) -> None:
+    assert WaitState.from_json("wf-1", stored) == WaitState()
+
+
+def test_a_pause_is_bounded_where_the_clock_was_set() -> None:
+    world = World([(0, workflow(live()))])
+    state = sent(world.wait(return_after=0))
+    world.now -= 1e6
+    assert state.pause is not None
+    state.bound_pause(world.now + 3_600)
+    assert state.pause.wake_at == state.pause.blind_wake_at == world.now + 3_600
+
+
+@given(specs, states)
 @QUICK
-def test_whatever_an_earlier_wait_left_the_wait_works(plan: WaitPlan) -> None:
+def test_whatever_an_earlier_wait_has_left_the_wait_works(spec: WaitSpec, state: WaitState) -> None:
     world = World([(0, DONE)])
-    expected = "COMPLETED" if plan.wait_until_task_ref in (None, "", "pack") else TASK_MISSED
-    assert world.wait(replace(plan, workflow_id="wf-1")).status == expected
+    expected = "COMPLETED" if spec.wait_until_task_ref in (None, "", "pack") else TASK_MISSED
+    assert world.wait(replace(spec, workflow_id="wf-1"), state=state).status == expected
 
 
 @given(some.text(), some.text(min_size=1), some.text(max_size=3000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +16,12 @@ from airflow_provider_conductor.client import (
     Workflow,
 )
 from airflow_provider_conductor.client.flow import Call, Flow, Now, Sleep, Step, drive
-from airflow_provider_conductor.polling.wait import WaitEvent, WaitPlan, wait
+from airflow_provider_conductor.polling.wait import wait
+from airflow_provider_conductor.polling.wait_event import WaitEvent
+from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 from tests.polling.builders import START, live, workflow
 
-__all__ = ["T0", "Patience", "World", "unreachable"]
+__all__ = ["T0", "Patience", "World", "sent", "unreachable"]
 
 T0 = START / 1000
 """When every workflow starts, on a clock like ours."""
@@ -26,6 +29,12 @@ T0 = START / 1000
 
 class Patience(BaseException):
     """The test's own: the flow was still going on at the time the test gave up."""
+
+
+def sent(event: WaitEvent) -> WaitState:
+    """The state of a wait that continues in another process."""
+    assert event.state is not None
+    return WaitState.from_json(event.workflow_id, json.loads(json.dumps(event.state.to_json(), allow_nan=False)))
 
 
 def unreachable() -> ConductorRequestError:
@@ -61,16 +70,16 @@ class World:
     def age(self) -> float:
         return self.now - T0
 
-    def plan(self, **more: Any) -> WaitPlan:
-        for name in ("deadline",):
-            if more.get(name) is not None:
-                more[name] += T0
-        return WaitPlan(workflow_id="wf-1", started_at=self.now, **more)
+    def spec(self, **more: Any) -> WaitSpec:
+        """``deadline`` in seconds of the workflow's age."""
+        if more.get("deadline") is not None:
+            more["deadline"] += T0
+        return WaitSpec(workflow_id="wf-1", started_at=self.now, **more)
 
     def wait(
-        self, plan: WaitPlan | None = None, *, until: float = 2e5, jitter: float = 0.0, **arguments: Any
+        self, spec: WaitSpec | None = None, *, until: float = 2e5, jitter: float = 0.0, **arguments: Any
     ) -> WaitEvent:
-        flow = wait(plan or self.plan(), self.said.append, warn=self.warned.append, jitter=lambda: jitter, **arguments)
+        flow = wait(spec or self.spec(), self.said.append, warn=self.warned.append, jitter=lambda: jitter, **arguments)
         return self.drive(flow, until=until)
 
     def drive(self, flow: Flow[Any], *, until: float = 2e5) -> Any:

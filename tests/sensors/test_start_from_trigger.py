@@ -18,11 +18,11 @@ from airflow.providers.common.compat.sdk import (
     timezone,
 )
 
+from airflow_provider_conductor._airflow import triggers_render_templates
 from airflow_provider_conductor.exceptions import ConductorWorkflowTimeoutError
 from airflow_provider_conductor.operators import ConductorStartWorkflowOperator
 from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
 from airflow_provider_conductor.testing import ConductorStandIn
-from airflow_provider_conductor.triggers.version_compat import TRIGGERS_RENDER_TEMPLATES
 from tests.operators.airflow_standin import context_of
 from tests.sensors.triggerer import run_anywhere
 
@@ -52,7 +52,7 @@ def test_it_is_opt_in() -> None:
 def test_it_implies_deferrable_on_every_airflow() -> None:
     operator = sensor()
     assert operator.deferrable
-    assert operator.start_from_trigger == TRIGGERS_RENDER_TEMPLATES
+    assert operator.start_from_trigger == triggers_render_templates()
 
 
 def test_it_contradicts_a_wait_on_the_worker() -> None:
@@ -62,7 +62,7 @@ def test_it_contradicts_a_wait_on_the_worker() -> None:
 
 def test_two_sensors_share_no_arguments() -> None:
     one, other = sensor(workflow_id="one"), sensor(task_id="other", workflow_id="other")
-    if TRIGGERS_RENDER_TEMPLATES:
+    if triggers_render_templates():
         assert one.start_trigger_args.trigger_kwargs["workflow_id"] == "one"
         assert other.start_trigger_args.trigger_kwargs["workflow_id"] == "other"
     assert ConductorWorkflowSensor.start_trigger_args is None
@@ -99,7 +99,7 @@ def test_where_the_triggerer_lacks_something_a_worker_begins(make: Callable[[], 
     operator = make()
     assert not operator.start_from_trigger
     assert operator.start_trigger_args is None
-    assert (why if TRIGGERS_RENDER_TEMPLATES else "Airflow 3.3") in operator._on_worker_because
+    assert (why if triggers_render_templates() else "Airflow 3.3") in operator._on_worker_because
 
 
 def test_a_worker_that_begins_says_why(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,8 +139,8 @@ def test_the_scheduler_reads_it_from_the_serialised_dag() -> None:
         )
     for task_id in ("sense", "packed"):
         task = serialised(dag).get_task(task_id)
-        assert task.start_from_trigger == TRIGGERS_RENDER_TEMPLATES
-        assert (task.start_trigger_args is not None) == TRIGGERS_RENDER_TEMPLATES
+        assert task.start_from_trigger == triggers_render_templates()
+        assert (task.start_trigger_args is not None) == triggers_render_templates()
     assert dag.get_task("sense").upstream_task_ids == {"start"}
 
 

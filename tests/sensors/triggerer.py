@@ -11,8 +11,8 @@ from unittest.mock import patch
 
 from airflow.providers.common.compat.sdk import timezone
 
+from airflow_provider_conductor._airflow import triggers_render_templates
 from airflow_provider_conductor.triggers import sensor as module
-from airflow_provider_conductor.triggers.version_compat import TRIGGERS_RENDER_TEMPLATES
 from tests.operators.airflow_standin import first_event, run
 
 __all__ = ["TaskInstanceInTriggerer", "run_anywhere", "trigger_of"]
@@ -59,7 +59,7 @@ def run_anywhere(sensor: Any, context: dict[str, Any]) -> Any:
     """Run a task to its end, from the triggerer on if it begins there."""
     if not sensor.start_from_trigger:
         return run(sensor, context)
-    assert TRIGGERS_RENDER_TEMPLATES
+    assert triggers_render_templates()
     context["ti"].start_date = timezone.utcnow()
     with patch.object(module, "push_xcom", push_xcom):
         event = first_event(trigger_of(sensor, context))

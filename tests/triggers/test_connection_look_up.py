@@ -11,15 +11,13 @@ from airflow.models.connection import Connection
 from airflow.providers.common.compat import connection
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-from airflow_provider_conductor.polling.wait import WaitPlan
 from airflow_provider_conductor.testing import ConductorStandIn
 from airflow_provider_conductor.triggers import ConductorWorkflowTrigger, shared_poller as sharing
 from tests.operators.airflow_standin import first_event
 
 
 def waiting_for(workflow_id: str) -> ConductorWorkflowTrigger:
-    plan = WaitPlan(workflow_id=workflow_id, started_at=0.0, poll_interval=0.1)
-    return ConductorWorkflowTrigger(conductor_conn_id="conductor_default", plan=plan.to_json())
+    return ConductorWorkflowTrigger(workflow_id=workflow_id, poll_interval=0.1)
 
 
 class LookUps:

@@ -10,7 +10,6 @@ import pytest
 from airflow.providers.common.compat.sdk import mask_secret
 
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
-from airflow_provider_conductor.polling.wait import WaitPlan
 from airflow_provider_conductor.sensors import ConductorTaskSensor
 from airflow_provider_conductor.testing import ConductorStandIn
 from airflow_provider_conductor.triggers import ConductorWorkflowTrigger
@@ -25,10 +24,9 @@ FAILED = [task(status="FAILED", ended=1, reasonForIncompletion=REASON)]
 RETRIED = [task(status="FAILED", ended=1, of=3, retried=True, reasonForIncompletion=REASON), task(attempt=2, of=3)]
 
 
-def triggered(workflow_id: str, **plan: Any) -> tuple[dict[str, Any], list[str]]:
+def triggered(workflow_id: str, **arguments: Any) -> tuple[dict[str, Any], list[str]]:
     """A trigger's event, and what it logs."""
-    wanted = WaitPlan(workflow_id=workflow_id, started_at=0.0, poll_interval=0.05, **plan)
-    trigger = ConductorWorkflowTrigger(conductor_conn_id="conductor_default", plan=wanted.to_json())
+    trigger = ConductorWorkflowTrigger(workflow_id=workflow_id, started_at=0.0, poll_interval=0.05, **arguments)
     heard = Heard()
     trigger._log = heard
 
@@ -40,7 +38,7 @@ def triggered(workflow_id: str, **plan: Any) -> tuple[dict[str, Any], list[str]]
 
 
 def ways(conductor: ConductorStandIn) -> list[tuple[str, dict[str, Any]]]:
-    """A failure, a timeout, a standstill, a missed task; each with what the plan says of it."""
+    """A failure, a timeout, a standstill, a missed task; each with the arguments of its trigger."""
     failed = conductor.add("FAILED", reason=REASON, tasks=FAILED)
     running = conductor.add(tasks=RETRIED)
     missed = {"wait_until_task_ref": "charge_card", "wait_until_task_status": "COMPLETED"}

@@ -12,11 +12,10 @@ import pytest
 from airflow.providers.common.compat.sdk import timezone
 from airflow.triggers.base import BaseTrigger
 
+from airflow_provider_conductor._airflow import triggers_render_templates
 from airflow_provider_conductor.testing import ConductorStandIn, Script
-from airflow_provider_conductor.triggers import ConductorSensorTrigger, sensor as module, workflow as triggers
-from airflow_provider_conductor.triggers.version_compat import TRIGGERS_RENDER_TEMPLATES
+from airflow_provider_conductor.triggers import ConductorSensorTrigger, sensor as module
 from tests.operators.airflow_standin import first_event, sent_through_airflow
-from tests.triggers.test_workflow_trigger import now_in_state, run_until_cancelled
 
 SOON = 0.4
 
@@ -47,10 +46,9 @@ def xcom(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def waiting_for(workflow_id: Any, times_out_at: datetime | None = None, **arguments: Any) -> ConductorSensorTrigger:
     defaults: dict[str, Any] = {
-        "conductor_conn_id": "conductor_default",
-        "plan": {"stall_timeout": None, "poll_interval": 0.1, "exponential_backoff": False, "max_wait": None},
-        "lasts": 60.0,
-        "times_out_after": 360.0,
+        "timeout": 60.0,
+        "deferral_timeout": 360.0,
+        "poll_interval": 0.1,
         "templated": False,
     }
     trigger = ConductorSensorTrigger(workflow_id=workflow_id, **{**defaults, **arguments})
@@ -80,7 +78,7 @@ def test_a_wait_goes_on_without_xcom(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, push_xcom: Any
 ) -> None:
     monkeypatch.setattr(module, "push_xcom", push_xcom)
-    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    monkeypatch.setattr(module, "ANSWER_WITHIN", 0.1)
     trigger = waiting_for(conductor.plays(conductor.add(), Script(after=SOON)))
     assert first_event(trigger)["status"] == "COMPLETED"
 
@@ -92,21 +90,21 @@ def test_the_deadline_is_counted_from_the_task_and_not_from_the_triggerer(conduc
     for _ in ("one triggerer", "the next"):
         trigger = waiting_for(workflow_id, times_out_at)
         assert first_event(trigger)["status"] == "timeout"
-        assert trigger.plan["started_at"] == pytest.approx(times_out_at.timestamp() - 360)
-        assert trigger.plan["deadline"] == pytest.approx(times_out_at.timestamp() - 300)
+        assert trigger.spec.started_at == pytest.approx(times_out_at.timestamp() - 360)
+        assert trigger.spec.deadline == pytest.approx(times_out_at.timestamp() - 300)
 
 
 def test_a_moment_without_a_zone_is_utc() -> None:
     """Some databases keep none."""
     at = timezone.utcnow()
-    assert waiting_for("abc", at.replace(tzinfo=None))._began() == waiting_for("abc", at)._began()
+    assert waiting_for("abc", at.replace(tzinfo=None))._started_at() == waiting_for("abc", at)._started_at()
 
 
 def test_without_a_time_out_of_airflows_it_begins_now(conductor: ConductorStandIn) -> None:
     before = time.time()
     trigger = waiting_for(conductor.add("COMPLETED"))
     first_event(trigger)
-    assert before <= trigger.plan["started_at"] <= time.time()
+    assert before <= trigger.spec.started_at <= time.time()
 
 
 @pytest.mark.parametrize("expected", ["IN_PROGRESS, COMPLETED", ["IN_PROGRESS", "COMPLETED"]])
@@ -114,7 +112,7 @@ def test_a_task_can_be_waited_for(conductor: ConductorStandIn, expected: Any) ->
     pack = {"taskId": "1", "referenceTaskName": "pack", "taskType": "SIMPLE", "status": "IN_PROGRESS"}
     trigger = waiting_for(conductor.add(tasks=[pack]), task_reference_name="pack", expected_status=expected)
     assert first_event(trigger)["status"] == "task_ended"
-    assert trigger.plan["wait_until_task_status"] == "IN_PROGRESS,COMPLETED"
+    assert trigger.spec.wait_until_task_status == "IN_PROGRESS,COMPLETED"
 
 
 @pytest.mark.parametrize(
@@ -195,17 +193,17 @@ async def test_a_template_that_is_never_answered_is_told(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Greenback waits in the task of the trigger itself, which a timeout can interrupt."""
-    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    monkeypatch.setattr(module, "ANSWER_WITHIN", 0.1)
 
     def render(self: Any, context: Any, jinja_env: Any = None) -> None:
-        if not TRIGGERS_RENDER_TEMPLATES:  # nor has this Airflow greenback
+        if not triggers_render_templates():  # nor has this Airflow greenback
             raise TimeoutError
         import greenback
 
         greenback.await_(asyncio.Event().wait())
 
     trigger = rendering(monkeypatch, render)
-    if TRIGGERS_RENDER_TEMPLATES:
+    if triggers_render_templates():
         import greenback
 
         await greenback.ensure_portal()
@@ -220,27 +218,4 @@ def test_a_dag_that_was_changed_meanwhile_is_told(conductor: ConductorStandIn) -
     event = first_event(trigger)
     assert event["status"] == "error"
     assert "the DAG was changed" in event["message"]
-    assert not conductor.requests
-
-
-# Kills
-
-
-@pytest.mark.parametrize(("cancel_on_kill", "then"), [(True, "TERMINATED"), (False, "RUNNING")])
-async def test_a_killed_task_takes_its_workflow_along_if_told(
-    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, cancel_on_kill: bool, then: str
-) -> None:
-    now_in_state(monkeypatch, "failed")
-    workflow_id = conductor.add()
-    trigger = waiting_for(workflow_id, cancel_on_kill=cancel_on_kill)
-    await run_until_cancelled(trigger, conductor)
-    if triggers.TRIGGERS_HEAR_OF_KILLS:
-        await trigger.on_kill()
-    assert conductor.status(workflow_id) == then
-    if cancel_on_kill:
-        assert conductor.reason(workflow_id) == "Airflow task was killed: orders.sense run run try 2"
-
-
-async def test_a_kill_before_the_plan_is_made_ends_nothing(conductor: ConductorStandIn) -> None:
-    await waiting_for("abc", cancel_on_kill=True).on_kill()
     assert not conductor.requests

@@ -11,7 +11,7 @@ import pytest
 from airflow.providers.common.compat import connection
 from airflow.providers.common.compat.sdk import Connection
 
-from airflow_provider_conductor.polling.wait import WaitPlan
+from airflow_provider_conductor.polling.wait_spec import WaitSpec
 from airflow_provider_conductor.testing import ConductorStandIn, Request
 from airflow_provider_conductor.triggers import ConductorWorkflowTrigger, shared_poller as sharing
 from airflow_provider_conductor.triggers.shared_poller import shared_poller
@@ -19,9 +19,8 @@ from airflow_provider_conductor.triggers.shared_poller import shared_poller
 MANY = 40
 
 
-def waiting_for(workflow_id: str, conn_id: str = "conductor_default", **plan: Any) -> ConductorWorkflowTrigger:
-    whole = WaitPlan(workflow_id=workflow_id, started_at=time.time(), **{"poll_interval": 0.2, **plan})
-    return ConductorWorkflowTrigger(conductor_conn_id=conn_id, plan=whole.to_json())
+def waiting_for(workflow_id: str, conn_id: str = "conductor_default", **arguments: Any) -> ConductorWorkflowTrigger:
+    return ConductorWorkflowTrigger(workflow_id=workflow_id, conductor_conn_id=conn_id, poll_interval=0.2, **arguments)
 
 
 async def event_of(trigger: ConductorWorkflowTrigger) -> dict[str, Any]:
@@ -76,20 +75,20 @@ async def test_many_triggers_share_a_look_up_a_token_and_their_polls(
 
 
 async def test_a_deferred_wait_that_was_looked_at_before_reads_no_tasks_again(conductor: ConductorStandIn) -> None:
-    """Its plan carries what the worker saw: it begins at rest, and a completed workflow needs no look of its own."""
+    """Its state has what the worker saw: it begins with a pause, and a completed workflow needs no poll of its own."""
     from airflow_provider_conductor.client import ConductorClient
     from airflow_provider_conductor.polling.wait import wait
 
     ids = [conductor.add() for _ in range(5)]
-    plans = []
+    states = []
     with ConductorClient(conductor.url) as client:
         for workflow_id in ids:
-            plan = WaitPlan(workflow_id=workflow_id, started_at=time.time(), poll_interval=0.2)
-            plans.append(client.run(wait(plan, lambda line: None, patience=0)).plan)
+            spec = WaitSpec(workflow_id=workflow_id, started_at=time.time(), poll_interval=0.2)
+            states.append(client.run(wait(spec, lambda line: None, return_after=0)).state.to_json())
     conductor.requests.clear()
     triggers = [
-        ConductorWorkflowTrigger(conductor_conn_id="conductor_default", plan=json.loads(json.dumps(plan.to_json())))
-        for plan in plans
+        waiting_for(workflow_id, state=json.loads(json.dumps(state)))
+        for workflow_id, state in zip(ids, states, strict=True)
     ]
     running = [asyncio.create_task(event_of(trigger)) for trigger in triggers]
     await until(lambda: len(conductor.requests) >= 3)

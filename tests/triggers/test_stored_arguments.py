@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_conductor import __version__
-from airflow_provider_conductor.polling.wait import WaitPlan
+from airflow_provider_conductor.polling.wait_spec import WaitState
 from airflow_provider_conductor.testing import ConductorStandIn
 from airflow_provider_conductor.triggers import (
     ConductorSensorTrigger,
@@ -42,10 +43,6 @@ def load(path: Path) -> tuple[Any, dict[str, Any]]:
 def test_arguments_stored_by_an_earlier_version_still_load(path):
     trigger, stored = load(path)
     assert stored.items() <= trigger.serialize()[1].items()
-    if type(trigger) is ConductorWorkflowTrigger:
-        plan = WaitPlan.from_json(trigger.plan)
-        assert plan.workflow_id == stored["plan"]["workflow_id"]
-        assert plan.deadline == stored["plan"]["deadline"]
 
 
 @each
@@ -54,16 +51,18 @@ def test_and_they_can_be_waited_with(conductor: ConductorStandIn, path):
     match trigger:
         case ConductorSensorTrigger():
             trigger.workflow_id, trigger.templated = conductor.add("COMPLETED"), False
-            plan = trigger._whole_plan()
-            assert plan.stall_timeout == stored["plan"]["stall_timeout"]
-            assert plan.wait_until_task_ref == stored["task_reference_name"]
+            spec = trigger._rendered_spec()
+            assert spec.stall_timeout == stored["stall_timeout"]
+            assert spec.wait_until_task_ref == stored["task_reference_name"]
             status = "task_missed"
         case ConductorWorkflowsTrigger():
             trigger.workflow_ids = [conductor.add("COMPLETED") for _ in stored["workflow_ids"]]
             trigger.deadline = None  # which has passed since
             status = "go_on"
         case _:
-            trigger.plan["workflow_id"] = conductor.add("COMPLETED")
+            assert trigger.state != WaitState()
+            trigger.spec = replace(trigger.spec, workflow_id=conductor.add("COMPLETED"))
+            trigger.state = WaitState()
             status = "COMPLETED"
     assert first_event(trigger)["status"] == status
 

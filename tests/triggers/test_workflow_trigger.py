@@ -5,25 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from types import SimpleNamespace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from airflow_provider_conductor._airflow import TaskNow
-from airflow_provider_conductor.polling.wait import WaitPlan
+from airflow_provider_conductor.polling.wait_spec import WaitState
 from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
-from airflow_provider_conductor.triggers import ConductorWorkflowTrigger, workflow as triggers
+from airflow_provider_conductor.triggers import ConductorWorkflowsTrigger, ConductorWorkflowTrigger
 from tests.operators.airflow_standin import first_event, sent_through_airflow
 
 SOON = 0.4
 
 
-def waiting_for(workflow_id: str, kill_reason: str | None = None, **plan: Any) -> ConductorWorkflowTrigger:
-    whole = WaitPlan(workflow_id=workflow_id, started_at=time.time(), **{"poll_interval": 0.1, **plan})
-    return ConductorWorkflowTrigger(
-        conductor_conn_id="conductor_default", plan=whole.to_json(), kill_reason=kill_reason
-    )
+def waiting_for(workflow_id: str, **arguments: Any) -> ConductorWorkflowTrigger:
+    return ConductorWorkflowTrigger(workflow_id=workflow_id, **{"poll_interval": 0.1, **arguments})
 
 
 # The event
@@ -53,10 +49,11 @@ def test_the_deadline_is_an_event(conductor: ConductorStandIn) -> None:
     assert event["message"]
 
 
-def test_the_task_waited_for_is_an_event(conductor: ConductorStandIn) -> None:
+@pytest.mark.parametrize("status", ["", "COMPLETED", ["FAILED", "COMPLETED"]])
+def test_the_task_waited_for_is_an_event(conductor: ConductorStandIn, status: str | list[str]) -> None:
     pack = {"taskId": "1", "referenceTaskName": "pack", "taskType": "SIMPLE", "status": "COMPLETED"}
     workflow_id = conductor.add(tasks=[pack])
-    event = first_event(waiting_for(workflow_id, wait_until_task_ref="pack"))
+    event = first_event(waiting_for(workflow_id, wait_until_task_ref="pack", wait_until_task_status=status))
     assert (event["workflow_id"], event["status"]) == (workflow_id, "task_ended")
 
 
@@ -89,17 +86,65 @@ def test_a_server_that_is_away_for_a_moment_is_no_event(conductor: ConductorStan
 
 def test_it_survives_airflows_own_serialisation(conductor: ConductorStandIn) -> None:
     workflow_id = conductor.plays(conductor.add(), Script(after=0.1))
-    trigger = waiting_for(
-        workflow_id, kill_reason="Airflow task was killed", deadline=time.time() + 60, stall_timeout=300.0
-    )
+    state = WaitState(warned="a standstill", unreachable_since=1.0).to_json()
+    trigger = waiting_for(workflow_id, kill_reason="killed", timeout=60, stall_timeout=300.0, state=state)
     arrived = sent_through_airflow(trigger)
     assert arrived.serialize() == trigger.serialize()
     assert first_event(arrived)["status"] == "COMPLETED"
 
 
-def test_its_arguments_are_plain_json(conductor: ConductorStandIn) -> None:
-    _, arguments = waiting_for("abc", deadline=time.time()).serialize()
+def test_its_arguments_are_plain_json_and_only_what_was_given() -> None:
+    path, arguments = ConductorWorkflowTrigger(workflow_id="abc", started_at=1.0).serialize()
+    assert path == "airflow_provider_conductor.triggers.ConductorWorkflowTrigger"
+    assert arguments == {"workflow_id": "abc", "conductor_conn_id": "conductor_default", "started_at": 1.0}
+    _, arguments = waiting_for("abc", timeout=60).serialize()
     assert json.loads(json.dumps(arguments, allow_nan=False)) == arguments
+
+
+class OfAUser(ConductorWorkflowTrigger):
+    """A subclass in a user's own module."""
+
+
+def test_a_subclass_is_stored_under_its_own_module() -> None:
+    assert OfAUser(workflow_id="abc").serialize()[0] == f"{__name__}.OfAUser"
+
+
+@pytest.mark.parametrize("kind", ["workflow", "batch"])
+def test_a_timeout_becomes_a_moment_that_a_restart_does_not_move(kind: str) -> None:
+    def made(**arguments: Any) -> Any:
+        if kind == "batch":
+            return ConductorWorkflowsTrigger(workflow_ids=["abc"], **arguments)
+        return ConductorWorkflowTrigger(workflow_id="abc", **arguments)
+
+    def moments(trigger: Any) -> tuple[float, float]:
+        stored = trigger.serialize()[1]
+        assert "timeout" not in stored
+        return stored["started_at"], stored["deadline"]
+
+    before = time.time()
+    trigger = made(timeout=timedelta(hours=1))
+    started_at, deadline = moments(trigger)
+    assert before <= started_at <= time.time()
+    assert deadline == started_at + 3600
+    assert moments(made(timeout=60, started_at=1000.0)) == (1000.0, 1060.0)
+    assert moments(made(timeout=60, started_at=1000.0, deadline=1030.0)) == (1000.0, 1030.0)
+    assert moments(sent_through_airflow(trigger)) == (started_at, deadline)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ({"workflow_id": ""}, "workflow_id"),
+        ({"workflow_id": "['a', 'b']"}, "workflow_id"),
+        ({"timeout": 0}, "timeout"),
+        ({"stall_timeout": -1}, "stall_timeout"),
+        ({"poll_interval": "soon"}, "poll_interval"),
+        ({"wait_until_task_status": "DONE"}, "DONE"),
+    ],
+)
+def test_an_argument_that_cannot_be_used_is_refused_by_name(arguments: dict[str, Any], names: str) -> None:
+    with pytest.raises(ValueError, match=names):
+        ConductorWorkflowTrigger(**{"workflow_id": "abc", **arguments})
 
 
 # In the triggerer's loop
@@ -132,144 +177,3 @@ def test_the_loop_is_never_blocked(conductor: ConductorStandIn) -> None:
     first_event(waiting_for(warm_up))  # imports and the first look-up of a connection are not what is measured
     asyncio.run(both())
     assert len(gaps) > 20
-
-
-async def run_until_cancelled(trigger: ConductorWorkflowTrigger, conductor: ConductorStandIn) -> None:
-    """The trigger in the middle of its wait, then cancelled, as the triggerer does."""
-    running = asyncio.create_task(anext(trigger.run()))
-    give_up = time.monotonic() + 10
-    while not conductor.requests:
-        assert time.monotonic() < give_up
-        await asyncio.sleep(0.01)
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-
-
-def task_instance() -> Any:
-    return SimpleNamespace(dag_id="orders", task_id="execute", run_id="run", map_index=-1, try_number=1)
-
-
-async def stop_because_killed(trigger: ConductorWorkflowTrigger, conductor: ConductorStandIn) -> None:
-    """What Airflow does with the trigger of a task that was marked or cleared: 3.3 says so, earlier ones cancel."""
-    await run_until_cancelled(trigger, conductor)
-    if hasattr(trigger, "on_kill") and triggers.TRIGGERS_HEAR_OF_KILLS:
-        await trigger.on_kill()
-
-
-def now_in_state(monkeypatch: pytest.MonkeyPatch, state: str | None, *, deferred_last: bool = True) -> None:
-    async def task_now(_: Any) -> TaskNow:
-        return TaskNow(state, deferred_last=deferred_last)
-
-    monkeypatch.setattr(triggers, "task_now", task_now)
-
-
-async def test_a_cancelled_trigger_terminates_nothing(conductor: ConductorStandIn) -> None:
-    """A triggerer that is restarted cancels its triggers; another one takes them over."""
-    workflow_id = conductor.add()
-    await run_until_cancelled(waiting_for(workflow_id), conductor)
-    assert conductor.status(workflow_id) == "RUNNING"
-    assert conductor.sent("DELETE") == []
-
-
-async def test_a_trigger_that_moves_to_another_triggerer_terminates_nothing(
-    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Airflow 3.3 reports that as a kill; the task is still deferred."""
-    now_in_state(monkeypatch, "deferred")
-    workflow_id = conductor.add()
-    trigger = waiting_for(workflow_id, kill_reason="Airflow task was killed")
-    trigger.task_instance = task_instance()
-    await stop_because_killed(trigger, conductor)
-    assert conductor.status(workflow_id) == "RUNNING"
-
-
-@pytest.mark.parametrize("state", ["failed", "success", None])
-async def test_a_killed_task_takes_its_workflow_along(
-    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, state: str | None
-) -> None:
-    now_in_state(monkeypatch, state)
-    workflow_id = conductor.add()
-    trigger = waiting_for(workflow_id, kill_reason="Airflow task was killed")
-    trigger.task_instance = task_instance()
-    await stop_because_killed(trigger, conductor)
-    assert conductor.status(workflow_id) == "TERMINATED"
-    assert conductor.reason(workflow_id) == "Airflow task was killed"
-
-
-@pytest.mark.parametrize("state", ["scheduled", "queued", "running", "up_for_retry", "restarting", "removed"])
-async def test_an_event_that_another_triggerer_has_delivered_is_no_kill(
-    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, state: str
-) -> None:
-    now_in_state(monkeypatch, state)
-    workflow_id = conductor.add()
-    trigger = waiting_for(workflow_id, kill_reason="Airflow task was killed")
-    trigger.task_instance = task_instance()
-    await stop_because_killed(trigger, conductor)
-    assert conductor.status(workflow_id) == "RUNNING"
-
-
-@pytest.mark.parametrize("state", ["success", "failed", "skipped", None])
-async def test_nor_is_the_end_that_a_worker_has_given_the_task_since(
-    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, state: str | None
-) -> None:
-    """After ``wait_until_task_ref`` the task has succeeded, and its workflow runs on rightfully."""
-    now_in_state(monkeypatch, state, deferred_last=False)
-    workflow_id = conductor.add()
-    trigger = waiting_for(workflow_id, kill_reason="Airflow task was killed")
-    trigger.task_instance = task_instance()
-    await stop_because_killed(trigger, conductor)
-    assert conductor.status(workflow_id) == "RUNNING"
-
-
-async def test_a_second_cancellation_does_not_stop_the_termination(
-    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Airflow cancels a trigger again at each of its heartbeats, until it has ended."""
-    asked = asyncio.Event()
-    goes_on = asyncio.Event()
-
-    async def slow(_: Any) -> TaskNow:
-        asked.set()
-        await goes_on.wait()
-        return TaskNow("failed", deferred_last=True)
-
-    monkeypatch.setattr(triggers, "task_now", slow)
-    workflow_id = conductor.add()
-    trigger = waiting_for(workflow_id, kill_reason="Airflow task was killed")
-    trigger.task_instance = task_instance()
-    killed = asyncio.create_task(stop_because_killed(trigger, conductor))
-    if triggers.TRIGGERS_HEAR_OF_KILLS:
-        await asked.wait()
-        killed.cancel()
-        await asyncio.gather(killed, return_exceptions=True)
-        assert killed.cancelled()
-        assert conductor.status(workflow_id) == "RUNNING"
-    goes_on.set()
-    await asyncio.gather(killed, *triggers._endings, return_exceptions=True)
-    assert conductor.status(workflow_id) == "TERMINATED"
-
-
-async def test_a_killed_task_whose_workflow_is_to_live_leaves_it(
-    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now_in_state(monkeypatch, "failed")
-    workflow_id = conductor.add()
-    trigger = waiting_for(workflow_id, kill_reason=None)
-    trigger.task_instance = task_instance()
-    await stop_because_killed(trigger, conductor)
-    assert conductor.status(workflow_id) == "RUNNING"
-
-
-async def test_where_the_tasks_state_cannot_be_read_nothing_is_terminated(
-    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def away(_: Any) -> str:
-        raise RuntimeError("the database is away")
-
-    monkeypatch.setattr(triggers, "task_now", away)
-    workflow_id = conductor.add()
-    trigger = waiting_for(workflow_id, kill_reason="Airflow task was killed")
-    trigger.task_instance = task_instance()
-    await stop_because_killed(trigger, conductor)
-    assert conductor.status(workflow_id) == "RUNNING"

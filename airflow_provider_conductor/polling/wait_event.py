@@ -1,0 +1,99 @@
+"""How a wait ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_conductor.client.text import one_line
+
+if TYPE_CHECKING:
+    from airflow_provider_conductor.client.models import Workflow
+    from airflow_provider_conductor.polling.wait_spec import WaitState
+
+__all__ = [
+    "ERROR",
+    "GONE",
+    "GONE_REASON",
+    "MESSAGE_LIMIT",
+    "STALLED",
+    "STILL_RUNNING",
+    "TASK_ENDED",
+    "TASK_MISSED",
+    "TIMEOUT",
+    "WaitEvent",
+]
+
+TIMEOUT = "timeout"
+STALLED = "stalled"
+TASK_ENDED = "task_ended"
+TASK_MISSED = "task_missed"
+STILL_RUNNING = "still_running"
+GONE = "gone"
+GONE_REASON = "neither Conductor nor its search index has this workflow; how it ended is unknown"
+ERROR = "error"
+
+MESSAGE_LIMIT = 1_000
+"""Characters of an event's message: it is stored in Airflow's metadata database."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitEvent:
+    """How a wait ended.
+
+    ================================================  ====================================================
+    status                                            meaning
+    ================================================  ====================================================
+    COMPLETED, FAILED, TIMED_OUT, TERMINATED          the workflow has ended with this status
+    ``task_ended``                                    the task waited for has ended, or has the status that was
+                                                      waited for; the workflow may still run
+    ``task_missed``                                   the task cannot reach that status any more, or the workflow
+                                                      has completed without the task
+    ``timeout``                                       the deadline has passed
+    ``stalled``                                       there was no progress for ``stall_timeout``
+    ``gone``                                          the server does not know the workflow (any more)
+    ``still_running``                                 the time that the caller waits has passed; never from a trigger
+    ``error``                                         waiting cannot help; only from a trigger
+    ================================================  ====================================================
+
+    Attributes:
+        message: why, for users.
+        error: name of the error's class in :mod:`~airflow_provider_conductor.client.errors` if the status is ``error``.
+        state: what another process needs to continue the wait; None for an event that has crossed processes.
+        next_poll: when the next poll is due, if only the workflow counts (a sensor's next poke).
+        workflow: the workflow with its tasks, if the last poll read them and the event has not crossed processes.
+    """
+
+    workflow_id: str
+    status: str
+    message: str = ""
+    error: str = ""
+    state: WaitState | None = field(default=None, repr=False, compare=False)
+    next_poll: float | None = field(default=None, compare=False)
+    workflow: Workflow | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # An event that the metadata database refuses ends the triggerer, and again each time it starts.
+        object.__setattr__(self, "message", one_line(self.message, MESSAGE_LIMIT))
+
+    def to_json(self) -> dict[str, Any]:
+        """The event as Airflow stores it."""
+        data = {"workflow_id": self.workflow_id, "status": self.status, "message": self.message}
+        return data | {"error": self.error} if self.error else data
+
+    @classmethod
+    def from_json(cls, event: object) -> WaitEvent:
+        """Read an event that crossed processes.
+
+        Raises:
+            ValueError: not an event of this package.
+        """
+        if not isinstance(event, Mapping) or not isinstance(event.get("status"), str) or not event.get("workflow_id"):
+            raise ValueError(f"not the event of a wait for a workflow: {event!r}")
+        return cls(
+            workflow_id=str(event["workflow_id"]),
+            status=event["status"],
+            message=str(event.get("message") or ""),
+            error=str(event.get("error") or ""),
+        )
