@@ -19,6 +19,8 @@ from tests.operators.airflow_standin import first_event, sent_through_airflow
 
 SOON = 0.4
 
+RENDERS = triggers_render_templates()
+
 
 class TaskInstance:
     """As a triggerer's, without the DAG."""
@@ -196,14 +198,14 @@ async def test_a_template_that_is_never_answered_is_told(
     monkeypatch.setattr(module, "ANSWER_WITHIN", 0.1)
 
     def render(self: Any, context: Any, jinja_env: Any = None) -> None:
-        if not triggers_render_templates():  # nor has this Airflow greenback
+        if not RENDERS:  # nor has this Airflow greenback
             raise TimeoutError
         import greenback
 
         greenback.await_(asyncio.Event().wait())
 
     trigger = rendering(monkeypatch, render)
-    if triggers_render_templates():
+    if RENDERS:
         import greenback
 
         await greenback.ensure_portal()
