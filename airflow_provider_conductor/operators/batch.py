@@ -411,7 +411,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
 
     def _plans(self, inputs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Callable[[int], StartPlan]:
         """Place → plan; each input is read once, so that none is refused when half of them run."""
-        from airflow_provider_conductor.client.endpoints import start_body
+        from airflow_provider_conductor.client.endpoints import StartBody, start_body
 
         try:
             base = self._start_plan()
@@ -424,12 +424,12 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             return replace(
                 base,
                 identity=replace(base.identity, item=keys[index]),
-                body=start_body({**base.body, "input": inputs[index]}),
+                body=StartBody({**base.body, "input": inputs[index]}),
             )
 
         for index in range(len(inputs)):
             try:
-                plan_of(index)
+                start_body({"name": base.name, "input": inputs[index]})
                 if self.pass_context:
                     check_context_key(inputs[index])
             except ValueError as error:

@@ -130,14 +130,8 @@ class StartsWorkflow(ConductorOperator):
         try:
             plan = self._start_plan()
             self._guard.protect(partial(self._terminate_unfinished_start, plan))
-            started = self._run_unless_killed(
-                start_once(
-                    plan,
-                    log=to_log(self.log.info),
-                    warn=to_log(self.log.warning),
-                    save=self._save_record,
-                )
-            )
+            start = start_once(plan, log=to_log(self.log.info), warn=to_log(self.log.warning), save=self._save_record)
+            started = self.hook.client.run(self._guard.unless_killed(start))
         except (StartRefusedError, ConductorInputError) as error:
             raise ConductorStartRefusedError(
                 f"workflow {self.workflow_name or '?'!r} was not started: {error}"
@@ -178,22 +172,13 @@ class StartsWorkflow(ConductorOperator):
             raise AirflowException(f"the task was killed while workflow {workflow_id} was being started")
 
     def _start_plan(self) -> StartPlan:
-        from airflow_provider_conductor.client.endpoints import StartBody, start_body
-        from airflow_provider_conductor.client.models import StartWorkflowRequest
-        from airflow_provider_conductor.submission.start_plan import StartPlan
+        from airflow_provider_conductor.submission.start_plan import StartPlan, make_start_body
         from airflow_provider_conductor.submission.start_record import StartRecord
 
         self._take_request(rendered=True)
-        request = StartWorkflowRequest(
-            name=self.workflow_name or "",
-            version=whole_number(self.version, "version"),
-            input=self.workflow_input if self.workflow_input is not None else {},
-            workflow_def=self.workflow_def,
-            correlation_id=self.correlation_id or None,
-            priority=whole_number(self.priority, "priority"),
-            task_to_domain=self.task_to_domain,
-        )
-        body = StartBody({**start_body(request), **(self.request or {})})
+        arguments = {name: getattr(self, name) for name in ARGUMENTS}
+        numbers = {name: whole_number(arguments[name], name) for name in ("version", "priority")}
+        body = make_start_body({**arguments, **numbers}, self.request or {})
         run = self._run
         record = StartRecord.from_json(run.state_store.get(RECORD_KEY))
         if record is not None and not record.of_series(

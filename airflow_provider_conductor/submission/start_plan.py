@@ -6,14 +6,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_conductor.client.endpoints import StartBody
+from airflow_provider_conductor.client.endpoints import StartBody, start_body
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.submission.earlier_workflows import Decision, Found, RetryFrom, decide
 from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
 from airflow_provider_conductor.submission.ownership import has_input, is_child
+from airflow_provider_conductor.submission.start_arguments import ARGUMENTS
 from airflow_provider_conductor.submission.start_record import StartRecord
 
-__all__ = ["StartPlan"]
+__all__ = ["StartPlan", "make_start_body"]
+
+
+def make_start_body(arguments: Mapping[str, Any], further: Mapping[str, Any]) -> StartBody:
+    """The request of a start from a task. It is made here, once; what sends or compares it does not change it.
+
+    Args:
+        arguments: argument → value, for each of :data:`ARGUMENTS`.
+        further: what else is sent, by the server's names.
+
+    Raises:
+        ConductorInputError: no name, an input that is no mapping, or something that is not JSON (NaN included).
+    """
+    fields = {wire: arguments[name] for name, wire in ARGUMENTS.items()}
+    fields["input"] = {} if fields["input"] is None else fields["input"]
+    fields["correlationId"] = fields["correlationId"] or None
+    return start_body({name: value for name, value in {**fields, **further}.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
