@@ -22,11 +22,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, redact
 
 from airflow_provider_conductor.client.text import one_line, readable
+
+if TYPE_CHECKING:
+    from airflow_provider_conductor.polling.root_cause import Failure
 
 __all__ = [
     "ConductorBatchFailedError",
@@ -56,6 +60,19 @@ def _shown(text: Any) -> str:
     return str(redact(readable(text)))
 
 
+def _readable(failure: Failure) -> Failure:
+    """The same with each of its texts on one line, cut, and masked as the message is."""
+    texts: dict[str, Any] = {}
+    for field in fields(failure):
+        limit = NAME_LIMIT if field.name.endswith("_name") else REASON_LIMIT
+        value = getattr(failure, field.name)
+        if type(value) is str:
+            texts[field.name] = _shown(one_line(value, limit))
+        elif isinstance(value, tuple):
+            texts[field.name] = tuple(_shown(one_line(text, limit)) for text in value)
+    return replace(failure, **texts)
+
+
 class ConductorOperatorError(AirflowException):
     """What operators and sensors raise. Its message is readable, and what Airflow knows as a secret is masked in it."""
 
@@ -70,6 +87,7 @@ class ConductorWorkflowFailedError(ConductorOperatorError):
     workers wrote is on one line, readable, cut, and without what Airflow masks.
 
     Attributes:
+        failure: everything that is known about it, as one object; the most useful parts of it are attributes, too.
         workflow_id, workflow_name, status: the workflow that was waited for.
         url: its page in Conductor's UI.
         reason: why the root-cause task (or the workflow) did not complete, or "".
@@ -79,30 +97,18 @@ class ConductorWorkflowFailedError(ConductorOperatorError):
         log_lines: the last lines its worker logged.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        workflow_id: str = "",
-        workflow_name: str = "",
-        status: str = "",
-        url: str = "",
-        reason: str = "",
-        task_reference_name: str = "",
-        failed_workflow_id: str = "",
-        attempts: int = 0,
-        log_lines: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, message: str, failure: Failure, *, url: str = "") -> None:
         super().__init__(message)
-        self.workflow_id = workflow_id
-        self.workflow_name = one_line(workflow_name, NAME_LIMIT)
-        self.status = status
+        self.failure = failure = _readable(failure)
         self.url = url
-        self.reason = _shown(one_line(reason, REASON_LIMIT))
-        self.task_reference_name = one_line(task_reference_name, NAME_LIMIT)
-        self.failed_workflow_id = failed_workflow_id
-        self.attempts = attempts
-        self.log_lines = tuple(_shown(one_line(line, REASON_LIMIT)) for line in log_lines)
+        self.workflow_id = failure.workflow_id
+        self.workflow_name = failure.workflow_name
+        self.status = failure.status
+        self.reason = failure.reason
+        self.task_reference_name = failure.task_reference_name
+        self.failed_workflow_id = failure.failed_workflow_id
+        self.attempts = failure.attempts
+        self.log_lines = failure.log_lines
 
 
 class ConductorWorkflowFailedPermanentlyError(ConductorWorkflowFailedError, AirflowFailException):
@@ -123,9 +129,16 @@ class ConductorBatchFailedError(ConductorWorkflowFailedError):
     """
 
     def __init__(
-        self, message: str, *, failed: int = 0, total: int = 0, causes: Sequence[Mapping[str, Any]] = (), **more: Any
+        self,
+        message: str,
+        failure: Failure,
+        *,
+        failed: int = 0,
+        total: int = 0,
+        causes: Sequence[Mapping[str, Any]] = (),
+        url: str = "",
     ) -> None:
-        super().__init__(message, **more)
+        super().__init__(message, failure, url=url)
         self.failed = failed
         self.total = total
         self.causes = tuple({key: _cause(value) for key, value in cause.items()} for cause in causes)

@@ -63,7 +63,7 @@ def left_to_others(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 @pytest.fixture
 def conductor(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> ConductorStandIn:
     """The stand-in that ``conductor_default`` leads to, with a workflow ``orders``; its index does not lag."""
-    monkeypatch.setattr("airflow_provider_conductor.polling.observation.ASK_AGAIN", (0.01,) * 4)
+    monkeypatch.setattr("airflow_provider_conductor.polling.missing_workflow.ASK_AGAIN", (0.01,) * 4)
     conductor.definitions.add("orders")
     return conductor
 

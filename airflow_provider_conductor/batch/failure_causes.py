@@ -13,8 +13,7 @@ from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.client.flow import Flow, ask
 from airflow_provider_conductor.client.text import one_line
-from airflow_provider_conductor.polling.failure_report import explain
-from airflow_provider_conductor.polling.observation import diagnose
+from airflow_provider_conductor.polling.failure_report import diagnose, explain
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill, ended_by_our_timeout
 
 __all__ = ["DIAGNOSED", "FailureCauses"]
@@ -81,10 +80,10 @@ class FailureCauses:
                 workflow = yield from ask(endpoints.get_workflow(workflow_id))
             except ConductorRequestError:
                 continue
-            found = yield from diagnose(workflow)
-            if found.failure is not None:
-                cause.diagnosis = explain(found.failure, found.log_lines, url_of(workflow_id))[:DIAGNOSIS_LIMIT]
-                cause.terminal = found.failure.terminal_error
+            failure = yield from diagnose(workflow)
+            if failure is not None:
+                cause.diagnosis = explain(failure, url_of(workflow_id))[:DIAGNOSIS_LIMIT]
+                cause.terminal = failure.terminal
 
     def to_json(self) -> list[dict[str, Any]]:
         return [

@@ -12,8 +12,8 @@ from airflow_provider_conductor.client.errors import (
     ConductorRequestError,
 )
 from airflow_provider_conductor.client.flow import Flow, T
+from airflow_provider_conductor.polling.missing_workflow import REFUSALS
 from airflow_provider_conductor.polling.next_poll import next_poll_after_failure
-from airflow_provider_conductor.polling.observation import REFUSALS
 
 __all__ = ["PatientClient"]
 

@@ -36,7 +36,8 @@ from airflow_provider_conductor.exceptions import (
     ConductorWorkflowTimeoutError,
 )
 from airflow_provider_conductor.polling.durations import seconds
-from airflow_provider_conductor.polling.observation import read_ended
+from airflow_provider_conductor.polling.missing_workflow import read_ended
+from airflow_provider_conductor.polling.root_cause import Failure
 from airflow_provider_conductor.polling.wait import wait
 from airflow_provider_conductor.polling.wait_event import GONE, STALLED, TASK_MISSED, TIMEOUT
 from airflow_provider_conductor.polling.wait_spec import WaitSpec
@@ -158,7 +159,8 @@ class ConductorHook(BaseHook):
         url = self.workflow_url(workflow_id)
         if event.status in (TIMEOUT, STALLED):
             raise ConductorWorkflowTimeoutError(
-                f"{event.status}: Conductor workflow {workflow_id} had not ended: {event.message}. See {url}",
+                f"{event.status}: Conductor workflow {workflow_id} did not end in time. Last state: {event.message}. "
+                f"See {url}",
                 workflow_id=workflow_id,
             )
         if event.status == TASK_MISSED:
@@ -171,18 +173,14 @@ class ConductorHook(BaseHook):
         if event.status == GONE:
             raise ConductorWorkflowFailedError(
                 f"Conductor workflow {workflow_id} is gone: {event.message}",
-                workflow_id=workflow_id,
-                status=event.status,
-                reason=event.message,
+                Failure(workflow_id=workflow_id, status=event.status, reason=event.message),
                 url=url,
             )
         workflow = self.client.run(read_ended(workflow_id, spec.deadline))
         if workflow is None:
             raise ConductorWorkflowFailedError(
                 f"Conductor workflow {workflow_id} ended as {event.status}, and was archived or deleted since",
-                workflow_id=workflow_id,
-                status=event.status,
-                reason=event.message,
+                Failure(workflow_id=workflow_id, status=event.status, reason=event.message),
                 url=url,
             )
         return workflow

@@ -295,7 +295,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
                     ended = self._driver is not None and self._driver.termination.terminated is not None
                     done = f"what still ran {'was' if ended else 'could not be'} terminated"
                 raise ConductorWorkflowTimeoutError(
-                    f"timeout: the batch had not ended: {batch.progress(timezone.utcnow().timestamp())}. Then {done}"
+                    f"timeout: the batch did not end in time; {done}. {batch.progress(timezone.utcnow().timestamp())}"
                 )
             case BatchOutcome.QUIET if self._guard.killed:  # since the driver has come to its end
                 return self._go_on(batch, plan)

@@ -20,6 +20,7 @@ from airflow_provider_conductor.exceptions import (
     ConductorOutputTooLargeError,
 )
 from airflow_provider_conductor.operators.output import Output, check_storable, json_size
+from airflow_provider_conductor.polling.root_cause import Failure
 from airflow_provider_conductor.submission.start_plan import StartPlan
 
 if TYPE_CHECKING:
@@ -117,10 +118,12 @@ class BatchResults:
             failed=batch.failed,
             total=batch.total,
             causes=causes.to_json(),
-            workflow_id=example.workflow_id,
-            workflow_name=self.workflow_name,
-            status=example.status,
-            reason=example.reason,
+            failure=Failure(
+                workflow_id=example.workflow_id,
+                workflow_name=self.workflow_name,
+                status=example.status,
+                reason=example.reason,
+            ),
             url=url_of(example.workflow_id) if example.workflow_id else "",
         )
 

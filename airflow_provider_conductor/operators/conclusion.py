@@ -59,6 +59,7 @@ class ConclusionMixin(Operator):
     def _outcome(self, event: WaitEvent, deadline: float | None) -> Any:
         """What :meth:`_conclude` returns or raises."""
         from airflow_provider_conductor.polling import wait_event as waits
+        from airflow_provider_conductor.polling.root_cause import Failure
         from airflow_provider_conductor.polling.timeline import timeline
 
         workflow_id = event.workflow_id
@@ -78,9 +79,7 @@ class ConclusionMixin(Operator):
                     f"Conductor workflow {workflow_id} is gone: {event.message}. It was deleted, or archived where "
                     f"this server cannot read it. Check the id and connection {self.conductor_conn_id!r}. "
                     f"See {url}",
-                    workflow_id=workflow_id,
-                    status=event.status,
-                    reason=event.message,
+                    Failure(workflow_id=workflow_id, status=event.status, reason=event.message),
                     url=url,
                 )
             case waits.TASK_MISSED:
@@ -102,7 +101,7 @@ class ConclusionMixin(Operator):
             ConductorOutputMissingError: it is gone. Not retried: a retry would run the workflow again, or find
                 as little.
         """
-        from airflow_provider_conductor.polling.observation import read_ended
+        from airflow_provider_conductor.polling.missing_workflow import read_ended
 
         workflow = event.workflow or self.hook.client.run(read_ended(event.workflow_id, deadline))
         self._lineage_of = workflow
@@ -154,7 +153,7 @@ class ConclusionMixin(Operator):
     def _failure(self, event: WaitEvent, deadline: float | None) -> ConductorWorkflowFailedError:
         """The error of a workflow that ended badly: root cause, attempts, reason, log lines, what to do."""
         from airflow_provider_conductor.operators.failures import failure_of, unread_failure
-        from airflow_provider_conductor.polling.observation import read_ended
+        from airflow_provider_conductor.polling.missing_workflow import read_ended
 
         url = self.hook.workflow_url(event.workflow_id)
         workflow, unread = event.workflow, "the server has archived or deleted it since"
@@ -169,7 +168,7 @@ class ConclusionMixin(Operator):
 
     def _with_indexed_reason(self, event: WaitEvent) -> WaitEvent:
         """With the reason that the search index keeps, where the event has none."""
-        from airflow_provider_conductor.polling.observation import search_index
+        from airflow_provider_conductor.polling.missing_workflow import search_index
 
         if event.message:
             return event

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.exceptions import ConductorWorkflowFailedError, ConductorWorkflowFailedPermanentlyError
-from airflow_provider_conductor.polling.failure_report import explain
-from airflow_provider_conductor.polling.observation import diagnose, read_ended
+from airflow_provider_conductor.polling.failure_report import diagnose, explain
+from airflow_provider_conductor.polling.missing_workflow import read_ended
+from airflow_provider_conductor.polling.root_cause import Failure
 from airflow_provider_conductor.polling.timeline import timeline
 from airflow_provider_conductor.polling.wait_event import GONE, GONE_REASON, WaitEvent
 from airflow_provider_conductor.submission.errors import WorkflowGoneError, WorkflowTerminatedError
@@ -27,33 +29,17 @@ def failure_of(
     workflow: Workflow, event: WaitEvent, url: str, *, client: ConductorClient, log: logging.Logger
 ) -> ConductorWorkflowFailedError:
     """The error of a workflow that was read after its end; ``client`` asks for its sub-workflows and log lines."""
-    found = client.run(diagnose(workflow))
+    failure = client.run(diagnose(workflow))
     log.info("Workflow %s ended as %s\n%s", workflow.workflow_id, workflow.status, timeline(workflow))
-    failure = found.failure
-    if failure is None:  # it was retried or restarted between the event and this look
+    if failure is None:  # it was retried or restarted between the event and this read
         return ConductorWorkflowFailedError(
-            f"Conductor workflow {event.workflow_id} ended as {event.status} "
-            f"({event.message or 'no reason given'}) and is {workflow.status} again: "
-            f"somebody acted on it. See {url}",
-            workflow_id=event.workflow_id,
-            workflow_name=workflow.name,
-            status=event.status,
-            reason=event.message,
+            f"Conductor workflow {event.workflow_id} ended as {event.status} ({event.message or 'no reason given'}) "
+            f"and is {workflow.status} again: somebody acted on it. See {url}",
+            _as_reported(event, workflow.name),
             url=url,
         )
-    kind = _kind(terminal=failure.terminal_error, status=event.status, reason=workflow.reason)
-    return kind(
-        explain(failure, found.log_lines, url),
-        workflow_id=workflow.workflow_id,
-        workflow_name=workflow.name,
-        status=event.status,
-        url=url,
-        reason=failure.reason,
-        task_reference_name=failure.task_reference_name,
-        failed_workflow_id=failure.sub_workflow_id or workflow.workflow_id,
-        attempts=failure.attempts,
-        log_lines=found.log_lines,
-    )
+    kind = _kind(terminal=failure.terminal, status=event.status, reason=workflow.reason)
+    return kind(explain(failure, url), replace(failure, status=event.status), url=url)
 
 
 def failure_of_earlier_try(
@@ -66,9 +52,7 @@ def failure_of_earlier_try(
     if isinstance(error, WorkflowGoneError):
         return ConductorWorkflowFailedPermanentlyError(
             f"Conductor {error}. See {url}",
-            workflow_id=error.workflow_id,
-            status=GONE,
-            reason=GONE_REASON,
+            Failure(workflow_id=error.workflow_id, status=GONE, reason=GONE_REASON),
             url=url,
         )
     seen = error.workflow
@@ -87,11 +71,13 @@ def unread_failure(event: WaitEvent, why: str, url: str) -> ConductorWorkflowFai
     return _kind(terminal=False, status=event.status, reason=event.message)(
         f"Conductor workflow {event.workflow_id} ended as {event.status}: {event.message or 'no reason given'}"
         f"\nMore could not be read: {why}\nSee {url}",
-        workflow_id=event.workflow_id,
-        status=event.status,
-        reason=event.message,
+        _as_reported(event),
         url=url,
     )
+
+
+def _as_reported(event: WaitEvent, name: str = "") -> Failure:
+    return Failure(workflow_id=event.workflow_id, workflow_name=name, status=event.status, reason=event.message)
 
 
 def _kind(*, terminal: bool, status: str, reason: str) -> type[ConductorWorkflowFailedError]:

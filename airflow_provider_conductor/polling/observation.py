@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,27 +10,19 @@ from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import (
     ConductorError,
     ConductorMissingRouteError,
-    ConductorNotFoundError,
     ConductorRequestError,
     NotConductorError,
 )
-from airflow_provider_conductor.client.flow import Call, Flow, T, ask, current_time, sleep
+from airflow_provider_conductor.client.flow import Call, Flow, T, ask, current_time
 from airflow_provider_conductor.client.models import PollData, Task, Workflow, WorkflowStatus
-from airflow_provider_conductor.polling.failure_report import Failure, root_cause
-from airflow_provider_conductor.polling.next_poll import next_poll_after_failure
 from airflow_provider_conductor.polling.poll_pause import Revision
 from airflow_provider_conductor.polling.progress import MAX_DEPTH, Phase, Progress, assess
 from airflow_provider_conductor.polling.server_clock import ServerClock
 
 __all__ = [
     "LAST_POLL",
-    "Diagnosis",
     "Observation",
-    "confirm_missing",
-    "diagnose",
     "observe",
-    "read_ended",
-    "search_index",
     "without_reasons",
 ]
 
@@ -43,19 +35,6 @@ FEW_TASKS = 20
 LAST_POLL = 10.0
 """Seconds at least for the answers that a poll needs, and at most for those of a poll at a deadline: the read timeout
 would make the deadline late by as much."""
-
-ASK_AGAIN = (1.0, 2.0, 4.0, 8.0)
-"""Seconds before each further question about a workflow that the server says it does not know: one such answer may be a
-stray one, and the search index lags behind the database."""
-
-UNKNOWN = "no such workflow"
-"""How servers (3.13 to 3.32) word it that they do not know a workflow."""
-
-REFUSALS = 40
-"""Refusals in a row, over half an hour, after which the credentials for what stands in front of Conductor are wrong."""
-
-READ_FOR = 30.0
-"""Seconds at least for which an ended workflow is read again where that fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +110,7 @@ def observe(
     briefly = tasks_read is not None and not whole and sent - tasks_read < TASKS_AGAIN
     try:
         workflow = yield from ask(
-            _once(endpoints.get_workflow(workflow_id, include_tasks=few or not briefly), sent, until)
+            once(endpoints.get_workflow(workflow_id, include_tasks=few or not briefly), sent, until)
         )
     except NotConductorError as error:
         if error.status != 200 or error.repeatable:
@@ -158,7 +137,7 @@ def _read_status(workflow_id: str, until: float | None, unreadable: ConductorReq
     for call in (endpoints.get_workflow_status(workflow_id), endpoints.get_workflow(workflow_id, include_tasks=False)):
         try:
             now = yield from current_time()
-            return (yield from ask(_once(call, now, until)))
+            return (yield from ask(once(call, now, until)))
         except ConductorMissingRouteError:
             continue
         except NotConductorError:
@@ -187,7 +166,7 @@ def _assess(workflow: Workflow, now: int, until: float | None) -> Flow[Progress]
     return progress
 
 
-def _once(call: Call[T], now: float = 0.0, until: float | None = None) -> Call[T]:
+def once(call: Call[T], now: float = 0.0, until: float | None = None) -> Call[T]:
     """The same call, not repeated by the client, since a wait polls again by itself; answered by ``until``."""
     return replace(call, once=True, within=None if until is None else max(1.0, round(until - now, 3)))
 
@@ -200,68 +179,11 @@ def _optional(call: Any, until: float | None = None) -> Flow[Any]:
     now = yield from current_time()
     last = until is not None and until - now <= LAST_POLL
     try:
-        return (yield from ask(_once(call, now, until)))
+        return (yield from ask(once(call, now, until)))
     except ConductorRequestError as error:
         if last or error.conclusive:
             return None
         raise
-
-
-def confirm_missing(
-    workflow_id: str, error: ConductorNotFoundError, again: Callable[[], Flow[T]], end: float | None
-) -> Flow[T | Workflow | None]:
-    """What there is of a workflow that was not found.
-
-    ==================================================  ====================================================
-    asked again after 1, 2, 4 and 8 seconds             answer
-    ==================================================  ====================================================
-    it is found                                         that look: the answer was a stray one
-    not found in words that are not Conductor's         ``error`` is raised: something else has answered
-    the search index has it, not ended                  ``error`` is raised: it is there
-    not found twice, and the index says how it ended    the index's summary: the server has archived it
-    never found, and not in the index                   None: it is gone
-    the deadline comes meanwhile                        ``error`` is raised
-    ==================================================  ====================================================
-
-    Args:
-        again: polls once more.
-        end: the wait's deadline.
-    """
-    for pause in (*ASK_AGAIN, None):
-        if not _says_unknown(error):
-            raise error
-        asked = yield from current_time()
-        summary = yield from search_index(workflow_id, None if end is None else max(end, asked + LAST_POLL))
-        if summary is not None and not summary.status.ended:
-            raise _still_indexed(error, summary)
-        now = yield from current_time()
-        last = end is not None and now + (pause or 0.0) > end
-        if summary is not None and (last or pause != ASK_AGAIN[0]):
-            return summary
-        if last:
-            raise error
-        if pause is not None:
-            yield from sleep(pause)
-            try:
-                return (yield from again())
-            except ConductorNotFoundError as answer:
-                error = answer
-    return None
-
-
-def _says_unknown(error: ConductorNotFoundError) -> bool:
-    return UNKNOWN in error.message.lower()
-
-
-def _still_indexed(error: ConductorNotFoundError, summary: Workflow) -> ConductorRequestError:
-    return ConductorRequestError(
-        f"{error.message}, but its search index has it as {summary.status}",
-        method=error.method,
-        path=error.path,
-        server=error.server,
-        status=error.status,
-        repeatable=True,
-    )
 
 
 def without_reasons(seen: Observation | Workflow | None) -> Observation | Workflow | None:
@@ -280,81 +202,3 @@ def without_reasons(seen: Observation | Workflow | None) -> Observation | Workfl
 
 def _mute(task: Task) -> Mapping[str, Any]:
     return {**task.data, "reasonForIncompletion": None} if task.reason else task.data
-
-
-def search_index(workflow_id: str, until: float | None = None) -> Flow[Workflow | None]:
-    """The summary that the search index keeps of a workflow, or None; answered by ``until``, as a look is."""
-    now = yield from current_time()
-    try:
-        call = endpoints.search_workflows(query=f"workflowId IN ({workflow_id})", size=1)
-        result = yield from ask(_once(call, now, until))
-    except ConductorRequestError as error:
-        # Unlike other extra reads, this may decide that a workflow is gone: not while the index is unreachable.
-        if not error.conclusive:
-            raise
-        return None
-    for summary in result:
-        if summary.workflow_id == workflow_id:
-            return summary
-    return None
-
-
-def read_ended(workflow_id: str, until: float | None) -> Flow[Workflow | None]:
-    """An ended workflow with its tasks; None where the server has said several times that it does not know it any more.
-
-    While Conductor is unreachable the poll is repeated, until ``until`` (seconds since the epoch; None: no limit),
-    and for half a minute at least.
-
-    Raises:
-        ConductorRequestError: it refuses, or ``until`` has come.
-    """
-    failures = unknown = 0
-    began = yield from current_time()
-    until = None if until is None else max(until, began + READ_FOR)
-    while True:
-        try:
-            return (yield from ask(_once(endpoints.get_workflow(workflow_id))))
-        except ConductorRequestError as error:
-            now = yield from current_time()
-            missing = isinstance(error, ConductorNotFoundError)
-            if isinstance(error, ConductorNotFoundError) and _says_unknown(error):
-                archived = unknown > 0 and (yield from search_index(workflow_id)) is not None
-                if archived or unknown == len(ASK_AGAIN):
-                    return None
-                unknown += 1
-                yield from sleep(ASK_AGAIN[unknown - 1])
-                continue
-            passing = error.temporary or missing
-            refused = error.refused_by_gateway and failures > REFUSALS
-            if not passing or refused or (until is not None and now >= until):
-                raise
-            retry_after = error.retry_after
-        failures += 1
-        at = next_poll_after_failure(failures, now, jitter=0.0, poll_by=until, retry_after=retry_after)
-        yield from sleep(at - now)
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """Why a workflow failed, with the last lines its worker logged."""
-
-    workflow: Workflow
-    failure: Failure | None
-    log_lines: tuple[str, ...] = ()
-
-
-def diagnose(workflow: Workflow) -> Flow[Diagnosis]:
-    """Find the root cause, down through the sub-workflows; what cannot be read is done without."""
-    below: dict[str, Workflow] = {}
-    lines: tuple[str, ...] = ()
-    failure = root_cause(workflow, below)
-    try:
-        while failure is not None and failure.unread_sub_workflow_id:
-            unread = failure.unread_sub_workflow_id
-            below[unread] = yield from ask(endpoints.get_workflow(unread))
-            failure = root_cause(workflow, below)
-        if failure is not None and failure.task_id:
-            lines = yield from ask(endpoints.get_task_logs(failure.task_id))
-    except ConductorRequestError:
-        pass
-    return Diagnosis(workflow, failure, lines)

@@ -22,6 +22,7 @@ from airflow_provider_conductor.polling.awaited_task import AwaitedTask, awaited
 from airflow_provider_conductor.polling.formatting import clock_time, duration
 from airflow_provider_conductor.polling.limits import Verdict, judge
 from airflow_provider_conductor.polling.messages import Logged, describe, next_message
+from airflow_provider_conductor.polling.missing_workflow import confirm_missing
 from airflow_provider_conductor.polling.next_poll import (
     HELD,
     HELD_PAUSE,
@@ -32,13 +33,7 @@ from airflow_provider_conductor.polling.next_poll import (
     next_poll_after_failure,
     wake_at,
 )
-from airflow_provider_conductor.polling.observation import (
-    FEW_TASKS,
-    Observation,
-    confirm_missing,
-    observe,
-    without_reasons,
-)
+from airflow_provider_conductor.polling.observation import FEW_TASKS, Observation, observe, without_reasons
 from airflow_provider_conductor.polling.poll_pause import PollPause, PollResult, Revision
 from airflow_provider_conductor.polling.progress import Progress
 from airflow_provider_conductor.polling.server_clock import ServerClock

@@ -83,7 +83,7 @@ class ConductorTaskSensor(ConductorSensor):
         """With the worker's reason, which the triggerer leaves out."""
         from airflow_provider_conductor.client.errors import ConductorError
         from airflow_provider_conductor.polling.awaited_task import awaited_task, task_statuses
-        from airflow_provider_conductor.polling.observation import read_ended
+        from airflow_provider_conductor.polling.missing_workflow import read_ended
 
         if event.state is not None:  # it is of this process
             return event.message

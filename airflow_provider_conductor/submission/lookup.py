@@ -16,7 +16,7 @@ from airflow_provider_conductor.client.errors import (
 from airflow_provider_conductor.client.flow import Flow, ask, current_time, sleep
 from airflow_provider_conductor.client.flows import read_many
 from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.polling.observation import confirm_missing
+from airflow_provider_conductor.polling.missing_workflow import confirm_missing
 from airflow_provider_conductor.submission.earlier_workflows import Found, settle
 from airflow_provider_conductor.submission.errors import WorkflowGoneError
 from airflow_provider_conductor.submission.identity import StartKey

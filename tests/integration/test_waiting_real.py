@@ -270,7 +270,7 @@ def test_somebody_terminates(outcome: Outcome) -> None:
     assert type(outcome.error) is ConductorWorkflowFailedPermanentlyError
     assert isinstance(outcome.error, AirflowFailException)
     assert "was terminated: cancelled by the customer" in str(outcome.error)
-    assert "Still open then: charge_card." in str(outcome.error)
+    assert "Open at that time: charge_card." in str(outcome.error)
 
 
 # Failures

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import Workflow
-from airflow_provider_conductor.polling.failure_report import Cause, Failure, explain, root_cause
+from airflow_provider_conductor.client import ConductorRequestError, Workflow
+from airflow_provider_conductor.polling.failure_report import diagnose, explain
+from airflow_provider_conductor.polling.root_cause import Cause, Failure, root_cause
 from tests.polling.builders import at, failed, join, sub, task, workflow
 from tests.polling.recordings import load
+from tests.polling.world import OUTAGES, REFUSED, World, failing
 
 FAILED = {"status": "FAILED"}
 TERMINAL = "FAILED_WITH_TERMINAL_ERROR"
@@ -117,8 +120,8 @@ def test_what_was_still_open_is_named() -> None:
 
 
 def test_trying_again_is_of_no_use_where_the_worker_says_so() -> None:
-    assert cause_of(workflow(failed(status=TERMINAL), **FAILED)).terminal_error
-    assert not cause_of(workflow(failed(), **FAILED)).terminal_error
+    assert cause_of(workflow(failed(status=TERMINAL), **FAILED)).terminal
+    assert not cause_of(workflow(failed(), **FAILED)).terminal
 
 
 def test_a_manual_retry_past_the_limit_claims_no_limit() -> None:
@@ -129,7 +132,7 @@ def test_a_manual_retry_past_the_limit_claims_no_limit() -> None:
 def test_the_first_line_is_enough_to_act_on() -> None:
     recording = load("conductor-3.32.2/ended_failed_two_levels_down.json")
     failure = cause_of(recording.workflow, *recording.sub_workflows.values())
-    first, *rest = explain(failure, recording.logs, "http://ui/execution/1").split("\n")
+    first, *rest = explain(replace(failure, log_lines=tuple(recording.logs)), "http://ui/execution/1").split("\n")
     assert first == (
         f"Workflow outer_failing_x ({recording.workflow.workflow_id}) failed: "
         "to_middle/to_inner/pack failed (attempt 1 of 1): box too small"
@@ -145,7 +148,8 @@ def test_the_failure_workflow_is_named() -> None:
 
 def test_the_message_is_bounded_and_carries_no_task_data() -> None:
     noisy: dict[str, Any] = {"reason": "x\n" * 10**6, "inputData": {"password": "hunter2"}}
-    text = explain(cause_of(workflow(failed(**noisy), output={"t": "hunter2"}, **FAILED)), ["y" * 10**6] * 999, "u")
+    failure = cause_of(workflow(failed(**noisy), output={"t": "hunter2"}, **FAILED))
+    text = explain(replace(failure, log_lines=("y" * 10**6,) * 999), "u")
     assert len(text) < 5000
     assert "hunter2" not in text
     assert "The worker's last log lines (10 of 999):" in text
@@ -153,3 +157,29 @@ def test_the_message_is_bounded_and_carries_no_task_data() -> None:
 
 def test_an_end_time_does_not_make_a_cause() -> None:
     assert root_cause(workflow(status="COMPLETED", endTime=at(1))) is None
+
+
+# The cause
+
+
+BROKEN = workflow(sub(status="FAILED", ended=9), status="FAILED", endTime=at(9))
+BELOW = {"wf-2": workflow(failed("pack", ended=8), id="wf-2", status="FAILED", endTime=at(8))}
+
+
+def test_the_cause_is_looked_for_where_it_is() -> None:
+    world = World(others=BELOW)
+    ask = world._answer
+    world._answer = lambda call: ("a line",) if call.path.endswith("/log") else ask(call)  # type: ignore[method-assign]
+    found = world.drive(diagnose(BROKEN))
+    assert (found.path, found.task_reference_name) == (("ship",), "pack")
+    assert found.log_lines == ("a line",)
+
+
+@pytest.mark.parametrize("error", [*REFUSED, *OUTAGES], ids=lambda error: f"{type(error).__name__} {error.status}")
+@pytest.mark.parametrize(("path", "ref"), [("/workflow/wf-2", "ship"), ("/tasks/", "pack")])
+def test_a_cause_that_cannot_be_read_is_told_as_far_as_it_can(
+    path: str, ref: str, error: ConductorRequestError
+) -> None:
+    found = failing(World(others=BELOW), path, error).drive(diagnose(BROKEN))
+    assert found.task_reference_name == ref
+    assert found.log_lines == ()

@@ -7,52 +7,21 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client import (
-    ConductorAuthError,
-    ConductorBadRequestError,
-    ConductorNotFoundError,
     ConductorRequestError,
-    ConductorServerError,
     NotConductorError,
     Workflow,
 )
 from airflow_provider_conductor.polling.observation import (
-    ASK_AGAIN,
     LAST_POLL,
     TASKS_AGAIN,
-    Observation,
-    confirm_missing,
-    diagnose,
     observe,
-    read_ended,
 )
 from airflow_provider_conductor.polling.progress import MAX_DEPTH, Phase
 from airflow_provider_conductor.polling.server_clock import ServerClock
-from tests.polling.builders import at, failed, live, polled, sub, task, workflow
-from tests.polling.world import T0, World, unreachable
+from tests.polling.builders import at, live, polled, sub, task, workflow
+from tests.polling.world import OUTAGES, REFUSED, T0, World, failing, unreachable
 
 HERE = ServerClock()
-REFUSALS = [
-    ConductorAuthError("not yours", status=403),
-    ConductorNotFoundError("no such", status=404),
-    ConductorBadRequestError("no", status=400),
-    ConductorServerError("broken", status=500),
-    NotConductorError("HTML", status=200),
-]
-AWAY = [unreachable(), ConductorServerError("bad gateway", status=502, repeatable=True)]
-
-
-def failing(world: World, path: str, error: ConductorRequestError, *, exactly: bool = False) -> World:
-    """The world, but for one path, or those that begin so."""
-    ask = world._answer
-
-    def answer(call: Any) -> Any:
-        if call.path == path or (not exactly and call.path.startswith(path)):
-            world.asked.append(f"{call.method} {call.path}")
-            raise error
-        return ask(call)
-
-    world._answer = answer  # type: ignore[method-assign]
-    return world
 
 
 def test_a_look_is_one_request_where_that_says_it_all() -> None:
@@ -94,7 +63,7 @@ def test_a_chain_without_end_is_followed_for_so_far_only() -> None:
     assert len(world.asked) <= MAX_DEPTH + 2
 
 
-@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", REFUSED, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("path", ["/workflow/wf-2", "/tasks/queue/polldata"])
 def test_what_the_server_does_not_tell_is_done_without(path: str, error: ConductorRequestError) -> None:
     scene = workflow(sub(), task("pack"))
@@ -104,7 +73,7 @@ def test_what_the_server_does_not_tell_is_done_without(path: str, error: Conduct
     assert world.asked.count(f"GET {path}") <= 2
 
 
-@pytest.mark.parametrize("error", AWAY, ids=["unreachable", "bad gateway"])
+@pytest.mark.parametrize("error", OUTAGES, ids=["unreachable", "bad gateway"])
 @pytest.mark.parametrize("path", ["/workflow/wf-2", "/tasks/queue/polldata"])
 def test_a_server_that_goes_away_during_a_look_is_away(path: str, error: ConductorRequestError) -> None:
     world = failing(World([(0, workflow(sub(), task("pack")))], now=T0 + 60), path, error)
@@ -135,67 +104,6 @@ def test_the_servers_clock_is_read_off_each_answer(skew: float) -> None:
     world = World([(0, workflow(live()))], skew=skew)
     seen = world.drive(observe("wf-1", HERE))
     assert seen.server_now == pytest.approx(at(skew), abs=1001)
-
-
-# The end
-
-
-NOT_FOUND = ConductorNotFoundError("No such workflow found by id: wf-1", status=404)
-STRAY = ConductorNotFoundError("no Route matched with those values", status=404)
-
-
-def indexed(status: str) -> Workflow:
-    return Workflow({"workflowId": "wf-1", "status": status})
-
-
-def missing(world: World, error: ConductorNotFoundError = NOT_FOUND, end: float | None = None) -> Any:
-    return world.drive(confirm_missing("wf-1", error, lambda: observe("wf-1", HERE), end))
-
-
-def test_a_single_not_found_is_a_stray_answer() -> None:
-    seen = missing(World([(0, workflow(live()))]))
-    assert isinstance(seen, Observation)
-    assert seen.workflow.status == "RUNNING"
-
-
-def test_the_summary_of_what_has_ended_is_found_in_the_index() -> None:
-    """The server has said twice that it does not know it."""
-    world = World([(0, None)], index=indexed("TERMINATED"))
-    assert missing(world).status == "TERMINATED"
-    assert len(world.looks) == 1
-    assert world.age < ASK_AGAIN[0] + 0.1
-
-
-def test_an_index_entry_that_has_not_ended_means_that_it_is_there() -> None:
-    with pytest.raises(ConductorRequestError, match="its search index has it as RUNNING") as raised:
-        missing(World([(0, None)], index=indexed("RUNNING")))
-    assert raised.value.repeatable
-
-
-def test_only_conductors_own_words_mean_that_it_is_not_there() -> None:
-    world = World([(0, None)])
-    with pytest.raises(ConductorNotFoundError, match="no Route matched"):
-        missing(world, STRAY)
-    assert not world.asked
-
-
-def test_what_nobody_knows_is_asked_for_again_for_a_while() -> None:
-    world = World([(0, None)])
-    assert missing(world) is None
-    assert len(world.looks) == len(ASK_AGAIN)
-    assert world.age == pytest.approx(sum(ASK_AGAIN), abs=0.2)
-
-
-def test_a_server_without_an_index_knows_nothing() -> None:
-    world = failing(World([(0, None)]), "/workflow/search", ConductorServerError("no index", status=500))
-    assert missing(world) is None
-
-
-def test_at_the_deadline_nobody_asks_on() -> None:
-    world = World([(0, None)])
-    with pytest.raises(ConductorNotFoundError):
-        missing(world, end=T0 + 5)
-    assert world.age <= 5
 
 
 # What cannot be read
@@ -257,13 +165,14 @@ def times_given(world: World, **arguments: Any) -> list[float | None]:
 
 def test_a_look_at_a_deadline_has_little_time() -> None:
     calls = [(0.0, workflow(sub()))]
-    assert times_given(World(calls, others=BELOW)) == [None, None]
-    whole, below = times_given(World(calls, others=BELOW), end=T0)
-    assert whole == LAST_POLL
-    assert below is not None
-    assert below < LAST_POLL
-    assert times_given(World(calls, others=BELOW), end=T0 + 300)[0] == pytest.approx(300)
-    assert times_given(World(calls, others=BELOW), end=T0 + 3)[0] == LAST_POLL
+    below = {"wf-2": workflow(live("pack"), id="wf-2")}
+    assert times_given(World(calls, others=below)) == [None, None]
+    first, second = times_given(World(calls, others=below), end=T0)
+    assert first == LAST_POLL
+    assert second is not None
+    assert second < LAST_POLL
+    assert times_given(World(calls, others=below), end=T0 + 300)[0] == pytest.approx(300)
+    assert times_given(World(calls, others=below), end=T0 + 3)[0] == LAST_POLL
 
 
 def test_at_a_deadline_what_has_been_read_counts_though_the_rest_cannot_be() -> None:
@@ -271,76 +180,3 @@ def test_at_a_deadline_what_has_been_read_counts_though_the_rest_cannot_be() -> 
     assert world.drive(observe("wf-1", HERE, end=T0)).workflow.status == "RUNNING"
     with pytest.raises(type(unreachable())):
         world.drive(observe("wf-1", HERE, end=T0 + 300))
-
-
-# Reading the end
-
-
-@pytest.mark.parametrize("error", AWAY, ids=["unreachable", "bad gateway"])
-def test_the_end_is_read_as_soon_as_the_server_is_back(error: ConductorRequestError) -> None:
-    world = World([(0, error), (300, workflow(status="COMPLETED"))])
-    assert world.drive(read_ended("wf-1", None)).status == "COMPLETED"
-    assert world.age < 365
-
-
-def test_the_end_is_asked_for_until_the_deadline() -> None:
-    world = World([(0, unreachable())])
-    with pytest.raises(type(unreachable())):
-        world.drive(read_ended("wf-1", T0 + 100))
-    assert world.age == pytest.approx(100, abs=0.1)
-
-
-def test_a_refusal_at_the_end_is_told_at_once() -> None:
-    world = World([(0, ConductorAuthError("no", status=401))])
-    with pytest.raises(ConductorAuthError):
-        world.drive(read_ended("wf-1", None))
-    assert world.age < 1
-
-
-def test_what_was_archived_since_its_end_cannot_be_read() -> None:
-    world = World([(0, None)], index=indexed("COMPLETED"))
-    assert world.drive(read_ended("wf-1", None)) is None
-    assert world.age < ASK_AGAIN[0] + 0.1
-
-
-def test_what_was_deleted_since_its_end_cannot_be_read() -> None:
-    world = World([(0, None)])
-    assert world.drive(read_ended("wf-1", T0)) is None
-    assert world.age == pytest.approx(sum(ASK_AGAIN), abs=0.2)
-
-
-@pytest.mark.parametrize("error", [None, STRAY])
-def test_an_end_that_was_not_found_once_is_read(error: ConductorRequestError | None) -> None:
-    world = World([(0, error), (0.5, workflow(status="COMPLETED"))])
-    assert world.drive(read_ended("wf-1", None)).status == "COMPLETED"
-
-
-def test_an_end_is_read_for_half_a_minute_though_the_deadline_has_come() -> None:
-    world = World([(0, unreachable()), (20, workflow(status="COMPLETED"))])
-    assert world.drive(read_ended("wf-1", T0)).status == "COMPLETED"
-
-
-# The cause
-
-
-BROKEN = workflow(sub(status="FAILED", ended=9), status="FAILED", endTime=at(9))
-BELOW = {"wf-2": workflow(failed("pack", ended=8), id="wf-2", status="FAILED", endTime=at(8))}
-
-
-def test_the_cause_is_looked_for_where_it_is() -> None:
-    world = World(others=BELOW)
-    ask = world._answer
-    world._answer = lambda call: ("a line",) if call.path.endswith("/log") else ask(call)  # type: ignore[method-assign]
-    found = world.drive(diagnose(BROKEN))
-    assert (found.failure.path, found.failure.task_reference_name) == (("ship",), "pack")
-    assert found.log_lines == ("a line",)
-
-
-@pytest.mark.parametrize("error", [*REFUSALS, *AWAY], ids=lambda error: f"{type(error).__name__} {error.status}")
-@pytest.mark.parametrize(("path", "ref"), [("/workflow/wf-2", "ship"), ("/tasks/", "pack")])
-def test_a_cause_that_cannot_be_read_is_told_as_far_as_it_can(
-    path: str, ref: str, error: ConductorRequestError
-) -> None:
-    found = failing(World(others=BELOW), path, error).drive(diagnose(BROKEN))
-    assert found.failure.task_reference_name == ref
-    assert found.log_lines == ()

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, strategies as some
 
 from airflow_provider_conductor.client import PollData, TaskStatus, Workflow
-from airflow_provider_conductor.polling.failure_report import root_cause
 from airflow_provider_conductor.polling.messages import NOTHING_LOGGED, describe, next_message
 from airflow_provider_conductor.polling.progress import MAX_DEPTH, MAX_SUB_WORKFLOWS, Phase, Progress, assess
+from airflow_provider_conductor.polling.root_cause import root_cause
 from airflow_provider_conductor.polling.timeline import timeline
 from tests.polling.builders import at, failed, join, live, polled, sub, task, workflow
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.polling.failure_report import Cause, explain, root_cause
+from airflow_provider_conductor.polling.failure_report import explain
 from airflow_provider_conductor.polling.messages import NOTHING_LOGGED, describe, next_message
 from airflow_provider_conductor.polling.progress import Phase, assess
+from airflow_provider_conductor.polling.root_cause import Cause, root_cause
 from airflow_provider_conductor.polling.timeline import timeline
 from tests.polling.recordings import load, recordings
 
@@ -125,7 +127,7 @@ def test_what_a_user_reads_is_bounded_and_clean(name: str) -> None:
     assert "\n" not in line
     failure = root_cause(recording.workflow, recording.sub_workflows)
     if failure:
-        assert len(explain(failure, recording.logs)) < 5000
+        assert len(explain(replace(failure, log_lines=tuple(recording.logs)))) < 5000
     assert timeline(recording.workflow)
 
 

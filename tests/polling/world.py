@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_conductor.client import (
+    ConductorAuthError,
+    ConductorBadRequestError,
     ConductorNotFoundError,
     ConductorRequestError,
+    ConductorServerError,
     ConductorUnreachableError,
+    NotConductorError,
     PollData,
     SearchResult,
     Workflow,
@@ -21,7 +25,7 @@ from airflow_provider_conductor.polling.wait_event import WaitEvent
 from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 from tests.polling.builders import START, live, workflow
 
-__all__ = ["T0", "Patience", "World", "sent", "unreachable"]
+__all__ = ["OUTAGES", "REFUSED", "T0", "Patience", "World", "failing", "sent", "unreachable"]
 
 T0 = START / 1000
 """When every workflow starts, on a clock like ours."""
@@ -139,3 +143,27 @@ def _shifted(data: Any, by: int, whole: bool) -> dict[str, Any]:
 
     shifted = shift(data)
     return shifted | {"tasks": [shift(task) for task in data["tasks"]] if whole else []}
+
+
+REFUSED = [
+    ConductorAuthError("not yours", status=403),
+    ConductorNotFoundError("no such", status=404),
+    ConductorBadRequestError("no", status=400),
+    ConductorServerError("broken", status=500),
+    NotConductorError("HTML", status=200),
+]
+OUTAGES = [unreachable(), ConductorServerError("bad gateway", status=502, repeatable=True)]
+
+
+def failing(world: World, path: str, error: ConductorRequestError, *, exactly: bool = False) -> World:
+    """The world, but for one path, or those that begin so."""
+    ask = world._answer
+
+    def answer(call: Any) -> Any:
+        if call.path == path or (not exactly and call.path.startswith(path)):
+            world.asked.append(f"{call.method} {call.path}")
+            raise error
+        return ask(call)
+
+    world._answer = answer  # type: ignore[method-assign]
+    return world

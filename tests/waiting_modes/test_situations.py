@@ -271,7 +271,7 @@ def playing(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
     server = RecordedServer(situation.play, situation.index)
     monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", server.connection_uri())
     monkeypatch.setattr(
-        "airflow_provider_conductor.polling.observation.ASK_AGAIN", (0.01,) * 4
+        "airflow_provider_conductor.polling.missing_workflow.ASK_AGAIN", (0.01,) * 4
     )  # its index does not lag
     yield server
     server.close()

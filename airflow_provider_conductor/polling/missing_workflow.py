@@ -1,0 +1,136 @@
+"""What became of a workflow that Conductor does not find, or that has ended: servers archive and expire these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.errors import ConductorNotFoundError, ConductorRequestError
+from airflow_provider_conductor.client.flow import Flow, T, ask, current_time, sleep
+from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.polling.next_poll import next_poll_after_failure
+from airflow_provider_conductor.polling.observation import LAST_POLL, once
+
+__all__ = ["confirm_missing", "read_ended", "search_index"]
+
+ASK_AGAIN = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before each further question about a workflow that the server says it does not know: one such answer may be a
+stray one, and the search index lags behind the database."""
+
+UNKNOWN = "no such workflow"
+"""How servers (3.13 to 3.32) word it that they do not know a workflow."""
+
+REFUSALS = 40
+"""Refusals in a row, over half an hour, after which the credentials for what stands in front of Conductor are wrong."""
+
+READ_FOR = 30.0
+"""Seconds at least for which an ended workflow is read again where that fails."""
+
+
+def confirm_missing(
+    workflow_id: str, error: ConductorNotFoundError, again: Callable[[], Flow[T]], end: float | None
+) -> Flow[T | Workflow | None]:
+    """What there is of a workflow that was not found.
+
+    ==================================================  ====================================================
+    asked again after 1, 2, 4 and 8 seconds             answer
+    ==================================================  ====================================================
+    it is found                                         that look: the answer was a stray one
+    not found in words that are not Conductor's         ``error`` is raised: something else has answered
+    the search index has it, not ended                  ``error`` is raised: it is there
+    not found twice, and the index says how it ended    the index's summary: the server has archived it
+    never found, and not in the index                   None: it is gone
+    the deadline comes meanwhile                        ``error`` is raised
+    ==================================================  ====================================================
+
+    Args:
+        again: polls once more.
+        end: the wait's deadline.
+    """
+    for pause in (*ASK_AGAIN, None):
+        if not _says_unknown(error):
+            raise error
+        asked = yield from current_time()
+        summary = yield from search_index(workflow_id, None if end is None else max(end, asked + LAST_POLL))
+        if summary is not None and not summary.status.ended:
+            raise _still_indexed(error, summary)
+        now = yield from current_time()
+        last = end is not None and now + (pause or 0.0) > end
+        if summary is not None and (last or pause != ASK_AGAIN[0]):
+            return summary
+        if last:
+            raise error
+        if pause is not None:
+            yield from sleep(pause)
+            try:
+                return (yield from again())
+            except ConductorNotFoundError as answer:
+                error = answer
+    return None
+
+
+def _says_unknown(error: ConductorNotFoundError) -> bool:
+    return UNKNOWN in error.message.lower()
+
+
+def _still_indexed(error: ConductorNotFoundError, summary: Workflow) -> ConductorRequestError:
+    return ConductorRequestError(
+        f"{error.message}, but its search index has it as {summary.status}",
+        method=error.method,
+        path=error.path,
+        server=error.server,
+        status=error.status,
+        repeatable=True,
+    )
+
+
+def search_index(workflow_id: str, until: float | None = None) -> Flow[Workflow | None]:
+    """The summary that the search index keeps of a workflow, or None; answered by ``until``, as a look is."""
+    now = yield from current_time()
+    try:
+        call = endpoints.search_workflows(query=f"workflowId IN ({workflow_id})", size=1)
+        result = yield from ask(once(call, now, until))
+    except ConductorRequestError as error:
+        # Unlike other extra reads, this may decide that a workflow is gone: not while the index is unreachable.
+        if not error.conclusive:
+            raise
+        return None
+    for summary in result:
+        if summary.workflow_id == workflow_id:
+            return summary
+    return None
+
+
+def read_ended(workflow_id: str, until: float | None) -> Flow[Workflow | None]:
+    """An ended workflow with its tasks; None where the server has said several times that it does not know it any more.
+
+    While Conductor is unreachable the poll is repeated, until ``until`` (seconds since the epoch; None: no limit),
+    and for half a minute at least.
+
+    Raises:
+        ConductorRequestError: it refuses, or ``until`` has come.
+    """
+    failures = unknown = 0
+    began = yield from current_time()
+    until = None if until is None else max(until, began + READ_FOR)
+    while True:
+        try:
+            return (yield from ask(once(endpoints.get_workflow(workflow_id))))
+        except ConductorRequestError as error:
+            now = yield from current_time()
+            missing = isinstance(error, ConductorNotFoundError)
+            if isinstance(error, ConductorNotFoundError) and _says_unknown(error):
+                archived = unknown > 0 and (yield from search_index(workflow_id)) is not None
+                if archived or unknown == len(ASK_AGAIN):
+                    return None
+                unknown += 1
+                yield from sleep(ASK_AGAIN[unknown - 1])
+                continue
+            passing = error.temporary or missing
+            refused = error.refused_by_gateway and failures > REFUSALS
+            if not passing or refused or (until is not None and now >= until):
+                raise
+            retry_after = error.retry_after
+        failures += 1
+        at = next_poll_after_failure(failures, now, jitter=0.0, poll_by=until, retry_after=retry_after)
+        yield from sleep(at - now)
