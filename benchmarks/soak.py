@@ -287,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "cancelled": tally.cancelled,
         "restarts": soak.restarts,
         "requests": counts.requests,
-        "looks": counts.looks,
+        "looks": counts.polls,
         "errors": counts.errors,
         "memory_mb": {"first": soak.samples[0].memory_mb, "last": last.memory_mb},
         "sockets": {"most": max(item.sockets for item in soak.samples), "last": last.sockets},

@@ -44,9 +44,9 @@ async def _requests(bench: Bench) -> list[Comparison]:
     seconds = bench.count(60, 3)
     chance = random.Random(1)
     async with Waits(bench.lab.api_url, ids, lambda: chance.uniform(SHORTEST, LONGEST)) as waits:
-        before, looks = waits.client.requests, waits.poller.counts.looks
+        before, looks = waits.client.requests, waits.poller.counts.polls
         await asyncio.sleep(seconds)
-        asked, looked = waits.client.requests - before, waits.poller.counts.looks - looks
+        asked, looked = waits.client.requests - before, waits.poller.counts.polls - looks
     over_a_minute = Comparison(
         what=f"{seconds} s of {count:,} waits, a look every {SHORTEST:g} to {LONGEST:g} s",
         unit="requests/s",

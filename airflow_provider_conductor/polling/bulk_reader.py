@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -104,6 +105,7 @@ class BulkReader:
     makes a bulk request fail, or its answer unreadable, is found by halves, and asked about alone from then on.
 
     Args:
+        client: gives the connection's client.
         monotonic, timer: replaced by tests.
         on_defect: told of an unexpected error, which is then taken for an answer that cannot be read.
 
@@ -113,13 +115,13 @@ class BulkReader:
 
     def __init__(
         self,
-        client: Sends,
+        client: Callable[[], Sends],
         *,
         monotonic: Callable[[], float] = time.monotonic,
         timer: Callable[[], float] = time.perf_counter,
         on_defect: Callable[[Exception], None] = lambda error: None,
     ) -> None:
-        self.client = client
+        self._client = client
         self.requests = 0
         self.errors = 0
         self._monotonic = monotonic
@@ -144,23 +146,30 @@ class BulkReader:
         bulk, count = self._choose()
         batch = ids[:count]
         if bulk:
-            seen = await self._ask_together(batch)
-            if seen is not None:
-                return len(batch), seen
+            alone, together = self._split(batch)
+            found: dict[str, PollResult] | None = {}
+            if together:
+                began = self._timer()
+                try:
+                    size, found = await self._read_bulk(together)
+                except ConductorTooManyRequestsError:
+                    raise
+                except ConductorRequestError as error:
+                    found = await self._read_despite(error, together)
+                else:
+                    self._bulk_succeeded(self._timer() - began, len(together), size)
+            if found is not None:
+                if alone:
+                    found |= await self._read_each(alone, measured=False)
+                return len(batch), found
             batch = batch[:STATUS_BATCH]
-        return len(batch), await self._ask_each(batch)
+        return len(batch), await self._read_each(batch)
 
-    async def _ask_together(self, batch: Sequence[str]) -> dict[str, PollResult] | None:
-        """In bulk, but for those that make a bulk request fail; None where bulk requests do not work here or now."""
+    def _split(self, batch: Sequence[str]) -> tuple[list[str], Sequence[str]]:
+        """Those that make a bulk request fail, and the others."""
         now = self._monotonic()
         alone = [workflow_id for workflow_id in batch if self._alone.get(workflow_id, now) > now]
-        together = [workflow_id for workflow_id in batch if workflow_id not in alone] if alone else batch
-        found = await self._ask_bulk(together) if together else {}
-        if found is None or not alone:
-            return found
-        return found | await self._ask_each(alone, measured=False)
-
-    # Choosing
+        return alone, [workflow_id for workflow_id in batch if workflow_id not in alone] if alone else batch
 
     def _choose(self) -> tuple[bool, int]:
         """Whether to ask in bulk, and about how many."""
@@ -180,44 +189,41 @@ class BulkReader:
             return True, size
         return False, STATUS_BATCH
 
-    # In bulk
-
-    async def _ask_bulk(self, batch: Sequence[str]) -> dict[str, PollResult] | None:
-        began = self._timer()
-        try:
-            size, seen = await self._send_bulk(batch)
-        except ConductorTooManyRequestsError:
-            raise
-        except ConductorRequestError as error:
-            # The server may lack or refuse it, one broken or very slow workflow fails it for all, and a gateway may
-            # cut large answers. Where the server answers for one of them alone, it is not away.
-            if error.repeatable or isinstance(error, ConductorAuthError):
-                try:
-                    await self._ask_one(batch[0], within=PROBE_WITHIN)
-                except ConductorRequestError as answer:
-                    if not _concerns_one(answer):
-                        raise
-            elif (
-                not isinstance(error, ConductorMissingRouteError)
-                and (found := await self._ask_halves(batch)) is not None
-            ):
-                return found
-            self._give_up_bulk(surely=isinstance(error, ConductorMissingRouteError))
-            return None
-        self._bulk.measured(self._timer() - began, len(batch), self._monotonic())
-        self._bulk_failures = 0
-        self._last_batch = max(len(batch), FIRST_BATCH // GROWTH)
-        self._bytes_each = max(1.0, size / len(batch))
-        return seen
-
-    async def _send_bulk(self, batch: Sequence[str]) -> tuple[int, dict[str, PollResult]]:
+    async def _read_bulk(self, batch: Sequence[str]) -> tuple[int, dict[str, PollResult]]:
         """Bytes of the answer, and what it has."""
         call: Call[Any] = endpoints.bulk_search(batch)
         # Our own parse: no model for each of a thousand workflows, and the answer's size.
-        size, items = await self._send(replace(call, parse=_size_and_items, max_bytes=BULK_BYTES_AT_MOST))
-        return size, {workflow_id: seen for item in items for workflow_id, seen in _seen(item)}
+        call = replace(call, parse=_size_and_items, max_bytes=BULK_BYTES_AT_MOST, once=True)
+        with self._counted(call):
+            size, items = await self._client().send(call)
+        return size, {workflow_id: result for item in items for workflow_id, result in _results(item)}
 
-    async def _ask_halves(self, batch: Sequence[str]) -> dict[str, PollResult] | None:
+    def _bulk_succeeded(self, seconds: float, ids: int, size: int) -> None:
+        self._bulk.measured(seconds, ids, self._monotonic())
+        self._bulk_failures = 0
+        self._last_batch = max(ids, FIRST_BATCH // GROWTH)
+        self._bytes_each = max(1.0, size / ids)
+
+    async def _read_despite(self, error: ConductorRequestError, batch: Sequence[str]) -> dict[str, PollResult] | None:
+        """After a bulk request that failed: what can be read all the same; None where bulk requests do not work now.
+
+        The server may lack or refuse it, one broken or very slow workflow fails it for all, and a gateway may cut large
+        answers. If the server answers for one of them alone, it is not unreachable.
+        """
+        if error.repeatable or isinstance(error, ConductorAuthError):
+            try:
+                await self._read_one(batch[0], within=PROBE_WITHIN)
+            except ConductorRequestError as answer:
+                if not _concerns_one(answer):
+                    raise
+        elif not isinstance(error, ConductorMissingRouteError):
+            found = await self._read_halves(batch)
+            if found is not None:
+                return found
+        self._give_up_bulk(surely=isinstance(error, ConductorMissingRouteError))
+        return None
+
+    async def _read_halves(self, batch: Sequence[str]) -> dict[str, PollResult] | None:
         """Find who makes a bulk request fail; None where it is not one or two of them."""
         found: dict[str, PollResult] = {}
         culprits: list[str] = []
@@ -230,7 +236,7 @@ class BulkReader:
                 continue
             for half in (part[: len(part) // 2], part[len(part) // 2 :]):
                 try:
-                    found |= (await self._send_bulk(half))[1]
+                    found |= (await self._read_bulk(half))[1]
                 except (ConductorTooManyRequestsError, ConductorAuthError):
                     raise
                 except ConductorRequestError as error:
@@ -243,7 +249,7 @@ class BulkReader:
         until = self._monotonic() + MEASURE_AGAIN
         self._alone = {name: at for name, at in self._alone.items() if at > until - MEASURE_AGAIN}
         self._alone |= dict.fromkeys(culprits, until)
-        return found | await self._ask_each(culprits, measured=False)
+        return found | await self._read_each(culprits, measured=False)
 
     def _give_up_bulk(self, *, surely: bool) -> None:
         pause = MEASURE_AGAIN if surely else min(MEASURE_AGAIN, BULK_AGAIN * 2.0 ** min(self._bulk_failures, 10))
@@ -251,30 +257,28 @@ class BulkReader:
         self._bulk_again = self._monotonic() + pause
         self._last_batch = FIRST_BATCH // GROWTH
 
-    # One by one
-
-    async def _ask_each(self, batch: Sequence[str], *, measured: bool = True) -> dict[str, PollResult]:
+    async def _read_each(self, batch: Sequence[str], *, measured: bool = True) -> dict[str, PollResult]:
         seen: dict[str, PollResult] = {}
         failed: list[ConductorRequestError] = []
         ids = iter(batch)
         began = self._timer()
         async with asyncio.TaskGroup() as group:
             for _ in range(min(STATUS_AT_ONCE, len(batch))):
-                group.create_task(self._ask_some(ids, seen, failed))
+                group.create_task(self._read_some(ids, seen, failed))
         if failed and not seen and (len(failed) >= PASSING or (measured and not all(map(_concerns_one, failed)))):
             raise failed[0]
         if measured and seen:
             self._status.measured(self._timer() - began, len(batch), self._monotonic())
         return seen
 
-    async def _ask_some(
+    async def _read_some(
         self, ids: Iterator[str], seen: dict[str, PollResult], failed: list[ConductorRequestError]
     ) -> None:
         for workflow_id in ids:
             if len(failed) >= PASSING and not seen:
                 return
             try:
-                found = await self._ask_one(workflow_id)
+                found = await self._read_one(workflow_id)
             except ConductorRequestError as error:
                 if isinstance(error, (ConductorAuthError, ConductorTooManyRequestsError)) and not seen:
                     failed[:0] = [error] * PASSING
@@ -284,20 +288,26 @@ class BulkReader:
                 if found is not None:
                     seen[workflow_id] = found
 
-    async def _ask_one(self, workflow_id: str, *, within: float | None = None) -> PollResult | None:
+    async def _read_one(self, workflow_id: str, *, within: float | None = None) -> PollResult | None:
         """One workflow by ``/status``, or by a ``get`` where the server has none; None where it is unknown."""
         try:
             workflow = await drive_async(
-                get_workflow_status(self.client.capabilities, workflow_id), partial(self._send, within=within)
+                get_workflow_status(self._client().capabilities, workflow_id), partial(self._send, within=within)
             )
         except ConductorNotFoundError:
             return None
         return PollResult(Revision.of(workflow.status, workflow.update_time), _text(workflow.reason))
 
     async def _send(self, call: Any, within: float | None = None) -> Any:
+        with self._counted(call):
+            return await self._client().send(replace(call, once=True, within=within))
+
+    @contextmanager
+    def _counted(self, call: Call[Any]) -> Iterator[None]:
+        """Count a request; an unexpected error is taken for an answer that cannot be read."""
         self.requests += 1
         try:
-            return await self.client.send(replace(call, once=True, within=within))
+            yield
         except (ConductorNotFoundError, ConductorMissingRouteError):
             raise
         except ConductorRequestError:
@@ -329,7 +339,7 @@ def _size_and_items(answer: Answer) -> tuple[int, list[Any]]:
     return len(answer.content), found
 
 
-def _seen(item: Any) -> Iterator[tuple[str, PollResult]]:
+def _results(item: Any) -> Iterator[tuple[str, PollResult]]:
     """One entry of a bulk answer: the id and its state, or nothing where the entry cannot be read."""
     if not isinstance(item, dict):
         return

@@ -124,7 +124,7 @@ async def _patient_client(conductor_conn_id: str) -> AsyncConductorClient:
 class _Metrics:
     """Reports a poller's counts to Airflow's Stats, tagged with the connection.
 
-    Gauge ``conductor.waits``, counters ``conductor.requests``, ``conductor.errors``, ``conductor.looks`` and
+    Gauge ``conductor.waits``, counters ``conductor.requests``, ``conductor.errors``, ``conductor.polls`` and
     ``conductor.woken``, gauge ``conductor.lag`` (seconds between due and asked).
     """
 
@@ -141,7 +141,7 @@ class _Metrics:
         try:
             Stats.gauge("conductor.waits", counts.waits, tags=self._tags)
             Stats.gauge("conductor.lag", round(counts.lag, 3), tags=self._tags)
-            for name in ("requests", "errors", "looks", "woken"):
+            for name in ("requests", "errors", "polls", "woken"):
                 more = getattr(counts, name) - getattr(self._told, name)
                 if more:
                     Stats.incr(f"conductor.{name}", more, tags=self._tags)

@@ -82,8 +82,8 @@ class Lab:
 
     async def swept(self, times: int) -> None:
         """Until everything has been looked at so often more."""
-        wanted = self.poller.counts.looks + times * len([w for w in self.waits.values() if not w.done()])
-        await self.until(lambda: self.poller.counts.looks >= wanted)
+        wanted = self.poller.counts.polls + times * len([w for w in self.waits.values() if not w.done()])
+        await self.until(lambda: self.poller.counts.polls >= wanted)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(120):
@@ -102,9 +102,9 @@ async def test_many_waits_share_their_requests_and_each_end_is_told(conductor_se
         lab.wait_for(*ids, "no-such-workflow")
         await lab.swept(1)
         before = lab.poller.counts.requests
-        looks = lab.poller.counts.looks
+        looks = lab.poller.counts.polls
         await lab.swept(4)
-        requests, looks = lab.poller.counts.requests - before, lab.poller.counts.looks - looks
+        requests, looks = lab.poller.counts.requests - before, lab.poller.counts.polls - looks
         assert looks >= 4 * MANY
         assert requests <= looks / 10, "peers send one request a look"
         await lab.complete(*ids[: MANY - 2])
@@ -211,11 +211,11 @@ async def test_the_event_stream_tells_of_the_end(conductor_server: Any) -> None:
         lab.watching.listen = listening  # type: ignore[method-assign]
         lab.wait_for(*ids, poll_interval=600.0)
         await lab.until(lambda: heard == set(ids))
-        looks = lab.poller.counts.looks
+        looks = lab.poller.counts.polls
         await lab.complete(*ids[:5])
         await lab.client.send(endpoints.terminate_workflow(ids[5], "enough"))
         await lab.until(lambda: sum(waiting.done() for waiting in lab.waits.values()) >= 6)
-        assert lab.poller.counts.looks - looks <= 6 * 4
+        assert lab.poller.counts.polls - looks <= 6 * 4
         await lab.complete(*ids[6:])
         events = await lab.events()
         assert events.pop(ids[5]) == "TERMINATED"
@@ -231,9 +231,9 @@ async def test_a_wait_that_is_cancelled_is_not_asked_about(conductor_server: Any
         for waiting in lab.waits.values():
             waiting.cancel()
         await asyncio.gather(*lab.waits.values(), return_exceptions=True)
-        looks = lab.poller.counts.looks
+        looks = lab.poller.counts.polls
         await asyncio.sleep(3)
-        assert lab.poller.counts.looks == looks
+        assert lab.poller.counts.polls == looks
         assert lab.poller.counts.waits == 0
         for workflow_id in ids:
             await lab.client.send(endpoints.terminate_workflow(workflow_id))

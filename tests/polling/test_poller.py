@@ -183,7 +183,7 @@ def test_a_cancelled_wait_leaves_nothing_behind() -> None:
             waiting.cancel()
         await asyncio.gather(*waits[1:], return_exceptions=True)
         assert poller.counts.waits == 1
-        assert len(poller._heap) < 100
+        assert len(poller._queue) < 100
         asked = sum(server.asked.values())
         waits[0].cancel()
         await asyncio.sleep(1200)
@@ -472,17 +472,17 @@ def test_an_unexpected_error_makes_each_due_wait_poll_for_itself(bulk: bool, cap
         poller = watcher_of(server)
         waits = waits_on(poller, server, 30)
         await asyncio.sleep(5)
-        ask = poller._asker.ask
+        ask = poller._reader.read
 
         async def broken(ids: Any) -> Any:
             raise ZeroDivisionError("a defect")
 
-        poller._asker.ask = broken  # type: ignore[method-assign]
+        poller._reader.read = broken  # type: ignore[method-assign]
         await asyncio.sleep(20)
         assert not any(waiting.done() for waiting in waits)
         server.end(*names(10))
         await asyncio.wait_for(asyncio.gather(*waits[:10]), 60)
-        poller._asker.ask = ask  # type: ignore[method-assign]
+        poller._reader.read = ask  # type: ignore[method-assign]
         server.end(*names(30))
         await asyncio.wait_for(asyncio.gather(*waits), 60)
         await end(poller)
@@ -577,8 +577,8 @@ def test_an_error_that_is_told_to_many_does_not_grow() -> None:
         await asyncio.sleep(5)
         server.away = True
         await asyncio.sleep(90)
-        assert poller._trouble is not None
-        assert len(traceback.extract_tb(poller._trouble.__traceback__)) < 30
+        assert poller.outage.error is not None
+        assert len(traceback.extract_tb(poller.outage.error.__traceback__)) < 30
         await end(poller, *waits)
 
     run(main())
@@ -853,7 +853,7 @@ def test_every_wait_is_answered_exactly_once_whatever_happens(
             assert answered.count(index) == 1
             assert waiting.result().status in ("COMPLETED", "FAILED", "gone")
         assert poller.counts.waits == 0
-        assert not poller._heap
+        assert not poller._queue
         await poller.close()
         assert server.under_way == 0
 

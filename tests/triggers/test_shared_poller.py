@@ -200,7 +200,7 @@ async def test_the_metrics_name_waits_requests_errors_and_lag(
     assert told["conductor.waits"][0] == 1
     assert told["conductor.waits"][-1] == 0
     assert sum(told["conductor.requests"]) == len(conductor.requests)
-    assert sum(told["conductor.looks"]) >= 1
+    assert sum(told["conductor.polls"]) >= 1
     assert sum(told["conductor.woken"]) == 1
     assert "conductor.lag" in told
     assert "conductor.errors" not in told
