@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
 
+from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.plain import is_sdk_configuration
 from airflow_provider_conductor.connection_form import DEFAULT_CONNECTION_ID
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY, ConductorWorkflowLink
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["KILLED", "ConductorOperator"]
 
 KILLED = "the task was killed before it had sent all of its requests"
-"""What a task fails with that is killed while it controls a workflow or completes a task."""
+"""The error of a task that is killed while it controls workflows, completes a task or registers definitions."""
 
 
 class ConductorOperator(TextRenderingMixin, LineageMixin, BaseOperator):
@@ -93,6 +94,22 @@ class ConductorOperator(TextRenderingMixin, LineageMixin, BaseOperator):
             TaskKilledError: it has been killed.
         """
         return self.hook.client.run(self._guard.unless_killed(flow))
+
+    def _send(self, flow: Flow[T]) -> T:
+        """As :meth:`_run_unless_killed`, with Airflow's exceptions.
+
+        Raises:
+            AirflowException: the task has been killed; the rest has not been sent.
+            AirflowFailException: an argument was refused; nothing was sent.
+        """
+        from airflow_provider_conductor.submission.errors import TaskKilledError
+
+        try:
+            return self._run_unless_killed(flow)
+        except ConductorInputError as error:
+            raise AirflowFailException(str(error)) from error
+        except TaskKilledError:
+            raise AirflowException(KILLED) from None
 
     def _announce(self, workflow_id: str) -> None:
         """Write the id and the UI link to XCom and log, before anything waits."""

@@ -1,20 +1,19 @@
-"""Operators: end an open task of a workflow, as a worker, a person or a signal would."""
+"""Operators that complete an open task of a workflow, as a worker, a person or a signal would."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.statuses import TaskStatus
 from airflow_provider_conductor.client.text import one_line, readable, to_log
 from airflow_provider_conductor.control.task_choice import COMPLETION_STATUSES, Completion, CompletionRefusedError
 from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotReadyError
 from airflow_provider_conductor.operators.arguments import given, is_template, one_of, rendered_mapping
-from airflow_provider_conductor.operators.base import KILLED, ConductorOperator
+from airflow_provider_conductor.operators.base import ConductorOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -29,7 +28,7 @@ STATUSES = tuple(str(status) for status in COMPLETION_STATUSES)
 
 
 class TaskCompletionOperator(ConductorOperator):
-    """The arguments of a task's end, and the try that made it."""
+    """The arguments with which a task is completed, and the try that completes it."""
 
     template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "status", "task_output", "reason")
     template_fields_renderers: ClassVar[dict[str, str]] = {"task_output": "json"}
@@ -65,10 +64,10 @@ class TaskCompletionOperator(ConductorOperator):
         return self._carry_out(flow)
 
     def _flow(self, completion: Completion, identity: TaskIdentity) -> Flow[Task]:
-        """What ends the task.
+        """The flow that completes the task.
 
         Raises:
-            ValueError: an argument was rendered to something that cannot be used.
+            ValueError: a template rendered to something that cannot be used.
         """
         raise NotImplementedError
 
@@ -83,14 +82,8 @@ class TaskCompletionOperator(ConductorOperator):
         )
 
     def _carry_out(self, flow: Flow[Task]) -> dict[str, Any]:
-        from airflow_provider_conductor.submission.errors import TaskKilledError
-
         try:
-            task: Task = self._run_unless_killed(flow)
-        except ConductorInputError as error:
-            raise AirflowFailException(str(error)) from error
-        except TaskKilledError:
-            raise AirflowException(KILLED) from None
+            task = self._send(flow)
         except CompletionRefusedError as error:
             raise (ConductorTaskNotReadyError if error.passing else ConductorStateError)(
                 f"{error}. See {self.hook.workflow_url(self.workflow_id)}"
@@ -107,19 +100,19 @@ class ConductorCompleteTaskOperator(TaskCompletionOperator):
     """Complete or fail an open task of a workflow: approve a HUMAN task, end a WAIT, do a worker's task.
 
     Args:
-        workflow_id: the workflow; of a task in a sub-workflow, the sub-workflow.
+        workflow_id: the workflow; for a task of a sub-workflow, the sub-workflow.
         task_reference_name: the task, by its reference name in the workflow.
-        conductor_task_id: the task, by Conductor's own id of it, in place of ``task_reference_name``.
-        status: COMPLETED, FAILED (tried again, where its definition has retries) or FAILED_WITH_TERMINAL_ERROR.
-        task_output: what the task puts out.
-        reason: why it did not complete; kept by the server.
+        conductor_task_id: the task, by its id in Conductor, instead of ``task_reference_name``.
+        status: COMPLETED, FAILED (retried if its definition has retries) or FAILED_WITH_TERMINAL_ERROR.
+        task_output: the task's output.
+        reason: why it did not complete; the server stores it.
         conductor_conn_id: connection of type ``conductor``.
 
-    Returns ``{"workflow_id", "task_id", "task_reference_name", "status"}``. A task that has ended so already is a
+    Returns ``{"workflow_id", "task_id", "task_reference_name", "status"}``. A task that has already ended so is a
     success with a log line.
 
     Raises:
-        ConductorTaskNotReadyError: the workflow has not come to the task yet.
+        ConductorTaskNotReadyError: the workflow has not reached the task yet.
         ConductorStateError: the task has ended otherwise, or the workflow has ended.
     """
 
@@ -151,16 +144,16 @@ class ConductorCompleteTaskOperator(TaskCompletionOperator):
 
 
 class ConductorSignalWorkflowOperator(TaskCompletionOperator):
-    """Let a workflow go on that stands at a WAIT task: the first that is open, in it or in its sub-workflows.
+    """Complete the WAIT task at which a workflow waits: the first open one, in it or in its sub-workflows.
 
-    It reaches the task that a signal of the server's would (of Conductor 3.32's and Orkes'), on any server, and
-    reaches it once: a retry of this task does not signal the next WAIT.
+    It is the task that a signal of the server would reach (Conductor 3.32 and Orkes have signals), on any server, and
+    it is completed once: a retry of this Airflow task does not signal the next WAIT.
 
     Args:
         workflow_id: the workflow.
         status: COMPLETED, FAILED or FAILED_WITH_TERMINAL_ERROR.
-        task_output: what the WAIT task puts out.
-        reason: why it did not complete; kept by the server.
+        task_output: the output of the WAIT task.
+        reason: why it did not complete; the server stores it.
         conductor_conn_id: connection of type ``conductor``.
 
     Returns ``{"workflow_id", "task_id", "task_reference_name", "status"}`` of the task that was signalled;

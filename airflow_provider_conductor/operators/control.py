@@ -1,9 +1,9 @@
 """Operators that control workflows: pause, resume, terminate, restart, retry, rerun, skip a task, delete.
 
-They have their selection in common: ``workflow_id`` (one id, a list, or an XCom or template of either), or conditions
-(``workflow_name``, ``correlation_id``, ``status``, ``started_before`` …), or the same as a ``query``; the latter two
-bounded by ``max_workflows``. Each looks first, acts only where that is due, and looks whether it had an effect. What is
-so already is a success with a log line.
+All of them select workflows in the same way: by ``workflow_id`` (one id, a list, or an XCom or template of either), by
+conditions (``workflow_name``, ``correlation_id``, ``status``, ``started_before`` …), or by the same as a ``query``; the
+latter two are limited by ``max_workflows``. Each reads the workflows first, acts only where that is due, and verifies
+the effect. A workflow that is already in the wanted state is a success with a log line.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import AirflowException
-
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.text import readable, to_log
 from airflow_provider_conductor.operators.arguments import rendered_mapping
-from airflow_provider_conductor.operators.base import KILLED
 from airflow_provider_conductor.operators.control_base import WaitingControlOperator, WorkflowControlOperator
 
 if TYPE_CHECKING:
@@ -38,22 +35,22 @@ __all__ = [
 
 
 class ConductorPauseWorkflowOperator(WorkflowControlOperator):
-    """Pause what runs: what a worker has goes on, and nothing is scheduled after it.
+    """Pause running workflows: a task that a worker has continues, and nothing is scheduled after it.
 
     Args:
         workflow_id: one id or a list of them.
-        workflow_name, correlation_id, status: conditions, instead of ids: a text, or a list of which one has to be met.
-        started_after, started_before, ended_after, ended_before: further conditions: a datetime, an ISO text (UTC where
-            it says nothing else), or a timedelta back from now. All that are given have to be fulfilled; a name or a
-            correlation id alone needs another beside it.
+        workflow_name, correlation_id, status: conditions, instead of ids: a text, or a list of which one has to match.
+        started_after, started_before, ended_after, ended_before: further conditions: a datetime, an ISO text (UTC if
+            it has no time zone), or a timedelta back from now. A workflow must match all conditions; a name or a
+            correlation id alone is not enough.
         query: the conditions as text, instead, such as ``workflowType IN (orders) AND status IN (RUNNING)``.
-        max_workflows: where more are found by conditions or query, nothing is done and the task fails.
+        max_workflows: if conditions or a query find more, no workflow is changed and the task fails.
         conductor_conn_id: connection of type ``conductor``.
 
     Returns the ids that were paused.
 
     Raises:
-        ConductorStateError: a workflow has ended; the message names each, its status, and the operator that would do.
+        ConductorStateError: a workflow has ended; the message names each, its status, and the operator to use instead.
         ConductorNotFoundError: the server does not know a workflow.
     """
 
@@ -64,7 +61,7 @@ class ConductorPauseWorkflowOperator(WorkflowControlOperator):
 
 
 class ConductorResumeWorkflowOperator(WaitingControlOperator):
-    """Let paused workflows go on.
+    """Resume paused workflows.
 
     Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
 
@@ -85,14 +82,14 @@ class ConductorResumeWorkflowOperator(WaitingControlOperator):
 
 
 class ConductorTerminateWorkflowOperator(WorkflowControlOperator):
-    """Terminate what still runs; leave what has ended as it is.
+    """Terminate what has not ended; leave ended workflows unchanged.
 
     Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
 
     Args:
-        reason: kept by the server as the workflow's reason.
+        reason: the server stores it with the workflow.
 
-    Returns the ids that were terminated. A workflow that had ended already is a success with a log line, and keeps
+    Returns the ids that were terminated. A workflow that has already ended is a success with a log line, and keeps
     its status; one that does not exist fails the task.
     """
 
@@ -137,21 +134,21 @@ class ConductorRestartWorkflowOperator(WaitingControlOperator):
 
 
 class ConductorRetryWorkflowOperator(WaitingControlOperator):
-    """Run failed, timed-out or terminated workflows on from their failed tasks, under the same ids.
+    """Continue failed, timed-out or terminated workflows with their failed tasks, under the same ids.
 
     Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
 
     Args:
-        resume_subworkflow_tasks: of a failed sub-workflow, run on from its failed task, not from its start.
+        resume_subworkflow_tasks: continue a failed sub-workflow with its failed task, not from its start.
         wait_for_completion: wait for the end, as ``ConductorExecuteWorkflowOperator`` does, with the same arguments;
             of one workflow, given by its id.
 
-    Returns the id where one was given, else the ids that were retried; the workflow's output with
-    ``wait_for_completion``. One that runs already is a success with a log line.
+    Returns the id if one was given, else the ids that were retried; the workflow's output with
+    ``wait_for_completion``. One that is already running is a success with a log line.
 
     Raises:
         ConductorStateError: a workflow completed, is paused, or has no failed task and would not run; the message names
-            the operator that would do.
+            the operator to use instead.
     """
 
     def __init__(self, *, resume_subworkflow_tasks: bool = True, **kwargs: Any) -> None:
@@ -175,8 +172,8 @@ class ConductorRerunWorkflowOperator(WaitingControlOperator):
     Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
 
     Args:
-        from_task_ref: reference name of the task to begin with, whose latest attempt is done again; what was before
-            it stays. None: from the start.
+        from_task_ref: reference name of the task to begin with, whose latest attempt is run again; earlier tasks
+            keep their results. None: from the start.
         task_input: that task's whole new input; None keeps it.
         workflow_input: the workflow's whole new input; None keeps it.
         wait_for_completion: wait for the end, as ``ConductorExecuteWorkflowOperator`` does, with the same arguments;
@@ -185,7 +182,7 @@ class ConductorRerunWorkflowOperator(WaitingControlOperator):
     Returns the ids that were rerun; the workflow's output with ``wait_for_completion``.
 
     Raises:
-        ConductorStateError: a workflow has not ended, never came to that task, or its timeout is over.
+        ConductorStateError: a workflow has not ended, never reached that task, or its timeout has passed.
     """
 
     template_fields: Sequence[str] = (
@@ -211,15 +208,15 @@ class ConductorRerunWorkflowOperator(WaitingControlOperator):
         self._check_task()
 
     def _check_task(self) -> None:
-        """Also when the task runs: where a template came to nothing, all of it would be run again.
+        """Also when the task runs: with an empty template, the whole workflow would be run again.
 
         Raises:
             ConductorInputError: an empty ``from_task_ref``, or the input of no task.
         """
         if self.task_input is not None and self.from_task_ref is None:
-            raise ConductorInputError("task_input is the input of a task: say of which, with from_task_ref")
+            raise ConductorInputError("task_input is the input of a task: name it with from_task_ref")
         if self.from_task_ref is not None and not str(self.from_task_ref).strip():
-            raise ConductorInputError("from_task_ref must not be empty; None reruns from the start")
+            raise ConductorInputError("from_task_ref must not be empty; None runs the workflow from its start")
 
     def _command(self) -> Command:
         from airflow_provider_conductor.control.commands import rerun
@@ -235,18 +232,18 @@ class ConductorRerunWorkflowOperator(WaitingControlOperator):
 
 
 class ConductorSkipTaskOperator(WorkflowControlOperator):
-    """Let running workflows skip a task that is yet to come.
+    """Skip a task of running workflows that has not been scheduled yet.
 
     Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
 
     Args:
         task_ref: reference name of the task.
-        task_output: the skipped task's output: texts, numbers and booleans, which the server keeps as text.
+        task_output: the skipped task's output: texts, numbers and booleans, which the server stores as text.
 
-    Returns the ids whose task was skipped. One whose task is skipped already is a success with a log line.
+    Returns the ids whose task was skipped. One whose task is already skipped is a success with a log line.
 
     Raises:
-        ConductorStateError: a workflow does not run, or its task has been scheduled already.
+        ConductorStateError: a workflow is not running, or its task has already been scheduled.
     """
 
     template_fields: Sequence[str] = (*WorkflowControlOperator.template_fields, "task_ref", "task_output")
@@ -279,12 +276,12 @@ class ConductorDeleteWorkflowOperator(WorkflowControlOperator):
 
     Args:
         archive: keep it in the search index, marked as archived. False removes it from there too.
-        terminate_running: terminate first what still runs; else that fails the task.
+        terminate_running: first terminate what has not ended; otherwise that fails the task.
 
     Returns the ids that were deleted. One that the server does not know (any more) is a success with a log line.
 
     Raises:
-        ConductorStateError: a workflow still runs.
+        ConductorStateError: a workflow has not ended.
     """
 
     def __init__(self, *, archive: bool = True, terminate_running: bool = False, **kwargs: Any) -> None:
@@ -301,13 +298,9 @@ class ConductorDeleteWorkflowOperator(WorkflowControlOperator):
         if self.terminate_running:
             from airflow_provider_conductor.control.apply import apply
             from airflow_provider_conductor.control.commands import terminate
-            from airflow_provider_conductor.submission.errors import TaskKilledError
 
-            # 3.13 answers an archival of a running workflow with a 400, and has removed it all the same; so what runs
-            # is ended first. One that could not be is refused below.
+            # 3.13 answers the archival of a running workflow with a 400, and removes it all the same; so it is
+            # terminated first. What could not be terminated is refused below.
             command = terminate(f"terminated to be deleted by {self._run.label}")
-            try:
-                self._run_unless_killed(apply(command, workflow_ids, log=to_log(self.log.info)))
-            except TaskKilledError:
-                raise AirflowException(KILLED) from None
+            self._send(apply(command, workflow_ids, log=to_log(self.log.info)))
         return super()._apply(workflow_ids)

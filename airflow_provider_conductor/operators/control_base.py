@@ -1,4 +1,4 @@
-"""Steering workflows from a task: which ones, what became of them, and the wait for one that runs again."""
+"""The base of the operators that control workflows: selection, outcome, and the wait for one that runs again."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["WaitingControlOperator", "WorkflowControlOperator"]
 
 DEFAULT_MAX_WORKFLOWS = 100
-"""Enough for what a person has in mind when they write a query, too few to end a server's whole work by mistake."""
+"""Enough for what a user has in mind when writing a query, too few to end all work of a server by mistake."""
 
 
 class WorkflowControlOperator(ConductorOperator):
-    """One verb for one workflow, several, or those that are selected."""
+    """One verb for one workflow, several, or those that match conditions."""
 
     template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", *ARGUMENTS, "query")
 
@@ -64,10 +64,10 @@ class WorkflowControlOperator(ConductorOperator):
         self._check_selection()
 
     def _check_selection(self) -> None:
-        """Tell contradictions while the DAG file is read.
+        """Refuse contradictions when the DAG is parsed.
 
         Raises:
-            ValueError: not exactly one way of selection, or an empty text.
+            ValueError: not exactly one way to select workflows, or an empty text.
         """
         given = {name: getattr(self, name) for name in ("workflow_id", *ARGUMENTS, "query")}
         given = {name: value for name, value in given.items() if value is not None}
@@ -75,16 +75,15 @@ class WorkflowControlOperator(ConductorOperator):
         narrow = names >= {"workflow_name", "correlation_id"} or names - {"workflow_name", "correlation_id"}
         if names not in ({"workflow_id"}, {"query"}) and not (names and names <= ARGUMENTS.keys() and narrow):
             raise ValueError(
-                "give exactly one of workflow_id, workflow_name with correlation_id, or query, to say which workflows "
-                f"are meant; or conditions ({', '.join(ARGUMENTS)}), all of which a workflow has to fulfil, and which "
-                "are more than a name or a correlation id alone: add a status or a time. "
-                f"Given: {', '.join(given) or 'none of them'}"
+                "select workflows by exactly one of workflow_id, query, or conditions "
+                f"({', '.join(ARGUMENTS)}). Workflows must match all conditions; a name or a correlation id alone is "
+                f"not enough: give both, or add a status or a time. Given: {', '.join(given) or 'none of them'}"
             )
         for name, value in given.items():
             for item in value if isinstance(value, (list, tuple)) else [value]:
                 if item is None or (isinstance(item, str) and not item.strip()):
                     raise ValueError(f"{name} must not be empty: {value!r}")
-        # Kept by name: what a template has made None of must not count as left out, and widen the selection.
+        # By name: an argument whose template renders to None must not count as omitted, and widen the selection.
         self._given = tuple(given)
         known = {name: value for name, value in given.items() if name in ARGUMENTS and not is_template(value)}
         conditions_of_arguments(known, time.time())
@@ -105,7 +104,7 @@ class WorkflowControlOperator(ConductorOperator):
         return self._apply(workflow_ids).done
 
     def _select(self) -> list[str]:
-        """The ids that are meant.
+        """The ids of the selected workflows.
 
         Raises:
             AirflowFailException: an empty id or query, or more workflows than ``max_workflows``.
@@ -127,12 +126,12 @@ class WorkflowControlOperator(ConductorOperator):
             self.log.info("%s selects %d workflows", one_line(selection, LINE_LIMIT), len(found))
         else:
             self.log.warning(
-                "%s selects no workflow, or this server has no index to find it by", one_line(selection, LINE_LIMIT)
+                "%s selects no workflow, or the server has no search index", one_line(selection, LINE_LIMIT)
             )
         return found
 
     def _apply(self, workflow_ids: list[str]) -> Outcome:
-        """Do it where it is due.
+        """Apply the command where it is due.
 
         Raises:
             ConductorNotFoundError: the server does not know the workflows that failed.
@@ -141,29 +140,25 @@ class WorkflowControlOperator(ConductorOperator):
         """
         from airflow_provider_conductor.control.apply import apply
         from airflow_provider_conductor.control.eligibility import Kind
-        from airflow_provider_conductor.submission.errors import TaskKilledError
 
+        attempted = not self._run.identity(None, retries=self.retries).begins_series
+        outcome = None
         try:
-            outcome = self._run_unless_killed(
-                apply(
-                    self._command(),
-                    workflow_ids,
-                    log=to_log(self.log.info),
-                    attempted=not self._run.identity(None, retries=self.retries).begins_series,
-                )
-            )
-            if self._guard.killed:  # while the last request was under way
-                raise TaskKilledError
+            command = self._command()
+            outcome = self._send(apply(command, workflow_ids, log=to_log(self.log.info), attempted=attempted))
         except ConductorInputError as error:
             raise AirflowFailException(str(error)) from error
-        except TaskKilledError:
-            self.on_kill()  # for what was under way when it was killed
-            raise AirflowException(KILLED) from None
+        except AirflowException:
+            if not self._guard.killed:
+                raise
+        if outcome is None or self._guard.killed:
+            self.on_kill()  # again, for the request that was under way when the task was killed
+            raise AirflowException(KILLED)
         kinds = {refusal.kind for refusal in outcome.refusals.values()}
         if not kinds:
             return outcome
         if len(outcome.refusals) > 1:
-            self.log.error("Failed, each with its reason: %s", readable(outcome.all_failures, limit=1_000_000))
+            self.log.error("Failed, with reasons: %s", readable(outcome.all_failures, limit=1_000_000))
         if Kind.DUE in kinds:
             raise AirflowException(readable(outcome.failure))
         if kinds == {Kind.MISSING}:
@@ -172,7 +167,7 @@ class WorkflowControlOperator(ConductorOperator):
 
 
 class WaitingControlOperator(WaitOperator, WorkflowControlOperator):
-    """A verb after which a workflow runs, and the wait for its end if that is asked for."""
+    """A verb after which a workflow runs, and optionally the wait for its end."""
 
     template_fields: Sequence[str] = (*WorkflowControlOperator.template_fields, "output_path")
 
@@ -189,7 +184,7 @@ class WaitingControlOperator(WaitOperator, WorkflowControlOperator):
         if wait_for_completion and (self.workflow_id is None or isinstance(self.workflow_id, (list, tuple))):
             raise ValueError(
                 "wait_for_completion waits for one workflow: give its id as workflow_id. For several, map this "
-                "operator over the ids, or put a mapped ConductorWorkflowSensor behind it"
+                "operator over the ids, or add a mapped ConductorWorkflowSensor after it"
             )
 
     def execute(self, context: Context) -> Any:

@@ -1,4 +1,4 @@
-"""Operator: register workflow and task definitions."""
+"""The operator that registers workflow and task definitions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.plain import plain_inside, to_plain
@@ -23,20 +25,20 @@ __all__ = ["ConductorRegisterDefinitionsOperator"]
 
 
 class ConductorRegisterDefinitionsOperator(ConductorOperator):
-    """Register workflow and task definitions where they differ from the server's.
+    """Register workflow and task definitions that differ from the server's.
 
     Args:
         definitions: one or several of: a definition as a dict or as an object of Conductor's Python SDK; a path of a
             JSON or YAML file, or a glob. Paths are relative to the DAG file, then to the DAG's
-            ``template_searchpath``, and lead to files below these folders. What has ``tasks`` is a workflow definition,
-            all else a task definition.
+            ``template_searchpath``, and must lead to files below these folders. A definition with ``tasks`` is a
+            workflow definition, any other a task definition.
         allow_lower_version: register a workflow version below the server's latest, too.
         conductor_conn_id: connection of type ``conductor``.
 
     Returns ``{"registered": [...], "unchanged": [...]}``, lists of ``workflow NAME VERSION`` and ``task NAME``.
 
     Raises:
-        ConductorDefinitionRefusedError: a definition is wrong, here or to the server; nothing was registered.
+        ConductorDefinitionRefusedError: a definition was refused, here or by the server; nothing was registered.
     """
 
     template_fields: Sequence[str] = ("conductor_conn_id", "definitions")
@@ -63,7 +65,7 @@ class ConductorRegisterDefinitionsOperator(ConductorOperator):
         run = self._begin(context)
         try:
             definitions = self._read()
-            done = self.hook.client.run(
+            done = self._send(
                 register(
                     definitions,
                     log=lambda text: self.log.info("%s", readable(text, 100_000)),
@@ -71,7 +73,7 @@ class ConductorRegisterDefinitionsOperator(ConductorOperator):
                     allow_lower_version=self.allow_lower_version,
                 )
             )
-        except (DefinitionError, ConductorInputError) as error:
+        except (DefinitionError, ConductorInputError, AirflowFailException) as error:
             raise ConductorDefinitionRefusedError(str(error)) from None
         for definition in definitions:
             if definition.kind == "workflow":
@@ -113,7 +115,7 @@ def _several(definitions: Any) -> list[Any]:
 
 
 def _json_in(text: str) -> Any:
-    """The definitions that a template has rendered to JSON; None for a path."""
+    """The definitions that a template has rendered as JSON; None for a path."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -122,7 +124,7 @@ def _json_in(text: str) -> Any:
 
 
 def _plain(item: Any) -> Any:
-    """A path as text, a definition as a dict: what Airflow can keep of a template field."""
+    """A path as text, a definition as a dict: what Airflow can store in a template field."""
     if isinstance(item, Path):
         return str(item)
     return plain_inside(item) if is_template(item) else to_plain(item)

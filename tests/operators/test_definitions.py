@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_conductor.client import ConductorServerError
 from airflow_provider_conductor.exceptions import ConductorDefinitionRefusedError
@@ -157,6 +158,19 @@ def test_a_path_that_leads_out_of_the_dags_folder_is_refused(conductor: Conducto
     with pytest.raises(ConductorDefinitionRefusedError, match=r"is outside of .*template_searchpath"):
         register.execute(context_of(register))
     assert conductor.requests == []
+
+
+def test_a_killed_task_registers_nothing(conductor: ConductorStandIn) -> None:
+    register = operator([{"name": "charge"}])
+
+    def server(request: Any) -> tuple[int, str, bytes]:
+        register.on_kill()  # while the definitions are compared
+        return 404, "application/json", b'{"message": "No such taskType found by name: charge", "retryable": false}'
+
+    conductor.instead = server
+    with pytest.raises(AirflowException, match="was killed before"):
+        register.execute(context_of(register))
+    assert [request.method for request in conductor.requests] == ["GET"]
 
 
 def test_a_server_without_validation_is_not_asked_twice(conductor: ConductorStandIn) -> None:

@@ -108,7 +108,7 @@ def test_what_is_new_is_registered_and_then_unchanged(lab: Lab) -> None:
     assert first.xcoms["definition_url"].endswith(f"/workflowDef/{workflow['name']}/1")
     again = register(workflow, charge)
     assert (again.error, again.result) == (None, {"registered": [], "unchanged": labels})
-    assert again.told(f"{labels[1]}: is unchanged")
+    assert again.told(f"{labels[1]} is unchanged")
 
 
 def test_what_only_newer_servers_keep_is_unchanged_too(conductor_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
