@@ -33,7 +33,7 @@ def section(name: str) -> str:
 
 def states() -> dict[tuple[str, str], str]:
     """(verb, status) → the cell, with its footnote."""
-    lines = [line for line in section("What happens in which state").splitlines() if line.startswith("|")]
+    lines = [line for line in section("What each action does in each state").splitlines() if line.startswith("|")]
     header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
     return {
         (verb.lower(), status): cell
