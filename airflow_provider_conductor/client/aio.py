@@ -113,9 +113,21 @@ class AsyncConductorClient(AsyncMethods):
         try:
             # The token's request, and others' that stand in its way, are within the caller's time, too.
             async with asyncio.timeout(call.within):
-                return await retrying(self._send_with_token, call)
+                async for attempt in retrying:
+                    with attempt:
+                        token = await self._token()
+                        try:
+                            return await self._send_once(call, token)
+                        except ConductorRequestError as error:
+                            if not (call.authenticated and self._tokens.can_renew(error)):
+                                raise
+                            renewed = await self._token(refused=token)
+                            if not renewed:
+                                raise
+                        return await self._send_once(call, renewed)
         except TimeoutError as error:
             raise self._error(call, error) from error
+        raise AssertionError("the attempts end with a value or an error")
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end and return its result; cancelled, the flow is closed."""
@@ -164,18 +176,6 @@ class AsyncConductorClient(AsyncMethods):
             raise self._exchange.failed(call, ConductorTimeoutError, f"nothing came for {SILENCE:g} s") from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise self._error(call, error) from self._exchange.cause(error)
-
-    async def _send_with_token(self, call: Call[T]) -> T:
-        token = await self._token()
-        try:
-            return await self._send_once(call, token)
-        except ConductorRequestError as error:
-            if not (call.authenticated and self._tokens.can_renew(error)):
-                raise
-            renewed = await self._token(refused=token)
-            if not renewed:
-                raise
-        return await self._send_once(call, renewed)
 
     async def _token(self, *, refused: str | None = None) -> str:
         async with self._token_lock:

@@ -89,8 +89,19 @@ class ConductorClient(BlockingMethods):
         Raises:
             ConductorRequestError: see :mod:`airflow_provider_conductor.client.errors`.
         """
-        retrying = Retrying(sleep=self._sleep, **policy(1 if call.once else self.settings.max_attempts))
-        return retrying(self._send_with_token, call)  # type: ignore[no-any-return]
+        for attempt in Retrying(sleep=self._sleep, **policy(1 if call.once else self.settings.max_attempts)):
+            with attempt:
+                token = self._token(within=call.within)
+                try:
+                    return self._send_once(call, token)
+                except ConductorRequestError as error:
+                    if not (call.authenticated and self._tokens.can_renew(error)):
+                        raise
+                    renewed = self._token(refused=token, within=call.within)
+                    if not renewed:
+                        raise
+                return self._send_once(call, renewed)
+        raise AssertionError("the attempts end with a value or an error")
 
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end and return its result; interrupted, the flow is closed."""
@@ -102,18 +113,6 @@ class ConductorClient(BlockingMethods):
                 else:
                     steps.reply = now() if isinstance(step, Now) else self.send(step)
         return steps.result
-
-    def _send_with_token(self, call: Call[T]) -> T:
-        token = self._token(within=call.within)
-        try:
-            return self._send_once(call, token)
-        except ConductorRequestError as error:
-            if not (call.authenticated and self._tokens.can_renew(error)):
-                raise
-            renewed = self._token(refused=token, within=call.within)
-            if not renewed:
-                raise
-        return self._send_once(call, renewed)
 
     def _token(self, *, refused: str | None = None, within: float | None = None) -> str:
         with self._token_lock:
