@@ -18,14 +18,7 @@ from yarl import URL
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.body import BrokenBodyError, TooLarge
-from airflow_provider_conductor.client.errors import (
-    ConductorConnectionLostError,
-    ConductorRequestError,
-    ConductorTimeoutError,
-    ConductorTlsError,
-    ConductorUnreachableError,
-    NotConductorError,
-)
+from airflow_provider_conductor.client.errors import ConductorRequestError, ConductorTimeoutError
 from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Steps, steady
 from airflow_provider_conductor.client.flows import Capabilities
 from airflow_provider_conductor.client.large_json import LARGE, loads_in_steps
@@ -33,7 +26,7 @@ from airflow_provider_conductor.client.methods import AsyncMethods
 from airflow_provider_conductor.client.retry import Pace, policy
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.tls import tls_context
-from airflow_provider_conductor.client.wire import Exchange
+from airflow_provider_conductor.client.wire import Exchange, Failure
 
 __all__ = ["AsyncConductorClient"]
 
@@ -126,7 +119,7 @@ class AsyncConductorClient(AsyncMethods):
                                 raise
                         return await self._send_once(call, renewed)
         except TimeoutError as error:
-            raise self._error(call, error) from error
+            raise self._exchange.no_answer(call, Failure.TIMEOUT) from error
         raise AssertionError("the attempts end with a value or an error")
 
     async def run(self, flow: Flow[T]) -> T:
@@ -175,7 +168,7 @@ class AsyncConductorClient(AsyncMethods):
         except aiohttp.SocketTimeoutError as error:
             raise self._exchange.failed(call, ConductorTimeoutError, f"nothing came for {SILENCE:g} s") from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise self._error(call, error) from self._exchange.cause(error)
+            raise self._exchange.no_answer(call, *_failure(error)) from self._exchange.cause(error)
 
     async def _token(self, *, refused: str | None = None) -> str:
         async with self._token_lock:
@@ -212,7 +205,7 @@ class AsyncConductorClient(AsyncMethods):
             except (TooLarge, BrokenBodyError) as error:
                 raise exchange.bad_body(call, error) from None
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-                raise self._error(call, error) from exchange.cause(error)
+                raise exchange.no_answer(call, *_failure(error)) from exchange.cause(error)
             answer = Answer(response.status, _lowered(response.headers), content)
             if len(content) >= LARGE and "json" in answer.headers.get("content-type", ""):
                 with contextlib.suppress(ValueError, RecursionError):  # raised again where the answer is read
@@ -233,25 +226,6 @@ class AsyncConductorClient(AsyncMethods):
                     read = len(body)
                     await asyncio.sleep(0)
         return body.end()
-
-    def _error(self, call: Call[Any], error: Exception) -> ConductorRequestError:
-        """The transport's failure as one of our errors, without addresses of proxies or anything secret."""
-        kind: type[ConductorRequestError]
-        if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)) or _is_certificate_alert(error):
-            kind, what = ConductorTlsError, "the TLS handshake failed"
-        elif isinstance(error, aiohttp.ConnectionTimeoutError):
-            kind, what = ConductorUnreachableError, f"no connection within {self._exchange.connect_timeout(call):g} s"
-        elif isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)):
-            kind, what = ConductorUnreachableError, "cannot connect"
-        elif isinstance(error, (aiohttp.ClientResponseError, ValueError)):
-            kind, what = NotConductorError, "the answer is not HTTP"
-        elif isinstance(error, TimeoutError):
-            kind, what = ConductorTimeoutError, f"no answer within {self._exchange.read_timeout(call):g} s"
-        else:
-            kind, what = ConductorConnectionLostError, "the connection broke before the answer was complete"
-        inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-        detail = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None)
-        return self._exchange.failed(call, kind, what, detail or "")
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -280,6 +254,22 @@ class AsyncConductorClient(AsyncMethods):
     def _tls(self) -> ssl.SSLContext | bool:
         encrypted = self.settings.api_url.startswith("https://")
         return tls_context(self.settings, self._exchange.ca_bundle) if encrypted else True
+
+
+def _failure(error: Exception) -> tuple[Failure, str]:
+    """The kind of failure, and the system's message about it."""
+    if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)) or _is_certificate_alert(error):
+        failure = Failure.TLS
+    elif isinstance(error, aiohttp.ConnectionTimeoutError):
+        failure = Failure.CONNECT_TIMEOUT
+    elif isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)):
+        failure = Failure.CONNECT
+    elif isinstance(error, (aiohttp.ClientResponseError, ValueError)):
+        failure = Failure.NOT_HTTP
+    else:
+        failure = Failure.TIMEOUT if isinstance(error, TimeoutError) else Failure.BROKEN
+    inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    return failure, getattr(inner, "verify_message", None) or getattr(inner, "strerror", None) or ""
 
 
 def _is_certificate_alert(error: BaseException) -> bool:

@@ -16,21 +16,14 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 
 from airflow_provider_conductor.client.body import BrokenBodyError, TooLarge
 from airflow_provider_conductor.client.bounded import BoundedAdapter
-from airflow_provider_conductor.client.errors import (
-    ConductorConnectionLostError,
-    ConductorRequestError,
-    ConductorTimeoutError,
-    ConductorTlsError,
-    ConductorUnreachableError,
-    NotConductorError,
-)
+from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Steps, steady
 from airflow_provider_conductor.client.flows import Capabilities
 from airflow_provider_conductor.client.methods import BlockingMethods
 from airflow_provider_conductor.client.retry import Pace, policy
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.tls import tls_context
-from airflow_provider_conductor.client.wire import Exchange
+from airflow_provider_conductor.client.wire import Exchange, Failure
 
 __all__ = ["ConductorClient"]
 
@@ -149,33 +142,12 @@ class ConductorClient(BlockingMethods):
             except (TooLarge, BrokenBodyError) as error:
                 raise exchange.bad_body(call, error) from None
             except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-                raise self._error(call, error) from exchange.cause(error)
+                causes = _causes(error)
+                raise exchange.no_answer(call, _failure(causes), _innermost(causes)) from exchange.cause(error)
             target = exchange.redirected(call, answer, url, hops)
             if target is None:
                 return exchange.value(call, answer, self._monotonic())
             url, hops = target, hops + 1
-
-    def _error(self, call: Call[Any], error: Exception) -> ConductorRequestError:
-        """The transport's failure as one of our errors, without addresses of proxies or anything secret."""
-        causes = _causes(error)
-
-        def among(*kinds: type[BaseException]) -> bool:
-            return any(isinstance(cause, kinds) for cause in causes)
-
-        kind: type[ConductorRequestError]
-        if among(requests.exceptions.SSLError):
-            kind, what = ConductorTlsError, "the TLS handshake failed"
-        elif among(NewConnectionError) or any(map(_is_refused_tunnel, causes)):
-            kind, what = ConductorUnreachableError, "cannot connect"
-        elif among(requests.ConnectTimeout, ConnectTimeoutError):
-            kind, what = ConductorUnreachableError, f"no connection within {self._exchange.connect_timeout(call):g} s"
-        elif among(requests.ReadTimeout, ReadTimeoutError, TimeoutError):
-            kind, what = ConductorTimeoutError, f"no answer within {self._exchange.read_timeout(call):g} s"
-        elif any(map(_is_not_http, causes)):
-            kind, what = NotConductorError, "the answer is not HTTP"
-        else:
-            kind, what = ConductorConnectionLostError, "the connection broke before the answer was complete"
-        return self._exchange.failed(call, kind, what, _innermost(causes))
 
     def _new_session(self) -> requests.Session:
         session = _Session()
@@ -214,6 +186,21 @@ def _causes(error: BaseException) -> list[BaseException]:
             found.append(item)
             waiting += [getattr(item, "reason", None), item.__cause__, item.__context__, *item.args]
     return found
+
+
+def _failure(causes: list[BaseException]) -> Failure:
+    def among(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    if among(requests.exceptions.SSLError):
+        return Failure.TLS
+    if among(NewConnectionError) or any(map(_is_refused_tunnel, causes)):
+        return Failure.CONNECT
+    if among(requests.ConnectTimeout, ConnectTimeoutError):
+        return Failure.CONNECT_TIMEOUT
+    if among(requests.ReadTimeout, ReadTimeoutError, TimeoutError):
+        return Failure.TIMEOUT
+    return Failure.NOT_HTTP if any(map(_is_not_http, causes)) else Failure.BROKEN
 
 
 def _is_not_http(cause: BaseException) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import traceback
+from enum import Enum
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
@@ -20,6 +21,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorMissingRouteError,
     ConductorNotFoundError,
     ConductorRequestError,
+    ConductorTimeoutError,
     ConductorTlsError,
     ConductorUnreachableError,
     NotConductorError,
@@ -30,7 +32,7 @@ from airflow_provider_conductor.client.hiding import hide, url_secrets
 from airflow_provider_conductor.client.proxies import environment_proxy
 from airflow_provider_conductor.client.settings import ConductorSettings
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "Failure"]
 
 T = TypeVar("T")
 
@@ -47,6 +49,17 @@ MAX_ERROR_BYTES = 1024 * 1024
 
 BELIEVED_AFTER = 300.0
 """Seconds after which an endpoint that has answered before is taken as missing."""
+
+
+class Failure(Enum):
+    """How a transport may fail: the error that it means, and its message."""
+
+    TLS = (ConductorTlsError, "the TLS handshake failed")
+    CONNECT = (ConductorUnreachableError, "cannot connect")
+    CONNECT_TIMEOUT = (ConductorUnreachableError, "no connection within {connect_timeout:g} s")
+    TIMEOUT = (ConductorTimeoutError, "no answer within {read_timeout:g} s")
+    NOT_HTTP = (NotConductorError, "the answer is not HTTP")
+    BROKEN = (ConductorConnectionLostError, "the connection broke before the answer was complete")
 
 
 class Exchange:
@@ -215,6 +228,12 @@ class Exchange:
             repeatable=repeatable and call.safe_to_repeat,
             fate_unknown=carried_out and not call.safe_to_repeat,
         )
+
+    def no_answer(self, call: Call[T], failure: Failure, detail: str = "") -> ConductorRequestError:
+        """The error for a transport's failure."""
+        kind, message = failure.value
+        limits = {"connect_timeout": self.connect_timeout(call), "read_timeout": self.read_timeout(call)}
+        return self.failed(call, kind, message.format_map(limits), detail)
 
     def failed(
         self, call: Call[T], kind: type[ConductorRequestError], what: str, detail: str = ""
