@@ -1,4 +1,4 @@
-"""Starting a workflow from a task, once per series of tries."""
+"""Starting a workflow from a task, once per try series."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ __all__ = ["StartsWorkflow"]
 RETRY_FROM = ("failed_task", "start", "new")
 
 RECORD_KEY = "conductor_start"
-"""Key of the start's record in the task state store, which outlives a clear: the record says of which series it is."""
+"""Key of the start's record in the task state store. It survives a clear, so the record names its try series."""
 
 BY_LABEL_KEY = "conductor_by_label"
 """Key in XCom that says, after a deferral, that the workflow may be another task's."""
 
 OTHER_SERIES = -1
-"""Stands for the ``max_tries`` of a record whose own is the present one's by chance."""
+"""The ``max_tries`` given to a record of another series whose own is by chance the present one's."""
 
-MIN_PATIENCE = 30.0
-"""Seconds a start of unknown fate is looked for at least: a server may take as long to bring it to light."""
+MIN_SEARCH_SECONDS = 30.0
+"""Seconds of the search for a start of unknown fate, at least: a server may take that long to show its workflow."""
 
 
 class StartsWorkflow(ConductorOperator):
@@ -60,13 +60,13 @@ class StartsWorkflow(ConductorOperator):
     }
 
     _started_id: str | None = None
-    """What it has started, until that is known to all."""
+    """The workflow it has started, until the start is over."""
 
     _record: StartRecord | None = None
-    """The last that was put down of the start under way; None where nothing has been sent."""
+    """The last saved record of the start under way; None where nothing has been sent."""
 
     _named_later: ClassVar[bool] = False
-    """True where a subclass learns only when it runs what to start; the arguments are checked then."""
+    """True where a subclass knows only when it runs what to start; the arguments are checked then."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class StartsWorkflow(ConductorOperator):
             check_context_key(self.workflow_input)
 
     def _take_request(self, *, rendered: bool = False) -> None:
-        """Fill the arguments from ``request``, which keeps what none of them says.
+        """Fill the arguments from ``request``, which keeps only what is no argument.
 
         Args:
             rendered: the task runs, and its templates are rendered.
@@ -142,12 +142,12 @@ class StartsWorkflow(ConductorOperator):
             url = self.hook.workflow_url(error.workflow_id)
             raise failure_of_earlier_try(error, url, client=self.hook.client, log=self.log) from error
         except TaskKilledError:
-            self._end_what_was_sent(plan)
+            self._terminate_sent_start(plan)
             raise AirflowException(f"the task was killed while workflow {plan.name!r} was being started") from None
         if started.by_label:
             self.log.warning(
-                "Workflow %s was found by its correlation_id and input alone, so another task may have started it: "
-                "this task waits for it, and does not terminate it after a timeout or a kill",
+                "Workflow %s was found only by its correlation_id and input, so another task may have started it. "
+                "This task waits for it, and does not terminate it after a timeout or a kill",
                 started.workflow_id,
             )
             self._terminate_nothing()
@@ -165,10 +165,10 @@ class StartsWorkflow(ConductorOperator):
         self.cancel_on_kill = False
 
     def _stop_if_killed(self, plan: StartPlan, workflow_id: str) -> None:
-        """Airflow 3 lets the task go on after ``on_kill`` until it is killed for good."""
+        """Airflow 3 lets the task continue after ``on_kill`` for some seconds."""
         if self._guard.killed:
             if self.cancel_on_kill:
-                self._end_start(plan, workflow_id)
+                self._terminate_start(plan, workflow_id)
             raise AirflowException(f"the task was killed while workflow {workflow_id} was being started")
 
     def _start_plan(self) -> StartPlan:
@@ -202,40 +202,40 @@ class StartsWorkflow(ConductorOperator):
             keeps_records=bool(run.state_store),
             retry_from=self.retry_from,  # type: ignore[arg-type]
             cancel_on_kill=self.cancel_on_kill,
-            search_seconds=max(self.hook.settings.read_timeout, MIN_PATIENCE),
+            search_seconds=max(self.hook.settings.read_timeout, MIN_SEARCH_SECONDS),
             leftover_reason=killed_reason(f"{run.label} starts anew"),
         )
 
-    def _end_what_was_sent(self, plan: StartPlan) -> None:
-        """After a kill: terminate what this start, or that of an earlier try, may have brought about."""
+    def _terminate_sent_start(self, plan: StartPlan) -> None:
+        """After a kill: terminate what this start, or that of an earlier try, may have started."""
         record = self._record
         if not self.cancel_on_kill:
             if record is not None and record.workflow_id is not None:
                 self._announce(record.workflow_id)
         elif record is not None and record.workflow_id is not None:
             if not record.by_label:  # it may be another task's
-                self._end_start(plan, record.workflow_id)
+                self._terminate_start(plan, record.workflow_id)
         elif plan.label is None and (record is not None or plan.record is not None or plan.identity.may_have_started):
-            self._end_start(plan)
+            self._terminate_start(plan)
 
     def _save_record(self, record: StartRecord) -> None:
-        """For a later try. A start is worth more than its record: without one, the server is asked."""
+        """Save it for a later try. Where it cannot be saved, the start goes ahead, and a later try asks the server."""
         self._record = record = replace(record, clear_number=self._run.clear_number)
         self._run.state_store.set(RECORD_KEY, record.to_json())
 
     def _forget_start(self) -> None:
-        """The task has succeeded: what was put down for a later try is not needed any more."""
+        """The task has succeeded, so no later try needs the record."""
         self._run.state_store.delete(RECORD_KEY)
 
     def _terminate_unfinished_start(self, plan: StartPlan) -> None:
-        """Killed while starting: what the server has of this start is terminated, unless ``cancel_on_kill`` is off."""
+        """What a kill during the start does: terminate what the server has of it, unless ``cancel_on_kill`` is off."""
         if not self.cancel_on_kill:
             return
-        # Under a label it may be another task's workflow; ours is ended when its id is known.
+        # Under a label it may be another task's workflow; ours is terminated when its id is known.
         if plan.label is None or self._started_id:
-            self._end_start(plan, self._started_id)
+            self._terminate_start(plan, self._started_id)
 
-    def _end_start(self, plan: StartPlan, workflow_id: str | None = None) -> None:
+    def _terminate_start(self, plan: StartPlan, workflow_id: str | None = None) -> None:
         """Terminate the workflow with this id, or whatever runs of this task's starts."""
         from airflow_provider_conductor.client.errors import ConductorError
         from airflow_provider_conductor.client.sync import ConductorClient
@@ -247,10 +247,14 @@ class StartsWorkflow(ConductorOperator):
             # A client of its own: this runs inside a signal handler that interrupted the usual one.
             with ConductorClient(self.hook.settings) as client:
                 if workflow_id is None:
-                    ended = client.run(terminate_starts(plan, reason, to_log(self.log.info)))
+                    terminated = client.run(terminate_starts(plan, reason, to_log(self.log.info)))
                 else:
-                    ended = client.run(terminate([workflow_id], reason)).terminated
+                    terminated = client.run(terminate([workflow_id], reason)).terminated
         except ConductorError as error:
-            self.log.error("Killed while starting; it is not known whether a workflow runs: %s", error)
+            self.log.error(
+                "The task was killed while it started a workflow, and it is not known whether one runs: %s", error
+            )
         else:
-            self.log.info("Killed while starting; workflows terminated: %s", ", ".join(ended) or "none ran")
+            self.log.info(
+                "The task was killed while it started a workflow. Terminated: %s", ", ".join(terminated) or "none"
+            )

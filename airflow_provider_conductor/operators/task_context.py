@@ -1,4 +1,4 @@
-"""What a workflow is told of the Airflow task that starts it (``pass_context``)."""
+"""The Airflow task's ids in the input of the workflow that it starts (``pass_context``)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 __all__ = ["CONTEXT_KEY", "check_context_key", "task_context"]
 
 CONTEXT_KEY = "airflow"
-"""The key of the workflow's input under which it is told."""
+"""The key of the workflow's input that has them."""
 
 
 def check_context_key(workflow_input: Any) -> None:
-    """Refuse an input that has the key already.
+    """Refuse an input that already has the key.
 
     Raises:
         ValueError: it has.
     """
     if isinstance(workflow_input, Mapping) and CONTEXT_KEY in workflow_input:
         raise ValueError(
-            f"workflow_input has a key {CONTEXT_KEY!r} of its own, under which pass_context=True puts the Airflow "
+            f"workflow_input has a key {CONTEXT_KEY!r} of its own, which pass_context=True uses for the Airflow "
             "task: rename it, or leave pass_context out"
         )
 

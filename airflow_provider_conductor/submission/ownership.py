@@ -1,8 +1,9 @@
-"""Which of the workflows that a look-up finds a task has started itself.
+"""Which of the workflows that a look-up finds the task itself has started.
 
 Conductor gives the correlation id of a workflow to all that the workflow starts: its sub-workflows, those of its
-START_WORKFLOW tasks, and its failure workflow (seen on 3.32.2 and 3.13.8). A workflow that runs itself below, or starts
-its own successor, has children of its own name, and a look-up by name and correlation id finds these, too.
+START_WORKFLOW tasks, and its failure workflow (seen on 3.32.2 and 3.13.8). A workflow that runs itself as a
+sub-workflow, or starts its own successor, has children of its own name, and a look-up by name and correlation id finds
+these, too.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from airflow_provider_conductor.client.task_types import may_contain
 __all__ = ["has_input", "is_child", "own_of"]
 
 SERVER_CLOCKS = 5_000
-"""Milliseconds by which the clocks of one server's nodes may differ: a child may look that much older."""
+"""Milliseconds by which the clocks of one server's nodes may differ: a child may appear that much older."""
 
 
 def is_child(workflow: Workflow) -> bool:
-    """Whether the server has started it for a SUB_WORKFLOW task or for an event: no task of Airflow has."""
+    """Whether the server has started it for a SUB_WORKFLOW task or for an event, and no Airflow task has."""
     return bool(workflow.parent_workflow_id or workflow.data.get("event"))
 
 

@@ -25,17 +25,17 @@ OBJECTS = ("workflow_input", "workflow_def", "task_to_domain")
 """Arguments that are objects; a template may render them to JSON text."""
 
 TEXTS = ("workflow_name", "correlation_id", "task_to_domain")
-"""Arguments that are texts to the server, whatever a function or a native template makes of a number in them."""
+"""Arguments that are text to the server, also where a function or a native template returns a number."""
 
 FURTHER = ("createdBy", "externalInputPayloadStoragePath")
 """Fields of a start request that are no arguments, and are sent as they are."""
 
 _KEYS = ("idempotencyKey", "idempotencyStrategy")
-"""The SDK's request says FAIL unasked, which to the task's own key would make a lost answer an error: not sent."""
+"""Not sent: the SDK's request says FAIL by default, which would make an error of a lost answer's repetition."""
 
 
 def given_later(value: Any) -> bool:
-    """Whether this is known only when the task runs: a template, or another task's result."""
+    """Whether the value is known only when the task runs: a template, or another task's result."""
     return isinstance(value, str) or callable(getattr(value, "resolve", None))
 
 
@@ -51,7 +51,7 @@ def as_text(value: Any) -> Any:
 
 
 def plain_request(request: Any) -> Any:
-    """A request as a dict with the server's names and no objects of the SDK in it; one that is given later as it is.
+    """A request as a dict with the server's names and without objects of the SDK; one that is given later is unchanged.
 
     Raises:
         ConductorInputError: it is not a request.
@@ -62,7 +62,7 @@ def plain_request(request: Any) -> Any:
 
 
 def read_request(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a request sets: arguments by their names, and what else of it is sent, by the server's names.
+    """The arguments that a request sets, by name, and its other fields, by the server's names.
 
     Values stay as they are, templates among them; only objects of the SDK become plain.
 
@@ -95,7 +95,9 @@ def read_request(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def start_arguments(
     request: Any, given: Mapping[str, Any], *, rendered: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All arguments of a start, the name at last the definition's; and what else of the request is sent.
+    """All arguments of a start, merged with its request; and what else of the request is sent.
+
+    The workflow's name may come from the definition.
 
     ==========  ================  =================================
     argument    request's field   taken
@@ -140,7 +142,7 @@ def start_arguments(
     if taken["workflow_input"] and further.get("externalInputPayloadStoragePath"):
         raise ConductorInputError(
             "there is an input beside the request's externalInputPayloadStoragePath, which the server would silently "
-            "pass over; leave one of them out"
+            "ignore; leave one of them out"
         )
     definition = taken["workflow_def"]
     if isinstance(definition, Mapping):

@@ -177,7 +177,7 @@ def test_the_same_through_execute(
         "extra": json.dumps({"read_timeout": READ_TIMEOUT, "identity_prefix": "faults"}),
     }
     monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", json.dumps(connection))
-    monkeypatch.setattr(starting, "MIN_PATIENCE", PATIENCE)
+    monkeypatch.setattr(starting, "MIN_SEARCH_SECONDS", PATIENCE)
     run_id = f"execute-{uuid.uuid4().hex[:8]}"
     proxy.choose = mix(seed=count, share=0.2)
     tally = Tally(proxy)

@@ -414,7 +414,7 @@ def test_nor_when_the_kill_comes_while_it_is_put_down(conductor: ConductorStandI
     plan = operator._start_plan()
     record = StartRecord(max_tries=1, first_try=1, sent_at=1.0, workflow_id=theirs, by_label=by_label)
     operator._save_record(record)
-    operator._end_what_was_sent(plan)
+    operator._terminate_sent_start(plan)
     assert conductor.status(theirs) == then
 
 

@@ -120,7 +120,7 @@ def lose_answers(server: ConductorStandIn, times: int) -> Callable[[Request], tu
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch, orkes: ConductorStandIn) -> None:
     """A start of unknown fate is looked for but a moment."""
-    monkeypatch.setattr("airflow_provider_conductor.operators.submission.MIN_PATIENCE", 0.0)
+    monkeypatch.setattr("airflow_provider_conductor.operators.submission.MIN_SEARCH_SECONDS", 0.0)
     monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", orkes.connection_uri(read_timeout=1))
 
 
