@@ -35,7 +35,15 @@ def taken(request: Any = None, **given: Any) -> dict[str, Any]:
     return arguments
 
 
-OURS = StartWorkflowRequest(**{name: FULL[wire] for name, wire in StartWorkflowRequest._WIRE.items() if wire in FULL})
+OURS = StartWorkflowRequest(
+    name="orders",
+    version=2,
+    input={"a": 1},
+    workflow_def=FULL["workflowDef"],
+    correlation_id="c1",
+    priority=5,
+    task_to_domain={"pack": "europe"},
+)
 
 
 @pytest.mark.parametrize("request_", [FULL, OURS])
