@@ -28,6 +28,9 @@ __all__ = ["Driver", "waiting_for"]
 FIRST_POLL = 0.5
 """Seconds from a start to the first poll, at least."""
 
+TOGETHER = 1.0
+"""Workflows that are started within the same second are polled together."""
+
 FIRST_READ_OF_TASKS = 60.0
 """Seconds after which a wait reads its workflow's tasks for the first time; until then the bulk answers do."""
 
@@ -184,8 +187,7 @@ class Driver:
             return
         await self.earlier.check_findable(index, workflow_id)
         self.tasks.started(index)
-        # On the second: those started within the same one are polled together.
-        await self.sleep(FIRST_POLL + -self.clock() % 1.0)
+        await self.sleep(FIRST_POLL + -self.clock() % TOGETHER)
         await self._wait_for(index, workflow_id, self.clock())
 
     async def _wait_for(self, index: int, workflow_id: str, began: float) -> None:
