@@ -7,22 +7,20 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, timezone
+from airflow.providers.common.compat.sdk import AirflowException, timezone
 
 from airflow_provider_conductor._airflow import note_deferred, note_resumed
 from airflow_provider_conductor.batch.failure_policy import FailurePolicy
 from airflow_provider_conductor.batch.inputs import checked, keys_of
-from airflow_provider_conductor.batch.state import Batch
+from airflow_provider_conductor.batch.state import Batch, stored_active_ids
 from airflow_provider_conductor.client import errors
 from airflow_provider_conductor.client.errors import ConductorError, ConductorInputError
 from airflow_provider_conductor.client.plain import plain_inside
-from airflow_provider_conductor.client.text import one_line, to_log
-from airflow_provider_conductor.exceptions import (
-    ConductorStartRefusedError,
-    ConductorWorkflowTimeoutError,
-)
+from airflow_provider_conductor.client.text import one_line
+from airflow_provider_conductor.exceptions import ConductorStartRefusedError, ConductorWorkflowTimeoutError
 from airflow_provider_conductor.links.conductor import WORKFLOW_URL_KEY
 from airflow_provider_conductor.operators.arguments import is_template, whole_number
+from airflow_provider_conductor.operators.batch_checkpoint import CHECKPOINT_KEY, BatchCheckpoint
 from airflow_provider_conductor.operators.submission import StartsWorkflow
 from airflow_provider_conductor.operators.task_context import check_context_key
 from airflow_provider_conductor.operators.wait_options import DEFAULT_MAX_OUTPUT_BYTES, OnTimeout, WaitOptions
@@ -33,25 +31,14 @@ from airflow_provider_conductor.submission.start_record import StartRecord
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_conductor.batch.driver import Driver
-    from airflow_provider_conductor.batch.loop_thread import LoopThread
-    from airflow_provider_conductor.batch.plan import BatchOutcome, BatchPlan
+    from airflow_provider_conductor.batch.plan import BatchPlan
+    from airflow_provider_conductor.operators.batch_run import BatchRun
     from airflow_provider_conductor.submission.start_plan import StartPlan
 
 __all__ = ["ConductorExecuteWorkflowsOperator"]
 
-CHECKPOINT_KEY = "conductor_batch"
-"""Key in the task state store under which a batch puts down which of its items have completed."""
-
 MAX_ACTIVE_LIMIT = 10_000
 """The ids of what runs are a trigger's arguments: 40 bytes each in Airflow's metadata database."""
-
-FIRST_LINE, NEXT_LINES = 10.0, 30.0
-"""Seconds until the first line of progress, and between two."""
-
-KILL_PATIENCE = 60.0
-"""Seconds that ``on_kill`` waits for the termination. Airflow 2.11 gives a killed task about as long, Airflow 3 five
-seconds: what is left halfway is handed to a process that lives on."""
 
 
 class ConductorExecuteWorkflowsOperator(StartsWorkflow):
@@ -81,7 +68,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
     ``result_path``, that path.
 
     Raises:
-        ConductorBatchFailedError: more workflows failed than ``failure_policy`` bears; causes are summarised.
+        ConductorBatchFailedError: more workflows failed than ``failure_policy`` allows; it has the causes.
         ConductorWorkflowTimeoutError: a timeout ended the wait.
         ConductorStartRefusedError: inputs that cannot be sent, or no such definition; not retried.
         ConductorOutputTooLargeError: the outputs are over ``max_output_bytes``, and there is no ``result_path``.
@@ -109,8 +96,8 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
     on_timeout: OnTimeout
     max_output_bytes: int
 
-    _running: LoopThread[BatchOutcome] | None = None
-    _driver: Driver | None = None
+    _batch_run: BatchRun | None = None
+    _checkpoint: BatchCheckpoint
 
     if TYPE_CHECKING:
         do_xcom_push: bool
@@ -168,11 +155,9 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
         ).set_on(self, without=("output_path",))
         self.result_path = result_path
 
-    # The run
-
     def execute(self, context: Context) -> Any:
         self._begin(context)
-        self._guard.protect(self._end_after_kill)
+        self._guard.protect(self._stop_after_kill)
         inputs, keys = self._items()
         if not inputs:
             self.log.info("There are no inputs, so there is nothing to execute")
@@ -181,12 +166,14 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             return write_lines(self.result_path, ()) if self.result_path else []
         plan_of = self._plans(inputs, keys)
         base = plan_of(0)
-        batch = self._checkpoint(base, keys) or Batch(keys=keys, began=timezone.utcnow().timestamp())
+        now = timezone.utcnow().timestamp()
+        batch = self._checkpoint.load(keys, now) or Batch(keys=keys, began=now)
         self._save_record(
             StartRecord(max_tries=base.max_tries, first_try=base.identity.series, series_began=base.series_began)
         )
-        plan = self._batch_plan(plan_of, batch, self._guard.deadline(self.timeout), looked_up=False)
-        return self._go_on(batch, plan)
+        may_have_started = base.identity.may_have_started or base.record is not None
+        plan = self._batch_plan(plan_of, batch, self._guard.deadline(self.timeout), may_have_started=may_have_started)
+        return self._run_batch(batch, plan)
 
     def execute_complete(
         self, context: Context, event: Any = None, deadline: float | None = None, state: Any = None
@@ -195,13 +182,13 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
 
         Args:
             deadline: when the whole wait is over, seconds since the epoch.
-            state: where the batch stood when it was deferred.
+            state: the batch as it was when it was deferred.
 
         Raises:
             AirflowException: an event of an unknown shape.
         """
         self._begin(context)
-        self._guard.protect(self._end_after_kill)
+        self._guard.protect(self._stop_after_kill)
         if not isinstance(event, Mapping) or not isinstance(event.get("status"), str):
             raise AirflowException(f"the trigger sent something unknown, so the task fails: {event!r}")
         message = one_line(event.get("message") or "", 1_000)
@@ -209,7 +196,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
         if event["status"] == "error":
             kind = getattr(errors, str(event.get("error")), None) if event.get("error") in errors.__all__ else None
             raise (kind if isinstance(kind, type) else ConductorError)(f"the wait failed: {message}")
-        active = active_ids_in(state)
+        active = stored_active_ids(state)
         try:
             inputs, keys = self._items()
             if not inputs:
@@ -219,183 +206,34 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             raise AirflowException(
                 "the batch cannot continue, since its inputs have changed since the deferral: "
                 f"{str(error).removesuffix('; nothing was started')}. Check whether the task that they come from was "
-                f"cleared. {self._let_go_of(active)}"
+                f"cleared. {self._terminate_orphans(active)}"
             ) from error
         batch = Batch.from_json(keys, state)
-        known = batch is not None
-        if batch is None:
-            self.log.warning(
-                "The inputs have been rendered differently than before the deferral: what has been started is looked "
-                "up anew. Give item_key, or inputs that stay the same"
-            )
-            self._let_go_of_others(active, [plan_of(index) for index in range(len(inputs))])
-            batch = Batch(keys=keys, began=timezone.utcnow().timestamp())
-        plan = self._batch_plan(plan_of, batch, deadline, looked_up=known)
-        return self._go_on(batch, plan if known else replace(plan, may_have_started=True))
-
-    def _let_go_of(self, workflow_ids: Sequence[str]) -> str:
-        """Terminate workflows that belong to no input any more, unless they outlive their task; says what was done."""
-        from airflow_provider_conductor.client.termination import terminate
-
-        if not workflow_ids:
-            return "None of its workflows was running"
-        if not self.cancel_on_kill:
-            return f"{len(workflow_ids):,} of its workflows still run (cancel_on_kill=False)"
-        try:
-            done = self.hook.client.run(terminate(workflow_ids, self._guard.killed_reason))
-        except ConductorError as error:
-            return f"{len(workflow_ids):,} of its workflows could not be terminated and may still run: {error}"
-        return f"{len(done.terminated):,} of its workflows were terminated, {len(done.ended):,} had ended"
-
-    def _let_go_of_others(self, active: Sequence[str], plans: Sequence[StartPlan]) -> None:
-        """Of what ran before the deferral, let go of what belongs to none of the inputs that there are now."""
-        from airflow_provider_conductor.submission.lookup import look_up
-
-        try:
-            found = self.hook.client.run(look_up(plans))
-        except ConductorError as error:
-            self.log.warning("The workflows whose inputs are gone cannot be identified, and still run: %s", error)
-            return
-        known = {item.workflow.workflow_id for items in found for item in items}
-        others = [workflow_id for workflow_id in active if workflow_id not in known]
-        if others:
-            self.log.warning("Some inputs are gone. %s", self._let_go_of(others))
-
-    def _batch_plan(
-        self, plan_of: Callable[[int], StartPlan], batch: Batch, deadline: float | None, *, looked_up: bool
-    ) -> BatchPlan:
-        from airflow_provider_conductor.batch.plan import BatchPlan
-
-        policy = FailurePolicy.of(self.failure_policy)
-        base = plan_of(0)
-        return BatchPlan(
-            plan_of=plan_of,
-            max_active=active_limit(self.max_active),
-            may_have_started=base.identity.may_have_started or (base.record is not None and not looked_up),
-            looked_up=looked_up,
-            starts_no_more=lambda: self.stop_early and policy.broken(batch.failed, batch.total),
-            deadline=deadline,
-            stall_timeout=self.stall_timeout,
-            poll_interval=self.poll_interval,
-            timeout_reason=self._guard.timed_out_reason if self.on_timeout == "terminate" else None,
+        if batch is not None:
+            completed = event.get("completed")
+            plan = self._batch_plan(plan_of, batch, deadline, may_have_started=plan_of(0).identity.may_have_started)
+            plan = replace(plan, looked_up=True, completed_elsewhere=completed if isinstance(completed, list) else ())
+            return self._run_batch(batch, plan)
+        self.log.warning(
+            "The inputs were rendered differently than before the deferral, so the workflows that this task has "
+            "started are looked up again. Give item_key, or inputs that stay the same"
         )
+        self._terminate_without_input(active, [plan_of(index) for index in range(len(inputs))])
+        batch = Batch(keys=keys, began=timezone.utcnow().timestamp())
+        return self._run_batch(batch, self._batch_plan(plan_of, batch, deadline, may_have_started=True))
 
-    def _go_on(self, batch: Batch, plan: BatchPlan) -> Any:
-        """Run the batch on this worker, until it has ended or is better waited for elsewhere."""
-        from airflow_provider_conductor.batch.plan import BatchOutcome
-
-        outcome = self._drive(batch, plan)
-        self.log.info(batch.progress(timezone.utcnow().timestamp()))
-        match outcome:
-            case BatchOutcome.KILLED:
-                raise AirflowException("killed while workflows of the batch were running")
-            case BatchOutcome.TIMEOUT:
-                done = "it was left running (on_timeout='leave')"
-                if plan.timeout_reason is not None:
-                    ended = self._driver is not None and self._driver.termination.terminated is not None
-                    done = f"what still ran {'was' if ended else 'could not be'} terminated"
-                raise ConductorWorkflowTimeoutError(
-                    f"timeout: the batch did not end in time; {done}. {batch.progress(timezone.utcnow().timestamp())}"
-                )
-            case BatchOutcome.QUIET if self._guard.killed:  # since the driver has come to its end
-                return self._go_on(batch, plan)
-            case BatchOutcome.QUIET:
-                self._defer(batch, plan)
-        return self._results(batch, plan)
-
-    def _drive(self, batch: Batch, plan: BatchPlan) -> BatchOutcome:
-        from airflow_provider_conductor.batch.driver import Driver
-        from airflow_provider_conductor.batch.loop_thread import LoopThread
-        from airflow_provider_conductor.client.aio import AsyncConductorClient
-        from airflow_provider_conductor.polling.poller import Poller
-
-        settings, stay = self.hook.settings, self.wait_for_seconds if self.deferrable else None
-
-        async def main() -> BatchOutcome:
-            poller = Poller(AsyncConductorClient(settings))
-            try:
-                self._driver = driver = Driver(batch, plan, poller, to_log(self.log.info), to_log(self.log.warning))
-                if self._guard.killed:
-                    driver.kill(self._kill_reason)
-                return await driver.run(stay)
-            finally:
-                await poller.close()
-
-        self._driver = None  # of an earlier run: a kill that comes before the next must not go there
-        self._running = running = LoopThread(main)
-        try:
-            self._watch(batch, plan, running)
-            return running.result()
-        except AirflowTaskTimeout:
-            self._end_all(plan.timeout_reason)
-            raise
-        except ConductorError as error:
-            from airflow_provider_conductor.submission.errors import StartRefusedError
-
-            if isinstance(error, StartRefusedError):
-                raise ConductorStartRefusedError(f"workflow {self.workflow_name!r} was not started: {error}") from error
-            raise
-        finally:
-            running.cancel()
-            self._save(batch, plan)
-            self._running = None
-
-    def _watch(self, batch: Batch, plan: BatchPlan, running: LoopThread[BatchOutcome]) -> None:
-        """Log a line now and then, and put down what has completed, until the run has ended."""
-        pause, told = FIRST_LINE, ""
-        announced = False
-        waited = 0.0
-        while not running.wait(1.0):
-            waited += 1.0
-            if not announced:
-                announced = self._announce_first(batch)
-            if waited < pause:
-                continue
-            pause, waited = NEXT_LINES, 0.0
-            line = batch.progress(timezone.utcnow().timestamp())
-            if line.partition(";")[0] != told:
-                told = line.partition(";")[0]
-                self.log.info(line)
-                self._save(batch, plan)
-        if not announced:
-            self._announce_first(batch)
-
-    def _announce_first(self, batch: Batch) -> bool:
-        """Write the link to one of the workflows; ten thousand links are in the results, if anywhere."""
-        for item in batch.items.copy().values():
-            if item.workflow_id:
-                url = self.hook.workflow_url(item.workflow_id)
-                self.log.info("The first of the workflows: %s", url)
-                self._run.push(WORKFLOW_URL_KEY, url)
-                return True
-        return False
-
-    def _defer(self, batch: Batch, plan: BatchPlan) -> NoReturn:
-        from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
-
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume after a deferral; if the triggerer has not answered in time, what runs is terminated here."""
+        run = self._begin(context)
         if self.cancel_on_kill:
-            note_deferred(self._run.ti)
-        self.defer(
-            trigger=ConductorWorkflowsTrigger(
-                conductor_conn_id=self.conductor_conn_id,
-                workflow_ids=list(batch.active_ids().values()),
-                more=batch.pending > 0 and not plan.starts_no_more(),
-                max_active=plan.max_active,
-                started_at=batch.began,
-                deadline=plan.deadline,
-                stall_timeout=self.stall_timeout,
-                poll_interval=self.poll_interval,
-                kill_reason=self._guard.killed_reason if self.cancel_on_kill else None,
-                timeout_reason=(
-                    plan.timeout_reason if trigger_terminates(self.execution_timeout, self.on_timeout) else None
-                ),
-            ),
-            method_name="execute_complete",
-            kwargs={"deadline": plan.deadline, "state": batch.to_json()},
-            timeout=time_left(plan.deadline),
-        )
-
-    # Inputs
+            note_resumed(run.ti)
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowException:
+            error = str((next_kwargs or {}).get("error", "")).lower()
+            if next_method == TRIGGER_FAILED and "timeout" in error and self.on_timeout == "terminate":
+                self._terminate_after_silence()
+            raise
 
     def _items(self) -> tuple[list[Mapping[str, Any]], list[str]]:
         """The inputs, and what tells them apart; refused as a whole before anything is sent.
@@ -419,6 +257,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             raise ConductorStartRefusedError(
                 f"workflow {self.workflow_name or '?'!r} was not started: {error}"
             ) from error
+        self._checkpoint = BatchCheckpoint(self._run.state_store, base.identity.series, base.max_tries)
 
         def plan_of(index: int) -> StartPlan:
             return replace(
@@ -436,36 +275,96 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
                 raise ConductorStartRefusedError(f"workflow_inputs[{index}]: {error}; nothing was started") from error
         return plan_of
 
-    # What is put down
+    def _batch_plan(
+        self, plan_of: Callable[[int], StartPlan], batch: Batch, deadline: float | None, *, may_have_started: bool
+    ) -> BatchPlan:
+        from airflow_provider_conductor.batch.plan import BatchPlan
 
-    def _checkpoint(self, base: StartPlan, keys: Sequence[str]) -> Batch | None:
-        """What an earlier try of this series has put down; its completed items need not even be looked up."""
-        kept = self._run.state_store.get(CHECKPOINT_KEY)
-        if not isinstance(kept, Mapping) or {name: kept.get(name) for name in _series(base)} != _series(base):
-            return None
-        batch = Batch.from_json(keys, kept.get("batch"))
-        if batch is not None:
-            batch.reset_for_retry()
-            batch.began, batch.before = timezone.utcnow().timestamp(), batch.ended
-        return batch
+        policy = FailurePolicy.of(self.failure_policy)
+        return BatchPlan(
+            plan_of=plan_of,
+            max_active=active_limit(self.max_active),
+            may_have_started=may_have_started,
+            starts_no_more=lambda: self.stop_early and policy.broken(batch.failed, batch.total),
+            deadline=deadline,
+            stall_timeout=self.stall_timeout,
+            poll_interval=self.poll_interval,
+            timeout_reason=self._guard.timed_out_reason if self.on_timeout == "terminate" else None,
+        )
 
-    def _save(self, batch: Batch, plan: BatchPlan) -> None:
-        store = self._run.state_store
-        if store:
-            # What is active has to be looked at anew in any case.
-            store.set(CHECKPOINT_KEY, {**_series(plan.plan_of(0)), "batch": {**batch.to_json(), "active": {}}})
+    def _run_batch(self, batch: Batch, plan: BatchPlan) -> Any:
+        """Run the batch on this worker, until it has ended or is better waited for elsewhere."""
+        from airflow_provider_conductor.batch.plan import BatchOutcome
+        from airflow_provider_conductor.operators.batch_run import BatchRun
+        from airflow_provider_conductor.submission.errors import StartRefusedError
 
-    def _forget_start(self) -> None:
-        super()._forget_start()
-        self._run.state_store.delete(CHECKPOINT_KEY)
+        checkpoint = self._checkpoint
+        self._batch_run = run = BatchRun(
+            self.hook.settings,
+            batch,
+            plan,
+            self.log,
+            save=lambda: checkpoint.save(batch),
+            announce=self._announce_first,
+        )
+        if self._guard.killed:
+            run.kill(self._kill_reason)
+        try:
+            outcome = run.run(self.wait_for_seconds if self.deferrable else None)
+        except StartRefusedError as error:
+            raise ConductorStartRefusedError(f"workflow {self.workflow_name!r} was not started: {error}") from error
+        progress = batch.progress(timezone.utcnow().timestamp())
+        self.log.info(progress)
+        match outcome:
+            case BatchOutcome.KILLED:
+                raise AirflowException("the task was killed while workflows of the batch were running")
+            case BatchOutcome.TIMEOUT:
+                done = "its workflows keep running (on_timeout='leave')"
+                if plan.timeout_reason is not None:
+                    done = f"its running workflows {'were' if run.could_terminate else 'could not be'} terminated"
+                raise ConductorWorkflowTimeoutError(f"timeout: the batch did not end in time; {done}. {progress}")
+            case BatchOutcome.QUIET if self._guard.killed:  # since the driver has returned
+                return self._run_batch(batch, plan)
+            case BatchOutcome.QUIET:
+                self._defer_batch(batch, plan)
+        result = self._results(batch, plan)
+        self._forget_start()
+        return result
 
-    # Results
+    def _announce_first(self, workflow_id: str) -> None:
+        """Write the link to one of the workflows; ten thousand links are in the results, if anywhere."""
+        url = self.hook.workflow_url(workflow_id)
+        self.log.info("The first of the workflows: %s", url)
+        self._run.push(WORKFLOW_URL_KEY, url)
+
+    def _defer_batch(self, batch: Batch, plan: BatchPlan) -> NoReturn:
+        from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
+
+        if self.cancel_on_kill:
+            note_deferred(self._run.ti)
+        forestalled = trigger_terminates(self.execution_timeout, self.on_timeout)
+        self.defer(
+            trigger=ConductorWorkflowsTrigger(
+                conductor_conn_id=self.conductor_conn_id,
+                workflow_ids=list(batch.active_ids().values()),
+                more=batch.pending > 0 and not plan.starts_no_more(),
+                max_active=plan.max_active,
+                started_at=batch.began,
+                deadline=plan.deadline,
+                stall_timeout=self.stall_timeout,
+                poll_interval=self.poll_interval,
+                kill_reason=self._guard.killed_reason if self.cancel_on_kill else None,
+                timeout_reason=plan.timeout_reason if forestalled else None,
+            ),
+            method_name="execute_complete",
+            kwargs={"deadline": plan.deadline, "state": batch.to_json()},
+            timeout=time_left(plan.deadline),
+        )
 
     def _results(self, batch: Batch, plan: BatchPlan) -> Any:
-        """The outputs, or the error that the failures are."""
         from airflow_provider_conductor.operators.batch_results import BatchResults
 
-        results = BatchResults(
+        return BatchResults(
             batch=batch,
             plan_of=plan.plan_of,
             hook=self.hook,
@@ -475,12 +374,11 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             result_path=self.result_path or None,
             max_output_bytes=self.max_output_bytes,
             wanted=self.do_xcom_push or bool(self.result_path),
-        )
-        result = results.take()
-        self._forget_start()
-        return result
+        ).take()
 
-    # Ending
+    def _forget_start(self) -> None:
+        super()._forget_start()
+        self._run.state_store.delete(CHECKPOINT_KEY)
 
     @property
     def _kill_reason(self) -> str | None:
@@ -489,45 +387,40 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             return self._guard.timed_out_reason if self.on_timeout == "terminate" else None
         return self._guard.killed_reason if self.cancel_on_kill else None
 
-    def _end_after_kill(self) -> None:
-        self._end_all(self._kill_reason)
+    def _stop_after_kill(self) -> None:
+        if self._batch_run is not None:
+            self._batch_run.kill(self._kill_reason)
 
-    def _end_all(self, reason: str | None) -> None:
-        """Let the run come to an end, terminating what is active; None leaves that running."""
-        running, driver = self._running, self._driver
-        if running is None or driver is None:  # nothing has been sent yet, or nothing is any more
-            return
-        from airflow_provider_conductor.client.detached_termination import HELPED_AFTER, terminate_detached
+    def _terminate_orphans(self, workflow_ids: Sequence[str]) -> str:
+        """Terminate workflows whose inputs are gone, unless workflows outlive their task; returns what was done."""
+        from airflow_provider_conductor.client.termination import terminate
 
-        running.call(lambda: driver.kill(reason))
-        ended = running.wait(HELPED_AFTER)
-        if reason is not None and (not ended or driver.termination.terminated is None):
-            terminate_detached(self.hook.settings, driver.termination.may_run, reason, self.log)
-        if not ended and not running.wait(KILL_PATIENCE - HELPED_AFTER):
-            self.log.error("What runs of the batch could not be terminated in %g s", KILL_PATIENCE)
-            return
-        active = driver.batch.active
-        if reason is None or not active:
-            self.log.info("The batch was ended: %d workflows run on", active)
-        elif driver.termination.terminated is None:
-            self.log.error("What runs of the batch could not be terminated: %d workflows may run on", active)
-        else:
-            self.log.info("The batch was ended: %d workflows were terminated", driver.termination.terminated)
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume after a deferral; where the triggerer has not answered in time, what runs is ended here."""
-        run = self._begin(context)
-        if self.cancel_on_kill:
-            note_resumed(run.ti)
+        if not workflow_ids:
+            return "None of its workflows was running"
+        if not self.cancel_on_kill:
+            return f"{len(workflow_ids):,} of its workflows still run (cancel_on_kill=False)"
         try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except AirflowException:
-            said = str((next_kwargs or {}).get("error", "")).lower()
-            if next_method == TRIGGER_FAILED and "timeout" in said and self.on_timeout == "terminate":
-                self._end_what_is_found()
-            raise
+            done = self.hook.client.run(terminate(workflow_ids, self._guard.killed_reason))
+        except ConductorError as error:
+            return f"{len(workflow_ids):,} of its workflows could not be terminated and may still run: {error}"
+        return f"{len(done.terminated):,} of its workflows were terminated, {len(done.ended):,} had ended"
 
-    def _end_what_is_found(self) -> None:
+    def _terminate_without_input(self, active: Sequence[str], plans: Sequence[StartPlan]) -> None:
+        """Of what ran before the deferral, terminate what belongs to none of the present inputs."""
+        from airflow_provider_conductor.submission.lookup import look_up
+
+        try:
+            found = self.hook.client.run(look_up(plans))
+        except ConductorError as error:
+            self.log.warning("The workflows whose inputs are gone cannot be identified, and still run: %s", error)
+            return
+        known = {item.workflow.workflow_id for items in found for item in items}
+        orphans = [workflow_id for workflow_id in active if workflow_id not in known]
+        if orphans:
+            self.log.warning("Some inputs are gone. %s", self._terminate_orphans(orphans))
+
+    def _terminate_after_silence(self) -> None:
+        """The triggerer did not answer before Airflow's own timeout of the deferral: terminate what is found."""
         from airflow_provider_conductor.client.termination import terminate
         from airflow_provider_conductor.submission.lookup import look_up
 
@@ -538,21 +431,9 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             ids = [f.workflow.workflow_id for items in found for f in items if not f.workflow.status.ended]
             done = self.hook.client.run(terminate(ids, self._guard.timed_out_reason))
         except (ConductorError, ConductorStartRefusedError) as error:  # which must not hide why the task was resumed
-            self.log.error("What runs of the batch could not be terminated: %s", error)
+            self.log.error("The running workflows of the batch could not be terminated: %s", error)
         else:
-            count = len(done.terminated)
-            self.log.error("The triggerer did not answer in time; %d workflows were terminated", count)
-
-
-def _series(plan: StartPlan) -> dict[str, int]:
-    """What tells a series of tries from the others of this task."""
-    return {"first_try": plan.identity.series, "max_tries": plan.max_tries}
-
-
-def active_ids_in(state: Any) -> list[str]:
-    """Ids of what ran when a batch was deferred with this state."""
-    active = state.get("active") if isinstance(state, Mapping) else None
-    return [str(workflow_id) for workflow_id in active.values() if workflow_id] if isinstance(active, Mapping) else []
+            self.log.error("The triggerer did not answer in time; %d workflows were terminated", len(done.terminated))
 
 
 def active_limit(value: Any) -> int:

@@ -108,8 +108,8 @@ def test_many_with_a_crash_in_the_middle(lab: BatchLab, deferrable: bool, many: 
     task = lab.batch(name, inputs, max_active=many // 20, deferrable=deferrable, wait_for_seconds=0)
     crashing = lab.batch(name, inputs, max_active=many // 20, cancel_on_kill=False)
     thread, _ = in_a_thread(lambda: crashing.execute(lab.context(crashing)))
-    lab.eventually(lambda: crashing._driver is not None and crashing._driver.batch.ended > many // 3, seconds=120)
-    crashing._running.cancel()  # type: ignore[union-attr]
+    lab.eventually(lambda: crashing._batch_run is not None and crashing._batch_run.batch.ended > many // 3, seconds=120)
+    crashing._batch_run.thread.cancel()  # type: ignore[union-attr]
     thread.join(60)
     left = sum(map(len, lab.workflows(many).values()))
     assert many // 3 < left < many
@@ -138,7 +138,7 @@ def test_a_kill_terminates_what_runs_and_the_next_try_starts_it_anew(lab: BatchL
     task = lab.batch(name, inputs, max_active=20)
     thread, _ = in_a_thread(lambda: task.execute(lab.context(task)))
     lab.eventually(
-        lambda: task._driver is not None and task._driver.batch.active == 20 and not task._driver.tasks.starting
+        lambda: (run := task._batch_run) is not None and run.batch.active == 20 and not run.driver.tasks.starting
     )
     task.on_kill()
     thread.join(60)

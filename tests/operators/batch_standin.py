@@ -93,7 +93,7 @@ class Orders:
 def until_ended(task: ConductorExecuteWorkflowsOperator, count: int) -> None:
     """Until so many items of the batch that runs in another thread have ended."""
     give_up = time.monotonic() + 20
-    while task._driver is None or task._driver.batch.ended < count:
+    while task._batch_run is None or task._batch_run.batch.ended < count:
         assert time.monotonic() < give_up
         time.sleep(0.05)
 

@@ -483,7 +483,7 @@ def test_an_iterator_is_read_once(orders: Orders) -> None:
 
 
 def test_progress_is_told(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_conductor.operators.batch.FIRST_LINE", 1.0)
+    monkeypatch.setattr("airflow_provider_conductor.operators.batch_run.FIRST_LINE", 1.0)
     orders.after = 2.5
     task = batch(max_active=6)
     lines: list[str] = []

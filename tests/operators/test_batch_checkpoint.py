@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_conductor import _airflow as version_compat
 from airflow_provider_conductor.exceptions import ConductorBatchFailedError, ConductorBatchFailedPermanentlyError
-from airflow_provider_conductor.operators.batch import CHECKPOINT_KEY
+from airflow_provider_conductor.operators.batch_checkpoint import CHECKPOINT_KEY
 from airflow_provider_conductor.testing import Script
 from tests.operators.airflow_standin import TaskInstanceStandIn, context_of
 from tests.operators.batch_standin import INPUTS, Orders, batch, deferred, run
