@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
@@ -97,7 +97,7 @@ class WaitState:
             return cls(
                 logged=Logged(int(at), tuple(map(str, situations))),
                 warned=str(data.get("warned", "")),
-                lifecycle=Lifecycle(*map(int, data["lifecycle"])) if "lifecycle" in data else None,
+                lifecycle=_lifecycle(data["lifecycle"]) if "lifecycle" in data else None,
                 unreachable_since=_number(data.get("unreachable_since")),
                 refused_since=_number(data.get("refused_since")),
                 pause=_pause(workflow_id, data["pause"]) if "pause" in data else None,
@@ -123,6 +123,11 @@ def _pause(workflow_id: str, data: Mapping[str, Any]) -> PollPause:
         wake_at=float(data["wake_at"]),
         blind_wake_at=float(data["blind_wake_at"]),
     )
+
+
+def _lifecycle(data: Sequence[Any]) -> Lifecycle:
+    created, retried, ended, skipped = map(int, data)
+    return Lifecycle(created, retried, ended, skipped)
 
 
 def _number(value: Any) -> float | None:
