@@ -1,4 +1,4 @@
-"""Looking up many starts at once: each gets its own, of every series and generation, in few requests."""
+"""Looking up one start or many: each gets its own workflows, of every series and generation, in few requests."""
 
 from __future__ import annotations
 
@@ -49,18 +49,16 @@ def asking(asked: list[list[str]]) -> list[Fault]:
     return [note] * 100
 
 
-def test_each_start_gets_its_own(server: Server) -> None:
+def looked_up(server: Server, several: list[StartPlan], faults: list[Fault] | None = None) -> list[list[str]]:
+    """The ids of each plan's workflows."""
+    found = drive(look_up(several), server, faults or [])
+    return [[item.workflow.workflow_id for item in items] for items in found]
+
+
+def test_each_start_gets_its_own_of_every_workflow(server: Server) -> None:
     several = plans(4)
-    first, third = add(server, several[0]), add(server, several[2], status="COMPLETED")
-    found = drive(look_up(several), server)
-    assert [[item.workflow.workflow_id for item in items] for items in found] == [[first], [], [third], []]
-
-
-def test_a_start_that_made_two_gets_both(server: Server) -> None:
-    (plan,) = plans(1)
-    both = {add(server, plan), add(server, plan)}
-    ((*items,),) = drive(look_up([plan]), server)
-    assert {item.workflow.workflow_id for item in items} == both
+    first, again, third = add(server, several[0]), add(server, several[0]), add(server, several[2], status="COMPLETED")
+    assert looked_up(server, several) == [[first, again], [], [third], []]
 
 
 @pytest.mark.parametrize("kind", ["SUB_WORKFLOW", "START_WORKFLOW", "failureWorkflow"])
@@ -70,80 +68,75 @@ def test_children_of_a_start_are_not_its_workflows(server: Server, kind: str) ->
     ours = add(server, plan, status="FAILED")
     server.pass_time(1)
     server.child(ours, kind)
-    ((found,),) = drive(look_up([plan]), server)
-    assert found.workflow.workflow_id == ours
+    assert looked_up(server, [plan]) == [[ours]]
 
 
-def test_keys_that_differ_in_case_only_are_two_starts(server: Server) -> None:
+def test_keys_that_differ_only_in_case_are_two_starts(server: Server) -> None:
     """MySQL's default collation ignores case."""
     server.widens = True
     several = [
         replace(plan, identity=replace(plan.identity, item=item)) for plan, item in zip(plans(2), "aA", strict=True)
     ]
     ours = [add(server, plan) for plan in several]
-    found = drive(look_up(several), server)
-    assert [[item.workflow.workflow_id for item in items] for items in found] == [[ours[0]], [ours[1]]]
+    assert looked_up(server, several) == [[workflow_id] for workflow_id in ours]
 
 
 @pytest.mark.parametrize(
     ("count", "requests"), [(0, []), (1, [1]), (IDS_AT_ONCE, [IDS_AT_ONCE]), (IDS_AT_ONCE + 1, [IDS_AT_ONCE, 1])]
 )
-def test_so_many_ids_are_in_one_request(server: Server, count: int, requests: list[int]) -> None:
+def test_each_request_has_at_most_so_many_ids(server: Server, count: int, requests: list[int]) -> None:
     several = plans(count)
     last = add(server, several[-1]) if count else None
     asked: list[list[str]] = []
-    found = drive(look_up(several), server, asking(asked))
+    found = [workflow_id for ids in looked_up(server, several, asking(asked)) for workflow_id in ids]
+    assert found == ([last] if count else [])
     assert [len(ids) for ids in asked] == requests
-    assert [item.workflow.workflow_id for items in found for item in items] == ([last] if count else [])
 
 
-def test_every_generation_of_the_series_is_asked_for_at_once(server: Server) -> None:
-    (plan,) = plans(1, try_number=3)
-    add(server, plan, generation=0, status="TERMINATED")
-    add(server, plan, generation=2)
-    asked: list[list[str]] = []
-    (items,) = drive(look_up([plan]), server, asking(asked))
-    assert [item.key for item in items] == [StartKey(1), StartKey(1, 2)]
-    assert len(asked) == 1
-
-
-def test_generations_of_an_earlier_series_are_asked_for_where_it_has_left_anything(server: Server) -> None:
-    several = plans(3, try_number=4, first_try=3)
-    add(server, several[1], first_try=1, generation=0, status="TERMINATED")
-    add(server, several[1], first_try=1, generation=1)
+@pytest.mark.parametrize(
+    ("identity", "there", "requests"),
+    [
+        # Every generation of the present series is looked up at once.
+        ({"try_number": 3}, [StartKey(1), StartKey(1, 2)], 1),
+        # Those of an earlier series only where it has left anything.
+        ({"try_number": 4, "first_try": 3}, [StartKey(1), StartKey(1, 1)], 2),
+        ({"try_number": 4, "first_try": 3}, [], 1),
+    ],
+)
+def test_generations_are_looked_up(
+    server: Server, identity: dict[str, int], there: list[StartKey], requests: int
+) -> None:
+    several = plans(3, **identity)
+    for key in there:
+        add(server, several[1], key.first_try, key.generation, status="TERMINATED")
     asked: list[list[str]] = []
     found = drive(look_up(several), server, asking(asked))
-    assert [[item.key for item in items] for items in found] == [[], [StartKey(1), StartKey(1, 1)], []]
-    assert len(asked) == 2
-    assert all(":i1:" in text for text in asked[1])
+    assert [[item.key for item in items] for items in found] == [[], there, []]
+    assert len(asked) == requests
+    assert all(":i1:" in text for ids in asked[1:] for text in ids)
 
 
 def test_what_is_older_than_the_run_is_not_of_it(server: Server) -> None:
-    """A dag run of the same id was deleted and made anew."""
+    """A DAG run with the same id was deleted and created again."""
     (plan,) = plans(1)
     add(server, plan)
     server.pass_time(3_600)
-    ((found,),) = drive(look_up([replace(plan, series_began=server.now)]), server)
-    assert not found.of_this_run
-    ((found,),) = drive(look_up([plan]), server)
-    assert found.of_this_run
+    for began, of_this_run in ((server.now, False), (START, True)):
+        ((found,),) = drive(look_up([replace(plan, series_began=began)]), server)
+        assert found.of_this_run is of_this_run
 
 
-def test_what_was_not_asked_for_is_left_out(server: Server) -> None:
+def test_what_was_not_looked_up_is_left_out(server: Server) -> None:
     (plan,) = plans(1)
     add(server, plan)
-    answered: list[str] = []
 
-    def more(server: Server, call: Call[Any]) -> Any:
-        others = {"somebody's": next(iter(server.carry_out(call).values()))}
-        answered.extend(others)
-        return others
+    def others(server: Server, call: Call[Any]) -> Any:
+        return {"another's": next(iter(server.carry_out(call).values()))}
 
-    assert drive(look_up([plan]), server, [more]) == [()]
-    assert answered
+    assert looked_up(server, [plan], [others]) == [[]]
 
 
-def test_a_server_without_the_route_is_told_of(server: Server) -> None:
+def test_a_server_without_the_route_is_an_error(server: Server) -> None:
     server.no_route = True
     with pytest.raises(ConductorMissingRouteError):
         drive(look_up(plans(2)), server)

@@ -1,8 +1,7 @@
-"""What the operators make of a start: records in Airflow's store, errors as Airflow's own, a kill while it starts."""
+"""A start in an operator: records in Airflow's store, Airflow's errors, and a kill during the start."""
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import pytest
@@ -56,9 +55,7 @@ def start(task: ConductorStartWorkflowOperator, store: Store | None = None, **ti
     return task._start()
 
 
-def test_the_start_is_put_down_before_it_is_sent_and_with_its_id_after(
-    conductor: ConductorStandIn, store: Store
-) -> None:
+def test_the_start_is_saved_before_it_is_sent_and_with_its_id_after(conductor: ConductorStandIn, store: Store) -> None:
     workflow_id = start(operator(), store)
     assert [record["workflow_id"] for record in store.history] == [None, workflow_id]
     assert store.history[0]["sent_at"] is not None
@@ -66,28 +63,21 @@ def test_the_start_is_put_down_before_it_is_sent_and_with_its_id_after(
     assert len(conductor.requests) == 1
 
 
-def test_the_next_try_goes_on_with_what_was_put_down(conductor: ConductorStandIn, store: Store) -> None:
+def test_the_next_try_uses_the_record(conductor: ConductorStandIn, store: Store) -> None:
     workflow_id = start(operator(), store)
     conductor.workflows[workflow_id]["correlationId"] = "an index that shows nothing"
     assert start(operator(), store, try_number=2) == workflow_id
 
 
-def test_what_was_put_down_is_gone_when_the_task_has_succeeded(conductor: ConductorStandIn, store: Store) -> None:
+def test_the_record_is_deleted_when_the_task_has_succeeded(conductor: ConductorStandIn, store: Store) -> None:
     task = operator()
     task.execute(context_of(task) | {"task_state_store": store})
     assert store.values == {}
 
 
-def test_a_store_that_cannot_be_written_does_not_stop_a_start(
-    conductor: ConductorStandIn, store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
-    store.broken = True
-    task = operator()
-    with caplog.at_level(logging.WARNING, logger=task.log.name):
-        assert start(task, store) == conductor.only_workflow
-
-
-def test_a_record_of_another_make_is_no_record(conductor: ConductorStandIn, store: Store) -> None:
+@pytest.mark.parametrize("broken", [True, False], ids=["a store that cannot be written", "an unreadable record"])
+def test_a_start_does_not_need_its_record(conductor: ConductorStandIn, store: Store, broken: bool) -> None:
+    store.broken = broken
     store.values[starting.RECORD_KEY] = {"unheard": "of"}
     assert start(operator(), store) == conductor.only_workflow
 
@@ -112,13 +102,13 @@ def test_mapped_tasks_start_one_each(conductor: ConductorStandIn) -> None:
     assert len(conductor.workflows) == 3
 
 
-def test_what_somebody_else_terminated_fails_without_a_retry(conductor: ConductorStandIn) -> None:
+def test_a_workflow_that_a_user_terminated_fails_without_a_retry(conductor: ConductorStandIn) -> None:
     conductor.end(start(operator()), "TERMINATED", reason="not today")
     with pytest.raises(AirflowFailException, match="not today"):
         start(operator(), try_number=2)
 
 
-def test_a_look_up_that_is_refused_is_not_a_refused_start(conductor: ConductorStandIn) -> None:
+def test_a_refused_look_up_is_not_a_refused_start(conductor: ConductorStandIn) -> None:
     start(operator())
     conductor.instead = lambda request: (
         (400, "application/json", b'{"message": "too long", "retryable": false}')
