@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +30,8 @@ STOREYS = (
 """From the ground up; what stands beside each other in a line may use each other one way."""
 
 WITHOUT_AIRFLOW = ("batch", "client", "control", "definitions", "polling", "submission")
+
+INTERNAL = ("_airflow", "_exports", "batch", "connection_form", "control", "definitions", "polling", "submission")
 
 FLOOR = {name: floor for floor, names in enumerate(STOREYS) for name in names}
 
@@ -107,6 +111,57 @@ def test_what_is_private_stays_in_its_module() -> None:
         if any(name.startswith("_") for name in target.split(".")[2:]) and part(target)
     ]
     assert crossing == []
+
+
+def test_no_files_need_each_other() -> None:
+    """Not through others either, nor inside of functions or for type checkers."""
+    needs = {
+        module: {name for target in imports(file.read_text()) if (name := file_of(target)) and name != module}
+        for module, file in MODULES.items()
+    }
+    below: set[str] = set()
+    while ready := {module for module in needs.keys() - below if needs[module] <= below}:
+        below |= ready
+    assert sorted(needs.keys() - below) == [], "these need each other, or what does"
+
+
+def file_of(target: str) -> str | None:
+    """The module of ours that is imported, or that has the imported name; a package's lazy exports need nothing."""
+    if target in MODULES:
+        return target
+    module = target.rpartition(".")[0]
+    return module if module in MODULES else None
+
+
+LAZY = [module for module, file in MODULES.items() if file.name == "__init__.py" and "exports(" in file.read_text()]
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_type_checkers_see_what_a_package_exports(package: str) -> None:
+    seen = {name.rpartition(".")[2] for name in imports(MODULES[package].read_text())}
+    assert seen - {"TYPE_CHECKING", "exports"} == set(importlib.import_module(package).__all__)
+
+
+IMPORT = re.compile(rf"from ({PACKAGE}[\w.]*) import (\([^)]*\)|[^`\n]+)")
+
+PAGES = sorted(
+    page
+    for page in (
+        ROOT.parent / "README.md",
+        *(ROOT.parent / "docs").glob("*.md"),
+        *(ROOT.parent / "example_dags").glob("*.py"),
+    )
+    if IMPORT.search(page.read_text())
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_docs_and_examples_import_public_names_only(page: Path) -> None:
+    for module, names in IMPORT.findall(page.read_text()):
+        assert module.count(".") == 1, f"{module} is internal"
+        assert part(module) not in INTERNAL
+        for name in re.findall(r"\w+", names):
+            assert name in importlib.import_module(module).__all__
 
 
 @pytest.mark.parametrize("floor", WITHOUT_AIRFLOW)

@@ -64,6 +64,7 @@ __all__ = [
     "ConductorConflictError",
     "ConductorConnectionLostError",
     "ConductorDefinitionNotFoundError",
+    "ConductorDryRunIncompleteError",
     "ConductorError",
     "ConductorInputError",
     "ConductorMissingRouteError",
@@ -83,10 +84,22 @@ MESSAGE_LIMIT = 2_000
 
 
 class ConductorError(Exception):
-    """Anything this package raises about Conductor; text from servers and workers is made readable in it."""
+    """Anything this package raises about Conductor; text from servers and workers is made readable in it.
+
+    Attributes:
+        workflow_id, url, reason: of the workflow whose wait ended with it; "" where no operator or sensor waited.
+    """
+
+    workflow_id: str = ""
+    url: str = ""
+    reason: str = ""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*(readable(item) if isinstance(item, str) else item for item in args))
+
+
+class ConductorDryRunIncompleteError(ConductorError):
+    """A dry run came to a task for which no output is left; the message names it."""
 
 
 class ConductorConfigError(ConductorError, ValueError):

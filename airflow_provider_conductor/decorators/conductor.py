@@ -7,14 +7,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
-    AirflowException,
     DecoratedOperator,
     context_merge,
     determine_kwargs,
     task_decorator_factory,
 )
 
-from airflow_provider_conductor.exceptions import ConductorStartRefusedError
+from airflow_provider_conductor.exceptions import AirflowTaskKilledError, ConductorStartRefusedError
 from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
 
 if TYPE_CHECKING:
@@ -70,7 +69,9 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
         kwargs = determine_kwargs(self.python_callable, self.op_args, context)
         returned = self.python_callable(*self.op_args, **kwargs)
         if self._guard.killed:  # Airflow 3 lets the task go on after on_kill until it is killed for good
-            raise AirflowException(f"killed while {self.python_callable.__name__} ran; no workflow was started")
+            raise AirflowTaskKilledError(
+                f"the task was killed while {self.python_callable.__name__} ran; no workflow was started"
+            )
         return returned
 
     def _take(self, returned: Any) -> None:

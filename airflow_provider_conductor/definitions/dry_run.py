@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import (
+    ConductorDryRunIncompleteError,
     ConductorError,
     ConductorInputError,
     ConductorNotFoundError,
@@ -21,7 +22,7 @@ from airflow_provider_conductor.client.task_types import CHOSEN_AT_RUN_TIME, CON
 from airflow_provider_conductor.client.termination import terminate
 from airflow_provider_conductor.definitions.task_tree import defined_tasks
 
-__all__ = ["DryRunIncompleteError", "dry_run"]
+__all__ = ["dry_run"]
 
 REASON = "its dry run did not end"
 
@@ -40,10 +41,6 @@ keeps running (seen on 3.32.2)."""
 KEEPS_RUNNING = "until it ends"
 """A reference name that no task has: a server works on a run while outputs are left, and without any it is done before
 a sub-workflow has begun (its WorkflowTestService)."""
-
-
-class DryRunIncompleteError(Exception):
-    """The workflow reached a task for which no output is left; the message names it."""
 
 
 def dry_run(
@@ -67,7 +64,7 @@ def dry_run(
         The workflow as it ended, with its tasks.
 
     Raises:
-        DryRunIncompleteError: a task has no output left; what the server had begun is terminated.
+        ConductorDryRunIncompleteError: a task has no output left; what the server had begun is terminated.
         ConductorInputError: an output that is not a mapping, or of a task that the definition does not have or that
             takes none.
     """
@@ -116,13 +113,17 @@ def _terminate(workflow: Workflow, request: Mapping[str, Any]) -> Flow[list[str]
     return missing
 
 
-def _incomplete(workflow: Workflow, missing: Sequence[str], outputs: Mapping[str, Any]) -> DryRunIncompleteError:
+def _incomplete(
+    workflow: Workflow, missing: Sequence[str], outputs: Mapping[str, Any]
+) -> ConductorDryRunIncompleteError:
     what = f"the dry run of {workflow.name} is {workflow.status}"
     if not missing:
         opened = ", ".join(f"{task.reference_name!r} ({task.task_type})" for task in workflow.tasks if task.is_open)
-        return DryRunIncompleteError(f"{what} at {opened or 'no task'}, which no entry of task_outputs would end")
+        return ConductorDryRunIncompleteError(
+            f"{what} at {opened or 'no task'}, which no entry of task_outputs would end"
+        )
     given = ", ".join(map(repr, outputs)) or "no task"
-    return DryRunIncompleteError(
+    return ConductorDryRunIncompleteError(
         f"{what}: task_outputs has no (further) output for {', '.join(missing)}; it has outputs for {given}"
     )
 

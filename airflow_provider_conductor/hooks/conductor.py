@@ -206,7 +206,7 @@ class ConductorHook(BaseHook):
         Returns the workflow as it ended, with its tasks.
 
         Raises:
-            DryRunIncompleteError: the workflow came to a task for which no output is left; it is terminated.
+            ConductorDryRunIncompleteError: the workflow came to a task for which no output is left; it is terminated.
         """
         return self.client.run(
             dry_run(workflow, version=version, workflow_input=workflow_input, task_outputs=task_outputs)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.plain import is_sdk_configuration
 from airflow_provider_conductor.connection_form import DEFAULT_CONNECTION_ID
+from airflow_provider_conductor.exceptions import AirflowTaskKilledError, ConductorArgumentRefusedError
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY, ConductorWorkflowLink
 from airflow_provider_conductor.operators.kill_guard import KillGuard
 from airflow_provider_conductor.operators.lineage import LineageMixin
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
     from airflow_provider_conductor.client.flow import Flow, T
+    from airflow_provider_conductor.exceptions import AboutWorkflow
     from airflow_provider_conductor.hooks.conductor import ConductorHook
 
 __all__ = ["KILLED", "ConductorOperator"]
@@ -91,25 +93,29 @@ class ConductorOperator(TextRenderingMixin, LineageMixin, BaseOperator):
         """Drive a flow that starts something, step by step, for as long as the task lives.
 
         Raises:
-            TaskKilledError: it has been killed.
+            TaskKilledError: Airflow has killed the task.
         """
         return self.hook.client.run(self._guard.unless_killed(flow))
 
     def _send(self, flow: Flow[T]) -> T:
-        """As :meth:`_run_unless_killed`, with Airflow's exceptions.
+        """As :meth:`_run_unless_killed`, with the errors that a user gets.
 
         Raises:
-            AirflowException: the task has been killed; the rest has not been sent.
-            AirflowFailException: an argument was refused; nothing was sent.
+            AirflowTaskKilledError: the task has been killed; the rest has not been sent.
+            ConductorArgumentRefusedError: an argument was refused; nothing was sent.
         """
         from airflow_provider_conductor.submission.errors import TaskKilledError
 
         try:
             return self._run_unless_killed(flow)
         except ConductorInputError as error:
-            raise AirflowFailException(str(error)) from error
+            raise ConductorArgumentRefusedError(str(error), reason=str(error)) from error
         except TaskKilledError:
-            raise AirflowException(KILLED) from None
+            raise AirflowTaskKilledError(KILLED) from None
+
+    def _about(self, workflow_id: str) -> AboutWorkflow:
+        """What an error says of its workflow."""
+        return {"workflow_id": workflow_id, "url": self.hook.workflow_url(workflow_id)}
 
     def _announce(self, workflow_id: str) -> None:
         """Write the id and the UI link to XCom and log, before anything waits."""

@@ -13,14 +13,20 @@ from airflow_provider_conductor._airflow import note_deferred, note_resumed
 from airflow_provider_conductor.batch.failure_policy import FailurePolicy
 from airflow_provider_conductor.batch.inputs import checked, keys_of
 from airflow_provider_conductor.batch.state import Batch, stored_active_ids
-from airflow_provider_conductor.client import errors
 from airflow_provider_conductor.client.errors import ConductorError, ConductorInputError
 from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.text import one_line
-from airflow_provider_conductor.exceptions import ConductorStartRefusedError, ConductorWorkflowTimeoutError
+from airflow_provider_conductor.exceptions import (
+    AirflowTaskKilledError,
+    ConductorBatchInputsChangedError,
+    ConductorStartRefusedError,
+    ConductorTriggerEventError,
+    ConductorWorkflowTimeoutError,
+)
 from airflow_provider_conductor.links.conductor import WORKFLOW_URL_KEY
 from airflow_provider_conductor.operators.arguments import is_template, whole_number
 from airflow_provider_conductor.operators.batch_checkpoint import CHECKPOINT_KEY, BatchCheckpoint
+from airflow_provider_conductor.operators.conclusion import client_error
 from airflow_provider_conductor.operators.submission import StartsWorkflow
 from airflow_provider_conductor.operators.task_context import check_context_key
 from airflow_provider_conductor.operators.wait_options import DEFAULT_MAX_OUTPUT_BYTES, OnTimeout, WaitOptions
@@ -185,17 +191,18 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             state: the batch as it was when it was deferred.
 
         Raises:
-            AirflowException: an event of an unknown shape.
+            ConductorTriggerEventError: an event of an unknown shape.
+            ConductorBatchInputsChangedError: the inputs were rendered to something that cannot be used.
         """
         self._begin(context)
         self._guard.protect(self._stop_after_kill)
         if not isinstance(event, Mapping) or not isinstance(event.get("status"), str):
-            raise AirflowException(f"the trigger sent something unknown, so the task fails: {event!r}")
+            raise ConductorTriggerEventError(f"the trigger sent an unknown event, so the task fails: {event!r}")
         message = one_line(event.get("message") or "", 1_000)
         self.log.info("The trigger reported: %s", f"{event['status']} {message}".strip())
         if event["status"] == "error":
-            kind = getattr(errors, str(event.get("error")), None) if event.get("error") in errors.__all__ else None
-            raise (kind if isinstance(kind, type) else ConductorError)(f"the wait failed: {message}")
+            kind = client_error(event.get("error"))
+            raise kind(f"the wait failed: {message}")
         active = stored_active_ids(state)
         try:
             inputs, keys = self._items()
@@ -203,7 +210,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
                 raise ConductorStartRefusedError("workflow_inputs was rendered to an empty list")
             plan_of = self._plans(inputs, keys)
         except ConductorStartRefusedError as error:
-            raise AirflowException(
+            raise ConductorBatchInputsChangedError(
                 "the batch cannot continue, since its inputs have changed since the deferral: "
                 f"{str(error).removesuffix('; nothing was started')}. Check whether the task that they come from was "
                 f"cleared. {self._terminate_orphans(active)}"
@@ -317,7 +324,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
         self.log.info(progress)
         match outcome:
             case BatchOutcome.KILLED:
-                raise AirflowException("the task was killed while workflows of the batch were running")
+                raise AirflowTaskKilledError("the task was killed while workflows of the batch were running")
             case BatchOutcome.TIMEOUT:
                 done = "its workflows keep running (on_timeout='leave')"
                 if plan.timeout_reason is not None:

@@ -138,7 +138,13 @@ class BatchResults:
                 self.log.warning("The output of item %s cannot be read: %s", one_line(result.key), result.reason)
             name = f"the output of item {one_line(result.key)} (workflow {result.workflow_id})"
             if self.wanted:
-                check_storable(result.output, name, "have it written to a file (result_path)")
+                check_storable(
+                    result.output,
+                    name,
+                    "have it written to a file (result_path)",
+                    workflow_id=result.workflow_id,
+                    url=self.hook.workflow_url(result.workflow_id),
+                )
             size += json_size(result.output) + 2
             if size > self.max_output_bytes:
                 raise ConductorOutputTooLargeError(
@@ -155,7 +161,7 @@ class BatchResults:
         if not result.external:
             return result
         name = f"the output of item {one_line(result.key)} (workflow {result.workflow_id})"
-        output = Output({}, result.external, PayloadType.WORKFLOW_OUTPUT, name)
+        output = Output({}, result.external, PayloadType.WORKFLOW_OUTPUT, result.workflow_id, name)
         try:
             return replace(result, output=output.read(self.hook), external="")
         except ConductorOutputTooLargeError as error:

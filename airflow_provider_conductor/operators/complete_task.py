@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import AirflowFailException
-
 from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.statuses import TaskStatus
 from airflow_provider_conductor.client.text import one_line, readable, to_log
 from airflow_provider_conductor.control.task_choice import COMPLETION_STATUSES, Completion, CompletionRefusedError
-from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotReadyError
+from airflow_provider_conductor.exceptions import (
+    ConductorArgumentRefusedError,
+    ConductorInvalidStateError,
+    ConductorTaskNotReadyError,
+)
 from airflow_provider_conductor.operators.arguments import given, is_template, one_of, rendered_mapping
 from airflow_provider_conductor.operators.base import ConductorOperator
 
@@ -59,7 +61,7 @@ class TaskCompletionOperator(ConductorOperator):
             self.workflow_id = one_workflow_id(self.workflow_id)
             flow = self._flow(self._completion(identity), identity)
         except ValueError as error:
-            raise AirflowFailException(str(error)) from error
+            raise ConductorArgumentRefusedError(str(error), reason=str(error)) from error
         self._announce(self.workflow_id)
         return self._carry_out(flow)
 
@@ -85,8 +87,11 @@ class TaskCompletionOperator(ConductorOperator):
         try:
             task = self._send(flow)
         except CompletionRefusedError as error:
-            raise (ConductorTaskNotReadyError if error.passing else ConductorStateError)(
-                f"{error}. See {self.hook.workflow_url(self.workflow_id)}"
+            kind = ConductorTaskNotReadyError if error.passing else ConductorInvalidStateError
+            raise kind(
+                f"{error}. See {self.hook.workflow_url(self.workflow_id)}",
+                reason=str(error),
+                **self._about(self.workflow_id),
             ) from None
         return {
             "workflow_id": one_line(task.data.get("workflowInstanceId") or self.workflow_id, 255),
@@ -113,7 +118,7 @@ class ConductorCompleteTaskOperator(TaskCompletionOperator):
 
     Raises:
         ConductorTaskNotReadyError: the workflow has not reached the task yet.
-        ConductorStateError: the task has ended otherwise, or the workflow has ended.
+        ConductorInvalidStateError: the task has ended otherwise, or the workflow has ended.
     """
 
     template_fields: Sequence[str] = (
@@ -161,7 +166,7 @@ class ConductorSignalWorkflowOperator(TaskCompletionOperator):
 
     Raises:
         ConductorTaskNotReadyError: no WAIT task is open now.
-        ConductorStateError: the workflow has ended.
+        ConductorInvalidStateError: the workflow has ended.
     """
 
     def _flow(self, completion: Completion, identity: TaskIdentity) -> Flow[Task]:

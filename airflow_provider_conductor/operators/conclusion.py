@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     Operator = object  # a mixin: Airflow's metaclass would give it an __init__, which cuts off those after it
 
-__all__ = ["ConclusionMixin"]
+__all__ = ["ConclusionMixin", "client_error"]
 
 
 class ConclusionMixin(Operator):
@@ -86,8 +86,7 @@ class ConclusionMixin(Operator):
                 raise self._unreachable(event, self._why_unreachable(event))
             case waits.TIMEOUT | waits.STALLED:
                 raise self._timed_out(event)
-        kind = getattr(errors, event.error, None) if event.error in errors.__all__ else None
-        raise self._broken_off(workflow_id, kind if isinstance(kind, type) else ConductorError, event.message)
+        raise self._broken_off(workflow_id, client_error(event.error), event.message)
 
     @property
     def _output_wanted(self) -> bool:
@@ -115,12 +114,13 @@ class ConclusionMixin(Operator):
             raise ConductorOutputMissingError(
                 f"{gone}. Keep ended workflows on the server for longer (its archive listener, its retention, "
                 f"clean-up jobs), or set do_xcom_push=False if the output does not matter. Run the workflow "
-                f"again to get an output. See {self.hook.workflow_url(event.workflow_id)}"
+                f"again to get an output. See {self.hook.workflow_url(event.workflow_id)}",
+                **self._about(event.workflow_id),
             )
         self.log.warning("%s", gone)
         return None
 
-    def _timed_out(self, event: WaitEvent) -> Exception:
+    def _timed_out(self, event: WaitEvent) -> ConductorWorkflowTimeoutError:
         """Apply ``on_timeout``; the error that says so."""
         from airflow_provider_conductor.polling.wait_event import STALLED
 
@@ -131,6 +131,7 @@ class ConclusionMixin(Operator):
             f"{'stall_timeout' if event.status == STALLED else 'timeout'}: Conductor workflow {workflow_id} did not "
             f"end in time; {done}. Last state: {event.message}. See {self.hook.workflow_url(workflow_id)}",
             workflow_id,
+            reason=event.message,
         )
 
     def _apply_on_timeout(self, workflow_id: str) -> str:
@@ -148,7 +149,9 @@ class ConclusionMixin(Operator):
         Not an AirflowException: with ``soft_fail`` Airflow would skip on those after a deferral, but not in poke mode.
         """
         url = self.hook.workflow_url(workflow_id)
-        return kind(f"the wait for Conductor workflow {workflow_id} failed: {why} ({url})")
+        error = kind(f"the wait for Conductor workflow {workflow_id} failed: {why} ({url})")
+        error.workflow_id, error.url, error.reason = workflow_id, url, why
+        return error
 
     def _failure(self, event: WaitEvent, deadline: float | None) -> ConductorWorkflowFailedError:
         """The error of a workflow that ended badly: root cause, attempts, reason, log lines, what to do."""
@@ -197,16 +200,16 @@ class ConclusionMixin(Operator):
 
     def _unreachable(self, event: WaitEvent, why: str) -> ConductorTaskUnreachableError:
         """The error of a wait for a task that cannot reach the status that is waited for any more."""
-        url = self.hook.workflow_url(event.workflow_id)
+        about = self._about(event.workflow_id)
         return ConductorTaskUnreachableError(
-            f"Conductor workflow {event.workflow_id}: {why}. See {url}",
-            workflow_id=event.workflow_id,
+            f"Conductor workflow {event.workflow_id}: {why}. See {about['url']}",
             task_reference_name=self.wait_until_task_ref or "",
-            url=url,
+            reason=why,
+            **about,
         )
 
-    def _timeout_error(self, message: str, workflow_id: str) -> Exception:
-        return ConductorWorkflowTimeoutError(message, workflow_id=workflow_id)
+    def _timeout_error(self, message: str, workflow_id: str, *, reason: str) -> ConductorWorkflowTimeoutError:
+        return ConductorWorkflowTimeoutError(message, reason=reason, **self._about(workflow_id))
 
     def _result(self, workflow: Workflow) -> Any:
         """The workflow's output, or the part ``output_path`` picks, within ``max_output_bytes``."""
@@ -247,3 +250,9 @@ class ConclusionMixin(Operator):
         return output.for_xcom(
             self.hook, output_path=self.output_path, limit=self.max_output_bytes, stored=self.do_xcom_push
         )
+
+
+def client_error(name: object) -> type[ConductorError]:
+    """The client's error with this name, as an event has it; ``ConductorError`` for an unknown one."""
+    kind = getattr(errors, name, None) if isinstance(name, str) and name in errors.__all__ else None
+    return kind if isinstance(kind, type) else ConductorError

@@ -50,7 +50,8 @@ class ConductorPauseWorkflowOperator(WorkflowControlOperator):
     Returns the ids that were paused.
 
     Raises:
-        ConductorStateError: a workflow has ended; the message names each, its status, and the operator to use instead.
+        ConductorInvalidStateError: a workflow has ended; the message names each, its status, and the operator to
+            use instead.
         ConductorNotFoundError: the server does not know a workflow.
     """
 
@@ -72,7 +73,7 @@ class ConductorResumeWorkflowOperator(WaitingControlOperator):
     Returns the ids that were resumed; the workflow's output with ``wait_for_completion``.
 
     Raises:
-        ConductorStateError: a workflow is not paused.
+        ConductorInvalidStateError: a workflow is not paused.
     """
 
     def _command(self) -> Command:
@@ -120,7 +121,7 @@ class ConductorRestartWorkflowOperator(WaitingControlOperator):
     Returns the ids that were restarted; the workflow's output with ``wait_for_completion``.
 
     Raises:
-        ConductorStateError: a workflow has not ended.
+        ConductorInvalidStateError: a workflow has not ended.
     """
 
     def __init__(self, *, use_latest_definition: bool = False, **kwargs: Any) -> None:
@@ -147,8 +148,8 @@ class ConductorRetryWorkflowOperator(WaitingControlOperator):
     ``wait_for_completion``. One that is already running is a success with a log line.
 
     Raises:
-        ConductorStateError: a workflow completed, is paused, or has no failed task and would not run; the message names
-            the operator to use instead.
+        ConductorInvalidStateError: a workflow completed, is paused, or has no failed task and would not run; the
+            message names the operator to use instead.
     """
 
     def __init__(self, *, resume_subworkflow_tasks: bool = True, **kwargs: Any) -> None:
@@ -182,7 +183,7 @@ class ConductorRerunWorkflowOperator(WaitingControlOperator):
     Returns the ids that were rerun; the workflow's output with ``wait_for_completion``.
 
     Raises:
-        ConductorStateError: a workflow has not ended, never reached that task, or its timeout has passed.
+        ConductorInvalidStateError: a workflow has not ended, never reached that task, or its timeout has passed.
     """
 
     template_fields: Sequence[str] = (
@@ -243,7 +244,7 @@ class ConductorSkipTaskOperator(WorkflowControlOperator):
     Returns the ids whose task was skipped. One whose task is already skipped is a success with a log line.
 
     Raises:
-        ConductorStateError: a workflow is not running, or its task has already been scheduled.
+        ConductorInvalidStateError: a workflow is not running, or its task has already been scheduled.
     """
 
     template_fields: Sequence[str] = (*WorkflowControlOperator.template_fields, "task_ref", "task_output")
@@ -281,7 +282,7 @@ class ConductorDeleteWorkflowOperator(WorkflowControlOperator):
     Returns the ids that were deleted. One that the server does not know (any more) is a success with a log line.
 
     Raises:
-        ConductorStateError: a workflow has not ended.
+        ConductorInvalidStateError: a workflow has not ended.
     """
 
     def __init__(self, *, archive: bool = True, terminate_running: bool = False, **kwargs: Any) -> None:

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
-
 from airflow_provider_conductor.client.errors import ConductorInputError, ConductorNotFoundError
 from airflow_provider_conductor.client.text import LINE_LIMIT, one_line, readable, to_log
 from airflow_provider_conductor.control.condition_arguments import ARGUMENTS, conditions_of_arguments
 from airflow_provider_conductor.control.query import conditions_of_query
-from airflow_provider_conductor.exceptions import ConductorStateError
+from airflow_provider_conductor.exceptions import (
+    AirflowTaskKilledError,
+    ConductorArgumentRefusedError,
+    ConductorControlFailedError,
+    ConductorInvalidStateError,
+    ConductorOperatorError,
+)
 from airflow_provider_conductor.operators.arguments import check_output_path, is_template
 from airflow_provider_conductor.operators.base import KILLED, ConductorOperator
 from airflow_provider_conductor.operators.waiting import WaitOperator
@@ -107,7 +111,7 @@ class WorkflowControlOperator(ConductorOperator):
         """The ids of the selected workflows.
 
         Raises:
-            AirflowFailException: an empty id or query, or more workflows than ``max_workflows``.
+            ConductorArgumentRefusedError: an empty id or query, or more workflows than ``max_workflows``.
         """
         from airflow_provider_conductor.control.selection import Selection, given_ids, select
 
@@ -121,7 +125,7 @@ class WorkflowControlOperator(ConductorOperator):
             )
             found = self.hook.client.run(select(selection, log=to_log(self.log.info)))
         except ConductorInputError as error:
-            raise AirflowFailException(str(error)) from error
+            raise ConductorArgumentRefusedError(str(error), reason=str(error)) from error
         if found:
             self.log.info("%s selects %d workflows", one_line(selection, LINE_LIMIT), len(found))
         else:
@@ -135,8 +139,8 @@ class WorkflowControlOperator(ConductorOperator):
 
         Raises:
             ConductorNotFoundError: the server does not know the workflows that failed.
-            ConductorStateError: their state does not allow it.
-            AirflowException: the server refused.
+            ConductorInvalidStateError: their state does not allow it.
+            ConductorControlFailedError: the server refused.
         """
         from airflow_provider_conductor.control.apply import apply
         from airflow_provider_conductor.control.eligibility import Kind
@@ -147,23 +151,25 @@ class WorkflowControlOperator(ConductorOperator):
             command = self._command()
             outcome = self._send(apply(command, workflow_ids, log=to_log(self.log.info), attempted=attempted))
         except ConductorInputError as error:
-            raise AirflowFailException(str(error)) from error
-        except AirflowException:
+            raise ConductorArgumentRefusedError(str(error), reason=str(error)) from error
+        except ConductorOperatorError:
             if not self._guard.killed:
                 raise
         if outcome is None or self._guard.killed:
             self.on_kill()  # again, for the request that was under way when the task was killed
-            raise AirflowException(KILLED)
+            raise AirflowTaskKilledError(KILLED)
         kinds = {refusal.kind for refusal in outcome.refusals.values()}
         if not kinds:
             return outcome
         if len(outcome.refusals) > 1:
             self.log.error("Failed, with reasons: %s", readable(outcome.all_failures, limit=1_000_000))
-        if Kind.DUE in kinds:
-            raise AirflowException(readable(outcome.failure))
         if kinds == {Kind.MISSING}:
             raise ConductorNotFoundError(outcome.failure)
-        raise ConductorStateError(outcome.failure)
+        kind = ConductorControlFailedError if Kind.DUE in kinds else ConductorInvalidStateError
+        if len(outcome.refusals) > 1:
+            raise kind(outcome.failure)
+        ((workflow_id, refusal),) = outcome.refusals.items()
+        raise kind(outcome.failure, reason=refusal.why, **self._about(workflow_id))
 
 
 class WaitingControlOperator(WaitOperator, WorkflowControlOperator):
@@ -194,7 +200,7 @@ class WaitingControlOperator(WaitOperator, WorkflowControlOperator):
         self._begin(context)
         workflow_ids = self._select()
         if len(workflow_ids) != 1:
-            raise AirflowFailException(
+            raise ConductorArgumentRefusedError(
                 f"wait_for_completion waits for one workflow, and workflow_id has {len(workflow_ids)}: nothing was sent"
             )
         (workflow_id,) = workflow_ids

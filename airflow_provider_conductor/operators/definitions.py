@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import AirflowFailException
-
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.plain import plain_inside, to_plain
 from airflow_provider_conductor.client.text import readable
 from airflow_provider_conductor.definitions.definition import Definition, check, definitions_in
-from airflow_provider_conductor.exceptions import ConductorDefinitionRefusedError
+from airflow_provider_conductor.exceptions import ConductorArgumentRefusedError, ConductorDefinitionRefusedError
 from airflow_provider_conductor.links.conductor import DEFINITION_URL_KEY, ConductorDefinitionLink
 from airflow_provider_conductor.operators.arguments import given, is_template
 from airflow_provider_conductor.operators.base import ConductorOperator
@@ -73,7 +71,7 @@ class ConductorRegisterDefinitionsOperator(ConductorOperator):
                     allow_lower_version=self.allow_lower_version,
                 )
             )
-        except (DefinitionError, ConductorInputError, AirflowFailException) as error:
+        except (DefinitionError, ConductorInputError, ConductorArgumentRefusedError) as error:
             raise ConductorDefinitionRefusedError(str(error)) from None
         for definition in definitions:
             if definition.kind == "workflow":

@@ -13,6 +13,7 @@ from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.client.output_path import MissingPartError, OutputPath
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.exceptions import (
+    AboutWorkflow,
     ConductorOutputMissingError,
     ConductorOutputNotStorableError,
     ConductorOutputTooLargeError,
@@ -39,23 +40,31 @@ class Output:
         value: what was answered; empty where the output is kept elsewhere.
         stored_at: the path in Conductor's external payload storage, or "".
         payload_type: whose output it is, as that storage is asked.
+        workflow_id: the workflow it is of.
         name: the output in messages.
     """
 
     value: Mapping[str, Any]
     stored_at: str
     payload_type: PayloadType
+    workflow_id: str
     name: str
 
     @classmethod
     def of_workflow(cls, workflow: Workflow) -> Output:
         name = f"the output of workflow {workflow.workflow_id}"
-        return cls(workflow.output, workflow.external_output_path, PayloadType.WORKFLOW_OUTPUT, name)
+        return cls(
+            workflow.output,
+            workflow.external_output_path,
+            PayloadType.WORKFLOW_OUTPUT,
+            workflow.workflow_id,
+            name,
+        )
 
     @classmethod
     def of_task(cls, task: Task, workflow_id: str) -> Output:
         name = f"the output of task {task.reference_name} of workflow {workflow_id}"
-        return cls(task.output, task.external_output_path, PayloadType.TASK_OUTPUT, name)
+        return cls(task.output, task.external_output_path, PayloadType.TASK_OUTPUT, workflow_id, name)
 
     def read(self, hook: ConductorHook) -> dict[str, Any]:
         """The whole output, wherever the server keeps it.
@@ -84,19 +93,25 @@ class Output:
             except MissingPartError as error:
                 raise ConductorOutputMissingError(
                     f"{self.name} has no part at output_path={output_path!r}: {error}. Nothing was written to XCom; "
-                    "correct the path, or let the workflow return that part (its outputParameters)"
+                    "correct the path, or let the workflow return that part (its outputParameters)",
+                    reason=str(error),
+                    **self._about(hook),
                 ) from None
         what = f"the part {output_path!r} of {self.name}" if output_path else self.name
         if stored:
-            check_storable(value, what)
+            check_storable(value, what, **self._about(hook))
         size = json_size(value)
         if size > limit:
             raise ConductorOutputTooLargeError(
                 f"{what} has {size:,} bytes, over max_output_bytes={limit:,}; nothing was written to XCom. Let the "
                 "workflow return less (its outputParameters), pick a part (output_path), read it with ConductorHook, "
-                "or raise max_output_bytes"
+                "or raise max_output_bytes",
+                **self._about(hook),
             )
         return value
+
+    def _about(self, hook: ConductorHook) -> AboutWorkflow:
+        return {"workflow_id": self.workflow_id, "url": hook.workflow_url(self.workflow_id)}
 
     def _fetched(self, hook: ConductorHook) -> dict[str, Any]:
         from airflow_provider_conductor.client.external_storage import PayloadNotOfferedError, fetch_payload
@@ -107,7 +122,9 @@ class Output:
             raise ConductorOutputTooLargeError(
                 f"{self.name} is in Conductor's external payload storage, at {self.stored_at}, and cannot be fetched "
                 f"from there: {error}; nothing was written to XCom. Let the workflow return less (its "
-                "outputParameters), or read it from there"
+                "outputParameters), or read it from there",
+                reason=str(error),
+                **self._about(hook),
             ) from error
 
 
@@ -116,7 +133,14 @@ def json_size(value: Any) -> int:
     return len(json.dumps(value, default=str))
 
 
-def check_storable(value: Any, name: str, way_out: str = "pick a part without it (output_path)") -> None:
+def check_storable(
+    value: Any,
+    name: str,
+    way_out: str = "pick a part without it (output_path)",
+    *,
+    workflow_id: str = "",
+    url: str = "",
+) -> None:
     """Refuse what Airflow 3 cannot keep as a task's result; ``name`` says whose it is, ``way_out`` what helps.
 
     ==========================================================  =====================================
@@ -139,9 +163,11 @@ def check_storable(value: Any, name: str, way_out: str = "pick a part without it
     for what, path in _unstorable(value):
         raise ConductorOutputNotStorableError(
             f"{name} has {what} at {_shown_path(path)}, which Airflow cannot store in its database; nothing was "
-            f"written "
-            f"to XCom. Change the workflow's outputParameters, {way_out}, or read it with "
-            "ConductorHook in a task of your own"
+            f"written to XCom. Change the workflow's outputParameters, {way_out}, or read it with "
+            "ConductorHook in a task of your own",
+            workflow_id=workflow_id,
+            url=url,
+            reason=what,
         )
 
 

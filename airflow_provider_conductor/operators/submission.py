@@ -7,11 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.providers.common.compat.sdk import AirflowException
-
 from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.text import to_log
-from airflow_provider_conductor.exceptions import ConductorStartRefusedError
+from airflow_provider_conductor.exceptions import AirflowTaskKilledError, ConductorStartRefusedError
 from airflow_provider_conductor.operators.arguments import one_of, whole_number
 from airflow_provider_conductor.operators.base import ConductorOperator
 from airflow_provider_conductor.operators.task_context import check_context_key, task_context
@@ -143,7 +141,9 @@ class StartsWorkflow(ConductorOperator):
             raise failure_of_earlier_try(error, url, client=self.hook.client, log=self.log) from error
         except TaskKilledError:
             self._terminate_sent_start(plan)
-            raise AirflowException(f"the task was killed while workflow {plan.name!r} was being started") from None
+            raise AirflowTaskKilledError(
+                f"the task was killed while workflow {plan.name!r} was being started"
+            ) from None
         if started.by_label:
             self.log.warning(
                 "Workflow %s was found only by its correlation_id and input, so another task may have started it. "
@@ -169,7 +169,9 @@ class StartsWorkflow(ConductorOperator):
         if self._guard.killed:
             if self.cancel_on_kill:
                 self._terminate_start(plan, workflow_id)
-            raise AirflowException(f"the task was killed while workflow {workflow_id} was being started")
+            raise AirflowTaskKilledError(
+                f"the task was killed while workflow {workflow_id} was being started", **self._about(workflow_id)
+            )
 
     def _start_plan(self) -> StartPlan:
         from airflow_provider_conductor.submission.start_plan import StartPlan, make_start_body

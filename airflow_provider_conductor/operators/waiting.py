@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTim
 from airflow_provider_conductor._airflow import TIMEOUT_FORESTALLS_RESUMPTION, note_deferred, note_resumed
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.text import to_log
+from airflow_provider_conductor.exceptions import AirflowTaskKilledError, ConductorTriggerEventError
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY
 from airflow_provider_conductor.operators.base import ConductorOperator
 from airflow_provider_conductor.operators.conclusion import ConclusionMixin
@@ -75,13 +76,15 @@ class WaitMixin(ConclusionMixin):
         """From now on a kill, or ``execution_timeout``, concerns this workflow.
 
         Raises:
-            AirflowException: the task was killed before this was known.
+            AirflowTaskKilledError: the task was killed before this was known.
         """
         self._lineage_id = workflow_id
         self._guard.protect(partial(self._let_workflow_end, workflow_id))
         if self._guard.killed:
             self.on_kill()
-            raise AirflowException(f"the task was killed, so it does not wait for workflow {workflow_id}")
+            raise AirflowTaskKilledError(
+                f"the task was killed, so it does not wait for workflow {workflow_id}", **self._about(workflow_id)
+            )
 
     def _let_workflow_end(self, workflow_id: str) -> None:
         """After a kill: terminate the workflow, unless ``cancel_on_kill`` (or ``on_timeout``) leaves it running."""
@@ -148,7 +151,7 @@ class WaitMixin(ConclusionMixin):
             deadline: when the whole wait is over; a server that is unreachable now is waited for until then.
 
         Raises:
-            AirflowException: an event of an unknown shape, or the trigger's own error.
+            ConductorTriggerEventError: an event of an unknown shape.
         """
         from airflow_provider_conductor.polling.wait_event import WaitEvent
 
@@ -156,7 +159,7 @@ class WaitMixin(ConclusionMixin):
         try:
             known = WaitEvent.from_json(event)
         except (ValueError, TypeError) as error:
-            raise AirflowException(f"the trigger sent something unknown, so the task fails: {error}") from None
+            raise ConductorTriggerEventError(f"the trigger sent an unknown event, so the task fails: {error}") from None
         self._protect(known.workflow_id)
         self.log.info("The trigger reported: %s", f"{known.status} {known.message}".strip())
         return self._conclude(known, deadline)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
-    AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
@@ -19,6 +18,11 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_conductor._airflow import first_poke
+from airflow_provider_conductor.exceptions import (
+    ConductorArgumentRefusedError,
+    ConductorSensorTimeoutError,
+    ConductorWorkflowTimeoutError,
+)
 from airflow_provider_conductor.operators.arguments import check_output_path, given, is_template
 from airflow_provider_conductor.operators.base import ConductorOperator
 from airflow_provider_conductor.operators.kill_guard import alarm_margin
@@ -188,14 +192,14 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         """Take the rendered id.
 
         Raises:
-            AirflowFailException: it is not the id of one workflow.
+            ConductorArgumentRefusedError: it is not the id of one workflow.
         """
         from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
 
         try:
             self.workflow_id = one_workflow_id(self.workflow_id)
         except ValueError as error:
-            raise self._leniently(AirflowFailException(str(error))) from error
+            raise self._leniently(ConductorArgumentRefusedError(str(error), reason=str(error))) from error
 
     def _wait_of_pokes(self, context: Context) -> tuple[WaitSpec, WaitState]:
         """One wait, whose polls are the pokes; rescheduled ones are counted from the first of the series."""
@@ -273,7 +277,7 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         """Conclude on the worker a wait that began in the triggerer.
 
         Raises:
-            AirflowFailException: ``workflow_id`` is not the id of one workflow.
+            ConductorArgumentRefusedError: ``workflow_id`` is not the id of one workflow.
         """
         run = self._begin(context)
         self._check_id()
@@ -289,10 +293,12 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
             self._announce(self.workflow_id)
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except AirflowSensorTimeout as error:
-            if self.start_from_trigger and next_method == TRIGGER_FAILED and self._guard.execution_timeout_is_over:
-                raise self._timeout_error(str(error), self.workflow_id) from error
+        except ConductorSensorTimeoutError:
             raise
+        except AirflowSensorTimeout as error:  # Airflow's own, of the deferral
+            if self.start_from_trigger and self._guard.execution_timeout_is_over:
+                raise ConductorWorkflowTimeoutError(str(error), **self._about(self.workflow_id)) from error
+            raise ConductorSensorTimeoutError(str(error), **self._about(self.workflow_id)) from error
         except AirflowSkipException as error:
             ours = error.__cause__
             raise (ours if isinstance(ours, AirflowSkipException) else error) from None
@@ -307,9 +313,8 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
     def _task_result(self, workflow: Any, event: WaitEvent) -> Any:
         return super()._task_result(workflow, event) if self.return_output or self.output_path else None
 
-    def _timeout_error(self, message: str, workflow_id: str) -> Exception:
-        if (
-            self._guard.execution_timeout_is_over
-        ):  # retried, as Airflow's own error for it is; a sensor's timeout is not
-            return super()._timeout_error(message, workflow_id)
-        return AirflowSensorTimeout(message)
+    def _timeout_error(self, message: str, workflow_id: str, *, reason: str) -> ConductorWorkflowTimeoutError:
+        # The execution_timeout is retried, as Airflow's own error for it is; a sensor's timeout is not.
+        if self._guard.execution_timeout_is_over:
+            return super()._timeout_error(message, workflow_id, reason=reason)
+        return ConductorSensorTimeoutError(message, reason=reason, **self._about(workflow_id))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_conductor.client.statuses import WorkflowStatus
+from airflow_provider_conductor.exceptions import ConductorWorkflowTimeoutError
 from airflow_provider_conductor.operators.arguments import given, is_template
 from airflow_provider_conductor.polling.awaited_task import SUCCESS, joined_statuses
 from airflow_provider_conductor.sensors.base import ConductorSensor
@@ -37,7 +38,7 @@ class ConductorTaskSensor(ConductorSensor):
     Raises:
         ConductorTaskUnreachableError: the status cannot be reached any more: the task ended otherwise and is not
             tried again, or the workflow ended.
-        AirflowSensorTimeout: ``timeout`` ended the wait.
+        ConductorSensorTimeoutError: ``timeout`` ended the wait.
     """
 
     template_fields: Sequence[str] = (*ConductorSensor.template_fields, "task_reference_name", "expected_status")
@@ -101,6 +102,7 @@ class ConductorTaskSensor(ConductorSensor):
         result = super()._task_result(workflow, event)
         return result["output"] if result else None
 
-    def _timeout_error(self, message: str, workflow_id: str) -> Exception:
-        wanted = self._expected.replace(",", " or ")
-        return super()._timeout_error(f"task {self.task_reference_name!r} is not {wanted}: {message}", workflow_id)
+    def _timeout_error(self, message: str, workflow_id: str, *, reason: str) -> ConductorWorkflowTimeoutError:
+        expected = self._expected.replace(",", " or ")
+        message = f"task {self.task_reference_name!r} is not {expected}: {message}"
+        return super()._timeout_error(message, workflow_id, reason=reason)

@@ -35,7 +35,7 @@ class ConductorWorkflowSensor(ConductorSensor):
     Raises:
         ConductorWorkflowFailedError: the workflow ended, and not as COMPLETED.
         ConductorTaskUnreachableError: the workflow completed without the task that ``wait_until_task_ref`` names.
-        AirflowSensorTimeout: ``timeout`` ended the wait.
+        ConductorSensorTimeoutError: ``timeout`` ended the wait.
     """
 
     template_fields: Sequence[str] = (*ConductorSensor.template_fields, "wait_until_task_ref")

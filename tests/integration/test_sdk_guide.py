@@ -24,7 +24,7 @@ from conductor.client.workflow.executor.workflow_executor import WorkflowExecuto
 from conductor.client.workflow.task.simple_task import SimpleTask
 
 from airflow_provider_conductor.client import ConductorConflictError, ConductorNotFoundError, Workflow
-from airflow_provider_conductor.exceptions import ConductorStateError
+from airflow_provider_conductor.exceptions import ConductorInvalidStateError
 from airflow_provider_conductor.hooks import ConductorHook
 from airflow_provider_conductor.operators import (
     ConductorExecuteWorkflowOperator,
@@ -422,7 +422,7 @@ def test_retry_of_what_has_nothing_to_retry(guide: Guide) -> None:
     assert guide.status(theirs) == "COMPLETED"
     with pytest.raises(ApiException, match="409"):
         guide.workflow_client.retry_workflow(theirs)
-    with pytest.raises(ConductorStateError, match="restart it"):
+    with pytest.raises(ConductorInvalidStateError, match="restart it"):
         guide.run(ConductorRetryWorkflowOperator(task_id="retry", workflow_id=ours))
 
 

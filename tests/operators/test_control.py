@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_conductor.client import ConductorNotFoundError, ConductorUnreachableError
-from airflow_provider_conductor.exceptions import ConductorStateError, ConductorWorkflowFailedError
+from airflow_provider_conductor.exceptions import ConductorInvalidStateError, ConductorWorkflowFailedError
 from airflow_provider_conductor.operators import (
     ConductorDeleteWorkflowOperator,
     ConductorPauseWorkflowOperator,
@@ -183,7 +183,7 @@ def test_an_empty_list_of_ids_is_a_success(conductor: ConductorStandIn) -> None:
 
 def test_what_did_work_has_worked_where_others_failed(conductor: ConductorStandIn) -> None:
     running, completed = conductor.add(), conductor.add("COMPLETED")
-    with pytest.raises(ConductorStateError, match=f"workflow {completed} is COMPLETED") as told:
+    with pytest.raises(ConductorInvalidStateError, match=f"workflow {completed} is COMPLETED") as told:
         act(ConductorPauseWorkflowOperator, [running, completed])
     assert running not in str(told.value)
     assert conductor.status(running) == "PAUSED"
@@ -223,7 +223,7 @@ def test_a_server_that_is_away_is_told_as_that(conductor: ConductorStandIn) -> N
 )
 def test_what_the_earlier_try_did_is_a_success(conductor: ConductorStandIn, kind: type, status: str) -> None:
     workflow_id = conductor.add(status)
-    with pytest.raises(ConductorStateError):
+    with pytest.raises(ConductorInvalidStateError):
         act(kind, workflow_id)
     act(kind, workflow_id, try_number=2)
     assert acted(conductor) == []

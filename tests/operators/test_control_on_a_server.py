@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_conductor.exceptions import ConductorStateError
+from airflow_provider_conductor.exceptions import ConductorInvalidStateError
 from airflow_provider_conductor.operators import (
     ConductorDeleteWorkflowOperator,
     ConductorPauseWorkflowOperator,
@@ -68,7 +68,7 @@ def test_a_skipped_task_is_not_done_and_has_the_output(workflows: Workflows) -> 
     again = act(ConductorSkipTaskOperator, one, task_ref="ship")
     assert (again.error, again.result) == (None, [])
     rerun = act(ConductorRerunWorkflowOperator, one, from_task_ref="ship")  # which would break it
-    assert type(rerun.error) is ConductorStateError
+    assert type(rerun.error) is ConductorInvalidStateError
     assert workflows.status(one) == "COMPLETED"
 
 
@@ -110,7 +110,7 @@ def test_a_rerun_from_a_task_keeps_what_was_before_it(workflows: Workflows) -> N
 def test_a_rerun_from_a_task_it_never_came_to_is_told(workflows: Workflows) -> None:
     one = workflows.one("FAILED")
     outcome = act(ConductorRerunWorkflowOperator, one, from_task_ref="ship")
-    assert type(outcome.error) is ConductorStateError
+    assert type(outcome.error) is ConductorInvalidStateError
     assert "never reached a task 'ship' (it reached: pack)" in str(outcome.error)
     assert workflows.status(one) == "FAILED"
 
@@ -124,7 +124,7 @@ def test_a_rerun_whose_time_is_over_is_refused_and_a_restart_is_not(workflows: W
     time.sleep(3.1)  # the server tells its clock in whole seconds
     workflows.time_out(one)
     outcome = act(ConductorRerunWorkflowOperator, one)
-    assert type(outcome.error) is ConductorStateError
+    assert type(outcome.error) is ConductorInvalidStateError
     assert "its timeout of 2 s has passed" in str(outcome.error)
     assert [task.reference_name for task in workflows.client.get_workflow(one).tasks] == ["pack"]
     assert succeed(ConductorRestartWorkflowOperator, one) == [one]
@@ -147,7 +147,7 @@ def test_a_retry_of_what_ended_itself_is_refused_and_a_restart_is_not(
     before = [workflows.client.get_workflow(item).data for item in ids]
     chosen = ids[0] if count == 1 else ids
     outcome = act(ConductorRetryWorkflowOperator, chosen, wait_for_completion=wait)
-    assert type(outcome.error) is ConductorStateError
+    assert type(outcome.error) is ConductorInvalidStateError
     assert "its task 'stop' (TERMINATE) has ended it" in str(outcome.error)
     assert "ConductorRestartWorkflowOperator" in str(outcome.error)
     assert [workflows.client.get_workflow(item).data for item in ids] == before
@@ -237,7 +237,7 @@ def test_a_skip_after_which_the_server_would_wait_for_ever_is_refused(
 ) -> None:
     one = in_a_fork_and_a_case(workflows)
     outcome = act(ConductorSkipTaskOperator, one, task_ref=ref)
-    assert type(outcome.error) is ConductorStateError
+    assert type(outcome.error) is ConductorInvalidStateError
     assert told in str(outcome.error)
     # The server accepts it.
     workflows.client.skip_task_from_workflow(one, ref)
@@ -276,7 +276,7 @@ def test_a_rerun_after_which_the_server_would_wait_for_ever_is_refused(workflows
         ("join", "a JOIN would run again"),
     ):
         outcome = act(ConductorRerunWorkflowOperator, one, from_task_ref=ref)
-        assert type(outcome.error) is ConductorStateError
+        assert type(outcome.error) is ConductorInvalidStateError
         assert told in str(outcome.error)
     assert workflows.status(one) == "COMPLETED"
     assert succeed(ConductorRerunWorkflowOperator, one, from_task_ref="wrap") == [one]
@@ -306,7 +306,7 @@ def test_more_than_a_thousand_go_in_chunks_and_those_that_fail_are_named(workflo
     ended, unknown = ids[500:502], f"unknown-{uuid.uuid4()}"
     workflows.client.bulk_terminate(ended, "by somebody")
     outcome = act(ConductorPauseWorkflowOperator, [*ids, unknown])
-    assert type(outcome.error) is ConductorStateError
+    assert type(outcome.error) is ConductorInvalidStateError
     told = str(outcome.error)
     assert "could not pause 3 workflows (paused 1,018 workflows, 0 already so, 3 failed)" in told
     assert "2 workflows are each TERMINATED: there is nothing to pause; ConductorRetryWorkflowOperator" in told

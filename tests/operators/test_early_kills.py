@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_conductor.exceptions import ConductorStateError
+from airflow_provider_conductor.exceptions import ConductorInvalidStateError
 from airflow_provider_conductor.hooks import ConductorHook
 from airflow_provider_conductor.operators import (
     ConductorCompleteTaskOperator,
@@ -334,7 +334,7 @@ def test_nor_does_it_after_a_command_that_was_refused(conductor: ConductorStandI
     """The workflow runs for somebody else, and this task does not wait for it."""
     workflow_id = conductor.add()
     task = ConductorRestartWorkflowOperator(task_id="t", workflow_id=workflow_id, wait_for_completion=True)
-    with pytest.raises(ConductorStateError, match="only what has ended can be restarted"):
+    with pytest.raises(ConductorInvalidStateError, match="only what has ended can be restarted"):
         task.execute(context_of(task))
     task.on_kill()
     assert conductor.status(workflow_id) == "RUNNING"

@@ -17,8 +17,8 @@ from airflow_provider_conductor._airflow import NEVER_EXPIRE
 from airflow_provider_conductor.client import ConductorServerError, ConductorSettings, endpoints
 from airflow_provider_conductor.client.retry import worth_repeating
 from airflow_provider_conductor.exceptions import (
+    ConductorInvalidStateError,
     ConductorOutputTooLargeError,
-    ConductorStateError,
     ConductorWorkflowTimeoutError,
 )
 from airflow_provider_conductor.operators import (
@@ -264,7 +264,7 @@ def test_an_output_that_is_there_is_taken_wherever_else_it_is(conductor: Conduct
     assert run(operator, context_of(operator)) == {"total": 42}
 
 
-@pytest.mark.parametrize("kind", [ConductorOutputTooLargeError, ConductorStateError])
+@pytest.mark.parametrize("kind", [ConductorOutputTooLargeError, ConductorInvalidStateError])
 def test_what_would_be_the_same_again_is_not_retried(kind: type[Exception]) -> None:
     assert issubclass(kind, AirflowFailException)
 
@@ -282,7 +282,7 @@ def test_a_completed_workflow_cannot_be_retried_by_the_first_try_of_a_series(
 ) -> None:
     monkeypatch.setattr(TaskInstanceStandIn, "max_tries", property(lambda _: max_tries))
     operator = retry(conductor.add("COMPLETED"), retries=retries)
-    with pytest.raises(ConductorStateError, match="COMPLETED"):
+    with pytest.raises(ConductorInvalidStateError, match="COMPLETED"):
         run(operator, context_of(operator, try_number=try_number))
 
 

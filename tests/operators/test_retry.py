@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_conductor.client import ConductorNotFoundError
 from airflow_provider_conductor.exceptions import (
-    ConductorStateError,
+    ConductorInvalidStateError,
     ConductorWorkflowFailedError,
     ConductorWorkflowTimeoutError,
 )
@@ -47,7 +47,7 @@ def test_what_cannot_be_retried_is_told_with_what_would_do(
     conductor: ConductorStandIn, status: str, instead: str
 ) -> None:
     workflow_id = conductor.add(status)
-    with pytest.raises(ConductorStateError, match=instead) as told:
+    with pytest.raises(ConductorInvalidStateError, match=instead) as told:
         retry(workflow_id)
     assert workflow_id in str(told.value)
     assert retries_sent(conductor) == 0
@@ -68,7 +68,7 @@ def test_a_retry_that_would_do_nothing_returns_no_old_result(
     workflow_id = conductor.add("FAILED", reason="stock not there yet", tasks=ENDED_ITSELF[:tasks])
     if tasks == 2:
         conductor.workflows[workflow_id]["workflowDefinition"]["tasks"] = [{"type": "TERMINATE"}]
-    with pytest.raises(ConductorStateError, match=rf"{told}.*ConductorRestartWorkflowOperator"):
+    with pytest.raises(ConductorInvalidStateError, match=rf"{told}.*ConductorRestartWorkflowOperator"):
         retry(workflow_id, wait_for_completion=wait)
     assert retries_sent(conductor) == (0 if tasks == 2 else 1)
 

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_conductor import operators
 from airflow_provider_conductor.client import ConductorNotFoundError
-from airflow_provider_conductor.exceptions import ConductorStateError
+from airflow_provider_conductor.exceptions import ConductorInvalidStateError
 from tests.operators.workflows import STATES, UNKNOWN, Workflows
 from tests.waiting_modes.modes import Outcome, run_task
 
@@ -165,7 +165,9 @@ def test_table(
                 assert all(any(item in line and told in line for line in outcome.lines) for item in ids)
                 assert [ending(workflows, item) for item in ids] == before
             case Refused(told):
-                assert type(outcome.error) is (ConductorNotFoundError if state == UNKNOWN else ConductorStateError)
+                assert type(outcome.error) is (
+                    ConductorNotFoundError if state == UNKNOWN else ConductorInvalidStateError
+                )
                 assert re.search(told, str(outcome.error))
                 assert all(item in str(outcome.error) for item in ids)
                 assert state == UNKNOWN or state in str(outcome.error)
@@ -185,7 +187,7 @@ def test_one_in_each_state(
     outcome = act(kind, ids, **arguments)
     refused = [state for state, expected in zip(STATES, row, strict=True) if isinstance(expected, Refused)]
     kinds = {(): type(None), (UNKNOWN,): ConductorNotFoundError}
-    assert type(outcome.error) is kinds.get(tuple(refused), ConductorStateError)
+    assert type(outcome.error) is kinds.get(tuple(refused), ConductorInvalidStateError)
     for workflow_id, state, expected in zip(ids, STATES, row, strict=True):
         assert (workflow_id in str(outcome.error)) is (state in refused), state
         assert workflows.status(workflow_id) == (expected.then if isinstance(expected, Done) else state)

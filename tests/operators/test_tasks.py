@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_conductor.client import ConductorNotFoundError
-from airflow_provider_conductor.exceptions import ConductorStateError, ConductorTaskNotReadyError
+from airflow_provider_conductor.exceptions import ConductorInvalidStateError, ConductorTaskNotReadyError
 from airflow_provider_conductor.operators import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
 from airflow_provider_conductor.testing import ConductorStandIn
 from tests.operators.airflow_standin import context_of
@@ -108,7 +108,7 @@ def test_somebody_else_may_be_faster(conductor: ConductorStandIn, by_bo: str) ->
     if by_bo == "COMPLETED":
         assert approve.execute(context_of(approve))["status"] == "COMPLETED"
     else:
-        with pytest.raises(ConductorStateError, match="is FAILED, not open: it cannot become COMPLETED"):
+        with pytest.raises(ConductorInvalidStateError, match="is FAILED, not open: it cannot become COMPLETED"):
             approve.execute(context_of(approve))
 
 

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
 from airflow_provider_conductor.client import ConductorRequestError, Task
 from airflow_provider_conductor.exceptions import (
-    ConductorStateError,
+    ConductorInvalidStateError,
     ConductorTaskNotReadyError,
     ConductorTaskUnreachableError,
 )
@@ -191,7 +191,7 @@ def test_what_has_ended_otherwise_is_refused(lab: WaitingLab, begin: Any, is_now
     workflow_id = begin("wait_first", "wait")
     lab.client.update_task(workflow_id, newest(lab, workflow_id, "wait").task_id, is_now)
     error = complete(workflow_id, "wait", status=asked).error
-    assert isinstance(error, ConductorStateError)
+    assert isinstance(error, ConductorInvalidStateError)
     assert f"is {is_now}, not open: it cannot become {asked}" in str(error)
     assert newest(lab, workflow_id, "wait").status == is_now
 
@@ -208,7 +208,7 @@ def test_nothing_is_ended_in_a_workflow_that_has_ended(lab: WaitingLab, begin: A
     lab.client.terminate_workflow(workflow_id, "by somebody")
     for ref, says in (("wait", "is CANCELED"), ("then", "ended as TERMINATED and has no task 'then'")):
         error = complete(workflow_id, ref).error
-        assert isinstance(error, ConductorStateError)
+        assert isinstance(error, ConductorInvalidStateError)
         assert says in str(error)
 
 
@@ -225,7 +225,7 @@ def test_what_stands_for_other_tasks_is_refused(lab: WaitingLab, begin: Any) -> 
     workflow_id = begin("parent", "child")
     lab.eventually(lambda: newest(lab, workflow_id, "child").sub_workflow_id)
     error = complete(workflow_id, "child").error
-    assert isinstance(error, ConductorStateError)
+    assert isinstance(error, ConductorInvalidStateError)
     assert "is a SUB_WORKFLOW" in str(error)
     assert not newest(lab, workflow_id, "child").status.ended
 
@@ -275,7 +275,7 @@ def test_where_nothing_waits_a_signal_is_refused(lab: WaitingLab, begin: Any) ->
     assert not newest(lab, workflow_id, "human").status.ended
     lab.client.terminate_workflow(workflow_id)
     error = signal(workflow_id).error
-    assert isinstance(error, ConductorStateError)
+    assert isinstance(error, ConductorInvalidStateError)
     assert "is TERMINATED: there is nothing left to signal" in str(error)
 
 

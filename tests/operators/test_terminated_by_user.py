@@ -72,7 +72,8 @@ def test_the_error_is_the_same(
         notice(conductor, deferrable)
     workflow_id = conductor.only_workflow
     assert type(failure.value) is ConductorWorkflowFailedPermanentlyError
-    assert vars(failure.value) == {
+    assert vars(failure.value) | {"failure": None} == {
+        "failure": None,
         "workflow_id": workflow_id,
         "workflow_name": "orders",
         "status": "TERMINATED",
@@ -90,7 +91,7 @@ def test_the_error_is_the_same(
 def test_one_that_is_gone_has_the_attributes_of_a_wait_that_finds_it_gone(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_conductor.polling.observation.ASK_AGAIN", (0.01,) * 4)
+    monkeypatch.setattr("airflow_provider_conductor.polling.missing_workflow.ASK_AGAIN", (0.01,) * 4)
     waiting = execute(wait_for_seconds=0, deferrable=True)
     context = context_of(waiting)
     with pytest.raises(TaskDeferred) as deferral:
