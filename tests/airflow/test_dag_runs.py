@@ -124,7 +124,7 @@ def ran(
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
         "AIRFLOW_CONN_CONDUCTOR_DEFAULT": json.dumps(connection),
         "AIRFLOW_CONN_CONDUCTOR_OLDEST": json.dumps({**connection, "host": oldest.settings.api_url}),
         "WORKFLOW_PREFIX": PREFIX,
@@ -148,10 +148,12 @@ def ran(
         )
     stop.set()
     worker.join()
-    print(log.read_text())  # noqa: T201 - shown with the tests that fail
-    assert done.returncode == 0
+    assert done.returncode == 0, log.read_text()
     outcomes: dict[str, Any] = json.loads((home / "outcomes.json").read_text())
     assert outcomes["import errors"] == {}
+    for dag_log in log.read_text().split("=== DAG ")[1:]:
+        for task in outcomes[dag_log.partition("\n")[0]].values():
+            task["log of the DAG"] = dag_log
     return outcomes
 
 
@@ -159,7 +161,17 @@ def states(dag: dict[str, Any]) -> dict[str, str]:
     return {task: found["state"] for task, found in dag.items()}
 
 
+def assert_success(dag: dict[str, Any]) -> None:
+    """Every task has succeeded; otherwise the test fails with the DAG's log."""
+    if set(states(dag).values()) != {"success"}:
+        pytest.fail(f"{states(dag)}\n{next(iter(dag.values()))['log of the DAG']}")
+
+
 def result(task: dict[str, Any]) -> Any:
+    """What the task has returned; without a result, the test fails with the task's state and the DAG's log."""
+    if "return_value" not in task["xcoms"]:
+        log = task.pop("log of the DAG")
+        pytest.fail(f"no result: {task}\n{log}")
     return task["xcoms"]["return_value"]
 
 
@@ -171,7 +183,7 @@ def workflow_of(client: ConductorClient, task: dict[str, Any]) -> Workflow:
 
 
 def test_every_way_to_wait_succeeds(ran: dict[str, Any]) -> None:
-    assert set(states(ran["waiting"]).values()) == {"success"}
+    assert_success(ran["waiting"])
     assert len(ran["waiting"]) == 9
 
 
@@ -220,7 +232,7 @@ def test_the_oldest_server_serves_as_well(ran: dict[str, Any]) -> None:
 
 def test_terminate_and_retry_go_back_and_forth(ran: dict[str, Any], client: ConductorClient) -> None:
     dag = ran["control"]
-    assert set(states(dag).values()) == {"success"}
+    assert_success(dag)
     workflow_id = result(dag["start"])
     assert result(dag["terminate"]) == [workflow_id]
     assert result(dag["terminate_again"]) == []
@@ -291,7 +303,7 @@ def test_a_killed_task_takes_its_workflow_along(ran: dict[str, Any], client: Con
 
 def test_mapped_tasks_have_a_workflow_each(ran: dict[str, Any], client: ConductorClient) -> None:
     dag = ran["mapped"]
-    assert set(states(dag).values()) == {"success"}
+    assert_success(dag)
     ids = [result(dag[f"start[{index}]"]) for index in (0, 1)]
     assert len(set(ids)) == 2
     assert [result(dag[f"sense[{index}]"]) for index in (0, 1)] == [{"order": 1}, {"order": 2}]
@@ -372,6 +384,7 @@ def test_one_that_returns_nothing_fails_at_once_and_starts_nothing(ran: dict[str
 
 def test_a_mapped_tasks_results_are_lists_wherever_they_are_passed(ran: dict[str, Any]) -> None:
     dag = ran["mapped_results"]
+    assert_success(dag)
     parcels = [{"parcel": 1}, {"parcel": 2}]
     for task_id in ("place_all", "inside"):
         assert result(dag[task_id])["order"] == parcels
