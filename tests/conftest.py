@@ -60,10 +60,22 @@ def left_to_others(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return left
 
 
+UNHURRIED: dict[str, float | tuple[float, ...]] = {
+    "batch.driver.FIRST_POLL": 0.05,
+    "polling.poller.SHORTEST": 0.1,
+    "batch.earlier_items.LOOKUP_PAUSES": (0.0, 0.01, 0.01),
+    "polling.next_poll.SHORTEST": 0.1,
+    "polling.missing_workflow.ASK_AGAIN": (0.01,) * 4,
+    "submission.start_once.LOOKUP_PAUSES": (0.0, 0.01, 0.01),
+}
+"""Pauses that leave a real server time, of which the stand-in needs less; those that a test is about it sets itself."""
+
+
 @pytest.fixture
 def conductor(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> ConductorStandIn:
     """The stand-in that ``conductor_default`` leads to, with a workflow ``orders``; its index does not lag."""
-    monkeypatch.setattr("airflow_provider_conductor.polling.missing_workflow.ASK_AGAIN", (0.01,) * 4)
+    for name, seconds in UNHURRIED.items():
+        monkeypatch.setattr(f"airflow_provider_conductor.{name}", seconds)
     conductor.definitions.add("orders")
     return conductor
 

@@ -54,7 +54,8 @@ def _iso(ms: int) -> str:
 
 def _summary(workflow: Mapping[str, Any]) -> dict[str, Any]:
     """As 3.32 has it in a search's answer: times as text, no end while it runs."""
-    texts = {key: workflow[key] for key in ("workflowId", "workflowType", "correlationId", "status")}
+    texts = {key: workflow[key] for key in ("workflowId", "correlationId", "status")}
     times = {key: _iso(workflow[key]) for key in ("startTime", "updateTime")}
     end = {"endTime": _iso(workflow["endTime"])} if workflow["endTime"] else {}
-    return {**texts, **times, **end, "version": workflow["workflowVersion"]}
+    definition = {"workflowType": workflow["workflowName"], "version": workflow["workflowVersion"]}
+    return {**definition, **texts, **times, **end}

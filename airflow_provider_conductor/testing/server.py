@@ -184,7 +184,6 @@ class ConductorStandIn:
         self.workflows[workflow_id] = {
             "workflowId": workflow_id,
             "workflowName": name,
-            "workflowType": name,
             "workflowVersion": 1,
             "workflowDefinition": {"name": name, "version": 1, "tasks": []},
             "correlationId": correlation_id,
@@ -364,7 +363,18 @@ class ConductorStandIn:
 
     def _bulk(self, request: Request, verb: str) -> Answer:
         if len(request.body) > 1000:
-            return _json(400, {"message": "Cannot process more than 1000 workflows", "status": 400})
+            error = {
+                "status": 400,
+                "message": "Validation failed, check below errors for detail.",
+                "retryable": False,
+                "validationErrors": [
+                    {
+                        "path": f"{verb}Workflow.arg0",
+                        "message": "Cannot process more than 1000 workflows. Please use multiple requests.",
+                    }
+                ],
+            }
+            return 400, "application/json", json.dumps(error).encode()
         method, rest = BULK[verb]
         one = replace(request, method=method)
         worked, refused = [], {}
@@ -389,14 +399,15 @@ class ConductorStandIn:
         status = workflow["status"]
         match request.method, rest:
             case "GET", ["status"]:
-                keys = ("workflowId", "correlationId", "status", "output")
+                keys = ["workflowId", "correlationId", "status"]
+                keys += ["output"] if request.query.get("includeOutput") == "true" else []
                 return _json(200, {key: workflow[key] for key in keys})
             case "GET", []:
                 kept = workflow if request.query.get("includeTasks") != "false" else {**workflow, "tasks": []}
                 return _json(200, kept)
             case "DELETE", []:
                 if status == "COMPLETED":
-                    return _json(409, {"message": "cannot terminate a COMPLETED workflow.", "status": 409})
+                    return _json(409, {"message": "Cannot terminate a COMPLETED workflow.", "status": 409})
                 self.end(workflow_id, "TERMINATED", reason=request.query.get("reason", ""))  # FAILED is overwritten too
                 return 200, "application/json", b""
             case "POST", ["retry"]:
@@ -475,8 +486,8 @@ def _now() -> int:
 
 
 def _in_bulk(workflow: dict[str, Any]) -> dict[str, Any]:
-    """As 3.32 has it in a bulk answer: without tasks, and with another word for the time."""
-    kept = {key: value for key, value in workflow.items() if key != "updateTime"}
+    """As 3.32 has it in a bulk answer: without tasks and its start, and with another word for its last change."""
+    kept = {key: value for key, value in workflow.items() if key not in ("startTime", "updateTime")}
     return kept | {"tasks": [], "updatedTime": workflow["updateTime"]}
 
 

@@ -12,12 +12,15 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_conductor.client import ConductorClient, ConductorNotFoundError
+from airflow_provider_conductor.testing import ConductorStandIn
 from dev import run_dags
 
 try:
@@ -36,7 +39,18 @@ def run_block(name: str, code: str, namespace: dict[str, Any]) -> None:
         else:
             exec(compiled, namespace)
     for test in [value for key, value in namespace.items() if key.startswith("test_") and key not in before]:
-        test()  # an example of a test is a test that passes
+        run_test(test)  # an example of a test is a test that passes
+
+
+def run_test(test: Callable[..., None]) -> None:
+    """Run it as pytest would, with the one fixture that the docs offer."""
+    if "conductor" not in inspect.signature(test).parameters:
+        test()
+    with (
+        ConductorStandIn() as conductor,
+        patch.dict(os.environ, AIRFLOW_CONN_CONDUCTOR_DEFAULT=conductor.connection_uri()),
+    ):
+        test(conductor)
 
 
 def run_pages(blocks: list[dict[str, Any]], client: ConductorClient) -> dict[str, str]:
