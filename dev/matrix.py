@@ -50,7 +50,7 @@ def main(given: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(given)
     if unknown := set(chosen.cells) - set(cells):
         parser.error(f"there is no cell {', '.join(sorted(unknown))}; there are {', '.join(cells)}")
-    everything = [*(f"--ignore={folder}" for folder in WITHOUT_AIRFLOW), "-n", "2", "--dist", "loadfile"]
+    everything = [*(f"--ignore-glob={glob}" for glob in WITHOUT_AIRFLOW), "-n", "2", "--dist", "loadfile"]
     arguments = shlex.split(chosen.pytest_args) or everything
 
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -24,12 +24,10 @@ AT_THE_SAME_TIME = {OLDEST_CELL: 2, NEWEST_CELL: 3}
 
 
 def arguments_of(environment: Environment, selection: Sequence[str]) -> list[str]:
-    ignored = [f"--ignore={folder}" for folder in WITHOUT_AIRFLOW] if environment is OLDEST_CELL else []
+    ignored = [f"--ignore-glob={glob}" for glob in WITHOUT_AIRFLOW] if environment is OLDEST_CELL else []
     # Processes cost more than they save when it is a few tests.
-    parallel = (
-        [] if selection else ["-n", str(AT_THE_SAME_TIME[environment]), "--dist", "loadfile", "--no-loadscope-reorder"]
-    )
-    return [*ignored, *parallel, *selection]
+    parallel = ["-n", str(AT_THE_SAME_TIME[environment]), "--dist", "loadfile", "--no-loadscope-reorder"]
+    return [*ignored, *(selection or [*parallel, "--durations=25"])]
 
 
 def say(line: str) -> None:

@@ -17,7 +17,7 @@ from dev.shared_servers import VARIABLE
 
 __all__ = ["WITHOUT_AIRFLOW", "Run", "end_all", "passed", "start"]
 
-# What does not import Airflow, or is the same with each, is tested once, with the newest; the rest with each.
+# Globs of what does not import Airflow, or tests servers: it is tested once, with the newest; the rest with each.
 WITHOUT_AIRFLOW = (
     "tests/batch",
     "tests/benchmarks",
@@ -26,8 +26,12 @@ WITHOUT_AIRFLOW = (
     "tests/definitions",
     "tests/docs",
     "tests/integration",
+    "tests/operators/*_on_a_server.py",
     "tests/polling",
     "tests/submission",
+    "tests/testing",
+    "tests/test_layering.py",
+    "tests/test_requirements.py",
     "tests/test_wheel.py",
 )
 

@@ -62,6 +62,7 @@ def left_to_others(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 UNHURRIED: dict[str, float | tuple[float, ...]] = {
     "batch.driver.FIRST_POLL": 0.05,
+    "batch.driver.TOGETHER": 0.1,
     "polling.poller.SHORTEST": 0.1,
     "batch.earlier_items.LOOKUP_PAUSES": (0.0, 0.01, 0.01),
     "polling.next_poll.SHORTEST": 0.1,
