@@ -127,6 +127,8 @@ class Server:
                     input=call.body.get("input") or {},
                     correlationId=call.body["correlationId"],
                 )
+            case "POST", ["bulk", *_]:  # as on old servers
+                raise ConductorMissingRouteError("this server has no such endpoint", method="POST", path=call.path)
             case "POST", [name, "correlated"]:
                 return self._correlated(name, call)
             case "GET", ["search"]:
