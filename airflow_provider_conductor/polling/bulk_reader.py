@@ -1,4 +1,4 @@
-"""What is there of many workflows, asked the way that is cheapest on this server for these workflows."""
+"""Reads the status of many workflows, in the way that is cheapest on this server for these workflows."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
 __all__ = ["BulkReader", "Sends", "unreadable"]
 
 BULK_BYTES = 2_000_000
-"""Bytes of a bulk answer that are aimed at: parsing them holds the event loop for about 20 ms."""
+"""Bytes that a bulk answer should have: parsing them blocks the event loop for about 20 ms."""
 
 BULK_BYTES_AT_MOST = 16_000_000
-"""Bytes of a bulk answer that are read: where workflows turn out larger than those before, it is given up."""
+"""Bytes of a bulk answer that are read: if workflows are larger than those before, the answer is dropped."""
 
 BULK_BYTES_SURELY = 2_000
 """Bytes a workflow up to which bulk requests win without measuring: a ``/status`` costs about 0.1 ms of CPU, parsing
@@ -42,41 +42,41 @@ BULK_BYTES_NEVER = 40_000
 """Bytes a workflow from which they lose without measuring: fifty fill an answer."""
 
 FIRST_BATCH = 50
-"""Ids of the first bulk request, when it is not known how large their workflows are."""
+"""Ids of the first bulk request, before it is known how large the workflows are."""
 
 GROWTH = 4
 """How much larger than the one before a bulk request may be: the next workflows may be larger ones."""
 
 PROBE = 20
-"""Ids with which the other way is measured."""
+"""Ids in the request that measures the other way."""
 
 MEASURE_AGAIN = 300.0
 """Seconds after which the way that lost is measured again, and bulk requests that failed are tried again."""
 
 BULK_AGAIN = 10.0
-"""Seconds after which bulk requests are tried again that failed for the first time; each further one doubles them."""
+"""Seconds after which bulk requests are tried again after a first failure; each further failure doubles them."""
 
 SPLITS = 24
-"""Bulk requests that may fail while a workflow is looked for that makes them fail: two among a thousand take 20."""
+"""Bulk requests that may fail during the search for the workflow that makes them fail: two in a thousand take 20."""
 
 PROBE_WITHIN = 10.0
-"""Seconds for the answer to whether the server is there at all, after a bulk request that had none."""
+"""Seconds for an answer that shows whether the server is reachable, after a bulk request without one."""
 
 STATUS_BATCH = 200
-"""Ids asked by ``/status`` before their waits are told."""
+"""Ids polled by ``/status`` before their waits get the answers."""
 
 STATUS_AT_ONCE = 8
 """``/status`` requests under way at the same time."""
 
 PASSING = 8
-"""Failures of single workflows, without any success between, that are the server's."""
+"""Failures of single workflows in a row after which the server has failed, not the workflows."""
 
 
 STATUSES = frozenset(map(str, WorkflowStatus))
 
 
 class Sends(Protocol):
-    """The client, as far as it is needed here."""
+    """What is needed of the client."""
 
     capabilities: Capabilities
 
@@ -85,7 +85,7 @@ class Sends(Protocol):
 
 @dataclass(slots=True)
 class _Way:
-    """One way to ask, and what it has cost."""
+    """One way to poll, and what it has cost."""
 
     seconds_each: float = 0.0
     measured_at: float = -1e9
@@ -98,16 +98,16 @@ class _Way:
 
 
 class BulkReader:
-    """Asks by ``bulk/search``, by ``/status``, or by a ``get`` without tasks, in this order of preference.
+    """Polls by ``bulk/search``, by ``/status``, or by a ``get`` without tasks, in this order of preference.
 
-    Bulk answers carry whole workflows: with large definitions and inputs, one ``/status`` each is cheaper. Both are
-    measured (seconds of a request, the server's included, by ids) where it is not plain from the bytes. A workflow that
-    makes a bulk request fail, or its answer unreadable, is found by halves, and asked about alone from then on.
+    Bulk answers contain whole workflows: with large definitions and inputs, one ``/status`` each is cheaper. Both are
+    measured (seconds of a request, the server's included, by ids) unless the bytes decide it. A workflow that makes a
+    bulk request fail, or its answer unreadable, is found by halving, and polled alone from then on.
 
     Args:
         client: gives the connection's client.
         monotonic, timer: replaced by tests.
-        on_defect: told of an unexpected error, which is then taken for an answer that cannot be read.
+        on_defect: called with an unexpected error, which is then taken for an answer that cannot be read.
 
     Attributes:
         requests, errors: how many so far.
@@ -135,10 +135,11 @@ class BulkReader:
         self._bulk, self._status = _Way(), _Way()
 
     async def read(self, ids: Sequence[str]) -> tuple[int, dict[str, PollResult]]:
-        """Ask about the first so many of ``ids``: how many that were, and what the server has of them.
+        """Poll the first ones of ``ids``.
 
-        An id that is not in the answer has to be looked at for itself: the server does not know it, or could not
-        answer for it.
+        Returns:
+            How many were polled, and the results by id. A wait whose id has no result has to poll by itself: the
+            server does not know the workflow, or could not answer for it.
 
         Raises:
             ConductorRequestError: Conductor is unreachable.
@@ -172,7 +173,7 @@ class BulkReader:
         return alone, [workflow_id for workflow_id in batch if workflow_id not in alone] if alone else batch
 
     def _choose(self) -> tuple[bool, int]:
-        """Whether to ask in bulk, and about how many."""
+        """Whether to poll in bulk, and how many."""
         now = self._monotonic()
         size = max(1, min(endpoints.MAX_BULK_IDS, int(BULK_BYTES / self._bytes_each), self._last_batch * GROWTH))
         if now < self._bulk_again:

@@ -1,8 +1,8 @@
-"""Hearing of ends from the server's event stream, where it has one: faster than asking, and never the truth.
+"""The server's event stream, if it has one: it reports ends faster than polling, and nothing depends on it.
 
 Conductor 3.32 reports what happens to any workflow under ``/agent/stream/{id}``, its end 2 to 6 ms after it (seen). It
-keeps this in one node's memory, replays old events, and promises nothing, so an event only makes the next look come at
-once. Looks go on beneath as without it: an event that is lost makes no end late.
+keeps this in one node's memory, replays old events, and promises nothing, so an event only brings the next poll
+forward. Regular polls continue: an event that is lost makes no end late.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ MAX_STREAMS = 100
 """Streams open at the same time in a poller: each is a socket here and on the server. The other waits are polled."""
 
 PROMPTS = frozenset({"done", "error", "waiting"})
-"""Events worth a look: the end, a task that failed, a pause."""
+"""Events worth a poll: the end, a task that failed, a pause."""
 
 AGAIN_AFTER = 0.2
-"""Seconds after which an event's workflow is looked at once more: the event may have come before the status."""
+"""Seconds after which an event's workflow is polled once more: the event may have come before the status."""
 
 REOPEN_AFTER = 10.0
 """Seconds after which a stream that has ended or broken is opened again."""
 
 
 class EventSource(Protocol):
-    """The client, as far as it is needed here."""
+    """What is needed of the client."""
 
     def listen(self, workflow_id: str) -> AsyncIterator[str]: ...
 
@@ -50,7 +50,7 @@ class EventStreams:
 
     Args:
         client: gives the connection's client.
-        prompt: called with a workflow's id when it is to be looked at now.
+        prompt: called with a workflow's id when it is to be polled now.
         sleep: replaced by tests.
     """
 
@@ -80,7 +80,7 @@ class EventStreams:
             )
 
     def release(self, workflow_id: str) -> None:
-        """One who waited for it does not any more."""
+        """A wait for it has ended."""
         self._holders[workflow_id] -= 1
         if self._holders[workflow_id] <= 0:
             del self._holders[workflow_id]
@@ -104,7 +104,7 @@ class EventStreams:
             except (NotConductorError, ConductorAnswerError) as error:
                 if error.conclusive:
                     self.off = True
-                    log.info("The server has no event stream for us, its workflows are asked about instead: %s", error)
+                    log.info("The server has no event stream for us, its workflows are polled instead: %s", error)
                     return
             except ConductorRequestError as error:
                 log.debug("The event stream of workflow %s broke: %s", workflow_id, error)

@@ -1,4 +1,4 @@
-"""When to look again. Moments are seconds since the epoch on our clock."""
+"""When to poll next. Moments are seconds since the epoch on our clock."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ LONGEST = 60.0
 SHARE_OF_AGE = 0.02
 JITTER = 0.01
 """How much of an interval chance may take away. It only ever shortens: the end is still seen within 2 % of
-the age; and not by more than this: an hour costs 268 looks at most by the rule, and 271 with it."""
+the age; and not by more than this: an hour costs 268 polls at most by the rule, and 271 with it."""
 
 HELD = 3.2
 HELD_PAUSE = 0.1
-"""Seconds for which looks are close together while somebody holds the line, and how close: a server's own hold reads
+"""Seconds for which polls are close together while the caller waits itself, and how close: a server's own hold reads
 the workflow every 0.1 s (seen on 3.32). They are 28 more than one a second, which leaves an hour's wait below 300."""
 
 AFTER_DUE = 0.25
-"""Seconds after a due moment to look: the server needs some to notice it itself."""
+"""Seconds from a due moment to the poll: the server needs some to notice it itself."""
 
 UNSEEN_PHASES = frozenset({Phase.QUEUED, Phase.RETRY_DUE, Phase.RATE_LIMITED, Phase.UNREAD})
-"""What gets ahead without a trace in the workflow's own ``updateTime``: a worker takes a task (seen on 3.32)."""
+"""Phases that end without a trace in the workflow's own ``updateTime``: a worker takes a task (seen on 3.32)."""
 
 SUB_WORKFLOW = "SUB_WORKFLOW"
-"""Its tasks get ahead unseen, from the moment at which the server has begun to start it."""
+"""Its tasks progress unseen, from the moment at which the server has begun to start it."""
 
 UNSEEN_SHARE = 0.2
 UNSEEN_SHORTEST = 30.0
@@ -35,7 +35,7 @@ UNSEEN_LONGEST = 600.0
 BLIND_SHORTEST = 10.0
 
 JUST_IN_CASE = 3_600.0
-"""Seconds after which a wait looks for itself though its driver has seen no change."""
+"""Seconds after which a wait polls by itself although its driver has seen no change."""
 
 
 def next_poll(
@@ -47,10 +47,10 @@ def next_poll(
     poll_interval: float | None = None,
     poll_by: float | None = None,
 ) -> float:
-    """The moment of the next look.
+    """The moment of the next poll.
 
     ============================================  ==================================================
-    known                                         next look
+    known                                         next poll
     ============================================  ==================================================
     ``poll_interval``                             after that
     when it can change by itself, and that is     a little after that moment, within 60 s (a person
@@ -62,7 +62,7 @@ def next_poll(
 
     Args:
         jitter: a random number in [0, 1), from outside, so that this stays a function of its arguments.
-        poll_by: the nearest limit; the look falls exactly on it rather than past it.
+        poll_by: the nearest limit; the poll falls exactly on it rather than past it.
     """
     if poll_interval is not None:
         pause = poll_interval

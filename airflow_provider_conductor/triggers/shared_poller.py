@@ -1,4 +1,4 @@
-"""One poller for all of a connection's waits in an event loop: begun by the first, gone with the last."""
+"""One poller for all waits of a connection in an event loop: made for the first, closed after the last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["shared_poller"]
 log = logging.getLogger(__name__)
 
 LOOK_UP_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
-"""Seconds after each failed look-up of the connection: a minute in all, which a deploy takes."""
+"""Seconds after each failed look-up of the connection: a minute in all, as long as a deploy takes."""
 
 METRICS_EVERY = 1.0
 """Seconds between two reports of the metrics, at least."""
@@ -34,7 +34,7 @@ class _Shared:
     users: int = 0
 
 
-_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = WeakKeyDictionary()
+_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = WeakKeyDictionary()
 
 
 @dataclass(slots=True, eq=False)
@@ -75,13 +75,13 @@ def shared_poller(conductor_conn_id: str) -> AbstractAsyncContextManager[Poller]
     """The poller of this connection: one session, one token, one look-up of the connection for all its waits.
 
     Raises:
-        ConductorConfigError, AirflowNotFoundException: the connection cannot be used; each wait is told.
+        ConductorConfigError, AirflowNotFoundException: the connection cannot be used; each wait gets the error.
     """
     return _Use(conductor_conn_id)
 
 
 def _of_this_loop() -> dict[str, _Shared]:
-    return _watchers.setdefault(asyncio.get_running_loop(), {})
+    return _pollers.setdefault(asyncio.get_running_loop(), {})
 
 
 def _failed(made: asyncio.Task[Poller]) -> bool:
@@ -109,7 +109,7 @@ async def _client(conductor_conn_id: str) -> AsyncConductorClient:
 
 
 async def _patient_client(conductor_conn_id: str) -> AsyncConductorClient:
-    """The connection's client. A look-up that fails (a deploy, a secrets backend away) is tried again."""
+    """The connection's client. A look-up that fails (a deploy, an unreachable secrets backend) is tried again."""
     for pause in LOOK_UP_PAUSES:
         try:
             return await _client(conductor_conn_id)
@@ -125,12 +125,12 @@ class _Metrics:
     """Reports a poller's counts to Airflow's Stats, tagged with the connection.
 
     Gauge ``conductor.waits``, counters ``conductor.requests``, ``conductor.errors``, ``conductor.polls`` and
-    ``conductor.woken``, gauge ``conductor.lag`` (seconds between due and asked).
+    ``conductor.woken``, gauge ``conductor.lag`` (seconds between due and polled).
     """
 
     def __init__(self, conductor_conn_id: str) -> None:
         self._tags = {"conn_id": conductor_conn_id}
-        self._told = Counts()
+        self._reported = Counts()
         self._next = 0.0
 
     def __call__(self, counts: Counts) -> None:
@@ -142,9 +142,9 @@ class _Metrics:
             Stats.gauge("conductor.waits", counts.waits, tags=self._tags)
             Stats.gauge("conductor.lag", round(counts.lag, 3), tags=self._tags)
             for name in ("requests", "errors", "polls", "woken"):
-                more = getattr(counts, name) - getattr(self._told, name)
+                more = getattr(counts, name) - getattr(self._reported, name)
                 if more:
                     Stats.incr(f"conductor.{name}", more, tags=self._tags)
         except Exception as error:  # a metrics backend that fails must not end a wait
             log.debug("The metrics could not be reported: %s", error)
-        self._told = replace(counts)
+        self._reported = replace(counts)

@@ -36,7 +36,7 @@ async def until(condition: Any, seconds: float = 30.0) -> None:
 
 
 def pollers() -> int:
-    return len(sharing._watchers.get(asyncio.get_running_loop(), {}))
+    return len(sharing._pollers.get(asyncio.get_running_loop(), {}))
 
 
 @pytest.fixture
