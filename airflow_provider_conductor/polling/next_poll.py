@@ -75,7 +75,7 @@ def next_poll(
 
 
 def adaptive_pause(age: float, jitter: float) -> float:
-    """Seconds between two looks at a run that is ``age`` seconds old."""
+    """Seconds between two polls of a run that is ``age`` seconds old."""
     return min(LONGEST, max(SHORTEST, age * SHARE_OF_AGE)) * (1 - JITTER * jitter)
 
 
@@ -88,10 +88,10 @@ def wake_at(
     poll_by: float | None = None,
     closely: bool = False,
 ) -> tuple[float, float]:
-    """When a wait must look for itself though nothing seems to have changed, with and without an ``updateTime``.
+    """When a wait must poll by itself though nothing seems to have changed, with and without an ``updateTime``.
 
     ============================================  ==================================================
-    it waits for                                  looks for itself
+    it waits for                                  polls by itself
     ============================================  ==================================================
     a limit of its own (``poll_by``)              then
     a retry, a WAIT's end, a postponed task       a little after that moment

@@ -201,7 +201,8 @@ def test_a_triggerer_that_never_answered_is_a_time_out_all_the_same(
     operator = sensor(workflow_id=workflow_id, on_timeout=on_timeout, **limit)
     context = context_of(operator, start_date=timezone.utcnow() - timedelta(seconds=60))
     if not operator.start_from_trigger:  # as a worker does that begins
-        operator._announce(context, workflow_id)
+        operator._begin(context)
+        operator._announce(workflow_id)
         error = AirflowException
     with pytest.raises(error):
         operator.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
