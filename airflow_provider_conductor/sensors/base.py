@@ -23,6 +23,7 @@ from airflow_provider_conductor.exceptions import (
     ConductorSensorTimeoutError,
     ConductorWorkflowTimeoutError,
 )
+from airflow_provider_conductor.links.conductor import WORKFLOW_URL_KEY
 from airflow_provider_conductor.operators.arguments import check_output_path, given, is_template
 from airflow_provider_conductor.operators.base import ConductorOperator
 from airflow_provider_conductor.operators.kill_guard import alarm_margin
@@ -296,9 +297,10 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         except ConductorSensorTimeoutError:
             raise
         except AirflowSensorTimeout as error:  # Airflow's own, of the deferral
-            if self.start_from_trigger and self._guard.execution_timeout_is_over:
-                raise ConductorWorkflowTimeoutError(str(error), **self._about(self.workflow_id)) from error
-            raise ConductorSensorTimeoutError(str(error), **self._about(self.workflow_id)) from error
+            in_time = not (self.start_from_trigger and self._guard.execution_timeout_is_over)
+            kind = ConductorSensorTimeoutError if in_time else ConductorWorkflowTimeoutError
+            url = str(self._run.pull(WORKFLOW_URL_KEY) or "")
+            raise kind(str(error), workflow_id=self.workflow_id, url=url) from error
         except AirflowSkipException as error:
             ours = error.__cause__
             raise (ours if isinstance(ours, AirflowSkipException) else error) from None
