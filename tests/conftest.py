@@ -82,14 +82,10 @@ def conductor(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> C
 
 
 @pytest.fixture
-def orders(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> Orders:
-    """What the stand-in does with a batch's inputs; the batch polls soon."""
-    from airflow_provider_conductor.batch import driver, earlier_items
+def orders(conductor: ConductorStandIn) -> Orders:
+    """What the stand-in does with a batch's inputs."""
     from tests.operators.batch_standin import Orders
 
-    monkeypatch.setattr(driver, "FIRST_POLL", 0.1)
-    monkeypatch.setattr(driver, "TOGETHER", 0.1)
-    monkeypatch.setattr(earlier_items, "LOOKUP_PAUSES", (0.0, 0.01, 0.02))
     return Orders(conductor)
 
 
