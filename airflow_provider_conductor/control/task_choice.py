@@ -77,7 +77,7 @@ def choose(workflow: Workflow, completion: Completion, *, task_ref: str = "", ta
     is open, and stands for other tasks (JOIN …)          refused
     has ended otherwise                                   refused
     does not exist yet, and the workflow runs             refused, but that may pass
-    does not exist or is open, and the workflow has ended refused
+    does not exist or is open; the workflow has ended     refused
     ====================================================  ==========================================
 
     Raises:

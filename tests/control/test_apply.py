@@ -149,15 +149,15 @@ def test_a_server_without_the_bulk_endpoint_is_asked_one_by_one(
 # What fails
 
 
-def test_what_failed_is_told_by_reason_with_every_id(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
+def test_failures_are_reported_by_reason_with_every_id(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
     completed, paused, failed = (conductor.add(status) for status in ("COMPLETED", "PAUSED", "FAILED"))
     outcome = do(commands.retry(), completed, paused, failed, "no-such-id", "nor-this")
     assert outcome.done == [failed]
-    told = outcome.failure.splitlines()
-    assert told[0] == "could not retry 4 workflows (retried 1 workflows, 0 already so, 4 failed)"
-    assert told[1].startswith(f"workflow {completed} is COMPLETED: there is nothing to retry; ConductorRestart")
-    assert told[2].startswith(f"workflow {paused} is PAUSED: there is nothing to retry; ConductorResume")
-    assert told[3] == (
+    lines = outcome.failure.splitlines()
+    assert lines[0] == "could not retry 4 workflows (retried 1 workflows, 0 already so, 4 failed)"
+    assert lines[1].startswith(f"workflow {completed} is COMPLETED: there is nothing to retry; ConductorRestart")
+    assert lines[2].startswith(f"workflow {paused} is PAUSED: there is nothing to retry; ConductorResume")
+    assert lines[3] == (
         "2 workflows are each unknown to the server: it never existed, or it has been deleted or archived: "
         "no-such-id, nor-this"
     )
@@ -249,7 +249,7 @@ def test_an_effect_may_show_a_little_later(conductor: ConductorStandIn, do: Call
     assert do(commands.pause(), one).done == [one]
 
 
-def test_a_server_that_is_away_is_told_as_that(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
+def test_a_server_that_is_away_is_reported_as_that(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
     one = conductor.add()
     conductor.close()
     with pytest.raises(ConductorUnreachableError):

@@ -64,7 +64,7 @@ def test_a_query_finds_what_the_index_says(conductor: ConductorStandIn) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2])
-def test_more_than_the_bound_is_told_with_the_count(conductor: ConductorStandIn, limit: int) -> None:
+def test_more_than_the_bound_is_reported_with_the_count(conductor: ConductorStandIn, limit: int) -> None:
     for _ in range(3):
         conductor.add("FAILED", correlation_id="monday")
     for how in ({"query": "status IN (FAILED)"}, {"workflow_name": "orders", "correlation_id": "monday"}):

@@ -78,11 +78,11 @@ def test_what_is_right_passes(given: dict[str, Any]) -> None:
         (PACK, "is a task of a workflow, not a task definition"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(given: Any, says: str) -> None:
+def test_what_is_wrong_is_reported_with_its_place(given: Any, says: str) -> None:
     assert any(says in problem for problem in problems(given)), problems(given)
 
 
-def test_everything_that_is_wrong_is_told_at_once_with_its_file() -> None:
+def test_everything_that_is_wrong_is_reported_at_once_with_its_file() -> None:
     found = problems(orders(version=0), {"name": "charge", "retryCount": -1}, source="orders.json")
     assert len(found) == 2
     assert all(problem.startswith("orders.json: ") for problem in found)

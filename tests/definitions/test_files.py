@@ -144,7 +144,7 @@ def test_yaml_may_have_several_documents_and_its_keys_stay_text(tmp_path: Path) 
         ("a.json", '"orders"', "a.json: a definition is an object"),
     ],
 )
-def test_what_cannot_be_read_is_told_with_the_file(tmp_path: Path, name: str, text: str, says: str) -> None:
+def test_what_cannot_be_read_is_reported_with_the_file(tmp_path: Path, name: str, text: str, says: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(DefinitionError, match=says):
         read(tmp_path / name)

@@ -183,9 +183,9 @@ def test_an_empty_list_of_ids_is_a_success(conductor: ConductorStandIn) -> None:
 
 def test_what_did_work_has_worked_where_others_failed(conductor: ConductorStandIn) -> None:
     running, completed = conductor.add(), conductor.add("COMPLETED")
-    with pytest.raises(ConductorInvalidStateError, match=f"workflow {completed} is COMPLETED") as told:
+    with pytest.raises(ConductorInvalidStateError, match=f"workflow {completed} is COMPLETED") as error:
         act(ConductorPauseWorkflowOperator, [running, completed])
-    assert running not in str(told.value)
+    assert running not in str(error.value)
     assert conductor.status(running) == "PAUSED"
 
 
@@ -193,9 +193,9 @@ def test_what_the_server_refuses_may_be_retried(conductor: ConductorStandIn) -> 
     failed = conductor.add("FAILED")
     refusal = (500, "application/json", b'{"message":"database is locked","status":500,"retryable":false}')
     conductor.instead = lambda request: refusal if request.path.endswith("/restart") else None
-    with pytest.raises(AirflowException, match="database is locked") as told:
+    with pytest.raises(AirflowException, match="database is locked") as error:
         act(ConductorRestartWorkflowOperator, failed)
-    assert not isinstance(told.value, AirflowFailException)
+    assert not isinstance(error.value, AirflowFailException)
 
 
 def test_unknown_ids_alone_are_told_as_not_found(conductor: ConductorStandIn) -> None:
@@ -203,7 +203,7 @@ def test_unknown_ids_alone_are_told_as_not_found(conductor: ConductorStandIn) ->
         act(ConductorPauseWorkflowOperator, ["no-such-id", "nor-this"])
 
 
-def test_a_server_that_is_away_is_told_as_that(conductor: ConductorStandIn) -> None:
+def test_a_server_that_is_away_is_reported_as_that(conductor: ConductorStandIn) -> None:
     conductor.close()
     with pytest.raises(ConductorUnreachableError):
         act(ConductorPauseWorkflowOperator, "abc")

@@ -397,6 +397,6 @@ def test_without_an_index_a_selection_finds_nothing_and_says_so(workflows: Workf
     ):
         outcome = act(ConductorTerminateWorkflowOperator, **how)
         assert (outcome.error, outcome.result) == (None, [])
-        assert any("or this server has no index" in line for line in outcome.lines)
+        assert any("or the server has no search index" in line for line in outcome.lines)
     assert workflows.status(one) == "RUNNING"
     workflows.end([one])

@@ -34,7 +34,7 @@ def operator(definitions: Any, **arguments: Any) -> ConductorRegisterDefinitions
         (object(), "cannot turn"),
     ],
 )
-def test_what_is_wrong_is_told_when_the_dag_is_parsed(definitions: Any, says: str) -> None:
+def test_what_is_wrong_is_reported_when_the_dag_is_parsed(definitions: Any, says: str) -> None:
     with pytest.raises((ValueError, TypeError), match=says):
         operator(definitions)
 
@@ -85,7 +85,7 @@ def test_a_definition_from_a_template_is_checked_before_anything_is_sent(conduct
     assert conductor.requests == []
 
 
-def test_a_definition_the_server_fails_to_register_is_told_by_name(conductor: ConductorStandIn) -> None:
+def test_a_definition_the_server_fails_to_register_is_reported_by_name(conductor: ConductorStandIn) -> None:
     def server(request: Any) -> tuple[int, str, bytes] | None:
         if request.path.startswith("/metadata/workflow") and request.method == "GET":
             return 404, "application/json", b'{"message": "No such workflow found by name: orders", "retryable": false}'
@@ -117,7 +117,7 @@ def refusing(status: int, message: str) -> Any:
     return server
 
 
-def test_what_only_the_server_refuses_is_told_by_name_and_file_and_not_retried(
+def test_what_only_the_server_refuses_is_reported_by_name_and_file_and_not_retried(
     conductor: ConductorStandIn, tmp_path: Path
 ) -> None:
     from airflow.providers.common.compat.sdk import DAG

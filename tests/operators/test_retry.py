@@ -43,13 +43,13 @@ def test_what_runs_already_is_left_to_run(conductor: ConductorStandIn) -> None:
 
 
 @pytest.mark.parametrize(("status", "instead"), [("PAUSED", "ConductorResume"), ("COMPLETED", "ConductorRestart")])
-def test_what_cannot_be_retried_is_told_with_what_would_do(
+def test_what_cannot_be_retried_is_reported_with_what_would_do(
     conductor: ConductorStandIn, status: str, instead: str
 ) -> None:
     workflow_id = conductor.add(status)
-    with pytest.raises(ConductorInvalidStateError, match=instead) as told:
+    with pytest.raises(ConductorInvalidStateError, match=instead) as error:
         retry(workflow_id)
-    assert workflow_id in str(told.value)
+    assert workflow_id in str(error.value)
     assert retries_sent(conductor) == 0
     assert conductor.status(workflow_id) == status
 

@@ -37,7 +37,7 @@ def operator(**arguments: Any) -> ConductorCompleteTaskOperator:
         ({"task_output": ["a"]}, "task_output must be a mapping"),
     ],
 )
-def test_what_is_wrong_is_told_when_the_dag_is_parsed(arguments: dict[str, Any], says: str) -> None:
+def test_what_is_wrong_is_reported_when_the_dag_is_parsed(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         operator(**arguments)
 
