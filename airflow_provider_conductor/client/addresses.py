@@ -1,6 +1,6 @@
 """Which addresses requests may go to: a redirect's, and that of a stored payload.
 
-The server says where to, and what is read there ends up in a task's output: a compromised server must
+The server names the address, and what is read there becomes a task's output: a compromised server must
 not make a worker read its own machine or a cloud's metadata service, nor send the connection's token elsewhere.
 """
 
@@ -141,7 +141,7 @@ def _lists(entry: str, host: str, port: int | None) -> bool:
 
 
 def address_of(text: str) -> Address | None:
-    """The address that a text spells, decimal or hexadecimal (``2130706433``, ``0x7f.1``) included; None for a name.
+    """The address written in a text, also decimal or hexadecimal (``2130706433``, ``0x7f.1``); None for a name.
 
     An IPv6 address that stands for an IPv4 one is given as that.
     """
@@ -161,9 +161,9 @@ def address_of(text: str) -> Address | None:
 
 def addresses_of(host: str) -> set[Address]:
     """The addresses of a host by the resolver; none where it knows none."""
-    spelled = address_of(host)
-    if spelled is not None:
-        return {spelled}
+    literal = address_of(host)
+    if literal is not None:
+        return {literal}
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

@@ -90,7 +90,7 @@ class TokenKeeper:
         self._stale_at = now + lifetime - min(REFRESH_MARGIN, lifetime / 10)
 
     def refused(self, error: ConductorRequestError) -> None:
-        """Called when the token request failed; returns where the server turns out to need no token.
+        """Called when the token request failed; returns if the server needs no token.
 
         Raises:
             ConductorRequestError: ``error``, in any other case.

@@ -32,7 +32,7 @@ HELPED_AFTER = 2.5
 
 LIVES = 120
 """Seconds after which the process ends, done or not. Long enough for a server that restarts, and shorter than the usual
-``retry_delay``, so that it does not end what the next try has taken over."""
+``retry_delay``, so that it does not terminate what the next try reuses."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds between two attempts while the server cannot be reached."""
@@ -56,7 +56,7 @@ def terminate_detached(
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-            ).wait()  # it goes on in a child of its own, which nobody has to wait for
+            ).wait()  # it continues in a child process, which needs no waiting for
     except OSError as error:
         log.error("Could not start a process to terminate %d workflows; they may still run: %s", count, error)
     else:
@@ -110,7 +110,7 @@ def end_all(settings: ConductorSettings, workflow_ids: Sequence[str], reason: st
 
 def main() -> None:
     order = json.load(sys.stdin)
-    if os.fork():  # whoever started this waits for it no longer, and does not find it among its children
+    if os.fork():  # the starter stops waiting, and the child is not among its children
         os._exit(0)
     signal.alarm(LIVES)
     end_all(

@@ -37,7 +37,7 @@ PASSING_STATUSES = frozenset({502, 503, 504})
 
 
 REFUSAL_STATUSES = frozenset({400, 411, 413, 414, 415, 422, 431})
-"""Client errors about the request itself, final whoever answers them: too large, not well-formed."""
+"""Client errors about the request itself, final whichever server answers them: too large, not well-formed."""
 
 DEFINITION_WORDS = ("workflow defined", "workflow definition", "workflow found by name")
 """Phrases by which servers (3.13 to 3.32) report that a definition, not an execution, does not exist."""

@@ -50,8 +50,8 @@ def fetch_payload(
 ) -> dict[str, Any]:
     """Read the payload that the server keeps at ``path`` of its storage.
 
-    The address is the server's, signed and good for seconds, so it is asked for anew with each attempt and never
-    shown. It is another host's: neither the connection's token nor its headers or client certificate go there.
+    The address is the server's, signed and valid for seconds, so it is requested again for each attempt and never
+    shown. It is on another host: neither the connection's token nor its headers or client certificate go there.
 
     Raises:
         PayloadNotOfferedError: no address, not one of http or https, or more than ``MAX_PAYLOAD_BYTES`` behind it.
@@ -116,7 +116,7 @@ class _Elsewhere(Exception):
 
 
 def _adapter(may: Callable[[Address], bool]) -> BoundedAdapter:
-    """An adapter whose connections are given up where they lead to an address that may not be connected to."""
+    """An adapter that closes connections to addresses that may not be connected to."""
 
     class Plain(PlainConnection):
         def _new_conn(self) -> socket.socket:

@@ -163,7 +163,7 @@ KINDS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "headers": (_headers, "a JSON object of header names and texts of one line"),
     "hosts": (_hosts, "comma-separated hosts, such as minio.example.com:9000, *.s3.amazonaws.com"),
 }
-"""How a value of each kind is read, and what a message says that it must be."""
+"""How a value of each kind is read, and how an error describes the kind."""
 
 
 def _extra_value(item: ExtraField, value: Any) -> Any:

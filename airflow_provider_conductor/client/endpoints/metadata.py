@@ -26,7 +26,7 @@ def validate_workflow_def(definition: Mapping[str, Any] | Any) -> Call[None]:
     """Let the server check a workflow definition without keeping it.
 
     Raises:
-        ConductorBadRequestError: it is wrong; the message says where.
+        ConductorBadRequestError: it is not valid; the message names the fields.
     """
     (body,) = definition_list(definition, "workflow definition")
     return Call("POST", "/metadata/workflow/validate", nothing, body=body, safe_to_repeat=True)
