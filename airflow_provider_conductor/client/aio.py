@@ -26,7 +26,7 @@ from airflow_provider_conductor.client.methods import AsyncMethods
 from airflow_provider_conductor.client.retry import Pace, policy
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.tls import tls_context
-from airflow_provider_conductor.client.wire import Exchange, Failure
+from airflow_provider_conductor.client.wire import Exchange, TransportFailure
 
 __all__ = ["AsyncConductorClient"]
 
@@ -119,7 +119,7 @@ class AsyncConductorClient(AsyncMethods):
                                 raise
                         return await self._send_once(call, renewed)
         except TimeoutError as error:
-            raise self._exchange.no_answer(call, Failure.TIMEOUT) from error
+            raise self._exchange.no_answer(call, TransportFailure.TIMEOUT) from error
         raise AssertionError("the attempts end with a value or an error")
 
     async def run(self, flow: Flow[T]) -> T:
@@ -256,18 +256,18 @@ class AsyncConductorClient(AsyncMethods):
         return tls_context(self.settings, self._exchange.ca_bundle) if encrypted else True
 
 
-def _failure(error: Exception) -> tuple[Failure, str]:
+def _failure(error: Exception) -> tuple[TransportFailure, str]:
     """The kind of failure, and the system's message about it."""
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)) or _is_certificate_alert(error):
-        failure = Failure.TLS
+        failure = TransportFailure.TLS
     elif isinstance(error, aiohttp.ConnectionTimeoutError):
-        failure = Failure.CONNECT_TIMEOUT
+        failure = TransportFailure.CONNECT_TIMEOUT
     elif isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)):
-        failure = Failure.CONNECT
+        failure = TransportFailure.CONNECT
     elif isinstance(error, (aiohttp.ClientResponseError, ValueError)):
-        failure = Failure.NOT_HTTP
+        failure = TransportFailure.NOT_HTTP
     else:
-        failure = Failure.TIMEOUT if isinstance(error, TimeoutError) else Failure.BROKEN
+        failure = TransportFailure.TIMEOUT if isinstance(error, TimeoutError) else TransportFailure.BROKEN
     inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
     return failure, getattr(inner, "verify_message", None) or getattr(inner, "strerror", None) or ""
 

@@ -23,7 +23,7 @@ from airflow_provider_conductor.client.methods import BlockingMethods
 from airflow_provider_conductor.client.retry import Pace, policy
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.tls import tls_context
-from airflow_provider_conductor.client.wire import Exchange, Failure
+from airflow_provider_conductor.client.wire import Exchange, TransportFailure
 
 __all__ = ["ConductorClient"]
 
@@ -188,19 +188,19 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _failure(causes: list[BaseException]) -> Failure:
+def _failure(causes: list[BaseException]) -> TransportFailure:
     def among(*kinds: type[BaseException]) -> bool:
         return any(isinstance(cause, kinds) for cause in causes)
 
     if among(requests.exceptions.SSLError):
-        return Failure.TLS
+        return TransportFailure.TLS
     if among(NewConnectionError) or any(map(_is_refused_tunnel, causes)):
-        return Failure.CONNECT
+        return TransportFailure.CONNECT
     if among(requests.ConnectTimeout, ConnectTimeoutError):
-        return Failure.CONNECT_TIMEOUT
+        return TransportFailure.CONNECT_TIMEOUT
     if among(requests.ReadTimeout, ReadTimeoutError, TimeoutError):
-        return Failure.TIMEOUT
-    return Failure.NOT_HTTP if any(map(_is_not_http, causes)) else Failure.BROKEN
+        return TransportFailure.TIMEOUT
+    return TransportFailure.NOT_HTTP if any(map(_is_not_http, causes)) else TransportFailure.BROKEN
 
 
 def _is_not_http(cause: BaseException) -> bool:

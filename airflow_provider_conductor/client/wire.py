@@ -32,7 +32,7 @@ from airflow_provider_conductor.client.hiding import hide, url_secrets
 from airflow_provider_conductor.client.proxies import environment_proxy
 from airflow_provider_conductor.client.settings import ConductorSettings
 
-__all__ = ["Exchange", "Failure"]
+__all__ = ["Exchange", "TransportFailure"]
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ BELIEVED_AFTER = 300.0
 """Seconds after which an endpoint that has answered before is taken as missing."""
 
 
-class Failure(Enum):
+class TransportFailure(Enum):
     """How a transport may fail: the error that it means, and its message."""
 
     TLS = (ConductorTlsError, "the TLS handshake failed")
@@ -229,7 +229,7 @@ class Exchange:
             fate_unknown=carried_out and not call.safe_to_repeat,
         )
 
-    def no_answer(self, call: Call[T], failure: Failure, detail: str = "") -> ConductorRequestError:
+    def no_answer(self, call: Call[T], failure: TransportFailure, detail: str = "") -> ConductorRequestError:
         """The error for a transport's failure."""
         kind, message = failure.value
         limits = {"connect_timeout": self.connect_timeout(call), "read_timeout": self.read_timeout(call)}
