@@ -18,6 +18,7 @@ from airflow_provider_conductor.client.statuses import TaskStatus as TaskStatus,
 
 __all__ = [
     "BulkResult",
+    "Page",
     "PayloadType",
     "PollData",
     "SearchResult",
