@@ -45,6 +45,7 @@ apidoc_modules = [
 autodoc_class_signature = "mixed"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+autodoc_mock_imports = ["pytest"]  # of the fixtures, which no other module needs
 napoleon_numpy_docstring = False
 # "workflow_id, status: …" below "Attributes:" is one entry for several.
 napoleon_use_ivar = True
