@@ -1,4 +1,4 @@
-"""Whether a task has come to where it is waited for, or cannot any more."""
+"""Whether the awaited task has reached an expected status, or can no longer reach one."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
 __all__ = ["SUCCESS", "AwaitedTask", "awaited_task", "joined_statuses", "task_statuses", "why_missing"]
 
 NAMED = 20
-"""Tasks of the workflow that are named."""
+"""Tasks of the workflow that a message names."""
 
 NAME_LIMIT = 80
 
 SUCCESS = tuple(status for status in TaskStatus if status.successful)
-"""What a task is waited for where nothing else is asked: that it has ended, and well."""
+"""The expected statuses by default: the task has ended successfully."""
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitedTask:
-    """How the task awaited to what is waited for: come to it, or ``missed`` it (why, for people), or neither yet."""
+    """Whether the task has ``reached`` an expected status, or why that is ``unreachable``; "" while it is not."""
 
     reached: bool = False
     unreachable: str = ""
 
 
 def awaited_task(workflow: Workflow, task_ref: str, statuses: Iterable[TaskStatus]) -> AwaitedTask:
-    """Tell after a look that has read the tasks.
+    """Decide by the workflow's tasks.
 
-    ====================================================  ==========
-    the workflow has                                      standing
-    ====================================================  ==========
-    an attempt of the task in one of the statuses         come
-    ended, with the task elsewhere or without it          missed
-    the task ended elsewhere, and it is not tried again   missed
-    else (not there yet, on its way, tried again)         neither
-    ====================================================  ==========
+    ======================================================  ===========
+    the workflow                                            the result
+    ======================================================  ===========
+    has an attempt of the task with one of the statuses     reached
+    has ended, without the task or with another status      unreachable
+    has the task ended with another status, not retried     unreachable
+    has none of these (not scheduled, running, retried)     neither
+    ======================================================  ===========
 
-    An earlier attempt counts, so a failure that is waited for is seen though the server tries again at once.
+    Earlier attempts count, so an expected failure is noticed even if the server retries at once.
     """
     from airflow_provider_conductor.client.flows import reached
 
@@ -67,11 +67,11 @@ def awaited_task(workflow: Workflow, task_ref: str, statuses: Iterable[TaskStatu
 
 
 def why_missing(workflow: Workflow, task_ref: str) -> str:
-    """Why an ended workflow has not come to a task, "" where it has: which tasks it has, and how a loop names them."""
+    """Why an ended workflow does not have this task, with the tasks that it has; "" if it has it."""
     if workflow.latest_attempt(task_ref) is not None:
         return ""
     names = list(dict.fromkeys(task.reference_name for task in workflow.tasks))
-    # Those of the iterations first: a loop's task without its iteration is what people write.
+    # A loop's iterations first: users often omit the iteration in a task's name.
     names.sort(key=lambda name: not name.startswith(f"{task_ref}__"))
     known = ", ".join(repr(one_line(name, NAME_LIMIT)) for name in names[:NAMED]) or "none"
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -82,12 +82,12 @@ def why_missing(workflow: Workflow, task_ref: str) -> str:
 
 
 def task_statuses(text: str) -> tuple[TaskStatus, ...]:
-    """Read what :func:`joined_statuses` wrote; a name that a later version wrote is left out."""
+    """Read what :func:`joined_statuses` wrote; a name that only a later version knows is left out."""
     return tuple(TaskStatus(name) for name in text.split(",") if name in TaskStatus.__members__)
 
 
 def joined_statuses(statuses: str | Iterable[str]) -> str:
-    """One or several names of task statuses (or a text with commas) as the text that a plan carries.
+    """One or several names of task statuses (or a text with commas) as the text that a wait carries.
 
     Raises:
         ValueError: none, or a name that is no task status.

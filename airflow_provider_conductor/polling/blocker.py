@@ -12,35 +12,35 @@ from airflow_provider_conductor.client.task_types import CONTAINERS
 __all__ = ["PICKUP_GRACE", "Blocker", "Phase", "blocker_of", "is_container", "is_polled_for"]
 
 PICKUP_GRACE = 10_000
-"""Milliseconds a due task may wait for a worker before anybody asks who polls its queue."""
+"""Milliseconds that a due task may wait for a worker before its queue's poll data are read."""
 
 FRESH_POLL = 60_000
-"""Milliseconds after which a queue's last poll no longer says that somebody is there."""
+"""Milliseconds for which a queue's last poll shows that a worker is there."""
 
 
 class Phase(StrEnum):
-    """Why a workflow, or one branch of it, is where it is."""
+    """What a workflow, or one branch of it, is doing or waiting for."""
 
     WORKING = "working"
-    """A worker has it, or the server itself is at it."""
+    """A worker or the server itself runs the task."""
     RETRY_DUE = "retry due"
-    """The retry has fallen due and no worker has taken it."""
+    """The retry is due and no worker has taken it."""
     QUEUED = "queued"
-    """A worker could take it, and none has."""
+    """The task is due and no worker has taken it."""
     RATE_LIMITED = "rate limited"
-    """Workers poll its queue, yet it stays there, and a limit is set: probably that."""
+    """Workers poll the queue and do not get the task, and its definition sets a limit: probably because of that."""
     JOIN_BLOCKED = "join blocked"
     """A JOIN waits for tasks that the workflow does not have, and no other task is open."""
     RETRY_DELAY = "retry delay"
-    """It failed, and the server waits before the next attempt."""
+    """The task failed, and the server waits before the next attempt."""
     POSTPONED = "postponed"
-    """Its own worker has put it back for a while."""
+    """The task's own worker has asked to get it again later."""
     START_DELAY = "start delay"
-    """Its definition has it start later."""
+    """The definition delays the start."""
     TIMED_WAIT = "timed wait"
-    """A WAIT task that ends by itself."""
+    """A WAIT task with an end."""
     WAITING_FOR_SIGNAL = "waiting for a signal"
-    """A WAIT task without an end, or a system task that somebody outside completes."""
+    """A WAIT task without an end, or a system task that is completed from outside."""
     WAITING_FOR_PERSON = "waiting for a person"
     """A HUMAN task."""
     PAUSED = "paused"
@@ -50,7 +50,7 @@ class Phase(StrEnum):
 
     @property
     def should_move(self) -> bool:
-        """True where somebody ought to do something now: only there does time without progress count."""
+        """Whether a worker or the server should act now: only then does time without progress count."""
         return self in (Phase.WORKING, Phase.RETRY_DUE, Phase.QUEUED, Phase.RATE_LIMITED, Phase.JOIN_BLOCKED)
 
 
@@ -60,16 +60,16 @@ class Blocker:
 
     Attributes:
         path: reference names of the SUB_WORKFLOW tasks above it, outermost first.
-        max_attempts: None where the definition has none or a manual retry has gone past it.
-        retry: it follows an attempt that failed in this same run; not so after a rerun from this task.
+        max_attempts: None if the definition sets no limit or a manual retry went past it.
+        retry: whether it follows a failed attempt; False after a rerun from this task.
         reason: why that attempt failed.
-        due: when it is due (or was), None where it is not known or never by itself.
-        moved: when it last got ahead.
-        by_server: the server executes it, no worker polls for it.
+        due: when it is or was due; None if that is not known, or if it is waiting for somebody.
+        moved: when it last made progress.
+        by_server: whether the server runs it instead of a worker.
         polls_known: whether the queue's poll data has been read.
-        last_poll: who polled its queue, in its domain, last.
-        other_domains: domains of the same queue ("" is none) that somebody does poll.
-        unpolled_since: since when it is due and nobody has polled, None while that is not so or not known.
+        last_poll: the last poll of its queue in its domain.
+        other_domains: domains of the same queue ("" is none) that workers do poll.
+        unpolled_since: since when it is due and no worker has polled; None if one has, or if it is not known.
         begun: False for a task of the server's own that it has queued and not executed yet; and for a sub-workflow
             that has been created and has no task yet. Conductor begins it from the queue that it evaluates all running
             workflows from, so a busy server may take minutes to.
@@ -123,7 +123,7 @@ def is_container(task: Task) -> bool:
 
 
 def is_polled_for(task: Task) -> bool:
-    """Whether workers poll for it. A kind that is not known is the server's: nobody is blamed for not polling."""
+    """Whether workers poll for it. An unknown type counts as the server's, so that no worker is missed wrongly."""
     if task.task_type in SERVER_TYPES:
         return False
     return task.kind in WORKER_KINDS or not task.workflow_task
@@ -151,7 +151,7 @@ def blocker_of(
     SCHEDULED     due, a retry never taken           RETRY_DUE
     SCHEDULED     due                                QUEUED
     IN_PROGRESS   HUMAN                              WAITING_FOR_PERSON
-    IN_PROGRESS   WAIT with an end that has come     WORKING
+    IN_PROGRESS   WAIT that is due to end            WORKING
     IN_PROGRESS   WAIT with an end                   TIMED_WAIT
     IN_PROGRESS   WAIT, or completed from outside    WAITING_FOR_SIGNAL
     IN_PROGRESS   put back by its worker             POSTPONED
@@ -161,7 +161,7 @@ def blocker_of(
 
     Args:
         before: the attempt that this one follows.
-        rerun: it has been run again since that attempt, which therefore explains nothing.
+        rerun: whether a user has rerun the task since that attempt, which then explains nothing.
     """
     retry = task.retry_count > 0 and not rerun
     status = task.known_status
@@ -213,7 +213,7 @@ def _scheduled(task: Task, now: int, workers: bool, retry: bool) -> tuple[Phase,
     since = max(task.scheduled_time, task.update_time if taken_before else 0)
     due = since + (task.callback_after_seconds * 1000 if workers or not task.poll_count else 0)
     if retry and not taken_before and task.callback_after_seconds and due <= now:
-        # A jitter delays the message in the queue, but no field of the task says by how much (seen on 3.32).
+        # A jitter delays the message in the queue, but no field of the task shows by how much (seen on 3.32).
         due += int(task.definition.get("backoffJitterMs") or 0)
     if due > now and due > since:
         if taken_before:
@@ -248,7 +248,7 @@ def _wait(task: Task, now: int, since: int) -> tuple[Phase, int, int | None]:
     if not timed:
         return Phase.WAITING_FOR_SIGNAL, since, None
     if not 0 < delay < UNTIMED:
-        # 3.13 does not tell when a WAIT until a date ends.
+        # 3.13 does not report when a WAIT until a date ends.
         return Phase.TIMED_WAIT, since, None
     # The server rounds what is left down to whole seconds (its Wait.java and WaitTaskMapper.java), so that a WAIT
     # would seem over up to a second before it is. A date has whole seconds itself.

@@ -14,37 +14,37 @@ from airflow_provider_conductor.polling.observation import LAST_POLL, once
 __all__ = ["confirm_missing", "read_ended", "search_index"]
 
 ASK_AGAIN = (1.0, 2.0, 4.0, 8.0)
-"""Seconds before each further question about a workflow that the server says it does not know: one such answer may be a
-stray one, and the search index lags behind the database."""
+"""Seconds before each further read of a workflow that was not found: one such answer may be a stray one, and the search
+index lags behind the database."""
 
 UNKNOWN = "no such workflow"
-"""How servers (3.13 to 3.32) word it that they do not know a workflow."""
+"""What servers (3.13 to 3.32) answer about a workflow that they do not have."""
 
 REFUSALS = 40
-"""Refusals in a row, over half an hour, after which the credentials for what stands in front of Conductor are wrong."""
+"""Refusals in a row, for over half an hour, after which the credentials for the gateway must be wrong."""
 
 READ_FOR = 30.0
-"""Seconds at least for which an ended workflow is read again where that fails."""
+"""Seconds for which a failing read of an ended workflow is repeated at least."""
 
 
 def confirm_missing(
     workflow_id: str, error: ConductorNotFoundError, again: Callable[[], Flow[T]], end: float | None
 ) -> Flow[T | Workflow | None]:
-    """What there is of a workflow that was not found.
+    """What became of a workflow that was not found.
 
     ==================================================  ====================================================
-    asked again after 1, 2, 4 and 8 seconds             answer
+    it is read again after 1, 2, 4 and 8 seconds        result
     ==================================================  ====================================================
-    it is found                                         that look: the answer was a stray one
-    not found in words that are not Conductor's         ``error`` is raised: something else has answered
-    the search index has it, not ended                  ``error`` is raised: it is there
-    not found twice, and the index says how it ended    the index's summary: the server has archived it
+    it is found                                         what was read: the first answer was a stray one
+    the 404 does not have Conductor's wording           ``error`` is raised: something else has answered
+    the search index has it as not ended                ``error`` is raised: it exists
+    not found twice, and the index has it as ended      the index's summary: the server has archived it
     never found, and not in the index                   None: it is gone
-    the deadline comes meanwhile                        ``error`` is raised
+    the deadline comes first                            ``error`` is raised
     ==================================================  ====================================================
 
     Args:
-        again: polls once more.
+        again: reads it once more.
         end: the wait's deadline.
     """
     for pause in (*ASK_AGAIN, None):
@@ -85,7 +85,7 @@ def _still_indexed(error: ConductorNotFoundError, summary: Workflow) -> Conducto
 
 
 def search_index(workflow_id: str, until: float | None = None) -> Flow[Workflow | None]:
-    """The summary that the search index keeps of a workflow, or None; answered by ``until``, as a look is."""
+    """The summary that the search index keeps of a workflow, or None; answered by ``until``."""
     now = yield from current_time()
     try:
         call = endpoints.search_workflows(query=f"workflowId IN ({workflow_id})", size=1)
@@ -102,7 +102,7 @@ def search_index(workflow_id: str, until: float | None = None) -> Flow[Workflow 
 
 
 def read_ended(workflow_id: str, until: float | None) -> Flow[Workflow | None]:
-    """An ended workflow with its tasks; None where the server has said several times that it does not know it any more.
+    """An ended workflow with its tasks; None if the server has answered several times that it has it no more.
 
     While Conductor is unreachable the poll is repeated, until ``until`` (seconds since the epoch; None: no limit),
     and for half a minute at least.

@@ -1,4 +1,4 @@
-"""One look at a workflow: what the server says, and what it needs to be asked besides to know why."""
+"""One read of a workflow, with what else has to be read to know why it is RUNNING."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ __all__ = [
 ]
 
 TASKS_AGAIN = 0.9
-"""Seconds after which a look says anew what the workflow is doing; closer looks are for its end alone."""
+"""Seconds after which an observation reads anew what the workflow is doing; sooner ones only look for its end."""
 
 FEW_TASKS = 20
-"""Tasks up to which a look reads them all the same: then the look that sees the end has read the result too."""
+"""Up to so many tasks, every observation reads them: then the one that sees the end has read the result, too."""
 
 LAST_POLL = 10.0
-"""Seconds at least for the answers that a poll needs, and at most for those of a poll at a deadline: the read timeout
-would make the deadline late by as much."""
+"""Seconds for the answers of a poll at a deadline, and at least for those of any poll. With the whole read timeout, a
+wait would end that much late."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was seen, when.
+    """What was read of a workflow, and when.
 
     Attributes:
         workflow: with its tasks, if ``whole``.
-        progress: what it is doing; None right after a look that has told it.
-        tasks_read: when a look last told it.
+        progress: what it is doing; None right after an observation that has found this out.
+        tasks_read: when an observation last found this out.
         whole: whether the tasks have been read.
-        unread: why no more than the status could be read; "" where it could.
+        unread: why only the status could be read; "" if more could.
     """
 
     workflow: Workflow
@@ -66,7 +66,7 @@ class Observation:
         return Revision.of(self.workflow.status, self.workflow.update_time)
 
     def status_only(self, why: str) -> Observation:
-        """The same where the rest of the answer cannot be used."""
+        """The same without the rest of the answer, which cannot be used."""
         kept = {"workflowId": self.workflow.workflow_id, "status": str(self.workflow.status)}
         if isinstance(self.workflow.reason, str):
             kept["reasonForIncompletion"] = self.workflow.reason
@@ -74,7 +74,7 @@ class Observation:
         return replace(self, workflow=bare, progress=None, whole=False, unread=f"only its status can be read: {why}")
 
     def assessed(self, began: float) -> Observation:
-        """The same with the little that a status says; the workflow counts as begun with the wait, at ``began``."""
+        """The same with the progress that the status alone shows, for a run that counts as begun at ``began``."""
         status = self.workflow.status
         phase = Phase.ENDED if status.ended else Phase.PAUSED if status is WorkflowStatus.PAUSED else Phase.UNREAD
         progress = Progress(
@@ -98,12 +98,12 @@ def observe(
 ) -> Flow[Observation]:
     """Read the workflow and find out what it is doing.
 
-    Right after a poll that has found it out (at ``tasks_read``), that is not done again unless the ``whole`` is wanted,
-    and the tasks are read only if there are ``few``. An answer that cannot be read, or not be understood, leaves the
-    status alone.
+    Right after an observation that has found this out (at ``tasks_read``), it is not done again unless the ``whole`` is
+    wanted, and the tasks are read only if there are ``few``. If an answer cannot be read or understood, only the status
+    counts.
 
     Args:
-        end: the wait's deadline: a server that does not answer must not make it late.
+        end: the wait's deadline, which a server that does not answer must not delay.
     """
     sent = yield from current_time()
     until = None if end is None else max(end, sent + LAST_POLL)
@@ -128,12 +128,12 @@ def observe(
         return replace(seen, progress=(yield from _assess(workflow, clock.server(received), until)))
     except ConductorError:
         raise
-    except Exception as error:  # a field of another kind than Conductor's; whichever, it is this answer's fault
+    except Exception as error:  # a field of an unexpected type, whichever: the fault is in this answer alone
         return seen.status_only(f"{type(error).__name__}: {error}")
 
 
 def _read_status(workflow_id: str, until: float | None, unreadable: ConductorRequestError) -> Flow[Workflow]:
-    """The status of a workflow whose whole answer is ``unreadable``, which is raised where that is no better."""
+    """The status of a workflow whose whole answer is ``unreadable``; raises this if that cannot be read either."""
     for call in (endpoints.get_workflow_status(workflow_id), endpoints.get_workflow(workflow_id, include_tasks=False)):
         try:
             now = yield from current_time()
@@ -146,7 +146,7 @@ def _read_status(workflow_id: str, until: float | None, unreadable: ConductorReq
 
 
 def _assess(workflow: Workflow, now: int, until: float | None) -> Flow[Progress]:
-    """Assess, reading what that asks for; what the server refuses to tell is done without."""
+    """Assess, and read what that wants; what the server refuses is left out."""
     below: dict[str, Workflow] = {}
     polls: dict[str, tuple[PollData, ...]] = {}
     progress = assess(workflow, now)
@@ -167,14 +167,14 @@ def _assess(workflow: Workflow, now: int, until: float | None) -> Flow[Progress]
 
 
 def once(call: Call[T], now: float = 0.0, until: float | None = None) -> Call[T]:
-    """The same call, not repeated by the client, since a wait polls again by itself; answered by ``until``."""
+    """The same call, answered by ``until`` and not repeated by the client, since a wait polls again by itself."""
     return replace(call, once=True, within=None if until is None else max(1.0, round(until - now, 3)))
 
 
 def _optional(call: Any, until: float | None = None) -> Flow[Any]:
-    """The answer, or None where the server has none to give.
+    """The answer, or None if the server refuses it.
 
-    A server that is away is not asked on: that is raised. But at a deadline what has been read already counts more.
+    An outage is raised; but at a deadline, what has been read already counts more.
     """
     now = yield from current_time()
     last = until is not None and until - now <= LAST_POLL
@@ -187,7 +187,7 @@ def _optional(call: Any, until: float | None = None) -> Flow[Any]:
 
 
 def without_reasons(seen: Observation | Workflow | None) -> Observation | Workflow | None:
-    """The same without the free text that workers wrote: for where Airflow does not mask what it logs and stores."""
+    """The same without the reasons that workers wrote: a triggerer logs and stores them without masking secrets."""
     if isinstance(seen, Workflow):
         return replace(seen, data={**seen.data, "reasonForIncompletion": None, "tasks": list(map(_mute, seen.tasks))})
     if seen is None:

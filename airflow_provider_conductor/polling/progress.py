@@ -1,4 +1,4 @@
-"""Why a workflow is where it is: one pure decision over what the server said."""
+"""What a workflow is doing, and what it waits for: a pure decision over what the server answered."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ MAX_SUB_WORKFLOWS = 20
 """Open sub-workflows that are followed in all; of a fan-out of hundreds the rest counts as UNREAD."""
 
 _ORDER = {phase: rank for rank, phase in enumerate(Phase)} | {Phase.UNREAD: 0.5}
-"""Live branches first, then what ought to move, then what moves by itself, then what waits for somebody."""
+"""Branches at work first, then what should make progress, then what does so by itself, then what waits for somebody."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """What else to read for a sharper answer; then call :func:`assess` again."""
+    """What else to read for a more exact answer; then call :func:`assess` again."""
 
     sub_workflows: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
@@ -45,19 +45,19 @@ NOTHING = Wants()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where a workflow stands and why. All times are the server's clock in ms.
+    """What a workflow is doing, and why. All times are the server's clock in ms.
 
     Attributes:
         since: since when it is in this phase.
         started: when it was started, or last retried or resumed: its age for the poll schedule.
-        next_change: when it can next get ahead by itself, None where that may be any moment or never.
+        next_change: when it can next change by itself; None if that can be at any time or never.
         blockers: the open tasks it waits for, the phase's own first.
-        unscheduled: where no task is open, the references of the definition that have no task, but for those in the
-            cases of a switch and in loops.
-        stalled_since: since when nothing has got ahead though something ought to; None while that clock
+        unscheduled: if no task is open, the references of the definition that have no task, except in the cases of a
+            switch and in loops.
+        stalled_since: since when there has been no progress although there should be some; None while that clock
             stands still.
-        fingerprint: changes when something got ahead, and only then (given the same sub-workflows to read).
-        wants: what to read for a sharper answer.
+        fingerprint: changes with progress, and only then (as long as the same sub-workflows are read).
+        wants: what to read for a more exact answer.
     """
 
     status: WorkflowStatus
@@ -74,13 +74,13 @@ class Progress:
 
 @dataclass(slots=True)
 class _Reading:
-    """What is gathered on the way down through the sub-workflows."""
+    """What is collected on the way down through the sub-workflows."""
 
     now: int
     sub_workflows: Mapping[str, Workflow]
     polls: Mapping[str, Sequence[PollData]]
     blockers: list[Blocker] = field(default_factory=list)
-    marks: list[str] = field(default_factory=list)
+    fingerprints: list[str] = field(default_factory=list)
     wanted: list[str] = field(default_factory=list)
     followed: set[str] = field(default_factory=set)
     moved: int = 0
@@ -101,18 +101,17 @@ def assess(
     has ended                                 ENDED                                  stands still
     is paused                                 PAUSED                                 stands still
     has no open task                          WORKING (between two tasks)            runs since the last end
-    has one a worker or the server is at      WORKING, whatever else it waits for    runs since the last move
+    has a task that is being run              WORKING, whatever else it waits for    runs since the last move
     has a sub-workflow not read               UNREAD, if nothing is live elsewhere   stands still
-    has a due task nobody has taken           RETRY_DUE, QUEUED or RATE_LIMITED      runs since it fell due
+    has a due task that no worker has taken   RETRY_DUE, QUEUED or RATE_LIMITED      runs since it was due
     has only a JOIN whose tasks are missing   JOIN_BLOCKED                           runs since the last end
-    only waits                                the phase that can end soonest by      stands still
-                                              itself, people last
+    only waits                                the first in Phase's order             stands still
     ========================================  =====================================  =======================
 
-    Where a branch ought to move and another one rests, the clock runs from the last move of either: one
-    branch's long wait does not hide another one that nobody works on. It never starts before a resume or a
-    manual retry. Switches and loops are never what holds a workflow up; their tasks are. Nor is a JOIN, unless it waits
-    for a task that is not there while no other task is open: one that Conductor never schedules, most often.
+    If one branch should make progress and another one waits, the clock runs from the last progress of either: the long
+    wait of one branch does not hide another one without a worker. It never starts before a resume or a manual retry.
+    Switches and loops are never blockers; their tasks are. A JOIN is one only if it waits for a task that the workflow
+    does not have while no other task is open: Conductor usually never schedules it.
 
     Args:
         workflow: with its tasks.
@@ -125,7 +124,7 @@ def assess(
     started = max(workflow.start_time or workflow.create_time, workflow.last_retried_time)
     reading = _Reading(now, sub_workflows or {}, poll_data or {})
     _read(reading, workflow, path=(), follow=ends_or_rests is None)
-    fingerprint = blake2s("\n".join(reading.marks).encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    fingerprint = blake2s("\n".join(reading.fingerprints).encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
     if ends_or_rests is not None:
         since = workflow.end_time or workflow.update_time or started
@@ -159,13 +158,13 @@ def _status(workflow: Workflow) -> WorkflowStatus:
 
 
 def _read(reading: _Reading, workflow: Workflow, *, path: tuple[str, ...], follow: bool) -> None:
-    """Gather the hold-ups, marks and last move of one workflow and of what it runs inside."""
+    """Collect the blockers, fingerprints and last progress of one workflow and of its sub-workflows."""
     found = len(reading.blockers)
     moved = max(workflow.start_time, workflow.last_retried_time)
-    reading.marks.append(f"{workflow.workflow_id}={workflow.data.get('status')}")
+    reading.fingerprints.append(f"{workflow.workflow_id}={workflow.data.get('status')}")
     tasks = workflow.tasks
     by_id = {task.task_id: task for task in tasks}
-    reading.marks.extend(sorted(map(_mark, tasks)))
+    reading.fingerprints.extend(sorted(map(_fingerprint, tasks)))
     for task in tasks:
         if not task.is_open:
             moved = max(moved, task.end_time)
@@ -192,20 +191,20 @@ def _read(reading: _Reading, workflow: Workflow, *, path: tuple[str, ...], follo
 
 
 def _rerun_since(workflow: Workflow, attempt: Task) -> bool:
-    """Whether somebody has run the workflow again from one of its tasks since this attempt.
+    """Whether somebody has rerun the workflow from one of its tasks since this attempt.
 
-    A rerun, and a retry, leave the end that the workflow had before; a retry alone sets ``lastRetriedTime`` (seen on
-    3.13 and 3.32). The task that a rerun begins with keeps its id, and the attempt that it once followed.
+    A rerun and a retry keep the workflow's earlier end time; only a retry sets ``lastRetriedTime`` (seen on 3.13 and
+    3.32). The task that a rerun begins with keeps its id, and the attempt that it once followed.
     """
     return attempt.end_time <= workflow.end_time and workflow.last_retried_time < workflow.end_time
 
 
 def _blocked_joins(workflow: Workflow, path: tuple[str, ...], since: int, *, soon: bool) -> Iterator[Blocker]:
-    """The open JOINs that wait for references which the workflow has no task of.
+    """The open JOINs that wait for references of which the workflow has no task.
 
     Conductor ends a JOIN when all its references have ended, an EXCLUSIVE_JOIN when one of them has (its Join.java and
     ExclusiveJoin.java); within a loop they carry the iteration. ``soon`` after the last task has ended, only what the
-    definition lacks is sure never to come.
+    definition does not have is certain to be missing for ever.
     """
     tasks = {task.reference_name for task in workflow.tasks}
     defined = set(_references(_definition(workflow), everything=True))
@@ -267,16 +266,16 @@ def _texts(value: Any) -> list[str]:
 
 
 def _follow(reading: _Reading, task: Task, path: tuple[str, ...]) -> None:
-    """Look into the sub-workflow that a task runs.
+    """Collect the blockers of the sub-workflow that a task runs.
 
     ======================  ===============================================================
     the sub-workflow        the task counts as
     ======================  ===============================================================
     not read, too deep      UNREAD
     paused                  PAUSED
-    ended                   WORKING: its parent sees that soon
+    ended                   WORKING: its parent notices soon
     runs, has open tasks    these
-    runs, has none          WORKING: it is between two tasks, or Conductor has not begun it
+    runs, has none          WORKING: between two tasks, or not begun by Conductor
     ======================  ===============================================================
     """
     below = reading.sub_workflows.get(task.sub_workflow_id)
@@ -328,11 +327,11 @@ def _blocker_of_sub_workflow(
     )
 
 
-def _mark(task: Task) -> str:
-    """A task's part of the fingerprint: no counter and no time, since those move while nothing advances."""
+def _fingerprint(task: Task) -> str:
+    """A task's part of the fingerprint. It has no counter and no time, since these change without progress."""
     status = str(task.data.get("status"))
     if task.is_open and is_polled_for(task) and task.poll_count:
-        # A worker that puts its task back and takes it again has not got ahead.
+        # A worker that postpones its task and takes it again has made no progress.
         status = "TAKEN"
     elif is_container(task) and task.is_open:
         status = "OPEN"
@@ -346,7 +345,7 @@ def _next_change(blockers: tuple[Blocker, ...]) -> int | None:
 
 
 def _wanted_queues(blockers: tuple[Blocker, ...], now: int) -> tuple[str, ...]:
-    """The queues of due tasks, once they have been due for long enough to ask."""
+    """The queues of tasks that have been due for ``PICKUP_GRACE``."""
     return tuple(
         dict.fromkeys(
             blocker.queue

@@ -1,4 +1,4 @@
-"""What a workflow did, task by task, as a table for a log."""
+"""The tasks of a workflow as a table for the log."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Row:
 
 
 def timeline(workflow: Workflow) -> str:
-    """A table with a row a task, in the order they began; a retried task is one row. Bounded."""
+    """A table of the tasks in the order in which they began, with one row for all attempts of a task. Bounded."""
     rows: dict[str, _Row] = {}
     for task in sorted(workflow.tasks, key=lambda task: task.seq):
         row = rows.get(task.reference_name)

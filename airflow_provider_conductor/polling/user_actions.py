@@ -1,4 +1,4 @@
-"""What people (or programs) have done to a workflow between two looks."""
+"""What users (or their programs) have done to a workflow between two observations."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from airflow_provider_conductor.client.text import one_line
 __all__ = ["Lifecycle", "user_actions"]
 
 NAMED = 5
-"""Skipped tasks named one by one."""
+"""Skipped tasks that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """What only somebody's act changes, as one look saw it. Times are the server's clock in ms.
+    """What only a user's action changes, as of one observation. Times are the server's clock in ms.
 
-    A restart sets the workflow's own start anew; a resume and a retry set ``lastRetriedTime``, a retry and a rerun
-    leave the end that went before; tasks are skipped by people alone (seen on 3.13 and 3.32).
+    A restart sets the workflow's start time anew; a resume and a retry set ``lastRetriedTime``; a retry and a rerun
+    keep the workflow's earlier end time; only users skip tasks (seen on 3.13 and 3.32).
     """
 
     created: int = 0
@@ -32,41 +32,41 @@ class Lifecycle:
 
 
 def user_actions(before: Lifecycle | None, workflow: Workflow) -> list[str]:
-    """What was done since ``before``, a line each.
+    """What was done since ``before``, one log line each.
 
     ========================================  =============================
-    since the look before                     somebody
+    since ``before``                          somebody
     ========================================  =============================
-    it was created anew                       restarted it
-    retried anew, having ended in between     retried it
-    retried anew, without an end              resumed it
-    ended in between, and runs                ran it again from a task
+    it has a new start time                   restarted it
+    it was retried, and had ended             retried it
+    it was retried, and had not ended         resumed it
+    it had ended, and runs                    reran it from one of its tasks
     more tasks are SKIPPED                    skipped these
     ========================================  =============================
 
-    A pause is a phase, and an end is an end: both are told where they are seen.
+    A pause and an end are phases of the workflow, which are logged as such.
     """
     if before is None:
         return []
     now = Lifecycle.of(workflow)
-    told = []
+    lines = []
     if now.created != before.created:
         return ["somebody restarted the workflow; it runs again from its first task"]
     ended = not workflow.status.ended and now.ended != before.ended
     if now.retried != before.retried:
-        told.append(
+        lines.append(
             "somebody retried the workflow; it continues from its failed tasks"
             if ended
             else "somebody resumed the workflow"
         )
     elif ended:
-        told.append("somebody reran the workflow from one of its tasks")
+        lines.append("somebody reran the workflow from one of its tasks")
     if now.skipped > before.skipped:
         new = _skipped(workflow)[before.skipped :]
         named = ", ".join(one_line(name, 80) for name in new[:NAMED])
         more = f" and {len(new) - NAMED} more" if len(new) > NAMED else ""
-        told.append(f"somebody skipped {named}{more}")
-    return told
+        lines.append(f"somebody skipped {named}{more}")
+    return lines
 
 
 def _skipped(workflow: Workflow) -> list[str]:
