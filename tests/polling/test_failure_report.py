@@ -129,6 +129,88 @@ def test_a_manual_retry_past_the_limit_claims_no_limit() -> None:
     assert (failure.attempts, failure.max_attempts) == (3, None)
 
 
+AGAIN = "then clear this Airflow task or retry the workflow in Conductor; it continues from the failed task."
+
+MESSAGES: dict[Cause, tuple[dict[str, Any], str, str]] = {
+    Cause.TASK_FAILED: ({}, "failed: pack failed (attempt 2 of 3): no box", f"Fix the cause, {AGAIN}"),
+    Cause.TERMINAL_ERROR: (
+        {"by_worker": True},
+        "failed: pack failed with a terminal error (attempt 2 of 3): no box",
+        f"The worker ruled out another attempt. Fix the input or the worker, {AGAIN}",
+    ),
+    Cause.SERVER_ERROR: (
+        {"task_kind": "INLINE"},
+        "failed: pack failed with a terminal error (attempt 2 of 3): no box",
+        "Conductor itself runs this INLINE task and does not retry it. Fix its definition or its input, " + AGAIN,
+    ),
+    Cause.TASK_TIMED_OUT: (
+        {"status": "TIMED_OUT", "by_worker": True},
+        "timed out: pack timed out (attempt 2 of 3): no box",
+        "Its worker took too long or died. Check the worker, or raise responseTimeoutSeconds or timeoutSeconds in the "
+        f"task definition, {AGAIN}",
+    ),
+    Cause.NOT_POLLED: (
+        {"queue": "pack", "domain": "blue"},
+        "failed: no worker took pack in time (attempt 2 of 3): no box",
+        "No worker took it from queue 'pack' in domain 'blue' within pollTimeoutSeconds of the task definition. Start a "
+        f"worker that polls this queue, or raise pollTimeoutSeconds, {AGAIN}",
+    ),
+    Cause.TOTAL_TIMEOUT: (
+        {},
+        "failed: pack failed (attempt 2 of 3, and no time was left for another): no box",
+        "All attempts together took longer than totalTimeoutSeconds of the task definition. Fix the cause, or raise "
+        f"totalTimeoutSeconds, {AGAIN}",
+    ),
+    Cause.WORKFLOW_TIMED_OUT: (
+        {"status": "TIMED_OUT"},
+        "timed out: no box",
+        "It took longer than timeoutSeconds of its definition. Check what was still open, or raise timeoutSeconds.",
+    ),
+    Cause.TERMINATED: (
+        {"status": "TERMINATED"},
+        "was terminated: no box",
+        "Somebody terminated it, so it is not started again. Clear this Airflow task to start another one.",
+    ),
+    Cause.TERMINATE_TASK: (
+        {},
+        "failed: its TERMINATE task pack ended it: no box",
+        "The workflow ended itself, as its definition says. Check why it reached this TERMINATE task.",
+    ),
+    Cause.NO_TASK: (
+        {},
+        "failed: no box",
+        "Conductor could not continue. Check the workflow's definition and input.",
+    ),
+}
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_the_message_of_each_cause(cause: Cause) -> None:
+    """The one place where these messages are asserted word by word; docs/troubleshooting.md quotes them."""
+    known, headline, advice = MESSAGES[cause]
+    found = Failure(
+        **{"workflow_id": "wf-1", "workflow_name": "order", "status": "FAILED"}
+        | {"cause": cause, "reason": "no box", "task_reference_name": "pack", "attempts": 2, "max_attempts": 3}
+        | known
+    )
+    assert explain(found).split("\n") == [f"Workflow order (wf-1) {headline}", f"What to do: {advice}"]
+
+
+@pytest.mark.parametrize(
+    ("known", "advice"),
+    [
+        ({"cause": Cause.SERVER_ERROR, "by_worker": True}, "Fix its input or what its worker returns, "),
+        ({"cause": Cause.TASK_TIMED_OUT}, "Check what it waited for, or raise its timeout, "),
+        (
+            {"cause": Cause.TASK_FAILED, "unread_sub_workflow_id": "wf-2"},
+            "Find and fix the cause in sub-workflow wf-2, ",
+        ),
+    ],
+)
+def test_advice_depends_on_who_runs_the_task(known: dict[str, Any], advice: str) -> None:
+    assert advice + AGAIN in explain(Failure(workflow_id="wf-1", **known))
+
+
 def test_the_first_line_is_enough_to_act_on() -> None:
     recording = load("conductor-3.32.2/ended_failed_two_levels_down.json")
     failure = cause_of(recording.workflow, *recording.sub_workflows.values())
