@@ -152,8 +152,8 @@ MESSAGES: dict[Cause, tuple[dict[str, Any], str, str]] = {
     Cause.NOT_POLLED: (
         {"queue": "pack", "domain": "blue"},
         "failed: no worker took pack in time (attempt 2 of 3): no box",
-        "No worker took it from queue 'pack' in domain 'blue' within pollTimeoutSeconds of the task definition. Start a "
-        f"worker that polls this queue, or raise pollTimeoutSeconds, {AGAIN}",
+        "No worker took it from queue 'pack' in domain 'blue' within pollTimeoutSeconds of the task definition. Start "
+        f"a worker that polls this queue, or raise pollTimeoutSeconds, {AGAIN}",
     ),
     Cause.TOTAL_TIMEOUT: (
         {},
@@ -203,7 +203,7 @@ def test_the_message_of_each_cause(cause: Cause) -> None:
         ({"cause": Cause.TASK_TIMED_OUT}, "Check what it waited for, or raise its timeout, "),
         (
             {"cause": Cause.TASK_FAILED, "unread_sub_workflow_id": "wf-2"},
-            "Find and fix the cause in sub-workflow wf-2, ",
+            "cause in sub-workflow wf-2, ",
         ),
     ],
 )
