@@ -14,11 +14,12 @@ from airflow_provider_conductor.batch.driver import waiting_for
 from airflow_provider_conductor.batch.handover import FREE_FOR, worth_a_worker
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.flow import steady
+from airflow_provider_conductor.client.models import WorkflowStatus
 from airflow_provider_conductor.client.termination import terminate_concurrently
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.durations import seconds
 from airflow_provider_conductor.polling.poller import Poller
-from airflow_provider_conductor.polling.wait_event import ERROR, MESSAGE_LIMIT, TIMEOUT
+from airflow_provider_conductor.polling.wait_event import ERROR, MESSAGE_LIMIT, TIMEOUT, WaitEvent
 from airflow_provider_conductor.triggers.base import ConductorTrigger, start_and_deadline
 from airflow_provider_conductor.triggers.shared_poller import shared_poller
 
@@ -31,8 +32,8 @@ GO_ON = "go_on"
 class ConductorWorkflowsTrigger(ConductorTrigger):
     """Waits for many running workflows; fires one event when all have ended, or a worker has enough to do again.
 
-    The event is ``{"status": "go_on" | "timeout" | "error", "message": …}``. It does not contain how the workflows
-    ended: the worker reads that from the server.
+    The event is ``{"status": "go_on" | "timeout" | "error", "message": …, "completed": […]}``. Of the ended workflows
+    it names only those that completed, which the server may remove before the worker reads them.
 
     Args:
         workflow_ids: the workflows.
@@ -78,10 +79,12 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
         return {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        event = {"status": GO_ON, "message": ""}
+        event: dict[str, Any] = {"status": GO_ON}
         try:
             async with shared_poller(self.conductor_conn_id) as poller:
-                event["message"], in_time = await self._wait(poller)
+                ended, in_time = await self._wait(poller)
+                event["message"] = f"{len(ended):,} of {len(self.workflow_ids):,} running workflows have ended"
+                event["completed"] = [item.workflow_id for item in ended if item.status == WorkflowStatus.COMPLETED]
                 if not in_time:
                     event["status"] = TIMEOUT
                     if self.timeout_reason is not None:
@@ -93,18 +96,17 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
             raise
         yield TriggerEvent(event)
 
-    async def _wait(self, poller: Poller) -> tuple[str, bool]:
-        """Until there is enough for a worker to do: a message, and whether that was before the deadline."""
+    async def _wait(self, poller: Poller) -> tuple[list[WaitEvent], bool]:
+        """Until there is enough for a worker to do: how waits ended, and whether that was before the deadline."""
         clock = steady(time.time, time.monotonic)
         began = clock()
         waits = {asyncio.create_task(self._one(poller, workflow_id, began)) for workflow_id in self.workflow_ids}
-        ended: set[asyncio.Task[None]] = set()
+        ended: list[WaitEvent] = []
         free_since: float | None = None
         try:
             while True:
                 now = clock()
                 free_since = free_since or (now if ended else None)
-                message = f"{len(ended):,} of {len(self.workflow_ids):,} running workflows have ended"
                 if worth_a_worker(
                     ended=len(ended),
                     active=len(waits),
@@ -113,9 +115,9 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
                     free_since=free_since,
                     now=now,
                 ):
-                    return message, True
+                    return ended, True
                 if self.deadline is not None and now >= self.deadline:
-                    return message, False
+                    return ended, False
                 moments = [self.deadline, free_since + FREE_FOR if free_since and self.more else None]
                 until = min((moment for moment in moments if moment is not None), default=None)
                 done, waits = await asyncio.wait(
@@ -123,15 +125,13 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
                     timeout=None if until is None else max(0.0, until - now),
                     return_when=asyncio.FIRST_COMPLETED,
                 )
-                ended |= done
-                for task in done:
-                    task.result()
+                ended += [task.result() for task in done]
         finally:
             for task in waits:
                 task.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
-    async def _one(self, poller: Poller, workflow_id: str, now: float) -> None:
+    async def _one(self, poller: Poller, workflow_id: str, now: float) -> WaitEvent:
         spec, state = waiting_for(
             workflow_id,
             now,
@@ -139,7 +139,7 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
             stall_timeout=self.stall_timeout,
             poll_interval=self.poll_interval,
         )
-        await poller.run(self._wait_flow(poller, spec, state, self.log.debug))
+        return await poller.run(self._wait_flow(poller, spec, state, self.log.debug))
 
     @property
     def _subject(self) -> str:

@@ -357,6 +357,25 @@ def test_nothing_is_gone_where_nobody_wants_it(orders: Orders) -> None:
     assert run(task, context_of(task)) == [{"shipped": 0}, None]
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_what_the_triggerer_has_seen_complete_has_completed(orders: Orders, wanted: bool) -> None:
+    """Also where the server has removed it since: a retry would run it again."""
+    orders.after = 0.3
+    arguments = {"workflow_inputs": [{"order": 0}, {"order": 1}], "deferrable": True, "wait_for_seconds": 0}
+    task = batch(**arguments, do_xcom_push=wanted, retries=2)
+    context = context_of(task)
+    deferral = deferred(task, context)
+    event = first_event(deferral.trigger)
+    orders.conductor.workflows.clear()
+    kwargs = {**json.loads(json.dumps(deferral.kwargs)), "event": event}
+    if wanted:
+        with pytest.raises(ConductorBatchFailedError, match="2 that completed cannot be read any more") as failed:
+            task.execute_complete(context, **kwargs)
+        assert isinstance(failed.value, AirflowFailException)
+    else:
+        assert task.execute_complete(context, **kwargs) == [None, None]
+
+
 @pytest.mark.parametrize("inputs", [[], None, "no list"])
 @pytest.mark.parametrize("cancel_on_kill", [True, False])
 def test_inputs_that_are_gone_fail_the_task_and_leave_nothing_unattended(
