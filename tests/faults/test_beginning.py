@@ -128,7 +128,7 @@ def test_a_sensor_begins_and_waits_without_a_worker(
             for way in others:
                 check(way, sensors[way].state == "failed", "it fails")
             check("timeout", ended_by_our_timeout(workflow("timeout").reason), "the timeout ends the workflow")
-            check("timeout", "AirflowSensorTimeout" in sensors["timeout"].log("worker"), "it is Airflow's own")
+            check("timeout", "ConductorSensorTimeoutError" in sensors["timeout"].log("worker"), "it is not retried")
             said = sensors["execution_timeout"].log("worker")
             error = "AirflowTaskTimeout" if TIMEOUT_FORESTALLS_RESUMPTION else "ConductorWorkflowTimeoutError"
             check("execution_timeout", error in said, "it is the retried one")

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_conductor._airflow import NEVER_EXPIRE
 from airflow_provider_conductor.client import ConductorAuthError
 from airflow_provider_conductor.exceptions import (
     ConductorOutputMissingError,
     ConductorOutputTooLargeError,
+    ConductorSensorTimeoutError,
     ConductorTaskUnreachableError,
     ConductorWorkflowFailedError,
     ConductorWorkflowFailedPermanentlyError,
@@ -61,7 +62,7 @@ def ends_as(recording: str, **changes: Any) -> tuple[tuple[float, Scene], ...]:
     return (0.0, WORKING), (SOON, recorded(recording, **changes))
 
 
-TIMED_OUT = (ConductorWorkflowTimeoutError, AirflowSensorTimeout)
+TIMED_OUT = (ConductorWorkflowTimeoutError, ConductorSensorTimeoutError)
 SUMMARY = {"workflowType": "orders", "version": 1, "status": "COMPLETED", "output": "{}"}
 
 SITUATIONS = {
