@@ -60,7 +60,7 @@ def error_for_answer(
 ) -> ConductorRequestError:
     """Find out what an error status means. The body decides before the status does.
 
-    =====================================================  ======================  ===================
+    =====================================================  ==================================  ==========
     answer                                                 error                   repeatable
     =====================================================  ======================  ===================
     in the shape of Conductor's own errors:
@@ -133,11 +133,11 @@ def error_for_answer(
 def is_conductors(body: dict[str, Any]) -> bool:
     """Whether an error's JSON is written by Conductor itself, not by something in front of it.
 
-    =============================================================  ====================================================
-    ``{"status", "message", "instance", "retryable"}``             Conductor's own errors (3.13.8, 3.32.2, Orkes)
-    ``{"timestamp", "status", "error", "path"}``                   Spring's own error: a missing route of 3.13.8
-    ``{"timestamp", "message", "error": "INVALID_TOKEN"}``         Orkes about a token
-    =============================================================  ====================================================
+                                                       =============================================================  ====================================================
+                                                       ``{"status", "message", "instance", "retryable"}``  Conductor's own errors (3.13.8, 3.32.2, Orkes)
+                                                       ``{"timestamp", "status", "error", "path"}``  Spring's own error: a missing route of 3.13.8
+                                                       ``{"timestamp", "message", "error": "INVALID_TOKEN"}``  Orkes about a token
+                                                       =============================================================  ====================================================
 
     Spring's own gateway answers in Spring's shape too, with a ``requestId``.
     """

@@ -53,7 +53,7 @@ class WaitState:
     Attributes:
         logged: what has been logged about the workflow, so that nothing is logged twice.
         warned: the standstill that has been warned about, see
-            :attr:`~airflow_provider_conductor.polling.progress.Progress.fingerprint`.
+            ``Progress.fingerprint``.
         lifecycle: what users had done to the workflow at the last poll that read its tasks.
         unreachable_since: since when Conductor has been unreachable.
         refused_since: since when something in front of Conductor has refused every request.
