@@ -61,24 +61,24 @@ def error_for_answer(
     """Find out what an error status means. The body decides before the status does.
 
     =====================================================  ==================================  ==========
-    answer                                                 error                   repeatable
-    =====================================================  ======================  ===================
+    answer                                                 error                               repeatable
+    =====================================================  ==================================  ==========
     in the shape of Conductor's own errors:
-    401, 403                                               ConductorAuthError      no
-    404 without a message; "No static resource"; 405       ConductorMissingRouteError            no
-    404 "... still running"                                ConductorConflictError       no
-    404 that speaks of a definition                        ConductorDefinitionNotFoundError      no
-    404 else                                               ConductorNotFoundError       no
-    409                                                    ConductorConflictError       no
+    401, 403                                               ConductorAuthError                  no
+    404 without a message; "No static resource"; 405       ConductorMissingRouteError          no
+    404 "... still running"                                ConductorConflictError              no
+    404 that speaks of a definition                        ConductorDefinitionNotFoundError    no
+    404 else                                               ConductorNotFoundError              no
+    409                                                    ConductorConflictError              no
     of anybody:
-    400, 411, 413, 414, 415, 422, 431                      ConductorBadRequestError     no
-    429                                                    ConductorTooManyRequestsError         if safe
-    5xx with retryable: true                               ConductorServerError    if safe
-    408, 425, 502-504 without ``retryable``                 ConductorServerError    if safe
-    5xx else                                               ConductorServerError    no
-    4xx else, Conductor's own                              ConductorBadRequestError     no
-    4xx else, of anybody else                              NotConductorError       if safe
-    =====================================================  ======================  ===================
+    400, 411, 413, 414, 415, 422, 431                      ConductorBadRequestError            no
+    429                                                    ConductorTooManyRequestsError       if safe
+    5xx with retryable: true                               ConductorServerError                if safe
+    408, 425, 502-504 without ``retryable``                ConductorServerError                if safe
+    5xx else                                               ConductorServerError                no
+    4xx else, Conductor's own                              ConductorBadRequestError            no
+    4xx else, of anybody else                              NotConductorError                   if safe
+    =====================================================  ==================================  ==========
 
     The fate of a call that is not safe to repeat is unknown after any 5xx that does not say ``retryable: false``, and
     after a NotConductorError: a gateway may have given up on a server that is still working on it.
@@ -133,11 +133,11 @@ def error_for_answer(
 def is_conductors(body: dict[str, Any]) -> bool:
     """Whether an error's JSON is written by Conductor itself, not by something in front of it.
 
-                                                       =============================================================  ====================================================
-                                                       ``{"status", "message", "instance", "retryable"}``  Conductor's own errors (3.13.8, 3.32.2, Orkes)
-                                                       ``{"timestamp", "status", "error", "path"}``  Spring's own error: a missing route of 3.13.8
-                                                       ``{"timestamp", "message", "error": "INVALID_TOKEN"}``  Orkes about a token
-                                                       =============================================================  ====================================================
+    =============================================================  ====================================================
+    ``{"status", "message", "instance", "retryable"}``             Conductor's own errors (3.13.8, 3.32.2, Orkes)
+    ``{"timestamp", "status", "error", "path"}``                   Spring's own error: a missing route of 3.13.8
+    ``{"timestamp", "message", "error": "INVALID_TOKEN"}``         Orkes about a token
+    =============================================================  ====================================================
 
     Spring's own gateway answers in Spring's shape too, with a ``requestId``.
     """
