@@ -176,7 +176,7 @@ class ConductorServer:
                         self._pid = self._ask("start", command=self._command(folder, java))
                         self._wait_until_healthy()
                         break
-                    except _PortTaken:
+                    except _PortTakenError:
                         # Another process took the port before Java could bind it.
                         if self._wanted_port is not None or attempt == 2:
                             raise
@@ -297,7 +297,7 @@ class ConductorServer:
             # After a failure, the old server keeps running without a port.
             if code is not None or "APPLICATION FAILED TO START" in log:
                 taken = re.search(r"port \d+ (was|is) already in use", log, re.IGNORECASE)
-                raise (_PortTaken if taken else ServerError)(
+                raise (_PortTakenError if taken else ServerError)(
                     f"Conductor {self.version} did not start"
                     + (f" (exit code {code})" if code is not None else "")
                     + f":\n{self.log()}"
@@ -312,7 +312,7 @@ class ConductorServer:
             time.sleep(0.1)
 
 
-class _PortTaken(ServerError):
+class _PortTakenError(ServerError):
     pass
 
 
@@ -331,7 +331,7 @@ def _insist_on_free(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise _PortTaken(f"port {port} of 127.0.0.1 is already in use: {error}") from None
+            raise _PortTakenError(f"port {port} of 127.0.0.1 is already in use: {error}") from None
 
 
 def _healthy(url: str) -> bool:

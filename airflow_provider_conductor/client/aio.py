@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying
 from yarl import URL
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.body import BrokenBodyError, TooLarge
+from airflow_provider_conductor.client.body import BodyTooLargeError, BrokenBodyError
 from airflow_provider_conductor.client.errors import ConductorRequestError, ConductorTimeoutError
 from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Steps, steady
 from airflow_provider_conductor.client.flows import Capabilities
@@ -202,7 +202,7 @@ class AsyncConductorClient(AsyncMethods):
                     proxy=exchange.proxy,
                 ) as response:
                     content = await self._read(call, response)
-            except (TooLarge, BrokenBodyError) as error:
+            except (BodyTooLargeError, BrokenBodyError) as error:
                 raise exchange.bad_body(call, error) from None
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 raise exchange.no_answer(call, *_failure(error)) from exchange.cause(error)

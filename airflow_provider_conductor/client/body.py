@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 
-__all__ = ["ACCEPTED", "Body", "BrokenBodyError", "TooLarge", "UnknownEncodingError"]
+__all__ = ["ACCEPTED", "Body", "BodyTooLargeError", "BrokenBodyError", "UnknownEncodingError"]
 
 ACCEPTED = "gzip"
 """The ``Accept-Encoding`` of every request."""
@@ -17,7 +17,7 @@ PIECE = 262_144
 """Bytes that are decompressed before they are counted."""
 
 
-class TooLarge(Exception):
+class BodyTooLargeError(Exception):
     """The body has more bytes than the limit."""
 
 
@@ -59,7 +59,7 @@ class Body:
         """Take a chunk; False where the body is cut here, and the rest need not be read.
 
         Raises:
-            TooLarge, BrokenBodyError: the body cannot be read.
+            BodyTooLargeError, BrokenBodyError: the body cannot be read.
         """
         if self._gzip is None:
             return self._add(chunk)
@@ -79,7 +79,7 @@ class Body:
         """The whole content.
 
         Raises:
-            TooLarge, BrokenBodyError: the body cannot be read.
+            BodyTooLargeError, BrokenBodyError: the body cannot be read.
         """
         if self._gzip is not None and not self._members and not self._was_cut:
             self._add(self._gzip.flush())  # what it held back: less than a piece, since all input is consumed
@@ -90,7 +90,7 @@ class Body:
     def _add(self, content: bytes) -> bool:
         room = self._limit - len(self._content)
         if len(content) > room and not self._cut:
-            raise TooLarge
+            raise BodyTooLargeError
         self._content += content[:room]
         self._was_cut = len(content) > room
         return not self._was_cut

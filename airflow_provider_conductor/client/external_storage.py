@@ -13,7 +13,13 @@ from tenacity import Retrying
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_conductor.client.addresses import Address, address_of, may_connect, refusal
-from airflow_provider_conductor.client.body import ACCEPTED, Body, BrokenBodyError, TooLarge, UnknownEncodingError
+from airflow_provider_conductor.client.body import (
+    ACCEPTED,
+    Body,
+    BodyTooLargeError,
+    BrokenBodyError,
+    UnknownEncodingError,
+)
 from airflow_provider_conductor.client.bounded import BoundedAdapter, EncryptedConnection, PlainConnection
 from airflow_provider_conductor.client.endpoints import get_external_storage_location
 from airflow_provider_conductor.client.errors import (
@@ -98,11 +104,11 @@ def _download(client: ConductorClient, uri: str, path: str) -> bytes:
                 for chunk in response.raw.stream(65_536, decode_content=False):
                     body.feed(chunk)
                 return body.end()
-        except TooLarge:
+        except BodyTooLargeError:
             raise PayloadNotOfferedError(f"it has over {MAX_PAYLOAD_BYTES:,} bytes") from None
         except UnknownEncodingError as error:
             raise PayloadNotOfferedError(f"it is compressed by {error}, and gzip was asked for") from None
-        except _Elsewhere:
+        except _ForbiddenAddressError:
             raise PayloadNotOfferedError("its address has become one of the worker's own machine or network") from None
         except (BrokenBodyError, requests.RequestException, HTTPError, OSError) as error:
             # From None: these errors print the whole address with its signature.
@@ -111,7 +117,7 @@ def _download(client: ConductorClient, uri: str, path: str) -> bytes:
             ) from None
 
 
-class _Elsewhere(Exception):
+class _ForbiddenAddressError(Exception):
     """A connection came to an address that may not be connected to."""
 
 
@@ -133,7 +139,7 @@ def _checked(connection: socket.socket, may: Callable[[Address], bool]) -> socke
     address = address_of(str(connection.getpeername()[0]))
     if address is None or not may(address):
         connection.close()
-        raise _Elsewhere
+        raise _ForbiddenAddressError
     return connection
 
 

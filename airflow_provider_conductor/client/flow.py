@@ -171,7 +171,9 @@ def steady(clock: Callable[[], float], monotonic: Callable[[], float]) -> Callab
 
 
 class Steps(Generic[T]):
-    """The steps of a flow, for a loop that does them; ``result`` is what the flow returns::
+    """The steps of a flow, for a loop that does them; ``result`` is what the flow returns.
+
+    ::
 
         for step in (steps := Steps(flow)):
             with steps:

@@ -14,7 +14,7 @@ import requests
 from tenacity import Retrying
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
-from airflow_provider_conductor.client.body import BrokenBodyError, TooLarge
+from airflow_provider_conductor.client.body import BodyTooLargeError, BrokenBodyError
 from airflow_provider_conductor.client.bounded import BoundedAdapter
 from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Steps, steady
@@ -139,7 +139,7 @@ class ConductorClient(BlockingMethods):
                         if not body.feed(chunk):
                             break
                     answer = Answer(response.status_code, headers, body.end())
-            except (TooLarge, BrokenBodyError) as error:
+            except (BodyTooLargeError, BrokenBodyError) as error:
                 raise exchange.bad_body(call, error) from None
             except (requests.RequestException, HTTPError, OSError, ValueError) as error:
                 causes = _causes(error)

@@ -12,7 +12,13 @@ from urllib.parse import quote, urlencode
 from airflow_provider_conductor import __version__
 from airflow_provider_conductor.client.addresses import redirect_target
 from airflow_provider_conductor.client.auth import TokenKeeper
-from airflow_provider_conductor.client.body import ACCEPTED, Body, BrokenBodyError, TooLarge, UnknownEncodingError
+from airflow_provider_conductor.client.body import (
+    ACCEPTED,
+    Body,
+    BodyTooLargeError,
+    BrokenBodyError,
+    UnknownEncodingError,
+)
 from airflow_provider_conductor.client.cautions import log_cautions
 from airflow_provider_conductor.client.error_answers import error_for_answer
 from airflow_provider_conductor.client.errors import (
@@ -153,9 +159,9 @@ class Exchange:
                 call, NotConductorError, f"the answer is compressed by {encoding[:20]!r}, and gzip was asked for"
             ) from None
 
-    def bad_body(self, call: Call[T], error: TooLarge | BrokenBodyError) -> ConductorRequestError:
+    def bad_body(self, call: Call[T], error: BodyTooLargeError | BrokenBodyError) -> ConductorRequestError:
         """The error for a body that could not be taken."""
-        if isinstance(error, TooLarge):
+        if isinstance(error, BodyTooLargeError):
             return self._not_conductor(
                 call, f"the answer has more than {call.max_bytes:,} bytes, which is the limit", 200
             )

@@ -72,10 +72,9 @@ def register(
     workflows = [change.wanted for change in changes if change.wanted.kind == "workflow"]
     yield from _send_tasks(tasks)
     yield from _send_workflows(workflows, before=[item.label for item in tasks])
-    registered = []
+    registered: list[str] = []
     for change in changes:
-        if (yield from _has_changed(change, warn)):
-            registered.append(change.wanted.label)
+        registered += [change.wanted.label] if (yield from _has_changed(change, warn)) else []
     unchanged = [item.label for item in definitions if item.label not in registered]
     log(f"{len(registered)} definitions registered, {len(unchanged)} unchanged")
     return Registered(tuple(registered), tuple(unchanged))

@@ -22,7 +22,7 @@ DEFINITION_URL_KEY = "definition_url"
 
 
 class ConductorWorkflowLink(BaseOperatorLink):
-    """ "Conductor workflow": the execution's page. Read from XCom; no request is made."""
+    """Link to the execution's page in Conductor's UI. It is read from XCom; no request is made."""
 
     name = "Conductor workflow"  # type: ignore[assignment]
 
@@ -38,7 +38,7 @@ class ConductorWorkflowLink(BaseOperatorLink):
 
 
 class ConductorDefinitionLink(BaseOperatorLink):
-    """ "Conductor definition": the page of the first workflow definition registered. Read from XCom."""
+    """Link to the page of the first workflow definition that was registered. It is read from XCom."""
 
     name = "Conductor definition"  # type: ignore[assignment]
 

@@ -78,7 +78,7 @@ def whole_number(value: int | str | None, name: str) -> int | None:
     Raises:
         ValueError: text that is no whole number.
     """
-    if value is None or value == "" or value == "None":
+    if value in (None, "", "None"):
         return None
     try:
         return int(value)

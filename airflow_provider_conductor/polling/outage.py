@@ -102,6 +102,8 @@ class Outage:
 
 
 def _concerns_all(error: ConductorRequestError) -> bool:
-    """Whether an answer to one request holds for a wait that has not asked yet. An answer that shows a wrong address
-    ends a wait, so that must be the answer to its own request."""
+    """Whether an answer to one request holds for a wait that has not asked yet.
+
+    An answer that shows a wrong address ends a wait, so that must be the answer to its own request.
+    """
     return error.temporary or isinstance(error, ConductorUnreachableError)

@@ -232,8 +232,10 @@ class _Wait:
         return now >= self.refused_until
 
     def needs_tasks(self, now: float) -> bool:
-        """Whether the next poll must read the tasks: one of them is waited for, it may be the last poll, or one of them
-        has become due, which is the reason for this poll."""
+        """Whether the next poll must read the tasks.
+
+        One of them is waited for, it may be the last poll, or one of them has become due, which is the reason for it.
+        """
         change = None if self.progress is None else self.progress.next_change
         due = change is not None and now >= self.clock.ours(change)
         return bool(self.spec.wait_until_task_ref) or due or (self.poll_by is not None and now >= self.poll_by)

@@ -223,11 +223,9 @@ def look_up_archived(plans: Sequence[StartPlan]) -> Flow[list[tuple[Found, ...]]
             text = summary.correlation_id
             if summary.name != plans[0].name or text not in ids or not summary.status.ended:
                 continue
-            summary = replace(
-                summary, data={**summary.data, "createTime": _milliseconds(summary.data.get("startTime"))}
-            )
-            if text not in summaries or summary.create_time < summaries[text].create_time:
-                summaries[text] = summary
+            began = _milliseconds(summary.data.get("startTime"))
+            if text not in summaries or began < summaries[text].create_time:
+                summaries[text] = replace(summary, data={**summary.data, "createTime": began})
     present = yield from read_many([summary.workflow_id for summary in summaries.values()])
     now = yield from current_time()
     found: list[list[Found]] = [[] for _ in plans]

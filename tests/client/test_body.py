@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client import ConductorNotFoundError, ConductorServerError, NotConductorError, endpoints
-from airflow_provider_conductor.client.body import Body, BrokenBodyError, TooLarge, UnknownEncodingError
+from airflow_provider_conductor.client.body import Body, BodyTooLargeError, BrokenBodyError, UnknownEncodingError
 from airflow_provider_conductor.client.wire import MAX_ERROR_BYTES
 from tests.client import fault_server as faults
 from tests.client.fault_server import Behaviour, Exchange
@@ -140,7 +140,7 @@ def test_gzip_that_is_broken_or_ends_too_early_is_no_body(chunks: list[bytes]) -
 def test_a_cut_body_ends_at_the_limit() -> None:
     assert taken([PACKED], limit=100, cut=True) == CONTENT[:100]
     assert taken([CONTENT], "", limit=100, cut=True) == CONTENT[:100]
-    with pytest.raises(TooLarge):
+    with pytest.raises(BodyTooLargeError):
         taken([PACKED], limit=100)
 
 
