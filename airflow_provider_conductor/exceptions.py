@@ -32,6 +32,7 @@ What requests to Conductor raise is a ``ConductorError``, from the clients as fr
     ├── ConductorConfigError                                the connection's settings cannot be used
     ├── ConductorInputError                                 an argument was refused before anything was sent
     ├── ConductorDryRunIncompleteError                      a dry run came to a task for which no output is left
+    ├── PayloadNotOfferedError                              a stored output cannot be read from where it is stored
     └── ConductorRequestError                               a request failed
         ├── ConductorUnreachableError                       nothing was sent
         │   └── ConductorTlsError                           … since the TLS handshake failed
@@ -85,6 +86,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorTooManyRequestsError,
     ConductorUnreachableError,
     NotConductorError,
+    PayloadNotOfferedError,
 )
 from airflow_provider_conductor.client.text import one_line, readable
 
@@ -132,6 +134,7 @@ __all__ = [
     "ConductorWorkflowFailedPermanentlyError",
     "ConductorWorkflowTimeoutError",
     "NotConductorError",
+    "PayloadNotOfferedError",
 ]
 
 NAME_LIMIT = 255

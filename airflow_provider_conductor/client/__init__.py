@@ -30,11 +30,9 @@ if TYPE_CHECKING:
         ConductorTooManyRequestsError as ConductorTooManyRequestsError,
         ConductorUnreachableError as ConductorUnreachableError,
         NotConductorError as NotConductorError,
-    )
-    from airflow_provider_conductor.client.external_storage import (
         PayloadNotOfferedError as PayloadNotOfferedError,
-        fetch_payload as fetch_payload,
     )
+    from airflow_provider_conductor.client.external_storage import fetch_payload as fetch_payload
     from airflow_provider_conductor.client.flow import (
         Flow as Flow,
         ask as ask,
@@ -82,7 +80,7 @@ __all__, __getattr__ = exports(
         "ConductorUnreachableError": "errors",
         "Flow": "flow",
         "NotConductorError": "errors",
-        "PayloadNotOfferedError": "external_storage",
+        "PayloadNotOfferedError": "errors",
         "PayloadType": "models",
         "PollData": "models",
         "SearchResult": "models",

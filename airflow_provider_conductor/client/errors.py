@@ -76,6 +76,7 @@ __all__ = [
     "ConductorTooManyRequestsError",
     "ConductorUnreachableError",
     "NotConductorError",
+    "PayloadNotOfferedError",
     "server_of",
 ]
 
@@ -108,6 +109,10 @@ class ConductorConfigError(ConductorError, ValueError):
 
 class ConductorInputError(ConductorError, ValueError):
     """An argument was refused before anything was sent."""
+
+
+class PayloadNotOfferedError(ConductorError):
+    """The server gives no address that this client may read, or one that holds too much."""
 
 
 class ConductorRequestError(ConductorError):

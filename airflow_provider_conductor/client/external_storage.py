@@ -27,12 +27,12 @@ from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
     ConductorBadRequestError,
     ConductorConnectionLostError,
-    ConductorError,
     ConductorMissingRouteError,
     ConductorNotFoundError,
     ConductorRequestError,
     ConductorServerError,
     NotConductorError,
+    PayloadNotOfferedError,
     server_of,
 )
 from airflow_provider_conductor.client.models import PayloadType
@@ -41,14 +41,10 @@ from airflow_provider_conductor.client.retry import policy
 from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.client.wire import Exchange
 
-__all__ = ["MAX_PAYLOAD_BYTES", "PayloadNotOfferedError", "fetch_payload"]
+__all__ = ["MAX_PAYLOAD_BYTES", "fetch_payload"]
 
 MAX_PAYLOAD_BYTES = 256 * 1024 * 1024
 """Most that is read of one payload, after decompression; a stock server stores none over 10 MiB."""
-
-
-class PayloadNotOfferedError(ConductorError):
-    """The server gives no address that this client may read, or one that holds too much."""
 
 
 def fetch_payload(

@@ -9,8 +9,8 @@ wait). It is written once, and a blocking client, an event loop or a test drives
         yield from sleep(0.5)
         return (yield from ask(endpoints.get_workflow(workflow_id)))
 
-:func:`ask`, :func:`sleep` and :func:`current_time` are the only places that yield to the driver, so what a flow gets
-back has a type.
+:func:`ask`, :func:`sleep` and :func:`current_time` yield to the driver, so what a flow gets back has a type. A
+wait also yields its pauses (:mod:`~airflow_provider_conductor.polling.poll_pause`), to the poller that drives it.
 """
 
 from __future__ import annotations

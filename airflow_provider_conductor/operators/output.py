@@ -114,7 +114,8 @@ class Output:
         return {"workflow_id": self.workflow_id, "url": hook.workflow_url(self.workflow_id)}
 
     def _fetched(self, hook: ConductorHook) -> dict[str, Any]:
-        from airflow_provider_conductor.client.external_storage import PayloadNotOfferedError, fetch_payload
+        from airflow_provider_conductor.client.errors import PayloadNotOfferedError
+        from airflow_provider_conductor.client.external_storage import fetch_payload
 
         try:
             return fetch_payload(hook.client, self.stored_at, self.payload_type)

@@ -168,9 +168,9 @@ def blocker_of(
     workers = is_polled_for(task)
     due: int | None
     if status is TaskStatus.SCHEDULED:
-        phase, since, due = _scheduled(task, now, workers, retry)
+        phase, since, due = _phase_of_scheduled(task, now, workers, retry)
     elif status is TaskStatus.IN_PROGRESS:
-        phase, since, due = _in_progress(task, now, workers)
+        phase, since, due = _phase_in_progress(task, now, workers)
     else:
         phase, since, due = Phase.WORKING, task.start_time or task.scheduled_time, None
 
@@ -203,11 +203,11 @@ def blocker_of(
         domain=task.domain,
     )
     if workers and phase in (Phase.QUEUED, Phase.RETRY_DUE):
-        return _with_polls(blocker, task, now, polls)
+        return _with_poll_data(blocker, task, now, polls)
     return blocker
 
 
-def _scheduled(task: Task, now: int, workers: bool, retry: bool) -> tuple[Phase, int, int]:
+def _phase_of_scheduled(task: Task, now: int, workers: bool, retry: bool) -> tuple[Phase, int, int]:
     taken_before = workers and task.poll_count > 0
     # The server copies a failed attempt's updateTime to its successor (seen on 3.13), hence the max.
     since = max(task.scheduled_time, task.update_time if taken_before else 0)
@@ -224,12 +224,12 @@ def _scheduled(task: Task, now: int, workers: bool, retry: bool) -> tuple[Phase,
     return (Phase.RETRY_DUE if retry and not taken_before else Phase.QUEUED), due, due
 
 
-def _in_progress(task: Task, now: int, workers: bool) -> tuple[Phase, int, int | None]:
+def _phase_in_progress(task: Task, now: int, workers: bool) -> tuple[Phase, int, int | None]:
     since = task.start_time or task.scheduled_time
     if task.kind == "HUMAN" or task.task_type == "HUMAN":
         return Phase.WAITING_FOR_PERSON, since, None
     if task.kind == "WAIT" or task.task_type == "WAIT":
-        return _wait(task, now, since)
+        return _phase_of_wait(task, now, since)
     if workers:
         due = max(task.update_time, since) + task.callback_after_seconds * 1000
         if task.callback_after_seconds and due > now:
@@ -240,7 +240,7 @@ def _in_progress(task: Task, now: int, workers: bool) -> tuple[Phase, int, int |
     return Phase.WORKING, since, None
 
 
-def _wait(task: Task, now: int, since: int) -> tuple[Phase, int, int | None]:
+def _phase_of_wait(task: Task, now: int, since: int) -> tuple[Phase, int, int | None]:
     # Its input decides: an untimed WAIT that a manual retry brought back carries the server's own polling
     # interval (30) in callbackAfterSeconds, not Integer.MAX_VALUE (seen on 3.32); 3.13 has 0 there.
     timed = any(str(task.input.get(key) or "").strip() for key in ("duration", "until"))
@@ -261,7 +261,7 @@ def _wait(task: Task, now: int, since: int) -> tuple[Phase, int, int | None]:
     return (Phase.TIMED_WAIT if due > now else Phase.WORKING), since, due
 
 
-def _with_polls(blocker: Blocker, task: Task, now: int, polls: Mapping[str, Sequence[PollData]]) -> Blocker:
+def _with_poll_data(blocker: Blocker, task: Task, now: int, polls: Mapping[str, Sequence[PollData]]) -> Blocker:
     if blocker.queue not in polls:
         return blocker
     seen = polls[blocker.queue]

@@ -6,7 +6,15 @@ from airflow_provider_conductor.polling.blocker import PICKUP_GRACE, Blocker, Ph
 from airflow_provider_conductor.polling.progress import Progress
 from airflow_provider_conductor.polling.server_clock import ServerClock
 
-__all__ = ["HELD", "HELD_PAUSE", "adaptive_pause", "backed_off", "next_poll", "next_poll_after_failure", "wake_at"]
+__all__ = [
+    "CLOSE_POLLS_FOR",
+    "CLOSE_POLL_PAUSE",
+    "adaptive_pause",
+    "next_poll",
+    "next_poll_after_failure",
+    "sensor_backoff",
+    "wake_at",
+]
 
 SHORTEST = 1.0
 LONGEST = 60.0
@@ -15,8 +23,8 @@ JITTER = 0.01
 """How much of an interval chance may take away. It only ever shortens: the end is still seen within 2 % of
 the age; and not by more than this: an hour costs 268 polls at most by the rule, and 271 with it."""
 
-HELD = 3.2
-HELD_PAUSE = 0.1
+CLOSE_POLLS_FOR = 3.2
+CLOSE_POLL_PAUSE = 0.1
 """Seconds for which polls are close together while the caller waits itself, and how close: a server's own hold reads
 the workflow every 0.1 s (seen on 3.32). They are 28 more than one a second, which leaves an hour's wait below 300."""
 
@@ -115,7 +123,7 @@ def wake_at(
         moments.append(poll_by)
     if progress.next_change is not None:
         moments.append(clock.ours(progress.next_change) + AFTER_DUE * (1 + jitter))
-    if closely or any(_unseen(blocker) for blocker in progress.blockers):
+    if closely or any(_is_invisible(blocker) for blocker in progress.blockers):
         moments.append(now + min(UNSEEN_LONGEST, max(UNSEEN_SHORTEST, age * UNSEEN_SHARE)) * spread)
     if not progress.blockers and progress.stalled_since is not None:
         blocked_at = clock.ours(progress.stalled_since + PICKUP_GRACE) + AFTER_DUE * (1 + jitter)
@@ -125,7 +133,7 @@ def wake_at(
     return seeing, min(seeing, blind)
 
 
-def _unseen(blocker: Blocker) -> bool:
+def _is_invisible(blocker: Blocker) -> bool:
     at_a_worker = blocker.phase is Phase.WORKING and not blocker.by_server
     below = blocker.kind == SUB_WORKFLOW or bool(blocker.path)
     return at_a_worker or below or blocker.phase in UNSEEN_PHASES
@@ -143,7 +151,7 @@ def next_poll_after_failure(
     return _bounded(now + max(pause, min(retry_after or 0.0, LONGEST)), now, poll_by)
 
 
-def backed_off(interval: float, polls: int, jitter: float, longest: float | None) -> float:
+def sensor_backoff(interval: float, polls: int, jitter: float, longest: float | None) -> float:
     """Airflow's own sensor back-off: twice the interval each time, and up to as much again by chance."""
     pause = max(1.0, interval * 2.0 ** min(polls - 2, 32)) * (1 + jitter)
     return pause if longest is None else min(pause, longest)

@@ -24,13 +24,13 @@ from airflow_provider_conductor.polling.limits import Verdict, judge
 from airflow_provider_conductor.polling.messages import Logged, describe, next_message
 from airflow_provider_conductor.polling.missing_workflow import confirm_missing
 from airflow_provider_conductor.polling.next_poll import (
-    HELD,
-    HELD_PAUSE,
+    CLOSE_POLL_PAUSE,
+    CLOSE_POLLS_FOR,
     JUST_IN_CASE,
     adaptive_pause,
-    backed_off,
     next_poll,
     next_poll_after_failure,
+    sensor_backoff,
     wake_at,
 )
 from airflow_provider_conductor.polling.observation import FEW_TASKS, Observation, observe, without_reasons
@@ -346,7 +346,7 @@ class _Wait:
         assert self.progress is not None  # the first poll reads the tasks
         interval = spec.poll_interval
         if interval is not None and spec.exponential_backoff:
-            interval = backed_off(interval, self.polls + 1, self.jitter(), spec.max_wait)
+            interval = sensor_backoff(interval, self.polls + 1, self.jitter(), spec.max_wait)
         jitter = self.jitter()
         unhurried = next_poll(self.progress, now, self.clock, jitter=jitter, poll_interval=interval, poll_by=self.limit)
         if all(status.ended for status in task_statuses(spec.wait_until_task_status)):
@@ -364,8 +364,8 @@ class _Wait:
             blind_wake_at=blind,
         )
         at = unhurried if self.poll_by is None else max(now, min(unhurried, self.poll_by))
-        if self.return_at is not None and interval is None and now - self.began < HELD:
-            at = min(at, now + HELD_PAUSE)
+        if self.return_at is not None and interval is None and now - self.began < CLOSE_POLLS_FOR:
+            at = min(at, now + CLOSE_POLL_PAUSE)
         return at, unhurried
 
     def unreachable(self, error: ConductorRequestError, sent: float, now: float) -> tuple[WaitEvent | None, float]:

@@ -16,7 +16,8 @@ from airflow_provider_conductor.client import (
     external_storage as payloads,
 )
 from airflow_provider_conductor.client.addresses import addresses_of, redirect_target, refusal
-from airflow_provider_conductor.client.external_storage import PayloadNotOfferedError, fetch_payload
+from airflow_provider_conductor.client.errors import PayloadNotOfferedError
+from airflow_provider_conductor.client.external_storage import fetch_payload
 from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.client.proxies import environment_proxy
 from tests.client import fault_server as faults

@@ -23,7 +23,7 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.messages import Logged
-from airflow_provider_conductor.polling.next_poll import HELD, HELD_PAUSE
+from airflow_provider_conductor.polling.next_poll import CLOSE_POLL_PAUSE, CLOSE_POLLS_FOR
 from airflow_provider_conductor.polling.observation import FEW_TASKS, LAST_POLL
 from airflow_provider_conductor.polling.poll_pause import PollPause, Revision
 from airflow_provider_conductor.polling.user_actions import Lifecycle
@@ -681,7 +681,7 @@ def test_the_wait_returns_to_the_second(patience: float) -> None:
 def test_an_end_in_the_first_seconds_of_the_hold_is_seen_at_once(ends: float) -> None:
     world = World([(ends, DONE)])
     assert world.wait(return_after=30).status == "COMPLETED"
-    assert world.age - ends <= (HELD_PAUSE if ends < HELD - 0.1 else 1.0) + 0.05
+    assert world.age - ends <= (CLOSE_POLL_PAUSE if ends < CLOSE_POLLS_FOR - 0.1 else 1.0) + 0.05
 
 
 def test_close_looks_at_many_tasks_read_the_status_alone() -> None:
