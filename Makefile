@@ -26,8 +26,8 @@ format: setup ## Let ruff put the code in order
 test: lint ## All checks, then the tests on Airflow 2.11 and 3.3 side by side (PYTEST_ARGS="-k name")
 	@$(PYTHON) dev/run_tests.py $(PYTEST_ARGS)
 
-unit: ## The tests that need no Conductor server, on Airflow 3.3 (PYTEST_ARGS="-k name")
-	$(NEW)/python -m pytest -n 2 --dist worksteal -m "not (integration or airflow or faults or slow)" $(PYTEST_ARGS)
+unit: setup ## The tests that need no Conductor server, on Airflow 3.3 (PYTEST_ARGS="-k name")
+	$(NEW)/python -m pytest -n 2 --dist worksteal -m "not (integration or airflow or faults)" $(PYTEST_ARGS)
 
 matrix: ## What imports Airflow, on 2.11 to 3.3 with Python 3.11 to 3.13 (CELLS="3.0.6-3.12 3.3.2-3.13")
 	@$(PYTHON) dev/matrix.py --pytest-args="$$PYTEST_ARGS" $(CELLS)

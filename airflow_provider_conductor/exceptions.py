@@ -214,8 +214,10 @@ class ConductorWorkflowFailedError(ConductorOperatorError):
         log_lines: the last lines its worker logged.
     """
 
-    def __init__(self, message: str, failure: Failure, *, url: str = "") -> None:
-        self.failure = failure = _readable(failure)
+    def __init__(self, message: str, failure: Failure | None = None, *, url: str = "") -> None:
+        from airflow_provider_conductor.polling.root_cause import Failure
+
+        self.failure = failure = _readable(Failure(workflow_id="") if failure is None else failure)
         super().__init__(message, workflow_id=failure.workflow_id, url=url, reason=failure.reason)
         self.workflow_name = failure.workflow_name
         self.status = failure.status
@@ -241,7 +243,7 @@ class ConductorBatchFailedError(ConductorWorkflowFailedError):
     def __init__(
         self,
         message: str,
-        failure: Failure,
+        failure: Failure | None = None,
         *,
         failed: int = 0,
         total: int = 0,

@@ -49,8 +49,10 @@ class ItemTasks:
 
     async def wait_for_progress(self, until: float | None) -> None:
         """Return when an item has been started or has ended, or at the given time."""
+        # Not wait_for: that of Python 3.11 swallows a cancellation, and with it a kill, if the event was just set.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._moved.wait(), None if until is None else max(0.0, until - self.clock()))
+            async with asyncio.timeout(None if until is None else max(0.0, until - self.clock())):
+                await self._moved.wait()
         self._moved.clear()
 
     def cancel_waits(self) -> None:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class LoopThread(Generic[T]):
-    """Runs a coroutine to its end in a loop of its own; it begins at once.
+    """Runs a coroutine to its end in a loop of its own, from :meth:`start` on.
 
     Args:
         main: makes the coroutine, in that loop.
@@ -31,6 +31,9 @@ class LoopThread(Generic[T]):
         self._task: asyncio.Task[T] | None = None
         self._began = threading.Event()
         self._thread = threading.Thread(target=self._run, name="conductor-batch", daemon=True)
+
+    def start(self) -> None:
+        """Begin. Whoever made it has it by then, so a signal handler finds what it is to end."""
         self._thread.start()
         self._began.wait()
 
@@ -59,10 +62,11 @@ class LoopThread(Generic[T]):
         return self._future.result()
 
     def cancel(self) -> None:
-        """Cancel it and wait until nothing of it is left."""
+        """Cancel it and wait until nothing of it is left; nothing happens if it was not started."""
         if self._task is not None:
             self.call(self._task.cancel)
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def call(self, function: Callable[[], Any]) -> None:
         """Call this in its loop, soon; nothing happens if it has ended."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.errors import (
-    ConductorAnswerError,
     ConductorRequestError,
 )
 from airflow_provider_conductor.client.flow import Flow, T
@@ -76,4 +75,5 @@ class PatientClient:
 def _may_pass(error: ConductorRequestError, failures: int) -> bool:
     if error.refused_by_gateway and failures > REFUSALS:
         return False
-    return error.temporary or (error.status is None and not isinstance(error, ConductorAnswerError))
+    # Without a status it is no answer, or that an accepted restart has had no effect yet.
+    return error.temporary or error.status is None

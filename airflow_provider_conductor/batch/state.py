@@ -249,7 +249,8 @@ def stored_active_ids(data: object) -> list[str]:
 
 def _active_ids(states: bytes | bytearray, items: Mapping[int, Item]) -> dict[int, str]:
     return {
-        index: items[index].workflow_id if index in items else ""
+        # One look-up: the other thread may remove the item between two.
+        index: item.workflow_id if (item := items.get(index)) else ""
         for index, state in enumerate(states)
         if state == ACTIVE
     }

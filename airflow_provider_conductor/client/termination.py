@@ -10,6 +10,7 @@ from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import (
     ConductorConflictError,
     ConductorMissingRouteError,
+    ConductorNotFoundError,
     ConductorRequestError,
 )
 from airflow_provider_conductor.client.flow import Flow, ask
@@ -108,7 +109,9 @@ def _terminate_one(workflow_id: str, reason: str, done: Termination, seen: Workf
         try:
             yield from ask(endpoints.terminate_workflow(workflow_id, reason))
         except ConductorRequestError as error:
-            if not (error.fate_unknown or isinstance(error, ConductorConflictError)):
+            if not (error.fate_unknown or isinstance(error, (ConductorConflictError, ConductorNotFoundError))):
+                raise
+            if error.fate_unknown and attempt == ATTEMPTS - 1:
                 raise
             failure = error
         else:

@@ -67,6 +67,7 @@ class BatchRun:
         """
         self.thread = thread = LoopThread(partial(self._drive, patience))
         try:
+            thread.start()
             self._watch(thread)
             return thread.result()
         except AirflowTaskTimeout:

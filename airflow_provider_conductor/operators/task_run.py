@@ -33,7 +33,6 @@ class TaskRun:
             Airflow has no date.
         logical_date: None for a dag run without one.
         clear_number: how often tasks of the dag run have been cleared (Airflow 3.3), or None.
-        log_url: the page of the task instance's log, or None.
         state_store: what the task remembers across its tries.
     """
 
@@ -48,7 +47,6 @@ class TaskRun:
     dag_run_started_at: float | None
     logical_date: datetime | None
     clear_number: int | None
-    log_url: str | None
     state_store: TaskStateStore
 
     @classmethod
@@ -68,9 +66,13 @@ class TaskRun:
             dag_run_started_at=_seconds(dag_run.start_date),
             logical_date=getattr(dag_run, "logical_date", None),
             clear_number=getattr(dag_run, "clear_number", None),
-            log_url=getattr(ti, "log_url", None) or None,
             state_store=TaskStateStore(context),
         )
+
+    @property
+    def log_url(self) -> str | None:
+        """The page of the task instance's log, or None. It is read on demand: 2.11 needs its configuration for it."""
+        return getattr(self.ti, "log_url", None) or None
 
     @property
     def label(self) -> str:

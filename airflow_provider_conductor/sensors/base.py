@@ -46,13 +46,13 @@ AIRFLOWS_POKE_INTERVAL = 60
 """Seconds between the pokes of a sensor that is given none; ours adapt then."""
 
 POKES_KEY = "conductor_pokes"
-"""Where a rescheduled sensor keeps, if Airflow has a task state store, what its earlier pokes have told."""
+"""Where a rescheduled sensor keeps, if Airflow has a task state store, what its earlier pokes have logged."""
 
 
 class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
     """The wait for somebody else's workflow, or for a part of it, in poke, reschedule and deferrable mode alike.
 
-    What has come, and what else ends the wait, is the plan's to say, and the subclass's to conclude from.
+    The wait finds out what ended it; a subclass draws the conclusion.
     """
 
     template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "output_path")
@@ -213,7 +213,7 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         began = first.timestamp()
         stored = self._run.state_store.get(POKES_KEY)
         if stored and stored["started_at"] >= began - 1:  # else it is of an earlier try
-            state = WaitState.from_json(self.workflow_id, stored["state"])
+            state = WaitState.from_json(self.workflow_id, stored.get("state"))
         return replace(spec, started_at=began, deadline=began + self.timeout), state
 
     def poke(self, context: Context) -> bool | PokeReturnValue:

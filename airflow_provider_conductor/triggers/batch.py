@@ -19,7 +19,7 @@ from airflow_provider_conductor.client.termination import terminate_concurrently
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.durations import seconds
 from airflow_provider_conductor.polling.poller import Poller
-from airflow_provider_conductor.polling.wait_event import ERROR, MESSAGE_LIMIT, TIMEOUT, WaitEvent
+from airflow_provider_conductor.polling.wait_event import ERROR, MESSAGE_LIMIT, TIMEOUT
 from airflow_provider_conductor.triggers.base import ConductorTrigger, start_and_deadline
 from airflow_provider_conductor.triggers.shared_poller import shared_poller
 
@@ -84,7 +84,7 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
             async with shared_poller(self.conductor_conn_id) as poller:
                 ended, in_time = await self._wait(poller)
                 event["message"] = f"{len(ended):,} of {len(self.workflow_ids):,} running workflows have ended"
-                event["completed"] = [item.workflow_id for item in ended if item.status == WorkflowStatus.COMPLETED]
+                event["completed"] = [workflow_id for workflow_id in ended if workflow_id is not None]
                 if not in_time:
                     event["status"] = TIMEOUT
                     if self.timeout_reason is not None:
@@ -96,12 +96,17 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
             raise
         yield TriggerEvent(event)
 
-    async def _wait(self, poller: Poller) -> tuple[list[WaitEvent], bool]:
-        """Until there is enough for a worker to do: how waits ended, and whether that was before the deadline."""
+    async def _wait(self, poller: Poller) -> tuple[list[str | None], bool]:
+        """Until there is enough for a worker to do.
+
+        Returns:
+            For each wait that ended the id of the workflow that it saw complete, or None; and whether that was before
+            the deadline.
+        """
         clock = steady(time.time, time.monotonic)
         began = clock()
         waits = {asyncio.create_task(self._one(poller, workflow_id, began)) for workflow_id in self.workflow_ids}
-        ended: list[WaitEvent] = []
+        ended: list[str | None] = []
         free_since: float | None = None
         try:
             while True:
@@ -131,7 +136,8 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
                 task.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
-    async def _one(self, poller: Poller, workflow_id: str, now: float) -> WaitEvent:
+    async def _one(self, poller: Poller, workflow_id: str, now: float) -> str | None:
+        """Wait for one; its id if it completed. Its event may hold the whole workflow, so it is not kept."""
         spec, state = waiting_for(
             workflow_id,
             now,
@@ -139,7 +145,8 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
             stall_timeout=self.stall_timeout,
             poll_interval=self.poll_interval,
         )
-        return await poller.run(self._wait_flow(poller, spec, state, self.log.debug))
+        event = await poller.run(self._wait_flow(poller, spec, state, self.log.debug))
+        return workflow_id if event.status == WorkflowStatus.COMPLETED else None
 
     @property
     def _subject(self) -> str:

@@ -422,7 +422,7 @@ def test_retry_of_what_has_nothing_to_retry(guide: Guide) -> None:
     assert guide.status(theirs) == "COMPLETED"
     with pytest.raises(ApiException, match="409"):
         guide.workflow_client.retry_workflow(theirs)
-    with pytest.raises(ConductorInvalidStateError, match="restart it"):
+    with pytest.raises(ConductorInvalidStateError, match="ConductorRestartWorkflowOperator runs it again"):
         guide.run(ConductorRetryWorkflowOperator(task_id="retry", workflow_id=ours))
 
 

@@ -18,6 +18,8 @@ from airflow_provider_conductor.polling.wait import wait
 from airflow_provider_conductor.polling.wait_event import WaitEvent
 from airflow_provider_conductor.polling.wait_spec import WaitSpec
 
+pytestmark = pytest.mark.integration
+
 MANY = 120
 FEW = 10
 
