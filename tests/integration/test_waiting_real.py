@@ -301,7 +301,7 @@ def test_a_failure_two_levels_down(outcome: Outcome) -> None:
     first = message.splitlines()[0]
     assert "to_middle/to_inner/pack failed (attempt 2 of 2): box too small" in first
     for told in (
-        "through to_middle/to_inner",
+        ", which to_middle/to_inner runs",
         "last log lines (2 of 2)",
         "    none is larger than 30 cm",
         "What to do",

@@ -252,7 +252,7 @@ SELECTED = {"workflow_name": "orders", "correlation_id": "monday"}
     ids=lambda selection: " and ".join(name for name, value in selection.items() if value) or "nothing",
 )
 def test_there_is_exactly_one_way_of_selection(kind: type, selection: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="exactly one of workflow_id, workflow_name with correlation_id, or query"):
+    with pytest.raises(ValueError, match="exactly one of workflow_id, query, or conditions"):
         make(kind, **selection)
 
 

@@ -431,7 +431,7 @@ def test_default_args_give_it_nothing_that_it_does_not_take(orders: Orders, name
 
 def test_an_event_of_another_kind_fails_the_task(orders: Orders) -> None:
     task = batch()
-    with pytest.raises(AirflowException, match="something unknown"):
+    with pytest.raises(AirflowException, match="unknown event"):
         task.execute_complete(context_of(task), event={"what": "ever"})
 
 
