@@ -18,7 +18,7 @@ MAX_STRETCH = 16.0
 """How far "too many requests" can stretch the pauses; each of them doubles it, each good sweep takes back a tenth."""
 
 BRIEF = 5.0
-"""Seconds that a wait's own poll waits if the server asks for a pause; of a longer one the wait is told."""
+"""Seconds that a wait's own poll waits if the server asks for a pause; the wait gets to know of a longer one."""
 
 RENEW_EVERY = 5
 """Failures in a row after which the connection is looked up again: it may have been changed."""
@@ -44,7 +44,7 @@ class Outage:
 
     Attributes:
         error: the last failure; None while the server answers.
-        number: how many outages there have been, so that each wait is told of each once.
+        number: how many outages there have been, so that each wait gets to know each once.
         failures: failures in a row.
         until: nothing is sent before, except at deadlines.
         stretch: by how much pauses between polls are longer than normal.

@@ -345,7 +345,7 @@ class Poller:
             self._wake(waiting)
 
     def _put_off(self, waiting: PausedWait, now: float) -> None:
-        """Nothing is sent now. A wait that is due is told of an outage once: it logs that, and its limits count."""
+        """Nothing is sent now. A wait that is due learns of an outage once: it logs that, and its limits count."""
         if waiting.told_of == self.outage.number or self.outage.is_rate_limit:
             self._push(waiting, now, 0.0)
         else:

@@ -1,4 +1,4 @@
-"""Completing a task: what is wrong is told when the DAG is parsed, and what the server may do meanwhile."""
+"""Completing a task: what is wrong is an error when the DAG is parsed, and what the server may do meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task sensor: in each mode the same, and what is wrong is told when the DAG is parsed."""
+"""The task sensor: in each mode the same, and what is wrong is an error when the DAG is parsed."""
 
 from __future__ import annotations
 
