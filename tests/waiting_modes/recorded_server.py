@@ -35,7 +35,10 @@ def recorded(recording: str, **changes: Any) -> Scene:
 
 
 class RecordedServer(ConductorStandIn):
-    """``play`` is what each workflow goes through, counted in seconds from its start or its first look."""
+    """``play`` is what each workflow goes through, counted in seconds from its start or its first poll.
+
+    No scene is left out, however late a poll comes: each is answered with at least once before the next one.
+    """
 
     def __init__(self, play: Sequence[tuple[float, Scene]], index: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__()
@@ -43,6 +46,7 @@ class RecordedServer(ConductorStandIn):
         self.play = play
         self.index = index
         self.begun: dict[str, float] = {}
+        self.playing: dict[str, int] = {}
         self.ended_with: dict[str, dict[str, Any]] = {}
         self.sub_workflows: dict[str, Any] = {}
         self.poll_data: list[Any] = []
@@ -69,14 +73,14 @@ class RecordedServer(ConductorStandIn):
                     return scene.instead
                 self.workflows[workflow_id] = self._now(workflow_id, scene)
             case "POST", ["workflow", "bulk", "search"]:
-                for workflow_id in request.body:
-                    scene = self._scene(workflow_id)
+                scenes = {workflow_id: self._scene(workflow_id) for workflow_id in request.body}
+                for workflow_id, scene in scenes.items():
                     if scene is GONE or workflow_id in self.ended_with:
                         continue
                     if scene.instead is not None:
                         return scene.instead
                     self.workflows[workflow_id] = self._now(workflow_id, scene)
-                there = [item for item in request.body if self._scene(item) is not GONE or item in self.ended_with]
+                there = [item for item in request.body if scenes[item] is not GONE or item in self.ended_with]
                 return super()._route(replace(request, body=there))
             case "GET", ["tasks", "queue", "polldata"]:
                 return _json([item for item in self.poll_data if item["queueName"] == request.query["taskType"]])
@@ -90,9 +94,12 @@ class RecordedServer(ConductorStandIn):
         self.ended_with[workflow_id] = {key: workflow[key] for key in ("status", "reasonForIncompletion", "endTime")}
 
     def _scene(self, workflow_id: str) -> Scene:
+        """The scene of the next answer about this workflow."""
         now = time.monotonic()
         age = now - self.begun.setdefault(workflow_id, now)
-        return [scene for begins, scene in self.play if age >= begins][-1]
+        due = sum(age >= begins for begins, _ in self.play) - 1
+        self.playing[workflow_id] = playing = min(due, self.playing.get(workflow_id, -1) + 1)
+        return self.play[playing][1]
 
     def _now(self, workflow_id: str, scene: Scene) -> dict[str, Any]:
         if workflow_id in self.ended_with and scene.instead is not None:
