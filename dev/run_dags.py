@@ -13,14 +13,9 @@ import sys
 from typing import Any
 
 
-def run(dag_id: str) -> dict[str, Any]:
+def run(dag: Any) -> dict[str, Any]:
     """The run's state, and of each of its tasks the state and the result."""
-    try:
-        from airflow.dag_processing.dagbag import DagBag
-    except ImportError:  # before Airflow 3.2
-        from airflow.models.dagbag import DagBag
-
-    dag_run = DagBag().dags[dag_id].test()
+    dag_run = dag.test()
     tasks = []
     for instance in dag_run.get_task_instances():
         result = instance.xcom_pull(task_ids=instance.task_id, map_indexes=instance.map_index)
@@ -32,15 +27,22 @@ def run(dag_id: str) -> dict[str, Any]:
                 "result": result,
             }
         )
-    return {"dag_id": dag_id, "state": str(getattr(dag_run.state, "value", dag_run.state)), "tasks": tasks}
+    return {"dag_id": dag.dag_id, "state": str(getattr(dag_run.state, "value", dag_run.state)), "tasks": tasks}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run DAGs to their end, without a scheduler.")
     parser.add_argument("dag_id", nargs="+")
+    dag_ids = parser.parse_args().dag_id
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # before Airflow 3.2
+        from airflow.models.dagbag import DagBag
+
+    dags = DagBag().dags
     succeeded = True
-    for dag_id in parser.parse_args().dag_id:
-        outcome = run(dag_id)
+    for dag_id in dag_ids:
+        outcome = run(dags[dag_id])
         print(json.dumps({"outcome": outcome}), flush=True)
         succeeded = succeeded and outcome["state"] == "success"
     return 0 if succeeded else 1

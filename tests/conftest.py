@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from tests.operators.workflows import Workflows
 
 pytest_plugins = ["airflow_provider_conductor.testing.fixtures"]
+
+# Where the shell forbids bytecode files, each process that imports Airflow would compile it anew, for seconds. They are
+# kept in the environment, and not beside the sources.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = os.path.join(sys.prefix, "pycache")
+sys.dont_write_bytecode = False
 
 # Airflow reads these when it is imported, so they are set before any test module is. What the developer's shell
 # says of another Airflow doesn't reach the tests.

@@ -98,7 +98,7 @@ def run_dag_files(client: ConductorClient) -> dict[str, Any]:
             continue
         define_what_is_missing(dag, client)
         try:
-            outcome = run_dags.run(dag_id)
+            outcome = run_dags.run(dag)
             tasks = {task["task_id"]: task["state"] for task in outcome["tasks"]}
             failed = "" if outcome["state"] == "success" else f"{dag_id}: {outcome['state']}, {tasks}"
         except BaseException:  # Airflow 2 ends the runner with its task
