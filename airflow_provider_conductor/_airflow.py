@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseSensorOperator, Context
+    from jinja2 import Template
 
 log = logging.getLogger(__name__)
 
-try:  # Airflow 3; common-compat offers it from 1.22 on only
-    from airflow.sdk.log import mask_secret
-except ImportError:
-    from airflow.utils.log.secrets_masker import mask_secret
-
-try:  # Airflow 3.3
+NEVER_EXPIRE: timedelta | None = None
+with suppress(ImportError):  # Airflow 3.3
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
-except ImportError:
-    NEVER_EXPIRE = None
-
-try:  # Airflow 3
-    from airflow.sdk.bases.xcom import BaseXCom
-except ImportError:
-    BaseXCom = None
 
 DEFERRED_KEY = "conductor_deferred"
 """XCom key that has the number of the try that is deferred, and null when a worker has taken over from the triggerer.
@@ -51,12 +42,12 @@ def triggers_render_templates() -> bool:
     return hasattr(BaseTrigger, "render_template_fields")
 
 
-def rendered_to_text(template: Any, context: Any) -> str:
+def rendered_to_text(template: Template, context: Context) -> str:
     """A compiled Jinja template as text."""
     try:  # Airflow 3
         from airflow.sdk.definitions.context import render_template_to_string
     except ImportError:
-        from airflow.utils.helpers import render_template_to_string
+        from airflow.utils.helpers import render_template_to_string  # type: ignore[no-redef]
     return str(render_template_to_string(template, context))
 
 
@@ -64,7 +55,7 @@ def xcom_is_json_in_database() -> bool:
     """Whether a result goes into a JSON column: on Airflow 3, without an XCom backend; 2.11 has bytes there."""
     from airflow.providers.common.compat.sdk import XCom
 
-    return BaseXCom is not None and XCom is BaseXCom
+    return bool(XCom.__module__ == "airflow.sdk.bases.xcom")
 
 
 class TaskInstanceKey(Protocol):
@@ -170,26 +161,20 @@ async def push_xcom(ti: TaskInstanceKey, key: str, value: Any) -> None:
 
     Not by the task instance's own ``axcom_push``, which wants of its task what a stored DAG's tasks lack (3.3.2).
     """
-    from airflow.sdk.execution_time.xcom import XCom
+    from airflow.providers.common.compat.sdk import XCom
 
     await XCom.aset(key, value, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
 
 
 def _task_now(ti: TaskInstanceKey) -> TaskNow:
+    from airflow.providers.common.compat.sdk import XCom
+
     # In this order: a worker that takes over notes that before the state can be a final one.
     state = _task_state(ti)
-    deferred_in = _xcom_class().get_one(
+    deferred_in = XCom.get_one(
         key=DEFERRED_KEY, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index
     )
     return TaskNow(state, deferred_last=deferred_in is not None and deferred_in == ti.try_number)
-
-
-def _xcom_class() -> Any:
-    try:  # Airflow 3
-        from airflow.sdk.execution_time.xcom import XCom
-    except ImportError:
-        from airflow.models.xcom import XCom
-    return XCom
 
 
 def _task_state(ti: TaskInstanceKey) -> str | None:
@@ -240,12 +225,11 @@ def _task_state_from_database(ti: TaskInstanceKey) -> str | None:
     return None if row[0] is None else str(row[0])
 
 
-def first_poke(sensor: Any, context: Context) -> datetime | None:
+def first_poke(sensor: BaseSensorOperator, context: Context) -> datetime | None:
     """When a rescheduled sensor poked first in this series of tries, or None where this is the first poke."""
-    ti: Any = context["ti"]
+    ti = context["ti"]
     if hasattr(ti, "get_first_reschedule_date"):  # Airflow 3
-        found: datetime | None = ti.get_first_reschedule_date(context)
-        return found
+        return ti.get_first_reschedule_date(context)
     from airflow.sensors.base import _orig_start_date
 
     first_try = (ti.max_tries or 0) - (sensor.retries or 0) + 1
@@ -262,7 +246,6 @@ __all__ = [
     "TaskNow",
     "TaskStateStore",
     "first_poke",
-    "mask_secret",
     "note_deferred",
     "note_resumed",
     "push_xcom",

@@ -12,8 +12,11 @@ import shutil
 import tempfile
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
 
 __all__ = ["CONN_ID", "allow_direct_calls", "connect", "context_of", "own_home"]
 
@@ -46,14 +49,12 @@ def connect(api_url: str, **extra: Any) -> str:
 
 def allow_direct_calls() -> None:
     """Let ``execute`` be called without Airflow's task runner, and without its warning each time."""
-    try:
-        from airflow.sdk.bases.operator import ExecutorSafeguard
-    except ImportError:
-        from airflow.models.baseoperator import ExecutorSafeguard
+    from airflow.sdk.bases.operator import ExecutorSafeguard
+
     ExecutorSafeguard.test_mode = True
 
 
-def context_of(task: Any, run_id: str) -> dict[str, Any]:
+def context_of(task: Any, run_id: str) -> Context:
     """The context of a first try, as far as a Conductor operator reads it."""
     now = datetime.now(UTC)
     xcoms: dict[str, Any] = {}
@@ -70,4 +71,5 @@ def context_of(task: Any, run_id: str) -> dict[str, Any]:
         xcom_pull=lambda key="return_value", **_: xcoms.get(key),
     )
     dag_run = SimpleNamespace(dag_id="bench", run_id=run_id, start_date=now, logical_date=now, queued_at=now, conf={})
-    return {"ti": ti, "task_instance": ti, "task": task, "dag_run": dag_run, "run_id": run_id, "params": {}}
+    context = {"ti": ti, "task_instance": ti, "task": task, "dag_run": dag_run, "run_id": run_id, "params": {}}
+    return cast("Context", context)

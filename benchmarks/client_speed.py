@@ -72,9 +72,11 @@ def parse(bench: Bench) -> list[Comparison]:
     from conductor.client.http.api_client import ApiClient
 
     lab = bench.lab
-    noop = [{"name": f"step_{n}", "taskReferenceName": f"step_{n}", "type": "SET_VARIABLE"} for n in range(TASKS)]
+    noop: list[dict[str, Any]] = [
+        {"name": f"step_{n}", "taskReferenceName": f"step_{n}", "type": "SET_VARIABLE"} for n in range(TASKS)
+    ]
     for n, task in enumerate(noop):
-        task["inputParameters"] = {"last": n, "order": "${workflow.input.order}"}  # type: ignore[assignment]
+        task["inputParameters"] = {"last": n, "order": "${workflow.input.order}"}
     content = _large_answer(bench, lab.define("large", *noop))
     call = endpoints.get_workflow("any")
     answer = Answer(200, {"content-type": "application/json"}, content)

@@ -11,11 +11,11 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 __all__ = ["EmptyTrigger"]
 
 
-class EmptyTrigger(BaseTrigger):  # type: ignore[misc]
+class EmptyTrigger(BaseTrigger):
     """Waits for ever. It carries an id, as every trigger does."""
 
     def __init__(self, workflow_id: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.workflow_id = workflow_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from airflow_provider_conductor.client import ConductorRequestError
 from benchmarks.airflow_here import CONN_ID, connect
@@ -219,22 +219,22 @@ def _runner(events: list[Any], failures: list[Any]) -> Any:
 
     from airflow.jobs.triggerer_job_runner import TriggerRunner, messages
 
-    class Runner(TriggerRunner):  # type: ignore[misc]
+    class Runner(TriggerRunner):
         async def init_comms(self) -> None:
             never = asyncio.create_task(asyncio.Event().wait())
-            self.comms_decoder = SimpleNamespace(_reader_task=never)
+            self.comms_decoder = cast("Any", SimpleNamespace(_reader_task=never))
 
         async def asend(self, msg: Any) -> Any:
             events.extend((entry.trigger_id, entry.event.payload) for entry in msg.events or ())
             failures.extend(msg.failures or ())
             return messages.TriggerStateSync(to_create=[], to_cancel=set())
 
-    return Runner()
+    return Runner()  # type: ignore[no-untyped-call]
 
 
 def _workload(number: int, trigger: Any) -> Any:
     """What the supervisor would hand over for a row of the database."""
-    from airflow.executors.workloads import RunTrigger
+    from airflow.executors.workloads.trigger import RunTrigger
     from airflow.models.trigger import Trigger
 
     classpath, kwargs = trigger.serialize()

@@ -32,8 +32,8 @@ class FailurePolicy:
         if value in ("any", "all"):
             return cls(str(value))
         try:
-            share = -1.0 if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-        except (ValueError, TypeError):
+            share = float(str(value))
+        except ValueError:
             share = -1.0
         if not 0 <= share < 1:
             raise ValueError(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
@@ -133,7 +133,7 @@ class AsyncConductorClient(AsyncMethods):
                     steps.reply = now() if isinstance(step, Now) else await self.send(step)
         return steps.result
 
-    async def listen(self, workflow_id: str) -> AsyncIterator[str]:
+    async def listen(self, workflow_id: str) -> AsyncGenerator[str, None]:
         """The kinds of events in the server's stream of this workflow (``done``, ``error`` …), "" when it opens.
 
         It continues until the server ends it. Servers before 3.32 have no such stream.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -21,9 +20,10 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import IO, Any
+from typing import IO
 
 from airflow_provider_conductor.client.settings import ConductorSettings
+from airflow_provider_conductor.client.text import Logger
 
 __all__ = ["HELPED_AFTER", "LIVES", "terminate_detached"]
 
@@ -38,9 +38,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds between two attempts while the server cannot be reached."""
 
 
-def terminate_detached(
-    settings: ConductorSettings, workflow_ids: Sequence[str], reason: str, log: logging.Logger | Any
-) -> None:
+def terminate_detached(settings: ConductorSettings, workflow_ids: Sequence[str], reason: str, log: Logger) -> None:
     """Leave these to a process of their own. Where none can be started, that is logged."""
     if not workflow_ids:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 __all__ = ["one_line", "readable", "to_log"]
 
@@ -50,6 +50,14 @@ def readable(text: Any, limit: int = 10_000) -> str:
     whole = str(text)
     kept = "\n".join(map(_clean, whole[:limit].split("\n")))
     return kept if len(whole) <= limit else kept + "…"
+
+
+class Logger(Protocol):
+    """What is used of a task's logger: Python's, or structlog's on Airflow 3."""
+
+    def info(self, message: Any, /, *args: Any) -> Any: ...
+    def warning(self, message: Any, /, *args: Any) -> Any: ...
+    def error(self, message: Any, /, *args: Any) -> Any: ...
 
 
 def to_log(write: Callable[..., None]) -> Callable[[str], None]:

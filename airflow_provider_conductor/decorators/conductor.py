@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["conductor_task"]
 
 
-class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOperator):  # type: ignore[misc]
+class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOperator):
     """Calls the function on the worker, once a try and before anything is sent; a deferred wait resumes without it."""
 
     custom_operator_name = "@task.conductor"

@@ -9,10 +9,9 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException, BaseHook
+from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException, BaseHook, mask_secret
 
 from airflow_provider_conductor import connection_form
-from airflow_provider_conductor._airflow import mask_secret
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
@@ -44,6 +43,7 @@ from airflow_provider_conductor.polling.wait_spec import WaitSpec
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
+    from conductor.client.configuration.configuration import Configuration
 
     from airflow_provider_conductor.client.models import Workflow
 
@@ -72,10 +72,10 @@ class ConductorHook(BaseHook):
     conn_type = connection_form.CONNECTION_TYPE
     hook_name = connection_form.HOOK_NAME
 
-    def __init__(self, conductor_conn_id: str | Any = default_conn_name) -> None:
+    def __init__(self, conductor_conn_id: str | Configuration = default_conn_name) -> None:
         super().__init__()
         self._configuration = conductor_conn_id if is_sdk_configuration(conductor_conn_id) else None
-        self.conductor_conn_id: str = conductor_conn_id if self._configuration is None else ""
+        self.conductor_conn_id = conductor_conn_id if isinstance(conductor_conn_id, str) else ""
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -212,7 +212,7 @@ class ConductorHook(BaseHook):
             dry_run(workflow, version=version, workflow_input=workflow_input, task_outputs=task_outputs)
         )
 
-    def sdk_configuration(self) -> Any:
+    def sdk_configuration(self) -> Configuration:
         """A ``Configuration`` of Conductor's Python SDK for the same server, key, TLS files, proxy and headers.
 
         ::

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
 if TYPE_CHECKING:
-    from airflow.models.taskinstancekey import TaskInstanceKey
+    from airflow.providers.common.compat.sdk import BaseOperator, TaskInstanceKey
 
 __all__ = ["ConductorDefinitionLink", "ConductorWorkflowLink"]
 
@@ -24,13 +24,13 @@ DEFINITION_URL_KEY = "definition_url"
 class ConductorWorkflowLink(BaseOperatorLink):
     """Link to the execution's page in Conductor's UI. It is read from XCom; no request is made."""
 
-    name = "Conductor workflow"  # type: ignore[assignment]
+    name = "Conductor workflow"
 
     @property
     def xcom_key(self) -> str:
         return WORKFLOW_URL_KEY
 
-    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """The URL pushed right after the start, or "" before it."""
         from airflow.providers.common.compat.sdk import XCom
 
@@ -40,13 +40,13 @@ class ConductorWorkflowLink(BaseOperatorLink):
 class ConductorDefinitionLink(BaseOperatorLink):
     """Link to the page of the first workflow definition that was registered. It is read from XCom."""
 
-    name = "Conductor definition"  # type: ignore[assignment]
+    name = "Conductor definition"
 
     @property
     def xcom_key(self) -> str:
         return DEFINITION_URL_KEY
 
-    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """The URL pushed when the definitions had been registered, or "" before it."""
         from airflow.providers.common.compat.sdk import XCom
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.plain import read_json
+
+if TYPE_CHECKING:
+    from airflow_provider_conductor.client.flow import T
 
 __all__ = [
     "check_output_path",
@@ -86,7 +89,7 @@ def whole_number(value: int | str | None, name: str) -> int | None:
         raise ValueError(f"{name} must be a whole number, not {value!r}") from None
 
 
-def one_of(value: str, allowed: Mapping[str, object] | tuple[str, ...], name: str) -> str:
+def one_of(value: T, allowed: Mapping[str, object] | tuple[str, ...], name: str) -> T:
     """``value``, which must be one of those.
 
     Raises:

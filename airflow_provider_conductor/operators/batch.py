@@ -108,8 +108,6 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
     if TYPE_CHECKING:
         do_xcom_push: bool
 
-        def defer(self, *, trigger: Any, method_name: str, kwargs: Any = None, timeout: Any = None) -> NoReturn: ...
-
     def __init__(
         self,
         *,

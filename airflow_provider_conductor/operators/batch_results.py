@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,7 +12,7 @@ from airflow_provider_conductor.batch.failure_policy import FailurePolicy
 from airflow_provider_conductor.batch.results import Result, chunks, read_results
 from airflow_provider_conductor.batch.state import GONE, Batch
 from airflow_provider_conductor.client.models import PayloadType
-from airflow_provider_conductor.client.text import one_line
+from airflow_provider_conductor.client.text import Logger, one_line
 from airflow_provider_conductor.exceptions import (
     ConductorBatchFailedError,
     ConductorBatchFailedPermanentlyError,
@@ -42,7 +41,7 @@ class BatchResults:
     batch: Batch
     plan_of: Callable[[int], StartPlan]
     hook: ConductorHook
-    log: logging.Logger
+    log: Logger
     policy: FailurePolicy
     workflow_name: str
     result_path: str | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 
@@ -14,7 +13,7 @@ from airflow_provider_conductor.batch.plan import BatchOutcome, BatchPlan
 from airflow_provider_conductor.batch.state import Batch
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.settings import ConductorSettings
-from airflow_provider_conductor.client.text import to_log
+from airflow_provider_conductor.client.text import Logger, to_log
 from airflow_provider_conductor.polling.poller import Poller
 
 __all__ = ["BatchRun"]
@@ -40,7 +39,7 @@ class BatchRun:
         settings: ConductorSettings,
         batch: Batch,
         plan: BatchPlan,
-        log: logging.Logger,
+        log: Logger,
         *,
         save: Callable[[], None],
         announce: Callable[[str], None],

@@ -17,16 +17,15 @@ from airflow_provider_conductor.submission.errors import WorkflowGoneError, Work
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill, ended_by_our_timeout
 
 if TYPE_CHECKING:
-    import logging
-
     from airflow_provider_conductor.client.models import Workflow
     from airflow_provider_conductor.client.sync import ConductorClient
+    from airflow_provider_conductor.client.text import Logger
 
 __all__ = ["failure_of", "failure_of_earlier_try", "unread_failure"]
 
 
 def failure_of(
-    workflow: Workflow, event: WaitEvent, url: str, *, client: ConductorClient, log: logging.Logger
+    workflow: Workflow, event: WaitEvent, url: str, *, client: ConductorClient, log: Logger
 ) -> ConductorWorkflowFailedError:
     """The error of a workflow that was read after its end; ``client`` asks for its sub-workflows and log lines."""
     failure = client.run(diagnose(workflow))
@@ -43,7 +42,7 @@ def failure_of(
 
 
 def failure_of_earlier_try(
-    error: WorkflowTerminatedError | WorkflowGoneError, url: str, *, client: ConductorClient, log: logging.Logger
+    error: WorkflowTerminatedError | WorkflowGoneError, url: str, *, client: ConductorClient, log: Logger
 ) -> ConductorWorkflowFailedError:
     """What a try raises that finds an earlier try's workflow terminated or gone: the same as where its wait finds it.
 

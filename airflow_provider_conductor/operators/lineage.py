@@ -31,7 +31,7 @@ class LineageMixin:
     _lineage_of: Workflow | None = None
     """The workflow as it was read last, if it was."""
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Run facets: the workflow's id, name, version, status, server and page, as far as the task knows them."""
         from airflow.providers.openlineage.extractors import OperatorLineage
         from openlineage.client.facet_v2 import external_query_run
@@ -44,7 +44,7 @@ class LineageMixin:
         )
         return OperatorLineage(run_facets={"externalQuery": external, FACET_KEY: facet})
 
-    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage:
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         return self.get_openlineage_facets_on_complete(task_instance)
 
     def _workflow_facet(self, workflow_id: str) -> Any:

@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_conductor.submission.start_arguments import as_text
 
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator, Context
+    from jinja2 import Environment
+else:
+    BaseOperator = object  # a mixin: Airflow's metaclass would give it an __init__, which cuts off those after it
+
 __all__ = ["TextRenderingMixin"]
 
 TEXTS = frozenset(
@@ -21,7 +27,7 @@ TEXTS = frozenset(
 TEXTS_OF_A_REQUEST = ("name", "correlationId", "createdBy", "taskToDomain", "externalInputPayloadStoragePath")
 
 
-class TextRenderingMixin:
+class TextRenderingMixin(BaseOperator):
     """Renders an operator's texts as texts, mapped or not.
 
     Natively rendered, ``{{ ds_nodash }}`` is the number 20260102, and ``1e3`` in a name is 1000.0: the server then
@@ -31,11 +37,8 @@ class TextRenderingMixin:
     if TYPE_CHECKING:
         request: Any
 
-        def get_dag(self) -> Any: ...
-        def render_template(self, content: Any, context: Any, jinja_env: Any, seen_oids: set[int]) -> Any: ...
-
     def _do_render_template_fields(
-        self, parent: Any, template_fields: Iterable[str], context: Any, jinja_env: Any, seen_oids: set[int]
+        self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Environment, seen_oids: set[int]
     ) -> None:
         """Airflow's own way to render, of 2.11 and 3, which mapped and unmapped operators come through."""
         fields = list(template_fields)
@@ -44,9 +47,9 @@ class TextRenderingMixin:
         request = getattr(self, "request", None) if "request" in rest else None
         render = self._text_renderer(context, jinja_env, seen_oids)
         if render is None:
-            super()._do_render_template_fields(parent, fields, context, jinja_env, seen_oids)  # type: ignore[misc]
+            super()._do_render_template_fields(parent, fields, context, jinja_env, seen_oids)
         else:
-            super()._do_render_template_fields(parent, rest, context, jinja_env, seen_oids)  # type: ignore[misc]
+            super()._do_render_template_fields(parent, rest, context, jinja_env, seen_oids)
             for name in names:
                 setattr(self, name, render(getattr(self, name)))
             if isinstance(request, Mapping) and isinstance(getattr(self, "request", None), Mapping):
@@ -55,7 +58,9 @@ class TextRenderingMixin:
         for name in names:
             setattr(self, name, as_text(getattr(self, name)))
 
-    def _text_renderer(self, context: Any, jinja_env: Any, seen_oids: set[int]) -> Callable[[Any], Any] | None:
+    def _text_renderer(
+        self, context: Context, jinja_env: Environment, seen_oids: set[int]
+    ) -> Callable[[Any], Any] | None:
         """What renders a template to text, or to None or a list; None where Airflow itself renders to text."""
         from jinja2.nativetypes import NativeEnvironment
 

@@ -202,7 +202,7 @@ class StartsWorkflow(ConductorOperator):
             run_began=run_began,
             record=record,
             keeps_records=bool(run.state_store),
-            retry_from=self.retry_from,  # type: ignore[arg-type]
+            retry_from=self.retry_from,
             cancel_on_kill=self.cancel_on_kill,
             search_seconds=max(self.hook.settings.read_timeout, MIN_SEARCH_SECONDS),
             leftover_reason=killed_reason(f"{run.label} starts anew"),

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from airflow_provider_conductor.client.errors import ConductorError
 
 if TYPE_CHECKING:
-    import logging
-
     from airflow_provider_conductor.client.settings import ConductorSettings
+    from airflow_provider_conductor.client.text import Logger
 
 __all__ = ["terminate", "terminate_quickly"]
 
 
-def terminate(settings: ConductorSettings, workflow_id: str, reason: str, log: logging.Logger) -> str:
+def terminate(settings: ConductorSettings, workflow_id: str, reason: str, log: Logger) -> str:
     """Terminate the workflow unless it has ended: a FAILED workflow must not become TERMINATED.
 
     With a client of its own, since this may run in a signal handler that has interrupted the usual one.
@@ -34,7 +33,7 @@ def terminate(settings: ConductorSettings, workflow_id: str, reason: str, log: l
     return done.describe(workflow_id)
 
 
-def terminate_quickly(settings: ConductorSettings, workflow_id: str, reason: str, log: logging.Logger) -> str:
+def terminate_quickly(settings: ConductorSettings, workflow_id: str, reason: str, log: Logger) -> str:
     """As :func:`terminate`, in a process that Airflow 3 kills in five seconds: a slow server is left to another one."""
     from airflow_provider_conductor.client.detached_termination import HELPED_AFTER, terminate_detached
     from airflow_provider_conductor.client.sync import ConductorClient

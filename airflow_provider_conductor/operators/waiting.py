@@ -51,10 +51,6 @@ class WaitMixin(ConclusionMixin):
     stall_timeout: float | None
     cancel_on_kill: bool
 
-    if TYPE_CHECKING:
-
-        def defer(self, *, trigger: Any, method_name: str, kwargs: Any = None, timeout: Any = None) -> NoReturn: ...
-
     def _wait_limit(self) -> float | None:
         """The operator's own ``timeout`` in seconds."""
         return None if self.timeout is None else float(self.timeout)

@@ -12,7 +12,7 @@ import contextlib
 import contextvars
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
 from airflow_provider_conductor.client.errors import (
@@ -42,7 +42,7 @@ REOPEN_AFTER = 10.0
 class EventSource(Protocol):
     """What is needed of the client."""
 
-    def listen(self, workflow_id: str) -> AsyncIterator[str]: ...
+    def listen(self, workflow_id: str) -> AsyncGenerator[str, None]: ...
 
 
 class EventStreams:
@@ -111,7 +111,7 @@ class EventStreams:
             await self._sleep(REOPEN_AFTER)
 
     async def _listen(self, workflow_id: str) -> None:
-        async with contextlib.aclosing(self._client().listen(workflow_id)) as events:  # type: ignore[type-var]
+        async with contextlib.aclosing(self._client().listen(workflow_id)) as events:
             async for event in events:
                 if event in PROMPTS:
                     self._prompt(workflow_id)

@@ -27,8 +27,9 @@ class Revision(NamedTuple):
     @classmethod
     def of(cls, status: str, update_time: object) -> Revision:
         """Read it from an answer; an invalid time counts as a missing one."""
-        known = isinstance(update_time, (int, float)) and 0 < update_time < MAX_TIME
-        return cls(str(status), int(update_time) if known else 0)  # type: ignore[call-overload]
+        if isinstance(update_time, (int, float)) and 0 < update_time < MAX_TIME:
+            return cls(str(status), int(update_time))
+        return cls(str(status))
 
     def matches(self, other: Revision) -> bool:
         """Whether nothing has changed, as far as both have the time."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -240,7 +240,9 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
             return spec
         return replace(spec, started_at=spec.started_at + set_by, deadline=spec.deadline + set_by)
 
-    def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
+    def _get_next_poke_interval(
+        self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
+    ) -> float:
         """Airflow's interval; where none was given, that of every other wait, which goes by the workflow's age.
 
         The last poke falls on the deadline, not past it.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_conductor._airflow import triggers_render_templates
 from airflow_provider_conductor.operators.arguments import is_template
 
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator
+
 __all__ = ["as_template", "why_not_in_triggerer"]
 
 
-def why_not_in_triggerer(sensor: Any, arguments: Mapping[str, Any]) -> str:
+def why_not_in_triggerer(sensor: BaseOperator, arguments: Mapping[str, Any]) -> str:
     """Why Airflow would have to begin this sensor on a worker; empty where it need not.
 
     ========================================================  ==================================================
@@ -46,7 +49,7 @@ def as_template(value: Any) -> Any:
     return str(value)
 
 
-def _is_mapped(operator: Any) -> bool:
+def _is_mapped(operator: BaseOperator) -> bool:
     return operator.is_mapped or operator.get_closest_mapped_task_group() is not None
 
 

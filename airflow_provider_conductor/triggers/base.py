@@ -44,7 +44,7 @@ class ConductorTrigger(BaseTrigger):
     def __init__(
         self, *, conductor_conn_id: str, kill_reason: str | None = None, timeout_reason: str | None = None
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.conductor_conn_id = conductor_conn_id
         self.kill_reason = kill_reason
         self.timeout_reason = timeout_reason

@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_conductor._airflow import DEFERRED_KEY, push_xcom
+from airflow_provider_conductor._airflow import DEFERRED_KEY, TaskInstance, push_xcom
 from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
 from airflow_provider_conductor.client.errors import ConductorConfigError
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
@@ -20,6 +20,10 @@ from airflow_provider_conductor.polling.wait_event import ERROR, WaitEvent
 from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 from airflow_provider_conductor.submission.termination_reasons import killed_reason, label_of
 from airflow_provider_conductor.triggers.workflow import SingleWaitTrigger
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+    from jinja2 import Environment
 
 __all__ = ["ConductorSensorTrigger"]
 
@@ -78,7 +82,7 @@ class ConductorSensorTrigger(SingleWaitTrigger):
         self.wait_until_task_ref = wait_until_task_ref
         self.task_reference_name = task_reference_name
         self.expected_status = expected_status
-        self._context: Any = None
+        self._context: Context | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         classpath, arguments = super().serialize()
@@ -93,7 +97,7 @@ class ConductorSensorTrigger(SingleWaitTrigger):
         )
         return {name: getattr(self, name) for name in names}
 
-    def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
+    def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
         """Airflow's call before :meth:`run`, which does the rendering: its errors become an event."""
         self._context = context
 
@@ -115,7 +119,7 @@ class ConductorSensorTrigger(SingleWaitTrigger):
         try:
             # What Airflow asks its supervisor meanwhile awaits the answer in this very task (greenback).
             async with asyncio.timeout(ANSWER_WITHIN):  # noqa: ASYNC100
-                super().render_template_fields({**context, "ti": ti, "task_instance": ti})  # type: ignore[misc]
+                super().render_template_fields(cast("Context", {**context, "ti": ti, "task_instance": ti}))
         except TimeoutError:
             raise ValueError(
                 "its templates could not be rendered: they ask for something that Airflow does not answer in a "
@@ -179,15 +183,17 @@ class ConductorSensorTrigger(SingleWaitTrigger):
     async def _announce(self, poller: Poller) -> None:
         """Push id and link to XCom, as a worker would; if that fails, the worker that concludes makes up for it."""
         workflow_id = self.spec.workflow_id
+        ti = self.task_instance
+        assert ti is not None, "set by the triggerer"
         url = poller.client.settings.workflow_url(workflow_id)
         deadline = datetime.fromtimestamp(self.spec.deadline or 0.0, UTC)
         self.log.info("Conductor workflow %s, until %s: %s", workflow_id, deadline.isoformat(timespec="seconds"), url)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                await push_xcom(self.task_instance, WORKFLOW_ID_KEY, workflow_id)
-                await push_xcom(self.task_instance, WORKFLOW_URL_KEY, url)
+                await push_xcom(ti, WORKFLOW_ID_KEY, workflow_id)
+                await push_xcom(ti, WORKFLOW_URL_KEY, url)
                 if self.cancel_on_kill:
-                    await push_xcom(self.task_instance, DEFERRED_KEY, self.task_instance.try_number)
+                    await push_xcom(ti, DEFERRED_KEY, ti.try_number)
         except Exception as error:  # whatever Airflow's API, or an XCom backend of somebody's own, may raise
             self.log.warning("Id and link could not be written to XCom before the wait: %r", error)
 
@@ -204,7 +210,7 @@ class _SinglePulls:
     Airflow's own asks for those of all map indexes then, and a triggerer's supervisor (3.3.2) never answers that.
     """
 
-    def __init__(self, ti: Any) -> None:
+    def __init__(self, ti: TaskInstance) -> None:
         self._ti = ti
 
     def __getattr__(self, name: str) -> Any:
