@@ -97,7 +97,7 @@ class ConductorRegisterDefinitionsOperator(ConductorOperator):
 
     def _folders(self) -> list[Path]:
         """Where paths begin: the DAG file's folder, then the DAG's ``template_searchpath``."""
-        dag: Any = self.get_dag()
+        dag = self.get_dag()
         if dag is None:
             return [Path.cwd()]
         more = dag.template_searchpath or ()
