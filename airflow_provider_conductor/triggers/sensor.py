@@ -183,8 +183,7 @@ class ConductorSensorTrigger(SingleWaitTrigger):
     async def _announce(self, poller: Poller) -> None:
         """Push id and link to XCom, as a worker would; if that fails, the worker that concludes makes up for it."""
         workflow_id = self.spec.workflow_id
-        ti = self.task_instance
-        assert ti is not None, "set by the triggerer"
+        ti = cast("TaskInstance", self.task_instance)  # set by the triggerer
         url = poller.client.settings.workflow_url(workflow_id)
         deadline = datetime.fromtimestamp(self.spec.deadline or 0.0, UTC)
         self.log.info("Conductor workflow %s, until %s: %s", workflow_id, deadline.isoformat(timespec="seconds"), url)
