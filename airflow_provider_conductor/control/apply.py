@@ -15,39 +15,77 @@ from airflow_provider_conductor.client.flow import Flow, ask, sleep
 from airflow_provider_conductor.client.flows import read_many
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.control.commands import Command
-from airflow_provider_conductor.control.eligibility import DUE, Decision, Kind
-from airflow_provider_conductor.control.outcome import Outcome, Refusal
-
-__all__ = ["apply"]
+from airflow_provider_conductor.control.eligibility import DUE, Decision, Kind, Verb, cannot
 
 ROUNDS = 3
 """How often a verb is sent for one workflow, if an answer is lost or somebody else acts in between."""
 
 PAUSES = (0.5, 1.0, 2.0)
-"""Seconds before each further read for an effect that does not show at once."""
+"""Seconds before each further round, for what does not show an effect at once."""
 
 LOGGED_EACH = 20
 """Up to so many workflows have a log line each; more are counted."""
 
+NAMED = 50
+"""Ids named for one reason in an exception's message; more are counted."""
+
+PAST = {
+    Verb.PAUSE: "paused",
+    Verb.RESUME: "resumed",
+    Verb.TERMINATE: "terminated",
+    Verb.RESTART: "restarted",
+    Verb.RETRY: "retried",
+    Verb.RERUN: "reran",
+    Verb.SKIP: "skipped the task of",
+    Verb.DELETE: "deleted",
+}
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The ids for which the verb was carried out, which were already so, and which failed (and why)."""
+
+    verb: Verb
+    done: list[str] = field(default_factory=list)
+    already: list[str] = field(default_factory=list)
+    refusals: dict[str, Decision] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The counts, for messages."""
+        counts = f"{PAST[self.verb]} {len(self.done):,} workflows, {len(self.already):,} already so"
+        return f"{counts}, {len(self.refusals):,} failed" if self.refusals else counts
+
+    @property
+    def all_failures(self) -> str:
+        """Each id that failed with its reason, however many there are."""
+        return "; ".join(f"{workflow_id} is {refusal.why}" for workflow_id, refusal in self.refusals.items())
+
+    @property
+    def failure(self) -> str:
+        """The ids that failed, one line a reason; "" if none did."""
+        by_reason: dict[str, list[str]] = {}
+        for workflow_id, refusal in self.refusals.items():
+            by_reason.setdefault(refusal.why.replace(workflow_id, "…"), []).append(workflow_id)
+        lines = [f"could not {self.verb} {len(self.refusals):,} workflows ({self.summary})"]
+        for why, ids in by_reason.items():
+            if len(ids) == 1:
+                lines.append(f"workflow {ids[0]} is {why}")
+            else:
+                more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
+                lines.append(f"{len(ids):,} workflows are each {why}: {', '.join(ids[:NAMED])}{more}")
+        alone = len(self.refusals) + len(self.done) + len(self.already) == 1
+        return "\n".join(lines[1:] if alone else lines)
+
 
 def apply(
-    command: Command,
-    workflow_ids: Sequence[str],
-    *,
-    log: Callable[[str], None],
-    attempted: bool = False,
+    command: Command, workflow_ids: Sequence[str], *, log: Callable[[str], None], attempted: bool = False
 ) -> Flow[Outcome]:
-    """Apply the command to each of the workflows for which it is due, in chunks of 1,000.
+    """Apply the command where it is due, in chunks of 1,000; if some workflows fail, the others are done all the same.
 
     Args:
         log: receives a line for each workflow, or for each chunk if there are many.
         attempted: an earlier try may have done it.
-
-    Returns:
-        What was done, what was already so, and what failed and why. If some fail, the others are done all the same.
-
-    Raises:
-        ConductorRequestError: Conductor is unreachable.
     """
     ids = list(dict.fromkeys(workflow_ids))
     each = len(ids) <= LOGGED_EACH
@@ -72,120 +110,98 @@ class _Chunk:
     def run(self, workflow_ids: list[str], *, attempted: bool) -> Flow[None]:
         self.before = yield from self._read(workflow_ids)
         due = [item for item in workflow_ids if self._is_due(item, self.before.get(item), attempted=attempted)]
-        without_effect: list[str] = []
-        for round_number in range(1, ROUNDS + 1):
-            if not due:
-                break
-            refusals = yield from self._send([self.before[item] for item in due])
-            after = yield from self._read(due, refused=refusals)
-            without_effect += self._without_effect([item for item in due if item not in refusals], after)
-            due = self._due_again(refusals, after, round_number)
-            if due:
-                yield from sleep(PAUSES[0])
-        yield from self._wait_for_effect(without_effect)
+        waiting, after = due, self.before
+        for round_number, pause in enumerate((0.0, *PAUSES), 1):
+            if not waiting:
+                return
+            yield from sleep(pause)
+            refusals = yield from self._send(due)
+            after = yield from self._read(waiting, closely=refusals if round_number == 1 else waiting)
+            waiting = [item for item in waiting if item not in refusals and not self._is_done(item, after)]
+            due = [item for item in refusals if self._is_due_again(item, refusals[item], after, round_number)]
+            waiting += due
+        for workflow_id in waiting:
+            now = after.get(workflow_id)
+            details = self.command.details(now) if now is not None else DUE
+            status = now.status if now is not None else "gone"
+            why = f"{status}: the server accepted the request to {self.command.verb} it, but it had no effect"
+            useless = details.kind is Kind.CANNOT
+            self.outcome.refusals[workflow_id] = cannot(f"{why}: {details.why}") if useless else Decision(Kind.DUE, why)
 
-    def _read(self, workflow_ids: Sequence[str], *, refused: Collection[str] = ()) -> Flow[dict[str, Workflow]]:
-        """The workflows, with their tasks if the command needs them, or if they may tell why it was refused."""
+    def _read(self, workflow_ids: Sequence[str], *, closely: Collection[str] = ()) -> Flow[dict[str, Workflow]]:
+        """The workflows; with their tasks if the command needs them, or if they may tell why it had no effect."""
         needs_tasks = self.command.needs_tasks
         found = yield from read_many(workflow_ids, include_tasks=needs_tasks is True)
         if callable(needs_tasks):
-            closer = [item for item, workflow in found.items() if item in refused or needs_tasks(workflow)]
+            closer = [item for item, workflow in found.items() if item in closely or needs_tasks(workflow)]
             found |= yield from read_many(closer, include_tasks=True)
         return found
 
     def _is_due(self, workflow_id: str, workflow: Workflow | None, *, attempted: bool) -> bool:
         """Whether to send the command; if not, the outcome has the reason."""
         decision = self.command.decide(workflow, attempted=attempted)
-        status = f"{workflow.status}: " if workflow is not None else ""
+        why = f"{workflow.status}: {decision.why}" if workflow is not None else decision.why
         if decision.kind is Kind.ALREADY:
-            self.outcome.already[workflow_id] = decision.why
-            self.log(f"workflow {workflow_id} is {status}{decision.why}")
+            self.outcome.already.append(workflow_id)
+            self.log(f"workflow {workflow_id} is {why}")
         elif decision.kind is not Kind.DUE:
-            self.outcome.refusals[workflow_id] = Refusal(decision.kind, f"{status}{decision.why}")
+            self.outcome.refusals[workflow_id] = Decision(decision.kind, why)
         return decision.kind is Kind.DUE
 
-    def _done(self, workflow_id: str) -> None:
-        self.outcome.done.append(workflow_id)
-        self.log(f"{self.outcome.past} workflow {workflow_id}, which was {self.before[workflow_id].status}")
+    def _is_done(self, workflow_id: str, after: Mapping[str, Workflow]) -> bool:
+        """Whether the effect shows, which the outcome then has."""
+        before = self.before[workflow_id]
+        done = self.command.has_effect(before, after.get(workflow_id))
+        if done:
+            self.outcome.done.append(workflow_id)
+            self.log(f"{PAST[self.command.verb]} workflow {workflow_id}, which was {before.status}")
+        return done
 
-    def _send(self, workflows: Sequence[Workflow]) -> Flow[dict[str, Refusal]]:
+    def _send(self, workflow_ids: Sequence[str]) -> Flow[dict[str, Decision]]:
         """Send the command; returns the errors by id."""
-        many = self.command.many
-        bulk = [item.workflow_id for item in workflows if many is not None and not self.command.one_by_one(item)]
-        refusals: dict[str, Refusal] = {}
+        many, one_by_one = self.command.many, self.command.one_by_one
+        bulk = [item for item in workflow_ids if many is not None and not one_by_one(self.before[item])]
+        refusals: dict[str, Decision] = {}
         if many is None or len(bulk) < 2:
             bulk = []
         else:
             try:
                 result = yield from ask(many(bulk))
-                refusals = {item: Refusal(Kind.DUE, why) for item, why in result.errors.items()}
+                refusals = {item: Decision(Kind.DUE, why) for item, why in result.errors.items()}
             except (ConductorMissingRouteError, ConductorNotFoundError):
                 bulk = []  # 3.13 takes the "bulk" of a bulk removal for a workflow's id
             except ConductorRequestError as error:
                 if not error.fate_unknown:
                     raise
-                refusals = dict.fromkeys(bulk, Refusal(Kind.DUE, str(error), error))
+                refusals = dict.fromkeys(bulk, Decision(Kind.DUE, str(error), fate_unknown=True))
         sent = set(bulk)
-        for workflow in workflows:
-            if workflow.workflow_id in sent:
+        for workflow_id in workflow_ids:
+            if workflow_id in sent:
                 continue
             try:
-                yield from ask(self.command.one(workflow))
+                yield from ask(self.command.one(self.before[workflow_id]))
             except ConductorRequestError as error:
                 if error.concerns_server:
                     raise
-                refusals[workflow.workflow_id] = Refusal(Kind.DUE, str(error), error)
+                refusals[workflow_id] = Decision(Kind.DUE, str(error), error.fate_unknown)
         return refusals
 
-    def _without_effect(self, accepted: Sequence[str], after: Mapping[str, Workflow]) -> list[str]:
-        """Of what the server accepted, what does not show an effect yet; the rest is done."""
-        waiting = []
-        for workflow_id in accepted:
-            if self.command.has_effect(self.before[workflow_id], after.get(workflow_id)):
-                self._done(workflow_id)
-            else:
-                waiting.append(workflow_id)
-        return waiting
-
-    def _due_again(
-        self, refusals: Mapping[str, Refusal], after: Mapping[str, Workflow], round_number: int
-    ) -> list[str]:
-        """Of what the server refused or did not answer, what to send again: decided anew from the current state.
+    def _is_due_again(
+        self, workflow_id: str, refusal: Decision, after: Mapping[str, Workflow], round_number: int
+    ) -> bool:
+        """Whether to send again what the server refused or did not answer: decided anew from the current state.
 
         What it refused though nothing has changed is sent once more: "database is locked" comes as a refusal, too.
         """
-        again = []
-        for workflow_id, refusal in refusals.items():
-            before, now = self.before[workflow_id], after.get(workflow_id)
-            if refusal.fate_unknown and self.command.has_effect(before, now):
-                self._done(workflow_id)
-            elif self._is_due(workflow_id, now, attempted=True) and now is not None:
-                changed = refusal.fate_unknown or now.status != before.status
-                if round_number < (ROUNDS if changed else 2):
-                    self.before[workflow_id] = now
-                    again.append(workflow_id)
-                else:
-                    why = f"{now.status}, and the server refused: {refusal.why}"
-                    self.outcome.refusals[workflow_id] = Refusal(Kind.DUE, why, refusal.error)
-        return again
-
-    def _wait_for_effect(self, workflow_ids: list[str]) -> Flow[None]:
-        """Read again what the server accepted without a visible effect; in the end it has failed."""
-        after: Mapping[str, Workflow] = {}
-        for pause in PAUSES:
-            if not workflow_ids:
-                return
-            yield from sleep(pause)
-            after = yield from self._read(workflow_ids, refused=workflow_ids)
-            workflow_ids = self._without_effect(workflow_ids, after)
-        for workflow_id in workflow_ids:
-            now = after.get(workflow_id)
-            details: Decision = self.command.details(now) if now is not None else DUE
-            why = (
-                f"{now.status if now is not None else 'gone'}: the server accepted the request to {self.command.verb} "
-                "it, but it had no effect"
-            )
-            if details.kind is Kind.CANNOT:
-                self.outcome.refusals[workflow_id] = Refusal(Kind.CANNOT, f"{why}: {details.why}")
-            else:
-                self.outcome.refusals[workflow_id] = Refusal(Kind.DUE, why)
+        if refusal.fate_unknown and self._is_done(workflow_id, after):
+            return False
+        now = after.get(workflow_id)
+        if not self._is_due(workflow_id, now, attempted=True) or now is None:
+            return False
+        changed = refusal.fate_unknown or now.status != self.before[workflow_id].status
+        if round_number < (ROUNDS if changed else 2):
+            self.before[workflow_id] = now
+            return True
+        why = f"{now.status}, and the server refused: {refusal.why}"
+        self.outcome.refusals[workflow_id] = Decision(Kind.DUE, why)
+        return False

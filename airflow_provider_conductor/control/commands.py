@@ -13,20 +13,11 @@ from airflow_provider_conductor.client.task_types import may_contain
 from airflow_provider_conductor.control.eligibility import DUE, Decision, Kind, Verb, cannot, decide
 from airflow_provider_conductor.control.hanging import hangs_after_rerun, hangs_after_skip
 
-__all__ = [
-    "Command",
-    "delete",
-    "ended_itself",
-    "pause",
-    "ran_again",
-    "rerun",
-    "restart",
-    "resume",
-    "retry",
-    "skip",
-    "terminate",
-    "why_retry_is_useless",
-]
+
+def ran_again(before: Workflow, after: Workflow | None) -> bool:
+    """Whether it has left its status, or has ended again since."""
+    fields = ("status", "create_time", "end_time", "last_retried_time")  # a bulk read answers no updateTime
+    return after is not None and any(getattr(after, name) != getattr(before, name) for name in fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,67 +36,70 @@ class Command:
     verb: Verb
     one: Callable[[Workflow], Call[Any]]
     many: Callable[[Sequence[str]], Call[BulkResult]] | None = None
-    has_effect: Callable[[Workflow, Workflow | None], bool]
+    has_effect: Callable[[Workflow, Workflow | None], bool] = ran_again
     needs_tasks: Callable[[Workflow], bool] | bool = False
     details: Callable[[Workflow], Decision] = lambda workflow: DUE
     one_by_one: Callable[[Workflow], bool] = lambda workflow: False
 
     def decide(self, workflow: Workflow | None, *, attempted: bool = False) -> Decision:
-        """See :func:`~airflow_provider_conductor.control.eligibility.decide`."""
-        if workflow is None:
-            return decide(self.verb, None, attempted=attempted)
-        by_status = decide(self.verb, workflow.status, attempted=attempted)
-        if by_status.kind is Kind.ALREADY:
+        by_status = decide(self.verb, None if workflow is None else workflow.status, attempted=attempted)
+        if workflow is None or by_status.kind is Kind.ALREADY:
             return by_status
         details = self.details(workflow)
         return details if by_status.kind is Kind.DUE or details.kind is Kind.ALREADY else by_status
 
 
-def pause() -> Command:
-    """Schedule nothing new."""
+def _now(status: WorkflowStatus) -> Callable[[Workflow, Workflow | None], bool]:
+    return lambda before, after: after is not None and after.status is status
+
+
+def _command(
+    verb: Verb,
+    one: Callable[..., Call[Any]],
+    many: Callable[..., Call[BulkResult]],
+    has_effect: Callable[[Workflow, Workflow | None], bool] = ran_again,
+    **arguments: Any,
+) -> Command:
+    """A verb that the server takes for one workflow and for many, with the same arguments."""
     return Command(
-        verb=Verb.PAUSE,
-        one=lambda workflow: endpoints.pause_workflow(workflow.workflow_id),
-        many=endpoints.bulk_pause,
-        has_effect=lambda before, after: after is not None and after.status is WorkflowStatus.PAUSED,
+        verb=verb,
+        one=lambda workflow: one(workflow.workflow_id, **arguments),
+        many=lambda ids: many(ids, **arguments),
+        has_effect=has_effect,
     )
+
+
+def pause() -> Command:
+    return _command(Verb.PAUSE, endpoints.pause_workflow, endpoints.bulk_pause, _now(WorkflowStatus.PAUSED))
 
 
 def resume() -> Command:
-    """Continue after a pause."""
-    return Command(
-        verb=Verb.RESUME,
-        one=lambda workflow: endpoints.resume_workflow(workflow.workflow_id),
-        many=endpoints.bulk_resume,
-        has_effect=lambda before, after: after is not None and after.status != before.status,
-    )
+    return _command(Verb.RESUME, endpoints.resume_workflow, endpoints.bulk_resume)
 
 
 def terminate(reason: str) -> Command:
-    """End what has not ended."""
-    return Command(
-        verb=Verb.TERMINATE,
-        one=lambda workflow: endpoints.terminate_workflow(workflow.workflow_id, reason),
-        many=lambda ids: endpoints.bulk_terminate(ids, reason),
-        has_effect=lambda before, after: after is not None and after.status is WorkflowStatus.TERMINATED,
-    )
+    effect = _now(WorkflowStatus.TERMINATED)
+    return _command(Verb.TERMINATE, endpoints.terminate_workflow, endpoints.bulk_terminate, effect, reason=reason)
 
 
 def restart(*, use_latest_definition: bool = False) -> Command:
-    """Run an ended workflow again from its start."""
-    return Command(
-        verb=Verb.RESTART,
-        one=lambda workflow: endpoints.restart_workflow(workflow.workflow_id, use_latest_def=use_latest_definition),
-        many=lambda ids: endpoints.bulk_restart(ids, use_latest_def=use_latest_definition),
-        has_effect=ran_again,
-    )
+    one, many = endpoints.restart_workflow, endpoints.bulk_restart
+    return _command(Verb.RESTART, one, many, use_latest_def=use_latest_definition)
+
+
+def delete(*, archive: bool = True) -> Command:
+    def has_effect(before: Workflow, after: Workflow | None) -> bool:
+        return after is None or archive  # some index back ends still answer an archived workflow, from the index
+
+    one, many = endpoints.delete_workflow, endpoints.bulk_delete
+    return _command(Verb.DELETE, one, many, has_effect, archive_workflow=archive)
 
 
 def retry(*, resume_subworkflow_tasks: bool = True) -> Command:
-    """Continue a workflow with its failed tasks.
+    """The server's bulk retry runs failed sub-workflows from their start, so it is used only where there are none."""
 
-    The server's bulk retry runs failed sub-workflows from their start, so it is used only where there are none.
-    """
+    def has(workflow: Workflow, task_type: str) -> bool:
+        return may_contain(workflow.data.get("workflowDefinition"), task_type)
 
     def details(workflow: Workflow) -> Decision:
         why = why_retry_is_useless(workflow)
@@ -117,12 +111,9 @@ def retry(*, resume_subworkflow_tasks: bool = True) -> Command:
             workflow.workflow_id, resume_subworkflow_tasks=resume_subworkflow_tasks
         ),
         many=endpoints.bulk_retry,
-        has_effect=ran_again,
-        needs_tasks=lambda workflow: may_contain(workflow.data.get("workflowDefinition"), "TERMINATE"),
+        needs_tasks=lambda workflow: has(workflow, "TERMINATE"),
         details=details,
-        one_by_one=lambda workflow: (
-            resume_subworkflow_tasks and may_contain(workflow.data.get("workflowDefinition"), "SUB_WORKFLOW")
-        ),
+        one_by_one=lambda workflow: resume_subworkflow_tasks and has(workflow, "SUB_WORKFLOW"),
     )
 
 
@@ -132,7 +123,7 @@ def rerun(
     task_input: Mapping[str, Any] | None = None,
     workflow_input: Mapping[str, Any] | None = None,
 ) -> Command:
-    """Run an ended workflow again from the latest attempt of ``from_task_ref``, or from its start."""
+    """From the latest attempt of ``from_task_ref``, or from the start."""
 
     def one(workflow: Workflow) -> Call[str]:
         task = workflow.latest_attempt(from_task_ref) if from_task_ref else None
@@ -160,11 +151,10 @@ def rerun(
         if task is not None and (why := hangs_after_rerun(workflow, task)):
             return cannot(
                 f"it would never continue from its task {from_task_ref!r}: {why}. Begin with an earlier task "
-                f"outside of forks and completed loops. ConductorRetryWorkflowOperator continues with the failed "
-                f"tasks, and ConductorRestartWorkflowOperator runs all of it again"
+                "outside of forks and completed loops. ConductorRetryWorkflowOperator continues with the failed "
+                "tasks, and ConductorRestartWorkflowOperator runs all of it again"
             )
-        limit = _time_limit_passed(workflow)
-        if limit:
+        if limit := _time_limit_passed(workflow):
             # Seen on 3.13 and 3.32: the rerun is accepted, its tasks are removed, and it is TIMED_OUT at once.
             return cannot(
                 f"its timeout of {limit} s has passed, and a rerun would not reset it; "
@@ -172,87 +162,55 @@ def rerun(
             )
         return DUE
 
-    return Command(verb=Verb.RERUN, one=one, has_effect=ran_again, needs_tasks=True, details=details)
+    return Command(verb=Verb.RERUN, one=one, needs_tasks=True, details=details)
 
 
 def skip(task_ref: str, task_output: Mapping[str, Any] | None = None) -> Command:
-    """Skip a task that has not been scheduled yet."""
+    def is_skipped(workflow: Workflow | None) -> bool:
+        task = workflow.latest_attempt(task_ref) if workflow is not None else None
+        return task is not None and task.known_status is TaskStatus.SKIPPED
 
     def details(workflow: Workflow) -> Decision:
-        task = workflow.latest_attempt(task_ref)
-        if task is None:
-            why = hangs_after_skip(workflow.data.get("workflowDefinition") or {}, task_ref)
-            if not why:
-                return DUE
-            return cannot(
-                f"it would never continue without its task {task_ref!r}: {why}. Wait until it reaches that task, "
-                f"and then complete the task with ConductorCompleteTaskOperator"
-            )
-        if task.known_status is TaskStatus.SKIPPED:
+        if is_skipped(workflow):
             return Decision(Kind.ALREADY, f"its task {task_ref!r} is already skipped")
+        if task := workflow.latest_attempt(task_ref):
+            return cannot(
+                f"its task {task_ref!r} is {task.data.get('status')}, and only a task that has not been scheduled can "
+                "be skipped; ConductorCompleteTaskOperator completes an open task"
+            )
+        why = hangs_after_skip(workflow.data.get("workflowDefinition") or {}, task_ref)
+        if not why:
+            return DUE
         return cannot(
-            f"its task {task_ref!r} is {task.data.get('status')}, and only a task that has not been scheduled can be "
-            "skipped; ConductorCompleteTaskOperator completes an open task"
+            f"it would never continue without its task {task_ref!r}: {why}. Wait until it reaches that task, "
+            "and then complete the task with ConductorCompleteTaskOperator"
         )
-
-    def has_effect(before: Workflow, after: Workflow | None) -> bool:
-        task = after.latest_attempt(task_ref) if after is not None else None
-        return task is not None and task.known_status is TaskStatus.SKIPPED
 
     return Command(
         verb=Verb.SKIP,
         one=lambda workflow: endpoints.skip_task_from_workflow(workflow.workflow_id, task_ref, task_output=task_output),
-        has_effect=has_effect,
+        has_effect=lambda before, after: is_skipped(after),
         needs_tasks=True,
         details=details,
     )
 
 
-def delete(*, archive: bool = True) -> Command:
-    """Remove an ended workflow from the server's database."""
-    return Command(
-        verb=Verb.DELETE,
-        one=lambda workflow: endpoints.delete_workflow(workflow.workflow_id, archive_workflow=archive),
-        many=lambda ids: endpoints.bulk_delete(ids, archive_workflow=archive),
-        # With some index back ends the server still answers an archived workflow, from the index.
-        has_effect=lambda before, after: after is None or archive,
-    )
-
-
-def ran_again(before: Workflow, after: Workflow | None) -> bool:
-    """Whether it is running, or has ended again since."""
-    if after is None or not after.status.ended:
-        return after is not None
-    fields = ("status", "create_time", "end_time", "last_retried_time")  # a bulk read answers no updateTime
-    return any(getattr(after, name) != getattr(before, name) for name in fields)
-
-
 def ended_itself(workflow: Workflow) -> str:
     """The reference name of the TERMINATE task that has ended the workflow, or ""; needs the tasks.
 
-    The task stays completed when the workflow is retried, and ends it again at its next evaluation (seen on 3.13, and
-    on 3.32: within 0.1 s).
+    It stays completed in a retry, and ends it again at the next evaluation (seen on 3.13; on 3.32: within 0.1 s).
     """
-    for task in workflow.tasks:
-        if task.task_type == "TERMINATE" and task.known_status is TaskStatus.COMPLETED:
-            return task.reference_name
-    return ""
+    ends = (task for task in workflow.tasks if task.task_type == "TERMINATE")
+    return next((task.reference_name for task in ends if task.known_status is TaskStatus.COMPLETED), "")
 
 
 def why_retry_is_useless(workflow: Workflow) -> str:
     """Why a retry would not continue it, in words that follow "workflow … is FAILED: "; "" if it would.
 
-    ==================================================  =======================================
-    a workflow that has not completed                   a retry
-    ==================================================  =======================================
-    a TERMINATE task of it completed                    does nothing, or ends at once
-    none of its tasks failed or was cancelled           is accepted, and does nothing
-    the same, and it is TIMED_OUT                       continues
-    its tasks have not been read                        not known
-    ==================================================  =======================================
+    Where a TERMINATE task of it completed, a retry does nothing, or ends at once. Where none of its tasks failed or was
+    cancelled, it is accepted and does nothing, except after a timeout. Without its tasks nothing is known.
     """
-    task_ref = ended_itself(workflow)
-    if task_ref:
+    if task_ref := ended_itself(workflow):
         return f"its task {task_ref!r} (TERMINATE) has ended it, and would end a retry at once"
     latest = {task.reference_name: task for task in workflow.tasks}
     failed = [task for task in latest.values() if task.known_status is None or not task.known_status.successful]

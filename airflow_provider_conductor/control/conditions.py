@@ -1,4 +1,4 @@
-"""The conditions of a selection: how every search index reads them, and which workflows match. No I/O.
+"""The conditions of a selection: how arguments and search indexes read them, and which workflows match. No I/O.
 
 The SQL indexes of Conductor split a query at exactly ``" AND "`` and drop what their own pattern does not read, so a
 spelling that looks harmless selects more than was meant, up to everything (seen on 3.32). Therefore only the canonical
@@ -7,10 +7,12 @@ form of what is certain is sent.
 
 from __future__ import annotations
 
+import ast
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -20,18 +22,27 @@ from airflow_provider_conductor.client.statuses import WorkflowStatus
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Workflow
 
-__all__ = ["TEXTS", "TIMES", "Condition", "Fit", "canonical", "check_status", "milliseconds", "only_ended", "time_in"]
-
 TEXTS = ("workflowType", "workflowId", "correlationId", "status")
 """Fields of every index that hold a text."""
 
 TIMES = ("startTime", "updateTime", "endTime")
 """Fields that hold a time, in ms. SQL indexes up to 3.32.0 lack ``endTime``, and drop a condition on it."""
 
+ARGUMENTS: Mapping[str, tuple[str, str]] = {
+    "workflow_name": ("workflowType", "IN"),
+    "correlation_id": ("correlationId", "IN"),
+    "status": ("status", "IN"),
+    "started_after": ("startTime", ">"),
+    "started_before": ("startTime", "<"),
+    "ended_after": ("endTime", ">"),
+    "ended_before": ("endTime", "<"),
+}
+"""By the operators' argument, the field and the operator of its condition."""
+
 ROUNDING = 1_000
 """Indexes round times to seconds: what is found up to this much beyond a bound, in ms, is left out."""
 
-_UNREADABLE = re.compile(r"[*'\"(),\x00-\x1f\x7f]| AND |^ | $")
+_UNREADABLE = re.compile(r"[*'\"(),\x00-\x1f\x7f]| AND |^ | $|^$")
 """What no value may contain: an index would read something else from it."""
 
 
@@ -58,9 +69,8 @@ class Condition:
 
     def __str__(self) -> str:
         """As every index reads it: without quotes, and without a blank behind a comma, which SQL would search for."""
-        if self.operator == "IN":
-            return f"{self.field} IN ({','.join(self.values)})"
-        return f"{self.field} {self.operator} {self.values[0]}"
+        value = f"({','.join(self.values)})" if self.operator == "IN" else self.values[0]
+        return f"{self.field} {self.operator} {value}"
 
     def value_in(self, workflow: Workflow) -> str | int | None:
         """The field's value in a search summary or a workflow; None if it has none."""
@@ -72,14 +82,12 @@ class Condition:
     def fit(self, workflow: Workflow) -> Fit:
         """Whether a search summary or a workflow matches; texts are compared exactly."""
         found = self.value_in(workflow)
-        if found is None:
-            return Fit.UNKNOWN
-        if not isinstance(found, int):
+        if isinstance(found, str):
             return Fit.YES if found in self.values else Fit.NO
         never_changed = found == 0 and self.field == "updateTime"
         if never_changed:
-            found = time_in(workflow.data, "startTime") or 0
-        if found == 0:
+            found = time_in(workflow.data, "startTime")
+        if not found:
             return Fit.UNKNOWN
         beyond = found - int(self.values[0]) if self.operator == "<" else int(self.values[0]) - found
         if beyond < 0:
@@ -97,31 +105,26 @@ def time_in(data: Mapping[str, Any], field: str) -> int | None:
             read = datetime.fromisoformat(value)
         except ValueError:
             return None
-        return milliseconds(read) if read.tzinfo else None
+        return _milliseconds(read) if read.tzinfo else None
     return int(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
 
 
-def milliseconds(read: datetime) -> int:
+def _milliseconds(read: datetime) -> int:
     """Milliseconds since the epoch; a time without a time zone is UTC, as Airflow's ``ds`` is."""
     aware = read if read.tzinfo is not None else read.replace(tzinfo=UTC)
     return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 def canonical(conditions: Sequence[Condition]) -> str:
-    """The query as it is sent.
-
-    Raises:
-        ConductorInputError: a value that no index can search for.
-    """
+    """The query as it is sent; a value that no index can search for is an error."""
     for condition in conditions:
-        for value in condition.values:
-            if value == "" or _UNREADABLE.search(value):
-                what = "an empty value" if value == "" else f"the value {value!r}"
-                raise ConductorInputError(
-                    f"the search index cannot search for {what} of {condition.field}: * is a wildcard there, and "
-                    "quotes, parentheses, commas, line breaks, ' AND ' and blanks at either end are not part of a "
-                    "text. Nothing was sent. Select by workflow_id, or by workflow_name with correlation_id"
-                )
+        for value in filter(_UNREADABLE.search, condition.values):
+            what = f"the value {value!r}" if value else "an empty value"
+            raise ConductorInputError(
+                f"the search index cannot search for {what} of {condition.field}: * is a wildcard there, and "
+                "quotes, parentheses, commas, line breaks, ' AND ' and blanks at either end are not part of a "
+                "text. Nothing was sent. Select by workflow_id, or by workflow_name with correlation_id"
+            )
     return " AND ".join(map(str, conditions))
 
 
@@ -133,15 +136,81 @@ def only_ended(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
     return (*conditions, ended) if by_end and not given else tuple(conditions)
 
 
-def check_status(value: str, where: str) -> None:
-    """Refuse what is not a workflow status.
+def check_statuses(values: Iterable[str], where: str) -> None:
+    for value in values:
+        if value not in WorkflowStatus.__members__:
+            near = value.upper().strip()
+            hint = f" (write {near})" if near in WorkflowStatus.__members__ else ""
+            raise ConductorInputError(
+                f"{where}: {value!r} is not a workflow status{hint}; the statuses are {', '.join(WorkflowStatus)}"
+            )
 
-    Raises:
-        ConductorInputError: names ``where`` it was given, and the statuses.
-    """
-    if value not in WorkflowStatus.__members__:
-        near = value.upper().strip()
-        hint = f" (write {near})" if near in WorkflowStatus.__members__ else ""
+
+def conditions_of_arguments(given: Mapping[str, Any], now: float) -> tuple[Condition, ...]:
+    """The conditions of the ``ARGUMENTS`` that the user has given; a timedelta counts back from ``now``, in seconds."""
+    conditions: dict[str, Condition] = {}
+    for name, value in given.items():
+        field, operator = ARGUMENTS[name]
+        if operator == "IN":
+            values = texts(value, name)
+            if field == "status":
+                check_statuses(values, name)
+        else:
+            # The moment itself is included, so that consecutive intervals neither overlap nor leave a gap.
+            values = (str(moment(value, name, now) - (1 if operator == ">" else 0)),)
+        conditions[name] = Condition(field, operator, values)
+    for name in ("started", "ended"):
+        after, before = conditions.get(f"{name}_after"), conditions.get(f"{name}_before")
+        if after and before and int(after.values[0]) + 1 >= int(before.values[0]):
+            raise ConductorInputError(
+                f"{name}_after ({given[f'{name}_after']}) is not before {name}_before ({given[f'{name}_before']}), so "
+                "no workflow can match: nothing was sent"
+            )
+    return only_ended(tuple(conditions.values()))
+
+
+def several(value: Any, name: str) -> tuple[Any, ...]:
+    """One value, or a list of them, also one that a template has rendered as text, not natively."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        many = isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+        return tuple(value) if many else (value,)
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, list):
+            return tuple(found)
+    raise ConductorInputError(f"{name} looks like a list but cannot be read as one: {value[:200]!r}")
+
+
+def texts(value: Any, name: str) -> tuple[str, ...]:
+    """One text or several, none of them empty: an empty template or XCom must not widen the selection."""
+    # Native rendering makes a number of a text of digits.
+    found = [
+        str(item) if isinstance(item, int) and not isinstance(item, bool) else item for item in several(value, name)
+    ]
+    if not found or any(not isinstance(item, str) or item.strip() in ("", "None") for item in found):
         raise ConductorInputError(
-            f"{where}: {value!r} is not a workflow status{hint}; the statuses are {', '.join(WorkflowStatus)}"
+            f"{name} must not be empty, and takes a text or a list of texts, not {value!r}; check that the template, "
+            "XCom or variable that it comes from has a value. Nothing was sent"
         )
+    return tuple(item.strip() for item in found)
+
+
+def moment(value: Any, name: str, now: float) -> int:
+    """A time in ms since the epoch: a datetime, a date, an ISO text, or a timedelta back from ``now``."""
+    if isinstance(value, timedelta):
+        if value <= timedelta(0):
+            raise ConductorInputError(f"{name} counts back from now, so its timedelta must be positive, not {value}")
+        return round((now - value.total_seconds()) * 1000)
+    try:
+        read = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
+    except ValueError:
+        read = None
+    if not isinstance(read, date):
+        raise ConductorInputError(
+            f"{name} takes a datetime, an ISO text such as 2026-01-31T06:00:00+00:00 or a timedelta back from now, not "
+            f"{value!r}: nothing was sent"
+        )
+    return _milliseconds(read if isinstance(read, datetime) else datetime(read.year, read.month, read.day))

@@ -7,12 +7,8 @@ from enum import StrEnum
 
 from airflow_provider_conductor.client.models import WorkflowStatus
 
-__all__ = ["DUE", "TABLE", "Decision", "Kind", "Verb", "cannot", "decide"]
-
 
 class Verb(StrEnum):
-    """What can be done to an existing workflow."""
-
     PAUSE = "pause"
     RESUME = "resume"
     TERMINATE = "terminate"
@@ -24,46 +20,41 @@ class Verb(StrEnum):
 
 
 class Kind(StrEnum):
-    """The kinds of a decision."""
+    """Whether the verb is sent (or was, and the server refused), needless and so a success, impossible, or unknown."""
 
     DUE = "due"
-    """The verb is sent."""
-
     ALREADY = "already"
-    """The workflow is already in the wanted state: nothing is sent, and that is a success."""
-
     CANNOT = "cannot"
-    """The status does not allow the verb: nothing is sent, and the task fails permanently."""
-
     MISSING = "missing"
-    """The server does not know the workflow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``why`` follows the words "workflow … is STATUS: "; it is empty if the verb is due."""
+    """``why`` follows "workflow … is STATUS: "; with ``fate_unknown``, a lost request may have succeeded."""
 
     kind: Kind
     why: str = ""
+    fate_unknown: bool = False
 
 
 DUE = Decision(Kind.DUE)
 
 
 def cannot(why: str) -> Decision:
-    """The decision that the verb is not possible."""
     return Decision(Kind.CANNOT, why)
 
 
-RUNNING, PAUSED, COMPLETED, FAILED, TIMED_OUT, TERMINATED = WorkflowStatus
+def _only_ended(past: str) -> tuple[Decision, Decision, Decision, Decision]:
+    first = f"only an ended workflow can be {past}; {{}}, ConductorTerminateWorkflowOperator ends it first"
+    return cannot(first.format("ConductorWorkflowSensor waits for its end")), cannot(first.format(_RESUME)), DUE, DUE
 
-_UNKNOWN = Decision(Kind.MISSING, "unknown to the server: it never existed, or it has been deleted or archived")
+
+RUNNING, PAUSED, COMPLETED, *_ = WorkflowStatus
+
 _ALREADY_ENDED = Decision(Kind.ALREADY, "it has already ended and is left unchanged")
 _RESUME = "ConductorResumeWorkflowOperator resumes it"
 _RESTART = "ConductorRestartWorkflowOperator runs it again"
 _RETRY = "ConductorRetryWorkflowOperator continues with its failed tasks, ConductorRestartWorkflowOperator starts over"
-_FIRST_END = "only an ended workflow can be {}; {}, ConductorTerminateWorkflowOperator ends it first"
-_WAIT = "ConductorWorkflowSensor waits for its end"
 _NOT_DELETED = cannot(
     "only an ended workflow can be deleted; terminate_running=True or ConductorTerminateWorkflowOperator ends it first"
 )
@@ -82,24 +73,14 @@ _ROWS: dict[Verb, tuple[Decision, Decision, Decision, Decision]] = {
         cannot(f"there is nothing to resume; {_RETRY}"),
     ),
     Verb.TERMINATE: (DUE, DUE, _ALREADY_ENDED, _ALREADY_ENDED),
-    Verb.RESTART: (
-        cannot(_FIRST_END.format("restarted", _WAIT)),
-        cannot(_FIRST_END.format("restarted", _RESUME)),
-        DUE,
-        DUE,
-    ),
+    Verb.RESTART: _only_ended("restarted"),
     Verb.RETRY: (
         Decision(Kind.ALREADY, "it is already running"),
         cannot(f"there is nothing to retry; {_RESUME}"),
         cannot(f"there is nothing to retry; {_RESTART}"),
         DUE,
     ),
-    Verb.RERUN: (
-        cannot(_FIRST_END.format("rerun", _WAIT)),
-        cannot(_FIRST_END.format("rerun", _RESUME)),
-        DUE,
-        DUE,
-    ),
+    Verb.RERUN: _only_ended("rerun"),
     Verb.SKIP: (
         DUE,
         cannot(f"a task can be skipped only while the workflow is running; {_RESUME}"),
@@ -109,18 +90,6 @@ _ROWS: dict[Verb, tuple[Decision, Decision, Decision, Decision]] = {
     Verb.DELETE: (_NOT_DELETED, _NOT_DELETED, DUE, DUE),
 }
 """By verb: RUNNING, PAUSED, COMPLETED, and FAILED, TIMED_OUT or TERMINATED, which no verb distinguishes."""
-
-TABLE: dict[Verb, dict[WorkflowStatus | None, Decision]] = {
-    verb: {
-        RUNNING: running,
-        PAUSED: paused,
-        COMPLETED: completed,
-        **dict.fromkeys((FAILED, TIMED_OUT, TERMINATED), unsuccessful),
-        None: _UNKNOWN if verb is not Verb.DELETE else Decision(Kind.ALREADY, "unknown to the server"),
-    }
-    for verb, (running, paused, completed, unsuccessful) in _ROWS.items()
-}
-"""By verb and status; None is a workflow that the server does not know."""
 
 _AFTER_OUR_ATTEMPT = {
     (Verb.RESUME, RUNNING): "it has been resumed",
@@ -133,13 +102,15 @@ _AFTER_OUR_ATTEMPT = {
 
 
 def decide(verb: Verb, status: WorkflowStatus | None, *, attempted: bool = False) -> Decision:
-    """Look up the decision in :data:`TABLE`.
+    """Decide by the status alone, which is None for a workflow that the server does not know.
 
-    Args:
-        status: None for a workflow that the server does not know.
-        attempted: an earlier attempt (a try of the task, or a request whose answer was lost) may have succeeded; its
-            result is then no error.
+    With ``attempted``, an earlier attempt (a try of the task, or a request whose answer was lost) may have succeeded.
     """
-    if attempted and status is not None and (verb, status) in _AFTER_OUR_ATTEMPT:
+    if status is None and verb is Verb.DELETE:
+        return Decision(Kind.ALREADY, "unknown to the server")
+    if status is None:
+        why = "unknown to the server: it never existed, or it has been deleted or archived"
+        return Decision(Kind.MISSING, why)
+    if attempted and (verb, status) in _AFTER_OUR_ATTEMPT:
         return Decision(Kind.ALREADY, _AFTER_OUR_ATTEMPT[verb, status])
-    return TABLE[verb][status]
+    return _ROWS[verb][{RUNNING: 0, PAUSED: 1, COMPLETED: 2}.get(status, 3)]

@@ -16,10 +16,7 @@ from typing import Any
 from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow
 from airflow_provider_conductor.definitions.task_tree import DefinedTask, defined_tasks
 
-__all__ = ["hangs_after_rerun", "hangs_after_skip"]
-
-SWITCHES = ("SWITCH", "DECISION")
-JOINS = ("JOIN", "EXCLUSIVE_JOIN")
+SWITCHES, JOINS = ("SWITCH", "DECISION"), ("JOIN", "EXCLUSIVE_JOIN")
 
 _ITERATIONS = re.compile(r"(?:__\d+)+$")
 """What the server appends to the reference name of a task in a loop: ``pack__2``."""
@@ -37,15 +34,12 @@ def hangs_after_skip(definition: Mapping[str, Any], ref: str) -> str:
     ==============================================  =============================================
     task                                            after a skip
     ==============================================  =============================================
-    of the workflow itself, also a SWITCH,          continues behind it
-    DO_WHILE or JOIN
+    of the workflow, also SWITCH, DO_WHILE, JOIN    continues behind it
     FORK_JOIN                                       its JOIN waits for tasks that never come
     in a DO_WHILE, at any depth                     the loop never continues
-    the first of a case                             nothing after it is scheduled
-    another of a case                               continues behind it
-    the first of a branch                           nothing after it is scheduled
+    the first of a case or a branch                 nothing after it is scheduled
     named in a JOIN's ``joinOn``                    the JOIN waits forever
-    another of a branch                             continues behind it
+    another of a case or a branch                   continues behind it
     ==============================================  =============================================
     """
     found = _find(definition, ref)
@@ -74,8 +68,7 @@ def hangs_after_rerun(workflow: Workflow, task: Task) -> str:
     of the workflow itself, or in a case            continues behind it
     SWITCH, DECISION, FORK_JOIN, JOIN               is done, and nothing after it is scheduled
     WAIT with a duration or a time (3.32)           waits until somebody completes it
-    in a branch, at any depth, also of a            the JOIN, or what is behind it, is never
-    dynamic fork                                    scheduled
+    in a branch, also of a dynamic fork             the JOIN, or what is behind it, never comes
     in a DO_WHILE that is COMPLETED                 the iteration ends, and nothing after it
     in a DO_WHILE that has failed                   continues with the loop
     ==============================================  =============================================

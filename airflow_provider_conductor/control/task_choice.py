@@ -12,8 +12,6 @@ from airflow_provider_conductor.client.task_types import CONTAINERS
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Task, Workflow
 
-__all__ = ["COMPLETION_STATUSES", "Choice", "Completion", "CompletionRefusedError", "choose", "open_tasks"]
-
 COMPLETION_STATUSES = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR)
 """The statuses that a task can be given (``TaskResult.Status`` of every server version)."""
 
@@ -56,16 +54,8 @@ class Completion:
         return status is self.status
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A task; ``already`` is the log message if nothing is left to do, and empty if it is to be completed."""
-
-    task: Task
-    already: str = ""
-
-
-def choose(workflow: Workflow, completion: Completion, *, task_ref: str = "", task_id: str = "") -> Choice:
-    """Choose the task to complete, by its reference name (its newest attempt) or its id.
+def choose(workflow: Workflow, completion: Completion, *, task_ref: str = "", task_id: str = "") -> tuple[Task, str]:
+    """The task to complete, by its reference name (its newest attempt) or its id; and, if nothing is left to do, why.
 
     ====================================================  ==========================================
     the workflow's task                                   choice
@@ -79,22 +69,23 @@ def choose(workflow: Workflow, completion: Completion, *, task_ref: str = "", ta
     does not exist yet, and the workflow runs             refused, but that may pass
     does not exist or is open; the workflow has ended     refused
     ====================================================  ==========================================
-
-    Raises:
-        CompletionRefusedError: the message has the statuses and what to do.
     """
-    what = f"task {task_ref!r}" if task_ref else f"task {task_id}"
     where = f"workflow {workflow.workflow_id}"
+    what = f"task {task_ref!r}" if task_ref else f"task {task_id}"
     attempts = [
         task for task in workflow.tasks if (task.reference_name == task_ref if task_ref else task.task_id == task_id)
     ]
     for ours in filter(completion.was_sent_to, attempts):
-        return Choice(ours, f"{what} of {where} was already {completion.status} by an earlier try")
+        return ours, f"{what} of {where} was already {completion.status} by an earlier try"
     if not attempts:
+        names = ", ".join(dict.fromkeys(repr(task.reference_name) for task in workflow.tasks))
+        tasks = f"none of its tasks ({names}) is open" if names else "it has no tasks"
+        if opened := open_tasks(workflow):
+            tasks = f"open tasks are {opened}"
         if workflow.status.ended:
-            raise CompletionRefusedError(f"{where} ended as {workflow.status} and has no {what}; {_tasks_of(workflow)}")
+            raise CompletionRefusedError(f"{where} ended as {workflow.status} and has no {what}; {tasks}")
         raise CompletionRefusedError(
-            f"{what} of {where} does not exist yet: the workflow is {workflow.status}, {_tasks_of(workflow)}. "
+            f"{what} of {where} does not exist yet: the workflow is {workflow.status}, {tasks}. "
             "Wait for it with ConductorTaskSensor(expected_status=['SCHEDULED', 'IN_PROGRESS']); for a task of a "
             "sub-workflow, give the sub-workflow's id",
             passing=True,
@@ -103,31 +94,20 @@ def choose(workflow: Workflow, completion: Completion, *, task_ref: str = "", ta
     status = task.known_status
     if completion.matches(status):
         by = f" by {task.worker_id}" if task.worker_id else ""
-        return Choice(task, f"{what} of {where} is already {status}{by}")
+        return task, f"{what} of {where} is already {status}{by}"
     if status is None or status.ended:
-        raise CompletionRefusedError(
-            f"{what} of {where} is {status or task.data.get('status')}"
-            f"{f' ({task.reason})' if task.reason else ''}, not open: it cannot become {completion.status}"
-        )
+        reason = f" ({task.reason})" if task.reason else ""
+        found = f"{status or task.data.get('status')}{reason}"
+        raise CompletionRefusedError(f"{what} of {where} is {found}, not open: it cannot become {completion.status}")
     if workflow.status.ended:
         raise CompletionRefusedError(f"{where} ended as {workflow.status}: {what} ({status}) cannot be completed")
     if task.task_type in RUN_BY_THE_SERVER:
-        raise CompletionRefusedError(
-            f"{what} of {where} is a {task.task_type}, which the server runs itself: complete the tasks that it "
-            "stands for"
-        )
-    return Choice(task)
+        kind = f"a {task.task_type}, which the server runs itself"
+        raise CompletionRefusedError(f"{what} of {where} is {kind}: complete the tasks that it stands for")
+    return task, ""
 
 
 def open_tasks(workflow: Workflow) -> str:
     """The open tasks, for messages; "" if there are none."""
     tasks = filter(lambda task: task.is_open, workflow.tasks)
     return ", ".join(f"{task.reference_name!r} ({task.task_type} {task.data.get('status')})" for task in tasks)
-
-
-def _tasks_of(workflow: Workflow) -> str:
-    found = open_tasks(workflow)
-    if found:
-        return f"open tasks are {found}"
-    names = ", ".join(dict.fromkeys(repr(task.reference_name) for task in workflow.tasks))
-    return f"none of its tasks ({names}) is open" if names else "it has no tasks"

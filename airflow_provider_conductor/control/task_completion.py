@@ -7,15 +7,7 @@ from collections.abc import Callable
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.flow import Flow, ask, sleep
 from airflow_provider_conductor.client.models import Task, Workflow
-from airflow_provider_conductor.control.task_choice import (
-    Choice,
-    Completion,
-    CompletionRefusedError,
-    choose,
-    open_tasks,
-)
-
-__all__ = ["complete", "signal"]
+from airflow_provider_conductor.control.task_choice import Completion, CompletionRefusedError, choose, open_tasks
 
 PAUSES = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each read of the effect; the server answers 200 to an update that it ignores."""
@@ -25,37 +17,22 @@ MAX_DEPTH = 10
 
 
 def complete(
-    workflow_id: str,
-    completion: Completion,
-    *,
-    log: Callable[[str], None],
-    task_ref: str = "",
-    task_id: str = "",
+    workflow_id: str, completion: Completion, *, log: Callable[[str], None], task_ref: str = "", task_id: str = ""
 ) -> Flow[Task]:
-    """Complete the task, or find that it has already ended so.
-
-    Returns:
-        The task afterwards.
-
-    Raises:
-        CompletionRefusedError: it cannot be completed so, or the server accepted the update and ignored it.
-    """
+    """Complete the task, or find that it has already ended so; returns it as it is afterwards."""
     workflow = yield from ask(endpoints.get_workflow(workflow_id))
-    choice = choose(workflow, completion, task_ref=task_ref, task_id=task_id)
-    return (yield from _carry_out(workflow, choice, completion, log))
+    task, already = choose(workflow, completion, task_ref=task_ref, task_id=task_id)
+    if already:
+        log(already)
+        return task
+    return (yield from _update(workflow, task, completion, log))
 
 
 def signal(workflow_id: str, completion: Completion, *, log: Callable[[str], None], again: bool = False) -> Flow[Task]:
     """Complete the first open WAIT task of the workflow, or else of its running sub-workflows.
 
     It is the task that the server's own signal would reach, but completed by its id: a signal that is sent twice would
-    reach the next WAIT as well.
-
-    Args:
-        again: an earlier try may have sent the signal; search for a task that it has completed.
-
-    Raises:
-        CompletionRefusedError: no WAIT task is open.
+    reach the next WAIT as well. With ``again``, an earlier try may have completed a task, which is looked for first.
     """
     top = yield from ask(endpoints.get_workflow(workflow_id))
     if again:
@@ -77,7 +54,7 @@ def signal(workflow_id: str, completion: Completion, *, log: Callable[[str], Non
         )
     workflow, task = found
     log(f"signalling task {task.reference_name!r} of workflow {workflow.workflow_id}")
-    return (yield from _carry_out(workflow, Choice(task), completion, log))
+    return (yield from _update(workflow, task, completion, log))
 
 
 def _first(
@@ -95,11 +72,8 @@ def _first(
     return None
 
 
-def _carry_out(workflow: Workflow, choice: Choice, completion: Completion, log: Callable[[str], None]) -> Flow[Task]:
-    task = choice.task
-    if choice.already:
-        log(choice.already)
-        return task
+def _update(workflow: Workflow, task: Task, completion: Completion, log: Callable[[str], None]) -> Flow[Task]:
+    """Send the completion, and read the workflow until it shows."""
     yield from ask(
         endpoints.update_task(
             workflow.workflow_id,
@@ -114,16 +88,14 @@ def _carry_out(workflow: Workflow, choice: Choice, completion: Completion, log: 
     for pause in PAUSES:
         yield from sleep(pause)
         workflow = yield from ask(endpoints.get_workflow(workflow.workflow_id))
-        checked = choose(workflow, completion, task_id=task.task_id)
-        if not checked.already:
+        task, already = choose(workflow, completion, task_id=task.task_id)
+        if not already:
             continue
-        if completion.by and not completion.was_sent_to(checked.task):
-            log(f"somebody else was faster: {checked.already}")
-        else:
-            log(f"{what} is {checked.task.known_status}")
+        faster = completion.by and not completion.was_sent_to(task)
+        log(f"somebody else was faster: {already}" if faster else f"{what} is {task.known_status}")
         if workflow.status == "PAUSED":
             log(f"workflow {workflow.workflow_id} is PAUSED: it continues when it is resumed")
-        return checked.task
+        return task
     raise CompletionRefusedError(
-        f"the server accepted the update of {what}, but the task is still {checked.task.known_status}", passing=True
+        f"the server accepted the update of {what}, but the task is still {task.known_status}", passing=True
     )

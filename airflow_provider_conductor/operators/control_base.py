@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_conductor.client.errors import ConductorInputError, ConductorNotFoundError
 from airflow_provider_conductor.client.text import LINE_LIMIT, one_line, readable, to_log
-from airflow_provider_conductor.control.condition_arguments import ARGUMENTS, conditions_of_arguments
+from airflow_provider_conductor.control.conditions import ARGUMENTS, conditions_of_arguments
 from airflow_provider_conductor.control.query import conditions_of_query
 from airflow_provider_conductor.exceptions import (
     AirflowTaskKilledError,
@@ -25,8 +25,8 @@ from airflow_provider_conductor.operators.waiting import WaitOperator
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_conductor.control.apply import Outcome
     from airflow_provider_conductor.control.commands import Command
-    from airflow_provider_conductor.control.outcome import Outcome
 
 __all__ = ["WaitingControlOperator", "WorkflowControlOperator"]
 

@@ -10,10 +10,9 @@ import pytest
 
 from airflow_provider_conductor.client import ConductorClient, ConductorSettings, ConductorUnreachableError
 from airflow_provider_conductor.control import commands
-from airflow_provider_conductor.control.apply import ROUNDS, apply
+from airflow_provider_conductor.control.apply import ROUNDS, Outcome, apply
 from airflow_provider_conductor.control.commands import Command
 from airflow_provider_conductor.control.eligibility import Kind
-from airflow_provider_conductor.control.outcome import Outcome
 from airflow_provider_conductor.testing import ConductorStandIn, Request
 from airflow_provider_conductor.testing.server import no_route
 

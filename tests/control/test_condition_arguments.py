@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client import ConductorInputError, Workflow
-from airflow_provider_conductor.control.condition_arguments import conditions_of_arguments, moment, texts
-from airflow_provider_conductor.control.conditions import Fit, canonical
+from airflow_provider_conductor.control.conditions import Fit, canonical, conditions_of_arguments, moment, texts
 
 NOW = 1_767_225_600.0
 """2026-01-01T00:00:00Z"""
