@@ -52,7 +52,6 @@ class Outcome:
 
     @property
     def summary(self) -> str:
-        """The counts, for messages."""
         counts = f"{PAST[self.verb]} {len(self.done):,} workflows, {len(self.already):,} already so"
         return f"{counts}, {len(self.refusals):,} failed" if self.refusals else counts
 
@@ -83,11 +82,9 @@ def apply(
 ) -> Flow[Outcome]:
     """Apply the command where it is due, in chunks of 1,000; if some workflows fail, the others are done all the same.
 
-    Args:
-        log: receives a line for each workflow, or for each chunk if there are many.
-        attempted: an earlier try may have done it.
+    With ``attempted``, an earlier try may have done it.
     """
-    ids = list(dict.fromkeys(workflow_ids))
+    ids = list(workflow_ids)
     each = len(ids) <= LOGGED_EACH
     outcome = Outcome(command.verb)
     for begin in range(0, len(ids), endpoints.MAX_BULK_IDS):

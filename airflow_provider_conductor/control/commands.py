@@ -205,7 +205,7 @@ def ended_itself(workflow: Workflow) -> str:
 
 
 def why_retry_is_useless(workflow: Workflow) -> str:
-    """Why a retry would not continue it, in words that follow "workflow … is FAILED: "; "" if it would.
+    """Why a retry would not continue it; "" if it would.
 
     Where a TERMINATE task of it completed, a retry does nothing, or ends at once. Where none of its tasks failed or was
     cancelled, it is accepted and does nothing, except after a timeout. Without its tasks nothing is known.

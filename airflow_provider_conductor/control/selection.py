@@ -17,10 +17,10 @@ from airflow_provider_conductor.control.conditions import (
     Fit,
     canonical,
     conditions_of_arguments,
+    conditions_of_query,
     several,
     time_in,
 )
-from airflow_provider_conductor.control.query import conditions_of_query
 
 PAGE = 1_000
 """Summaries in the answer of one search; servers give up to 5,000."""

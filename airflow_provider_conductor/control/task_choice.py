@@ -29,14 +29,7 @@ class CompletionRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """How a task is to be completed.
-
-    Attributes:
-        status: one of ``COMPLETION_STATUSES``.
-        output: becomes the task's output, over its earlier output.
-        reason: the server stores it as ``reasonForIncompletion``.
-        by: the server stores it as the worker's id: who completed the task, and how a later try recognises that.
-    """
+    """How a task is to be completed; by ``by``, which becomes the worker's id, a later try recognises it."""
 
     status: TaskStatus = TaskStatus.COMPLETED
     output: Mapping[str, Any] = field(default_factory=dict)

@@ -11,8 +11,6 @@ from typing import Any, Literal
 from airflow_provider_conductor.client.plain import to_plain
 from airflow_provider_conductor.definitions.task_tree import DefinedTask, defined_tasks
 
-__all__ = ["Definition", "DefinitionError", "check", "definitions_in", "with_source"]
-
 Kind = Literal["workflow", "task"]
 
 TIMEOUT_POLICIES: Mapping[Kind, tuple[str, ...]] = {
@@ -21,21 +19,14 @@ TIMEOUT_POLICIES: Mapping[Kind, tuple[str, ...]] = {
 }
 
 NO_PATH = "must not contain '/' or '\\', since Conductor's API answers 400 to every path with such a name"
-
 _NOT_IN_PATHS = re.compile(r"[/\\]")
 
-NUMBERS = (
-    "concurrentExecLimit",
-    "maxRetryDelaySeconds",
-    "pollTimeoutSeconds",
-    "rateLimitFrequencyInSeconds",
-    "rateLimitPerFrequency",
-    "responseTimeoutSeconds",
-    "retryCount",
-    "retryDelaySeconds",
-    "startDelay",
-    "timeoutSeconds",
-)
+_NUMBERS = """
+concurrentExecLimit maxRetryDelaySeconds pollTimeoutSeconds rateLimitFrequencyInSeconds rateLimitPerFrequency
+responseTimeoutSeconds retryCount retryDelaySeconds startDelay timeoutSeconds
+"""
+
+NUMBERS = _NUMBERS.split()
 """Fields of definitions and of tasks that are whole numbers from 0 on."""
 
 
@@ -68,7 +59,6 @@ class Definition:
 
     @property
     def name(self) -> str:
-        """The definition's name, or ""."""
         return str(self.data.get("name") or "")
 
     @property
@@ -86,11 +76,7 @@ class Definition:
 
 
 def definitions_in(given: Any, source: str = "") -> list[Definition]:
-    """The definition, or the list of them, that ``given`` is: dicts, or objects of Conductor's Python SDK.
-
-    Raises:
-        DefinitionError: something that is not a definition.
-    """
+    """The definition, or the list of them, that ``given`` is: dicts, or objects of Conductor's Python SDK."""
     if isinstance(given, Sequence) and not isinstance(given, (str, bytes)):
         return [found for item in given for found in definitions_in(item, source)]
     try:
@@ -109,15 +95,12 @@ def check(definitions: Iterable[Definition]) -> None:
         DefinitionError: with everything that is wrong.
     """
     problems: list[str] = []
-    seen: dict[tuple[str, str, int], Definition] = {}
+    seen: dict[str, Definition] = {}
     for item in definitions:
         found = list(_problems(item))
-        if not found:
-            key = (item.kind, item.name, item.version)
-            if key in seen:
-                both = " and ".join(filter(None, [seen[key].source, item.source]))
-                found = [f"is given twice{f' ({both})' if both else ''}"]
-            seen.setdefault(key, item)
+        if not found and (first := seen.setdefault(item.label, item)) is not item:
+            both = " and ".join(filter(None, [first.source, item.source]))
+            found = [f"is given twice{f' ({both})' if both else ''}"]
         name = f"{item.kind} {item.name!r}" if item.name else f"a {item.kind} without a name"
         if found:
             problems.append(with_source(item.source, f"{name}: {'; '.join(found)}"))
@@ -126,7 +109,6 @@ def check(definitions: Iterable[Definition]) -> None:
 
 
 def with_source(source: str, text: str) -> str:
-    """The text, after its source if there is one."""
     return f"{source}: {text}" if source else text
 
 
@@ -155,7 +137,6 @@ def _workflow_problems(data: Mapping[str, Any]) -> Iterator[str]:
     yield from _number_problems(data, ["version"], least=1)
     if not isinstance(data["tasks"], list) or not data["tasks"]:
         yield "tasks must be a list of at least one task"
-        return
     tasks = list(defined_tasks(data["tasks"]))
     for defined in tasks:
         yield from _inner_problems(defined)

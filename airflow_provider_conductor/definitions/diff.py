@@ -7,50 +7,46 @@ from collections.abc import Mapping
 from difflib import unified_diff
 from typing import Any
 
-__all__ = ["difference", "normalized"]
-
 ADDED = frozenset(
     {"accessPolicy", "createTime", "createdBy", "overwriteTags", "ownerApp", "tags", "updateTime", "updatedBy"}
 )
 """Fields that servers (3.13 to 3.32, and Orkes') fill in themselves."""
 
-WORKFLOW_DEFAULTS: Mapping[str, Any] = {
-    "enforceSchema": True,
-    "restartable": True,
-    "schemaVersion": 2,
-    "timeoutPolicy": "ALERT_ONLY",
-    "timeoutSeconds": 0,
-    "version": 1,
-    "workflowStatusListenerEnabled": False,
-}
+_IN_WORKFLOW = {"asyncComplete": False, "optional": False, "permissive": False, "startDelay": 0, "type": "SIMPLE"}
 
-IN_WORKFLOW_DEFAULTS: Mapping[str, Any] = {
-    "asyncComplete": False,
-    "optional": False,
-    "permissive": False,
-    "startDelay": 0,
-    "type": "SIMPLE",
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "workflowDefinition": {
+        "enforceSchema": True,
+        "restartable": True,
+        "schemaVersion": 2,
+        "timeoutPolicy": "ALERT_ONLY",
+        "timeoutSeconds": 0,
+        "version": 1,
+        "workflowStatusListenerEnabled": False,
+    },
+    "taskDefinition": {
+        "backoffJitterMs": 0,
+        "backoffScaleFactor": 1,
+        "enforceSchema": False,
+        "maxRetryDelaySeconds": 0,
+        "rateLimitFrequencyInSeconds": 1,
+        "rateLimitPerFrequency": 0,
+        "responseTimeoutSeconds": 3600,
+        "retryCount": 3,
+        "retryDelaySeconds": 60,
+        "retryLogic": "FIXED",
+        "taskStatusListenerEnabled": True,
+        "timeoutPolicy": "TIME_OUT_WF",
+        "timeoutSeconds": 0,
+        "totalTimeoutSeconds": 0,
+    },
+    **dict.fromkeys(("tasks", "defaultCase", "loopOver", "forkTasks", "decisionCases"), _IN_WORKFLOW),
+    "rateLimitConfig": {"policy": "QUEUE"},
+    "inputSchema": {},
+    "outputSchema": {},
+    "subWorkflowParam": {},
 }
-
-TASK_DEFAULTS: Mapping[str, Any] = {
-    "backoffJitterMs": 0,
-    "backoffScaleFactor": 1,
-    "enforceSchema": False,
-    "maxRetryDelaySeconds": 0,
-    "rateLimitFrequencyInSeconds": 1,
-    "rateLimitPerFrequency": 0,
-    "responseTimeoutSeconds": 3600,
-    "retryCount": 3,
-    "retryDelaySeconds": 60,
-    "retryLogic": "FIXED",
-    "taskStatusListenerEnabled": True,
-    "timeoutPolicy": "TIME_OUT_WF",
-    "timeoutSeconds": 0,
-    "totalTimeoutSeconds": 0,
-}
-"""The defaults of fields, as servers answer them (seen on 3.13.8 and 3.32.2)."""
-
-RATE_LIMIT_DEFAULTS: Mapping[str, Any] = {"policy": "QUEUE"}
+"""The defaults of what is in these fields, as servers answer them (seen on 3.13.8 and 3.32.2)."""
 
 _AUTHORED = """
 asyncComplete backoffJitterMs backoffScaleFactor baseType cacheConfig caseExpression caseValueParam
@@ -85,51 +81,33 @@ def normalized(definition: Mapping[str, Any]) -> dict[str, Any]:
     Two definitions that are equal after this are equal to the server. Input and output parameters are kept as they are:
     there null and "" have a meaning.
     """
-    kept = _kept(definition, WORKFLOW_DEFAULTS if "tasks" in definition else TASK_DEFAULTS)
-    for name in ("inputSchema", "outputSchema"):
-        if isinstance(kept.get(name), Mapping):
-            kept[name] = _kept(kept[name], {})
-    if isinstance(kept.get("rateLimitConfig"), Mapping):
-        kept["rateLimitConfig"] = _kept(kept["rateLimitConfig"], RATE_LIMIT_DEFAULTS)
-    return kept | {"tasks": _tasks(definition["tasks"])} if "tasks" in definition else kept
+    if "tasks" in definition:
+        return {"tasks": []} | _kept(definition, "workflowDefinition")
+    return _kept(definition, "taskDefinition")
 
 
-def _kept(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in fields.items()
-        if name not in ADDED and value not in (None, "", [], {}) and not (name in defaults and value == defaults[name])
-    }
-
-
-def _tasks(tasks: Any) -> list[Any]:
-    return [_task(task) if isinstance(task, Mapping) else task for task in tasks or ()]
-
-
-def _task(task: Mapping[str, Any]) -> dict[str, Any]:
-    """A task of a workflow, normalized with the tasks and definitions inside it."""
-    kept = _kept(task, IN_WORKFLOW_DEFAULTS)
-    for name in ("defaultCase", "loopOver"):
-        if isinstance(kept.get(name), list):
-            kept[name] = _tasks(kept[name])
-    if isinstance(kept.get("decisionCases"), Mapping):
-        kept["decisionCases"] = {case: _tasks(branch) for case, branch in kept["decisionCases"].items()}
-    if isinstance(kept.get("forkTasks"), list):
-        kept["forkTasks"] = [_tasks(branch) for branch in kept["forkTasks"]]
-    if isinstance(kept.get("taskDefinition"), Mapping):
-        kept["taskDefinition"] = normalized(kept["taskDefinition"])
-    if isinstance(kept.get("subWorkflowParam"), Mapping):
-        kept["subWorkflowParam"] = _sub_workflow(kept["subWorkflowParam"])
-    return kept
-
-
-def _sub_workflow(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A ``subWorkflowParam``. Besides an inline definition, servers repeat its name and version here."""
+def _kept(fields: Mapping[str, Any], inside: str) -> dict[str, Any]:
+    defaults = DEFAULTS[inside]
     inline = fields.get("workflowDefinition")
-    if not isinstance(inline, Mapping):
-        return _kept(fields, {})
-    kept = _kept(fields, {"name": inline.get("name"), "version": inline.get("version") or 1})
-    return kept | {"workflowDefinition": normalized(inline)}
+    if inside == "subWorkflowParam" and isinstance(inline, Mapping):  # whose name and version servers repeat here
+        defaults = {"name": inline.get("name"), "version": inline.get("version") or 1}
+    kept = {
+        name: _value(value, name)
+        for name, value in fields.items()
+        if name not in ADDED and value not in (None, "", [], {})
+    }
+    return {name: value for name, value in kept.items() if name not in defaults or value != defaults[name]}
+
+
+def _value(value: Any, name: str) -> Any:
+    """The value of a field, normalized with all tasks and definitions inside it."""
+    if name not in DEFAULTS:
+        return value
+    if isinstance(value, list):
+        return [_value(item, name) for item in value]
+    if name == "decisionCases" and isinstance(value, Mapping):
+        return {case: _value(branch, "tasks") for case, branch in value.items()}
+    return _kept(value, name) if isinstance(value, Mapping) else value
 
 
 def difference(present: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> str:
@@ -146,8 +124,7 @@ def difference(present: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> 
 def _without_additions(present: Any, wanted: Any, *, cases: bool = False) -> Any:
     """The server's value without the fields that only it has and that no author sets, at any depth.
 
-    Args:
-        cases: the keys are cases of a SWITCH or events, not fields.
+    With ``cases``, the keys are cases of a SWITCH or events, not fields.
     """
     if isinstance(present, list) and isinstance(wanted, list) and len(present) == len(wanted):
         return [_without_additions(*pair) for pair in zip(present, wanted, strict=True)]

@@ -22,8 +22,6 @@ from airflow_provider_conductor.client.task_types import CHOSEN_AT_RUN_TIME, CON
 from airflow_provider_conductor.client.termination import terminate
 from airflow_provider_conductor.definitions.task_tree import defined_tasks
 
-__all__ = ["dry_run"]
-
 REASON = "its dry run did not end"
 
 DONE_BY_THE_SERVER = (CONTAINERS - {"EXCLUSIVE_JOIN"}) | {
@@ -50,38 +48,21 @@ def dry_run(
     workflow_input: Mapping[str, Any] | None = None,
     task_outputs: Mapping[str, Any] | None = None,
 ) -> Flow[Workflow]:
-    """Let the server run a workflow with given task outputs; no worker takes part.
-
-    Args:
-        workflow: name of a registered definition, or a definition: a dict or an object of the SDK.
-        version: of a registered definition; None is the latest.
-        workflow_input: the workflow's input.
-        task_outputs: by reference name, the task's output, or a list with one item for each attempt. An attempt that
-            does not complete is ``{"status": "FAILED", "output": {...}}``. In a loop each iteration has a name of its
-            own, ``pack__1``, ``pack__2``. For a SUB_WORKFLOW task: the ``task_outputs`` of that workflow.
-
-    Returns:
-        The workflow as it ended, with its tasks.
-
-    Raises:
-        ConductorDryRunIncompleteError: a task has no output left; what the server had begun is terminated.
-        ConductorInputError: an output that is not a mapping, or of a task that the definition does not have or that
-            takes none.
-    """
+    """Let the server run a workflow with given task outputs; see ``ConductorHook.test_workflow``."""
+    outputs = task_outputs or {}
+    # Sub-workflows inherit the correlation id, and no other workflow has it: it finds what a lost answer leaves behind.
+    label = f"dry-run:{uuid.uuid4()}"
+    request: dict[str, Any] = {"correlationId": label, "input": dict(workflow_input or {})}
     if isinstance(workflow, str):
         name = path_part(workflow, "the workflow's name")
         definition = yield from ask(endpoints.get_workflow_def(name, version=version))
-        request: dict[str, Any] = {"name": name}
     else:
         definition = to_plain(workflow)
         name = path_part(str(definition.get("name") or ""), "the workflow's name")
-        request = {"name": name, "workflowDef": definition}
-    outputs = task_outputs or {}
-    request |= {"input": dict(workflow_input or {}), **(yield from _mocked(definition, outputs))}
-    # Sub-workflows inherit it, and no other workflow has it: it finds what a lost answer leaves behind.
-    request["correlationId"] = f"dry-run:{uuid.uuid4()}"
+        request["workflowDef"] = definition
     if version is not None:
         request["version"] = version
+    request |= {"name": name, **(yield from _mocked(definition, outputs))}
     failure: ConductorRequestError | None = None
     try:
         done = yield from ask(endpoints.test_workflow(request))
@@ -89,43 +70,29 @@ def dry_run(
         # The server keeps trying for minutes if a sub-workflow lacks an output and another task still has one.
         if not error.fate_unknown and (error.status or 0) < 500:
             raise
-        found = yield from _left_running(name, request["correlationId"])
+        found = yield from _left_running(name, label)
         if found is None:
             raise
         done, failure = found, error
     if done.status.ended:
         return done
-    missing = yield from _terminate(done, request)
-    if failure is not None and not missing:
-        raise failure
-    raise _incomplete(done, missing, outputs) from failure
-
-
-def _terminate(workflow: Workflow, request: Mapping[str, Any]) -> Flow[list[str]]:
-    """Terminate the run; returns the tasks that lack an output."""
     for pause in CHILD_PAUSES:
-        if all(task.sub_workflow_id for task in workflow.tasks if task.is_open and task.task_type == "SUB_WORKFLOW"):
+        if all(task.sub_workflow_id for task in done.tasks if task.is_open and task.task_type == "SUB_WORKFLOW"):
             break
         yield from sleep(pause)
-        workflow = yield from ask(endpoints.get_workflow(workflow.workflow_id))
-    missing = yield from _missing(workflow, request)
-    yield from terminate([workflow.workflow_id], REASON)
-    return missing
-
-
-def _incomplete(
-    workflow: Workflow, missing: Sequence[str], outputs: Mapping[str, Any]
-) -> ConductorDryRunIncompleteError:
-    what = f"the dry run of {workflow.name} is {workflow.status}"
-    if not missing:
-        opened = ", ".join(f"{task.reference_name!r} ({task.task_type})" for task in workflow.tasks if task.is_open)
-        return ConductorDryRunIncompleteError(
-            f"{what} at {opened or 'no task'}, which no entry of task_outputs would end"
-        )
-    given = ", ".join(map(repr, outputs)) or "no task"
-    return ConductorDryRunIncompleteError(
-        f"{what}: task_outputs has no (further) output for {', '.join(missing)}; it has outputs for {given}"
-    )
+        done = yield from ask(endpoints.get_workflow(done.workflow_id))
+    missing = yield from _missing(done, request)
+    yield from terminate([done.workflow_id], REASON)
+    if failure is not None and not missing:
+        raise failure
+    what = f"the dry run of {done.name} is {done.status}"
+    if missing:
+        given = ", ".join(map(repr, outputs)) or "no task"
+        why = f"{what}: task_outputs has no (further) output for {', '.join(missing)}; it has outputs for {given}"
+    else:
+        opened = ", ".join(f"{task.reference_name!r} ({task.task_type})" for task in done.tasks if task.is_open)
+        why = f"{what} at {opened or 'no task'}, which no entry of task_outputs would end"
+    raise ConductorDryRunIncompleteError(why) from failure
 
 
 def _left_running(name: str, correlation_id: str) -> Flow[Workflow | None]:
@@ -146,10 +113,14 @@ def _missing(workflow: Workflow, request: Mapping[str, Any], above: str = "") ->
     """The open tasks that an output would end, those of sub-workflows included."""
     mocks: Mapping[str, Sequence[Any]] = request.get("taskRefToMockOutput") or {}
     missing = []
-    for task in (task for task in workflow.tasks if task.is_open):
+    for task in filter(lambda task: task.is_open, workflow.tasks):
         ref = task.reference_name
         if task.task_type == "SUB_WORKFLOW" and task.sub_workflow_id:
-            child = yield from _begun(task.sub_workflow_id)
+            for pause in (0.0, *CHILD_PAUSES):  # it exists a moment before its tasks (seen on a busy 3.32.2)
+                yield from sleep(pause)
+                child = yield from ask(endpoints.get_workflow(task.sub_workflow_id))
+                if child.tasks or child.status.ended:
+                    break
             children = (request.get("subWorkflowTestRequest") or {}).get(ref) or {}
             missing += yield from _missing(child, children, f"{above}{ref} → ")
         elif task.task_type == "SUB_WORKFLOW":
@@ -162,16 +133,6 @@ def _missing(workflow: Workflow, request: Mapping[str, Any], above: str = "") ->
     return missing
 
 
-def _begun(workflow_id: str) -> Flow[Workflow]:
-    """A sub-workflow with its first tasks: it exists a moment before them (seen on a busy 3.32.2)."""
-    for pause in (0.0, *CHILD_PAUSES):
-        yield from sleep(pause)
-        workflow = yield from ask(endpoints.get_workflow(workflow_id))
-        if workflow.tasks or workflow.status.ended:
-            break
-    return workflow
-
-
 def _mocked(definition: Any, outputs: Any, above: str = "") -> Flow[dict[str, Any]]:
     """The outputs as the server's test request has them; ``definition`` is None if it is not known."""
     if not isinstance(outputs, Mapping):
@@ -179,40 +140,36 @@ def _mocked(definition: Any, outputs: Any, above: str = "") -> Flow[dict[str, An
             f"task {above!r} is a sub-workflow: give the outputs of its tasks, by their reference names, not "
             f"{outputs!r:.60}; nothing was sent"
         )
-    tasks = {
-        defined.task["taskReferenceName"]: defined
-        for defined in defined_tasks((definition or {}).get("tasks"))
-        if isinstance(defined.task, Mapping) and "taskReferenceName" in defined.task
-    }
-    complete = definition is not None and not any(
-        defined.task.get("type") in CHOSEN_AT_RUN_TIME for defined in tasks.values()
-    )
+    found = [item for item in defined_tasks((definition or {}).get("tasks")) if isinstance(item.task, Mapping)]
+    tasks = {item.task["taskReferenceName"]: item for item in found if "taskReferenceName" in item.task}
+    types = {item.task.get("type") for item in tasks.values()}
+    complete = definition is not None and not types & CHOSEN_AT_RUN_TIME
     mocks: dict[str, list[dict[str, Any]]] = {}
     children: dict[str, Any] = {}
     for given, output in outputs.items():
         ref, where = str(given), f"{above} → {given}" if above else str(given)
         defined = tasks.get(ref) or tasks.get(re.sub(r"(__\d+)+$", "", ref))
         kind = "" if defined is None else defined.task.get("type") or "SIMPLE"
-        if defined is None:
-            if complete:
-                raise ConductorInputError(
-                    f"task_outputs has {where!r}, and the definition has no such task (it has "
-                    f"{', '.join(map(repr, tasks))}); nothing was sent"
-                )
-        elif ref in tasks and defined.innermost("DO_WHILE"):
+        if defined is None and complete:
+            has = ", ".join(map(repr, tasks))
+            raise ConductorInputError(
+                f"task_outputs has {where!r}, and the definition has no such task (it has {has}); nothing was sent"
+            )
+        if defined is not None and ref in tasks and defined.innermost("DO_WHILE"):
             raise ConductorInputError(
                 f"task {where!r} is in a loop, where each iteration has a name of its own: give the outputs of "
                 f"'{ref}__1', '{ref}__2' …; nothing was sent"
             )
-        elif kind == "SUB_WORKFLOW":
+        if defined is not None and kind == "SUB_WORKFLOW":
             child = yield from _definition_of_child(defined.task)
             children[ref] = yield from _mocked(child, output, where)
             continue
-        elif kind in DONE_BY_THE_SERVER:
+        if kind in DONE_BY_THE_SERVER:
             raise ConductorInputError(
                 f"task {where!r} ({kind}) is done by the server itself and takes no output; nothing was sent"
             )
-        mocks[ref] = _mocks(where, output)
+        attempts = output if isinstance(output, Sequence) and not isinstance(output, str) else [output]
+        mocks[ref] = [_mock(where, attempt) for attempt in attempts]
     if children:
         mocks[KEEPS_RUNNING] = []
     return {"taskRefToMockOutput": mocks, "subWorkflowTestRequest": children}
@@ -227,15 +184,9 @@ def _definition_of_child(task: Mapping[str, Any]) -> Flow[Mapping[str, Any] | No
     if inline or not isinstance(name, str) or "${" in name:
         return None
     try:
-        found = yield from ask(endpoints.get_workflow_def(name, version=version if isinstance(version, int) else None))
+        return (yield from ask(endpoints.get_workflow_def(name, version if isinstance(version, int) else None)))
     except ConductorNotFoundError:
         return None
-    return found
-
-
-def _mocks(ref: str, given: Any) -> list[dict[str, Any]]:
-    attempts = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
-    return [_mock(ref, attempt) for attempt in attempts]
 
 
 def _mock(ref: str, given: Any) -> dict[str, Any]:

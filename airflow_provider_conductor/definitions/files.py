@@ -13,62 +13,47 @@ from typing import Any
 
 from airflow_provider_conductor.definitions.definition import Definition, DefinitionError, definitions_in
 
-__all__ = ["find", "read"]
-
 SUFFIXES = (".json", ".yaml", ".yml")
 
 
 def find(pattern: str, folders: Sequence[Path]) -> list[Path]:
-    """The files that a path or glob (``*``, ``**``) matches, in the first of the folders with a match.
-
-    Raises:
-        DefinitionError: there are none, or the path leads outside of all the folders.
-    """
+    """The files that a path or glob (``*``, ``**``) matches, in the first of the folders with a match."""
+    # The parts of a glob before its first wildcard are checked first, so that no folder outside is searched.
+    fixed = Path(*takewhile(lambda part: not has_magic(part), Path(pattern).parts))
     try:
         roots = [folder.resolve() for folder in folders]
         for folder in folders:
-            _check_below(folder / _fixed_part(pattern), roots, pattern)
+            _check_below([folder / fixed], roots, pattern)
+            found = [folder / pattern]
             if has_magic(pattern):
                 names = sorted(glob(pattern, root_dir=folder, recursive=True))
                 found = [folder / name for name in names if name.endswith(SUFFIXES)]
-            else:
-                found = [folder / pattern]
             files = [path for path in found if path.is_file()]
-            for path in files:
-                _check_below(path, roots, pattern)
+            _check_below(files, roots, pattern)
             if files:
                 return files
+    except DefinitionError:
+        raise
     except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, DefinitionError):
-            raise
         raise DefinitionError([f"path {pattern!r} cannot be read: {error}"]) from None
     searched = ", ".join(map(str, folders))
     raise DefinitionError([f"no file {pattern!r} ({', '.join(SUFFIXES)}) in {searched or 'any folder'}"])
 
 
-def _fixed_part(pattern: str) -> Path:
-    """The parts of a glob before its first wildcard, so that no folder outside is searched."""
-    parts = Path(pattern).parts
-    return Path(*takewhile(lambda part: not has_magic(part), parts))
-
-
-def _check_below(path: Path, roots: Sequence[Path], pattern: str) -> None:
+def _check_below(paths: Sequence[Path], roots: Sequence[Path], pattern: str) -> None:
     """Refuse what is not below one of the folders, links followed: a path may come from a run's parameters."""
-    if not any(path.resolve().is_relative_to(root) for root in roots):
-        raise DefinitionError(
-            [
-                f"path {pattern!r} is outside of {' and '.join(map(str, roots))}: definition files must be below the "
-                f"folder of the DAG file; add other folders to the DAG's template_searchpath"
-            ]
-        )
+    for path in paths:
+        if not any(path.resolve().is_relative_to(root) for root in roots):
+            where = " and ".join(map(str, roots))
+            problem = (
+                f"path {pattern!r} is outside of {where}: definition files must be below the folder of the DAG file; "
+                "add other folders to the DAG's template_searchpath"
+            )
+            raise DefinitionError([problem])
 
 
 def read(path: Path) -> list[Definition]:
-    """The definitions in a file: one, or a list of them; in YAML also several documents. A byte-order mark is allowed.
-
-    Raises:
-        DefinitionError: it cannot be read as JSON or YAML, or is not a definition.
-    """
+    """The definitions in a file: one, or a list of them; in YAML several documents, too. A byte-order mark is allowed."""
     try:
         content = path.read_bytes()
         documents = [json.loads(content, object_pairs_hook=_object)] if path.suffix == ".json" else _documents(content)
@@ -86,11 +71,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_keys(keys: Iterable[str]) -> None:
-    """Refuse a key that occurs twice: one of its values would be lost without a warning.
-
-    Raises:
-        ValueError: one occurs twice.
-    """
+    """Refuse a key that occurs twice: one of its values would be lost without a warning."""
     for key, times in Counter(keys).items():
         if times > 1:
             raise ValueError(f"the key {key!r} occurs {times} times in one object")
@@ -102,11 +83,8 @@ def _documents(content: bytes) -> list[Any]:
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            _check_keys(
-                str(key.value)
-                for key, _ in node.value
-                if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge"
-            )
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            _check_keys(str(key.value) for key in keys if key.tag != "tag:yaml.org,2002:merge")
             self.flatten_mapping(node)
             for key, _ in node.value:
                 if isinstance(key, yaml.ScalarNode):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import (
@@ -18,8 +17,6 @@ from airflow_provider_conductor.client.flow import Call, Flow, ask
 from airflow_provider_conductor.definitions.definition import Definition, DefinitionError, check, with_source
 from airflow_provider_conductor.definitions.diff import difference
 
-__all__ = ["Registered", "register"]
-
 UNREADABLE = "JSON parse error"
 """How a server's message begins if a field has a value of the wrong kind; a 500, though a repetition cannot help."""
 
@@ -28,18 +25,11 @@ PLACE = re.compile(r"(?:\(|; |chain: )[\w.]+\[(\d+)\]")
 or, of 3.13.8 when it cannot read a value, ``reference chain: java.util.ArrayList[1]->…``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(NamedTuple):
     """Labels of the definitions that were registered, and of those that the server already had."""
 
-    registered: tuple[str, ...]
-    unchanged: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    wanted: Definition
-    present: dict[str, Any] | None
+    registered: list[str]
+    unchanged: list[str]
 
 
 def register(
@@ -51,43 +41,55 @@ def register(
 ) -> Flow[Registered]:
     """Compare, check (here and by the server), register what differs, and read it back.
 
-    Task definitions are sent before workflow definitions. Nothing is registered unless all can be.
+    Task definitions are sent before workflow definitions. Nothing is registered unless all can be. ``warn`` receives
+    what the server did not keep.
 
     Raises:
         DefinitionError: with everything that is wrong, a version below the server's latest included.
     """
     check(definitions)
-    changes = []
+    changes: list[tuple[Definition, dict[str, Any] | None, str]] = []
     for item in definitions:
         present = yield from _present(item)
-        if present is not None and not difference(present, item.data):
-            log(f"{item.label} is unchanged")
+        if changed := difference(present, item.data):
+            changes.append((item, present, changed))
         else:
-            changes.append(_Change(item, present))
-    yield from _check_changes(definitions, changes, allow_lower_version=allow_lower_version)
-    for change in changes:
-        is_new = "is new" if change.present is None else "differs from the server's"
-        log(f"{change.wanted.label} {is_new}:\n{difference(change.present, change.wanted.data)}")
-    tasks = [change.wanted for change in changes if change.wanted.kind == "task"]
-    workflows = [change.wanted for change in changes if change.wanted.kind == "workflow"]
-    yield from _send_tasks(tasks)
-    yield from _send_workflows(workflows, before=[item.label for item in tasks])
-    registered: list[str] = []
-    for change in changes:
-        registered += [change.wanted.label] if (yield from _has_changed(change, warn)) else []
-    unchanged = [item.label for item in definitions if item.label not in registered]
-    log(f"{len(registered)} definitions registered, {len(unchanged)} unchanged")
-    return Registered(tuple(registered), tuple(unchanged))
+            log(f"{item.label} is unchanged")
+    tasks = [item for item, _, _ in changes if item.kind == "task"]
+    workflows = [item for item, _, _ in changes if item.kind == "workflow"]
+    problems = {} if allow_lower_version else (yield from _lower_versions(definitions, workflows))
+    for label, problem in (yield from _invalid(workflows)).items():
+        problems[label] = f"{problems[label]}; {problem}" if label in problems else problem
+    if problems:
+        wrong = [item for item in definitions if item.label in problems]
+        raise DefinitionError(_named(item, problems[item.label]) for item in wrong)
+    for item, present, changed in changes:
+        is_new = "is new" if present is None else "differs from the server's"
+        log(f"{item.label} {is_new}:\n{changed}")
+    yield from _send(tasks, workflows)
+    done = Registered([], [item.label for item in definitions])
+    for item, present, _ in changes:
+        now = yield from _present(item)
+        if now is None:
+            raise DefinitionError([f"{item.label}: the server accepted it, but does not have it"])
+        if lost := difference(now, item.data):
+            warn(f"{item.label}: the server does not keep all of it:\n{lost}")
+        if difference(present, now):
+            done.registered.append(item.label)
+            done.unchanged.remove(item.label)
+    log(f"{len(done.registered)} definitions registered, {len(done.unchanged)} unchanged")
+    return done
+
+
+def _named(item: Definition, problem: str) -> str:
+    return with_source(item.source, f"{item.label}: {problem}")
 
 
 def _present(item: Definition) -> Flow[dict[str, Any] | None]:
     """The server's definition of this name and version, or None."""
-    call: Call[dict[str, Any]] = (
-        endpoints.get_task_def(item.name)
-        if item.kind == "task"
-        else endpoints.get_workflow_def(item.name, version=item.version)
-    )
-    return (yield from _found(call))
+    if item.kind == "task":
+        return (yield from _found(endpoints.get_task_def(item.name)))
+    return (yield from _found(endpoints.get_workflow_def(item.name, version=item.version)))
 
 
 def _found(call: Call[dict[str, Any]]) -> Flow[dict[str, Any] | None]:
@@ -97,29 +99,13 @@ def _found(call: Call[dict[str, Any]]) -> Flow[dict[str, Any] | None]:
         return None
 
 
-def _check_changes(
-    definitions: Sequence[Definition], changes: Sequence[_Change], *, allow_lower_version: bool
-) -> Flow[None]:
-    """Compare versions with the server's, and let the server validate the workflows.
-
-    Raises:
-        DefinitionError: with everything that is wrong.
-    """
-    problems = {} if allow_lower_version else (yield from _lower_versions(definitions, changes))
-    for label, problem in (yield from _invalid(changes)).items():
-        problems[label] = f"{problems[label]}; {problem}" if label in problems else problem
-    if problems:
-        sources = {item.label: item.source for item in definitions}
-        raise DefinitionError(with_source(sources[label], f"{label}: {problem}") for label, problem in problems.items())
-
-
-def _lower_versions(definitions: Sequence[Definition], changes: Sequence[_Change]) -> Flow[dict[str, str]]:
+def _lower_versions(definitions: Sequence[Definition], changed: Sequence[Definition]) -> Flow[dict[str, str]]:
     """By label, what is wrong with each changed workflow whose highest given version is below the server's latest.
 
     Whoever starts the latest version would not get what was registered.
     """
     problems = {}
-    for name in dict.fromkeys(change.wanted.name for change in changes if change.wanted.kind == "workflow"):
+    for name in dict.fromkeys(item.name for item in changed):
         highest = max((item for item in definitions if item.name == name), key=lambda item: item.version)
         latest = yield from _found(endpoints.get_workflow_def(name))
         if latest is not None and highest.version < int(latest.get("version") or 1):
@@ -130,10 +116,10 @@ def _lower_versions(definitions: Sequence[Definition], changes: Sequence[_Change
     return problems
 
 
-def _invalid(changes: Sequence[_Change]) -> Flow[dict[str, str]]:
+def _invalid(changed: Sequence[Definition]) -> Flow[dict[str, str]]:
     """By label, what the server's own validation refuses of the workflows; a server without one refuses nothing."""
     problems = {}
-    for item in (change.wanted for change in changes if change.wanted.kind == "workflow"):
+    for item in changed:
         try:
             yield from ask(endpoints.validate_workflow_def(item.data))
         except ConductorMissingRouteError:
@@ -145,59 +131,34 @@ def _invalid(changes: Sequence[_Change]) -> Flow[dict[str, str]]:
     return problems
 
 
-def _send_tasks(tasks: Sequence[Definition]) -> Flow[None]:
-    """Register task definitions. A server takes all of them, or refuses all if one is wrong (3.13.8 and 3.32.2)."""
-    if tasks:
-        try:
-            yield from ask(endpoints.register_task_defs([item.data for item in tasks]))
-        except ConductorAnswerError as error:
-            raise _refused(error, tasks, ()) from error
-
-
-def _send_workflows(workflows: Sequence[Definition], *, before: Sequence[str]) -> Flow[None]:
-    """Register workflow definitions, after those whose labels are ``before``."""
-    if not workflows:
-        return
+def _send(tasks: Sequence[Definition], workflows: Sequence[Definition]) -> Flow[None]:
+    """Register them. A server takes all task definitions, or refuses all if one is wrong (3.13.8 and 3.32.2)."""
+    done: list[str] = []
+    errors: Mapping[str, str] = {}
+    sent = tasks
     try:
-        done = yield from ask(endpoints.register_workflow_defs([item.data for item in workflows]))
+        if tasks:
+            yield from ask(endpoints.register_task_defs([item.data for item in tasks]))
+        done, sent = [item.label for item in tasks], workflows
+        if workflows:
+            result = yield from ask(endpoints.register_workflow_defs([item.data for item in workflows]))
+            errors = {} if result is None else result.errors
     except ConductorAnswerError as error:
-        raise _refused(error, workflows, before) from error
-    if done is not None and done.errors:
-        raise DefinitionError(
-            (
-                with_source(item.source, f"{item.label}: the server answered: {done.errors[item.name]}")
-                for item in workflows
-                if item.name in done.errors
-            ),
-            registered=[*before, *(item.label for item in workflows if item.name not in done.errors)],
-        )
+        # A failure of the server or of the account, not of a definition.
+        passing = error.temporary and UNREADABLE not in error.message
+        if passing or isinstance(error, (ConductorAuthError, ConductorMissingRouteError)):
+            raise
+        raise DefinitionError(_refused(error.message, sent), registered=done) from error
+    if errors:
+        wrong = [_named(item, f"the server answered: {errors[item.name]}") for item in workflows if item.name in errors]
+        raise DefinitionError(wrong, registered=[*done, *(item.label for item in workflows if item.name not in errors)])
 
 
-def _refused(error: ConductorAnswerError, sent: Sequence[Definition], before: Sequence[str]) -> Exception:
-    """The error of a refusal, with the name and file of the definition; a failure of the server as it is.
-
-    The server names the definition by its place in the request; 3.32.2 names none if it cannot read a value.
-    """
-    if (error.temporary and UNREADABLE not in error.message) or isinstance(
-        error, (ConductorAuthError, ConductorMissingRouteError)
-    ):
-        return error
-    places = {int(place) for place in PLACE.findall(error.message)}
-    wrong = [item for place, item in enumerate(sent) if place in places] or list(sent)
+def _refused(message: str, sent: Sequence[Definition]) -> list[str]:
+    """What was refused, by the place in the request that the message has; 3.32.2 has none if it cannot read a value."""
+    places = {int(place) for place in PLACE.findall(message)}
+    wrong = [item for place, item in enumerate(sent) if place in places] or sent
     if len(wrong) == 1 or places:
-        names = [with_source(item.source, f"{item.label}: the server answered: {error.message}") for item in wrong]
-    else:
-        listed = ", ".join(with_source(item.source, item.label) for item in wrong)
-        names = [f"one of {listed}: the server answered: {error.message}"]
-    return DefinitionError(names, registered=before)
-
-
-def _has_changed(change: _Change, warn: Callable[[str], None]) -> Flow[bool]:
-    """Whether the server's definition differs from before; ``warn`` receives what the server did not keep."""
-    now = yield from _present(change.wanted)
-    if now is None:
-        raise DefinitionError([f"{change.wanted.label}: the server accepted it, but does not have it"])
-    lost = difference(now, change.wanted.data)
-    if lost:
-        warn(f"{change.wanted.label}: the server does not keep all of it:\n{lost}")
-    return change.present is None or bool(difference(change.present, now))
+        return [_named(item, f"the server answered: {message}") for item in wrong]
+    listed = ", ".join(with_source(item.source, item.label) for item in wrong)
+    return [f"one of {listed}: the server answered: {message}"]

@@ -6,16 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["DefinedTask", "defined_tasks"]
-
 
 @dataclass(frozen=True, slots=True)
 class DefinedTask:
-    """A task of a definition and its place.
+    """A task of a definition and its place, ``path``, such as ``tasks[0].decisionCases['a'][1]``.
 
     Attributes:
         task: as the author gave it; not checked, so it may be anything.
-        path: such as ``tasks[0].decisionCases['a'][1]``.
         within: reference name and type of each SWITCH, DECISION, FORK_JOIN and DO_WHILE around it, outermost first.
         first: whether it is the first task of its case, branch, loop or workflow.
     """
@@ -39,9 +36,9 @@ def defined_tasks(tasks: Any, path: str = "tasks", within: tuple[tuple[str, str]
             continue
         around = (*within, (str(task.get("taskReferenceName")), str(task.get("type"))))
         cases, branches = task.get("decisionCases"), task.get("forkTasks")
-        for case, branch in cases.items() if isinstance(cases, Mapping) else ():
-            yield from defined_tasks(branch, f"{place}.decisionCases[{case!r}]", around)
-        for branch_number, branch in enumerate(branches if isinstance(branches, list) else []):
-            yield from defined_tasks(branch, f"{place}.forkTasks[{branch_number}]", around)
-        for field in ("defaultCase", "loopOver"):
-            yield from defined_tasks(task.get(field), f"{place}.{field}", around)
+        inside = {f"decisionCases[{key!r}]": case for key, case in cases.items()} if isinstance(cases, Mapping) else {}
+        if isinstance(branches, list):
+            inside |= {f"forkTasks[{index}]": branch for index, branch in enumerate(branches)}
+        inside |= {field: task.get(field) for field in ("defaultCase", "loopOver")}
+        for field, listed in inside.items():
+            yield from defined_tasks(listed, f"{place}.{field}", around)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_conductor.client.errors import ConductorInputError, ConductorNotFoundError
 from airflow_provider_conductor.client.text import LINE_LIMIT, one_line, readable, to_log
-from airflow_provider_conductor.control.conditions import ARGUMENTS, conditions_of_arguments
-from airflow_provider_conductor.control.query import conditions_of_query
+from airflow_provider_conductor.control.conditions import ARGUMENTS, conditions_of_arguments, conditions_of_query
 from airflow_provider_conductor.exceptions import (
     AirflowTaskKilledError,
     ConductorArgumentRefusedError,

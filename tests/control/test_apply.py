@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import ConductorClient, ConductorSettings, ConductorUnreachableError
+from airflow_provider_conductor.client import ConductorClient, ConductorSettings
 from airflow_provider_conductor.control import commands
 from airflow_provider_conductor.control.apply import ROUNDS, Outcome, apply
 from airflow_provider_conductor.control.commands import Command
@@ -17,6 +17,7 @@ from airflow_provider_conductor.testing import ConductorStandIn, Request
 from airflow_provider_conductor.testing.server import no_route
 
 Answer = tuple[int, str, bytes] | None
+Do = Callable[..., Outcome]
 
 LOST: Answer = (0, "", b"")
 
@@ -32,7 +33,7 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def do(conductor: ConductorStandIn, said: list[str]) -> Iterator[Callable[..., Outcome]]:
+def do(conductor: ConductorStandIn, said: list[str]) -> Iterator[Do]:
     with ConductorClient(ConductorSettings(conductor.url, max_attempts=1)) as client:
 
         def run(command: Command, *workflow_ids: str, **how: Any) -> Outcome:
@@ -61,7 +62,7 @@ def at_first(conductor: ConductorStandIn, ending: str, act: Callable[[], Answer]
 # Few requests
 
 
-def test_several_take_three_requests(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
+def test_several_take_three_requests(conductor: ConductorStandIn, do: Do) -> None:
     ids = [conductor.add() for _ in range(3)]
     outcome = do(commands.pause(), *ids)
     assert outcome.done == ids
@@ -72,15 +73,13 @@ def test_several_take_three_requests(conductor: ConductorStandIn, do: Callable[.
     ]
 
 
-def test_one_takes_three_small_requests(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
+def test_one_takes_three_small_requests(conductor: ConductorStandIn, do: Do) -> None:
     one = conductor.add()
     assert do(commands.pause(), one).done == [one]
     assert requests(conductor) == [f"GET /workflow/{one}", f"PUT /workflow/{one}/pause", f"GET /workflow/{one}"]
 
 
-def test_where_nothing_is_due_nothing_is_sent(
-    conductor: ConductorStandIn, do: Callable[..., Outcome], said: list[str]
-) -> None:
+def test_where_nothing_is_due_nothing_is_sent(conductor: ConductorStandIn, do: Do, said: list[str]) -> None:
     ids = [conductor.add("PAUSED") for _ in range(3)]
     outcome = do(commands.pause(), *ids)
     assert (outcome.done, list(outcome.already)) == ([], ids)
@@ -88,7 +87,7 @@ def test_where_nothing_is_due_nothing_is_sent(
     assert said == [f"workflow {item} is PAUSED: it is already paused" for item in ids]
 
 
-def test_only_what_is_due_is_sent(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
+def test_only_what_is_due_is_sent(conductor: ConductorStandIn, do: Do) -> None:
     failed = [conductor.add("FAILED") for _ in range(2)]
     do(commands.terminate("why"), *failed, *(running := [conductor.add() for _ in range(2)]))
     (sent,) = (request for request in conductor.requests if request.path.endswith("/terminate"))
@@ -96,13 +95,8 @@ def test_only_what_is_due_is_sent(conductor: ConductorStandIn, do: Callable[...,
     assert sent.query["reason"] == "why"
 
 
-def test_an_id_given_twice_is_acted_on_once(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
-    one = conductor.add("FAILED")
-    assert do(commands.restart(), one, one).done == [one]
-
-
 def test_many_go_in_chunks_of_a_thousand_and_are_counted_in_the_log(
-    conductor: ConductorStandIn, do: Callable[..., Outcome], said: list[str]
+    conductor: ConductorStandIn, do: Do, said: list[str]
 ) -> None:
     ids = [conductor.add("COMPLETED" if number % 1000 == 0 else "RUNNING") for number in range(2_001)]
     outcome = do(commands.terminate("why"), *ids)
@@ -118,7 +112,7 @@ def test_many_go_in_chunks_of_a_thousand_and_are_counted_in_the_log(
     ]
 
 
-def test_what_has_sub_workflows_is_retried_one_by_one(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
+def test_what_has_sub_workflows_is_retried_one_by_one(conductor: ConductorStandIn, do: Do) -> None:
     plain, nested = [conductor.add("FAILED") for _ in range(3)], conductor.add("FAILED")
     conductor.workflows[nested]["workflowDefinition"]["tasks"] = [{"type": "SUB_WORKFLOW"}]
     assert set(do(commands.retry(), *plain, nested).done) == {*plain, nested}
@@ -129,7 +123,7 @@ def test_what_has_sub_workflows_is_retried_one_by_one(conductor: ConductorStandI
 
 @pytest.mark.parametrize("route", ["search", "remove"])
 def test_a_server_without_the_bulk_endpoint_is_asked_one_by_one(
-    conductor: ConductorStandIn, do: Callable[..., Outcome], route: str
+    conductor: ConductorStandIn, do: Do, route: str
 ) -> None:
     """3.13 takes the "bulk" of a removal for a workflow's id."""
     no_such = b'{"message": "No such workflow found by id: bulk", "status": 404, "retryable": false}'
@@ -148,7 +142,7 @@ def test_a_server_without_the_bulk_endpoint_is_asked_one_by_one(
 # What fails
 
 
-def test_failures_are_reported_by_reason_with_every_id(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
+def test_failures_are_reported_by_reason_with_every_id(conductor: ConductorStandIn, do: Do) -> None:
     completed, paused, failed = (conductor.add(status) for status in ("COMPLETED", "PAUSED", "FAILED"))
     outcome = do(commands.retry(), completed, paused, failed, "no-such-id", "nor-this")
     assert outcome.done == [failed]
@@ -162,14 +156,14 @@ def test_failures_are_reported_by_reason_with_every_id(conductor: ConductorStand
     )
 
 
-def test_a_message_stays_readable_when_hundreds_fail(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
+def test_a_message_stays_readable_when_hundreds_fail(conductor: ConductorStandIn, do: Do) -> None:
     ids = [conductor.add("COMPLETED") for _ in range(300)]
     outcome = do(commands.retry(), *ids)
     assert "and 250 more" in outcome.failure
     assert all(item in outcome.all_failures for item in ids)
 
 
-def test_what_the_server_refuses_is_sent_once_more(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
+def test_what_the_server_refuses_is_sent_once_more(conductor: ConductorStandIn, do: Do) -> None:
     one = conductor.add("COMPLETED")
     refusal = (404, "application/json", b'{"message": "Workflow is non-restartable","status":404, "retryable": false}')
     conductor.instead = lambda request: refusal if request.path.endswith("/restart") else None
@@ -180,9 +174,7 @@ def test_what_the_server_refuses_is_sent_once_more(conductor: ConductorStandIn, 
     assert requests(conductor).count(f"POST /workflow/{one}/restart") == 2
 
 
-def test_what_the_server_refuses_in_passing_is_no_failure(
-    conductor: ConductorStandIn, do: Callable[..., Outcome]
-) -> None:
+def test_what_the_server_refuses_in_passing_is_no_failure(conductor: ConductorStandIn, do: Do) -> None:
     ids = [conductor.add("FAILED") for _ in range(3)]
     busy = {"bulkErrorResults": dict.fromkeys(ids, "database is locked"), "bulkSuccessfulResults": []}
     at_first(conductor, "/restart", lambda: (200, "application/json", json.dumps(busy).encode()))
@@ -190,9 +182,7 @@ def test_what_the_server_refuses_in_passing_is_no_failure(
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_what_is_accepted_and_has_no_effect_is_a_failure(
-    conductor: ConductorStandIn, do: Callable[..., Outcome], count: int
-) -> None:
+def test_what_is_accepted_and_has_no_effect_is_a_failure(conductor: ConductorStandIn, do: Do, count: int) -> None:
     ids = [conductor.add() for _ in range(count)]
 
     def accept(request: Request) -> Answer:
@@ -211,7 +201,7 @@ def test_what_is_accepted_and_has_no_effect_is_a_failure(
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_retry_that_does_nothing_is_refused_with_what_would_do(
-    conductor: ConductorStandIn, do: Callable[..., Outcome], count: int
+    conductor: ConductorStandIn, do: Do, count: int
 ) -> None:
     """No task has failed: the server accepts it one by one, and refuses it in bulk."""
     ids = [conductor.add("FAILED", tasks=[{"referenceTaskName": "pack", "status": "COMPLETED"}]) for _ in range(count)]
@@ -224,7 +214,7 @@ def test_a_retry_that_does_nothing_is_refused_with_what_would_do(
 
 
 def test_of_many_only_those_are_read_closely_that_may_have_ended_themselves(
-    conductor: ConductorStandIn, do: Callable[..., Outcome]
+    conductor: ConductorStandIn, do: Do
 ) -> None:
     ids = [conductor.add("FAILED") for _ in range(3)]
     conductor.workflows[ids[1]]["workflowDefinition"]["tasks"] = [{"type": "TERMINATE"}]
@@ -232,7 +222,7 @@ def test_of_many_only_those_are_read_closely_that_may_have_ended_themselves(
     assert [path for path in requests(conductor) if path.startswith("GET")] == [f"GET /workflow/{ids[1]}"] * 2
 
 
-def test_an_effect_may_show_a_little_later(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
+def test_an_effect_may_show_a_little_later(conductor: ConductorStandIn, do: Do) -> None:
     one = conductor.add()
     looks: list[int] = []
 
@@ -248,20 +238,11 @@ def test_an_effect_may_show_a_little_later(conductor: ConductorStandIn, do: Call
     assert do(commands.pause(), one).done == [one]
 
 
-def test_a_server_that_is_away_is_reported_as_that(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
-    one = conductor.add()
-    conductor.close()
-    with pytest.raises(ConductorUnreachableError):
-        do(commands.pause(), one)
-
-
 # Somebody else acts between the look and the call
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_what_ends_meanwhile_is_looked_at_again(
-    conductor: ConductorStandIn, do: Callable[..., Outcome], count: int
-) -> None:
+def test_what_ends_meanwhile_is_looked_at_again(conductor: ConductorStandIn, do: Do, count: int) -> None:
     ids = [conductor.add() for _ in range(count)]
 
     def complete() -> None:
@@ -285,7 +266,7 @@ def test_what_ends_meanwhile_is_looked_at_again(
     ids=lambda value: value.verb if isinstance(value, Command) else None,
 )
 def test_what_somebody_else_has_done_meanwhile_is_a_success_and_not_ours(
-    conductor: ConductorStandIn, do: Callable[..., Outcome], command: Command, before: str, then: str, path: str
+    conductor: ConductorStandIn, do: Do, command: Command, before: str, then: str, path: str
 ) -> None:
     one = conductor.add(before)
 
@@ -299,9 +280,7 @@ def test_what_somebody_else_has_done_meanwhile_is_a_success_and_not_ours(
     assert conductor.status(one) == then
 
 
-def test_what_is_due_still_after_a_change_is_sent_again(
-    conductor: ConductorStandIn, do: Callable[..., Outcome]
-) -> None:
+def test_what_is_due_still_after_a_change_is_sent_again(conductor: ConductorStandIn, do: Do) -> None:
     """Somebody restarts it, and terminates that."""
     one = conductor.add("FAILED")
 
@@ -314,7 +293,7 @@ def test_what_is_due_still_after_a_change_is_sent_again(
     assert conductor.status(one) == "RUNNING"
 
 
-def test_what_is_deleted_meanwhile_is_missing(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
+def test_what_is_deleted_meanwhile_is_missing(conductor: ConductorStandIn, do: Do) -> None:
     one = conductor.add()
     at_first(conductor, "/pause", lambda: conductor.workflows.clear())
     assert do(commands.pause(), one).refusals[one].kind is Kind.MISSING
@@ -324,9 +303,7 @@ def test_what_is_deleted_meanwhile_is_missing(conductor: ConductorStandIn, do: C
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_what_was_carried_out_is_not_sent_again(
-    conductor: ConductorStandIn, do: Callable[..., Outcome], count: int
-) -> None:
+def test_what_was_carried_out_is_not_sent_again(conductor: ConductorStandIn, do: Do, count: int) -> None:
     ids = [conductor.add("FAILED") for _ in range(count)]
 
     def carry_out() -> Answer:
@@ -340,7 +317,7 @@ def test_what_was_carried_out_is_not_sent_again(
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_what_was_not_is_sent_again(conductor: ConductorStandIn, do: Callable[..., Outcome], count: int) -> None:
+def test_what_was_not_is_sent_again(conductor: ConductorStandIn, do: Do, count: int) -> None:
     ids = [conductor.add("FAILED") for _ in range(count)]
     at_first(conductor, "/restart", lambda: LOST)
     assert do(commands.restart(), *ids).done == ids
@@ -348,7 +325,7 @@ def test_what_was_not_is_sent_again(conductor: ConductorStandIn, do: Callable[..
     assert sum(path.endswith("/restart") for path in requests(conductor)) == 2
 
 
-def test_it_is_not_sent_for_ever(conductor: ConductorStandIn, do: Callable[..., Outcome]) -> None:
+def test_it_is_not_sent_for_ever(conductor: ConductorStandIn, do: Do) -> None:
     one = conductor.add("FAILED")
     conductor.instead = lambda request: LOST if request.path.endswith("/restart") else None
     outcome = do(commands.restart(), one)

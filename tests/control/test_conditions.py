@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client import Workflow
-from airflow_provider_conductor.control.conditions import Fit
-from airflow_provider_conductor.control.query import conditions_of_query
+from airflow_provider_conductor.control.conditions import Fit, conditions_of_query
 
 SUMMARY = {
     "workflowId": "w1",

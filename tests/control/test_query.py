@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_conductor.client import ConductorInputError
-from airflow_provider_conductor.control.conditions import canonical
-from airflow_provider_conductor.control.query import conditions_of_query
+from airflow_provider_conductor.control.conditions import canonical, conditions_of_query
 
 ENDED = "COMPLETED,FAILED,TIMED_OUT,TERMINATED"
 

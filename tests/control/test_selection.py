@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client import ConductorClient, ConductorInputError
-from airflow_provider_conductor.control.selection import Selection, TooManyFoundError, given_ids, select
+from airflow_provider_conductor.control.selection import Selection, given_ids, select
 from airflow_provider_conductor.testing import ConductorStandIn, Request
 
 
@@ -49,58 +49,6 @@ def sent(conductor: ConductorStandIn) -> list[str]:
     return [request.query["query"] for request in conductor.requests if request.path == "/workflow/search"]
 
 
-def test_a_name_with_a_correlation_id_finds_ended_ones_too(conductor: ConductorStandIn) -> None:
-    ours = [conductor.add(status, correlation_id="monday") for status in ("FAILED", "RUNNING")]
-    conductor.add(correlation_id="tuesday")
-    conductor.add(correlation_id="monday", name="invoices")
-    assert found(conductor, workflow_name="orders", correlation_id="monday") == ours
-
-
-def test_a_query_finds_what_the_index_says(conductor: ConductorStandIn) -> None:
-    failed = [conductor.add("FAILED") for _ in range(3)]
-    conductor.add("COMPLETED")
-    conductor.add("FAILED", name="invoices")
-    assert found(conductor, query="workflowType IN (orders) AND status IN (FAILED, TIMED_OUT)") == failed
-
-
-@pytest.mark.parametrize("limit", [1, 2])
-def test_more_than_the_bound_is_reported_with_the_count(conductor: ConductorStandIn, limit: int) -> None:
-    for _ in range(3):
-        conductor.add("FAILED", correlation_id="monday")
-    for how in ({"query": "status IN (FAILED)"}, {"workflow_name": "orders", "correlation_id": "monday"}):
-        with pytest.raises(TooManyFoundError, match=rf"selects 3 workflows, more than max_workflows={limit}"):
-            found(conductor, limit, **how)
-
-
-def test_as_many_as_the_bound_are_no_more(conductor: ConductorStandIn) -> None:
-    for _ in range(3):
-        conductor.add("FAILED")
-    assert len(found(conductor, 3, query="status IN (FAILED)")) == 3
-
-
-def test_more_than_a_page_is_read_page_by_page(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_conductor.control.selection.PAGE", 2)
-    ids = [conductor.add("FAILED") for _ in range(5)]
-    assert found(conductor, query="status IN (FAILED)") == ids
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "nonsense = 'x'",
-        "status IN (RUNNING) AND version = 3",
-        "status != COMPLETED",
-        "status IN (RUNNING)\nAND x = 1",
-        "",
-    ],
-)
-def test_a_query_that_is_not_certain_is_not_sent(conductor: ConductorStandIn, query: str) -> None:
-    conductor.add()
-    with pytest.raises(ConductorInputError, match=r"Nothing was sent|must not be empty"):
-        found(conductor, query=query)
-    assert conductor.requests == []
-
-
 def test_the_canonical_form_is_sent(conductor: ConductorStandIn) -> None:
     ours = [conductor.add(status) for status in ("FAILED", "TIMED_OUT")]
     assert found(conductor, query="status IN (FAILED, TIMED_OUT)  AND  workflowType = 'orders'") == ours
@@ -114,13 +62,6 @@ def ended(conductor: ConductorStandIn, *days_ago: float) -> list[str]:
         end = int((time.time() - days * 86_400) * 1000)
         conductor.workflows[workflow_id].update(startTime=end - 3_600_000, createTime=end - 3_600_000, endTime=end)
     return ids
-
-
-def test_times_select(conductor: ConductorStandIn) -> None:
-    oldest, older, _ = ended(conductor, 40, 35, 20)
-    conductor.add()
-    assert found(conductor, status="COMPLETED", ended_before=timedelta(days=30)) == [oldest, older]
-    assert found(conductor, started_after=timedelta(days=36), ended_before=timedelta(days=30)) == [older]
 
 
 def test_an_index_without_end_times_selects_nothing_by_them(conductor: ConductorStandIn) -> None:
@@ -157,15 +98,6 @@ def test_an_index_that_drops_a_condition_selects_nothing(conductor: ConductorSta
     conductor.workflows[other].update(startTime=1_700_000_000_000)
     with pytest.raises(ConductorInputError, match=f"whose {field} is .* for the condition {field} .*No workflow was"):
         found(conductor, query=query)
-
-
-def test_a_summary_without_the_field_cannot_be_verified(conductor: ConductorStandIn) -> None:
-    conductor.add("FAILED")
-    bare = {"workflowId": "w1", "status": "FAILED"}
-    answer = json.dumps({"totalHits": 1, "results": [bare]}).encode()
-    conductor.instead = lambda request: (200, "application/json", answer) if request.path.endswith("/search") else None
-    with pytest.raises(ConductorInputError, match="without its workflowType, so it cannot be verified"):
-        found(conductor, workflow_name="orders", status="FAILED")
 
 
 def test_what_misses_a_time_by_the_index_s_rounding_is_left_out(conductor: ConductorStandIn) -> None:
@@ -220,15 +152,3 @@ def test_what_a_look_up_returns_beside_what_was_asked_is_left_out(conductor: Con
         (200, "application/json", answer) if request.path.endswith("/correlated") else None
     )
     assert found(conductor, workflow_name="orders", correlation_id="monday") == [ours]
-
-
-def test_an_equals_sign_in_a_value_is_no_field(conductor: ConductorStandIn) -> None:
-    ours = conductor.add(correlation_id="day=monday")
-    assert found(conductor, query="correlationId='day=monday'") == [ours]
-
-
-@pytest.mark.parametrize(("name", "label"), [("", "monday"), ("orders", ""), ("orders", " ")])
-def test_an_empty_name_or_label_selects_nothing(conductor: ConductorStandIn, name: str, label: str) -> None:
-    with pytest.raises(ConductorInputError, match="must not be empty"):
-        found(conductor, workflow_name=name, correlation_id=label)
-    assert conductor.requests == []
