@@ -53,7 +53,7 @@ def _check_below(paths: Sequence[Path], roots: Sequence[Path], pattern: str) -> 
 
 
 def read(path: Path) -> list[Definition]:
-    """The definitions in a file: one, or a list of them; in YAML several documents, too. A byte-order mark is allowed."""
+    """The definitions in a file: one, or a list of them; in YAML also several documents. A byte-order mark may lead."""
     try:
         content = path.read_bytes()
         documents = [json.loads(content, object_pairs_hook=_object)] if path.suffix == ".json" else _documents(content)

@@ -33,6 +33,11 @@ class Lab:
         given = {"a": "${workflow.input.a}"}
         return {"name": self.name(ref), "taskReferenceName": ref, "type": "SIMPLE", "inputParameters": given} | fields
 
+    @staticmethod
+    def system(kind: str, ref: str, **fields: Any) -> dict[str, Any]:
+        """A task that the server does itself."""
+        return {"name": ref, "taskReferenceName": ref, "type": kind, "inputParameters": {}} | fields
+
     def definition(self, what: str, *tasks: Mapping[str, Any], version: int = 1, **fields: Any) -> dict[str, Any]:
         return {
             "name": self.name(what),

@@ -31,32 +31,20 @@ class BatchLab(Lab):
 
     def end_by_themselves(self) -> str:
         """Those whose fate is bad fail, others complete and put out their number."""
-        done = {
-            "name": "note",
-            "taskReferenceName": "note",
-            "type": "SET_VARIABLE",
-            "inputParameters": {"number": "${workflow.input.number}"},
-        }
-        stop = {
-            "name": "stop",
-            "taskReferenceName": "stop",
-            "type": "TERMINATE",
-            "inputParameters": {"terminationStatus": "FAILED", "terminationReason": "number ${workflow.input.number}"},
-        }
-        switch = {
-            "name": "which",
-            "taskReferenceName": "which",
-            "type": "SWITCH",
-            "evaluatorType": "javascript",
-            "expression": "$.fate == 'bad' ? 'bad' : 'good'",
-            "inputParameters": {"fate": "${workflow.input.fate}"},
-            "decisionCases": {"bad": [stop]},
-            "defaultCase": [done],
-        }
+        stop = {"terminationStatus": "FAILED", "terminationReason": "number ${workflow.input.number}"}
+        switch = self.system(
+            "SWITCH",
+            "which",
+            evaluatorType="javascript",
+            expression="$.fate == 'bad' ? 'bad' : 'good'",
+            inputParameters={"fate": "${workflow.input.fate}"},
+            decisionCases={"bad": [self.system("TERMINATE", "stop", inputParameters=stop)]},
+            defaultCase=[self.system("SET_VARIABLE", "note", inputParameters={"number": "${workflow.input.number}"})],
+        )
         return self.define("batch", switch, outputParameters={"number": "${workflow.input.number}"})
 
     def wait(self) -> str:
-        return self.define("batch", {"name": "w", "taskReferenceName": "w", "type": "WAIT", "inputParameters": {}})
+        return self.define("batch", self.system("WAIT", "w"))
 
     def batch(self, name: str, inputs: list[dict[str, Any]], **arguments: Any) -> ConductorExecuteWorkflowsOperator:
         defaults: dict[str, Any] = {"deferrable": False, "retries": 3}

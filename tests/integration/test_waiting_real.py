@@ -1,7 +1,7 @@
 """Waiting on a real server: what the task says meanwhile, when it notices, and how it ends.
 
-Every scenario is a function that plays worker and people; all of them run at the same time, since most of what they
-do is wait. Each test then looks at how its scenario went.
+Every scenario is a function that plays worker and people and checks what the task makes of it; all of them run at the
+same time, since most of what they do is wait.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from airflow_provider_conductor.exceptions import (
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 from dev.conductor_server import ConductorServer
 from tests.integration.waiting_lab import WaitingLab
-from tests.waiting_modes.modes import Outcome, run_task
+from tests.waiting_modes.modes import run_task
 
 pytestmark = pytest.mark.integration
 
@@ -37,18 +37,18 @@ CARD_LATER = {"charge_card": {"retryCount": 2, "retryLogic": "FIXED", "retryDela
 """A delay that is not over before a slow server has told of it."""
 DOWN = "card service down"
 
-SCENARIOS: dict[str, Callable[[WaitingLab], Any]] = {}
+SCENARIOS: dict[str, Callable[[WaitingLab], None]] = {}
 
 
-def scenario(play: Callable[[WaitingLab], Any]) -> Callable[[WaitingLab], Any]:
+def scenario(play: Callable[[WaitingLab], None]) -> Callable[[WaitingLab], None]:
     SCENARIOS[play.__name__] = play
     return play
 
 
 @pytest.fixture(scope="module")
-def plays(conductor_server: Any, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Any]]]:
+def plays(conductor_server: Any, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[None]]]:
     """Those scenarios whose tests are selected, all begun."""
-    wanted = {item.name.removeprefix("test_") for item in request.session.items if item.module is request.module}
+    wanted = {item.callspec.params["name"] for item in request.session.items if item.module is request.module}
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(SCENARIOS)) as pool:
         patch.setenv(
             "AIRFLOW_CONN_CONDUCTOR_DEFAULT", f'{{"conn_type": "conductor", "host": "{conductor_server.url}"}}'
@@ -61,25 +61,16 @@ def plays(conductor_server: Any, request: pytest.FixtureRequest) -> Iterator[dic
         }
 
 
-@pytest.fixture
-def outcome(plays: dict[str, Future[Any]], request: pytest.FixtureRequest) -> Any:
-    return plays[request.node.name.removeprefix("test_")].result(630)
-
-
 # Retry delays
 
 
 @scenario
-def a_retry_delay_within_wait_for_seconds(lab: WaitingLab) -> Outcome:
+def a_retry_delay_within_wait_for_seconds(lab: WaitingLab) -> None:
     lab.begin(lab.workflow(lab.simple("charge_card"), policy=CARD_LATER), wait_for_seconds=300)
     lab.work("charge_card", "FAILED", reason=DOWN)
     lab.hears("Conductor will retry it at")
     lab.work("charge_card", output={"paid": True})
-    return lab.done()
-
-
-def test_a_retry_delay_within_wait_for_seconds(outcome: Outcome) -> None:
-    assert outcome.error is None
+    outcome = lab.completes()
     line = outcome.told("Conductor will retry it at")
     assert line.startswith("charge_card failed (attempt 1 of 3: card service down)")
     assert re.search(rf" at {TIME} \(in ([12]?\d|30) s\)$", line)
@@ -87,17 +78,13 @@ def test_a_retry_delay_within_wait_for_seconds(outcome: Outcome) -> None:
 
 
 @scenario
-def a_retry_delay_past_wait_for_seconds(lab: WaitingLab) -> Outcome:
+def a_retry_delay_past_wait_for_seconds(lab: WaitingLab) -> None:
     lab.begin(lab.workflow(lab.simple("charge_card"), policy=CARD), wait_for_seconds=2)
     for attempt in (1, 2):
         lab.work("charge_card", "FAILED", reason=DOWN)
         lab.hears(f"attempt {attempt} of 3")
     lab.work("charge_card", output={"paid": True})
-    return lab.done()
-
-
-def test_a_retry_delay_past_wait_for_seconds(outcome: Outcome) -> None:
-    assert outcome.error is None
+    outcome = lab.completes()
     assert outcome.told("Still RUNNING after 2 s: ")
     assert outcome.told("attempt 1 of 3")
     assert outcome.told("attempt 2 of 3")
@@ -106,39 +93,29 @@ def test_a_retry_delay_past_wait_for_seconds(outcome: Outcome) -> None:
 
 
 @scenario
-def exponential_backoff_is_announced(lab: WaitingLab) -> Outcome:
+def exponential_backoff_is_announced(lab: WaitingLab) -> None:
     policy = {"ship": {"retryCount": 3, "retryLogic": "EXPONENTIAL_BACKOFF", "retryDelaySeconds": 20}}
     lab.begin(lab.workflow(lab.simple("ship"), policy=policy))
     for attempt in (1, 2):
         lab.work("ship", "FAILED", reason="no driver")
         lab.hears(f"ship failed (attempt {attempt} of 4")
     lab.work("ship")
-    return lab.done()
-
-
-def test_exponential_backoff_is_announced(outcome: Outcome) -> None:
-    assert outcome.error is None
+    outcome = lab.completes()
     assert re.search(r"\(in (1?[1-9]|[12]0) s\)$", outcome.told("attempt 1 of 4"))
     assert re.search(r"\(in (2[1-9]|3\d|40) s\)$", outcome.told("attempt 2 of 4"))
 
 
 @scenario
-def a_wait_on_the_worker_longer_than_any_hold(lab: WaitingLab) -> tuple[Outcome, list[str]]:
+def a_wait_on_the_worker_longer_than_any_hold(lab: WaitingLab) -> None:
     name = lab.workflow(lab.system("WAIT", "cool_down", inputParameters={"duration": "30 seconds"}), lab.simple("ship"))
     lab.begin(name, wait_for_seconds=300)
     lab.hears("cool_down waits until")
     time.sleep(25)
     lab.work("ship", output={"shipped": 1})
-    outcome = lab.done()
-    return outcome, lab.client.get_running_workflows(name)
-
-
-def test_a_wait_on_the_worker_longer_than_any_hold(outcome: tuple[Outcome, list[str]]) -> None:
-    done, still_running = outcome
-    assert done.error is None
+    done = lab.completes()
+    assert lab.client.get_running_workflows(name) == []
     assert done.deferrals == 0
     assert done.seconds > 29  # the server's own WAIT; no bound above, since machines are noisy
-    assert still_running == []
     assert re.search(rf"cool_down waits until {TIME} \(in \d+ s\)", done.told("cool_down waits"))
 
 
@@ -146,14 +123,10 @@ def test_a_wait_on_the_worker_longer_than_any_hold(outcome: tuple[Outcome, list[
 
 
 @scenario
-def nobody_works(lab: WaitingLab) -> tuple[Outcome, Any]:
+def nobody_works(lab: WaitingLab) -> None:
     lab.begin(lab.workflow(lab.simple("charge_card")), stall_timeout=13)
-    outcome = lab.done()
-    return outcome, lab.client.get_workflow(outcome.workflow_id)
-
-
-def test_nobody_works(outcome: tuple[Outcome, Any]) -> None:
-    done, workflow = outcome
+    done = lab.done()
+    workflow = lab.client.get_workflow(done.workflow_id)
     assert type(done.error) is ConductorWorkflowTimeoutError
     message = str(done.error)
     assert re.search(rf"stall_timeout: .* no progress since {TIME}", message)
@@ -167,17 +140,13 @@ def test_nobody_works(outcome: tuple[Outcome, Any]) -> None:
 
 
 @scenario
-def a_worker_comes_back_after_the_stall_clock_began(lab: WaitingLab) -> Outcome:
+def a_worker_comes_back_after_the_stall_clock_began(lab: WaitingLab) -> None:
     name = lab.workflow(lab.simple("charge_card"))
     lab.client.poll_task(lab.name("charge_card"), "worker-3")
     lab.begin(name, stall_timeout=300)
     lab.hears("no worker has polled")
     lab.work("charge_card", output={"paid": True})
-    return lab.done()
-
-
-def test_a_worker_comes_back_after_the_stall_clock_began(outcome: Outcome) -> None:
-    assert outcome.error is None
+    outcome = lab.completes()
     assert re.search(r"queue 'charge_card_\w+' for \d+ s \(last poll: worker-3\)", outcome.told("no worker has polled"))
 
 
@@ -185,7 +154,7 @@ def test_a_worker_comes_back_after_the_stall_clock_began(outcome: Outcome) -> No
 
 
 @scenario
-def pause_and_resume(lab: WaitingLab) -> Outcome:
+def pause_and_resume(lab: WaitingLab) -> None:
     lab.begin(lab.workflow(lab.simple("charge_card")), stall_timeout=40)
     lab.client.pause_workflow(lab.workflow_id)
     lab.hears("paused since")
@@ -193,49 +162,37 @@ def pause_and_resume(lab: WaitingLab) -> Outcome:
     lab.client.resume_workflow(lab.workflow_id)
     lab.hears("somebody resumed the workflow")
     lab.work("charge_card", output={"paid": True})
-    return lab.done()
-
-
-def test_pause_and_resume(outcome: Outcome) -> None:
-    assert outcome.error is None
+    outcome = lab.completes()
     assert outcome.told("paused since").endswith(". Resume it in Conductor to continue")
     assert outcome.seconds > 41
 
 
 @scenario
-def a_person_signs_off(lab: WaitingLab) -> Outcome:
+def a_person_signs_off(lab: WaitingLab) -> None:
     lab.begin(lab.workflow(lab.system("HUMAN", "sign_off")), stall_timeout=20)
     lab.hears("sign_off has been waiting")
     time.sleep(22)
     task = lab.client.get_workflow(lab.workflow_id).tasks[0]
     lab.client.update_task(lab.workflow_id, task.task_id, "COMPLETED", {"approved": True})
-    return lab.done()
-
-
-def test_a_person_signs_off(outcome: Outcome) -> None:
-    assert outcome.error is None
+    outcome = lab.completes()
     assert outcome.result == {"approved": True}
     assert outcome.told("sign_off has been waiting").endswith(" for a person to complete it")
 
 
 @scenario
-def somebody_skips(lab: WaitingLab) -> Outcome:
+def somebody_skips(lab: WaitingLab) -> None:
     lab.begin(lab.workflow(lab.simple("charge_card"), lab.simple("thank")))
     lab.hears("Still RUNNING")
     lab.client.skip_task_from_workflow(lab.workflow_id, "thank")
     lab.hears("somebody skipped")
     lab.work("charge_card")
-    return lab.done()
-
-
-def test_somebody_skips(outcome: Outcome) -> None:
-    assert outcome.error is None
+    outcome = lab.completes()
     assert outcome.told("somebody skipped") == "somebody skipped thank"
     assert "SKIPPED" in outcome.told("completed")
 
 
 @scenario
-def somebody_retries_and_restarts(lab: WaitingLab) -> Outcome:
+def somebody_retries_and_restarts(lab: WaitingLab) -> None:
     """Between two looks it has failed and was brought back: a wait that sees it RUNNING goes on."""
     lab.begin(lab.workflow(lab.simple("charge_card"), lab.simple("ship")), poll_interval=25, wait_for_seconds=0)
     workflow_id = lab.workflow_id
@@ -249,24 +206,17 @@ def somebody_retries_and_restarts(lab: WaitingLab) -> Outcome:
         lab.hears(f"somebody {word} the workflow")
     for ref in ("charge_card", "ship"):
         lab.work(ref)
-    return lab.done()
-
-
-def test_somebody_retries_and_restarts(outcome: Outcome) -> None:
-    assert outcome.error is None
+    outcome = lab.completes()
     assert outcome.told("somebody retried the workflow; it continues from its failed tasks")
     assert outcome.told("somebody restarted the workflow; it runs again from its first task")
 
 
 @scenario
-def somebody_terminates(lab: WaitingLab) -> Outcome:
+def somebody_terminates(lab: WaitingLab) -> None:
     lab.begin(lab.workflow(lab.simple("charge_card")))
     lab.hears("charge_card has been queued")
     lab.client.terminate_workflow(lab.workflow_id, "cancelled by the customer")
-    return lab.done()
-
-
-def test_somebody_terminates(outcome: Outcome) -> None:
+    outcome = lab.done()
     assert type(outcome.error) is ConductorWorkflowFailedPermanentlyError
     assert isinstance(outcome.error, AirflowFailException)
     assert "was terminated: cancelled by the customer" in str(outcome.error)
@@ -277,7 +227,7 @@ def test_somebody_terminates(outcome: Outcome) -> None:
 
 
 @scenario
-def a_failure_two_levels_down(lab: WaitingLab) -> Outcome:
+def a_failure_two_levels_down(lab: WaitingLab) -> None:
     inner = lab.workflow(lab.simple("pack"), what="inner", policy={"pack": {"retryCount": 1, "retryDelaySeconds": 1}})
 
     def runs(what: str, ref: str) -> dict[str, Any]:
@@ -292,10 +242,7 @@ def a_failure_two_levels_down(lab: WaitingLab) -> Outcome:
     for line in ("measured 7 boxes", "none is larger than 30 cm"):
         lab.client.log_task(task.task_id, line)
     lab.client.update_task(task.data["workflowInstanceId"], task.task_id, "FAILED", {}, reason="box too small")
-    return lab.done()
-
-
-def test_a_failure_two_levels_down(outcome: Outcome) -> None:
+    outcome = lab.done()
     assert type(outcome.error) is ConductorWorkflowFailedError
     message = str(outcome.error)
     first = message.splitlines()[0]
@@ -316,38 +263,28 @@ def test_a_failure_two_levels_down(outcome: Outcome) -> None:
 
 
 @scenario
-def a_terminal_error_is_not_retried(lab: WaitingLab) -> Outcome:
+def a_terminal_error_is_not_retried(lab: WaitingLab) -> None:
     lab.begin(lab.workflow(lab.simple("charge_card"), policy=CARD))
     lab.work("charge_card", "FAILED_WITH_TERMINAL_ERROR", reason="no such card")
-    return lab.done()
-
-
-def test_a_terminal_error_is_not_retried(outcome: Outcome) -> None:
+    outcome = lab.done()
     assert type(outcome.error) is ConductorWorkflowFailedPermanentlyError
     assert isinstance(outcome.error, AirflowFailException)
     assert "terminal error" in str(outcome.error)
 
 
 @scenario
-def a_missing_definition_is_not_retried(lab: WaitingLab) -> Outcome:
-    return lab.begin(lab.name("never_defined")).done()
-
-
-def test_a_missing_definition_is_not_retried(outcome: Outcome) -> None:
+def a_missing_definition_is_not_retried(lab: WaitingLab) -> None:
+    outcome = lab.begin(lab.name("never_defined")).done()
     assert type(outcome.error) is ConductorStartRefusedError
     assert isinstance(outcome.error, AirflowFailException)
 
 
 @scenario
-def a_timeout_terminates(lab: WaitingLab) -> tuple[Outcome, Any]:
+def a_timeout_terminates(lab: WaitingLab) -> None:
     lab.begin(lab.workflow(lab.simple("charge_card")), timeout=45)
     lab.take("charge_card")
-    outcome = lab.done()
-    return outcome, lab.client.get_workflow(outcome.workflow_id)
-
-
-def test_a_timeout_terminates(outcome: tuple[Outcome, Any]) -> None:
-    done, workflow = outcome
+    done = lab.done()
+    workflow = lab.client.get_workflow(done.workflow_id)
     assert type(done.error) is ConductorWorkflowTimeoutError
     assert "charge_card has been running on tester since" in str(done.error)
     assert workflow.status == "TERMINATED"
@@ -365,7 +302,7 @@ def loop(lab: WaitingLab, condition: str, *tasks: dict[str, Any], **more: Any) -
     return lab.system("DO_WHILE", "loop", loopCondition=condition, loopOver=list(tasks), inputParameters=more)
 
 
-def every_kind_of_script(lab: WaitingLab, *, deferrable: bool) -> Outcome:
+def every_kind_of_script(lab: WaitingLab, *, deferrable: bool) -> None:
     step = lab.simple("step")
     rounds = loop(lab, "$.loop['iteration'] < $.rounds", step, rounds="${plan.output.result.rounds}")
     way = lab.system(
@@ -390,23 +327,9 @@ def every_kind_of_script(lab: WaitingLab, *, deferrable: bool) -> Outcome:
     lab.hears("Still RUNNING after 1 s: step__1 has been queued since")
     for _ in range(3):
         lab.work("step")
-    return lab.done()
-
-
-@scenario
-def scripts_of_every_kind(lab: WaitingLab) -> Outcome:
-    return every_kind_of_script(lab, deferrable=False)
-
-
-@scenario
-def scripts_of_every_kind_deferred(lab: WaitingLab) -> Outcome:
-    return every_kind_of_script(lab, deferrable=True)
-
-
-def check_scripts(outcome: Outcome, deferrals: int) -> None:
-    assert outcome.error is None
+    outcome = lab.completes()
     assert outcome.result == {"total": 30}
-    assert outcome.deferrals == deferrals
+    assert outcome.deferrals == deferrable
     assert re.fullmatch(
         rf"step__1 has been queued since {TIME}, waiting for a worker to poll queue 'step_\w+'",
         outcome.told("step__1 has been queued"),
@@ -416,16 +339,18 @@ def check_scripts(outcome: Outcome, deferrals: int) -> None:
     assert "step__3" in outcome.told("attempts")
 
 
-def test_scripts_of_every_kind(outcome: Outcome) -> None:
-    check_scripts(outcome, 0)
-
-
-def test_scripts_of_every_kind_deferred(outcome: Outcome) -> None:
-    check_scripts(outcome, 1)
+@scenario
+def scripts_of_every_kind(lab: WaitingLab) -> None:
+    every_kind_of_script(lab, deferrable=False)
 
 
 @scenario
-def scripts_that_fail(lab: WaitingLab) -> dict[str, Outcome]:
+def scripts_of_every_kind_deferred(lab: WaitingLab) -> None:
+    every_kind_of_script(lab, deferrable=True)
+
+
+@scenario
+def scripts_that_fail(lab: WaitingLab) -> None:
     note = lab.system("SET_VARIABLE", "note", inputParameters={"seen": True})
     way = {"evaluatorType": "javascript", "expression": "$.a.b.c", "decisionCases": {"never": [note]}}
     tasks = {
@@ -435,10 +360,7 @@ def scripts_that_fail(lab: WaitingLab) -> dict[str, Outcome]:
         "DO_WHILE": loop(lab, "$.nope.x < 3", note) | {"taskReferenceName": "check"},
         "endless": script(lab, "check", "while (true) {}"),
     }
-    return {kind: lab.begin(lab.workflow(task, what=kind.lower())).done() for kind, task in tasks.items()}
-
-
-def test_scripts_that_fail(outcome: dict[str, Outcome]) -> None:
+    outcome = {kind: lab.begin(lab.workflow(task, what=kind.lower())).done() for kind, task in tasks.items()}
     expected = {
         "INLINE": (
             ConductorWorkflowFailedPermanentlyError,
@@ -462,15 +384,11 @@ def test_scripts_that_fail(outcome: dict[str, Outcome]) -> None:
 
 
 @scenario
-def a_loop_without_an_end(lab: WaitingLab) -> tuple[Outcome, Any]:
+def a_loop_without_an_end(lab: WaitingLab) -> None:
     nap = lab.system("WAIT", "nap", inputParameters={"duration": "1 seconds"})
     lab.begin(lab.workflow(loop(lab, "true;", nap)), timeout=40)
-    outcome = lab.done()
-    return outcome, lab.client.get_workflow(outcome.workflow_id)
-
-
-def test_a_loop_without_an_end(outcome: tuple[Outcome, Any]) -> None:
-    done, workflow = outcome
+    done = lab.done()
+    workflow = lab.client.get_workflow(done.workflow_id)
     assert type(done.error) is ConductorWorkflowTimeoutError
     assert "did not end in time; it was terminated" in str(done.error)
     assert workflow.status == "TERMINATED"
@@ -482,26 +400,21 @@ def test_a_loop_without_an_end(outcome: tuple[Outcome, Any]) -> None:
 
 
 @scenario
-def one_task_is_waited_for(lab: WaitingLab) -> tuple[Outcome, Any]:
+def one_task_is_waited_for(lab: WaitingLab) -> None:
     name = lab.workflow(lab.simple("charge_card"), lab.simple("ship"), policy=CARD)
     lab.begin(name, wait_until_task_ref="charge_card")
     lab.work("charge_card", "FAILED", reason=DOWN)
     lab.work("charge_card", output={"paid": True})
-    outcome = lab.done()
-    workflow = lab.client.get_workflow(outcome.workflow_id)
-    lab.client.terminate_workflow(outcome.workflow_id, "the test is over")
-    return outcome, workflow
-
-
-def test_one_task_is_waited_for(outcome: tuple[Outcome, Any]) -> None:
-    done, workflow = outcome
+    done = lab.done()
+    workflow = lab.client.get_workflow(done.workflow_id)
+    lab.client.terminate_workflow(done.workflow_id, "the test is over")
     assert done.error is None
     assert (done.result["status"], done.result["output"]) == ("RUNNING", {"paid": True})
     assert workflow.status == "RUNNING"
 
 
 @scenario
-def an_archived_workflow_has_an_end(lab: WaitingLab) -> dict[str, Outcome]:
+def an_archived_workflow_has_an_end(lab: WaitingLab) -> None:
     name = lab.workflow(lab.simple("charge_card"))
     ended = {}
     for status in ("COMPLETED", "FAILED"):
@@ -513,10 +426,7 @@ def an_archived_workflow_has_an_end(lab: WaitingLab) -> dict[str, Outcome]:
         lab.client.delete_workflow(workflow_id, archive_workflow=True)
         ended[status] = run_task(ConductorWorkflowSensor, workflow_id=workflow_id, deferrable=True)
     ended["gone"] = run_task(ConductorWorkflowSensor, workflow_id="0f7d3c36-aaaa-bbbb-cccc-" + lab.tag * 2)
-    return ended
-
-
-def test_an_archived_workflow_has_an_end(outcome: dict[str, Outcome]) -> None:
+    outcome = ended
     assert outcome["COMPLETED"].error is None
     assert outcome["COMPLETED"].told("Conductor has archived the workflow; its search index has it as COMPLETED")
     assert type(outcome["FAILED"].error) is ConductorWorkflowFailedError
@@ -524,128 +434,68 @@ def test_an_archived_workflow_has_an_end(outcome: dict[str, Outcome]) -> None:
     assert "is gone" in str(outcome["gone"].error)
 
 
-# What is said of each phase
+# What is said of each phase: of those that no scenario above comes to
 
 
-SNAPSHOT_SECONDS = 45.0
-"""So long may a loaded server take until the workflow is where it is to be told of."""
-
-
-def snapshot(lab: WaitingLab, name: str) -> Outcome:
-    """What the task says that does not wait for completion; its workflow is ended afterwards."""
-    outcome = lab.begin(name, wait_for_completion=False, wait_for_seconds=SNAPSHOT_SECONDS).done()
-    if outcome.error is None and outcome.result["status"] in ("RUNNING", "PAUSED"):
-        lab.client.terminate_workflow(outcome.workflow_id, "the test is over")
-    return outcome
+def progress(lab: WaitingLab, name: str) -> str:
+    """What the task says that does not wait for completion; a loaded server may take 45 s until there is something."""
+    outcome = lab.begin(name, wait_for_completion=False, wait_for_seconds=45.0).done()
+    assert outcome.error is None
+    lab.client.terminate_workflow(outcome.workflow_id, "the test is over")
+    return str(outcome.result["progress"])
 
 
 @scenario
-def every_phase_has_its_words(lab: WaitingLab) -> dict[str, str]:
-    api_url = lab.client.settings.api_url
+def a_limit_keeps_a_task_from_its_worker(lab: WaitingLab) -> None:
+    name = lab.workflow(lab.simple("charge_card"), policy={"charge_card": {"concurrentExecLimit": 1}})
+    other = lab.client.start_workflow_by_name(name, {})
+    lab.take("charge_card")
 
-    def working(lab: WaitingLab) -> str:
-        lab.later(0, lab.take, "charge_card")
-        return lab.workflow(lab.simple("charge_card"))
+    def poll_in_vain() -> None:
+        while not lab.is_done:
+            lab.client.poll_task(lab.name("charge_card"), "worker-3")
+            time.sleep(1)
+        lab.client.terminate_workflow(other, "the test is over")
 
-    def retry_due(lab: WaitingLab) -> str:
-        policy = {"charge_card": {"retryCount": 3, "retryDelaySeconds": 1}}
-        lab.later(0, lambda: lab.work("charge_card", "FAILED", reason=DOWN))
-        return lab.workflow(lab.simple("charge_card"), policy=policy)
-
-    def queued(lab: WaitingLab) -> str:
-        return lab.workflow(lab.simple("charge_card"))
-
-    def rate_limited(lab: WaitingLab) -> str:
-        name = lab.workflow(lab.simple("charge_card"), policy={"charge_card": {"concurrentExecLimit": 1}})
-        other = lab.client.start_workflow_by_name(name, {})
-        lab.take("charge_card")
-
-        def poll_in_vain() -> None:
-            while not lab.is_done:
-                lab.client.poll_task(lab.name("charge_card"), "worker-3")
-                time.sleep(1)
-            lab.client.terminate_workflow(other, "the test is over")
-
-        lab.later(0, poll_in_vain)
-        return name
-
-    def postponed(lab: WaitingLab) -> str:
-        def put_back() -> None:
-            task = lab.take("long_job")
-            lab.client.update_task(
-                task.data["workflowInstanceId"],
-                task.task_id,
-                "IN_PROGRESS",
-                {},
-                worker_id="tester",
-                callback_after_seconds=600,
-            )
-
-        lab.later(0, put_back)
-        return lab.workflow(lab.simple("long_job"))
-
-    def start_delay(lab: WaitingLab) -> str:
-        return lab.workflow(lab.simple("charge_card", startDelay=110))
-
-    def timed_wait(lab: WaitingLab) -> str:
-        return lab.workflow(lab.system("WAIT", "cool_down", inputParameters={"duration": "5 minutes"}))
-
-    def signal(lab: WaitingLab) -> str:
-        return lab.workflow(lab.system("WAIT", "approval"))
-
-    def sub_workflow(lab: WaitingLab) -> str:
-        lab.workflow(lab.simple("pack"), what="inner")
-        runs = lab.system("SUB_WORKFLOW", "to_inner", subWorkflowParam={"name": lab.name("inner"), "version": 1})
-        lab.later(0, lab.hears_from_below, "to_inner/pack")
-        return lab.workflow(runs)
-
-    def fork(lab: WaitingLab) -> str:
-        branches = [[lab.system("HUMAN", "sign_off")], [lab.system("WAIT", "approval")], [lab.simple("pack")]]
-        split = lab.system("FORK_JOIN", "fork", forkTasks=branches)
-        return lab.workflow(split, lab.system("JOIN", "join", joinOn=["sign_off", "approval", "pack"]))
-
-    played = (working, retry_due, queued, rate_limited, postponed, start_delay, timed_wait, signal, sub_workflow, fork)
-
-    def play(phase: Callable[[WaitingLab], str]) -> str:
-        own = WaitingLab(api_url)
-        outcome = snapshot(own, phase(own))
-        assert outcome.error is None, outcome.error
-        return str(outcome.result["progress"])
-
-    with ThreadPoolExecutor(len(played)) as pool:
-        return dict(zip((phase.__name__ for phase in played), pool.map(play, played), strict=True))
+    lab.later(0, poll_in_vain)
+    assert re.match(
+        rf"charge_card has been queued since {TIME}, although worker-3 polled queue 'charge_card_\w+' \d+ s ago: "
+        "probably because of its rate or concurrency limit",
+        progress(lab, name),
+    )
 
 
-WORDS = {
-    "working": r"charge_card has been running on tester since {t}",
-    "retry_due": r"charge_card failed \(attempt 1 of 4: card service down\); its retry has been queued since {t}, "
-    r"and no worker has polled queue 'charge_card_\w+' for \d+ s \(last poll: tester\)",
-    "queued": r"charge_card has been queued since {t}, and no worker has ever polled queue 'charge_card_\w+'",
-    "rate_limited": r"charge_card has been queued since {t}, although worker-3 polled queue 'charge_card_\w+' \d+ s "
-    "ago: probably because of its rate or concurrency limit",
-    "postponed": r"long_job was postponed by tester until {t} \(in (9|10) min\)",
-    "start_delay": r"charge_card will start at {t} \(in \d+ s\)",
-    "timed_wait": r"cool_down waits until {t} \(in [45] min\)",
-    "signal": r"approval has been waiting since {t} for a signal",
-    # It may have come to its task just now, or long enough ago for nobody's polling to be told.
-    "sub_workflow": r"to_inner/pack has been queued since {t}, "
-    r"(waiting for a worker to poll|and no worker has ever polled) queue 'pack_\w+'",
-    "fork": r"pack has been queued since {t}, .*; approval has been waiting since {t} for a signal; "
-    r"sign_off has been waiting since {t} for a person to complete it",
-}
+@scenario
+def a_worker_postpones_its_task(lab: WaitingLab) -> None:
+    later = {"worker_id": "tester", "callback_after_seconds": 600}
+    lab.later(0, lambda: lab.work("long_job", "IN_PROGRESS", {}, **later))
+    told = progress(lab, lab.workflow(lab.simple("long_job")))
+    assert re.match(rf"long_job was postponed by tester until {TIME} \(in (9|10) min\)", told)
 
 
-def test_every_phase_has_its_words(outcome: dict[str, str]) -> None:
-    assert outcome.keys() == WORDS.keys()
-    for phase, words in WORDS.items():
-        assert re.fullmatch(words.replace("{t}", TIME) + r"(\. [A-Z].*)?", outcome[phase]), (phase, outcome[phase])
+@scenario
+def a_task_starts_later(lab: WaitingLab) -> None:
+    told = progress(lab, lab.workflow(lab.simple("charge_card", startDelay=110)))
+    assert re.match(rf"charge_card will start at {TIME} \(in \d+ s\)", told)
+
+
+@scenario
+def every_branch_of_a_fork_is_told(lab: WaitingLab) -> None:
+    branches = [[lab.system("HUMAN", "sign_off")], [lab.system("WAIT", "approval")], [lab.simple("pack")]]
+    split = lab.system("FORK_JOIN", "fork", forkTasks=branches)
+    told = progress(lab, lab.workflow(split, lab.system("JOIN", "join", joinOn=["sign_off", "approval", "pack"])))
+    assert re.match(
+        rf"pack has been queued since {TIME}, .*; approval has been waiting since {TIME} for a signal; "
+        rf"sign_off has been waiting since {TIME} for a person to complete it",
+        told,
+    )
 
 
 # A crash
 
 
 @scenario
-def a_server_that_is_killed_and_comes_back(_: WaitingLab) -> tuple[Outcome, str]:
+def a_server_that_is_killed_and_comes_back(_: WaitingLab) -> None:
     """SIGKILL in the middle of the wait; the server keeps its data, the wait its patience."""
     with ConductorServer() as server:
         os.environ["AIRFLOW_CONN_CONDUCTOR_CRASHING"] = f'{{"conn_type": "conductor", "host": "{server.url}"}}'
@@ -659,12 +509,13 @@ def a_server_that_is_killed_and_comes_back(_: WaitingLab) -> tuple[Outcome, str]
         server.restart()
         lab.hears("Conductor is reachable again after")
         lab.work("charge_card", output={"paid": True})
-        return lab.done(), workflow_id
+        done = lab.done()
+        assert done.error is None
+        assert done.workflow_id == workflow_id
+        about_conductor = [line for line in done.lines if line.startswith("Conductor is ")]
+        assert len(about_conductor) == 2, about_conductor
 
 
-def test_a_server_that_is_killed_and_comes_back(outcome: tuple[Outcome, str]) -> None:
-    done, workflow_id = outcome
-    assert done.error is None
-    assert done.workflow_id == workflow_id
-    about_conductor = [line for line in done.lines if line.startswith("Conductor is ")]
-    assert len(about_conductor) == 2, about_conductor
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_wait(plays: dict[str, Future[None]], name: str) -> None:
+    plays[name].result(630)

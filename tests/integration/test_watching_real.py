@@ -30,13 +30,8 @@ DEEP = 980
 def definition(padding: int = 0) -> dict[str, Any]:
     """One task that waits for a signal."""
     signal = {"name": "signal", "taskReferenceName": "signal", "type": "WAIT"}
-    return {
-        "name": f"watched_{uuid.uuid4().hex[:8]}",
-        "version": 1,
-        "ownerEmail": "tests@example.com",
-        "description": "x" * padding,
-        "tasks": [signal],
-    }
+    fields = {"version": 1, "ownerEmail": "tests@example.com", "description": "x" * padding, "tasks": [signal]}
+    return {"name": f"watched_{uuid.uuid4().hex[:8]}", **fields}
 
 
 class Lab:
@@ -117,33 +112,6 @@ async def test_many_waits_share_their_requests_and_each_end_is_told(conductor_se
         assert (events.pop(ids[-1]), events.pop(ids[-2])) == ("TERMINATED", "FAILED")
         assert set(events.values()) == {"COMPLETED"}
         assert len(events) == MANY - 2
-
-
-async def test_a_pause_and_a_resume_are_seen_and_told(conductor_server: Any) -> None:
-    async with Lab(conductor_server.api_url) as lab:
-        (workflow_id,) = await lab.start(1)
-        lab.wait_for(workflow_id)
-        await lab.swept(2)
-        await lab.client.send(endpoints.pause_workflow(workflow_id))
-        await lab.until(lambda: any("paused" in line for line in lab.lines))
-        await lab.client.send(endpoints.resume_workflow(workflow_id))
-        await lab.until(lambda: any("resumed" in line for line in lab.lines))
-        await lab.complete(workflow_id)
-        assert set((await lab.events()).values()) == {"COMPLETED"}
-
-
-async def test_the_end_of_one_task_is_seen(conductor_server: Any) -> None:
-    async with Lab(conductor_server.api_url) as lab:
-        chain = definition()
-        chain["tasks"].append({"name": "later", "taskReferenceName": "later", "type": "WAIT"})
-        workflow_id = await lab.client.send(
-            endpoints.start_workflow({"name": chain["name"], "workflowDef": chain, "input": {}})
-        )
-        lab.wait_for(workflow_id, wait_until_task_ref="signal")
-        await lab.swept(2)
-        await lab.complete(workflow_id)
-        assert await lab.events() == {workflow_id: "task_ended"}
-        await lab.client.send(endpoints.terminate_workflow(workflow_id))
 
 
 async def test_large_workflows_are_not_read_in_bulk(conductor_server: Any) -> None:

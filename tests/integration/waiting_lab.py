@@ -12,8 +12,6 @@ from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperato
 from tests.integration.client_lab import PATIENCE, Lab
 from tests.waiting_modes.modes import Heard, Outcome, run_task
 
-__all__ = ["WaitingLab"]
-
 T = TypeVar("T")
 
 
@@ -44,9 +42,6 @@ class WaitingLab(Lab):
                 ]
             )
         return name
-
-    def system(self, kind: str, ref: str, **fields: Any) -> dict[str, Any]:
-        return {"name": ref, "taskReferenceName": ref, "type": kind, "inputParameters": {}} | fields
 
     def begin(self, workflow_name: str, **arguments: Any) -> WaitingLab:
         """Let an Airflow task execute the workflow, beside this thread."""
@@ -84,6 +79,11 @@ class WaitingLab(Lab):
         assert self._running is not None
         outcome = self._running.result(620)
         outcome.xcoms.setdefault("workflow_id", "")
+        return outcome
+
+    def completes(self) -> Outcome:
+        outcome = self.done()
+        assert outcome.error is None, outcome.error
         return outcome
 
     @property

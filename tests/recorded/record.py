@@ -26,7 +26,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 Json = dict[str, Any]
-SCENARIOS: dict[str, Callable[[Server], None]] = {}
+
+NOWHERE = "http://127.0.0.1:9/none"
 
 
 class Server:
@@ -61,30 +62,14 @@ class Server:
 
     def define(self, name: str, *tasks: Json, **extra: Any) -> str:
         name = f"{name}_{self.mark}"
-        definition = {
-            "name": name,
-            "version": 1,
-            "ownerEmail": "a@b.c",
-            "tasks": list(tasks),
-            "schemaVersion": 2,
-        }
-        self.call(
-            "PUT",
-            "/metadata/workflow",
-            [{"timeoutSeconds": 0, "timeoutPolicy": "ALERT_ONLY"} | definition | extra],
-        )
+        base = {"timeoutSeconds": 0, "timeoutPolicy": "ALERT_ONLY", "ownerEmail": "a@b.c", "schemaVersion": 2}
+        self.call("PUT", "/metadata/workflow", [base | {"name": name, "version": 1, "tasks": list(tasks)} | extra])
         return name
 
     def define_task(self, name: str, **policy: Any) -> str:
         name = f"{name}_{self.mark}"
-        base = {
-            "name": name,
-            "ownerEmail": "a@b.c",
-            "timeoutSeconds": 0,
-            "responseTimeoutSeconds": 3600,
-            "retryCount": 0,
-        }
-        self.call("POST", "/metadata/taskdefs", [base | policy])
+        base = {"ownerEmail": "a@b.c", "timeoutSeconds": 0, "responseTimeoutSeconds": 3600, "retryCount": 0}
+        self.call("POST", "/metadata/taskdefs", [base | {"name": name} | policy])
         return name
 
     def start(self, name: str, **extra: Any) -> str:
@@ -92,33 +77,45 @@ class Server:
         self.started.append(str(self.call("POST", "/workflow", request)).strip('"'))
         return self.started[-1]
 
+    def run(self, name: str, *tasks: Json, **extra: Any) -> str:
+        return self.start(self.define(name, *tasks, **extra))
+
+    def only(self, name: str, task: str, **policy: Any) -> tuple[str, str]:
+        """A workflow of one task for a worker: the task's queue, and the workflow's id."""
+        queue = self.define_task(task, **policy)
+        return queue, self.run(name, simple(queue))
+
     def tidy(self) -> None:
         """End what still runs."""
         for workflow_id in self.started:
             if not ended(self.workflow(workflow_id)):
                 self.call("DELETE", f"/workflow/{workflow_id}?reason=recorded")
 
-    def poll(self, queue: str, worker: str = "worker-3", domain: str = "") -> Json | None:
+    def glance(self, queue: str, worker: str = "worker-3", domain: str = "", *, note: bool = True) -> Any:
+        """One poll, whatever it brings."""
         query = {"workerid": worker} | ({"domain": domain} if domain else {})
+        return self.call("GET", f"/tasks/poll/{queue}?{urllib.parse.urlencode(query)}", note=note)
+
+    def poll(self, queue: str) -> Json | None:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            task = self.call("GET", f"/tasks/poll/{queue}?{urllib.parse.urlencode(query)}", note=False)
-            if task:
-                self.steps.append(f"GET /tasks/poll/{queue}?{urllib.parse.urlencode(query)}")
+            if task := self.glance(queue, note=False):
+                self.steps.append(f"GET /tasks/poll/{queue}?workerid=worker-3")
                 return dict(task)
             time.sleep(0.2)
         return None
-
-    def glance(self, queue: str, worker: str = "worker-3", domain: str = "") -> Any:
-        """One poll, whatever it brings."""
-        query = {"workerid": worker} | ({"domain": domain} if domain else {})
-        return self.call("GET", f"/tasks/poll/{queue}?{urllib.parse.urlencode(query)}")
 
     def report(self, task: Json | None, status: str, **extra: Any) -> None:
         if task is None:
             raise SystemExit("nothing was queued")
         ids = {"workflowInstanceId": task["workflowInstanceId"], "taskId": task["taskId"]}
         self.call("POST", "/tasks", ids | {"status": status, "workerId": task.get("workerId") or "worker-3"} | extra)
+
+    def fail(self, queue: str, why: str) -> None:
+        self.report(self.poll(queue), "FAILED", reasonForIncompletion=why)
+
+    def complete(self, queue: str) -> None:
+        self.report(self.poll(queue), "COMPLETED")
 
     def workflow(self, workflow_id: str) -> Json:
         return dict(self.call("GET", f"/workflow/{workflow_id}?includeTasks=true", note=False))
@@ -149,17 +146,28 @@ class Server:
         if sub_workflows:
             snapshot["sub_workflows"] = sub_workflows
         if queues:
-            snapshot["poll_data"] = {
-                queue: self.call("GET", f"/tasks/queue/polldata?taskType={queue}", note=False) for queue in queues
-            }
+            read = {queue: self.call("GET", f"/tasks/queue/polldata?taskType={queue}", note=False) for queue in queues}
+            snapshot["poll_data"] = read
         if logs_of:
             snapshot["logs"] = self.call("GET", f"/tasks/{logs_of}/log", note=False)
         self.snapshots[name] = snapshot
 
+    def later(self, seconds: float, name: str, workflow_id: str, *queues: str, logs_of: str = "") -> None:
+        time.sleep(seconds)
+        self.keep(name, workflow_id, *queues, logs_of=logs_of)
 
-def scenario(function: Callable[[Server], None]) -> Callable[[Server], None]:
-    SCENARIOS[function.__name__] = function
-    return function
+    def ended(self, name: str, workflow_id: str, *queues: str) -> None:
+        self.until(workflow_id, ended)
+        self.keep(name, workflow_id, *queues)
+
+    def opened(self, workflow_id: str, ref: str, status: str = "IN_PROGRESS") -> Json:
+        """The workflow once this task has this status."""
+        return self.until(workflow_id, lambda workflow: has(workflow, ref, status))
+
+    def decided(self, name: str, workflow_id: str) -> None:
+        """As it has ended once the server was told to evaluate it."""
+        self.call("PUT", f"/workflow/decide/{workflow_id}")
+        self.ended(name, workflow_id)
 
 
 def simple(name: str, ref: str = "", **extra: Any) -> Json:
@@ -170,626 +178,471 @@ def system(kind: str, ref: str, **extra: Any) -> Json:
     return {"name": ref, "taskReferenceName": ref, "type": kind} | extra
 
 
+def fetch(uri: str, **extra: Any) -> Json:
+    request = {"uri": uri, "method": "GET"}
+    return system("HTTP", "fetch", inputParameters={"http_request": request}, **extra)
+
+
 def noted(ref: str) -> Json:
     """A task that completes at once."""
     return system("SET_VARIABLE", ref, inputParameters={"seen": True})
 
 
-def open_task(ref: str, status: str) -> Callable[[Json], bool]:
-    def seen(workflow: Json) -> bool:
-        return any(t["referenceTaskName"] == ref and t["status"] == status for t in workflow["tasks"])
+def nap(duration: str) -> Json:
+    return system("WAIT", "cool_down", inputParameters={"duration": duration})
 
-    return seen
+
+def runs(ref: str, workflow: str, **extra: Any) -> Json:
+    return system("SUB_WORKFLOW", ref, subWorkflowParam={"name": workflow, "version": 1}, **extra)
+
+
+def has(workflow: Json, ref: str, status: str) -> bool:
+    return any(task["referenceTaskName"] == ref and task["status"] == status for task in workflow["tasks"])
 
 
 def ended(workflow: Json) -> bool:
     return workflow["status"] not in ("RUNNING", "PAUSED")
 
 
-@scenario
-def working(server: Server) -> None:
-    task = server.define_task("charge_card", retryCount=3)
-    run = server.start(server.define("working", simple(task)))
-    server.keep("queued_fresh", run)
-    server.poll(task)
-    server.keep("working", run, task)
+class Scenarios(Server):
+    """Each public method is a scenario."""
 
+    def working(self) -> None:
+        task, run = self.only("working", "charge_card", retryCount=3)
+        self.keep("queued_fresh", run)
+        self.poll(task)
+        self.keep("working", run, task)
 
-@scenario
-def retry_delay(server: Server) -> None:
-    task = server.define_task("charge_card", retryCount=3, retryDelaySeconds=60, retryLogic="FIXED")
-    run = server.start(server.define("retry_delay", simple(task)))
-    server.report(server.poll(task), "FAILED", reasonForIncompletion="card service down")
-    server.until(run, open_task("charge_card", "SCHEDULED"))
-    server.keep("retry_delay", run, task)
+    def retry_delay(self) -> None:
+        task, run = self.only("retry_delay", "charge_card", retryCount=3, retryDelaySeconds=60, retryLogic="FIXED")
+        self.fail(task, "card service down")
+        self.opened(run, "charge_card", "SCHEDULED")
+        self.keep("retry_delay", run, task)
 
+    def retry_due(self) -> None:
+        task, run = self.only("retry_due", "charge_card", retryCount=3, retryDelaySeconds=1, retryLogic="FIXED")
+        self.fail(task, "card service down")
+        self.later(15, "retry_due", run, task)
 
-@scenario
-def retry_due(server: Server) -> None:
-    task = server.define_task("charge_card", retryCount=3, retryDelaySeconds=1, retryLogic="FIXED")
-    run = server.start(server.define("retry_due", simple(task)))
-    server.report(server.poll(task), "FAILED", reasonForIncompletion="card service down")
-    time.sleep(15)
-    server.keep("retry_due", run, task)
-
-
-@scenario
-def backoff(server: Server) -> None:
-    for logic, more in (
-        ("EXPONENTIAL_BACKOFF", {"maxRetryDelaySeconds": 0, "backoffJitterMs": 0}),
-        ("LINEAR_BACKOFF", {"backoffScaleFactor": 2, "backoffJitterMs": 5000}),
-    ):
-        task = server.define_task(
-            f"ship_{logic[:3].lower()}", retryCount=5, retryDelaySeconds=2, retryLogic=logic, **more
+    def backoff(self) -> None:
+        for logic, more in (
+            ("EXPONENTIAL_BACKOFF", {"maxRetryDelaySeconds": 0, "backoffJitterMs": 0}),
+            ("LINEAR_BACKOFF", {"backoffScaleFactor": 2, "backoffJitterMs": 5000}),
+        ):
+            task = self.define_task(
+                f"ship_{logic[:3].lower()}", retryCount=5, retryDelaySeconds=2, retryLogic=logic, **more
+            )
+            run = self.run("backoff", simple(task, "ship"))
+            self.fail(task, "no truck")
+            self.fail(task, "no driver")
+            self.until(run, lambda w: w["tasks"][-1].get("retryCount") == 2)
+            self.keep(f"retry_delay_{logic.lower()}", run, task)
+        task = self.define_task(
+            "ship_cap", retryCount=5, retryDelaySeconds=600, maxRetryDelaySeconds=20, retryLogic="FIXED"
         )
-        run = server.start(server.define("backoff", simple(task, "ship")))
-        server.report(server.poll(task), "FAILED", reasonForIncompletion="no truck")
-        server.report(server.poll(task), "FAILED", reasonForIncompletion="no driver")
-        server.until(run, lambda w: w["tasks"][-1].get("retryCount") == 2)
-        server.keep(f"retry_delay_{logic.lower()}", run, task)
-    task = server.define_task(
-        "ship_cap", retryCount=5, retryDelaySeconds=600, maxRetryDelaySeconds=20, retryLogic="FIXED"
-    )
-    run = server.start(server.define("backoff_capped", simple(task, "ship")))
-    server.report(server.poll(task), "FAILED", reasonForIncompletion="no truck")
-    server.until(run, open_task("ship", "SCHEDULED"))
-    server.keep("retry_delay_capped", run, task)
+        run = self.run("backoff_capped", simple(task, "ship"))
+        self.fail(task, "no truck")
+        self.opened(run, "ship", "SCHEDULED")
+        self.keep("retry_delay_capped", run, task)
 
+    def queued(self) -> None:
+        task, run = self.only("queued", "nobody")
+        self.later(15, "queued_never_polled", run, task)
 
-@scenario
-def queued(server: Server) -> None:
-    task = server.define_task("nobody")
-    run = server.start(server.define("queued", simple(task)))
-    time.sleep(15)
-    server.keep("queued_never_polled", run, task)
+    def no_definition(self) -> None:
+        task = f"undefined_{self.mark}"
+        run = self.run("no_definition", simple(task))
+        self.later(11, "queued_without_definition", run, task)
 
+    def domain(self) -> None:
+        task = self.define_task("domained")
+        self.glance(task, "worker-plain")
+        self.glance(task, "worker-green", "green")
+        run = self.start(self.define("domain", simple(task)), taskToDomain={task: "blue"})
+        time.sleep(11)
+        self.glance(task, "worker-plain")
+        self.glance(task, "worker-green", "green")
+        self.keep("queued_in_a_domain", run, task)
 
-@scenario
-def no_definition(server: Server) -> None:
-    task = f"undefined_{server.mark}"
-    run = server.start(server.define("no_definition", simple(task)))
-    time.sleep(11)
-    server.keep("queued_without_definition", run, task)
+    def rate_limited(self) -> None:
+        task = self.define_task("limited", rateLimitPerFrequency=1, rateLimitFrequencyInSeconds=600)
+        name = self.define("rate_limited", simple(task))
+        self.start(name)
+        self.poll(task)
+        run = self.start(name)
+        for _ in range(12):
+            time.sleep(1)
+            self.glance(task)
+        # 3.32 on SQLite hands it out all the same: it has no rate limits there.
+        if has(self.workflow(run), "limited", "SCHEDULED"):
+            self.keep("rate_limited", run, task)
 
+    def concurrency_limited(self) -> None:
+        task = self.define_task("one_at_a_time", concurrentExecLimit=1)
+        name = self.define("concurrency_limited", simple(task))
+        self.start(name)
+        self.poll(task)
+        run = self.start(name)
+        for _ in range(12):
+            time.sleep(1)
+            self.glance(task)
+        self.keep("concurrency_limited", run, task)
 
-@scenario
-def domain(server: Server) -> None:
-    task = server.define_task("domained")
-    server.glance(task, "worker-plain")
-    server.glance(task, "worker-green", "green")
-    run = server.start(server.define("domain", simple(task)), taskToDomain={task: "blue"})
-    time.sleep(11)
-    server.glance(task, "worker-plain")
-    server.glance(task, "worker-green", "green")
-    server.keep("queued_in_a_domain", run, task)
+    def postponed(self) -> None:
+        task, run = self.only("postponed", "long_job")
+        self.report(self.poll(task), "IN_PROGRESS", callbackAfterSeconds=120)
+        self.keep("postponed", run, task)
 
+    def start_delay(self) -> None:
+        task = self.define_task("later")
+        run = self.run("start_delay", simple(task, startDelay=90))
+        self.keep("start_delay", run, task)
 
-@scenario
-def rate_limited(server: Server) -> None:
-    task = server.define_task("limited", rateLimitPerFrequency=1, rateLimitFrequencyInSeconds=600)
-    name = server.define("rate_limited", simple(task))
-    server.start(name)
-    server.poll(task)
-    run = server.start(name)
-    for _ in range(12):
-        time.sleep(1)
-        server.glance(task)
-    # 3.32 on SQLite hands it out all the same: it has no rate limits there.
-    if open_task("limited", "SCHEDULED")(server.workflow(run)):
-        server.keep("rate_limited", run, task)
+    def timed_wait(self) -> None:
+        run = self.run("timed_wait", nap("5 minutes"))
+        self.opened(run, "cool_down")
+        self.keep("timed_wait", run)
+        until = time.strftime("%Y-%m-%d %H:%M", time.gmtime(time.time() + 3600)) + " GMT"
+        run = self.run("wait_until", system("WAIT", "cool_down", inputParameters={"until": until}))
+        self.opened(run, "cool_down")
+        self.keep("timed_wait_until", run)
 
+    def signal(self) -> None:
+        run = self.run("signal", system("WAIT", "approval"))
+        self.opened(run, "approval")
+        self.keep("waiting_for_signal", run)
 
-@scenario
-def concurrency_limited(server: Server) -> None:
-    task = server.define_task("one_at_a_time", concurrentExecLimit=1)
-    name = server.define("concurrency_limited", simple(task))
-    server.start(name)
-    server.poll(task)
-    run = server.start(name)
-    for _ in range(12):
-        time.sleep(1)
-        server.glance(task)
-    server.keep("concurrency_limited", run, task)
+    def signal_after_retry(self) -> None:
+        run = self.run("signal_retried", system("WAIT", "approval"))
+        self.opened(run, "approval")
+        self.call("DELETE", f"/workflow/{run}?reason=oops")
+        self.until(run, ended)
+        self.call("POST", f"/workflow/{run}/retry?resumeSubworkflowTasks=false")
+        self.later(8, "waiting_for_signal_after_retry", run)
 
+    def timed_wait_after_retry(self) -> None:
+        run = self.run("wait_retried", nap("5 minutes"))
+        self.opened(run, "cool_down")
+        self.call("DELETE", f"/workflow/{run}?reason=oops")
+        self.until(run, ended)
+        self.call("POST", f"/workflow/{run}/retry?resumeSubworkflowTasks=false")
+        self.later(8, "timed_wait_after_retry", run)
 
-@scenario
-def postponed(server: Server) -> None:
-    task = server.define_task("long_job")
-    run = server.start(server.define("postponed", simple(task)))
-    server.report(server.poll(task), "IN_PROGRESS", callbackAfterSeconds=120)
-    server.keep("postponed", run, task)
+    def human(self) -> None:
+        run = self.run("human", system("HUMAN", "sign_off"))
+        self.opened(run, "sign_off")
+        self.keep("waiting_for_person", run)
 
+    def paused(self) -> None:
+        task, run = self.only("paused", "charge_card", retryCount=3)
+        time.sleep(2)
+        self.call("PUT", f"/workflow/{run}/pause")
+        self.later(2, "paused", run, task)
+        time.sleep(2)
+        self.call("PUT", f"/workflow/{run}/resume")
+        self.later(12, "queued_after_resume", run, task)
 
-@scenario
-def start_delay(server: Server) -> None:
-    task = server.define_task("later")
-    run = server.start(server.define("start_delay", simple(task, startDelay=90)))
-    server.keep("start_delay", run, task)
-
-
-@scenario
-def timed_wait(server: Server) -> None:
-    run = server.start(
-        server.define("timed_wait", system("WAIT", "cool_down", inputParameters={"duration": "5 minutes"}))
-    )
-    server.until(run, open_task("cool_down", "IN_PROGRESS"))
-    server.keep("timed_wait", run)
-    until = time.strftime("%Y-%m-%d %H:%M", time.gmtime(time.time() + 3600)) + " GMT"
-    run = server.start(server.define("wait_until", system("WAIT", "cool_down", inputParameters={"until": until})))
-    server.until(run, open_task("cool_down", "IN_PROGRESS"))
-    server.keep("timed_wait_until", run)
-
-
-@scenario
-def signal(server: Server) -> None:
-    run = server.start(server.define("signal", system("WAIT", "approval")))
-    server.until(run, open_task("approval", "IN_PROGRESS"))
-    server.keep("waiting_for_signal", run)
-
-
-@scenario
-def signal_after_retry(server: Server) -> None:
-    run = server.start(server.define("signal_retried", system("WAIT", "approval")))
-    server.until(run, open_task("approval", "IN_PROGRESS"))
-    server.call("DELETE", f"/workflow/{run}?reason=oops")
-    server.until(run, ended)
-    server.call("POST", f"/workflow/{run}/retry?resumeSubworkflowTasks=false")
-    time.sleep(8)
-    server.keep("waiting_for_signal_after_retry", run)
-
-
-@scenario
-def timed_wait_after_retry(server: Server) -> None:
-    run = server.start(
-        server.define("wait_retried", system("WAIT", "cool_down", inputParameters={"duration": "5 minutes"}))
-    )
-    server.until(run, open_task("cool_down", "IN_PROGRESS"))
-    server.call("DELETE", f"/workflow/{run}?reason=oops")
-    server.until(run, ended)
-    server.call("POST", f"/workflow/{run}/retry?resumeSubworkflowTasks=false")
-    time.sleep(8)
-    server.keep("timed_wait_after_retry", run)
-
-
-@scenario
-def human(server: Server) -> None:
-    run = server.start(server.define("human", system("HUMAN", "sign_off")))
-    server.until(run, open_task("sign_off", "IN_PROGRESS"))
-    server.keep("waiting_for_person", run)
-
-
-@scenario
-def paused(server: Server) -> None:
-    task = server.define_task("charge_card", retryCount=3)
-    run = server.start(server.define("paused", simple(task)))
-    time.sleep(2)
-    server.call("PUT", f"/workflow/{run}/pause")
-    time.sleep(2)
-    server.keep("paused", run, task)
-    time.sleep(2)
-    server.call("PUT", f"/workflow/{run}/resume")
-    time.sleep(12)
-    server.keep("queued_after_resume", run, task)
-
-
-@scenario
-def fork(server: Server) -> None:
-    live, dead = server.define_task("live"), server.define_task("dead", retryCount=2, retryDelaySeconds=300)
-    forked = system(
-        "FORK_JOIN",
-        "fork",
-        forkTasks=[
-            [simple(live)],
-            [simple(dead)],
-            [system("WAIT", "cool_down", inputParameters={"duration": "1 hour"})],
-            [system("HUMAN", "sign_off")],
-        ],
-    )
-    join = system("JOIN", "join", joinOn=["live", "dead", "cool_down", "sign_off"])
-    run = server.start(server.define("fork", forked, join))
-    taken = server.poll(live)
-    server.report(server.poll(dead), "FAILED", reasonForIncompletion="out of stock")
-    server.until(run, lambda w: any(t.get("retryCount") for t in w["tasks"]))
-    server.keep("fork_mixed", run, live, dead)
-    server.report(taken, "COMPLETED")
-    server.until(run, open_task("live", "COMPLETED"))
-    server.keep("fork_at_rest", run, live, dead)
-    time.sleep(10)
-    server.keep("fork_at_rest_later", run, live, dead)
-
-
-@scenario
-def dynamic_fork(server: Server) -> None:
-    task = server.define_task("piece")
-    pieces = [simple(task, f"piece_{n}") for n in range(3)]
-    forked = system(
-        "FORK_JOIN_DYNAMIC",
-        "fan_out",
-        dynamicForkTasksParam="pieces",
-        dynamicForkTasksInputParamName="inputs",
-        inputParameters={"pieces": pieces, "inputs": {}},
-    )
-    run = server.start(server.define("dynamic_fork", forked, system("JOIN", "fan_in")))
-    server.poll(task)
-    server.keep("dynamic_fork", run, task)
-
-
-@scenario
-def dynamic_task(server: Server) -> None:
-    task = server.define_task("chosen")
-    chooser = system("DYNAMIC", "choose", dynamicTaskNameParam="which", inputParameters={"which": task})
-    run = server.start(server.define("dynamic_task", chooser))
-    time.sleep(11)
-    server.keep("queued_dynamic_task", run, task)
-
-
-@scenario
-def do_while(server: Server) -> None:
-    task = server.define_task("step")
-    loop = system(
-        "DO_WHILE",
-        "loop",
-        loopCondition="if ($.loop['iteration'] < 3) { true; } else { false; }",
-        inputParameters={},
-        loopOver=[simple(task)],
-    )
-    run = server.start(server.define("do_while", loop))
-    server.report(server.poll(task), "COMPLETED")
-    server.until(run, lambda w: any(t["referenceTaskName"] == "step__2" for t in w["tasks"]))
-    server.keep("do_while", run, task)
-
-
-@scenario
-def switch(server: Server) -> None:
-    task = server.define_task("left")
-    choice = system(
-        "SWITCH",
-        "choice",
-        evaluatorType="value-param",
-        expression="way",
-        inputParameters={"way": "left"},
-        decisionCases={"left": [simple(task)]},
-    )
-    run = server.start(server.define("switch", choice))
-    server.poll(task)
-    server.keep("switch", run, task)
-
-
-@scenario
-def optional(server: Server) -> None:
-    nice, must = server.define_task("nice_to_have"), server.define_task("must")
-    run = server.start(server.define("optional", simple(nice, optional=True), simple(must)))
-    server.report(server.poll(nice), "FAILED", reasonForIncompletion="no candles")
-    server.poll(must)
-    server.keep("optional_failed", run, must)
-
-
-@scenario
-def permissive(server: Server) -> None:
-    soft, other = server.define_task("soft"), server.define_task("other")
-    forked = system("FORK_JOIN", "fork", forkTasks=[[simple(soft, permissive=True)], [simple(other)]])
-    run = server.start(server.define("permissive", forked, system("JOIN", "join", joinOn=["soft", "other"])))
-    server.report(server.poll(soft), "FAILED", reasonForIncompletion="no candles")
-    taken = server.poll(other)
-    server.keep("permissive_failed", run, other)
-    server.report(taken, "COMPLETED")
-    server.until(run, ended)
-    server.keep("ended_permissive", run)
-
-
-@scenario
-def http(server: Server) -> None:
-    request = {"uri": "http://127.0.0.1:9/none", "method": "GET"}
-    run = server.start(
-        server.define(
-            "http_async",
-            system(
-                "HTTP",
-                "fetch",
-                asyncComplete=True,
-                inputParameters={"http_request": request | {"uri": server.url + "/metadata/taskdefs"}},
-            ),
+    def fork(self) -> None:
+        live, dead = self.define_task("live"), self.define_task("dead", retryCount=2, retryDelaySeconds=300)
+        forked = system(
+            "FORK_JOIN",
+            "fork",
+            forkTasks=[[simple(live)], [simple(dead)], [nap("1 hour")], [system("HUMAN", "sign_off")]],
         )
-    )
-    server.until(run, open_task("fetch", "IN_PROGRESS"), 30)
-    server.keep("waiting_for_async_complete", run)
+        join = system("JOIN", "join", joinOn=["live", "dead", "cool_down", "sign_off"])
+        run = self.run("fork", forked, join)
+        taken = self.poll(live)
+        self.fail(dead, "out of stock")
+        self.until(run, lambda w: any(t.get("retryCount") for t in w["tasks"]))
+        self.keep("fork_mixed", run, live, dead)
+        self.report(taken, "COMPLETED")
+        self.opened(run, "live", "COMPLETED")
+        self.keep("fork_at_rest", run, live, dead)
+        self.later(10, "fork_at_rest_later", run, live, dead)
 
-
-@scenario
-def http_failed(server: Server) -> None:
-    request = {"uri": "http://127.0.0.1:9/none", "method": "GET"}
-    run = server.start(server.define("http_failed", system("HTTP", "fetch", inputParameters={"http_request": request})))
-    server.until(run, ended)
-    server.keep("ended_http_failed", run)
-
-
-@scenario
-def sub_workflow(server: Server) -> None:
-    task = server.define_task("pack", retryCount=2, retryDelaySeconds=120)
-    inner = server.define("inner", simple(task))
-    middle = server.define("middle", system("SUB_WORKFLOW", "to_inner", subWorkflowParam={"name": inner, "version": 1}))
-    outer = server.define("outer", system("SUB_WORKFLOW", "to_middle", subWorkflowParam={"name": middle, "version": 1}))
-    run = server.start(outer)
-    server.report(server.poll(task), "FAILED", reasonForIncompletion="box too small")
-    time.sleep(1)
-    server.keep("sub_workflow_retry_delay", run, task)
-
-
-@scenario
-def sub_workflow_failed(server: Server) -> None:
-    task = server.define_task("pack")
-    inner = server.define("inner_failing", simple(task))
-    middle = server.define(
-        "middle_failing", system("SUB_WORKFLOW", "to_inner", subWorkflowParam={"name": inner, "version": 1})
-    )
-    outer = server.define(
-        "outer_failing", system("SUB_WORKFLOW", "to_middle", subWorkflowParam={"name": middle, "version": 1})
-    )
-    run = server.start(outer)
-    taken = server.poll(task)
-    server.report(
-        taken,
-        "FAILED",
-        reasonForIncompletion="box too small",
-        logs=[{"log": "measuring"}, {"log": "box is 3 cm too small"}],
-    )
-    server.until(run, ended)
-    time.sleep(1)
-    server.keep("ended_failed_two_levels_down", run, logs_of=(taken or {})["taskId"])
-
-
-@scenario
-def sub_workflow_paused(server: Server) -> None:
-    task = server.define_task("pack")
-    inner = server.define("inner_paused", simple(task))
-    run = server.start(
-        server.define(
-            "outer_paused", system("SUB_WORKFLOW", "to_inner", subWorkflowParam={"name": inner, "version": 1})
+    def dynamic_fork(self) -> None:
+        task = self.define_task("piece")
+        pieces = [simple(task, f"piece_{n}") for n in range(3)]
+        forked = system(
+            "FORK_JOIN_DYNAMIC",
+            "fan_out",
+            dynamicForkTasksParam="pieces",
+            dynamicForkTasksInputParamName="inputs",
+            inputParameters={"pieces": pieces, "inputs": {}},
         )
-    )
-    seen = server.until(run, open_task("to_inner", "IN_PROGRESS"))
-    server.call("PUT", f"/workflow/{seen['tasks'][0]['subWorkflowId']}/pause")
-    server.keep("sub_workflow_paused", run, task)
+        run = self.run("dynamic_fork", forked, system("JOIN", "fan_in"))
+        self.poll(task)
+        self.keep("dynamic_fork", run, task)
+
+    def dynamic_task(self) -> None:
+        task = self.define_task("chosen")
+        chooser = system("DYNAMIC", "choose", dynamicTaskNameParam="which", inputParameters={"which": task})
+        run = self.run("dynamic_task", chooser)
+        self.later(11, "queued_dynamic_task", run, task)
+
+    def do_while(self) -> None:
+        task = self.define_task("step")
+        loop = system(
+            "DO_WHILE",
+            "loop",
+            loopCondition="if ($.loop['iteration'] < 3) { true; } else { false; }",
+            inputParameters={},
+            loopOver=[simple(task)],
+        )
+        run = self.run("do_while", loop)
+        self.complete(task)
+        self.until(run, lambda w: any(t["referenceTaskName"] == "step__2" for t in w["tasks"]))
+        self.keep("do_while", run, task)
+
+    def switch(self) -> None:
+        task = self.define_task("left")
+        choice = system(
+            "SWITCH",
+            "choice",
+            evaluatorType="value-param",
+            expression="way",
+            inputParameters={"way": "left"},
+            decisionCases={"left": [simple(task)]},
+        )
+        run = self.run("switch", choice)
+        self.poll(task)
+        self.keep("switch", run, task)
+
+    def optional(self) -> None:
+        nice, must = self.define_task("nice_to_have"), self.define_task("must")
+        run = self.run("optional", simple(nice, optional=True), simple(must))
+        self.fail(nice, "no candles")
+        self.poll(must)
+        self.keep("optional_failed", run, must)
+
+    def permissive(self) -> None:
+        soft, other = self.define_task("soft"), self.define_task("other")
+        forked = system("FORK_JOIN", "fork", forkTasks=[[simple(soft, permissive=True)], [simple(other)]])
+        run = self.run("permissive", forked, system("JOIN", "join", joinOn=["soft", "other"]))
+        self.fail(soft, "no candles")
+        taken = self.poll(other)
+        self.keep("permissive_failed", run, other)
+        self.report(taken, "COMPLETED")
+        self.ended("ended_permissive", run)
+
+    def http(self) -> None:
+        run = self.run("http_async", fetch(self.url + "/metadata/taskdefs", asyncComplete=True))
+        self.opened(run, "fetch")
+        self.keep("waiting_for_async_complete", run)
+
+    def http_failed(self) -> None:
+        run = self.run("http_failed", fetch(NOWHERE))
+        self.ended("ended_http_failed", run)
+
+    def sub_workflow(self) -> None:
+        task = self.define_task("pack", retryCount=2, retryDelaySeconds=120)
+        inner = self.define("inner", simple(task))
+        middle = self.define("middle", runs("to_inner", inner))
+        outer = self.define("outer", runs("to_middle", middle))
+        run = self.start(outer)
+        self.fail(task, "box too small")
+        self.later(1, "sub_workflow_retry_delay", run, task)
+
+    def sub_workflow_failed(self) -> None:
+        task = self.define_task("pack")
+        inner = self.define("inner_failing", simple(task))
+        middle = self.define("middle_failing", runs("to_inner", inner))
+        outer = self.define("outer_failing", runs("to_middle", middle))
+        run = self.start(outer)
+        taken = self.poll(task)
+        self.report(
+            taken,
+            "FAILED",
+            reasonForIncompletion="box too small",
+            logs=[{"log": "measuring"}, {"log": "box is 3 cm too small"}],
+        )
+        self.until(run, ended)
+        self.later(1, "ended_failed_two_levels_down", run, logs_of=(taken or {})["taskId"])
+
+    def sub_workflow_paused(self) -> None:
+        task = self.define_task("pack")
+        inner = self.define("inner_paused", simple(task))
+        run = self.run("outer_paused", runs("to_inner", inner))
+        seen = self.opened(run, "to_inner")
+        self.call("PUT", f"/workflow/{seen['tasks'][0]['subWorkflowId']}/pause")
+        self.keep("sub_workflow_paused", run, task)
+
+    def failures(self) -> None:
+        task = self.define_task("charge_card", retryCount=1, retryDelaySeconds=0)
+        name = self.define("failing", simple(task))
+        run = self.start(name)
+        self.fail(task, "card service down")
+        self.fail(task, "card service still down")
+        self.ended("ended_failed", run)
+        run = self.start(name)
+        self.report(self.poll(task), "FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="card is stolen")
+        self.ended("ended_failed_with_terminal_error", run)
+        run = self.start(name)
+        self.call("DELETE", f"/workflow/{run}?reason=wrong%20customer")
+        self.ended("ended_terminated", run)
+        run = self.start(name)
+        self.complete(task)
+        self.ended("ended_completed", run)
+
+    def retried_by_hand(self) -> None:
+        task, run = self.only("by_hand", "charge_card", retryCount=1, retryDelaySeconds=0)
+        self.fail(task, "one")
+        self.fail(task, "two")
+        self.until(run, ended)
+        self.call("POST", f"/workflow/{run}/retry")
+        self.poll(task)
+        self.keep("working_after_manual_retry", run)
+
+    def response_timeout(self) -> None:
+        task, run = self.only("response_timeout", "silent", responseTimeoutSeconds=1, retryCount=0)
+        self.poll(task)
+        time.sleep(3)
+        self.decided("ended_timed_out", run)
+
+    def workflow_timeout(self) -> None:
+        task = self.define_task("slow")
+        run = self.run("workflow_timeout", simple(task), timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+        time.sleep(2)
+        self.decided("ended_workflow_timed_out", run)
+
+    def terminate_task(self) -> None:
+        for status in ("FAILED", "TERMINATED"):
+            stop = {"terminationStatus": status, "terminationReason": "nothing to ship"}
+            run = self.run(f"terminate_{status}", system("TERMINATE", "stop", inputParameters=stop))
+            self.ended(f"ended_by_terminate_task_{status.lower()}", run)
+
+    def failure_workflow(self) -> None:
+        task, clean = self.define_task("charge_card"), self.define_task("clean_up")
+        handler = self.define("handler", simple(clean))
+        run = self.run("with_handler", simple(task), failureWorkflow=handler)
+        self.fail(task, "card service down")
+        self.until(run, ended)
+        self.poll(clean)
+        self.keep("ended_failed_handler_runs", run)
+
+    def bad_dynamic(self) -> None:
+        run = self.run("bad_dynamic", system("DYNAMIC", "choose", dynamicTaskNameParam="which", inputParameters={}))
+        self.ended("ended_failed_without_a_task", run)
+
+    def join_of_missing(self) -> None:
+        """A JOIN that waits for references that the workflow does not have, or that it never comes to."""
+        forked = system("FORK_JOIN", "fork", forkTasks=[[noted("a")], [noted("b")]])
+        run = self.run("join_typo", forked, system("JOIN", "join", joinOn=["a", "typo"]))
+        self.opened(run, "join")
+        self.later(11, "join_on_no_such_task", run)
+        way = system(
+            "SWITCH",
+            "way",
+            evaluatorType="value-param",
+            expression="way",
+            inputParameters={"way": "right"},
+            decisionCases={"left": [noted("left")], "right": [noted("right")]},
+        )
+        forked = system("FORK_JOIN", "fork", forkTasks=[[way], [noted("b")]])
+        run = self.run("join_branch", forked, system("JOIN", "join", joinOn=["left", "b"]))
+        self.opened(run, "join")
+        self.later(11, "join_on_a_branch_not_taken", run)
+
+    def rerun_in_a_fork(self) -> None:
+        """A rerun within a branch takes away what the other branches had done, and never does it again."""
+        task = self.define_task("step")
+        branches = [[simple(task, f"first_{n}"), simple(task, f"then_{n}")] for n in (1, 2, 3)]
+        join = system("JOIN", "join", joinOn=["then_1", "then_2", "then_3"])
+        run = self.run("rerun_fork", system("FORK_JOIN", "fork", forkTasks=branches), join)
+        for _ in range(6):
+            self.complete(task)
+        done = self.until(run, ended)
+        (again,) = (t["taskId"] for t in done["tasks"] if t["referenceTaskName"] == "first_2")
+        self.call("POST", f"/workflow/{run}/rerun", {"reRunFromTaskId": again, "reRunFromWorkflowId": run})
+        for _ in range(2):
+            self.complete(task)
+        self.until(
+            run, lambda w: sum(t["status"] == "COMPLETED" for t in w["tasks"] if "then" in t["referenceTaskName"])
+        )
+        self.later(11, "join_after_a_rerun_in_a_fork", run)
+
+    def poll_timeout(self) -> None:
+        _, run = self.only("poll_timeout", "nobody", pollTimeoutSeconds=2)
+        time.sleep(4)
+        self.decided("ended_poll_timeout", run)
+
+    def total_timeout(self) -> None:
+        task, run = self.only("total_timeout", "flaky", totalTimeoutSeconds=4, retryCount=9, retryDelaySeconds=2)
+        deadline = time.monotonic() + 90
+        while not ended(self.workflow(run)):
+            if time.monotonic() > deadline:
+                raise SystemExit("totalTimeoutSeconds has ended nothing")
+            taken = self.glance(task)
+            if taken:
+                self.report(taken, "FAILED", reasonForIncompletion="still down")
+            time.sleep(0.5)
+        self.keep("ended_total_timeout", run)
+
+    def servers_own_errors(self) -> None:
+        script = {"evaluatorType": "javascript", "expression": "$.x.y"}
+        run = self.run("script", system("INLINE", "js", inputParameters=script))
+        self.ended("ended_script_failed", run)
+        loop = system("DO_WHILE", "loop", loopCondition="$.nope.x < 3", loopOver=[noted("v")])
+        run = self.run("loop", loop)
+        self.ended("ended_loop_condition_failed", run)
+        task, run = self.only("large", "large")
+        taken = self.poll(task)
+        self.report(taken, "COMPLETED", outputData={"rows": "x" * 11_000_000})
+        self.ended("ended_output_too_large", run)
+
+    def sub_workflow_terminated_in_a_fork(self) -> None:
+        """A permissive one: its end does not end its parent at once, but its JOIN does when the others have ended."""
+        inner = self.define("inner_fork", system("HUMAN", "sign_off"))
+        left = system("SUB_WORKFLOW", "left", permissive=True, subWorkflowParam={"name": inner, "version": 1})
+        forked = system("FORK_JOIN", "fork", forkTasks=[[left], [noted("right")]])
+        run = self.run("outer_fork", forked, system("JOIN", "join", joinOn=["left", "right"]))
+        seen = self.opened(run, "left")
+        (below,) = (t["subWorkflowId"] for t in seen["tasks"] if t.get("subWorkflowId"))
+        self.call("DELETE", f"/workflow/{below}?reason=by%20hand")
+        self.until(run, ended, 60)
+        self.keep("ended_permissive_sub_workflow_terminated", run)
+
+    def system_retry(self) -> None:
+        task = self.define_task("fetch", retryCount=1, retryDelaySeconds=60)
+        run = self.run("system_retry", fetch(NOWHERE) | {"name": task})
+        self.until(run, lambda w: len(w["tasks"]) == 2)
+        self.keep("retry_delay_of_a_system_task", run)
+
+    def system_timeout(self) -> None:
+        """A task that no worker executes has a timeout, too."""
+        task = self.define_task("sign_off", timeoutSeconds=2, responseTimeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+        human = {"name": task, "taskReferenceName": "sign_off", "type": "HUMAN"}
+        run = self.run("system_timeout", human)
+        time.sleep(4)
+        self.decided("ended_system_task_timed_out", run)
+
+    def rerun_after_a_retry(self) -> None:
+        """A rerun from a task whose first attempt had failed and whose second had completed."""
+        task, run = self.only("rerun", "work", retryCount=1, retryDelaySeconds=0)
+        self.fail(task, "boom of yesterday")
+        self.complete(task)
+        done = self.until(run, ended)
+        (again,) = (t["taskId"] for t in done["tasks"] if t["status"] == "COMPLETED")
+        self.call("POST", f"/workflow/{run}/rerun", {"reRunFromTaskId": again, "reRunFromWorkflowId": run})
+        self.later(11, "queued_after_rerun", run, task)
+
+    def no_failure_workflow(self) -> None:
+        task = self.define_task("charge_card")
+        name = self.define("without_handler", simple(task), failureWorkflow="no_such_failure_workflow")
+        run = self.start(name)
+        self.fail(task, "card service down")
+        self.until(run, ended)
+        self.later(1, "ended_failed_no_such_handler", run)
+
+    def no_reason(self) -> None:
+        task, run = self.only("no_reason", "charge_card")
+        self.report(self.poll(task), "FAILED")
+        self.ended("ended_failed_without_a_reason", run)
 
 
-@scenario
-def failures(server: Server) -> None:
-    task = server.define_task("charge_card", retryCount=1, retryDelaySeconds=0)
-    name = server.define("failing", simple(task))
-    run = server.start(name)
-    server.report(server.poll(task), "FAILED", reasonForIncompletion="card service down")
-    server.report(server.poll(task), "FAILED", reasonForIncompletion="card service still down")
-    server.until(run, ended)
-    server.keep("ended_failed", run)
-    run = server.start(name)
-    server.report(server.poll(task), "FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="card is stolen")
-    server.until(run, ended)
-    server.keep("ended_failed_with_terminal_error", run)
-    run = server.start(name)
-    server.call("DELETE", f"/workflow/{run}?reason=wrong%20customer")
-    server.until(run, ended)
-    server.keep("ended_terminated", run)
-    run = server.start(name)
-    server.report(server.poll(task), "COMPLETED")
-    server.until(run, ended)
-    server.keep("ended_completed", run)
-
-
-@scenario
-def retried_by_hand(server: Server) -> None:
-    task = server.define_task("charge_card", retryCount=1, retryDelaySeconds=0)
-    run = server.start(server.define("by_hand", simple(task)))
-    server.report(server.poll(task), "FAILED", reasonForIncompletion="one")
-    server.report(server.poll(task), "FAILED", reasonForIncompletion="two")
-    server.until(run, ended)
-    server.call("POST", f"/workflow/{run}/retry")
-    server.poll(task)
-    server.keep("working_after_manual_retry", run)
-
-
-@scenario
-def response_timeout(server: Server) -> None:
-    task = server.define_task("silent", responseTimeoutSeconds=1, retryCount=0)
-    run = server.start(server.define("response_timeout", simple(task)))
-    server.poll(task)
-    time.sleep(3)
-    server.call("PUT", f"/workflow/decide/{run}")
-    server.until(run, ended, 90)
-    server.keep("ended_timed_out", run)
-
-
-@scenario
-def workflow_timeout(server: Server) -> None:
-    task = server.define_task("slow")
-    run = server.start(server.define("workflow_timeout", simple(task), timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF"))
-    time.sleep(2)
-    server.call("PUT", f"/workflow/decide/{run}")
-    server.until(run, ended, 90)
-    server.keep("ended_workflow_timed_out", run)
-
-
-@scenario
-def terminate_task(server: Server) -> None:
-    for status in ("FAILED", "TERMINATED"):
-        stop = {"terminationStatus": status, "terminationReason": "nothing to ship"}
-        run = server.start(server.define(f"terminate_{status}", system("TERMINATE", "stop", inputParameters=stop)))
-        server.until(run, ended)
-        server.keep(f"ended_by_terminate_task_{status.lower()}", run)
-
-
-@scenario
-def failure_workflow(server: Server) -> None:
-    task, clean = server.define_task("charge_card"), server.define_task("clean_up")
-    handler = server.define("handler", simple(clean))
-    run = server.start(server.define("with_handler", simple(task), failureWorkflow=handler))
-    server.report(server.poll(task), "FAILED", reasonForIncompletion="card service down")
-    server.until(run, ended)
-    server.poll(clean)
-    server.keep("ended_failed_handler_runs", run)
-
-
-@scenario
-def bad_dynamic(server: Server) -> None:
-    run = server.start(
-        server.define("bad_dynamic", system("DYNAMIC", "choose", dynamicTaskNameParam="which", inputParameters={}))
-    )
-    server.until(run, ended)
-    server.keep("ended_failed_without_a_task", run)
-
-
-@scenario
-def join_of_missing(server: Server) -> None:
-    """A JOIN that waits for references that the workflow does not have, or that it never comes to."""
-    forked = system("FORK_JOIN", "fork", forkTasks=[[noted("a")], [noted("b")]])
-    run = server.start(server.define("join_typo", forked, system("JOIN", "join", joinOn=["a", "typo"])))
-    server.until(run, open_task("join", "IN_PROGRESS"))
-    time.sleep(11)
-    server.keep("join_on_no_such_task", run)
-    way = system(
-        "SWITCH",
-        "way",
-        evaluatorType="value-param",
-        expression="way",
-        inputParameters={"way": "right"},
-        decisionCases={"left": [noted("left")], "right": [noted("right")]},
-    )
-    forked = system("FORK_JOIN", "fork", forkTasks=[[way], [noted("b")]])
-    run = server.start(server.define("join_branch", forked, system("JOIN", "join", joinOn=["left", "b"])))
-    server.until(run, open_task("join", "IN_PROGRESS"))
-    time.sleep(11)
-    server.keep("join_on_a_branch_not_taken", run)
-
-
-@scenario
-def rerun_in_a_fork(server: Server) -> None:
-    """A rerun within a branch takes away what the other branches had done, and never does it again."""
-    task = server.define_task("step")
-    branches = [[simple(task, f"first_{n}"), simple(task, f"then_{n}")] for n in (1, 2, 3)]
-    join = system("JOIN", "join", joinOn=["then_1", "then_2", "then_3"])
-    run = server.start(server.define("rerun_fork", system("FORK_JOIN", "fork", forkTasks=branches), join))
-    for _ in range(6):
-        server.report(server.poll(task), "COMPLETED")
-    done = server.until(run, ended)
-    (again,) = (t["taskId"] for t in done["tasks"] if t["referenceTaskName"] == "first_2")
-    server.call("POST", f"/workflow/{run}/rerun", {"reRunFromTaskId": again, "reRunFromWorkflowId": run})
-    for _ in range(2):
-        server.report(server.poll(task), "COMPLETED")
-    server.until(run, lambda w: sum(t["status"] == "COMPLETED" for t in w["tasks"] if "then" in t["referenceTaskName"]))
-    time.sleep(11)
-    server.keep("join_after_a_rerun_in_a_fork", run)
-
-
-@scenario
-def poll_timeout(server: Server) -> None:
-    task = server.define_task("nobody", pollTimeoutSeconds=2)
-    run = server.start(server.define("poll_timeout", simple(task)))
-    time.sleep(4)
-    server.call("PUT", f"/workflow/decide/{run}")
-    server.until(run, ended, 90)
-    server.keep("ended_poll_timeout", run)
-
-
-@scenario
-def total_timeout(server: Server) -> None:
-    task = server.define_task("flaky", totalTimeoutSeconds=4, retryCount=9, retryDelaySeconds=2)
-    run = server.start(server.define("total_timeout", simple(task)))
-    deadline = time.monotonic() + 90
-    while not ended(server.workflow(run)):
-        if time.monotonic() > deadline:
-            raise SystemExit("totalTimeoutSeconds has ended nothing")
-        taken = server.glance(task)
-        if taken:
-            server.report(taken, "FAILED", reasonForIncompletion="still down")
-        time.sleep(0.5)
-    server.keep("ended_total_timeout", run)
-
-
-@scenario
-def servers_own_errors(server: Server) -> None:
-    script = {"evaluatorType": "javascript", "expression": "$.x.y"}
-    run = server.start(server.define("script", system("INLINE", "js", inputParameters=script)))
-    server.until(run, ended)
-    server.keep("ended_script_failed", run)
-    loop = system("DO_WHILE", "loop", loopCondition="$.nope.x < 3", loopOver=[noted("v")])
-    run = server.start(server.define("loop", loop))
-    server.until(run, ended)
-    server.keep("ended_loop_condition_failed", run)
-    task = server.define_task("large")
-    run = server.start(server.define("large", simple(task)))
-    taken = server.poll(task)
-    server.report(taken, "COMPLETED", outputData={"rows": "x" * 11_000_000})
-    server.until(run, ended)
-    server.keep("ended_output_too_large", run)
-
-
-@scenario
-def sub_workflow_terminated_in_a_fork(server: Server) -> None:
-    """A permissive one: its end does not end its parent at once, but its JOIN does when the others have ended."""
-    inner = server.define("inner_fork", system("HUMAN", "sign_off"))
-    left = system("SUB_WORKFLOW", "left", permissive=True, subWorkflowParam={"name": inner, "version": 1})
-    forked = system("FORK_JOIN", "fork", forkTasks=[[left], [noted("right")]])
-    run = server.start(server.define("outer_fork", forked, system("JOIN", "join", joinOn=["left", "right"])))
-    seen = server.until(run, open_task("left", "IN_PROGRESS"))
-    (below,) = (t["subWorkflowId"] for t in seen["tasks"] if t.get("subWorkflowId"))
-    server.call("DELETE", f"/workflow/{below}?reason=by%20hand")
-    server.until(run, ended, 60)
-    server.keep("ended_permissive_sub_workflow_terminated", run)
-
-
-@scenario
-def system_retry(server: Server) -> None:
-    task = server.define_task("fetch", retryCount=1, retryDelaySeconds=60)
-    request = {"uri": "http://127.0.0.1:9/none", "method": "GET"}
-    fetch = {"name": task, "taskReferenceName": "fetch", "type": "HTTP", "inputParameters": {"http_request": request}}
-    run = server.start(server.define("system_retry", fetch))
-    server.until(run, lambda w: len(w["tasks"]) == 2)
-    server.keep("retry_delay_of_a_system_task", run)
-
-
-@scenario
-def system_timeout(server: Server) -> None:
-    """A task that no worker executes has a timeout, too."""
-    task = server.define_task("sign_off", timeoutSeconds=2, responseTimeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
-    human = {"name": task, "taskReferenceName": "sign_off", "type": "HUMAN"}
-    run = server.start(server.define("system_timeout", human))
-    time.sleep(4)
-    server.call("PUT", f"/workflow/decide/{run}")
-    server.until(run, ended, 90)
-    server.keep("ended_system_task_timed_out", run)
-
-
-@scenario
-def rerun_after_a_retry(server: Server) -> None:
-    """A rerun from a task whose first attempt had failed and whose second had completed."""
-    task = server.define_task("work", retryCount=1, retryDelaySeconds=0)
-    run = server.start(server.define("rerun", simple(task)))
-    server.report(server.poll(task), "FAILED", reasonForIncompletion="boom of yesterday")
-    server.report(server.poll(task), "COMPLETED")
-    done = server.until(run, ended)
-    (again,) = (t["taskId"] for t in done["tasks"] if t["status"] == "COMPLETED")
-    server.call("POST", f"/workflow/{run}/rerun", {"reRunFromTaskId": again, "reRunFromWorkflowId": run})
-    time.sleep(11)
-    server.keep("queued_after_rerun", run, task)
-
-
-@scenario
-def no_failure_workflow(server: Server) -> None:
-    task = server.define_task("charge_card")
-    name = server.define("without_handler", simple(task), failureWorkflow="no_such_failure_workflow")
-    run = server.start(name)
-    server.report(server.poll(task), "FAILED", reasonForIncompletion="card service down")
-    server.until(run, ended)
-    time.sleep(1)
-    server.keep("ended_failed_no_such_handler", run)
-
-
-@scenario
-def no_reason(server: Server) -> None:
-    task = server.define_task("charge_card")
-    run = server.start(server.define("no_reason", simple(task)))
-    server.report(server.poll(task), "FAILED")
-    server.until(run, ended)
-    server.keep("ended_failed_without_a_reason", run)
+SCENARIOS: dict[str, Callable[[Scenarios], None]] = {
+    name: play for name, play in vars(Scenarios).items() if not name.startswith("_")
+}
 
 
 def main() -> None:
@@ -801,7 +654,7 @@ def main() -> None:
     folder = HERE / options.into
     folder.mkdir(exist_ok=True)
     for name in options.only or SCENARIOS:
-        server = Server(options.url)
+        server = Scenarios(options.url)
         server.recording = name
         try:
             SCENARIOS[name](server)

@@ -1,6 +1,6 @@
 """Records what a real Conductor keeps of a workflow and of what it starts under its own name.
 
-    python tests/recorded/record_children.py --url http://localhost:8080 --into conductor-3.32.2
+    python -m tests.recorded.record_children --url http://localhost:8080/api --into conductor-3.32.2
 
 Three workflows run: one runs itself as a sub-workflow, one starts its own successor with its own input, one is its own
 failure workflow. What ``GET /workflow/{id}`` says of each and of its child is written to ``children/<version>.json``.
@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
-import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tests.recorded.record import Server
 
 HERE = Path(__file__).parent / "children"
 
@@ -69,24 +70,6 @@ def definitions(mark: str) -> dict[str, dict[str, Any]]:
     return made
 
 
-class Server:
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/") + "/api"
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        request = urllib.request.Request(self.url + path, method=method)
-        request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, None if body is None else json.dumps(body).encode(), timeout=40) as answer:
-            text = answer.read().decode()
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
-
-    def read(self, workflow_id: str) -> dict[str, Any]:
-        return dict(self.call("GET", f"/workflow/{workflow_id}"))
-
-
 def child_of(workflow: dict[str, Any]) -> str | None:
     """The id of the workflow that it has started, when it has."""
     for task in workflow["tasks"]:
@@ -113,10 +96,10 @@ def record(server: Server) -> dict[str, Any]:
         start = {"name": definition["name"], "version": 1, "input": {"depth": "1"}, "correlationId": f"label_{mark}"}
         parent = server.call("POST", "/workflow", start)
         if kind == "START_WORKFLOW":
-            (wait,) = eventually(lambda: server.read(parent)["tasks"])  # noqa: B023
+            (wait,) = eventually(lambda: server.workflow(parent)["tasks"])  # noqa: B023
             done = {"workflowInstanceId": parent, "taskId": wait["taskId"], "status": "COMPLETED"}
             server.call("POST", "/tasks", done)
-        child = eventually(lambda: child_of(server.read(parent)))  # noqa: B023
+        child = eventually(lambda: child_of(server.workflow(parent)))  # noqa: B023
         for role, workflow_id in (("parent", parent), ("child", child)):
             found.setdefault(kind, {})[role] = server.call("GET", f"/workflow/{workflow_id}?includeTasks=false")
         server.call("DELETE", f"/workflow/{child}")
@@ -125,7 +108,7 @@ def record(server: Server) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Record a server's workflows and their children.")
-    parser.add_argument("--url", required=True, help="the server's root, for example http://localhost:8080")
+    parser.add_argument("--url", required=True, help="the API's root, for example http://localhost:8080/api")
     parser.add_argument("--into", required=True, help="name of the file, for example conductor-3.32.2")
     chosen = parser.parse_args()
     (HERE / f"{chosen.into}.json").write_text(json.dumps(record(Server(chosen.url)), indent=1, sort_keys=True) + "\n")
