@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from conductor.client.workflow.conductor_workflow import ConductorWorkflow
 from conductor.client.workflow.executor.workflow_executor import WorkflowExecutor
 from conductor.client.workflow.task.simple_task import SimpleTask
 
-from airflow_provider_conductor.client import ConductorConflictError, ConductorNotFoundError, Workflow
+from airflow_provider_conductor.client import ConductorConflictError, ConductorNotFoundError
 from airflow_provider_conductor.exceptions import ConductorInvalidStateError
 from airflow_provider_conductor.hooks import ConductorHook
 from airflow_provider_conductor.operators import (
@@ -48,13 +47,18 @@ LONG_ENOUGH_TO_FAIL = 12
 FIRST_ATTEMPT_FAILED = [("flaky_task_ref", "FAILED"), ("flaky_task_ref", "SCHEDULED")]
 
 
-@dataclass
-class Guide:
-    """A workflow as the guide makes it, registered, and the same under names of its own for other situations."""
+class Guide(Lab):
+    """A workflow as the guide makes it, registered, and the same under names of its own for other situations.
 
-    lab: Lab
-    api_url: str
-    configuration: Configuration
+    ``idle`` has two tasks that no worker takes, so that it runs until somebody controls it. The worker of ``flaky``
+    raises at the first attempt, and its task is tried again after 35 s.
+    """
+
+    def __init__(self, api_url: str) -> None:
+        super().__init__(api_url)
+        self.api_url = api_url
+        self.configuration = Configuration(server_api_url=api_url)
+        self.sample, self.idle, self.flaky = map(self.name, ("guide", "idle", "flaky"))
 
     @property
     def workflow_client(self) -> OrkesWorkflowClient:
@@ -68,69 +72,51 @@ class Guide:
     def hook(self) -> ConductorHook:
         return ConductorHook()
 
-    @property
-    def name(self) -> str:
-        return self.lab.name("guide")
-
-    @property
-    def idle(self) -> str:
-        """A workflow of two tasks that no worker takes, so that it runs until somebody controls it."""
-        return self.lab.name("idle")
-
-    @property
-    def flaky(self) -> str:
-        """A workflow whose worker raises at the first attempt, and whose task is tried again after 35 s."""
-        return self.lab.name("flaky")
-
     def workflow(self) -> ConductorWorkflow:
         """The guide's own lines."""
         workflow = ConductorWorkflow(
-            executor=self.executor, name=self.name, description="Test Create Workflow", version=1
+            executor=self.executor, name=self.sample, description="Test Create Workflow", version=1
         )
         workflow.input_parameters(["a", "b"])
-        workflow >> SimpleTask(self.lab.name("simple_task"), "simple_task_ref")
+        workflow >> SimpleTask(self.name("simple_task"), "simple_task_ref")
         return workflow
 
     def run(self, operator: Any) -> Any:
         """What the task returns."""
-        return operator.execute(context_of(operator, run_id=f"manual__{self.lab.tag}"))
-
-    def ended(self, workflow_id: str) -> Workflow:
-        return self.lab.ended(workflow_id)
+        return operator.execute(context_of(operator, run_id=f"manual__{self.tag}"))
 
     def output(self, workflow_id: str) -> Any:
         return self.ended(workflow_id).output
 
     def status(self, workflow_id: str) -> str:
-        return str(self.lab.client.get_workflow_status(workflow_id).status)
+        return str(self.client.get_workflow_status(workflow_id).status)
 
     def two(self, name: str) -> tuple[str, str]:
         """Two running workflows alike, for the SDK and for us."""
-        return self.lab.client.start_workflow_by_name(name), self.lab.client.start_workflow_by_name(name)
+        return self.client.start_workflow_by_name(name), self.client.start_workflow_by_name(name)
 
 
 @pytest.fixture(scope="module")
 def guide(conductor_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guide]:
-    lab = Lab(conductor_server.api_url)
-    guide = Guide(lab, conductor_server.api_url, Configuration(server_api_url=conductor_server.api_url))
+    guide = Guide(conductor_server.api_url)
     worker = Path(__file__).with_name("guide_worker.py")
     log_file = tmp_path_factory.mktemp("guide") / "worker.log"
-    with lab.client, log_file.open("w") as log:
+    with guide.client, log_file.open("w") as log:
         owner = {"ownerEmail": "tests@example.com", "timeoutSeconds": 0}
-        lab.define("idle", lab.simple("pack"), lab.simple("ship"))
+        guide.define("idle", guide.simple("pack"), guide.simple("ship"))
         flaky = {"retryCount": 1, "retryLogic": "FIXED", "retryDelaySeconds": 35}
-        lab.client.register_task_defs(
-            [owner | {"name": lab.name("simple_task")}, owner | flaky | {"name": lab.name("flaky_task")}]
+        guide.client.register_task_defs(
+            [owner | {"name": guide.name("simple_task")}, owner | flaky | {"name": guide.name("flaky_task")}]
         )
         failing = ConductorWorkflow(executor=None, name=guide.flaky, version=1)
-        failing >> SimpleTask(lab.name("flaky_task"), "flaky_task_ref")
-        lab.client.register_workflow_defs([guide.workflow(), failing])
-        with running([sys.executable, str(worker), guide.api_url, lab.tag], log=log) as process:
+        failing >> SimpleTask(guide.name("flaky_task"), "flaky_task_ref")
+        guide.client.register_workflow_defs([guide.workflow(), failing])
+        with running([sys.executable, str(worker), guide.api_url, guide.tag], log=log) as process:
             yield guide
             assert process.poll() is None, log_file.read_text()
-        left = lab.client.get_running_workflows(guide.idle)
+        left = guide.client.get_running_workflows(guide.idle)
         if left:
-            lab.client.bulk_terminate(left)
+            guide.client.bulk_terminate(left)
 
 
 @pytest.fixture(autouse=True)
@@ -149,13 +135,13 @@ def test_initialization(guide: Guide) -> None:
         authentication_settings=AuthenticationSettings(key_id="KEY_ID", key_secret="KEY_SECRET"),
     )
     workflow_client = OrkesWorkflowClient(configuration)
-    theirs = workflow_client.start_workflow_by_name(guide.name, {})
+    theirs = workflow_client.start_workflow_by_name(guide.sample, {})
 
     # Ours: address and key are in the connection, and the hook has the client.
-    ours = ConductorHook("conductor_default").client.start_workflow_by_name(guide.name, {})
+    ours = ConductorHook("conductor_default").client.start_workflow_by_name(guide.sample, {})
     # For those who have a Configuration, or want one:
-    taken_over = ConductorHook(configuration).client.start_workflow_by_name(guide.name, {})
-    handed_over = OrkesWorkflowClient(guide.hook.sdk_configuration()).start_workflow_by_name(guide.name, {})
+    taken_over = ConductorHook(configuration).client.start_workflow_by_name(guide.sample, {})
+    handed_over = OrkesWorkflowClient(guide.hook.sdk_configuration()).start_workflow_by_name(guide.sample, {})
     assert [guide.output(started) for started in (theirs, ours, taken_over, handed_over)] == [ANSWER] * 4
 
 
@@ -165,14 +151,14 @@ def test_initialization(guide: Guide) -> None:
 @pytest.mark.covers("POST /workflow", "start with a request")
 def test_start_using_start_workflow_request(guide: Guide) -> None:
     workflow = ConductorWorkflow(
-        executor=guide.executor, name=guide.name, description="Test Create Workflow", version=1
+        executor=guide.executor, name=guide.sample, description="Test Create Workflow", version=1
     )
     workflow.input_parameters(["a", "b"])
-    workflow >> SimpleTask(guide.lab.name("simple_task"), "simple_task_ref")
+    workflow >> SimpleTask(guide.name("simple_task"), "simple_task_ref")
     workflow_def = workflow.to_workflow_def()
     assert isinstance(workflow_def, WorkflowDef)
     start_workflow_request = StartWorkflowRequest(
-        name=guide.name, version=1, workflow_def=workflow_def, input={"a": 15, "b": 3}
+        name=guide.sample, version=1, workflow_def=workflow_def, input={"a": 15, "b": 3}
     )
     theirs = guide.workflow_client.start_workflow(start_workflow_request)
 
@@ -192,12 +178,12 @@ def test_start_using_start_workflow_request(guide: Guide) -> None:
 @pytest.mark.covers("POST /workflow/{name}", "start by name")
 def test_start_using_workflow_name(guide: Guide) -> None:
     workflow_input = {"a": 5, "b": "+", "c": [7, 8]}
-    theirs = guide.workflow_client.start_workflow_by_name(guide.name, workflow_input)
+    theirs = guide.workflow_client.start_workflow_by_name(guide.sample, workflow_input)
 
     operator = ConductorStartWorkflowOperator(
-        task_id="by_name", workflow_name=guide.name, workflow_input=workflow_input
+        task_id="by_name", workflow_name=guide.sample, workflow_input=workflow_input
     )
-    by_client = guide.hook.client.start_workflow_by_name(guide.name, workflow_input)
+    by_client = guide.hook.client.start_workflow_by_name(guide.sample, workflow_input)
     for workflow_id in (theirs, guide.run(operator), by_client):
         workflow = guide.ended(workflow_id)
         assert (workflow.status, workflow.input, workflow.output) == ("COMPLETED", workflow_input, ANSWER)
@@ -208,14 +194,14 @@ def test_start_using_workflow_name(guide: Guide) -> None:
 
 @pytest.mark.covers("POST /workflow/execute/{name}/{version}", "execute, up to a task")
 def test_execute_workflow(guide: Guide) -> None:
-    request = StartWorkflowRequest(name=guide.name, version=1, input={"a": 5, "b": "+", "c": [7, 8]})
+    request = StartWorkflowRequest(name=guide.sample, version=1, input={"a": 5, "b": "+", "c": [7, 8]})
     request_id, version, wait_until = "request_id", 1, "simple_task_ref"
 
     # The guide hands over five arguments; the SDK of today takes name and version from the request.
     with pytest.raises(TypeError, match="positional arguments"):
-        guide.workflow_client.execute_workflow(request, request_id, guide.name, version, wait_until)
+        guide.workflow_client.execute_workflow(request, request_id, guide.sample, version, wait_until)
     # The server holds the line for ten seconds; on a busy machine that may be too short for the worker.
-    theirs = guide.lab.eventually(
+    theirs = guide.eventually(
         lambda: guide.workflow_client.execute_workflow(request, request_id, wait_until),
         lambda run: run.tasks[0].status == "COMPLETED",
     )
@@ -223,8 +209,8 @@ def test_execute_workflow(guide: Guide) -> None:
     assert [(task.reference_task_name, task.status) for task in theirs.tasks] == [(wait_until, "COMPLETED")]
 
     # Our client takes the guide's line as it is, and gives a workflow whose tasks are there in any case.
-    ours = guide.lab.eventually(
-        lambda: guide.hook.client.execute_workflow(request, request_id, guide.name, version, wait_until),
+    ours = guide.eventually(
+        lambda: guide.hook.client.execute_workflow(request, request_id, guide.sample, version, wait_until),
         lambda workflow: workflow.tasks[0].status == "COMPLETED",
     )
     assert [(task.reference_name, str(task.status)) for task in ours.tasks] == [(wait_until, "COMPLETED")]
@@ -234,13 +220,13 @@ def test_execute_workflow(guide: Guide) -> None:
 
 @pytest.mark.covers("execute, to the end")
 def test_execute_to_the_end(guide: Guide) -> None:
-    request = StartWorkflowRequest(name=guide.name, version=1, input={})
-    theirs = guide.lab.eventually(
+    request = StartWorkflowRequest(name=guide.sample, version=1, input={})
+    theirs = guide.eventually(
         lambda: guide.workflow_client.execute_workflow(request, wait_for_seconds=20),
         lambda run: run.status == "COMPLETED",
     )
     assert (theirs.status, theirs.output) == ("COMPLETED", ANSWER)
-    assert guide.run(ConductorExecuteWorkflowOperator(task_id="to_the_end", workflow_name=guide.name)) == ANSWER
+    assert guide.run(ConductorExecuteWorkflowOperator(task_id="to_the_end", workflow_name=guide.sample)) == ANSWER
 
 
 # wait_for_seconds and task retries
@@ -260,12 +246,12 @@ def test_running_and_empty_while_a_retry_is_due(guide: Guide) -> None:
     assert "card service down" in ours["progress"]
     assert "attempt 1 of 2" in ours["progress"]
     for workflow_id in (run.workflow_id, ours["workflow_id"]):
-        guide.lab.client.terminate_workflow(workflow_id)
+        guide.client.terminate_workflow(workflow_id)
 
 
 @pytest.mark.covers("wait_for_seconds=70")
 def test_seventy_seconds_are_too_many_for_a_stock_server_and_not_for_us(guide: Guide) -> None:
-    label = guide.lab.name("theirs")
+    label = guide.name("theirs")
 
     def theirs() -> ApiException:
         with pytest.raises(ApiException) as failure:
@@ -282,7 +268,7 @@ def test_seventy_seconds_are_too_many_for_a_stock_server_and_not_for_us(guide: G
         failed, output = both.submit(theirs), ours()
     # The server ends the hold with a 500 that names no workflow, and the workflow it started runs on.
     assert failed.result().status == 500
-    (left,) = guide.lab.client.get_by_correlation_ids(guide.flaky, [label])[label]
+    (left,) = guide.client.get_by_correlation_ids(guide.flaky, [label])[label]
     assert left.workflow_id not in str(failed.result())
     assert guide.output(left.workflow_id) == output == ANSWER
 
@@ -293,10 +279,10 @@ def test_seventy_seconds_are_too_many_for_a_stock_server_and_not_for_us(guide: G
 @pytest.fixture
 def stuck(guide: Guide) -> Iterator[str]:
     """A workflow whose worker has raised, and whose task waits for its next attempt."""
-    workflow_id = guide.lab.client.start_workflow_by_name(guide.flaky)
-    guide.lab.eventually(lambda: len(guide.lab.client.get_workflow(workflow_id).tasks) == 2)
+    workflow_id = guide.client.start_workflow_by_name(guide.flaky)
+    guide.eventually(lambda: len(guide.client.get_workflow(workflow_id).tasks) == 2)
     yield workflow_id
-    guide.lab.client.terminate_workflow(workflow_id)
+    guide.client.terminate_workflow(workflow_id)
 
 
 @pytest.mark.covers("open Conductor's UI")
@@ -324,14 +310,14 @@ def test_the_run_itself_does_not_say_why(guide: Guide) -> None:
     ours = guide.hook.client.execute_workflow({"name": guide.flaky}, wait_for_seconds=LONG_ENOUGH_TO_FAIL)
     assert "card service down" in [task.reason for task in ours.tasks]
     for workflow_id in (run.workflow_id, ours.workflow_id):
-        guide.lab.client.terminate_workflow(workflow_id)
+        guide.client.terminate_workflow(workflow_id)
 
 
 @pytest.mark.covers("GET /tasks/{taskId}/log", "read the worker's log")
 def test_read_the_worker_logs(guide: Guide, stuck: str) -> None:
     """The SDK sends the traceback of a worker's exception along with its failure; the guide looks in its terminal."""
     failed = guide.hook.client.get_workflow(stuck).tasks[0]
-    lines = guide.lab.eventually(lambda: guide.hook.client.get_task_logs(failed.task_id))
+    lines = guide.eventually(lambda: guide.hook.client.get_task_logs(failed.task_id))
     assert "RuntimeError: card service down" in "\n".join(lines)
 
 
@@ -340,7 +326,7 @@ def test_read_the_worker_logs(guide: Guide, stuck: str) -> None:
 
 @pytest.mark.covers("fetch without tasks")
 def test_exclude_tasks(guide: Guide) -> None:
-    workflow_id = guide.lab.client.start_workflow_by_name(guide.idle)
+    workflow_id = guide.client.start_workflow_by_name(guide.idle)
     theirs = guide.workflow_client.get_workflow(workflow_id, False)
     assert theirs.status == "RUNNING"
     assert len(theirs.tasks) == 1  # the SDK leaves the parameter out, and the server's default is to send them
@@ -351,7 +337,7 @@ def test_exclude_tasks(guide: Guide) -> None:
 
 @pytest.mark.covers("GET /workflow/{workflowId}", "fetch with tasks")
 def test_include_tasks(guide: Guide) -> None:
-    workflow_id = guide.lab.client.start_workflow_by_name(guide.idle)
+    workflow_id = guide.client.start_workflow_by_name(guide.idle)
     theirs = guide.workflow_client.get_workflow(workflow_id, True)
     ours = guide.hook.client.get_workflow(workflow_id, True)
     assert [task.task_id for task in theirs.tasks] == [task.task_id for task in ours.tasks]
@@ -380,7 +366,7 @@ def test_terminate(guide: Guide) -> None:
     operator = ConductorTerminateWorkflowOperator(task_id="end", workflow_id=ours, reason="Termination reason")
     assert guide.run(operator) == [ours]
     for workflow_id in (theirs, ours):
-        workflow = guide.lab.client.get_workflow(workflow_id)
+        workflow = guide.client.get_workflow(workflow_id)
         assert (workflow.status, workflow.reason) == ("TERMINATED", "Termination reason")
 
 
@@ -393,7 +379,7 @@ def test_restart(guide: Guide) -> None:
     with pytest.raises(ConductorConflictError):
         guide.hook.client.restart_workflow(ours, use_latest_def=True)
 
-    guide.lab.client.bulk_terminate([theirs, ours])
+    guide.client.bulk_terminate([theirs, ours])
     guide.workflow_client.restart_workflow(theirs, use_latest_def=True)
     guide.hook.client.restart_workflow(ours, use_latest_def=True)
     assert guide.status(theirs) == guide.status(ours) == "RUNNING"
@@ -403,19 +389,19 @@ def test_restart(guide: Guide) -> None:
 def test_retry(guide: Guide) -> None:
     theirs, ours = guide.two(guide.idle)
     for workflow_id in (theirs, ours):
-        (task,) = guide.lab.client.get_workflow(workflow_id).tasks
-        guide.lab.client.update_task(workflow_id, task.task_id, "FAILED")
+        (task,) = guide.client.get_workflow(workflow_id).tasks
+        guide.client.update_task(workflow_id, task.task_id, "FAILED")
         assert guide.ended(workflow_id).status == "FAILED"
     guide.workflow_client.retry_workflow(theirs, resume_subworkflow_tasks=True)
     assert guide.run(ConductorRetryWorkflowOperator(task_id="retry", workflow_id=ours)) == ours
     for workflow_id in (theirs, ours):
-        workflow = guide.lab.client.get_workflow(workflow_id)
+        workflow = guide.client.get_workflow(workflow_id)
         assert workflow.status == "RUNNING"
         assert [str(task.status) for task in workflow.tasks] == ["FAILED", "SCHEDULED"]
 
 
 def test_retry_of_what_has_nothing_to_retry(guide: Guide) -> None:
-    theirs, ours = guide.two(guide.name)
+    theirs, ours = guide.two(guide.sample)
     assert guide.output(theirs) == guide.output(ours) == ANSWER
     # Nothing happens, and nobody is told; the server's 409 is kept for a retry without resume_subworkflow_tasks.
     guide.workflow_client.retry_workflow(theirs, resume_subworkflow_tasks=True)
@@ -435,15 +421,15 @@ def test_skip_task(guide: Guide) -> None:
     guide.workflow_client.skip_task_from_workflow(theirs, "ship", SkipTaskRequest())
     guide.hook.client.skip_task_from_workflow(ours, "ship")
     for workflow_id in (theirs, ours):
-        (pack,) = [task for task in guide.lab.client.get_workflow(workflow_id).tasks if task.reference_name == "pack"]
-        guide.lab.client.update_task(workflow_id, pack.task_id, "COMPLETED")
+        (pack,) = [task for task in guide.client.get_workflow(workflow_id).tasks if task.reference_name == "pack"]
+        guide.client.update_task(workflow_id, pack.task_id, "COMPLETED")
         workflow = guide.ended(workflow_id)
-        assert (workflow.status, guide.lab.status_of(workflow_id, "ship")) == ("COMPLETED", "SKIPPED")
+        assert (workflow.status, guide.status_of(workflow_id, "ship")) == ("COMPLETED", "SKIPPED")
 
 
 @pytest.mark.covers("delete")
 def test_delete(guide: Guide) -> None:
-    theirs, ours = guide.two(guide.name)
+    theirs, ours = guide.two(guide.sample)
     assert guide.output(theirs) == guide.output(ours) == ANSWER
     guide.workflow_client.delete_workflow(theirs)
     guide.hook.client.delete_workflow(ours)
