@@ -102,8 +102,18 @@ def retry(*, resume_subworkflow_tasks: bool = True) -> Command:
         return may_contain(workflow.data.get("workflowDefinition"), task_type)
 
     def details(workflow: Workflow) -> Decision:
-        why = why_retry_is_useless(workflow)
-        return cannot(f"{why}; ConductorRestartWorkflowOperator runs it from its start") if why else DUE
+        """A retry does nothing, or ends at once, after a TERMINATE task; and nothing where no task has failed, except
+        after a timeout. Without the tasks nothing is known.
+        """
+        latest = {task.reference_name: task for task in workflow.tasks}
+        failed = [task for task in latest.values() if task.known_status is None or not task.known_status.successful]
+        if task_ref := ended_itself(workflow):
+            why = f"its task {task_ref!r} (TERMINATE) has ended it, and would end a retry at once"
+        elif latest and not failed and workflow.status is not WorkflowStatus.TIMED_OUT:
+            why = "none of its tasks has failed, so there is nothing to retry"
+        else:
+            return DUE
+        return cannot(f"{why}; ConductorRestartWorkflowOperator runs it from its start")
 
     return Command(
         verb=Verb.RETRY,
@@ -202,21 +212,6 @@ def ended_itself(workflow: Workflow) -> str:
     """
     ends = (task for task in workflow.tasks if task.task_type == "TERMINATE")
     return next((task.reference_name for task in ends if task.known_status is TaskStatus.COMPLETED), "")
-
-
-def why_retry_is_useless(workflow: Workflow) -> str:
-    """Why a retry would not continue it; "" if it would.
-
-    Where a TERMINATE task of it completed, a retry does nothing, or ends at once. Where none of its tasks failed or was
-    cancelled, it is accepted and does nothing, except after a timeout. Without its tasks nothing is known.
-    """
-    if task_ref := ended_itself(workflow):
-        return f"its task {task_ref!r} (TERMINATE) has ended it, and would end a retry at once"
-    latest = {task.reference_name: task for task in workflow.tasks}
-    failed = [task for task in latest.values() if task.known_status is None or not task.known_status.successful]
-    if latest and not failed and workflow.status is not WorkflowStatus.TIMED_OUT:
-        return "none of its tasks has failed, so there is nothing to retry"
-    return ""
 
 
 def _time_limit_passed(workflow: Workflow) -> int | None:

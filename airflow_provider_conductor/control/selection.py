@@ -29,10 +29,6 @@ PASSES = 3
 """How often all pages are read if the index changes in between: what moves up meanwhile is on no page."""
 
 
-class TooManyFoundError(ConductorInputError):
-    """More workflows were found than the limit allows; no workflow was changed."""
-
-
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Conditions that a workflow must match, as the ``ARGUMENTS`` that were given or as text; and the most to find."""
@@ -48,7 +44,7 @@ class Selection:
 
     def check_count(self, count: int) -> None:
         if count > self.limit:
-            raise TooManyFoundError(
+            raise ConductorInputError(
                 f"{self} selects {count:,} workflows, more than max_workflows={self.limit:,}: no workflow was changed. "
                 "Narrow the selection, or raise max_workflows"
             )
