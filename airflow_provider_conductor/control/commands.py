@@ -102,9 +102,8 @@ def retry(*, resume_subworkflow_tasks: bool = True) -> Command:
         return may_contain(workflow.data.get("workflowDefinition"), task_type)
 
     def details(workflow: Workflow) -> Decision:
-        """A retry does nothing, or ends at once, after a TERMINATE task; and nothing where no task has failed, except
-        after a timeout. Without the tasks nothing is known.
-        """
+        # After a TERMINATE task a retry does nothing, or ends at once. If no task has failed, it is accepted and does
+        # nothing, except after a timeout. Without the tasks nothing is known.
         latest = {task.reference_name: task for task in workflow.tasks}
         failed = [task for task in latest.values() if task.known_status is None or not task.known_status.successful]
         if task_ref := ended_itself(workflow):
