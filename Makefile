@@ -6,7 +6,7 @@ OLD := .venv/airflow-2.11/bin
 STRICT := airflow_provider_conductor dev benchmarks tests/client/typed_calls.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit matrix docs faults bench soak lint format demo airflow server lock clean
+.PHONY: help setup test unit coverage matrix docs faults bench soak lint format demo airflow server lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: lint ## All checks, then the tests on Airflow 2.11 and 3.3 side by side (P
 
 unit: setup ## The tests that need no Conductor server, on Airflow 3.3 (PYTEST_ARGS="-k name")
 	$(NEW)/python -m pytest -n 2 --dist worksteal -m "not (integration or airflow or faults)" $(PYTEST_ARGS)
+
+coverage: setup ## Which lines of the package no test runs, on Airflow 3.3 (PYTEST_ARGS="-m 'not integration'")
+	COVERAGE_CORE=sysmon $(NEW)/python -m pytest --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
 
 matrix: ## What imports Airflow, on 2.11 to 3.3 with Python 3.11 to 3.13 (CELLS="3.0.6-3.12 3.3.2-3.13")
 	@$(PYTHON) dev/matrix.py --pytest-args="$$PYTEST_ARGS" $(CELLS)

@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Work for the example workflows.")
     parser.add_argument("api_url", help="the server's API, for example http://127.0.0.1:8080/api")
     chosen = parser.parse_args()
-    work(chosen.api_url, poll_interval_ms=250)
+    work(chosen.api_url, poll_interval_ms=1000)
 
 
 if __name__ == "__main__":

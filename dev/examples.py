@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +18,15 @@ from typing import IO, Any
 
 from airflow_provider_conductor.client import ConductorClient
 
-__all__ = ["DAGS", "airflow_environment", "end", "register_definitions", "running", "running_worker"]
+__all__ = [
+    "DAGS",
+    "airflow_environment",
+    "end",
+    "make_database",
+    "register_definitions",
+    "running",
+    "running_worker",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 DAGS = ROOT / "example_dags"
@@ -48,8 +59,25 @@ def airflow_environment(home: Path, server_url: str) -> dict[str, str]:
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
         "AIRFLOW_CONN_CONDUCTOR_DEFAULT": json.dumps({"conn_type": "conductor", "host": server_url}),
     }
+
+
+def make_database(home: Path) -> None:
+    """Give an Airflow its empty database: a copy of one that is made once for each environment of ours."""
+    ours = Path(sys.prefix) / "airflow.db"
+    with ours.with_suffix(".lock").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        if not ours.exists():
+            with tempfile.TemporaryDirectory() as folder:
+                env = airflow_environment(Path(folder), "http://127.0.0.1:1")
+                command = [sys.executable, "-m", "airflow", "db", "migrate"]
+                done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, check=False)
+                if done.returncode:
+                    raise RuntimeError(f"`airflow db migrate` failed: {done.stdout[-3000:]}{done.stderr[-3000:]}")
+                shutil.move(Path(folder) / "airflow.db", ours)
+    shutil.copyfile(ours, home / "airflow.db")
 
 
 @contextlib.contextmanager

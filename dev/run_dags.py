@@ -10,7 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
+
+
+def read_dags(folder: Path | None = None) -> Any:
+    """What Airflow's DagBag makes of a folder, by default the DAGs folder."""
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # before Airflow 3.2
+        from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
+    return DagBag(folder)
 
 
 def run(dag: Any) -> dict[str, Any]:
@@ -34,12 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run DAGs to their end, without a scheduler.")
     parser.add_argument("dag_id", nargs="+")
     dag_ids = parser.parse_args().dag_id
-    try:
-        from airflow.dag_processing.dagbag import DagBag
-    except ImportError:  # before Airflow 3.2
-        from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
-
-    dags = DagBag().dags
+    dags = read_dags().dags
     succeeded = True
     for dag_id in dag_ids:
         outcome = run(dags[dag_id])

@@ -25,6 +25,7 @@ WITHOUT_AIRFLOW = (
     "tests/control",
     "tests/definitions",
     "tests/docs",
+    "tests/faults/test_starts.py",
     "tests/integration",
     "tests/operators/*_on_a_server.py",
     "tests/polling",

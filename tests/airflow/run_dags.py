@@ -19,18 +19,16 @@ from airflow import __version__ as airflow_version
 from airflow.models import TaskInstance
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskreschedule import TaskReschedule
-from airflow.utils.db import initdb
 from airflow.utils.session import create_session
 
 from airflow_provider_conductor.client import ConductorClient
+from dev.run_dags import read_dags
 
 AIRFLOW_2 = airflow_version.startswith("2.")
 
 try:
-    from airflow.dag_processing.dagbag import DagBag
     from airflow.models.xcom import XComModel as XCom
 except ImportError:
-    from airflow.models import DagBag
     from airflow.models.xcom import XCom
 
 LINK = "Conductor workflow"
@@ -83,8 +81,7 @@ def outcome(dag_id: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    initdb()
-    bag = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
+    bag = read_dags()
     if hasattr(bag, "sync_to_db"):
         bag.sync_to_db()
     outcomes: dict[str, Any] = {"import errors": {str(file): error for file, error in bag.import_errors.items()}}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import threading
 import uuid
@@ -17,6 +15,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client import ConductorClient, Workflow
+from dev.examples import airflow_environment, make_database, running
 
 pytestmark = [pytest.mark.airflow, pytest.mark.integration]
 
@@ -118,15 +117,10 @@ def ran(
 ) -> dict[str, Any]:
     """All DAGs, run once: {dag: {task: state, tries, xcoms, link}}."""
     home = tmp_path_factory.mktemp("airflow")
-    connection = {"conn_type": "conductor", "host": client.settings.api_url}
-    environment = {
-        **os.environ,
-        "AIRFLOW_HOME": str(home),
+    make_database(home)
+    environment = airflow_environment(home, client.settings.api_url) | {
         "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
-        "AIRFLOW_CONN_CONDUCTOR_DEFAULT": json.dumps(connection),
-        "AIRFLOW_CONN_CONDUCTOR_OLDEST": json.dumps({**connection, "host": oldest.settings.api_url}),
+        "AIRFLOW_CONN_CONDUCTOR_OLDEST": json.dumps({"conn_type": "conductor", "host": oldest.settings.api_url}),
         "WORKFLOW_PREFIX": PREFIX,
         "CONDUCTOR_API": client.settings.api_url,
         "CALLBACK_FILE": str(callback_file),
@@ -136,19 +130,11 @@ def ran(
     worker = threading.Thread(target=work, args=([client, oldest], stop), daemon=True)
     worker.start()
     log = home / "run.log"
-    with log.open("w") as output:
-        done = subprocess.run(
-            [sys.executable, str(HERE / "run_dags.py"), str(home / "outcomes.json")],
-            env=environment,
-            cwd=HERE.parents[1],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            timeout=900,
-            check=False,
-        )
+    command = [sys.executable, str(HERE / "run_dags.py"), str(home / "outcomes.json")]
+    with log.open("w") as output, running(command, log=output, env=environment) as process:
+        assert process.wait(900) == 0, log.read_text()
     stop.set()
     worker.join()
-    assert done.returncode == 0, log.read_text()
     outcomes: dict[str, Any] = json.loads((home / "outcomes.json").read_text())
     assert outcomes["import errors"] == {}
     for dag_log in log.read_text().split("=== DAG ")[1:]:

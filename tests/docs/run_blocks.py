@@ -23,11 +23,6 @@ from airflow_provider_conductor.client import ConductorClient, ConductorNotFound
 from airflow_provider_conductor.testing import ConductorStandIn
 from dev import run_dags
 
-try:
-    from airflow.dag_processing.dagbag import DagBag
-except ImportError:  # before Airflow 3.2
-    from airflow.models.dagbag import DagBag
-
 
 def run_block(name: str, code: str, namespace: dict[str, Any]) -> None:
     before = set(namespace)
@@ -89,7 +84,7 @@ def define_what_is_missing(dag: Any, client: ConductorClient) -> None:
 
 def run_dag_files(client: ConductorClient) -> dict[str, Any]:
     """By the file's stem: its import error, or each DAG's state and those of its tasks."""
-    bag = DagBag()
+    bag = run_dags.read_dags()
     found: dict[str, Any] = {Path(file).stem: {"error": error} for file, error in bag.import_errors.items()}
     for dag_id, dag in bag.dags.items():
         stem = Path(dag.fileloc).stem

@@ -18,7 +18,14 @@ import pytest
 import yaml
 
 from airflow_provider_conductor.hooks import ConductorHook
-from dev.examples import DEFINITIONS, airflow_environment, register_definitions, running, running_worker
+from dev.examples import (
+    DEFINITIONS,
+    airflow_environment,
+    make_database,
+    register_definitions,
+    running,
+    running_worker,
+)
 from tests.docs.pages import PAGES, ROOT, Block, blocks
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
@@ -56,11 +63,14 @@ def outcome(conductor_server, tmp_path_factory) -> dict[str, dict]:
         "CONDUCTOR_API": conductor_server.api_url,
     }
     register_definitions(conductor_server.api_url)
+    make_database(home)
     script = [sys.executable, "-m", "tests.docs.run_blocks", str(home / "blocks.json"), str(home / "outcome.json")]
-    with (home / "log").open("w") as log, running_worker(conductor_server.api_url, log=log):
-        for command in (["airflow", "db", "migrate"], script):
-            with running(command, log=log, env=env) as process:
-                assert process.wait(PATIENCE) == 0, (home / "log").read_text()
+    with (
+        (home / "log").open("w") as log,
+        running_worker(conductor_server.api_url, log=log),
+        running(script, log=log, env=env) as process,
+    ):
+        assert process.wait(PATIENCE) == 0, (home / "log").read_text()
     print((home / "log").read_text())  # noqa: T201 - shown with the tests that fail
     return json.loads((home / "outcome.json").read_text())
 

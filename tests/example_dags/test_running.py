@@ -13,7 +13,15 @@ from collections.abc import Iterator
 import pytest
 
 from airflow_provider_conductor.client import ConductorClient, ConductorError, ConductorNotFoundError
-from dev.examples import DAGS, ROOT, airflow_environment, register_definitions, running, running_worker
+from dev.examples import (
+    DAGS,
+    ROOT,
+    airflow_environment,
+    make_database,
+    register_definitions,
+    running,
+    running_worker,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -33,13 +41,16 @@ def client(conductor_server) -> Iterator[ConductorClient]:
 def log(conductor_server, client, tmp_path_factory) -> str:
     """What Airflow said while it ran all examples, in one process: its start takes longer than most of them."""
     home = tmp_path_factory.mktemp("airflow")
+    make_database(home)
     env = airflow_environment(home, conductor_server.url)
-    with (home / "log").open("w") as log, running_worker(client.settings.api_url, log=log):
-        with running(["airflow", "db", "migrate"], log=log, env=env) as migrate:
-            assert migrate.wait(PATIENCE) == 0, (home / "log").read_text()
-        with running([sys.executable, str(ROOT / "dev" / "run_dags.py"), *EXAMPLES], log=log, env=env) as airflow:
-            approve(client, airflow)
-            airflow.wait(PATIENCE)
+    command = [sys.executable, str(ROOT / "dev" / "run_dags.py"), *EXAMPLES]
+    with (
+        (home / "log").open("w") as log,
+        running_worker(client.settings.api_url, log=log),
+        running(command, log=log, env=env) as airflow,
+    ):
+        approve(client, airflow)
+        airflow.wait(PATIENCE)
     return (home / "log").read_text()
 
 

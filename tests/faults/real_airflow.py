@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from airflow import __version__ as airflow_version
 
-from dev.examples import airflow_environment, end
+from dev.examples import airflow_environment, end, make_database
 
 __all__ = ["AIRFLOW_2", "RealAirflow", "TaskSeen"]
 
@@ -79,12 +79,14 @@ class RealAirflow:
         dags: its DAGs folder.
         conductor_url: where the connection ``conductor_default`` leads.
         env: more environment variables.
+        triggerer: whether it has one.
     """
 
     home: Path
     dags: Path
     conductor_url: str
     env: Mapping[str, str] = field(default_factory=dict)
+    triggerer: bool = True
 
     def __post_init__(self) -> None:
         port = _free_port()
@@ -106,7 +108,6 @@ class RealAirflow:
                 }
             ),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
             "AIRFLOW__API__BASE_URL": url,
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
             **self.env,
@@ -124,11 +125,12 @@ class RealAirflow:
 
     def __enter__(self) -> RealAirflow:
         try:
-            self.command("db", "migrate")
+            make_database(self.home)
             with contextlib.closing(sqlite3.connect(self.home / "airflow.db")) as database:
                 database.execute("pragma journal_mode=wal")
             for name in self._commands:
-                self.start(name)
+                if name != "triggerer" or self.triggerer:
+                    self.start(name)
                 if name == "api-server":
                     # The scheduler's workers give a task up that they cannot announce there.
                     self.wait_until(self._listens)
@@ -274,10 +276,10 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def real_airflow(home: Path, conductor_url: str, **env: str) -> Iterator[RealAirflow]:
+def real_airflow(home: Path, conductor_url: str, *, triggerer: bool = True, **env: str) -> Iterator[RealAirflow]:
     """One at a time in this checkout: beside another, on a small machine, it would be late for its own deadlines."""
     here = Path(__file__).parent
-    with alone(here), RealAirflow(home, here / "dags", conductor_url, env) as airflow:
+    with alone(here), RealAirflow(home, here / "dags", conductor_url, env, triggerer) as airflow:
         yield airflow
 
 
