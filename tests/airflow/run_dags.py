@@ -33,9 +33,6 @@ except ImportError:
 
 LINK = "Conductor workflow"
 
-BEGINS = "=== DAG "
-"""What the log's line begins with that a DAG's lines follow."""
-
 
 def terminate_this_process_when_it_waits() -> None:
     """What a worker gets when somebody marks its task as failed."""
@@ -89,7 +86,7 @@ def main() -> None:
         if dag_id == "killed":
             threading.Thread(target=terminate_this_process_when_it_waits, daemon=True).start()
         began = time.monotonic()
-        print(f"{BEGINS}{dag_id}", flush=True)  # noqa: T201
+        print(f"=== DAG {dag_id}", flush=True)  # noqa: T201
         try:
             dag.test()
         except BaseException:  # 2.11 ends the runner with its task

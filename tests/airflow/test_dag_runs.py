@@ -98,24 +98,8 @@ def oldest(old_conductor_server: Any) -> Iterator[ConductorClient]:
 
 
 @pytest.fixture(scope="module")
-def callback_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("callback") / "exception.json"
-
-
-@pytest.fixture(scope="module")
-def calls_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("calls") / "calls"
-
-
-@pytest.fixture(scope="module")
-def ran(
-    client: ConductorClient,
-    oldest: ConductorClient,
-    tmp_path_factory: pytest.TempPathFactory,
-    callback_file: Path,
-    calls_file: Path,
-) -> dict[str, Any]:
-    """All DAGs, run once: {dag: {task: state, tries, xcoms, link}}."""
+def ran(client: ConductorClient, oldest: ConductorClient, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """All DAGs, run once: {dag: {task: state, tries, xcoms, link}}, and what their functions have written down."""
     home = tmp_path_factory.mktemp("airflow")
     make_database(home)
     environment = airflow_environment(home, client.settings.api_url) | {
@@ -123,8 +107,8 @@ def ran(
         "AIRFLOW_CONN_CONDUCTOR_OLDEST": json.dumps({"conn_type": "conductor", "host": oldest.settings.api_url}),
         "WORKFLOW_PREFIX": PREFIX,
         "CONDUCTOR_API": client.settings.api_url,
-        "CALLBACK_FILE": str(callback_file),
-        "CALLS_FILE": str(calls_file),
+        "CALLBACK_FILE": str(home / "callback.json"),
+        "CALLS_FILE": str(home / "calls"),
     }
     stop = threading.Event()
     worker = threading.Thread(target=work, args=([client, oldest], stop), daemon=True)
@@ -140,6 +124,8 @@ def ran(
     for dag_log in log.read_text().split("=== DAG ")[1:]:
         for task in outcomes[dag_log.partition("\n")[0]].values():
             task["log of the DAG"] = dag_log
+    outcomes["callback"] = json.loads((home / "callback.json").read_text())
+    outcomes["calls"] = (home / "calls").read_text().splitlines()
     return outcomes
 
 
@@ -163,9 +149,6 @@ def result(task: dict[str, Any]) -> Any:
 
 def workflow_of(client: ConductorClient, task: dict[str, Any]) -> Workflow:
     return client.get_workflow(task["xcoms"]["workflow_id"])
-
-
-# Waiting
 
 
 def test_every_way_to_wait_succeeds(ran: dict[str, Any]) -> None:
@@ -213,9 +196,6 @@ def test_the_oldest_server_serves_as_well(ran: dict[str, Any]) -> None:
     assert (task["state"], result(task)) == ("success", {"order": 7})
 
 
-# Control
-
-
 def test_terminate_and_retry_go_back_and_forth(ran: dict[str, Any], client: ConductorClient) -> None:
     dag = ran["control"]
     assert_success(dag)
@@ -236,18 +216,15 @@ def test_retry_runs_a_failed_workflow_on_under_its_id(ran: dict[str, Any], clien
     assert workflow_of(client, dag["retry"]).status == "COMPLETED"
 
 
-# Failing
-
-
 def test_a_failed_workflow_fails_its_task_and_what_comes_after(ran: dict[str, Any], client: ConductorClient) -> None:
     dag = ran["failing"]
     assert (dag["execute"]["state"], dag["never"]["state"]) == ("failed", "upstream_failed")
     assert workflow_of(client, dag["execute"]).status == "FAILED"
 
 
-def test_a_failure_callback_gets_the_workflow_and_the_reason(ran: dict[str, Any], callback_file: Path) -> None:
+def test_a_failure_callback_gets_the_workflow_and_the_reason(ran: dict[str, Any]) -> None:
     task = ran["failing"]["execute"]
-    told = json.loads(callback_file.read_text())
+    told = ran["callback"]
     assert told["kind"].startswith("ConductorWorkflowFailedError")
     assert (told["workflow_id"], told["status"]) == (task["xcoms"]["workflow_id"], "FAILED")
     assert told["url"] == task["xcoms"]["workflow_url"]
@@ -284,9 +261,6 @@ def test_a_killed_task_takes_its_workflow_along(ran: dict[str, Any], client: Con
     assert "killed.execute" in workflow.reason
 
 
-# Mapped
-
-
 def test_mapped_tasks_have_a_workflow_each(ran: dict[str, Any], client: ConductorClient) -> None:
     dag = ran["mapped"]
     assert_success(dag)
@@ -296,25 +270,15 @@ def test_mapped_tasks_have_a_workflow_each(ran: dict[str, Any], client: Conducto
     assert result(dag["terminate"]) == []
 
 
-# @task.conductor
+def calls_of(ran: dict[str, Any], task_id: str) -> list[str]:
+    """Each call of a task's function: task, map index, try."""
+    return sorted(call for call in ran["calls"] if call.startswith(f"{task_id}["))
 
 
-@pytest.fixture(scope="module")
-def calls(ran: dict[str, Any], calls_file: Path) -> list[str]:
-    """Each call of a function under @task.conductor: task, map index, try."""
-    return calls_file.read_text().splitlines()
-
-
-def calls_of(calls: list[str], task_id: str) -> list[str]:
-    return sorted(call for call in calls if call.startswith(f"{task_id}["))
-
-
-def test_what_the_function_returns_becomes_the_workflows_input_and_its_output_the_result(
-    ran: dict[str, Any], calls: list[str]
-) -> None:
+def test_what_the_function_returns_becomes_the_workflows_input_and_its_output_the_result(ran: dict[str, Any]) -> None:
     task = ran["taskflow"]["place_order"]
     assert (task["state"], result(task)["order"]) == ("success", 7)
-    assert calls_of(calls, "place_order") == ["place_order[-1] try 1"]
+    assert calls_of(ran, "place_order") == ["place_order[-1] try 1"]
 
 
 def test_the_workflow_was_told_which_task_that_is(ran: dict[str, Any]) -> None:
@@ -330,18 +294,18 @@ def test_the_workflow_was_told_which_task_that_is(ran: dict[str, Any]) -> None:
     assert "place_order" in told["url"]
 
 
-def test_a_deferred_one_goes_on_without_its_function(ran: dict[str, Any], calls: list[str]) -> None:
+def test_a_deferred_one_goes_on_without_its_function(ran: dict[str, Any]) -> None:
     dag = ran["taskflow"]
     assert result(dag["listed_one"]) == ["us 9"]
-    assert calls_of(calls, "place_one") == ["place_one[-1] try 1"]
+    assert calls_of(ran, "place_one") == ["place_one[-1] try 1"]
 
 
 def test_mapped_ones_have_a_workflow_each_and_pass_a_part_of_its_output_on(
-    ran: dict[str, Any], calls: list[str], conductor_server: Any
+    ran: dict[str, Any], conductor_server: Any
 ) -> None:
     dag = ran["taskflow"]
     assert sorted(result(dag["listed"])) == ["eu 1", "eu 2"]
-    assert calls_of(calls, "place_many") == ["place_many[0] try 1", "place_many[1] try 1"]
+    assert calls_of(ran, "place_many") == ["place_many[0] try 1", "place_many[1] try 1"]
     ids = [dag[f"place_many[{index}]"]["xcoms"]["workflow_id"] for index in (0, 1)]
     assert len(set(ids)) == 2
     where = conductor_server.api_url.removesuffix("/api")
@@ -350,22 +314,22 @@ def test_mapped_ones_have_a_workflow_each_and_pass_a_part_of_its_output_on(
 
 @pytest.mark.parametrize("task_id", ["place_again", "place_again_deferred"])
 def test_a_retry_calls_the_function_again_and_stays_with_its_workflow(
-    ran: dict[str, Any], calls: list[str], client: ConductorClient, task_id: str
+    ran: dict[str, Any], client: ConductorClient, task_id: str
 ) -> None:
     task = ran["taskflow"][task_id]
     assert (task["state"], task["tries"]) == ("success", 2)
-    assert calls_of(calls, task_id) == [f"{task_id}[-1] try 1", f"{task_id}[-1] try 2"]
+    assert calls_of(ran, task_id) == [f"{task_id}[-1] try 1", f"{task_id}[-1] try 2"]
     workflow = workflow_of(client, task)
     assert workflow.input == {"order": "try 1"}
     found = client.get_by_correlation_ids(workflow.name, [workflow.correlation_id])
     assert [item.workflow_id for item in found[workflow.correlation_id]] == [workflow.workflow_id]
 
 
-def test_one_that_returns_nothing_fails_at_once_and_starts_nothing(ran: dict[str, Any], calls: list[str]) -> None:
+def test_one_that_returns_nothing_fails_at_once_and_starts_nothing(ran: dict[str, Any]) -> None:
     task = ran["taskflow"]["return_nothing"]
     assert (task["state"], task["tries"]) == ("failed", 1)
     assert "workflow_id" not in task["xcoms"]
-    assert calls_of(calls, "return_nothing") == ["return_nothing[-1] try 1"]
+    assert calls_of(ran, "return_nothing") == ["return_nothing[-1] try 1"]
 
 
 def test_a_mapped_tasks_results_are_lists_wherever_they_are_passed(ran: dict[str, Any]) -> None:

@@ -13,23 +13,31 @@ from airflow_provider_conductor.operators import (
     ConductorCompleteTaskOperator,
     ConductorRegisterDefinitionsOperator,
     ConductorSignalWorkflowOperator,
+    control,
     execute as operators,
 )
+from airflow_provider_conductor.operators.control_base import WaitingControlOperator
 from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
 from dev.conductor_server import NEWEST
 from tests.docs.pages import PAGES, ROOT
 
 START = operators.ConductorStartWorkflowOperator
 EXECUTE = operators.ConductorExecuteWorkflowOperator
-DOCUMENTED = {
-    START: "operators.md",
-    EXECUTE: "operators.md",
-    ConductorWorkflowSensor: "sensor.md",
-    ConductorCompleteTaskOperator: "tasks.md",
-    ConductorSignalWorkflowOperator: "tasks.md",
-    ConductorTaskSensor: "tasks.md",
-    ConductorRegisterDefinitionsOperator: "definitions.md",
+CONTROL = [getattr(control, name) for name in control.__all__]
+DOCUMENTED: dict[type, tuple[str, ...]] = {
+    START: ("operators.md",),
+    EXECUTE: ("operators.md", START.__name__),
+    ConductorWorkflowSensor: ("sensor.md",),
+    ConductorCompleteTaskOperator: ("tasks.md",),
+    ConductorSignalWorkflowOperator: ("tasks.md",),
+    ConductorTaskSensor: ("tasks.md",),
+    ConductorRegisterDefinitionsOperator: ("definitions.md",),
+    **dict.fromkeys(CONTROL, ("control.md", "Selection")),
+    **{cls: ("control.md", "Selection", "Waiting") for cls in CONTROL if issubclass(cls, WaitingControlOperator)},
 }
+"""The page of a class, and the sections that are its as well, beside the one of its name."""
+
+of_each = pytest.mark.parametrize("cls", DOCUMENTED, ids=lambda cls: cls.__name__)
 
 
 def parameters(cls) -> dict[str, str]:
@@ -44,48 +52,47 @@ def parameters(cls) -> dict[str, str]:
     return found
 
 
-def section_of(cls) -> str | None:
-    """The section of a class, on a page that has one for it; else the whole page is its."""
-    text = (ROOT / "docs" / DOCUMENTED[cls]).read_text()
-    return cls.__name__ if f"\n## {cls.__name__}\n" in text else None
-
-
-def table(page: str, header: str, section: str | None = None) -> dict[str, str]:
-    """First and second column of the first table with this header, within a section."""
+def section(page: str, name: str = "") -> str:
+    """A section of a page; the whole page, where it has none of this name."""
     text = (ROOT / "docs" / page).read_text()
-    if section is not None:
-        text = re.split(rf"^## {section}$", text, flags=re.MULTILINE)[1].split("\n## ")[0]
+    _, *found = re.split(rf"^## {name}$", text, flags=re.MULTILINE)
+    return found[0].split("\n## ")[0] if found else text
+
+
+def table(text: str, header: str) -> dict[str, str]:
+    """First and second column of the first table with this header."""
     _, _, rest = text.partition(f"| {header} |")
     rows = [line for line in rest.partition("\n\n")[0].splitlines() if line.startswith("| `")]
     cells = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in rows]
     return {name: default for name, default, *_ in cells}
 
 
-@pytest.mark.parametrize("cls", DOCUMENTED, ids=lambda cls: cls.__name__)
+def templated(text: str) -> set[str]:
+    return set(re.findall(r"^\| `(\w+)` \|.*Templated \|$", text, flags=re.MULTILINE))
+
+
+def texts(cls) -> list[str]:
+    page, *others = DOCUMENTED[cls]
+    return [section(page, name) for name in (*others, cls.__name__)]
+
+
+@of_each
 def test_parameters_are_the_signature(cls):
-    page = DOCUMENTED[cls]
-    documented = table(page, "Parameter", section_of(cls))
-    if cls is EXECUTE:
-        assert not documented.keys() & table(page, "Parameter", START.__name__).keys()
-        documented |= table(page, "Parameter", START.__name__)
+    documented: dict[str, str] = {}
+    for text in texts(cls):
+        rows = table(text, "Parameter")
+        assert not documented.keys() & rows.keys()
+        documented |= rows
     assert documented == parameters(cls)
 
 
-@pytest.mark.parametrize("cls", DOCUMENTED, ids=lambda cls: cls.__name__)
+@of_each
 def test_templated_parameters_are_called_so(cls):
-    page = DOCUMENTED[cls]
-    sections = [section_of(cls), *([START.__name__] if cls is EXECUTE else [])]
-    templated = set()
-    for section in sections:
-        text = (ROOT / "docs" / page).read_text()
-        if section:
-            text = re.split(rf"^## {section}$", text, flags=re.MULTILINE)[1].split("\n## ")[0]
-        templated |= set(re.findall(r"^\| `(\w+)` \|.*Templated \|$", text, flags=re.MULTILINE))
-    assert templated == set(cls.template_fields)
+    assert set().union(*map(templated, texts(cls))) == set(cls.template_fields)
 
 
 def test_extra_keys_are_the_connections():
-    documented = table("connection.md", "Key")
+    documented = table(section("connection.md"), "Key")
     assert documented == {item.name: "" if item.default is None else repr(item.default) for item in EXTRA_FIELDS}
 
 

@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, Workflow, endpoints
 from tests.faults.proxy import FaultProxy
+
+HOLD = {"name": "hold", "taskReferenceName": "hold", "type": "WAIT", "inputParameters": {}}
 
 WAITS = {
     "name": "fault_waits",
     "version": 1,
     "schemaVersion": 2,
     "ownerEmail": "tests@example.com",
-    "tasks": [{"name": "hold", "taskReferenceName": "hold", "type": "WAIT", "inputParameters": {}}],
+    "tasks": [HOLD],
 }
 """A workflow that runs until somebody ends it."""
 
@@ -31,6 +33,12 @@ ENDS = {
     "outputParameters": {"number": "${workflow.input.number}"},
 }
 """A workflow that ends by itself."""
+
+
+def started_as(client: ConductorClient, name: str, correlation_ids: list[str]) -> list[Workflow]:
+    """The workflows that were started under these, the oldest first."""
+    answer = client.send(endpoints.get_by_correlation_ids(name, correlation_ids))
+    return sorted((w for found in answer.values() for w in found), key=lambda workflow: workflow.create_time)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ what it did by kind.
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import struct
 import threading
@@ -14,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 __all__ = ["FaultProxy", "Kind", "Passing", "cut_after", "cut_before", "cut_in_answer", "fine", "late", "unavailable"]
 
@@ -38,13 +40,7 @@ class Passing:
     def forward(self) -> bytes:
         with socket.create_connection(self.upstream, timeout=60) as server:
             server.sendall(self.head.replace(b"Connection: keep-alive", b"Connection: close") + self.body)
-            answer = b""
-            while not _is_whole(answer):
-                got = server.recv(65536)
-                if not got:
-                    break
-                answer += got
-        return answer
+            return b"".join(iter(lambda: server.recv(65536), b""))
 
     def reset(self) -> None:
         """Close with a RST, as a crashed peer or a firewall does."""
@@ -154,7 +150,8 @@ class FaultProxy:
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError), client:
             while client.fileno() >= 0:
-                request = _read_request(client)
+                with client.makefile("rb") as stream:
+                    request = _read_request(stream)
                 if request is None:
                     return
                 passing = Passing(*request, client, self._upstream)
@@ -168,36 +165,13 @@ def _what(line: str) -> str:
     return "start" if line == "POST /api/workflow" else "other"
 
 
-def _read_request(client: socket.socket) -> tuple[bytes, bytes] | None:
-    data = b""
-    while b"\r\n\r\n" not in data:
-        got = client.recv(65536)
-        if not got:
+def _read_request(stream: BinaryIO) -> tuple[bytes, bytes] | None:
+    """Head and body; None where the client has closed the connection."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        line = stream.readline()
+        if not line:
             return None
-        data += got
-    head, _, body = data.partition(b"\r\n\r\n")
-    wanted = _content_length(head) or 0
-    while len(body) < wanted:
-        got = client.recv(65536)
-        if not got:
-            return None
-        body += got
-    return head + b"\r\n\r\n", body
-
-
-def _content_length(head: bytes) -> int | None:
-    for line in head.split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"content-length":
-            return int(value)
-    return None
-
-
-def _is_whole(answer: bytes) -> bool:
-    head, found, body = answer.partition(b"\r\n\r\n")
-    if not found:
-        return False
-    if head.startswith(b"HTTP/1.1 204"):
-        return True
-    length = _content_length(head)
-    return len(body) >= length if length is not None else body.endswith(b"0\r\n\r\n")
+        head += line
+    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    return head, stream.read(int(length[1]) if length else 0)

@@ -207,22 +207,22 @@ class RealAirflow:
 
     def tasks(self) -> list[TaskSeen]:
         """All task instances, as they are now."""
-        try:
-            with contextlib.closing(sqlite3.connect(f"file:{self.home}/airflow.db?mode=ro", uri=True)) as database:
-                rows = database.execute("select dag_id, run_id, state, try_number, pid, map_index from task_instance")
-                return [TaskSeen(*row) for row in rows]
-        except sqlite3.OperationalError:
-            return []
+        return [
+            TaskSeen(*row)
+            for row in self.query("select dag_id, run_id, state, try_number, pid, map_index from task_instance")
+        ]
 
     def task(self, dag_id: str, map_index: int | None = None) -> TaskSeen | None:
         """The DAG's one task, or the instance of it with this map index."""
         indexes = (map_index,) if map_index is not None else (-1, 0)
         return next((seen for seen in self.tasks() if seen.dag_id == dag_id and seen.map_index in indexes), None)
 
-    def query(self, sql: str) -> list[Any]:
-        """Rows of the metadata database."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.home}/airflow.db?mode=ro", uri=True)) as database:
-            return database.execute(sql).fetchall()
+    def query(self, sql: str, *values: Any) -> list[Any]:
+        """Rows of the metadata database; none while it is locked."""
+        path = f"file:{self.home}/airflow.db?mode=ro"
+        with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(path, uri=True)) as base:
+            return base.execute(sql, values).fetchall()
+        return []
 
     def wait_until(self, what: Callable[[], Any], seconds: float = 300) -> Any:
         """``what``'s first true value.

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
 from airflow_provider_conductor._airflow import TIMEOUT_FORESTALLS_RESUMPTION, triggers_render_templates
 from airflow_provider_conductor.client import ConductorClient, TaskStatus, Workflow
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill, ended_by_our_timeout
-from tests.faults.real_airflow import AIRFLOW_2, RealAirflow, real_airflow
-from tests.faults.test_kills import SET_STATE
+from tests.faults.real_airflow import RealAirflow, TaskSeen, real_airflow
+from tests.faults.test_kills import kill
 
 pytestmark = [pytest.mark.integration, pytest.mark.airflow, pytest.mark.faults]
 
@@ -33,10 +30,7 @@ class Sensor:
         self.airflow, self.way, self.dag_id = airflow, way, f"begins_{way}"
 
     def _query(self, sql: str) -> list[Any]:
-        path = f"file:{self.airflow.home}/airflow.db?mode=ro"
-        with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(path, uri=True)) as base:
-            return base.execute(sql, (self.dag_id,)).fetchall()
-        return []
+        return self.airflow.query(sql, self.dag_id)
 
     @property
     def state(self) -> str | None:
@@ -69,15 +63,6 @@ class Sensor:
         return "\n".join(path.read_text(errors="replace") for path in wanted)
 
 
-def kill(airflow: RealAirflow, sensor: Sensor) -> None:
-    """Mark the task as failed, as a person would."""
-    if AIRFLOW_2:
-        airflow.python(SET_STATE, sensor.dag_id, sensor.run_id, "failed", "-1", "sense")
-    else:
-        path = f"/api/v2/dags/{sensor.dag_id}/dagRuns/{quote(sensor.run_id, safe='')}/taskInstances/sense"
-        airflow.call("PATCH", path, {"new_state": "failed"})
-
-
 def test_a_sensor_begins_and_waits_without_a_worker(
     direct: ConductorClient, conductor_server: Any, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
@@ -105,7 +90,8 @@ def test_a_sensor_begins_and_waits_without_a_worker(
                 check(way, waits(way), "it waits, and has written id and page")
                 began_on_worker = bool(sensors[way].log("worker"))
                 check(way, began_on_worker != triggers_render_templates(), "no worker before the end")
-            kill(airflow, sensors["killed"])
+            task = TaskSeen(sensors["killed"].dag_id, sensors["killed"].run_id, "deferred", 1)
+            kill(airflow, "mark_failed", task, task_id="sense")
             airflow.wait_until(lambda: workflow("killed").status.ended, 60)
             check("killed", ended_by_our_kill(workflow("killed").reason), "the kill takes the workflow along")
 

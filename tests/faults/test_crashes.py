@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import ConductorClient, Workflow, endpoints
+from airflow_provider_conductor.client import ConductorClient, Workflow
 from dev.conductor_server import ConductorServer
+from tests.faults.conftest import HOLD, WAITS, started_as
 from tests.faults.real_airflow import RealAirflow, real_airflow
 
 pytestmark = [pytest.mark.integration, pytest.mark.airflow]
@@ -24,13 +25,10 @@ HELD_SECONDS = 45
 
 
 def definition(name: str, seconds: int) -> dict[str, Any]:
-    wait = {"name": "hold", "taskReferenceName": "hold", "type": "WAIT"}
     return {
+        **WAITS,
         "name": name,
-        "version": 1,
-        "schemaVersion": 2,
-        "ownerEmail": "tests@example.com",
-        "tasks": [{**wait, "inputParameters": {"duration": f"{seconds} seconds"}}],
+        "tasks": [{**HOLD, "inputParameters": {"duration": f"{seconds} seconds"}}],
         "outputParameters": {"point": "${workflow.input.point}"},
     }
 
@@ -51,19 +49,13 @@ def workflows_of(client: ConductorClient, airflow: RealAirflow, name: str, dag_i
     assert task is not None
     ids = [f"{airflow.prefix}:{dag_id}:{task.run_id}:crashing:-1:{first}" for first in range(1, 5)]
     ids += [f"{key}.{generation}" for key in ids for generation in range(1, 4)]
-    answer = client.send(endpoints.get_by_correlation_ids(name, ids))
-    return [workflow for found in answer.values() for workflow in found]
+    return started_as(client, name, ids)
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-def run_points(points: tuple[str, ...], home: Path, client: ConductorClient, url: str, report: Report) -> None:
+def run_points(points: tuple[str, ...], tmp_path: Path, client: ConductorClient, url: str, report: Report) -> None:
     client.register_workflow_defs([definition("crash_waits", SECONDS)])
     dags = {"CRASH_DAGS": " ".join(points), "CRASH_WORKFLOW": "crash_waits"}
-    with real_airflow(home, url, triggerer=any("deferred" in point for point in points), **dags) as airflow:
+    with real_airflow(tmp_path, url, triggerer=any("deferred" in point for point in points), **dags) as airflow:
         wanted = [f"crash_{point.replace('-', '.')}" for point in points]
 
         def all_done() -> bool:
@@ -88,16 +80,16 @@ def run_points(points: tuple[str, ...], home: Path, client: ConductorClient, url
     "points", [pytest.param(EVERY_TIME, id="some"), pytest.param(POINTS, id="all", marks=pytest.mark.faults)]
 )
 def test_a_worker_killed_at_any_point_neither_repeats_nor_loses_its_workflow(
-    direct: ConductorClient, conductor_server: Any, home: Path, report: Report, points: tuple[str, ...]
+    direct: ConductorClient, conductor_server: Any, tmp_path: Path, report: Report, points: tuple[str, ...]
 ) -> None:
-    run_points(points, home, direct, conductor_server.url, report)
+    run_points(points, tmp_path, direct, conductor_server.url, report)
 
 
 @pytest.mark.faults
 def test_nor_does_a_worker_that_just_falls_silent(
-    direct: ConductorClient, conductor_server: Any, home: Path, report: Report
+    direct: ConductorClient, conductor_server: Any, tmp_path: Path, report: Report
 ) -> None:
-    run_points(SLOW_POINTS, home, direct, conductor_server.url, report)
+    run_points(SLOW_POINTS, tmp_path, direct, conductor_server.url, report)
 
 
 @pytest.fixture
@@ -109,12 +101,12 @@ def own_server() -> Iterator[ConductorServer]:
 
 @pytest.mark.faults
 def test_killing_triggerer_and_server_under_a_deferred_task_changes_nothing(
-    own_server: ConductorServer, home: Path, report: Report
+    own_server: ConductorServer, tmp_path: Path, report: Report
 ) -> None:
     with ConductorClient(own_server.api_url) as client:
         client.register_workflow_defs([definition("crash_held", HELD_SECONDS)])
         dag_id = "crash_none.deferred"
-        with real_airflow(home, own_server.url, CRASH_DAGS="none-deferred", CRASH_WORKFLOW="crash_held") as airflow:
+        with real_airflow(tmp_path, own_server.url, CRASH_DAGS="none-deferred", CRASH_WORKFLOW="crash_held") as airflow:
             airflow.wait_until(lambda: _is(airflow, dag_id, "deferred"), 180)
             airflow.kill("triggerer")
             airflow.start("triggerer")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import ConductorClient, Workflow, endpoints
+from airflow_provider_conductor.client import ConductorClient, Workflow
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill, ended_by_our_timeout
-from tests.faults.conftest import WAITS
+from tests.faults.conftest import WAITS, started_as
 from tests.faults.real_airflow import AIRFLOW_2, RealAirflow, TaskSeen, real_airflow
 
 pytestmark = [pytest.mark.integration, pytest.mark.airflow, pytest.mark.faults]
@@ -67,8 +67,7 @@ def kill(airflow: RealAirflow, way: str, seen: TaskSeen, task_id: str = "killed"
 def workflows(client: ConductorClient, airflow: RealAirflow, seen: TaskSeen) -> list[Workflow]:
     start = f"{airflow.prefix}:{seen.dag_id}:{seen.run_id}:killed:{seen.map_index}"
     ids = [f"{start}:{tail}" for tail in ("1", "1.1", "2", "2.1", "3")]
-    answer = client.send(endpoints.get_by_correlation_ids("kill_held", ids))
-    return sorted((w for found in answer.values() for w in found), key=lambda workflow: workflow.create_time)
+    return started_as(client, "kill_held", ids)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -12,15 +12,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import ConductorClient, TaskStatus, Workflow, endpoints
+from airflow_provider_conductor.client import ConductorClient, TaskStatus, Workflow
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill
-from tests.faults.conftest import WAITS
+from tests.faults.conftest import HOLD, WAITS, started_as
 from tests.faults.real_airflow import RealAirflow, TaskSeen, real_airflow
 from tests.faults.test_kills import kill
 
 pytestmark = [pytest.mark.integration, pytest.mark.airflow, pytest.mark.faults]
-
-HOLD = WAITS["tasks"][0]
 
 TWO = {
     **WAITS,
@@ -55,10 +53,7 @@ class Moving:
         """Those that a task waits for, the oldest first."""
         start = f"{self.airflow.prefix}:{dag_id}:{self.task(dag_id, map_index).run_id}:moved:{map_index}"
         items = [f":i{number}" for number in range(8)] if "batch" in dag_id else [""]
-        answer = self.client.send(
-            endpoints.get_by_correlation_ids(str(TWO["name"]), [f"{start}{item}:1" for item in items])
-        )
-        return sorted((w for found in answer.values() for w in found), key=lambda workflow: workflow.create_time)
+        return started_as(self.client, "moved_two", [f"{start}{item}:1" for item in items])
 
     def complete(self, workflow_id: str, ref: str) -> None:
         task = self.client.get_workflow(workflow_id).latest_attempt(ref)
@@ -134,7 +129,7 @@ def test_a_triggerer_that_stands_still_ends_nothing_when_it_goes_on(
             assert not moving.lines(KILLED)
 
             for instance in (("moved_hold.mapped", 0), ("moved_hold.plain", -1)):
-                kill_moved(airflow, moving.task(*instance))
+                kill(airflow, "mark_failed", moving.task(*instance), task_id="moved")
                 (workflow,) = moving.workflows(*instance)
                 airflow.wait_until(
                     lambda each=workflow.workflow_id: ended_by_our_kill(direct.get_workflow(each).reason), 120
@@ -146,10 +141,6 @@ def test_a_triggerer_that_stands_still_ends_nothing_when_it_goes_on(
                     for workflow in moving.workflows(*instance):
                         if not workflow.status.ended:
                             direct.terminate_workflow(workflow.workflow_id, "the test is over")
-
-
-def kill_moved(airflow: RealAirflow, seen: TaskSeen) -> None:
-    kill(airflow, "mark_failed", seen, task_id="moved")
 
 
 def _all_run(moving: Moving, after: str, report: Callable[[str], None], but: int = 0) -> None:

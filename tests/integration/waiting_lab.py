@@ -51,7 +51,6 @@ class WaitingLab(Lab):
             ConductorExecuteWorkflowOperator,
             workflow_name=workflow_name,
             heard=self.heard,
-            patience=600,
             **{**defaults, **arguments},
         )
         return self

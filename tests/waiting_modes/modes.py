@@ -27,18 +27,17 @@ SENSOR: dict[str, dict[str, Any]] = {
 }
 ALL = EXECUTE | SENSOR
 
+PATIENCE = 600
+
 
 @dataclass
 class Heard:
-    """A logger that keeps its lines, each with the second it came at."""
+    """A logger that keeps its lines."""
 
     lines: list[str] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
 
     def _keep(self, line: Any, *values: Any, **_: Any) -> None:
         self.lines.append(str(line) % values if values else str(line))
-        self.times.append(time.monotonic() - self.began)
 
     debug = lambda self, *a, **k: None  # noqa: E731
     info = warning = error = exception = _keep
@@ -68,7 +67,6 @@ class Outcome:
     result: Any = None
     error: BaseException | None = None
     lines: list[str] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
     xcoms: dict[str, Any] = field(default_factory=dict)
     deferrals: int = 0
     reschedules: int = 0
@@ -93,10 +91,8 @@ class Outcome:
 def run_task(
     kind: type,
     *,
-    patience: float = 600,
     on_start: Callable[[dict[str, Any]], None] = lambda xcoms: None,
     heard: Heard | None = None,
-    context: dict[str, Any] | None = None,
     **arguments: Any,
 ) -> Outcome:
     """Run a task to its end, through deferrals and reschedules, each in a new instance of the operator."""
@@ -107,7 +103,7 @@ def run_task(
     heard = heard or Heard()
     loud = type(kind.__name__, (kind,), {"log": heard, "__module__": kind.__module__})
     run_id = uuid.uuid4().hex
-    outcome = Outcome(lines=heard.lines, times=heard.times)
+    outcome = Outcome(lines=heard.lines)
     began = time.monotonic()
 
     def process() -> tuple[Any, dict[str, Any]]:
@@ -123,7 +119,7 @@ def run_task(
     try:
         operator, fresh = process()
         while True:
-            assert time.monotonic() - began < patience, f"not over after {patience} s"
+            assert time.monotonic() - began < PATIENCE, f"not over after {PATIENCE} s"
             try:
                 outcome.result = operator.execute(fresh)
                 break

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta
 
+from airflow.providers.common.compat.sdk import DAG
+
 from airflow_provider_conductor.operators import ConductorStartWorkflowOperator
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
-
-try:
-    from airflow.sdk import DAG
-except ImportError:
-    from airflow import DAG
 
 STARTED = "{{ ti.xcom_pull(task_ids='start') }}"
 

@@ -11,13 +11,10 @@ import threading
 from datetime import datetime, timedelta
 from typing import Any
 
+from airflow.providers.common.compat.sdk import DAG
+
 from airflow_provider_conductor.client import ConductorClient
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorStartWorkflowOperator
-
-try:
-    from airflow.sdk import DAG
-except ImportError:
-    from airflow import DAG
 
 
 def die() -> None:

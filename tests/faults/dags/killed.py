@@ -9,12 +9,9 @@ import os
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
+from airflow.providers.common.compat.sdk import DAG
 
-try:
-    from airflow.sdk import DAG
-except ImportError:
-    from airflow import DAG
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
 
 for wanted in os.environ.get("KILLED_DAGS", "").split():
     way, mode, shape = wanted.split("-")

@@ -9,12 +9,9 @@ import os
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorExecuteWorkflowsOperator
+from airflow.providers.common.compat.sdk import DAG
 
-try:
-    from airflow.sdk import DAG
-except ImportError:
-    from airflow import DAG
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorExecuteWorkflowsOperator
 
 for wanted in os.environ.get("MOVED_DAGS", "").split():
     kind, shape = wanted.split("-")
