@@ -27,7 +27,7 @@ test: lint ## All checks, then the tests on Airflow 2.11 and 3.3 side by side (P
 	@$(PYTHON) dev/run_tests.py $(PYTEST_ARGS)
 
 unit: setup ## The tests that need no Conductor server, on Airflow 3.3 (PYTEST_ARGS="-k name")
-	$(NEW)/python -m pytest -n 2 --dist worksteal -m "not (integration or airflow or faults)" $(PYTEST_ARGS)
+	$(NEW)/python -m pytest -n 4 --dist worksteal -m "not (integration or airflow or faults)" $(PYTEST_ARGS)
 
 coverage: setup ## Which lines of the package no test runs, on Airflow 3.3 (PYTEST_ARGS="-m 'not integration'")
 	COVERAGE_CORE=sysmon $(NEW)/python -m pytest --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
