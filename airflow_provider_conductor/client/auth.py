@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, field
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.endpoints.token import Token
+from airflow_provider_conductor.client.endpoints.reading import Token
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
     ConductorMissingRouteError,

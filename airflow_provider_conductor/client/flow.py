@@ -99,6 +99,7 @@ class Call(Generic[T_co]):
         once: True if the caller repeats the call itself, at its own pace.
         max_bytes: the largest answer that is read, in bytes after decompression; a larger one is an error.
         within: seconds for the complete answer, if the caller has less time than the read timeout.
+        template: the path without what differs from workflow to workflow, where that is not ``path`` itself.
     """
 
     method: str
@@ -112,11 +113,12 @@ class Call(Generic[T_co]):
     once: bool = False
     max_bytes: int = MAX_ANSWER_BYTES
     within: float | None = None
+    template: str = ""
 
     @property
     def route(self) -> str:
         """Method and path without what differs from workflow to workflow."""
-        return f"{self.method} {getattr(self.path, 'route', self.path)}"
+        return f"{self.method} {self.template or self.path}"
 
 
 @dataclass(frozen=True, slots=True)

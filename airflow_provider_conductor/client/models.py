@@ -276,21 +276,14 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True)
 class PollData:
-    """Who polled a queue last."""
+    """Who polled a queue last; ``data`` is the server's JSON."""
 
-    queue: str
-    worker_id: str
-    last_poll_time: int
-    domain: str = ""
+    data: Mapping[str, Any]
 
-    @classmethod
-    def of(cls, data: Mapping[str, Any]) -> PollData:
-        return cls(
-            queue=data.get("queueName") or "",
-            worker_id=data.get("workerId") or "",
-            last_poll_time=data.get("lastPollTime") or 0,
-            domain=data.get("domain") or "",
-        )
+    queue = _text("queueName")
+    worker_id = _text("workerId")
+    domain = _text("domain")
+    last_poll_time = _time("lastPollTime")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_conductor.client.models import LARGEST, LATEST, Task, Workflow, fields_of
+from airflow_provider_conductor.client.models import LARGEST, PollData, Task, Workflow, fields_of
 
 __all__ = ["check_poll_data", "check_summary", "check_task", "check_workflow"]
 
@@ -46,7 +46,7 @@ _TASK = _Kinds(_TASK_FIELDS)
 _COMPLETED_TASK = _Kinds({name: kind for name, kind in _TASK_FIELDS.items() if name in READ_WHEN_COMPLETED})
 _WORKFLOW_TASK = _Kinds({"type": str, "retryCount": LARGEST, "taskDefinition": dict})
 _DEFINITION = _Kinds({"retryCount": LARGEST, "backoffJitterMs": LARGEST, "concurrentExecLimit": LARGEST})
-_POLL_DATA = _Kinds({"queueName": str, "workerId": str, "domain": str, "lastPollTime": LATEST})
+_POLL_DATA = _Kinds(fields_of(PollData))
 
 
 def check_summary(data: Mapping[str, Any]) -> None:

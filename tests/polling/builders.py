@@ -88,7 +88,7 @@ def live(ref: str = "pack", *, updated: float = 0, **more: Any) -> dict[str, Any
 
 
 def polled(queue: str, seconds: float, worker: str = "worker-3", domain: str = "") -> PollData:
-    return PollData(queue, worker, at(seconds), domain)
+    return PollData({"queueName": queue, "workerId": worker, "lastPollTime": at(seconds), "domain": domain})
 
 
 def one(data: dict[str, Any]) -> Task:

@@ -34,6 +34,6 @@ def load(name: str) -> Recording:
         Workflow(data["workflow"]),
         data["now"],
         {key: Workflow(value) for key, value in data.get("sub_workflows", {}).items()},
-        {key: [PollData.of(one) for one in value] for key, value in data.get("poll_data", {}).items()},
+        {key: [PollData(one) for one in value] for key, value in data.get("poll_data", {}).items()},
         [line["log"] for line in data.get("logs", [])],
     )

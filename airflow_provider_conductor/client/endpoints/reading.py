@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from airflow_provider_conductor.client.errors import MESSAGE_LIMIT
 from airflow_provider_conductor.client.flow import Answer
@@ -19,25 +21,27 @@ from airflow_provider_conductor.client.models import (
 from airflow_provider_conductor.client.shapes import check_poll_data, check_summary, check_task, check_workflow
 from airflow_provider_conductor.client.text import one_line
 
+T = TypeVar("T", dict[str, Any], list[Any], int)
 
-def any_json(answer: Answer) -> Any:
-    return answer.json()
+
+def _json(answer: Answer, kind: type[T], expected: str) -> T:
+    value = answer.json()
+    if type(value) is not kind:
+        raise ValueError(f"{expected} was expected, not {type(value).__name__}")
+    return value
 
 
 def an_object(answer: Answer) -> dict[str, Any]:
-    value = any_json(answer)
-    if not isinstance(value, dict):
-        raise ValueError(f"a JSON object was expected, not {type(value).__name__}")
-    return value
+    return _json(answer, dict, "a JSON object")
 
 
 def objects(answer: Answer) -> list[dict[str, Any]]:
-    if answer.status == 204:  # 3.32 for a task without logs
-        return []
-    value = any_json(answer)
-    if not isinstance(value, list):
-        raise ValueError(f"a JSON list was expected, not {type(value).__name__}")
-    return value
+    # 204: 3.32 for a task without logs
+    return [] if answer.status == 204 else _json(answer, list, "a JSON list")
+
+
+def a_number(answer: Answer) -> int:
+    return _json(answer, int, "a whole number")
 
 
 def nothing(answer: Answer) -> None:
@@ -46,18 +50,23 @@ def nothing(answer: Answer) -> None:
         raise ValueError("a page of HTML instead of an empty answer")
 
 
-def _is_id(value: Any) -> bool:
-    """Whether it can be an id: printable, without blanks, so that it can be stored and logged as it is."""
-    return isinstance(value, str) and len(value) <= 255 and value.isprintable() and " " not in value
+def text(answer: Answer) -> str:
+    nothing(answer)
+    return answer.content.decode("utf-8").strip().strip('"')
 
 
 def an_id(answer: Answer) -> str:
-    text = answer.content.decode("utf-8").strip().strip('"')
-    if not text:
+    found = answer.content.decode("utf-8").strip().strip('"')
+    if not found:
         raise ValueError("an empty answer instead of an id")
-    if not _is_id(text) or any(c in "<>{}[]" for c in text):
-        raise ValueError(f"{text[:60]!r} instead of an id")
-    return text
+    if not _is_id(found) or any(c in "<>{}[]" for c in found):
+        raise ValueError(f"{found[:60]!r} instead of an id")
+    return found
+
+
+def _is_id(value: Any) -> bool:
+    """Whether it can be an id: printable, without blanks, so that it can be stored and logged as it is."""
+    return isinstance(value, str) and len(value) <= 255 and value.isprintable() and " " not in value
 
 
 def a_workflow(answer: Answer) -> Workflow:
@@ -83,23 +92,23 @@ def task_or_none(answer: Answer) -> Task | None:
     return Task(data)
 
 
-def search_result(answer: Answer) -> SearchResult:
+def _page(answer: Answer) -> tuple[int, list[Any]]:
     data = an_object(answer)
-    results = data.get("results")
-    if not isinstance(results, list):
+    if not isinstance(results := data.get("results"), list):
         raise ValueError("a search answer without results")
-    return SearchResult(
-        total_hits=int(data.get("totalHits") or 0),
-        results=tuple(_as_workflow(item, answer, check_summary) for item in results),
-    )
+    return int(data.get("totalHits") or 0), results
+
+
+def search_result(answer: Answer) -> SearchResult:
+    total, results = _page(answer)
+    return SearchResult(total, tuple(_as_workflow(item, answer, check_summary) for item in results))
 
 
 def task_search_result(answer: Answer) -> TaskSearchResult:
-    data = an_object(answer)
-    results = data.get("results")
-    if not isinstance(results, list) or not all(isinstance(item, dict) and item.get("taskId") for item in results):
+    total, results = _page(answer)
+    if not all(isinstance(item, dict) and item.get("taskId") for item in results):
         raise ValueError("a search answer without tasks")
-    return TaskSearchResult(total_hits=int(data.get("totalHits") or 0), results=tuple(map(Task, results)))
+    return TaskSearchResult(total, tuple(map(Task, results)))
 
 
 def versions(answer: Answer) -> dict[str, list[int]]:
@@ -135,39 +144,42 @@ def bulk_result(answer: Answer) -> BulkResult:
 
 
 def bulk_workflows(ids: Collection[str]) -> Callable[[Answer], BulkResult]:
-    """Reads the complete workflows of a bulk answer, exactly those with these ids."""
+    """Reads the complete workflows of a bulk answer, exactly those with these ids.
+
+    One that cannot be read is left out, as are those that the server could not read.
+    """
+
+    def is_asked(data: Any, answer: Answer) -> bool:
+        try:
+            return _as_workflow(data, answer).workflow_id in ids
+        except ValueError:
+            return False
 
     def read(answer: Answer) -> BulkResult:
         result = bulk_result(answer)
-        asked = tuple(data for data in result.successful if _is_workflow(data, answer) and data["workflowId"] in ids)
-        return BulkResult(successful=asked, errors=result.errors)
+        return replace(result, successful=tuple(data for data in result.successful if is_asked(data, answer)))
 
     return read
-
-
-def _is_workflow(data: Any, answer: Answer) -> bool:
-    """One that cannot be read is left out of a bulk answer, as are those that the server could not read."""
-    try:
-        _as_workflow(data, answer)
-    except ValueError:
-        return False
-    return True
 
 
 def poll_data(answer: Answer) -> tuple[PollData, ...]:
     found = objects(answer)
     for item in found:
         check_poll_data(item)
-    return tuple(map(PollData.of, found))
+    return tuple(map(PollData, found))
 
 
-def a_number(answer: Answer) -> int:
-    value = any_json(answer)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"a whole number was expected, not {type(value).__name__}")
-    return value
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token, and the server's clock when it issued the token (ms, or 0 if unknown)."""
+
+    text: str = field(repr=False)
+    given_at: int = 0
 
 
-def text(answer: Answer) -> str:
-    nothing(answer)
-    return answer.content.decode("utf-8").strip().strip('"')
+def a_token(answer: Answer) -> Token:
+    found = an_object(answer).get("token")
+    # As a header has to carry it: one line of ASCII.
+    if not isinstance(found, str) or not re.fullmatch(r"[\x21-\x7e]+", found):
+        raise ValueError("an answer without a token")
+    return Token(found, answer.server_time)

@@ -23,6 +23,54 @@ _LISTED = re.compile(r"\w*[\[({]")
 """How the text of a list, or of one of Airflow's lazy sequences, begins."""
 
 
+def call(
+    route: str,
+    parse: Callable[[Answer], T],
+    *parts: object,
+    query: Mapping[str, object] | None = None,
+    body: Any = None,
+    safe_to_repeat: bool | None = None,
+    hold: float = 0.0,
+) -> Call[T]:
+    """A request.
+
+    Args:
+        route: method and path; its ``{name}`` places are filled in order with ``parts``, quoted.
+        query: the parameters; unset ones are left out, and a list gives one for each of its values.
+        safe_to_repeat: by default, a GET is.
+    """
+    method, template = route.split()
+    filled = {name: _part(value, name) for name, value in zip(re.findall(r"{(\w+)}", template), parts, strict=True)}
+    params = [
+        (name, str(item).lower() if isinstance(item, bool) else str(item))
+        for name, value in (query or {}).items()
+        for item in (value if isinstance(value, list) else [value])
+        if item is not None
+    ]
+    return Call(
+        method,
+        template.format_map(filled),
+        parse,
+        params=tuple(params),
+        body=body,
+        safe_to_repeat=method == "GET" if safe_to_repeat is None else safe_to_repeat,
+        hold=hold,
+        template=template,
+    )
+
+
+def search(
+    route: str, parse: Callable[[Answer], T], query: str | None, free_text: str, start: int, size: int, sort: str | None
+) -> Call[T]:
+    wanted = {"start": start, "size": size, "sort": sort, "freeText": free_text, "query": query}
+    return call(route, parse, query=wanted)
+
+
+def _part(value: object, name: str) -> str:
+    text = one_workflow_id(value) if name == "workflow_id" else path_part(given(value, name), name)
+    return quote(text, safe="", errors="surrogatepass")
+
+
 def given(value: object, what: str) -> str:
     """``value`` as text; refused where it is empty."""
     text = "" if value is None else str(value)
@@ -65,44 +113,6 @@ def one_workflow_id(value: object, what: str = "workflow_id") -> str:
     return path_part(text, what)
 
 
-class Path(str):
-    """A path with its ``route``: the template that it was made from."""
-
-    route: str
-
-
-def path(template: str, **parts: object) -> Path:
-    """Fill ``{name}`` places with quoted text; text that no server accepts there is refused."""
-    texts = {
-        name: one_workflow_id(value) if name == "workflow_id" else given(value, name) for name, value in parts.items()
-    }
-    quoted = {name: quote(path_part(text, name), safe="", errors="surrogatepass") for name, text in texts.items()}
-    filled = Path(template.format_map(quoted))
-    filled.route = template
-    return filled
-
-
-def parameters(**values: object) -> tuple[tuple[str, str], ...]:
-    """Query parameters without the unset ones; booleans as the server writes them."""
-    return tuple(
-        (name, str(value).lower() if isinstance(value, bool) else str(value))
-        for name, value in values.items()
-        if value is not None
-    )
-
-
-def get(path: str, parse: Callable[[Answer], T], **params: object) -> Call[T]:
-    """A read, which may be repeated; ``params`` as :func:`parameters` takes them."""
-    return Call("GET", path, parse, params=parameters(**params), safe_to_repeat=True)
-
-
-def bulk_ids(workflow_ids: Iterable[str]) -> list[str]:
-    ids = several(workflow_ids, "workflow ids")
-    if len(ids) > MAX_BULK_IDS:
-        raise ConductorInputError(f"{len(ids)} workflow ids in one bulk request; the server takes {MAX_BULK_IDS}")
-    return ids
-
-
 def several(values: Iterable[str], what: str) -> list[str]:
     """``values`` as a list of texts, at least one and none empty; a lone text is no list of its letters."""
     if isinstance(values, str):
@@ -118,17 +128,21 @@ def plain_input(workflow_input: Mapping[str, Any] | None, what: str = "workflow_
         return {}
     if not isinstance(workflow_input, Mapping):
         raise ConductorInputError(f"{what} must be a mapping of names to values, not {type(workflow_input).__name__}")
-    return plain(workflow_input, what)  # type: ignore[no-any-return]
+    return _plain(workflow_input, what)  # type: ignore[no-any-return]
 
 
-def plain(value: Any, what: str) -> Any:
+def _plain(value: Any, what: str) -> Any:
     """``value`` as JSON's own types; anything that JSON cannot express (NaN included) is refused."""
     try:
-        converted = to_plain(value)
+        converted = to_plain(value.to_json() if isinstance(value, StartWorkflowRequest) else value)
         json.dumps(converted, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConductorInputError(f"{what}: {error}") from error
     return converted
+
+
+def without_none(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in body.items() if value is not None}
 
 
 class StartBody(dict[str, Any]):
@@ -143,11 +157,7 @@ def start_body(request: StartWorkflowRequest | Mapping[str, Any] | Any) -> Start
     """
     if isinstance(request, StartBody):
         return request
-    try:
-        wanted = request.to_json() if isinstance(request, StartWorkflowRequest) else request
-    except TypeError as error:
-        raise ConductorInputError(f"the start request: {error}") from error
-    body = plain(wanted, "the start request")
+    body = _plain(request, "the start request")
     if not isinstance(body, dict):
         raise ConductorInputError(f"a start request must be an object, not {type(request).__name__}")
     given(body.get("name"), "the workflow's name")
@@ -159,7 +169,7 @@ def start_body(request: StartWorkflowRequest | Mapping[str, Any] | Any) -> Start
 def definition_list(given_definitions: Sequence[Any] | Any, what: str) -> list[dict[str, Any]]:
     """One definition or several (dicts or SDK objects) as a list of objects that have a name."""
     several = isinstance(given_definitions, (list, tuple))
-    converted = [plain(item, what) for item in (given_definitions if several else [given_definitions])]
+    converted = [_plain(item, what) for item in (given_definitions if several else [given_definitions])]
     if not converted:
         raise ConductorInputError(f"no {what} was given: nothing was sent")
     for item in converted:
