@@ -66,28 +66,8 @@ from airflow.providers.common.compat.sdk import (
     redact,
 )
 
-from airflow_provider_conductor.client.errors import (
-    ConductorAnswerError,
-    ConductorAuthError,
-    ConductorBadRequestError,
-    ConductorConfigError,
-    ConductorConflictError,
-    ConductorConnectionLostError,
-    ConductorDefinitionNotFoundError,
-    ConductorDryRunIncompleteError,
-    ConductorError,
-    ConductorInputError,
-    ConductorMissingRouteError,
-    ConductorNotFoundError,
-    ConductorRequestError,
-    ConductorServerError,
-    ConductorTimeoutError,
-    ConductorTlsError,
-    ConductorTooManyRequestsError,
-    ConductorUnreachableError,
-    NotConductorError,
-    PayloadNotOfferedError,
-)
+from airflow_provider_conductor.client import errors
+from airflow_provider_conductor.client.errors import *
 from airflow_provider_conductor.client.text import one_line, readable
 
 if TYPE_CHECKING:
@@ -95,47 +75,28 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AirflowTaskKilledError",
-    "ConductorAnswerError",
     "ConductorArgumentRefusedError",
-    "ConductorAuthError",
-    "ConductorBadRequestError",
     "ConductorBatchFailedError",
     "ConductorBatchFailedPermanentlyError",
     "ConductorBatchInputsChangedError",
-    "ConductorConfigError",
-    "ConductorConflictError",
-    "ConductorConnectionLostError",
     "ConductorControlFailedError",
-    "ConductorDefinitionNotFoundError",
     "ConductorDefinitionRefusedError",
-    "ConductorDryRunIncompleteError",
-    "ConductorError",
-    "ConductorInputError",
     "ConductorInvalidStateError",
-    "ConductorMissingRouteError",
-    "ConductorNotFoundError",
     "ConductorOperatorError",
     "ConductorOutputMissingError",
     "ConductorOutputNotStorableError",
     "ConductorOutputTooLargeError",
     "ConductorPermanentError",
-    "ConductorRequestError",
     "ConductorSensorTimeoutError",
-    "ConductorServerError",
     "ConductorStartRefusedError",
     "ConductorTaskNotReadyError",
     "ConductorTaskUnreachableError",
-    "ConductorTimeoutError",
-    "ConductorTlsError",
-    "ConductorTooManyRequestsError",
     "ConductorTriggerEventError",
-    "ConductorUnreachableError",
     "ConductorWorkflowFailedError",
     "ConductorWorkflowFailedPermanentlyError",
     "ConductorWorkflowTimeoutError",
-    "NotConductorError",
-    "PayloadNotOfferedError",
 ]
+__all__ += errors.__all__
 
 NAME_LIMIT = 255
 REASON_LIMIT = 2_000

@@ -77,7 +77,6 @@ __all__ = [
     "ConductorUnreachableError",
     "NotConductorError",
     "PayloadNotOfferedError",
-    "server_of",
 ]
 
 MESSAGE_LIMIT = 2_000

@@ -41,10 +41,14 @@ from airflow_provider_conductor.client.retry import policy
 from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.client.wire import Exchange
 
-__all__ = ["MAX_PAYLOAD_BYTES", "fetch_payload"]
-
 MAX_PAYLOAD_BYTES = 256 * 1024 * 1024
 """Most that is read of one payload, after decompression; a stock server stores none over 10 MiB."""
+
+KINDS: dict[int, type[ConductorAnswerError]] = {
+    401: ConductorAuthError,
+    403: ConductorAuthError,
+    404: ConductorNotFoundError,
+}
 
 
 def fetch_payload(
@@ -140,17 +144,10 @@ def _checked(connection: socket.socket, may: Callable[[Address], bool]) -> socke
 
 
 def _refused(status: int, uri: str, path: str) -> ConductorRequestError:
-    kind: type[ConductorAnswerError]
-    if status >= 500 or status in (408, 429):
-        kind = ConductorServerError
-    elif status in (401, 403):
-        kind = ConductorAuthError
-    elif status == 404:
-        kind = ConductorNotFoundError
-    elif status >= 400:
-        kind = ConductorBadRequestError
-    else:
+    if status < 400:
         return _error(NotConductorError, "the storage did not answer with a payload", uri, path, status)
+    temporary = status >= 500 or status in (408, 429)
+    kind = ConductorServerError if temporary else KINDS.get(status, ConductorBadRequestError)
     return _error(kind, "from the payload storage", uri, path, status)
 
 

@@ -6,6 +6,7 @@ up to 3.21.18, ``/status`` up to 3.31.0. A client finds out once what its server
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,6 @@ from airflow_provider_conductor.client.errors import (
 )
 from airflow_provider_conductor.client.flow import Flow, ask, current_time, sleep
 from airflow_provider_conductor.client.models import StartWorkflowRequest, TaskStatus, Workflow
-
-__all__ = ["READ_AT_ONCE", "Capabilities", "execute_workflow", "get_workflow_status", "reached", "read_many"]
 
 READ_AT_ONCE = 100
 """Workflows in one answer: with outputs of 50 kB each it has 5 MB."""
@@ -47,13 +46,7 @@ def get_workflow_status(
     """Read the status, without tasks; servers without ``/status`` answer with the whole execution without tasks."""
     if capabilities.status:
         try:
-            return (
-                yield from ask(
-                    endpoints.get_workflow_status(
-                        workflow_id, include_output=include_output, include_variables=include_variables
-                    )
-                )
-            )
+            return (yield from ask(endpoints.get_workflow_status(workflow_id, include_output, include_variables)))
         except ConductorMissingRouteError:
             capabilities.status = False
     return (yield from ask(endpoints.get_workflow(workflow_id, include_tasks=False)))
@@ -103,14 +96,11 @@ def execute_workflow(
     workflow_id = None
     if capabilities.execute and wait_for_seconds >= 1:
         try:
-            workflow = yield from ask(
-                endpoints.execute_workflow(
-                    body,
-                    request_id=request_id,
-                    wait_until_task_ref=wait_until_task_ref,
-                    hold_seconds=min(wait_for_seconds, endpoints.MAX_HOLD_SECONDS),
-                )
+            hold = min(wait_for_seconds, endpoints.MAX_HOLD_SECONDS)
+            start = endpoints.execute_workflow(
+                body, request_id=request_id, wait_until_task_ref=wait_until_task_ref, hold_seconds=hold
             )
+            workflow = yield from ask(start)
             workflow_id = workflow.workflow_id
             if reached(workflow, wait_until_task_ref):
                 return workflow
@@ -154,17 +144,13 @@ def read_many(workflow_ids: Sequence[str], *, include_tasks: bool = False) -> Fl
         if bulk:
             try:
                 answer = yield from ask(endpoints.bulk_search(ids))
-                workflows = [Workflow(data) for data in answer.successful]
-                found |= {workflow.workflow_id: workflow for workflow in workflows}
+                found |= {data["workflowId"]: Workflow(data) for data in answer.successful}
             except ConductorRequestError as error:
                 if error.concerns_server:
                     raise
                 bulk = not isinstance(error, (ConductorMissingRouteError, ConductorNotFoundError))
         for workflow_id in ids:
-            if workflow_id in found:
-                continue
-            try:
-                found[workflow_id] = yield from ask(endpoints.get_workflow(workflow_id, include_tasks=include_tasks))
-            except ConductorNotFoundError:
-                continue
+            if workflow_id not in found:
+                with contextlib.suppress(ConductorNotFoundError):
+                    found[workflow_id] = yield from ask(endpoints.get_workflow(workflow_id, include_tasks))
     return found

@@ -13,8 +13,6 @@ from airflow_provider_conductor.client import endpoints, flows
 from airflow_provider_conductor.client.flow import Call, Flow
 from airflow_provider_conductor.client.flows import Capabilities
 
-__all__ = ["AsyncMethods", "BlockingMethods", "ClientMethods"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -34,22 +32,22 @@ class Method(Protocol[P, T_co]):
 def verb(endpoint: Callable[P, Call[T]]) -> Method[P, T]:
     """A method that sends the endpoint's request."""
 
-    def method(self: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
-        return self.send(endpoint(*args, **kwargs))
+    def send(client: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
+        return client.send(endpoint(*args, **kwargs))
 
-    return cast(Method[P, T], _described(method, endpoint, 0))
+    return cast(Method[P, T], _named(send, endpoint, 0))
 
 
-def flow_verb(function: Callable[Concatenate[Capabilities, P], Flow[T]]) -> Method[P, T]:
+def flow_verb(flow: Callable[Concatenate[Capabilities, P], Flow[T]]) -> Method[P, T]:
     """A method that runs a flow, which takes what the client knows of its server as the first argument."""
 
-    def method(self: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
-        return self.run(function(self.capabilities, *args, **kwargs))
+    def run(client: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
+        return client.run(flow(client.capabilities, *args, **kwargs))
 
-    return cast(Method[P, T], _described(method, function, 1))
+    return cast(Method[P, T], _named(run, flow, 1))
 
 
-def _described(method: Callable[..., Any], function: Callable[..., Any], own: int) -> object:
+def _named(method: Callable[..., Any], function: Callable[..., Any], own: int) -> object:
     """The method with the function's name, docstring and signature, for editors, ``help()`` and the API reference."""
     signature = inspect.signature(function)
     returned = re.sub(r"^(?:Call|Flow)\[(.*)\]$", r"\1", signature.return_annotation)

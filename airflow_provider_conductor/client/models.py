@@ -16,23 +16,12 @@ from typing import Any, Generic, Protocol, TypeVar, cast, overload
 from airflow_provider_conductor.client.plain import to_plain
 from airflow_provider_conductor.client.statuses import TaskStatus as TaskStatus, WorkflowStatus as WorkflowStatus
 
-__all__ = [
-    "BulkResult",
-    "Page",
-    "PayloadType",
-    "PollData",
-    "SearchResult",
-    "StartWorkflowRequest",
-    "Task",
-    "TaskSearchResult",
-    "Workflow",
-    "fields_of",
-]
-
 T_co = TypeVar("T_co", covariant=True)
 
 UNTIMED = 2147483647
 """``callbackAfterSeconds`` of a WAIT task without a duration (Java's Integer.MAX_VALUE; seen on 3.32)."""
+
+STORED_AT = "externalOutputPayloadStoragePath"
 
 LARGEST = 2**63
 """Java's numbers end here."""
@@ -101,27 +90,17 @@ class Task:
     data: Mapping[str, Any]
 
     task_id = _text("taskId")
-    reference_name = _text(
-        "referenceTaskName", "``referenceTaskName``; inside a do-while it carries the iteration (``ship__2``)."
-    )
-    task_type = _text(
-        "taskType", "``taskType``: the definition's name for a SIMPLE task, the kind for a system task (WAIT, JOIN …)."
-    )
+    reference_name = _text("referenceTaskName", "Inside a do-while it carries the iteration (``ship__2``).")
+    task_type = _text("taskType", "The definition's name for a SIMPLE task, the kind for a system task (WAIT, JOIN …).")
     retried_task_id = _text("retriedTaskId", "The attempt that this one follows.")
     reason = _text("reasonForIncompletion")
     worker_id = _text("workerId")
     domain = _text("domain", "The task domain that its queue belongs to.")
-    external_output_path = _text(
-        "externalOutputPayloadStoragePath", "Where the server stored an output too large to keep in the workflow."
-    )
-    retry_count = _number(
-        "retryCount", "0 for the first attempt; manual retries can raise it over the definition's limit."
-    )
+    external_output_path = _text(STORED_AT, "Where the server stored an output too large to keep in the workflow.")
+    retry_count = _number("retryCount", "0 for the first attempt; manual retries can raise it over the limit.")
     seq = _number("seq", "The place in the order in which tasks were scheduled.")
     iteration = _number("iteration", "The iteration of the do-while around it, from 1 on.")
-    poll_count = _number(
-        "pollCount", "How often a worker took it; for system tasks (JOIN …) an internal counter without meaning."
-    )
+    poll_count = _number("pollCount", "How often a worker took it; for system tasks (JOIN …) without meaning.")
     callback_after_seconds = _number("callbackAfterSeconds", "Seconds after which the task is offered again.")
     rate_limit_per_frequency = _number("rateLimitPerFrequency")
     scheduled_time = _time("scheduledTime")
@@ -181,20 +160,10 @@ class Task:
         return None if count is None else int(count) + 1
 
     @property
-    def optional(self) -> bool:
-        """True if the workflow continues although this task fails."""
-        return bool(self.workflow_task.get("optional"))
-
-    @property
     def async_complete(self) -> bool:
         """True for a system task (HTTP, EVENT …) that is completed from outside after it has done its part."""
         own = self.input.get("asyncComplete")
         return bool(self.workflow_task.get("asyncComplete") if own is None else own)
-
-    @property
-    def permissive(self) -> bool:
-        """True when the workflow runs its other branches to the end before this task fails it."""
-        return bool(self.workflow_task.get("permissive"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +180,7 @@ class Workflow:
     correlation_id = _text("correlationId")
     parent_workflow_id = _text("parentWorkflowId")
     reason = _text("reasonForIncompletion")
-    external_output_path = _text(
-        "externalOutputPayloadStoragePath", "Where the server stored an output too large to keep in the workflow."
-    )
+    external_output_path = _text(STORED_AT, "Where the server stored an output too large to keep in the workflow.")
     start_time = _time("startTime")
     update_time = _time("updateTime")
     end_time = _time("endTime")
@@ -267,11 +234,8 @@ class Workflow:
 
     def latest_attempt(self, reference_name: str) -> Task | None:
         """The newest attempt of the task with this reference name, or None."""
-        found = None
-        for task in self.tasks:
-            if task.reference_name == reference_name and (found is None or task.seq >= found.seq):
-                found = task
-        return found
+        attempts = [task for task in reversed(self.tasks) if task.reference_name == reference_name]
+        return max(attempts, key=lambda task: task.seq, default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,6 @@ from airflow_provider_conductor.client.flow import Flow, ask
 from airflow_provider_conductor.client.flows import read_many
 from airflow_provider_conductor.client.models import Workflow
 
-__all__ = ["TERMINATED_AT_ONCE", "Termination", "terminate", "terminate_concurrently"]
-
 TERMINATED_AT_ONCE = 500
 """Workflows terminated by one request. The limit is 1,000, which kept a busy server for half a minute."""
 

@@ -11,8 +11,6 @@ import pytest
 
 from airflow_provider_conductor.testing.server import ConductorStandIn
 
-__all__ = ["conductor"]
-
 
 @pytest.fixture
 def conductor(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConductorStandIn]:

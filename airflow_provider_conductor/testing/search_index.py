@@ -7,8 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["INDEXED", "search"]
-
 INDEXED = ("workflowType", "workflowId", "correlationId", "status", "startTime", "updateTime", "endTime")
 """The fields of a workflow that the SQL indexes of 3.32.2 have; earlier ones have no end times."""
 

@@ -15,16 +15,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from airflow_provider_conductor.testing.scripts import Script, ScriptOf
 from airflow_provider_conductor.testing.search_index import INDEXED, search
-
-__all__ = ["TOKEN", "Answer", "ConductorStandIn", "Request", "no_route"]
 
 TOKEN = "token-that-nobody-may-see"
 
@@ -33,15 +30,51 @@ Answer: TypeAlias = tuple[int, str, bytes]
 
 RUNS = ("RUNNING", "PAUSED")
 
+ENDED = ("COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
+
+REFUSED = {
+    "DELETE ": (["COMPLETED"], 409, "Cannot terminate a COMPLETED workflow."),
+    "POST retry": (RUNS, 404, "Workflow is still running"),
+    "POST restart": (RUNS, 409, "not in terminal state, unable to restart."),
+    "PUT pause": (ENDED, 409, "has ended, status cannot be updated."),
+    "PUT resume": (["RUNNING", *ENDED], 500, "is not PAUSED so cannot resume."),
+}
+"""What is done to one workflow → the statuses in which it is refused, and how."""
+
 BULK = {
-    "pause": ("PUT", ["pause"]),
-    "resume": ("PUT", ["resume"]),
-    "terminate": ("DELETE", []),
-    "restart": ("POST", ["restart"]),
-    "retry": ("POST", ["retry"]),
-    "remove": ("DELETE", ["remove"]),
+    "pause": "PUT pause",
+    "resume": "PUT resume",
+    "terminate": "DELETE ",
+    "restart": "POST restart",
+    "retry": "POST retry",
+    "remove": "DELETE remove",
 }
 """The bulk endpoints, and what each does to one workflow."""
+
+DONE: Answer = (200, "application/json", b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """How a started workflow goes: RUNNING for some seconds, then in its last status.
+
+    Args:
+        after: seconds that it runs; None: it never ends by itself.
+        status: the status that it ends with.
+        output: its output when it has ended.
+        reason: why it has ended, as ``reasonForIncompletion``.
+        tasks: its tasks, as in the answer to ``GET /workflow/{id}``.
+    """
+
+    after: float | None = 0.0
+    status: str = "COMPLETED"
+    output: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    tasks: Sequence[Mapping[str, Any]] = ()
+
+
+ScriptOf: TypeAlias = Script | Callable[[Mapping[str, Any]], Script]
+"""A script, or what makes one of the workflow's input."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +91,45 @@ class Request:
 class _Listener(ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(self, answer: Callable[[Request], Answer]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answer = answer
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up, as cancelled waits do, is no error."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
-class ConductorStandIn:
+class _Handler(BaseHTTPRequestHandler):
+    server: _Listener
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two packets: else the client waits 40 ms for the second
+
+    def _serve(self) -> None:
+        parts = urlsplit(self.path)
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        is_json = (self.headers.get("Content-Type") or "").startswith("application/json")
+        query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        sent = json.loads(content) if content and is_json else content.decode()
+        path = parts.path.removeprefix("/api")
+        status, kind, body = self.server.answer(Request(self.command, path, query, dict(self.headers.items()), sent))
+        if not status:  # nothing is answered
+            self.close_connection = True
+            return
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = do_DELETE = _serve
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+class ConductorStandIn(AbstractContextManager["ConductorStandIn"]):
     """A Conductor server on a loopback port, whose workflows go as their scripts say.
 
     ::
@@ -82,6 +147,7 @@ class ConductorStandIn:
         tls: serves HTTPS with this context.
 
     Attributes:
+        port, url: where it listens; the address is without ``/api``.
         definitions: the names of the workflow definitions that it has; :meth:`script` adds to them.
         default_script: how a workflow goes that has no script of its own: by default, it never ends.
         workflows: workflow id → the workflow, as in the answer to ``GET /workflow/{id}``.
@@ -112,35 +178,22 @@ class ConductorStandIn:
         self._scripts: dict[str, list[ScriptOf]] = {}
         self._playing: dict[str, tuple[float, Script]] = {}
         self._lock = threading.RLock()
-        self._server = _Listener(("127.0.0.1", 0), self._handler())
+        self._server = _Listener(self._answer)
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.port: int = self._server.server_address[1]
         self._schema = "https" if tls else "http"
+        self.url = f"{self._schema}://127.0.0.1:{self.port}"
         # To close it takes half an interval.
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
-
-    @property
-    def port(self) -> int:
-        """The TCP port that it listens on."""
-        return self._server.server_address[1]
-
-    @property
-    def url(self) -> str:
-        """The server's address, without ``/api``."""
-        return f"{self._schema}://127.0.0.1:{self.port}"
 
     def connection_uri(self, **extra: Any) -> str:
         """Make the value of an ``AIRFLOW_CONN_…`` environment variable that leads here.
@@ -174,11 +227,7 @@ class ConductorStandIn:
         name: str = "orders",
         correlation_id: str | None = None,
     ) -> str:
-        """Add a workflow that somebody else has started.
-
-        Returns:
-            Its id.
-        """
+        """Add a workflow that somebody else has started, and return its id."""
         now = _now()
         workflow_id = str(uuid.uuid4())
         self.workflows[workflow_id] = {
@@ -215,11 +264,7 @@ class ConductorStandIn:
             self.workflows[workflow_id].update(tasks=[dict(task) for task in tasks], updateTime=_now())
 
     def plays(self, workflow_id: str, script: Script) -> str:
-        """Let a workflow go as a script says, from now on.
-
-        Returns:
-            The workflow's id.
-        """
+        """Let a workflow go as a script says, from now on, and return its id."""
         with self._lock:
             self._playing[workflow_id] = (time.monotonic(), script)
             if script.tasks:
@@ -280,7 +325,7 @@ class ConductorStandIn:
             return own
         token = request.headers.get("X-Authorization")
         if self.key and request.path != "/token" and time.time() >= self.tokens.get(token or "", 0):
-            return _json(401, {"message": "no valid token", "status": 401})
+            return _error(401, "no valid token")
         with self._lock:
             return self._route(request)
 
@@ -289,7 +334,7 @@ class ConductorStandIn:
         match request.method, parts:
             case "POST", ["token"] if self.key:
                 if (request.body.get("keyId"), request.body.get("keySecret")) != self.key:
-                    return _json(401, {"message": "INVALID_KEY", "status": 401})
+                    return _error(401, "INVALID_KEY")
                 return _json(200, {"token": self._new_token()})
             case "POST", ["workflow"]:
                 return self._start(request.body)
@@ -298,7 +343,7 @@ class ConductorStandIn:
                 missing = {item: "No such workflow" for item in request.body if item not in self.workflows}
                 return _json(200, {"bulkSuccessfulResults": found, "bulkErrorResults": missing})
             case _, ["workflow", "bulk", verb] if verb in BULK:
-                return self._bulk(request, verb)
+                return self._bulk(request.body, verb, request.query)
             case "POST", ["workflow", name, "correlated"]:
                 closed = request.query.get("includeClosed") == "true"
                 return _json(200, {label: self._correlated(name, label, closed) for label in request.body})
@@ -310,14 +355,14 @@ class ConductorStandIn:
             case "GET", ["metadata", "taskdefs"] | ["tasks", _, "log"] | ["tasks", "queue", "polldata"]:
                 return _json(200, [])
             case "GET", ["metadata", "taskdefs", name]:
-                return _json(404, {"message": f"No such taskType found by name: {name}", "status": 404})
+                return _error(404, f"No such taskType found by name: {name}")
             case "GET", ["tasks", "queue", "sizes"]:
                 return _json(200, {})
             case _, ["workflow", workflow_id, *rest]:
-                if workflow_id not in self.workflows:
-                    return _json(404, {"message": f"No such workflow found by id: {workflow_id}", "status": 404})
-                return self._control(request, workflow_id, self._current(workflow_id), rest)
-        return _json(404, {"message": f"No static resource api{request.path}.", "status": 404})
+                own = self._control(f"{request.method} {'/'.join(rest)}", workflow_id, request.query)
+                if own is not None:
+                    return own
+        return _error(404, f"No static resource api{request.path}.")
 
     def _new_token(self) -> str:
         if self.token_life is None:
@@ -331,16 +376,14 @@ class ConductorStandIn:
 
     def _start(self, body: dict[str, Any]) -> Answer:
         if body["name"] not in self.definitions and not body.get("workflowDef"):
-            return _json(
-                404, {"message": f"No such workflow defined. name={body['name']}, version=null", "status": 404}
-            )
+            return _error(404, f"No such workflow defined. name={body['name']}, version=null")
         key = body.get("idempotencyKey")
         if self.honours_idempotency and key:
             for found in self.workflows.values():
                 if (found["workflowName"], found.get("idempotencyKey")) == (body["name"], key):
                     if body.get("idempotencyStrategy") == "RETURN_EXISTING":
                         return 200, "text/plain", found["workflowId"].encode()
-                    return _json(409, {"message": f"there is a workflow with idempotency key {key}", "status": 409})
+                    return _error(409, f"there is a workflow with idempotency key {key}")
         workflow_id = self.add(name=body["name"], correlation_id=body.get("correlationId"))
         self.workflows[workflow_id].update(input=body.get("input") or {}, idempotencyKey=key)
         return 200, "text/plain", self._run(workflow_id).encode()
@@ -357,32 +400,18 @@ class ConductorStandIn:
         try:
             found = search([self._current(item) for item in self.workflows], query["query"], self.indexed)
         except ValueError as error:
-            return _json(400, {"message": str(error), "status": 400})
+            return _error(400, str(error))
         start, size = int(query["start"]), int(query["size"])
         return _json(200, {"totalHits": len(found), "results": found[start : start + size]})
 
-    def _bulk(self, request: Request, verb: str) -> Answer:
-        if len(request.body) > 1000:
-            error = {
-                "status": 400,
-                "message": "Validation failed, check below errors for detail.",
-                "retryable": False,
-                "validationErrors": [
-                    {
-                        "path": f"{verb}Workflow.arg0",
-                        "message": "Cannot process more than 1000 workflows. Please use multiple requests.",
-                    }
-                ],
-            }
-            return 400, "application/json", json.dumps(error).encode()
-        method, rest = BULK[verb]
-        one = replace(request, method=method)
+    def _bulk(self, workflow_ids: list[str], verb: str, query: Mapping[str, str]) -> Answer:
+        if len(workflow_ids) > 1000:
+            problem = "Cannot process more than 1000 workflows. Please use multiple requests."
+            error = {"status": 400, "message": "Validation failed, check below errors for detail.", "retryable": False}
+            return _json(400, error | {"validationErrors": [{"path": f"{verb}Workflow.arg0", "message": problem}]})
         worked, refused = [], {}
-        for workflow_id in request.body:
-            if workflow_id not in self.workflows:
-                refused[workflow_id] = f"No such workflow found by id: {workflow_id}"
-                continue
-            status, _, body = self._control(one, workflow_id, self._current(workflow_id), rest)
+        for workflow_id in workflow_ids:
+            status, _, body = self._control(BULK[verb], workflow_id, query) or DONE
             if status < 300:
                 worked.append(workflow_id)
             else:
@@ -395,89 +424,42 @@ class ConductorStandIn:
         self._run(workflow_id)
         return 204, "application/json", b""
 
-    def _control(self, request: Request, workflow_id: str, workflow: dict[str, Any], rest: list[str]) -> Answer:
+    def _control(self, verb: str, workflow_id: str, query: Mapping[str, str]) -> Answer | None:
+        """The answer to what is asked of one workflow, or None where there is no such route."""
+        if workflow_id not in self.workflows:
+            return _error(404, f"No such workflow found by id: {workflow_id}")
+        workflow = self._current(workflow_id)
         status = workflow["status"]
-        match request.method, rest:
-            case "GET", ["status"]:
+        refused_in, code, why = REFUSED.get(verb, ((), 0, ""))
+        if status in refused_in:
+            return _error(code, why)
+        match verb:
+            case "GET status":
                 keys = ["workflowId", "correlationId", "status"]
-                keys += ["output"] if request.query.get("includeOutput") == "true" else []
+                keys += ["output"] if query.get("includeOutput") == "true" else []
                 return _json(200, {key: workflow[key] for key in keys})
-            case "GET", []:
-                kept = workflow if request.query.get("includeTasks") != "false" else {**workflow, "tasks": []}
-                return _json(200, kept)
-            case "DELETE", []:
-                if status == "COMPLETED":
-                    return _json(409, {"message": "Cannot terminate a COMPLETED workflow.", "status": 409})
-                self.end(workflow_id, "TERMINATED", reason=request.query.get("reason", ""))  # FAILED is overwritten too
-                return 200, "application/json", b""
-            case "POST", ["retry"]:
-                if status in RUNS:
-                    return _json(404, {"message": "Workflow is still running", "status": 404})
+            case "GET ":
+                return _json(200, workflow if query.get("includeTasks") != "false" else {**workflow, "tasks": []})
+            case "DELETE ":  # FAILED is overwritten too
+                self.end(workflow_id, "TERMINATED", reason=query.get("reason", ""))
+            case "POST retry":
                 done = [task["status"] in ("COMPLETED", "SKIPPED") for task in workflow["tasks"]]
                 if status == "COMPLETED" or (done and all(done)):
-                    if status != "COMPLETED" and request.query.get("resumeSubworkflowTasks") == "true":
+                    if status != "COMPLETED" and query.get("resumeSubworkflowTasks") == "true":
                         return 204, "application/json", b""
-                    return _json(409, {"message": "no retryable tasks! Use restart", "status": 409})
+                    return _error(409, "no retryable tasks! Use restart")
                 return self._run_again(workflow_id, lastRetriedTime=_now())
-            case "POST", ["restart"]:
-                if status in RUNS:
-                    return _json(409, {"message": "not in terminal state, unable to restart.", "status": 409})
+            case "POST restart":
                 return self._run_again(workflow_id, createTime=_now(), endTime=0, lastRetriedTime=0)
-            case "PUT", ["pause"]:
-                if status not in RUNS:
-                    return _json(409, {"message": "has ended, status cannot be updated.", "status": 409})
-                workflow.update(status="PAUSED", updateTime=_now())
-                return 200, "application/json", b""
-            case "PUT", ["resume"]:
-                if status != "PAUSED":
-                    return _json(500, {"message": "is not PAUSED so cannot resume.", "status": 500, "retryable": False})
-                workflow.update(status="RUNNING", updateTime=_now())
-                return 200, "application/json", b""
-            case "DELETE", ["remove"]:
-                if status in RUNS and request.query.get("archiveWorkflow") == "true":
-                    return _json(400, {"message": f"Cannot archive workflow with status: {status}", "status": 400})
+            case "PUT pause" | "PUT resume":
+                workflow.update(status="PAUSED" if verb == "PUT pause" else "RUNNING", updateTime=_now())
+            case "DELETE remove":
+                if status in RUNS and query.get("archiveWorkflow") == "true":
+                    return _error(400, f"Cannot archive workflow with status: {status}")
                 del self.workflows[workflow_id]
-                return 200, "application/json", b""
-        return _json(404, {"message": f"No static resource api{request.path}.", "status": 404})
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        stand_in = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = (
-                True  # headers and body are two packets: else the client waits 40 ms for the second
-            )
-
-            def _serve(self) -> None:
-                parts = urlsplit(self.path)
-                content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                is_json = (self.headers.get("Content-Type") or "").startswith("application/json")
-                query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-                status, kind, body = stand_in._answer(
-                    Request(
-                        method=self.command,
-                        path=parts.path.removeprefix("/api"),
-                        query=query,
-                        headers=dict(self.headers.items()),
-                        body=json.loads(content) if content and is_json else content.decode(),
-                    )
-                )
-                if not status:  # nothing is answered
-                    self.close_connection = True
-                    return
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_GET = do_POST = do_PUT = do_DELETE = _serve
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        return Handler
+            case _:
+                return None
+        return DONE
 
 
 def _now() -> int:
@@ -497,7 +479,10 @@ def no_route(request: Request) -> Answer:
     return _json(404, {"timestamp": when, "status": 404, "error": "Not Found", "path": f"/api{request.path}"})
 
 
+def _error(status: int, message: str) -> Answer:
+    """As Conductor words its errors, which tells them from a gateway's."""
+    return _json(status, {"instance": "conductor-1", "retryable": False, "message": message, "status": status})
+
+
 def _json(status: int, value: Any) -> Answer:
-    if status >= 400 and "timestamp" not in value:  # as Conductor words its errors, which tells them from a gateway's
-        value = {"instance": "conductor-1", "retryable": False} | value
     return status, "application/json", json.dumps(value).encode()
