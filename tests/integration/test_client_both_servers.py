@@ -1,4 +1,4 @@
-"""Operations that few DAGs need, on the newest and the oldest server, and what is done where the oldest lacks something.
+"""Operations that few DAGs need, on the newest and the oldest server, and what is done where the oldest lacks one.
 
 It has no ``/execute``, no ``/status``, no bulk search and no index.
 """
