@@ -12,7 +12,7 @@ from airflow_provider_conductor.client import (
     ConductorServerError,
     Workflow,
 )
-from airflow_provider_conductor.client.flow import Call, Flow, Now, Sleep
+from airflow_provider_conductor.client.flow import Call, Flow, Now, Sleep, Step, drive
 from airflow_provider_conductor.client.flows import Capabilities, execute_workflow, get_workflow_status, reached
 from tests.client import fault_server as faults
 from tests.client.transports import Connect, Serve
@@ -32,20 +32,20 @@ class Talk:
         self.calls: list[Call[Any]] = []
         self.slept = 0.0
         waiting = list(answers)
-        step = next(flow)
-        try:
-            while True:
-                if isinstance(step, Now):
-                    step = flow.send(1_000.0 + self.slept)
-                elif isinstance(step, Sleep):
-                    self.slept += step.seconds
-                    step = flow.send(None)
-                else:
-                    self.calls.append(step)
-                    answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
-                    step = flow.throw(answer) if isinstance(answer, Exception) else flow.send(answer)
-        except StopIteration as end:
-            self.result = end.value
+
+        def do(step: Step) -> Any:
+            if isinstance(step, Now):
+                return 1_000.0 + self.slept
+            if isinstance(step, Sleep):
+                self.slept += step.seconds
+                return None
+            self.calls.append(step)
+            answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        self.result = drive(flow, do)
 
     @property
     def asked(self) -> list[str]:
