@@ -37,7 +37,7 @@ ENDPOINTS = [
 ]
 
 
-def made(name: str, **arguments: Any) -> Call[Any]:
+def made(name: str, /, **arguments: Any) -> Call[Any]:
     """An endpoint's request, with only the arguments that it needs and these."""
     endpoint = getattr(endpoints, name)
     needed = [item.name for item in inspect.signature(endpoint).parameters.values() if item.default is item.empty]
