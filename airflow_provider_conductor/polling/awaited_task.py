@@ -12,8 +12,6 @@ from airflow_provider_conductor.client.text import one_line
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Workflow
 
-__all__ = ["SUCCESS", "AwaitedTask", "awaited_task", "joined_statuses", "task_statuses", "why_missing"]
-
 NAMED = 20
 """Tasks of the workflow that a message names."""
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from airflow_provider_conductor.client.models import UNTIMED, PollData, Task, TaskStatus
 from airflow_provider_conductor.client.task_types import CONTAINERS
-
-__all__ = ["PICKUP_GRACE", "Blocker", "Phase", "blocker_of", "is_container", "is_polled_for"]
 
 PICKUP_GRACE = 10_000
 """Milliseconds that a due task may wait for a worker before its queue's poll data are read."""
@@ -129,6 +128,28 @@ def is_polled_for(task: Task) -> bool:
     return task.kind in WORKER_KINDS or not task.workflow_task
 
 
+def run_by_server(task: Task, phase: Phase, path: tuple[str, ...], since: int, **more: Any) -> Blocker:
+    """The blocker that a JOIN or a SUB_WORKFLOW task is, since this moment."""
+    return Blocker(
+        phase=phase,
+        reference_name=task.reference_name,
+        path=path,
+        kind=task.kind,
+        task_id=task.task_id,
+        attempt=task.retry_count + 1,
+        since=since,
+        moved=since,
+        by_server=True,
+        **more,
+    )
+
+
+def attempts_of(task: Task) -> tuple[int, int | None]:
+    """Which attempt it is, and of how many; None if the definition sets no limit or a manual retry went past it."""
+    attempt, maximum = task.retry_count + 1, task.max_attempts
+    return attempt, None if maximum is None or attempt > maximum else maximum
+
+
 def blocker_of(
     task: Task,
     now: int,
@@ -181,8 +202,7 @@ def blocker_of(
         # Only a worker's own tasks: the server touches the updateTime of its own while nothing advances.
         moved = max(since, task.update_time)
 
-    maximum = task.max_attempts
-    attempt = task.retry_count + 1
+    attempt, max_attempts = attempts_of(task)
     blocker = Blocker(
         phase=phase,
         reference_name=task.reference_name,
@@ -190,7 +210,7 @@ def blocker_of(
         kind=task.kind,
         task_id=task.task_id,
         attempt=attempt,
-        max_attempts=None if maximum is None or attempt > maximum else maximum,
+        max_attempts=max_attempts,
         retry=retry,
         reason=((before.reason if before else "") or task.reason) if retry else "",
         since=since,

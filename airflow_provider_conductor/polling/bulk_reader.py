@@ -1,4 +1,4 @@
-"""Reads the status of many workflows, in the way that is cheapest on this server for these workflows."""
+"""Poll the status of many workflows, in the way that is cheapest on this server for these workflows."""
 
 from __future__ import annotations
 
@@ -6,27 +6,23 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
-    ConductorError,
     ConductorMissingRouteError,
     ConductorNotFoundError,
     ConductorRequestError,
     ConductorTooManyRequestsError,
-    NotConductorError,
 )
-from airflow_provider_conductor.client.flow import Answer, Call, T, drive_async
-from airflow_provider_conductor.client.flows import Capabilities, get_workflow_status
+from airflow_provider_conductor.client.flow import Answer, Call, drive_async
+from airflow_provider_conductor.client.flows import get_workflow_status
 from airflow_provider_conductor.client.models import WorkflowStatus
 from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
-
-__all__ = ["BulkReader", "Sends", "unreadable"]
+from airflow_provider_conductor.polling.poller_client import PollerClient
 
 BULK_BYTES = 2_000_000
 """Bytes that a bulk answer should have: parsing them blocks the event loop for about 20 ms."""
@@ -71,16 +67,7 @@ STATUS_AT_ONCE = 8
 PASSING = 8
 """Failures of single workflows in a row after which the server has failed, not the workflows."""
 
-
 STATUSES = frozenset(map(str, WorkflowStatus))
-
-
-class Sends(Protocol):
-    """What is needed of the client."""
-
-    capabilities: Capabilities
-
-    async def send(self, call: Call[T]) -> T: ...
 
 
 @dataclass(slots=True)
@@ -88,12 +75,11 @@ class _Way:
     """One way to poll, and what it has cost."""
 
     seconds_each: float = 0.0
-    measured_at: float = -1e9
+    measured_at: float = -math.inf
 
     def measured(self, seconds: float, ids: int, now: float) -> None:
         each = seconds / ids
-        known = self.measured_at > 0
-        self.seconds_each = (self.seconds_each + each) / 2 if known else each
+        self.seconds_each = each if self.measured_at == -math.inf else (self.seconds_each + each) / 2
         self.measured_at = now
 
 
@@ -105,28 +91,12 @@ class BulkReader:
     bulk request fail, or its answer unreadable, is found by halving, and polled alone from then on.
 
     Args:
-        client: gives the connection's client.
-        monotonic, timer: replaced by tests.
-        on_defect: called with an unexpected error, which is then taken for an answer that cannot be read.
-
-    Attributes:
-        requests, errors: how many so far.
+        timer: replaced by tests.
     """
 
-    def __init__(
-        self,
-        client: Callable[[], Sends],
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-        timer: Callable[[], float] = time.perf_counter,
-        on_defect: Callable[[Exception], None] = lambda error: None,
-    ) -> None:
+    def __init__(self, client: PollerClient, timer: Callable[[], float] = time.perf_counter) -> None:
         self._client = client
-        self.requests = 0
-        self.errors = 0
-        self._monotonic = monotonic
         self._timer = timer
-        self._on_defect = on_defect
         self._bulk_again = -math.inf
         self._bulk_failures = 0
         self._alone: dict[str, float] = {}
@@ -147,7 +117,9 @@ class BulkReader:
         bulk, count = self._choose()
         batch = ids[:count]
         if bulk:
-            alone, together = self._split(batch)
+            now = self._client.monotonic()
+            alone = [workflow_id for workflow_id in batch if self._alone.get(workflow_id, now) > now]
+            together = [workflow_id for workflow_id in batch if workflow_id not in alone] if alone else batch
             found: dict[str, PollResult] | None = {}
             if together:
                 began = self._timer()
@@ -158,27 +130,22 @@ class BulkReader:
                 except ConductorRequestError as error:
                     found = await self._read_despite(error, together)
                 else:
-                    self._bulk_succeeded(self._timer() - began, len(together), size)
+                    self._bulk.measured(self._timer() - began, len(together), self._client.monotonic())
+                    self._bulk_failures = 0
+                    self._last_batch = max(len(together), FIRST_BATCH // GROWTH)
+                    self._bytes_each = max(1.0, size / len(together))
             if found is not None:
-                if alone:
-                    found |= await self._read_each(alone, measured=False)
-                return len(batch), found
+                return len(batch), found | await self._read_each(alone, measured=False)
             batch = batch[:STATUS_BATCH]
         return len(batch), await self._read_each(batch)
 
-    def _split(self, batch: Sequence[str]) -> tuple[list[str], Sequence[str]]:
-        """Those that make a bulk request fail, and the others."""
-        now = self._monotonic()
-        alone = [workflow_id for workflow_id in batch if self._alone.get(workflow_id, now) > now]
-        return alone, [workflow_id for workflow_id in batch if workflow_id not in alone] if alone else batch
-
     def _choose(self) -> tuple[bool, int]:
         """Whether to poll in bulk, and how many."""
-        now = self._monotonic()
+        now = self._client.monotonic()
         size = max(1, min(endpoints.MAX_BULK_IDS, int(BULK_BYTES / self._bytes_each), self._last_batch * GROWTH))
         if now < self._bulk_again:
             return False, STATUS_BATCH
-        if self._bytes_each <= BULK_BYTES_SURELY or self._bulk.measured_at < 0:
+        if self._bytes_each <= BULK_BYTES_SURELY or self._bulk.measured_at == -math.inf:
             return True, size
         if now >= self._bulk.measured_at + MEASURE_AGAIN:
             return True, min(size, FIRST_BATCH)
@@ -186,24 +153,17 @@ class BulkReader:
             return False, STATUS_BATCH
         if now >= self._status.measured_at + MEASURE_AGAIN:
             return False, PROBE
-        if self._bulk.seconds_each <= self._status.seconds_each:
-            return True, size
-        return False, STATUS_BATCH
+        bulk = self._bulk.seconds_each <= self._status.seconds_each
+        return bulk, size if bulk else STATUS_BATCH
 
     async def _read_bulk(self, batch: Sequence[str]) -> tuple[int, dict[str, PollResult]]:
         """Bytes of the answer, and what it has."""
         call: Call[Any] = endpoints.bulk_search(batch)
         # Our own parse: no model for each of a thousand workflows, and the answer's size.
         call = replace(call, parse=_size_and_items, max_bytes=BULK_BYTES_AT_MOST, once=True)
-        with self._counted(call):
-            size, items = await self._client().send(call)
+        with self._client.counted(call):
+            size, items = await self._client.current.send(call)
         return size, {workflow_id: result for item in items for workflow_id, result in _results(item)}
-
-    def _bulk_succeeded(self, seconds: float, ids: int, size: int) -> None:
-        self._bulk.measured(seconds, ids, self._monotonic())
-        self._bulk_failures = 0
-        self._last_batch = max(ids, FIRST_BATCH // GROWTH)
-        self._bytes_each = max(1.0, size / ids)
 
     async def _read_despite(self, error: ConductorRequestError, batch: Sequence[str]) -> dict[str, PollResult] | None:
         """After a bulk request that failed: what can be read all the same; None where bulk requests do not work now.
@@ -211,17 +171,19 @@ class BulkReader:
         The server may lack or refuse it, one broken or very slow workflow fails it for all, and a gateway may cut large
         answers. If the server answers for one of them alone, it is not unreachable.
         """
+        missing = isinstance(error, ConductorMissingRouteError)
         if error.repeatable or isinstance(error, ConductorAuthError):
             try:
                 await self._read_one(batch[0], within=PROBE_WITHIN)
             except ConductorRequestError as answer:
                 if not _concerns_one(answer):
                     raise
-        elif not isinstance(error, ConductorMissingRouteError):
-            found = await self._read_halves(batch)
-            if found is not None:
-                return found
-        self._give_up_bulk(surely=isinstance(error, ConductorMissingRouteError))
+        elif not missing and (found := await self._read_halves(batch)) is not None:
+            return found
+        pause = BULK_AGAIN * 2.0 ** min(self._bulk_failures, 10)
+        self._bulk_again = self._client.monotonic() + (MEASURE_AGAIN if missing else min(MEASURE_AGAIN, pause))
+        self._bulk_failures += 1
+        self._last_batch = FIRST_BATCH // GROWTH
         return None
 
     async def _read_halves(self, batch: Sequence[str]) -> dict[str, PollResult] | None:
@@ -247,16 +209,10 @@ class BulkReader:
                     parts.append(half)
         if not found:
             return None
-        until = self._monotonic() + MEASURE_AGAIN
-        self._alone = {name: at for name, at in self._alone.items() if at > until - MEASURE_AGAIN}
-        self._alone |= dict.fromkeys(culprits, until)
+        now = self._client.monotonic()
+        self._alone = {name: until for name, until in self._alone.items() if until > now}
+        self._alone |= dict.fromkeys(culprits, now + MEASURE_AGAIN)
         return found | await self._read_each(culprits, measured=False)
-
-    def _give_up_bulk(self, *, surely: bool) -> None:
-        pause = MEASURE_AGAIN if surely else min(MEASURE_AGAIN, BULK_AGAIN * 2.0 ** min(self._bulk_failures, 10))
-        self._bulk_failures += 1
-        self._bulk_again = self._monotonic() + pause
-        self._last_batch = FIRST_BATCH // GROWTH
 
     async def _read_each(self, batch: Sequence[str], *, measured: bool = True) -> dict[str, PollResult]:
         seen: dict[str, PollResult] = {}
@@ -269,7 +225,7 @@ class BulkReader:
         if failed and not seen and (len(failed) >= PASSING or (measured and not all(map(_concerns_one, failed)))):
             raise failed[0]
         if measured and seen:
-            self._status.measured(self._timer() - began, len(batch), self._monotonic())
+            self._status.measured(self._timer() - began, len(batch), self._client.monotonic())
         return seen
 
     async def _read_some(
@@ -291,46 +247,23 @@ class BulkReader:
 
     async def _read_one(self, workflow_id: str, *, within: float | None = None) -> PollResult | None:
         """One workflow by ``/status``, or by a ``get`` where the server has none; None where it is unknown."""
+        capabilities = self._client.current.capabilities
         try:
             workflow = await drive_async(
-                get_workflow_status(self._client().capabilities, workflow_id), partial(self._send, within=within)
+                get_workflow_status(capabilities, workflow_id), partial(self._send, within=within)
             )
         except ConductorNotFoundError:
             return None
         return PollResult(Revision.of(workflow.status, workflow.update_time), _text(workflow.reason))
 
     async def _send(self, call: Any, within: float | None = None) -> Any:
-        with self._counted(call):
-            return await self._client().send(replace(call, once=True, within=within))
-
-    @contextmanager
-    def _counted(self, call: Call[Any]) -> Iterator[None]:
-        """Count a request; an unexpected error is taken for an answer that cannot be read."""
-        self.requests += 1
-        try:
-            yield
-        except (ConductorNotFoundError, ConductorMissingRouteError):
-            raise
-        except ConductorRequestError:
-            self.errors += 1
-            raise
-        except ConductorError:
-            raise
-        except Exception as error:
-            self.errors += 1
-            self._on_defect(error)
-            raise unreadable(call, error) from error
+        with self._client.counted(call):
+            return await self._client.current.send(replace(call, once=True, within=within))
 
 
 def _concerns_one(error: ConductorRequestError) -> bool:
     """Whether an answer says nothing about other workflows: it cannot be read, or the server fails at this one."""
     return error.conclusive and not error.concerns_server
-
-
-def unreadable(call: Call[Any], error: Exception) -> NotConductorError:
-    """The error for an answer that nobody has foreseen: it concerns this answer alone."""
-    what = f"the answer to {call.method} {call.path} cannot be read: {type(error).__name__}: {error}"
-    return NotConductorError(what, status=200)
 
 
 def _size_and_items(answer: Answer) -> tuple[int, list[Any]]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-__all__ = ["LONGEST", "patience", "seconds"]
-
 LONGEST = 10 * 365 * 86_400.0
 """Ten years. What is longer is a mistake, or is meant as no limit; and the calendar ends in the year 9999."""
 
@@ -23,15 +21,16 @@ def patience(value: float | timedelta, name: str) -> float:
 
 
 def seconds(value: float | timedelta | None, name: str) -> float | None:
-    """A duration given as seconds or timedelta; None stays None.
+    """The same above 0, or None.
 
     Raises:
         ValueError: not above 0, over ten years, not finite, or no number.
     """
-    if value is None:
-        return None
-    number = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number <= LONGEST:
+    try:
+        number = None if value is None else patience(value, name)
+    except ValueError:
+        number = 0.0
+    if number == 0:
         raise ValueError(
             f"{name} must be a number of seconds (or a timedelta) above 0, up to ten years, not {value!r}; "
             f"for {'no limit' if 'timeout' in name else 'the default'}, leave it out"

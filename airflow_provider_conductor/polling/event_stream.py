@@ -12,17 +12,15 @@ import contextlib
 import contextvars
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
 
+from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.errors import (
     ConductorAnswerError,
     ConductorNotFoundError,
     ConductorRequestError,
     NotConductorError,
 )
-
-__all__ = ["MAX_STREAMS", "EventSource", "EventStreams"]
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +37,6 @@ REOPEN_AFTER = 10.0
 """Seconds after which a stream that has ended or broken is opened again."""
 
 
-class EventSource(Protocol):
-    """What is needed of the client."""
-
-    def listen(self, workflow_id: str) -> AsyncGenerator[str, None]: ...
-
-
 class EventStreams:
     """One stream for each workflow that is waited for, up to :data:`MAX_STREAMS`.
 
@@ -56,7 +48,7 @@ class EventStreams:
 
     def __init__(
         self,
-        client: Callable[[], EventSource],
+        client: Callable[[], AsyncConductorClient],
         prompt: Callable[[str], None],
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -67,9 +59,6 @@ class EventStreams:
         self._sleep = sleep
         self._holders: Counter[str] = Counter()
         self._tasks: dict[str, asyncio.Task[None]] = {}
-
-    def __len__(self) -> int:
-        return len(self._tasks)
 
     def hold(self, workflow_id: str) -> None:
         """Somebody waits for it: listen, if there is room."""

@@ -12,8 +12,6 @@ from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.messages import attempt, queue_name
 from airflow_provider_conductor.polling.root_cause import Cause, Failure, root_cause
 
-__all__ = ["diagnose", "explain"]
-
 NAME_LIMIT = 80
 WORKFLOW_NAME_LIMIT = 120
 REASON_LIMIT = 500
@@ -81,45 +79,38 @@ def diagnose(workflow: Workflow) -> Flow[Failure | None]:
 
 def explain(failure: Failure, url: str = "") -> str:
     """The message of a failure. Its first line is enough to act on; the whole is bounded."""
-    lines = [_headline(failure)]
-    if failure.sub_workflow_id:
-        name = one_line(failure.sub_workflow_name, WORKFLOW_NAME_LIMIT)
-        lines.append(
-            f"In sub-workflow {name} ({one_line(failure.sub_workflow_id)}), which {_path(*failure.path)} runs."
-        )
-    if failure.task_id:
-        by = f", on worker {one_line(failure.worker_id, NAME_LIMIT)}" if failure.worker_id else ""
-        lines.append(f"Task id {one_line(failure.task_id)}{by}.")
-    if failure.workflow_reason:
-        lines.append(f"Reason of the workflow: {one_line(failure.workflow_reason, REASON_LIMIT)}")
-    if failure.open_tasks:
-        named = ", ".join(one_line(name, NAME_LIMIT) for name in failure.open_tasks[:OPEN_TASKS_NAMED])
-        more = len(failure.open_tasks) - OPEN_TASKS_NAMED
-        lines.append(f"Open at that time: {named}" + (f" and {more} more." if more > 0 else "."))
+    below = f"{one_line(failure.sub_workflow_name, WORKFLOW_NAME_LIMIT)} ({one_line(failure.sub_workflow_id)})"
+    by = f", on worker {one_line(failure.worker_id, NAME_LIMIT)}" if failure.worker_id else ""
+    named = ", ".join(one_line(name, NAME_LIMIT) for name in failure.open_tasks[:OPEN_TASKS_NAMED])
+    others = len(failure.open_tasks) - OPEN_TASKS_NAMED
+    failure_workflow = f"did not start: {one_line(failure.failure_workflow_error)}"
     if failure.failure_workflow_id:
-        lines.append(f"Its failure workflow is {one_line(failure.failure_workflow_id)}.")
-    elif failure.failure_workflow_error:
-        lines.append(f"Its failure workflow did not start: {one_line(failure.failure_workflow_error)}")
-    if failure.log_lines:
-        kept = failure.log_lines[-LOG_LINES:]
-        lines.append(f"The worker's last log lines ({len(kept)} of {len(failure.log_lines)}):")
-        lines.extend(f"    {one_line(line, LOG_LINE_LIMIT)}" for line in kept)
-    lines.append(f"What to do: {_advice(failure)}")
-    if url:
-        lines.append(f"See {url}")
-    return "\n".join(lines)
+        failure_workflow = f"is {one_line(failure.failure_workflow_id)}."
+    kept = failure.log_lines[-LOG_LINES:]
+    lines = [
+        (True, _headline(failure)),
+        (failure.sub_workflow_id, f"In sub-workflow {below}, which {_path(*failure.path)} runs."),
+        (failure.task_id, f"Task id {one_line(failure.task_id)}{by}."),
+        (failure.workflow_reason, f"Reason of the workflow: {one_line(failure.workflow_reason, REASON_LIMIT)}"),
+        (named, f"Open at that time: {named}" + (f" and {others} more." if others > 0 else ".")),
+        (failure.failure_workflow_id or failure.failure_workflow_error, f"Its failure workflow {failure_workflow}"),
+        (kept, f"The worker's last log lines ({len(kept)} of {len(failure.log_lines)}):"),
+        *((True, f"    {one_line(line, LOG_LINE_LIMIT)}") for line in kept),
+        (True, f"What to do: {_advice(failure)}"),
+        (url, f"See {url}"),
+    ]
+    return "\n".join(line for there, line in lines if there)
 
 
 def _headline(failure: Failure) -> str:
     ended = ENDED.get(failure.status, failure.status)
     headline = f"Workflow {one_line(failure.workflow_name, WORKFLOW_NAME_LIMIT)} ({failure.workflow_id}) {ended}"
+    task = _path(*failure.path, failure.task_reference_name)
     if failure.cause in HEADLINES:
-        headline += ": " + HEADLINES[failure.cause].format(
-            task=_path(*failure.path, failure.task_reference_name),
-            attempt=attempt(failure.attempts, failure.max_attempts),
-        )
+        tries = attempt(failure.attempts, failure.max_attempts)
+        headline += ": " + HEADLINES[failure.cause].format(task=task, attempt=tries)
     elif failure.cause is Cause.TERMINATED and failure.path:
-        headline += f": the sub-workflow of {_path(*failure.path, failure.task_reference_name)} was terminated"
+        headline += f": the sub-workflow of {task} was terminated"
     reason = one_line(failure.reason, REASON_LIMIT) or ("no reason given" if failure.task_id else "")
     return f"{headline}: {reason}" if reason else headline
 
@@ -127,7 +118,7 @@ def _headline(failure: Failure) -> str:
 def _advice(failure: Failure) -> str:
     if failure.unread_sub_workflow_id and failure.cause is Cause.TASK_FAILED:
         return f"Find and fix the cause in sub-workflow {one_line(failure.unread_sub_workflow_id)}, {AGAIN}."
-    advice = ADVICE_BY_WORKER if failure.by_worker and failure.cause in ADVICE_BY_WORKER else ADVICE
+    advice = ADVICE | (ADVICE_BY_WORKER if failure.by_worker else {})
     return advice[failure.cause or Cause.TASK_FAILED].format(
         again=AGAIN, kind=one_line(failure.task_kind, NAME_LIMIT), queue=queue_name(failure.queue, failure.domain)
     )

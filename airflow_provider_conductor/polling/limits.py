@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from airflow_provider_conductor.polling.progress import Phase, Progress
+from airflow_provider_conductor.polling.blocker import Phase
+from airflow_provider_conductor.polling.progress import Progress
 from airflow_provider_conductor.polling.server_clock import ServerClock
 from airflow_provider_conductor.polling.wait_spec import WaitSpec
-
-__all__ = ["UNPOLLED_WARNING", "Judgement", "Verdict", "judge"]
 
 UNPOLLED_WARNING = 600.0
 """Seconds for which no worker has polled a task's queue after which users are warned, unless ``stall_timeout`` acts."""
@@ -25,16 +25,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict.
-
-    Attributes:
-        since: when the standstill, or the wait that has timed out, began.
-        poll_by: the latest moment for the next poll; None if no limit comes nearer.
-    """
+    """A verdict; ``since`` when the workflow has stood still, and the latest moment for the next poll."""
 
     verdict: Verdict
     since: float | None = None
-    poll_by: float | None = None
+    poll_by: float = math.inf
 
 
 def judge(spec: WaitSpec, progress: Progress | None, now: float, clock: ServerClock, *, warned: str = "") -> Judgement:
@@ -52,27 +47,22 @@ def judge(spec: WaitSpec, progress: Progress | None, now: float, clock: ServerCl
     ==============================================  ========================================================
 
     ``poll_by`` is exactly the moment of the nearest limit: the last poll happens then, so a workflow that has just
-    ended is not a timeout. ``progress`` is None if Conductor was unreachable: then only the deadline counts, since it
-    is not known whether the workflow progresses.
+    ended is not a timeout. If it is not known whether the workflow progresses (``progress`` is None), only the deadline
+    counts.
     """
     if progress is not None and progress.phase is Phase.ENDED:
         return Judgement(Verdict.KEEP_WAITING)
-    if spec.deadline is not None and now >= spec.deadline:
-        return Judgement(Verdict.TIMED_OUT, since=spec.started_at)
-    limits = [spec.deadline]
-    if progress is None:
-        return Judgement(Verdict.KEEP_WAITING, poll_by=spec.deadline)
-    if spec.stall_timeout is not None:
-        if progress.stalled_since is not None:
-            since = max(clock.ours(progress.stalled_since), spec.started_at)
-            if now >= since + spec.stall_timeout:
-                return Judgement(Verdict.STALLED, since=since)
-            limits.append(since + spec.stall_timeout)
-    elif warned != progress.fingerprint:
-        unpolled = [blocker.unpolled_since for blocker in progress.blockers if blocker.unpolled_since is not None]
-        if unpolled:
-            since = max(clock.ours(min(unpolled)), spec.started_at)
-            if now >= since + UNPOLLED_WARNING:
-                return Judgement(Verdict.WARN, since=since, poll_by=spec.deadline)
-            limits.append(since + UNPOLLED_WARNING)
-    return Judgement(Verdict.KEEP_WAITING, poll_by=min((limit for limit in limits if limit is not None), default=None))
+    if now >= spec.end:
+        return Judgement(Verdict.TIMED_OUT)
+    standstill, limit, verdict = None, UNPOLLED_WARNING, Verdict.WARN
+    if progress is not None and spec.stall_timeout is not None:
+        standstill, limit, verdict = progress.stalled_since, spec.stall_timeout, Verdict.STALLED
+    elif progress is not None and warned != progress.fingerprint:
+        unpolled = (blocker.unpolled_since for blocker in progress.blockers)
+        standstill = min((since for since in unpolled if since is not None), default=None)
+    if standstill is None:
+        return Judgement(Verdict.KEEP_WAITING, poll_by=spec.end)
+    since = max(clock.ours(standstill), spec.started_at)
+    if now < since + limit:
+        return Judgement(Verdict.KEEP_WAITING, poll_by=min(spec.end, since + limit))
+    return Judgement(verdict, since=since, poll_by=spec.end)

@@ -12,8 +12,6 @@ from airflow_provider_conductor.polling.blocker import PICKUP_GRACE, Blocker, Ph
 from airflow_provider_conductor.polling.formatting import clock_time, duration
 from airflow_provider_conductor.polling.progress import Progress
 
-__all__ = ["NOTHING_LOGGED", "Logged", "attempt", "describe", "next_message", "queue_name", "with_reasons"]
-
 NAMED = 3
 """Blockers described one by one."""
 
@@ -71,18 +69,15 @@ def describe(progress: Progress, now: int) -> str:
 
 
 def _describe_all(blockers: tuple[Blocker, ...], now: int) -> str:
-    if len(blockers) <= NAMED:
-        return "; ".join(_describe(blocker, now) for blocker in blockers)
-    kinds: dict[tuple[object, ...], list[Blocker]] = {}
-    for blocker in blockers:
+    groups: dict[tuple[object, ...], list[Blocker]] = {}
+    for number, blocker in enumerate(blockers):
         kind = (blocker.phase, blocker.queue or blocker.kind, blocker.domain, blocker.unpolled_since is not None)
-        kinds.setdefault(kind, []).append(blocker)
-    groups = list(kinds.values())
-    described = [
-        _describe(first, now) + (f" (and {len(others)} more)" if others else "") for first, *others in groups[:NAMED]
-    ]
+        groups.setdefault(kind if len(blockers) > NAMED else (number,), []).append(blocker)
+    described = []
+    for first, *others in list(groups.values())[:NAMED]:
+        described.append(_describe(first, now) + (f" (and {len(others)} more)" if others else ""))
     if len(groups) > NAMED:
-        described.append(f"and {sum(map(len, groups[NAMED:]))} more")
+        described.append(f"and {sum(map(len, list(groups.values())[NAMED:]))} more")
     return "; ".join(described)
 
 
@@ -133,57 +128,59 @@ def _situation(progress: Progress) -> str:
     return blake2s(text.encode(errors="replace"), digest_size=4).hexdigest()
 
 
+LINES = {
+    Phase.RETRY_DELAY: "{failed}Conductor will retry it at {due}",
+    Phase.RETRY_DUE: "{failed}its retry has been queued since {since}, {polls}",
+    Phase.QUEUED: "{name} has been queued since {since}, {polls}",
+    Phase.RATE_LIMITED: "{name} has been queued since {since}, {polls}: "
+    "probably because of its rate or concurrency limit",
+    Phase.JOIN_BLOCKED: "{name} ({kind}) has been waiting since {since} for {missing}",
+    Phase.POSTPONED: "{name} was postponed by {worker} until {due}",
+    Phase.START_DELAY: "{name} will start at {due}",
+    Phase.TIMED_WAIT: "{name} waits until {due}",
+    Phase.WAITING_FOR_SIGNAL: "{name} has been waiting since {since} for a signal",
+    Phase.WAITING_FOR_PERSON: "{name} has been waiting since {since} for a person to complete it",
+    Phase.PAUSED: "sub-workflow {below} of {name} has been paused since {since}",
+    Phase.UNREAD: "{name} has been running sub-workflow {below} since {since}",
+}
+
+
 def _describe(blocker: Blocker, now: int) -> str:
-    name, since = _name(blocker), clock_time(blocker.since, now)
-    failed = f"{_failed_attempt(blocker)}; " if blocker.retry else ""
-    match blocker.phase:
-        case Phase.WORKING:
-            return _describe_working(blocker, since, now)
-        case Phase.RETRY_DELAY:
-            return f"{failed}Conductor will retry it at {_due(blocker, now)}"
-        case Phase.RETRY_DUE:
-            return f"{failed}its retry has been queued since {since}, {_polls(blocker, now)}"
-        case Phase.QUEUED:
-            return f"{name} has been queued since {since}, {_polls(blocker, now)}"
-        case Phase.RATE_LIMITED:
-            why = "probably because of its rate or concurrency limit"
-            return f"{name} has been queued since {since}, {_polls(blocker, now)}: {why}"
-        case Phase.JOIN_BLOCKED:
-            return f"{name} ({blocker.kind}) has been waiting since {since} for {_missing(blocker)}"
-        case Phase.POSTPONED:
-            return f"{name} was postponed by {_worker(blocker.worker_id)} until {_due(blocker, now)}"
-        case Phase.START_DELAY:
-            return f"{name} will start at {_due(blocker, now)}"
-        case Phase.TIMED_WAIT:
-            return f"{name} waits until {_due(blocker, now)}"
-        case Phase.WAITING_FOR_SIGNAL:
-            return f"{name} has been waiting since {since} for a signal"
-        case Phase.WAITING_FOR_PERSON:
-            return f"{name} has been waiting since {since} for a person to complete it"
-        case Phase.PAUSED:
-            return f"{_sub_workflow(blocker)} has been paused since {since}"
-        case _:
-            return f"{name} has been running sub-workflow {one_line(blocker.sub_workflow_id)} since {since}"
+    line = _working(blocker) if blocker.phase is Phase.WORKING else LINES[blocker.phase]
+    due = "a time that this server does not report"
+    if blocker.due is not None:
+        due = f"{clock_time(blocker.due, now)} (in {duration(blocker.due - now)})"
+    return line.format(
+        name=_name(blocker),
+        kind=one_line(blocker.kind, NAME_LIMIT),
+        below=one_line(blocker.sub_workflow_id),
+        worker=_worker(blocker.worker_id),
+        since=clock_time(blocker.since, now),
+        due=due,
+        ended=clock_time(blocker.due or 0, now),
+        failed=f"{_failed_attempt(blocker)}; " if blocker.retry else "",
+        again=f" ({attempt(blocker.attempt, blocker.max_attempts)})" if blocker.attempt > 1 else "",
+        polls=_polls(blocker, now),
+        missing=_missing(blocker),
+    )
 
 
-def _describe_working(blocker: Blocker, since: str, now: int) -> str:
-    name, kind = _name(blocker), one_line(blocker.kind, NAME_LIMIT)
+def _working(blocker: Blocker) -> str:
+    """The line for a task that a worker or Conductor runs."""
     if blocker.sub_workflow_ended:
-        below = one_line(blocker.sub_workflow_id)
-        return f"Conductor has not updated {name} yet, although its sub-workflow {below} ended at {since}"
+        return "Conductor has not updated {name} yet, although its sub-workflow {below} ended at {since}"
     if blocker.sub_workflow_id and not blocker.begun:
-        return f"{_sub_workflow(blocker)} has been waiting since {since} for Conductor to schedule its first task"
+        return "sub-workflow {below} of {name} has been waiting since {since} for Conductor to schedule its first task"
     if blocker.sub_workflow_id:
-        return f"no task has been open in {_sub_workflow(blocker)} since {since}"
+        return "no task has been open in sub-workflow {below} of {name} since {since}"
     if blocker.kind == "WAIT" and blocker.due is not None:
-        return f"{name} was due to end at {clock_time(blocker.due, now)}, and Conductor has not ended it yet"
+        return "{name} was due to end at {ended}, and Conductor has not ended it yet"
     if blocker.by_server and not blocker.begun:
-        what = f"{_failed_attempt(blocker)}; its retry" if blocker.retry else f"{name} ({kind})"
-        return f"{what} has been waiting since {since} for Conductor to run it"
-    again = f" ({attempt(blocker.attempt, blocker.max_attempts)})" if blocker.attempt > 1 else ""
+        what = "{failed}its retry" if blocker.retry else "{name} ({kind})"
+        return what + " has been waiting since {since} for Conductor to run it"
     if blocker.by_server:
-        return f"Conductor has been running {name} ({kind}) since {since}{again}"
-    return f"{name} has been running on {_worker(blocker.worker_id)} since {since}{again}"
+        return "Conductor has been running {name} ({kind}) since {since}{again}"
+    return "{name} has been running on {worker} since {since}{again}"
 
 
 def _failed_attempt(blocker: Blocker) -> str:
@@ -232,13 +229,12 @@ def _advice(blocker: Blocker) -> str:
 
 def _missing(blocker: Blocker) -> str:
     """The references that a JOIN waits for, and why they may never come."""
-    others = tuple(ref for ref in blocker.missing if ref not in blocker.undefined)
-    found = []
-    if blocker.undefined:
-        found.append(f"{_references(blocker.undefined)}, which the workflow's definition does not have")
-    if others:
-        found.append(f"{_references(others)}, which Conductor has not scheduled")
-    return ", and for ".join(found)
+    unscheduled = tuple(ref for ref in blocker.missing if ref not in blocker.undefined)
+    kinds = {
+        "which the workflow's definition does not have": blocker.undefined,
+        "which Conductor has not scheduled": unscheduled,
+    }
+    return ", and for ".join(f"{_references(names)}, {why}" for why, names in kinds.items() if names)
 
 
 def _references(names: tuple[str, ...], word: str = "and") -> str:
@@ -246,12 +242,6 @@ def _references(names: tuple[str, ...], word: str = "and") -> str:
     if len(names) > REFERENCES_NAMED:
         quoted.append(f"{len(names) - REFERENCES_NAMED} more")
     return f" {word} ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
-
-
-def _due(blocker: Blocker, now: int) -> str:
-    if blocker.due is None:
-        return "a time that this server does not report"
-    return f"{clock_time(blocker.due, now)} (in {duration(blocker.due - now)})"
 
 
 def attempt(number: int, maximum: int | None) -> str:
@@ -267,10 +257,6 @@ def queue_name(queue: str, domain: str) -> str:
 
 def _name(blocker: Blocker) -> str:
     return "/".join(one_line(part, NAME_LIMIT) for part in (*blocker.path, blocker.reference_name))
-
-
-def _sub_workflow(blocker: Blocker) -> str:
-    return f"sub-workflow {one_line(blocker.sub_workflow_id)} of {_name(blocker)}"
 
 
 def _worker(worker_id: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from airflow_provider_conductor.client import endpoints
@@ -10,8 +11,6 @@ from airflow_provider_conductor.client.flow import Flow, T, ask, current_time, s
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.polling.next_poll import next_poll_after_failure
 from airflow_provider_conductor.polling.observation import LAST_POLL, once
-
-__all__ = ["confirm_missing", "read_ended", "search_index"]
 
 ASK_AGAIN = (1.0, 2.0, 4.0, 8.0)
 """Seconds before each further read of a workflow that was not found: one such answer may be a stray one, and the search
@@ -28,7 +27,7 @@ READ_FOR = 30.0
 
 
 def confirm_missing(
-    workflow_id: str, error: ConductorNotFoundError, again: Callable[[], Flow[T]], end: float | None
+    workflow_id: str, error: ConductorNotFoundError, again: Callable[[], Flow[T]], end: float = math.inf
 ) -> Flow[T | Workflow | None]:
     """What became of a workflow that was not found.
 
@@ -51,11 +50,18 @@ def confirm_missing(
         if not _says_unknown(error):
             raise error
         asked = yield from current_time()
-        summary = yield from search_index(workflow_id, None if end is None else max(end, asked + LAST_POLL))
+        summary = yield from search_index(workflow_id, max(end, asked + LAST_POLL))
         if summary is not None and not summary.status.ended:
-            raise _still_indexed(error, summary)
+            raise ConductorRequestError(
+                f"{error.message}, but its search index has it as {summary.status}",
+                method=error.method,
+                path=error.path,
+                server=error.server,
+                status=error.status,
+                repeatable=True,
+            )
         now = yield from current_time()
-        last = end is not None and now + (pause or 0.0) > end
+        last = now + (pause or 0.0) > end
         if summary is not None and (last or pause != ASK_AGAIN[0]):
             return summary
         if last:
@@ -69,22 +75,11 @@ def confirm_missing(
     return None
 
 
-def _says_unknown(error: ConductorNotFoundError) -> bool:
-    return UNKNOWN in error.message.lower()
+def _says_unknown(error: ConductorRequestError) -> bool:
+    return isinstance(error, ConductorNotFoundError) and UNKNOWN in error.message.lower()
 
 
-def _still_indexed(error: ConductorNotFoundError, summary: Workflow) -> ConductorRequestError:
-    return ConductorRequestError(
-        f"{error.message}, but its search index has it as {summary.status}",
-        method=error.method,
-        path=error.path,
-        server=error.server,
-        status=error.status,
-        repeatable=True,
-    )
-
-
-def search_index(workflow_id: str, until: float | None = None) -> Flow[Workflow | None]:
+def search_index(workflow_id: str, until: float = math.inf) -> Flow[Workflow | None]:
     """The summary that the search index keeps of a workflow, or None; answered by ``until``."""
     now = yield from current_time()
     try:
@@ -95,10 +90,7 @@ def search_index(workflow_id: str, until: float | None = None) -> Flow[Workflow 
         if not error.conclusive:
             raise
         return None
-    for summary in result:
-        if summary.workflow_id == workflow_id:
-            return summary
-    return None
+    return next((summary for summary in result if summary.workflow_id == workflow_id), None)
 
 
 def read_ended(workflow_id: str, until: float | None) -> Flow[Workflow | None]:
@@ -112,25 +104,23 @@ def read_ended(workflow_id: str, until: float | None) -> Flow[Workflow | None]:
     """
     failures = unknown = 0
     began = yield from current_time()
-    until = None if until is None else max(until, began + READ_FOR)
+    end = math.inf if until is None else max(until, began + READ_FOR)
     while True:
         try:
             return (yield from ask(once(endpoints.get_workflow(workflow_id))))
         except ConductorRequestError as error:
-            now = yield from current_time()
-            missing = isinstance(error, ConductorNotFoundError)
-            if isinstance(error, ConductorNotFoundError) and _says_unknown(error):
+            if _says_unknown(error):
                 archived = unknown > 0 and (yield from search_index(workflow_id)) is not None
                 if archived or unknown == len(ASK_AGAIN):
                     return None
                 unknown += 1
                 yield from sleep(ASK_AGAIN[unknown - 1])
                 continue
-            passing = error.temporary or missing
-            refused = error.refused_by_gateway and failures > REFUSALS
-            if not passing or refused or (until is not None and now >= until):
+            now = yield from current_time()
+            passing = error.temporary or isinstance(error, ConductorNotFoundError)
+            if not passing or (error.refused_by_gateway and failures > REFUSALS) or now >= end:
                 raise
             retry_after = error.retry_after
         failures += 1
-        at = next_poll_after_failure(failures, now, jitter=0.0, poll_by=until, retry_after=retry_after)
+        at = next_poll_after_failure(failures, now, jitter=0.0, poll_by=end, retry_after=retry_after)
         yield from sleep(at - now)

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from airflow_provider_conductor.polling.blocker import PICKUP_GRACE, Blocker, Phase
 from airflow_provider_conductor.polling.progress import Progress
 from airflow_provider_conductor.polling.server_clock import ServerClock
-
-__all__ = [
-    "CLOSE_POLLS_FOR",
-    "CLOSE_POLL_PAUSE",
-    "adaptive_pause",
-    "next_poll",
-    "next_poll_after_failure",
-    "sensor_backoff",
-    "wake_at",
-]
 
 SHORTEST = 1.0
 LONGEST = 60.0
@@ -34,9 +26,6 @@ AFTER_DUE = 0.25
 UNSEEN_PHASES = frozenset({Phase.QUEUED, Phase.RETRY_DUE, Phase.RATE_LIMITED, Phase.UNREAD})
 """Phases that end without a trace in the workflow's own ``updateTime``: a worker takes a task (seen on 3.32)."""
 
-SUB_WORKFLOW = "SUB_WORKFLOW"
-"""Its tasks progress unseen, from the moment at which the server has begun to start it."""
-
 UNSEEN_SHARE = 0.2
 UNSEEN_SHORTEST = 30.0
 UNSEEN_LONGEST = 600.0
@@ -53,7 +42,7 @@ def next_poll(
     *,
     jitter: float,
     poll_interval: float | None = None,
-    poll_by: float | None = None,
+    poll_by: float = math.inf,
 ) -> float:
     """The moment of the next poll.
 
@@ -79,7 +68,7 @@ def next_poll(
         if progress.next_change is not None:
             due = clock.ours(progress.next_change) + AFTER_DUE * (1 + jitter)
             pause = max(pause, min(due - now, LONGEST))
-    return _bounded(now + pause, now, poll_by)
+    return max(now, min(now + pause, poll_by))
 
 
 def adaptive_pause(age: float, jitter: float) -> float:
@@ -93,7 +82,7 @@ def wake_at(
     clock: ServerClock,
     *,
     jitter: float,
-    poll_by: float | None = None,
+    poll_by: float = math.inf,
     closely: bool = False,
 ) -> tuple[float, float]:
     """When a wait must poll by itself though nothing seems to have changed, with and without an ``updateTime``.
@@ -118,15 +107,14 @@ def wake_at(
     """
     age = max(0.0, now - clock.ours(progress.started))
     spread = 1 - JITTER * jitter
-    moments = [now + JUST_IN_CASE * spread]
-    if poll_by is not None:
-        moments.append(poll_by)
+    after_due = AFTER_DUE * (1 + jitter)
+    moments = [poll_by, now + JUST_IN_CASE * spread]
     if progress.next_change is not None:
-        moments.append(clock.ours(progress.next_change) + AFTER_DUE * (1 + jitter))
-    if closely or any(_is_invisible(blocker) for blocker in progress.blockers):
+        moments.append(clock.ours(progress.next_change) + after_due)
+    if closely or any(map(_is_invisible, progress.blockers)):
         moments.append(now + min(UNSEEN_LONGEST, max(UNSEEN_SHORTEST, age * UNSEEN_SHARE)) * spread)
     if not progress.blockers and progress.stalled_since is not None:
-        blocked_at = clock.ours(progress.stalled_since + PICKUP_GRACE) + AFTER_DUE * (1 + jitter)
+        blocked_at = clock.ours(progress.stalled_since + PICKUP_GRACE) + after_due
         moments += [blocked_at] if blocked_at > now else []
     blind = now + min(UNSEEN_LONGEST, max(BLIND_SHORTEST, age * UNSEEN_SHARE)) * spread
     seeing = max(now, min(moments))
@@ -135,7 +123,8 @@ def wake_at(
 
 def _is_invisible(blocker: Blocker) -> bool:
     at_a_worker = blocker.phase is Phase.WORKING and not blocker.by_server
-    below = blocker.kind == SUB_WORKFLOW or bool(blocker.path)
+    # A sub-workflow's tasks progress unseen, from the moment at which the server has begun to start it.
+    below = blocker.kind == "SUB_WORKFLOW" or bool(blocker.path)
     return at_a_worker or below or blocker.phase in UNSEEN_PHASES
 
 
@@ -148,16 +137,11 @@ def next_poll_after_failure(
     for a longer pause gets it, up to the same 60 seconds: one stray ``Retry-After: 3600`` must not blind a wait.
     """
     pause = min(LONGEST, SHORTEST * 2.0 ** min(max(failures, 1) - 1, 10)) * (1 - jitter / 2)
-    return _bounded(now + max(pause, min(retry_after or 0.0, LONGEST)), now, poll_by)
+    moment = now + max(pause, min(retry_after or 0.0, LONGEST))
+    return max(now, moment if poll_by is None else min(moment, poll_by))
 
 
 def sensor_backoff(interval: float, polls: int, jitter: float, longest: float | None) -> float:
     """Airflow's own sensor back-off: twice the interval each time, and up to as much again by chance."""
     pause = max(1.0, interval * 2.0 ** min(polls - 2, 32)) * (1 + jitter)
     return pause if longest is None else min(pause, longest)
-
-
-def _bounded(moment: float, now: float, poll_by: float | None) -> float:
-    if poll_by is not None:
-        moment = min(moment, poll_by)
-    return max(moment, now)

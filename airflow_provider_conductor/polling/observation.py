@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,17 +14,11 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 from airflow_provider_conductor.client.flow import Call, Flow, T, ask, current_time
-from airflow_provider_conductor.client.models import PollData, Task, Workflow, WorkflowStatus
+from airflow_provider_conductor.client.models import PollData, Workflow, WorkflowStatus
+from airflow_provider_conductor.polling.blocker import Phase
 from airflow_provider_conductor.polling.poll_pause import Revision
-from airflow_provider_conductor.polling.progress import MAX_DEPTH, Phase, Progress, assess
+from airflow_provider_conductor.polling.progress import MAX_DEPTH, Progress, assess
 from airflow_provider_conductor.polling.server_clock import ServerClock
-
-__all__ = [
-    "LAST_POLL",
-    "Observation",
-    "observe",
-    "without_reasons",
-]
 
 TASKS_AGAIN = 0.9
 """Seconds after which an observation reads anew what the workflow is doing; sooner ones only look for its end."""
@@ -94,7 +88,7 @@ def observe(
     *,
     whole: bool = False,
     few: bool = False,
-    end: float | None = None,
+    end: float = math.inf,
 ) -> Flow[Observation]:
     """Read the workflow and find out what it is doing.
 
@@ -106,7 +100,7 @@ def observe(
         end: the wait's deadline, which a server that does not answer must not delay.
     """
     sent = yield from current_time()
-    until = None if end is None else max(end, sent + LAST_POLL)
+    until = max(end, sent + LAST_POLL)
     briefly = tasks_read is not None and not whole and sent - tasks_read < TASKS_AGAIN
     try:
         workflow = yield from ask(
@@ -132,7 +126,7 @@ def observe(
         return seen.status_only(f"{type(error).__name__}: {error}")
 
 
-def _read_status(workflow_id: str, until: float | None, unreadable: ConductorRequestError) -> Flow[Workflow]:
+def _read_status(workflow_id: str, until: float, unreadable: ConductorRequestError) -> Flow[Workflow]:
     """The status of a workflow whose whole answer is ``unreadable``; raises this if that cannot be read either."""
     for call in (endpoints.get_workflow_status(workflow_id), endpoints.get_workflow(workflow_id, include_tasks=False)):
         try:
@@ -145,7 +139,7 @@ def _read_status(workflow_id: str, until: float | None, unreadable: ConductorReq
     raise unreadable
 
 
-def _assess(workflow: Workflow, now: int, until: float | None) -> Flow[Progress]:
+def _assess(workflow: Workflow, now: int, until: float) -> Flow[Progress]:
     """Assess, and read what that wants; what the server refuses is left out."""
     below: dict[str, Workflow] = {}
     polls: dict[str, tuple[PollData, ...]] = {}
@@ -166,18 +160,18 @@ def _assess(workflow: Workflow, now: int, until: float | None) -> Flow[Progress]
     return progress
 
 
-def once(call: Call[T], now: float = 0.0, until: float | None = None) -> Call[T]:
+def once(call: Call[T], now: float = 0.0, until: float = math.inf) -> Call[T]:
     """The same call, answered by ``until`` and not repeated by the client, since a wait polls again by itself."""
-    return replace(call, once=True, within=None if until is None else max(1.0, round(until - now, 3)))
+    return replace(call, once=True, within=None if until == math.inf else max(1.0, round(until - now, 3)))
 
 
-def _optional(call: Any, until: float | None = None) -> Flow[Any]:
+def _optional(call: Any, until: float = math.inf) -> Flow[Any]:
     """The answer, or None if the server refuses it.
 
     An outage is raised; but at a deadline, what has been read already counts more.
     """
     now = yield from current_time()
-    last = until is not None and until - now <= LAST_POLL
+    last = until - now <= LAST_POLL
     try:
         return (yield from ask(once(call, now, until)))
     except ConductorRequestError as error:
@@ -188,17 +182,14 @@ def _optional(call: Any, until: float | None = None) -> Flow[Any]:
 
 def without_reasons(seen: Observation | Workflow | None) -> Observation | Workflow | None:
     """The same without the reasons that workers wrote: a triggerer logs and stores them without masking secrets."""
-    if isinstance(seen, Workflow):
-        return replace(seen, data={**seen.data, "reasonForIncompletion": None, "tasks": list(map(_mute, seen.tasks))})
-    if seen is None:
-        return None
-    progress = seen.progress
-    if progress is not None:
-        progress = replace(progress, blockers=tuple(replace(blocker, reason="") for blocker in progress.blockers))
-    workflow = without_reasons(seen.workflow)
-    assert isinstance(workflow, Workflow)
-    return replace(seen, workflow=workflow, progress=progress)
+    if isinstance(seen, Observation):
+        progress = seen.progress
+        if progress is not None:
+            progress = replace(progress, blockers=tuple(replace(blocker, reason="") for blocker in progress.blockers))
+        return replace(seen, workflow=_mute(seen.workflow), progress=progress)
+    return None if seen is None else _mute(seen)
 
 
-def _mute(task: Task) -> Mapping[str, Any]:
-    return {**task.data, "reasonForIncompletion": None} if task.reason else task.data
+def _mute(workflow: Workflow) -> Workflow:
+    tasks = [{**task.data, "reasonForIncompletion": None} if task.reason else task.data for task in workflow.tasks]
+    return replace(workflow, data={**workflow.data, "reasonForIncompletion": None, "tasks": tasks})

@@ -12,8 +12,6 @@ from airflow_provider_conductor.client.errors import (
 )
 from airflow_provider_conductor.polling.next_poll import next_poll_after_failure
 
-__all__ = ["Outage"]
-
 MAX_STRETCH = 16.0
 """How far "too many requests" can stretch the pauses; each of them doubles it, each good sweep takes back a tenth."""
 
@@ -94,16 +92,9 @@ class Outage:
         """
         pause = self.until - now
         error = self.error
-        if pause <= 0 or error is None or not _concerns_all(error):
+        # An answer that shows a wrong address ends a wait, so that must be the answer to its own request.
+        if pause <= 0 or error is None or not (error.temporary or isinstance(error, ConductorUnreachableError)):
             return 0.0
         if pause > BRIEF or not self.is_rate_limit:
             raise error.with_traceback(None)
         return pause
-
-
-def _concerns_all(error: ConductorRequestError) -> bool:
-    """Whether an answer to one request holds for a wait that has not asked yet.
-
-    An answer that shows a wrong address ends a wait, so that must be the answer to its own request.
-    """
-    return error.temporary or isinstance(error, ConductorUnreachableError)

@@ -6,13 +6,12 @@ import asyncio
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from airflow_provider_conductor.polling.next_poll import LONGEST
+from airflow_provider_conductor.polling.outage import Outage
 from airflow_provider_conductor.polling.poll_pause import PollPause, PollResult
-
-__all__ = ["PauseQueue", "PausedWait"]
 
 TICK = 0.25
 """Seconds by which any poll may be early, so that those due at almost the same time share a request."""
@@ -20,8 +19,8 @@ TICK = 0.25
 EARLY = 0.05
 """The share of its pause by which a poll may be early: 3 s of a minute. A poll that comes early is not a late one."""
 
-COMPACT_FROM = 64
-"""Waits in the heap from which those that have left it are removed once they are half of it."""
+SPARE = 64
+"""Places in the heap that may mean nothing any more, besides as many as there are waits."""
 
 
 @dataclass(slots=True, eq=False)
@@ -59,12 +58,18 @@ class PausedWait:
 
 
 class PauseQueue:
-    """A heap of :class:`PausedWait`, and which of them wait for a workflow."""
+    """A heap of :class:`PausedWait`, and which of them wait for a workflow.
 
-    def __init__(self) -> None:
+    Attributes:
+        sooner: set when the next one is due sooner than before.
+    """
+
+    def __init__(self, outage: Outage) -> None:
+        self.sooner = asyncio.Event()
+        self._outage = outage
         self._heap: list[tuple[float, int, PausedWait]] = []
         self._order = itertools.count()
-        self._left = 0
+        self._waits = 0
         self._by_id: dict[str, set[PausedWait]] = {}
 
     def __len__(self) -> int:
@@ -77,33 +82,32 @@ class PauseQueue:
 
     def register(self, waiting: PausedWait) -> None:
         """Note what it waits for, so that a prompt finds it."""
+        self._waits += 1
         self._by_id.setdefault(waiting.pause.workflow_id, set()).add(waiting)
 
     def unregister(self, waiting: PausedWait) -> None:
+        self._waits -= 1
         others = self._by_id[waiting.pause.workflow_id]
         others.discard(waiting)
         if not others:
             del self._by_id[waiting.pause.workflow_id]
+        self._compact()
 
-    def push(
-        self, waiting: PausedWait, now: float, seconds: float, *, stretch: float = 1.0, not_before: float = -math.inf
-    ) -> bool:
-        """Let it pause for so many seconds, but not beyond its own time; whether it is due before all others."""
+    def push(self, waiting: PausedWait, now: float, seconds: float) -> None:
+        """Let it pause for so many seconds, longer in an outage, but not beyond its own time."""
         waiting.polled = waiting.prompted = False
-        waiting.due = max(now, min(max(now + seconds * stretch, not_before), waiting.wake_at))
+        due = max(now + seconds * self._outage.stretch, self._outage.until)
+        waiting.due = max(now, min(due, waiting.wake_at))
         waiting.earliest = waiting.due - min(max(TICK, seconds * EARLY), LONGEST * EARLY)
-        return self._push(waiting)
+        self._push(waiting)
 
-    def prompt(self, workflow_id: str, now: float) -> bool:
-        """Make those who wait for it due at once; whether that changes when the next one is due."""
-        sooner = False
+    def prompt(self, workflow_id: str, now: float) -> None:
+        """Make those who wait for it due at once."""
         for waiting in self._by_id.get(workflow_id, ()):
             waiting.prompted = True
             if not waiting.done.done() and not waiting.polled and waiting.due > now:
-                self.left(1)
                 waiting.due = waiting.earliest = now
-                sooner = self._push(waiting) or sooner
-        return sooner
+                self._push(waiting)
 
     def take_due(self, now: float, accept: Callable[[PausedWait], bool]) -> list[PausedWait]:
         """Those due by now that are accepted; with one of them, also those that may be polled early."""
@@ -112,8 +116,8 @@ class PauseQueue:
         while self._heap and self._heap[0][0] <= (now + LONGEST * EARLY if due else now):
             at, _, waiting = heapq.heappop(self._heap)
             if not waiting.is_at(at):
-                self._left = max(0, self._left - 1)
-            elif waiting.earliest > now:
+                continue
+            if waiting.earliest > now:
                 later.append(waiting)
             elif accept(waiting):
                 waiting.polled = True
@@ -122,22 +126,19 @@ class PauseQueue:
             self._push(waiting)
         return due
 
-    def left(self, count: int) -> None:
-        """So many places in the heap mean nothing any more; they are removed when they are half of it."""
-        self._left += count
-        if self._left * 2 > len(self._heap) >= COMPACT_FROM:
-            self._heap = [item for item in self._heap if item[2].is_at(item[0])]
-            heapq.heapify(self._heap)
-            self._left = 0
-
-    def clear(self) -> Iterable[PausedWait]:
+    def clear(self) -> list[PausedWait]:
         """Empty the heap; returns those that were in it."""
         waits = [item[2] for item in self._heap]
         self._heap.clear()
-        self._left = 0
         return waits
 
-    def _push(self, waiting: PausedWait) -> bool:
-        first = waiting.due < self.next_due
+    def _push(self, waiting: PausedWait) -> None:
+        if waiting.due < self.next_due:
+            self.sooner.set()
         heapq.heappush(self._heap, (waiting.due, next(self._order), waiting))
-        return first
+        self._compact()
+
+    def _compact(self) -> None:
+        if len(self._heap) > 2 * self._waits + SPARE:
+            self._heap = [item for item in self._heap if item[2].is_at(item[0])]
+            heapq.heapify(self._heap)

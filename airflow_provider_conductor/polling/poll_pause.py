@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from airflow_provider_conductor.client.flow import Sleep
 
-__all__ = ["PollPause", "PollResult", "Revision"]
-
 MAX_TIME = 1e16
 """Milliseconds: far beyond any time that a server may tell, and infinity is beyond it."""
 

@@ -14,11 +14,9 @@ import asyncio
 import contextlib
 import contextvars
 import itertools
-import logging
 import math
 import random
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -31,14 +29,9 @@ from airflow_provider_conductor.polling.event_stream import EventStreams
 from airflow_provider_conductor.polling.next_poll import LONGEST, SHORTEST, adaptive_pause
 from airflow_provider_conductor.polling.observation import LAST_POLL
 from airflow_provider_conductor.polling.outage import Outage
-from airflow_provider_conductor.polling.own_polls import OwnPolls
 from airflow_provider_conductor.polling.pause_queue import PausedWait, PauseQueue
 from airflow_provider_conductor.polling.poll_pause import PollPause, PollResult
-from airflow_provider_conductor.polling.renewable_client import RenewableClient
-
-__all__ = ["Counts", "Poller"]
-
-log = logging.getLogger(__name__)
+from airflow_provider_conductor.polling.poller_client import PollerClient
 
 T = TypeVar("T")
 
@@ -52,7 +45,7 @@ class Counts:
 
     Attributes:
         waits: how many there are now.
-        requests, errors: sent, and failed for another reason than that the workflow or endpoint is not there.
+        requests, errors: see :class:`PollerClient`.
         polls: workflows that were polled on behalf of a wait.
         woken: waits that were woken.
         lag: seconds by which the latest poll of the last sweep came after it was due.
@@ -90,25 +83,20 @@ class Poller:
     ) -> None:
         self.counts = Counts()
         self.outage = Outage()
-        self._client = RenewableClient(client, renew, monotonic)
-        self._reader = BulkReader(lambda: self.client, monotonic=monotonic, on_defect=self._log_defect)
-        self._own_polls = OwnPolls(
-            self._client, self.outage, monotonic=monotonic, sleep=sleep, jitter=jitter, on_defect=self._log_defect
-        )
+        self._client = PollerClient(client, renew, self.outage, monotonic=monotonic, sleep=sleep, jitter=jitter)
+        self._reader = BulkReader(self._client)
         self._on_counts = on_counts
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
         self._jitter = jitter
-        self._queue = PauseQueue()
-        self._sooner = asyncio.Event()
+        self._queue = PauseQueue(self.outage)
         self._sweeping: asyncio.Task[None] | None = None
         self._polling: asyncio.Task[None] | None = None
         self._due: list[PausedWait] = []
         self._polled: list[PausedWait] = []
         self._alarm = math.inf
         """When the first of those being polled must poll by itself."""
-        self._defects: set[str] = set()
         self._streams = EventStreams(lambda: self.client, self._prompt, sleep=sleep)
         self._streams.off = not client.settings.completion_stream
         self._prompted: set[str] = set()
@@ -159,21 +147,19 @@ class Poller:
         if isinstance(step, Now):
             return self._now(ahead)
         if step.within is not None and step.within <= LAST_POLL:
-            return self._own_polls.poll_at_deadline(step)
-        return self._own_polls.poll(step)
+            return self._client.poll_at_deadline(step)
+        return self._client.poll(step)
 
     async def _now(self, ahead: float) -> float:
         return self._monotonic() + ahead
 
     async def _pause(self, pause: PollPause, ahead: float) -> PollResult | None:
-        now = self._monotonic()
         waiting = PausedWait(pause, asyncio.get_running_loop().create_future(), ahead)
         self._queue.register(waiting)
         if pause.away and self.outage.error is not None:
             waiting.told_of = self.outage.number
-        prompted = pause.workflow_id in self._prompted
+        self._queue.push(waiting, self._monotonic(), 0.0 if pause.workflow_id in self._prompted else pause.seconds)
         self._prompted.discard(pause.workflow_id)
-        self._push(waiting, now, 0.0 if prompted else pause.seconds)
         if self._sweeping is None or self._sweeping.done():
             # A context of its own: the first wait's log is not where the sweep's lines belong.
             self._sweeping = asyncio.create_task(
@@ -181,23 +167,13 @@ class Poller:
             )
         try:
             return await waiting.done
-        except asyncio.CancelledError:
-            if not waiting.polled:
-                self._queue.left(1)
-            raise
         finally:
             self._queue.unregister(waiting)
-
-    def _push(self, waiting: PausedWait, now: float, seconds: float) -> None:
-        outage = self.outage
-        if self._queue.push(waiting, now, seconds, stretch=outage.stretch, not_before=outage.until):
-            self._sooner.set()
 
     def _prompt(self, workflow_id: str) -> None:
         """Something has happened to it: poll now. An answer that is under way may be from before."""
         self._prompted.add(workflow_id)
-        if self._queue.prompt(workflow_id, self._monotonic()):
-            self._sooner.set()
+        self._queue.prompt(workflow_id, self._monotonic())
 
     async def _sweep_on(self) -> None:
         """Poll what is due, until no wait pauses."""
@@ -209,19 +185,18 @@ class Poller:
                     due, self._due = self._due, []
                     self._polling = asyncio.create_task(self._sweep(due), name="conductor-poll")
             except Exception as error:  # a defect of ours must not leave anybody waiting forever
-                self._log_defect(error)
+                self._client.log_defect(error)
                 await asyncio.sleep(SHORTEST)
-                waits = [*self._due, *self._queue.clear()]
-                self._due.clear()
-                self._wake_all(waits)
+                due, self._due = [*self._due, *self._queue.clear()], []
+                self._wake_all(due)
 
     async def _until_due(self) -> None:
-        self._sooner.clear()
+        self._queue.sooner.clear()
         pause = min(min(self._queue.next_due, self._alarm) - self._monotonic(), LONGEST)
         if pause <= 0:
             return
         sleeper = asyncio.ensure_future(self._sleep(pause))
-        sooner = asyncio.ensure_future(self._sooner.wait())
+        sooner = asyncio.ensure_future(self._queue.sooner.wait())
         try:
             await asyncio.wait((sleeper, sooner), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -229,71 +204,60 @@ class Poller:
             sooner.cancel()
 
     def _take_due(self) -> None:
-        """Take those due by now, and those that may be polled early; wake those that must poll by themselves."""
+        """Take those due by now, and those that may be polled early; wake those that must poll by themselves.
+
+        Also those whose own time has come while they are polled: a server that hangs delays no limit.
+        """
         now = self._monotonic()
-        self._wake_polled(now)
+        if now >= self._alarm:
+            polled = [item for item in (*self._due, *self._polled) if item.polled and not item.done.done()]
+            self._wake_all(item for item in polled if item.wake_at <= now)
+            self._alarm = min((item.wake_at for item in polled if item.wake_at > now), default=math.inf)
         self._due += self._queue.take_due(now, lambda waiting: self._is_to_be_polled(waiting, now))
 
     def _is_to_be_polled(self, waiting: PausedWait, now: float) -> bool:
         if waiting.pause.revision is None or waiting.wake_at <= now:
             self._wake(waiting)
         elif now < self.outage.until:
-            self._put_off(waiting, now)
+            self._put_off([waiting])
         else:
             self._alarm = min(self._alarm, waiting.wake_at)
             return True
         return False
 
-    def _wake_polled(self, now: float) -> None:
-        """Wake those whose own time has come while they are polled: a server that hangs delays no limit."""
-        if now < self._alarm:
-            return
-        self._alarm = math.inf
-        for waiting in itertools.chain(self._due, self._polled):
-            if waiting.done.done() or not waiting.polled:
-                continue
-            if waiting.wake_at <= now:
-                self._wake(waiting)
-            else:
-                self._alarm = min(self._alarm, waiting.wake_at)
-
     async def _sweep(self, due: list[PausedWait]) -> None:
         """One sweep, beside which those are woken whose own time comes: its requests may hang."""
         self._polled = due
         try:
+            now = self._monotonic()
+            self.counts.lag = max(now - waiting.due for waiting in due)
             try:
-                now = self._monotonic()
-                self.counts.lag = max(now - waiting.due for waiting in due)
                 if now < self.outage.until:
-                    self._put_off_all(due)
+                    self._put_off(due)
                 else:
                     await self._poll(due)
                     self.outage.answered(self._monotonic())
             except ConductorAuthError:
-                await self._renew(due)
+                # Perhaps only for one workflow: if the connection has not changed, each wait finds out by itself.
+                renewed, now = await self._client.renewed(), self._monotonic()
+                for waiting in due:
+                    if not renewed:
+                        self._wake(waiting)
+                    elif not waiting.done.done():
+                        self._queue.push(waiting, now, 0.0)
             except ConductorRequestError as error:
                 self.outage.failed(error, self._monotonic(), self._jitter())
-                self._put_off_all(due)
+                self._put_off(due)
                 if self.outage.wants_renewal:
                     await self._client.renewed()
             self._report_counts()
         except Exception as error:  # whatever it is: each polls by itself, and the next sweep is another one
-            self._log_defect(error)
+            self._client.log_defect(error)
             self._wake_all(due)
         finally:
             self._polled = []
             self._polling = None
-            self._sooner.set()
-
-    async def _renew(self, due: list[PausedWait]) -> None:
-        """The server has refused the credentials, perhaps only for one workflow: then each wait finds out by itself."""
-        if not await self._client.renewed():
-            self._wake_all(due)
-            return
-        now = self._monotonic()
-        for waiting in due:
-            if not waiting.done.done():
-                self._push(waiting, now, 0.0)
+            self._queue.sooner.set()
 
     async def _poll(self, due: list[PausedWait]) -> None:
         """Poll those due and answer them; each that has been answered leaves the list."""
@@ -322,18 +286,16 @@ class Poller:
         if waiting.done.done():
             return
         if result is None or pause.revision is None:
-            self._wake(waiting)
-            return
+            return self._wake(waiting)
         waiting.blind = not result.revision.update_time
         if pause.away or not pause.revision.matches(result.revision):
-            self._wake(waiting, result)
-            return
+            return self._wake(waiting, result)
         seconds = pause.poll_interval
         if waiting.prompted:
             seconds = 0.0
         elif seconds is None:
             seconds = adaptive_pause(now + waiting.ahead - pause.started, self._jitter())
-        self._push(waiting, now, seconds)
+        self._queue.push(waiting, now, seconds)
 
     def _wake(self, waiting: PausedWait, result: PollResult | None = None) -> None:
         if not waiting.done.done():
@@ -344,37 +306,22 @@ class Poller:
         for waiting in waits:
             self._wake(waiting)
 
-    def _put_off(self, waiting: PausedWait, now: float) -> None:
+    def _put_off(self, waits: Iterable[PausedWait]) -> None:
         """Nothing is sent now. A wait that is due learns of an outage once: it logs that, and its limits count."""
-        if waiting.told_of == self.outage.number or self.outage.is_rate_limit:
-            self._push(waiting, now, 0.0)
-        else:
-            waiting.told_of = self.outage.number
-            self._wake(waiting)
-
-    def _put_off_all(self, due: Iterable[PausedWait]) -> None:
-        now = self._monotonic()
-        for waiting in due:
-            if not waiting.done.done():
-                self._put_off(waiting, now)
+        now, outage = self._monotonic(), self.outage
+        for waiting in waits:
+            if waiting.done.done():
+                continue
+            if waiting.told_of == outage.number or outage.is_rate_limit:
+                self._queue.push(waiting, now, 0.0)
+            else:
+                waiting.told_of = outage.number
+                self._wake(waiting)
 
     def _report_counts(self) -> None:
-        self.counts.requests = self._reader.requests + self._own_polls.requests
-        self.counts.errors = self._reader.errors + self._own_polls.errors
+        self.counts.requests, self.counts.errors = self._client.requests, self._client.errors
         if self._on_counts is not None:
             try:
                 self._on_counts(self.counts)
             except Exception as error:  # metrics that fail must not end a wait
-                self._log_defect(error)
-
-    def _log_defect(self, error: Exception) -> None:
-        """Log an unexpected error, once for each kind and place."""
-        frames = traceback.extract_tb(error.__traceback__)
-        where = f"{type(error).__name__} {frames[-1].filename}:{frames[-1].lineno}" if frames else type(error).__name__
-        if where not in self._defects:
-            self._defects.add(where)
-            log.error(
-                "An unexpected error while workflows were polled at %s. The waits continue, and each polls by itself",
-                self.client.settings.api_url,
-                exc_info=error,
-            )
+                self._client.log_defect(error)

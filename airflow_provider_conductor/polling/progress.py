@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2s
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_provider_conductor.client.models import PollData, Task, TaskStatus, Workflow, WorkflowStatus
 from airflow_provider_conductor.polling.blocker import (
@@ -15,9 +15,8 @@ from airflow_provider_conductor.polling.blocker import (
     blocker_of,
     is_container,
     is_polled_for,
+    run_by_server,
 )
-
-__all__ = ["MAX_DEPTH", "MAX_SUB_WORKFLOWS", "Blocker", "Phase", "Progress", "Wants", "assess"]
 
 MAX_DEPTH = 5
 """Levels of sub-workflows that are followed; what is deeper counts as UNREAD."""
@@ -29,15 +28,11 @@ _ORDER = {phase: rank for rank, phase in enumerate(Phase)} | {Phase.UNREAD: 0.5}
 """Branches at work first, then what should make progress, then what does so by itself, then what waits for somebody."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wants:
+class Wants(NamedTuple):
     """What else to read for a more exact answer; then call :func:`assess` again."""
 
     sub_workflows: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.sub_workflows or self.queues)
 
 
 NOTHING = Wants()
@@ -119,38 +114,48 @@ def assess(
         sub_workflows: by id, what has been read of those in an earlier answer's ``wants``.
         poll_data: by queue (task type, all domains), likewise.
     """
-    status = _status(workflow)
-    ends_or_rests = {WorkflowStatus.PAUSED: Phase.PAUSED}.get(status, Phase.ENDED if status.ended else None)
+    status = known_status(workflow)
+    ended_or_paused = Phase.PAUSED if status is WorkflowStatus.PAUSED else Phase.ENDED if status.ended else None
     started = max(workflow.start_time or workflow.create_time, workflow.last_retried_time)
     reading = _Reading(now, sub_workflows or {}, poll_data or {})
-    _read(reading, workflow, path=(), follow=ends_or_rests is None)
+    _read(reading, workflow, path=(), follow=ended_or_paused is None)
     fingerprint = blake2s("\n".join(reading.fingerprints).encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
-    if ends_or_rests is not None:
-        since = workflow.end_time or workflow.update_time or started
-        if status is WorkflowStatus.PAUSED:
-            since = workflow.update_time or started
-        return Progress(status=status, phase=ends_or_rests, since=since, started=started, fingerprint=fingerprint)
+    if ended_or_paused is not None:
+        since = workflow.update_time or started
+        if ended_or_paused is Phase.ENDED:
+            since = workflow.end_time or since
+        return Progress(status=status, phase=ended_or_paused, since=since, started=started, fingerprint=fingerprint)
 
-    blockers = tuple(sorted(reading.blockers, key=lambda h: (_ORDER[h.phase], h.since)))
+    blockers = tuple(sorted(reading.blockers, key=lambda blocker: (_ORDER[blocker.phase], blocker.since)))
     phases = {blocker.phase for blocker in blockers}
     phase = blockers[0].phase if blockers else Phase.WORKING
-    clock_runs = Phase.UNREAD not in phases and (not blockers or any(p.should_move for p in phases))
+    should_move = any(phase.should_move for phase in phases)
+    dues = [blocker.due for blocker in blockers if blocker.due is not None]
+    overdue = [
+        blocker.queue
+        for blocker in blockers
+        if blocker.phase in (Phase.QUEUED, Phase.RETRY_DUE)
+        and not blocker.polls_known
+        and now - blocker.moved >= PICKUP_GRACE
+    ]
+    wants = Wants(tuple(reading.wanted), tuple(dict.fromkeys(overdue)))
     return Progress(
         status=status,
         phase=phase,
-        since=min((h.since for h in blockers if h.phase is phase), default=reading.moved),
+        since=min((blocker.since for blocker in blockers if blocker.phase is phase), default=reading.moved),
         started=started,
-        next_change=_next_change(blockers),
+        next_change=None if should_move or Phase.UNREAD in phases else min(dues, default=None),
         blockers=blockers,
         unscheduled=() if blockers else _unscheduled(workflow),
-        stalled_since=min(reading.moved, now) if clock_runs else None,
+        stalled_since=min(reading.moved, now) if Phase.UNREAD not in phases and (should_move or not blockers) else None,
         fingerprint=fingerprint,
-        wants=Wants(tuple(reading.wanted), _wanted_queues(blockers, now)) or NOTHING,
+        wants=wants if any(wants) else NOTHING,
     )
 
 
-def _status(workflow: Workflow) -> WorkflowStatus:
+def known_status(workflow: Workflow) -> WorkflowStatus:
+    """Its status; RUNNING for one that this package has never heard of."""
     try:
         return workflow.status
     except (KeyError, ValueError):
@@ -173,21 +178,13 @@ def _read(reading: _Reading, workflow: Workflow, *, path: tuple[str, ...], follo
                 _follow(reading, task, path)
             else:
                 before = by_id.get(task.retried_task_id)
+                rerun = before is not None and _rerun_since(workflow, before)
                 reading.blockers.append(
-                    blocker_of(
-                        task,
-                        reading.now,
-                        path=path,
-                        before=before,
-                        rerun=before is not None and _rerun_since(workflow, before),
-                        polls=reading.polls,
-                    )
+                    blocker_of(task, reading.now, path=path, before=before, rerun=rerun, polls=reading.polls)
                 )
     if follow and len(reading.blockers) == found:
         reading.blockers.extend(_blocked_joins(workflow, path, moved, soon=reading.now - moved < PICKUP_GRACE))
-    reading.moved = max(reading.moved, moved)
-    for blocker in reading.blockers[found:]:
-        reading.moved = max(reading.moved, blocker.moved)
+    reading.moved = max(reading.moved, moved, *(blocker.moved for blocker in reading.blockers[found:]))
 
 
 def _rerun_since(workflow: Workflow, attempt: Task) -> bool:
@@ -207,7 +204,7 @@ def _blocked_joins(workflow: Workflow, path: tuple[str, ...], since: int, *, soo
     definition does not have is certain to be missing for ever.
     """
     tasks = {task.reference_name for task in workflow.tasks}
-    defined = set(_references(_definition(workflow), everything=True))
+    defined = set(_references(workflow, everything=True))
     for task in workflow.tasks:
         exclusive = task.kind == "EXCLUSIVE_JOIN"
         if not task.is_open or (task.kind != "JOIN" and not exclusive):
@@ -221,33 +218,18 @@ def _blocked_joins(workflow: Workflow, path: tuple[str, ...], since: int, *, soo
         undefined = tuple(ref for ref in missing if ref.removesuffix(loop) in written - defined)
         if soon and not undefined:
             continue
-        yield Blocker(
-            phase=Phase.JOIN_BLOCKED,
-            reference_name=task.reference_name,
-            path=path,
-            kind=task.kind,
-            task_id=task.task_id,
-            since=since,
-            moved=since,
-            by_server=True,
-            missing=missing,
-            undefined=undefined,
-        )
+        yield run_by_server(task, Phase.JOIN_BLOCKED, path, since, missing=missing, undefined=undefined)
 
 
 def _unscheduled(workflow: Workflow) -> tuple[str, ...]:
     tasks = {task.reference_name for task in workflow.tasks}
-    return tuple(ref for ref in _references(_definition(workflow)) if ref not in tasks)
+    return tuple(ref for ref in _references(workflow) if ref not in tasks)
 
 
-def _definition(workflow: Workflow) -> Any:
+def _references(workflow: Workflow, *, everything: bool = False) -> Iterator[str]:
+    """Reference names of the definition's tasks, into forks; with ``everything`` also into cases and loops."""
     definition = workflow.data.get("workflowDefinition")
-    return definition.get("tasks") if isinstance(definition, Mapping) else None
-
-
-def _references(tasks: Any, *, everything: bool = False) -> Iterator[str]:
-    """Reference names of a definition's tasks, into forks; with ``everything`` also into cases and loops."""
-    left = [tasks]
+    left: list[Any] = [definition.get("tasks")] if isinstance(definition, Mapping) else []
     while left:
         item = left.pop()
         if isinstance(item, list):
@@ -278,52 +260,30 @@ def _follow(reading: _Reading, task: Task, path: tuple[str, ...]) -> None:
     runs, has none          WORKING: between two tasks, or not begun by Conductor
     ======================  ===============================================================
     """
-    below = reading.sub_workflows.get(task.sub_workflow_id)
-    reachable = (
-        len(path) < MAX_DEPTH
-        and len(reading.followed) < MAX_SUB_WORKFLOWS
-        and task.sub_workflow_id not in reading.followed
-    )
+    name, found = task.sub_workflow_id, len(reading.blockers)
+    reachable = len(path) < MAX_DEPTH and len(reading.followed) < MAX_SUB_WORKFLOWS and name not in reading.followed
+    below = reading.sub_workflows.get(name) if reachable else None
+    status = None if below is None else known_status(below)
+    phase, since = Phase.WORKING, task.start_time
     if reachable:
-        reading.followed.add(task.sub_workflow_id)
-    if below is None or not reachable:
-        if reachable:
-            reading.wanted.append(task.sub_workflow_id)
-        reading.blockers.append(_blocker_of_sub_workflow(task, Phase.UNREAD, path, task.start_time))
-        return
-    status = _status(below)
-    if status is WorkflowStatus.RUNNING:
-        found = len(reading.blockers)
+        reading.followed.add(name)
+    if below is None or status is None:
+        phase = Phase.UNREAD
+        reading.wanted += [name] if reachable else []
+    elif status is WorkflowStatus.RUNNING:
         _read(reading, below, path=(*path, task.reference_name), follow=True)
         if len(reading.blockers) > found:
             return
-        last_end = max((inner.end_time for inner in below.tasks), default=0)
-        phase, since = Phase.WORKING, max(task.start_time, last_end)
-    elif status is WorkflowStatus.PAUSED:
-        _read(reading, below, path=path, follow=False)
-        phase, since = Phase.PAUSED, below.update_time or task.start_time
+        since = max(since, *(inner.end_time for inner in below.tasks), 0)
     else:
         _read(reading, below, path=path, follow=False)
-        phase, since = Phase.WORKING, below.end_time or task.start_time
-    reading.blockers.append(_blocker_of_sub_workflow(task, phase, path, since, below))
-
-
-def _blocker_of_sub_workflow(
-    task: Task, phase: Phase, path: tuple[str, ...], since: int, below: Workflow | None = None
-) -> Blocker:
-    return Blocker(
-        phase=phase,
-        reference_name=task.reference_name,
-        path=path,
-        kind=task.kind,
-        task_id=task.task_id,
-        attempt=task.retry_count + 1,
-        since=since,
-        moved=since,
-        by_server=True,
-        sub_workflow_id=task.sub_workflow_id,
-        sub_workflow_ended=below is not None and _status(below).ended,
-        begun=below is None or bool(below.tasks) or _status(below).ended,
+        if status is WorkflowStatus.PAUSED:
+            phase = Phase.PAUSED
+        since = (below.end_time if status.ended else below.update_time) or since
+    ended = status is not None and status.ended
+    begun = below is None or bool(below.tasks) or ended
+    reading.blockers.append(
+        run_by_server(task, phase, path, since, sub_workflow_id=name, sub_workflow_ended=ended, begun=begun)
     )
 
 
@@ -336,22 +296,3 @@ def _fingerprint(task: Task) -> str:
     elif is_container(task) and task.is_open:
         status = "OPEN"
     return f"{task.task_id}={status}/{task.retry_count}"
-
-
-def _next_change(blockers: tuple[Blocker, ...]) -> int | None:
-    if any(blocker.phase.should_move or blocker.phase is Phase.UNREAD for blocker in blockers):
-        return None
-    return min((blocker.due for blocker in blockers if blocker.due is not None), default=None)
-
-
-def _wanted_queues(blockers: tuple[Blocker, ...], now: int) -> tuple[str, ...]:
-    """The queues of tasks that have been due for ``PICKUP_GRACE``."""
-    return tuple(
-        dict.fromkeys(
-            blocker.queue
-            for blocker in blockers
-            if blocker.phase in (Phase.QUEUED, Phase.RETRY_DUE)
-            and not blocker.polls_known
-            and now - blocker.moved >= PICKUP_GRACE
-        )
-    )

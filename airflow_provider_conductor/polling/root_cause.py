@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow, WorkflowStatus
-from airflow_provider_conductor.polling.blocker import is_container, is_polled_for
-from airflow_provider_conductor.polling.progress import MAX_DEPTH
-
-__all__ = ["Cause", "Failure", "root_cause"]
+from airflow_provider_conductor.polling.blocker import attempts_of, is_container, is_polled_for
+from airflow_provider_conductor.polling.progress import MAX_DEPTH, known_status
 
 _TASK_IN_REASON = re.compile(r"Task ([0-9a-zA-Z-]{8,64})(?:/\S+)? (failed with status|exceeded total timeout)")
 FAILED_WITH, TOTAL_TIMEOUT = "failed with status", "exceeded total timeout"
@@ -38,6 +36,9 @@ class Cause(StrEnum):
     TERMINATE_TASK = "ended by a TERMINATE task"
     NO_TASK = "no task failed"
     """Conductor could not continue, often because the definition refers to something that does not exist."""
+
+
+_WITHOUT_TASK = {WorkflowStatus.TERMINATED: Cause.TERMINATED, WorkflowStatus.TIMED_OUT: Cause.WORKFLOW_TIMED_OUT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +127,7 @@ def root_cause(workflow: Workflow, sub_workflows: Mapping[str, Workflow] | None 
 
 
 def _cause(workflow: Workflow, sub_workflows: Mapping[str, Workflow], depth: int) -> Failure | None:
-    try:
-        status = workflow.status
-    except (KeyError, ValueError):
-        return None
+    status = known_status(workflow)
     if not status.ended or status.successful:
         return None
     failure = Failure(
@@ -141,16 +139,17 @@ def _cause(workflow: Workflow, sub_workflows: Mapping[str, Workflow], depth: int
         failure_workflow_id=workflow.failure_workflow_id,
         failure_workflow_error=workflow.failure_workflow_error,
     )
-    stop = _terminate_task(workflow)
-    if stop is not None:
-        return _at(failure, stop, cause=Cause.TERMINATE_TASK)
+    for task in workflow.tasks:
+        if task.task_type == "TERMINATE" and task.known_status is TaskStatus.COMPLETED:
+            return _at(failure, task, cause=Cause.TERMINATE_TASK)
     culprit = _culprit(workflow)
     if culprit is None:
-        cause = {
-            WorkflowStatus.TERMINATED: Cause.TERMINATED,
-            WorkflowStatus.TIMED_OUT: Cause.WORKFLOW_TIMED_OUT,
-        }.get(status, Cause.NO_TASK)
-        return replace(failure, cause=cause, open_tasks=_open_at_the_end(workflow))
+        canceled = [task for task in workflow.tasks if task.known_status is TaskStatus.CANCELED and not task.retried]
+        return replace(
+            failure,
+            cause=_WITHOUT_TASK.get(status, Cause.NO_TASK),
+            open_tasks=tuple(task.reference_name for task in canceled if not is_container(task)),
+        )
     if culprit.sub_workflow_id and depth < MAX_DEPTH:
         below = sub_workflows.get(culprit.sub_workflow_id)
         if below is None:
@@ -172,15 +171,14 @@ def _cause(workflow: Workflow, sub_workflows: Mapping[str, Workflow], depth: int
 
 
 def _at(failure: Failure, task: Task, *, cause: Cause | None = None, unread: str = "") -> Failure:
-    attempts, maximum = task.retry_count + 1, task.max_attempts
+    attempts, max_attempts = attempts_of(task)
     named = _TASK_IN_REASON.search(failure.reason)
-    says_more = not (task.reason and task.reason in failure.reason) and (named is None or named[2] != FAILED_WITH)
     if cause is Cause.TERMINATE_TASK:
         reason, workflow_reason = failure.reason or task.reason, ""
     else:
-        reason, workflow_reason = task.reason, failure.reason if says_more else ""
-    if not reason:
-        reason, workflow_reason = workflow_reason, ""
+        says_more = not (task.reason and task.reason in failure.reason) and (named is None or named[2] != FAILED_WITH)
+        reasons = [task.reason, failure.reason if says_more else ""]
+        reason, workflow_reason = reasons if task.reason else reasons[::-1]
     return replace(
         failure,
         cause=cause or _cause_in(task, failure.reason),
@@ -193,7 +191,7 @@ def _at(failure: Failure, task: Task, *, cause: Cause | None = None, unread: str
         domain=task.domain,
         by_worker=is_polled_for(task),
         attempts=attempts,
-        max_attempts=None if maximum is None or attempts > maximum else maximum,
+        max_attempts=max_attempts,
         worker_id=task.worker_id,
         unread_sub_workflow_id=unread,
     )
@@ -203,23 +201,16 @@ def _cause_in(task: Task, workflow_reason: str) -> Cause:
     named = _TASK_IN_REASON.search(workflow_reason)
     if named is not None and named[1] == task.task_id and named[2] == TOTAL_TIMEOUT:
         return Cause.TOTAL_TIMEOUT
-    begun = bool(task.start_time)
+    begun, for_workers = bool(task.start_time), is_polled_for(task)
     match task.known_status:
         case TaskStatus.FAILED_WITH_TERMINAL_ERROR:
-            by_worker = is_polled_for(task) and begun and not task.reason.startswith(_TOO_LARGE)
+            by_worker = for_workers and begun and not task.reason.startswith(_TOO_LARGE)
             return Cause.TERMINAL_ERROR if by_worker else Cause.SERVER_ERROR
         case TaskStatus.TIMED_OUT:
-            return Cause.TASK_TIMED_OUT if begun or not is_polled_for(task) else Cause.NOT_POLLED
+            return Cause.TASK_TIMED_OUT if begun or not for_workers else Cause.NOT_POLLED
         case TaskStatus.CANCELED:
             return Cause.TERMINATED
     return Cause.TASK_FAILED
-
-
-def _terminate_task(workflow: Workflow) -> Task | None:
-    for task in workflow.tasks:
-        if task.task_type == "TERMINATE" and task.known_status is TaskStatus.COMPLETED:
-            return task
-    return None
 
 
 def _culprit(workflow: Workflow) -> Task | None:
@@ -237,11 +228,3 @@ def _culprit(workflow: Workflow) -> Task | None:
     # Two forked tasks may both be FAILED; a permissive one fails the JOIN, which the reason names then.
     found.sort(key=lambda task: (is_container(task), task is not named, task.end_time))
     return found[0] if found else None
-
-
-def _open_at_the_end(workflow: Workflow) -> tuple[str, ...]:
-    return tuple(
-        task.reference_name
-        for task in workflow.tasks
-        if task.known_status is TaskStatus.CANCELED and not task.retried and not is_container(task)
-    )

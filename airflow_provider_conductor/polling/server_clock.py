@@ -1,16 +1,13 @@
 """Two clocks: ours and the server's.
 
-Our moments are seconds since the epoch (``time.time()``), the server's are milliseconds, as its JSON
-has them: the units differ, so mixing them up shows at once. Deadlines are ours, task times the
-server's; a skew of minutes between the two changes nothing as long as every crossing goes through
-a :class:`ServerClock`.
+Our moments are seconds since the epoch (``time.time()``), the server's are milliseconds, as its JSON has them: the
+units differ, so mixing them up shows at once. Deadlines are ours, task times the server's; a skew of minutes between
+the two changes nothing as long as every crossing goes through a :class:`ServerClock`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-__all__ = ["ServerClock"]
 
 RESOLUTION = 1.0
 """Seconds. A ``Date`` header is cut to whole seconds, so a smaller offset cannot be told from none."""
@@ -24,17 +21,9 @@ class ServerClock:
 
     @classmethod
     def observed(cls, server_time: int, *, sent: float, received: float) -> ServerClock:
-        """Read the offset off one answer.
-
-        Args:
-            server_time: the answer's ``Date`` in ms, 0 where it had none (then the clocks count as equal).
-            sent: when the request left, on our clock.
-            received: when the answer was there, on our clock.
-        """
-        if not server_time:
-            return cls()
+        """Read it off the ``Date`` of one answer, in ms; 0 where it had none: then the clocks count as equal."""
         ahead = server_time / 1000 + RESOLUTION / 2 - (sent + received) / 2
-        return cls(0.0 if abs(ahead) <= RESOLUTION + (received - sent) / 2 else ahead)
+        return cls(0.0 if not server_time or abs(ahead) <= RESOLUTION + (received - sent) / 2 else ahead)
 
     def server(self, ours: float) -> int:
         """What the server's clock says at this moment of ours, in ms."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from airflow_provider_conductor.client.models import TaskStatus, Workflow
 from airflow_provider_conductor.client.text import one_line
-
-__all__ = ["Lifecycle", "user_actions"]
 
 NAMED = 5
 """Skipped tasks that a message names."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lifecycle:
+class Lifecycle(NamedTuple):
     """What only a user's action changes, as of one observation. Times are the server's clock in ms.
 
     A restart sets the workflow's start time anew; a resume and a retry set ``lastRetriedTime``; a retry and a rerun
@@ -49,23 +46,19 @@ def user_actions(before: Lifecycle | None, workflow: Workflow) -> list[str]:
     if before is None:
         return []
     now = Lifecycle.of(workflow)
-    lines = []
     if now.created != before.created:
         return ["somebody restarted the workflow; it runs again from its first task"]
+    lines = []
     ended = not workflow.status.ended and now.ended != before.ended
     if now.retried != before.retried:
-        lines.append(
-            "somebody retried the workflow; it continues from its failed tasks"
-            if ended
-            else "somebody resumed the workflow"
-        )
+        retried = "retried the workflow; it continues from its failed tasks"
+        lines.append(f"somebody {retried if ended else 'resumed the workflow'}")
     elif ended:
         lines.append("somebody reran the workflow from one of its tasks")
     if now.skipped > before.skipped:
         new = _skipped(workflow)[before.skipped :]
-        named = ", ".join(one_line(name, 80) for name in new[:NAMED])
         more = f" and {len(new) - NAMED} more" if len(new) > NAMED else ""
-        lines.append(f"somebody skipped {named}{more}")
+        lines.append(f"somebody skipped {', '.join(one_line(name, 80) for name in new[:NAMED])}{more}")
     return lines
 
 

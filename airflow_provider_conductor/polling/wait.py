@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
-    ConductorConfigError,
     ConductorNotFoundError,
     ConductorRequestError,
     NotConductorError,
@@ -49,8 +48,6 @@ from airflow_provider_conductor.polling.wait_event import (
     WaitEvent,
 )
 from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
-
-__all__ = ["wait"]
 
 logger = logging.getLogger(__name__)
 
@@ -105,8 +102,17 @@ def wait(
     began = yield from current_time()
     state = WaitState() if state is None else state
     state.bound_pause(began + JUST_IN_CASE)
-    return_at = None if return_after is None else began + return_after
-    waiting = _Wait(spec=spec, state=state, log=log, warn=warn or log, jitter=jitter, began=began, return_at=return_at)
+    return_at = math.inf if return_after is None else began + return_after
+    waiting = _Wait(
+        spec=spec,
+        state=state,
+        log=log,
+        warn=warn or log,
+        jitter=jitter,
+        began=began,
+        return_at=return_at,
+        failures=0 if state.unreachable_since is None else 1,
+    )
     event = None if state.pause is None else (yield from _pause(waiting, state.pause))
     while event is None:
         sent = yield from current_time()
@@ -114,24 +120,17 @@ def wait(
             seen = yield from _poll(waiting)
             if not reasons:
                 seen = without_reasons(seen)
-        except (ConductorAuthError, ConductorConfigError):
+        except ConductorAuthError:
             raise
         except ConductorRequestError as error:
-            if not waiting.reached and not error.temporary:
-                raise
-            now = yield from current_time()
-            if waiting.is_refused_for_good(error, now):
-                raise
-            event, at = waiting.unreachable(error, sent, now)
+            event, at = waiting.unreachable(error, sent, (yield from current_time()))
         else:
             event, at = waiting.understand(seen) if isinstance(seen, Observation) else (waiting.not_found(seen), 0.0)
             del seen  # a whole workflow, which must not stay in memory during the pauses of ten thousand waits
         waiting.polls += 1
         if event is None:
             event = yield from _pause(waiting, waiting.pause_until(at, (yield from current_time())))
-    if event.status == "COMPLETED" and not reasons:
-        return replace(event, message="")
-    return event
+    return replace(event, message="") if event.status == "COMPLETED" and not reasons else event
 
 
 def _pause(waiting: _Wait, pause: PollPause) -> Flow[WaitEvent | None]:
@@ -154,20 +153,17 @@ def _pause(waiting: _Wait, pause: PollPause) -> Flow[WaitEvent | None]:
 
 def _poll(waiting: _Wait) -> Flow[Observation | Workflow | None]:
     """Observe the workflow; if the server does not know it (it archives and expires), what its index has instead."""
-    workflow_id, deadline = waiting.spec.workflow_id, waiting.spec.deadline
+    workflow_id, end = waiting.spec.workflow_id, waiting.spec.end
 
-    def once() -> Flow[Observation]:
+    def observed() -> Flow[Observation]:
         whole = waiting.needs_tasks((yield from current_time()))
-        return (
-            yield from observe(
-                workflow_id, waiting.clock, waiting.tasks_read, whole=whole, few=waiting.few_tasks, end=deadline
-            )
-        )
+        seen = observe(workflow_id, waiting.clock, waiting.tasks_read, whole=whole, few=waiting.few_tasks, end=end)
+        return (yield from seen)
 
     try:
-        return (yield from once())
+        return (yield from observed())
     except ConductorNotFoundError as error:
-        return (yield from confirm_missing(workflow_id, error, once, deadline))
+        return (yield from confirm_missing(workflow_id, error, observed, end))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -177,8 +173,8 @@ class _Wait:
     Attributes:
         began: when it began in this process.
         return_at: when it returns ``still_running``.
-        poll_by: the latest moment of the next poll, ``return_at`` included.
-        limit: the same without it: what holds for the wait wherever it continues.
+        failures: polls in a row that did not reach the server.
+        limit: the latest moment of the next poll, wherever the wait continues.
         traced: whether an unexpected answer has been logged with its traceback.
     """
 
@@ -188,24 +184,25 @@ class _Wait:
     warn: Callable[[str], None]
     jitter: Callable[[], float]
     began: float
-    return_at: float | None
+    return_at: float
+    failures: int
     clock: ServerClock = field(default_factory=ServerClock)
     polls: int = 0
-    failures: int = 0
     tasks_read: float | None = None
     few_tasks: bool = False
     progress: Progress | None = None
-    poll_by: float | None = None
-    limit: float | None = None
+    limit: float = math.inf
     traced: bool = False
-
-    def __post_init__(self) -> None:
-        self.failures = 0 if self.state.unreachable_since is None else 1
 
     @property
     def reached(self) -> bool:
         """Whether the server has answered before, in this process or in an earlier one."""
         return self.state.lifecycle is not None or self.progress is not None
+
+    @property
+    def poll_by(self) -> float:
+        """The latest moment of the next poll in this process."""
+        return min(self.limit, self.return_at)
 
     @property
     def refused_until(self) -> float:
@@ -223,13 +220,13 @@ class _Wait:
             workflow=seen.workflow if seen is not None and seen.whole else None,
         )
 
-    def is_refused_for_good(self, error: ConductorRequestError, now: float) -> bool:
-        """Whether something in front of Conductor has refused for so long that the connection must be wrong."""
+    def is_wrong_address(self, error: ConductorRequestError, now: float) -> bool:
+        """Whether the first answer shows it, or something in front of Conductor has refused for too long."""
         passes = (
             isinstance(error, NotConductorError) and error.repeatable and (error.refused_by_gateway or not self.reached)
         )
         self.state.refused_since = (self.state.refused_since or now) if passes else None
-        return now >= self.refused_until
+        return now >= self.refused_until or not (self.reached or error.temporary)
 
     def needs_tasks(self, now: float) -> bool:
         """Whether the next poll must read the tasks.
@@ -238,7 +235,7 @@ class _Wait:
         """
         change = None if self.progress is None else self.progress.next_change
         due = change is not None and now >= self.clock.ours(change)
-        return bool(self.spec.wait_until_task_ref) or due or (self.poll_by is not None and now >= self.poll_by)
+        return bool(self.spec.wait_until_task_ref) or due or now >= self.poll_by
 
     def pause_until(self, at: float, now: float) -> PollPause:
         """The pause until ``at``. What is known of the workflow stays the same while Conductor is unreachable."""
@@ -247,18 +244,19 @@ class _Wait:
         if not pause.away:
             return pause
         # Before ``at`` it must not even try, and what is due meanwhile can wait.
-        end = min(math.inf if self.spec.deadline is None else self.spec.deadline, self.refused_until)
-        return replace(
-            pause, wake_at=min(end, max(at, pause.wake_at)), blind_wake_at=min(end, max(at, pause.blind_wake_at))
-        )
+        end = min(self.spec.end, self.refused_until)
+        wake_at, blind_wake_at = (min(end, max(at, moment)) for moment in (pause.wake_at, pause.blind_wake_at))
+        return replace(pause, wake_at=wake_at, blind_wake_at=blind_wake_at)
 
     def answered(self, now: float) -> None:
         """The server has answered; log that if it was unreachable."""
         self.state.refused_since = None
         if self.state.unreachable_since is not None:
-            unreachable_for = duration((now - self.state.unreachable_since) * 1000)
-            self.log(f"Conductor is reachable again after {unreachable_for}")
+            self.log(f"Conductor is reachable again after {self._unreachable_for(now)}")
             self.state.unreachable_since, self.failures = None, 0
+
+    def _unreachable_for(self, now: float) -> str:
+        return duration((now - (self.state.unreachable_since or now)) * 1000)
 
     def understand(self, seen: Observation) -> tuple[WaitEvent | None, float]:
         """Judge an observation; one that cannot be judged (a field of an unexpected type) is judged by its status."""
@@ -297,10 +295,9 @@ class _Wait:
                 self.state.warned = seen.progress.fingerprint
                 self.warn(f"a task has had no worker for 10 min: {what}")
         if seen.progress is not None:
-            self.poll_by = _earlier(judgement.poll_by, self.return_at)
             self.limit = judgement.poll_by
         at, unhurried = self._next_poll(seen.revision, now)
-        if self.return_at is not None and now >= self.return_at:
+        if now >= self.return_at:
             return replace(self.event(STILL_RUNNING, what), next_poll=unhurried), now
         return None, at
 
@@ -329,10 +326,9 @@ class _Wait:
             awaited = awaited_task(workflow, task_ref, task_statuses(self.spec.wait_until_task_status))
             if seen.unread:
                 awaited = AwaitedTask(unreachable=seen.unread if workflow.status.ended else "")
-            if awaited.reached or awaited.unreachable:
-                status = TASK_ENDED if awaited.reached else TASK_MISSED
-                return self.event(status, awaited.unreachable, seen=seen)
-            return None
+            if awaited.unreachable:
+                return self.event(TASK_MISSED, awaited.unreachable, seen=seen)
+            return self.event(TASK_ENDED, seen=seen) if awaited.reached else None
         if workflow.status.ended:
             missing = why_missing(workflow, task_ref) if task_ref and not seen.unread else ""
             if missing and workflow.status.successful:
@@ -363,29 +359,32 @@ class _Wait:
             wake_at=seeing,
             blind_wake_at=blind,
         )
-        at = unhurried if self.poll_by is None else max(now, min(unhurried, self.poll_by))
-        if self.return_at is not None and interval is None and now - self.began < CLOSE_POLLS_FOR:
+        at = max(now, min(unhurried, self.poll_by))
+        if self.return_at < math.inf and interval is None and now - self.began < CLOSE_POLLS_FOR:
             at = min(at, now + CLOSE_POLL_PAUSE)
         return at, unhurried
 
     def unreachable(self, error: ConductorRequestError, sent: float, now: float) -> tuple[WaitEvent | None, float]:
-        """Conductor is unreachable: log when that begins, and continue until a poll was ``sent`` at the deadline."""
+        """Conductor is unreachable: log when that begins, and continue until a poll was ``sent`` at the deadline.
+
+        Raises:
+            ConductorRequestError: the address is wrong.
+        """
+        if self.is_wrong_address(error, now):
+            raise error
         if self.state.unreachable_since is None:
             self.state.unreachable_since = now
             self.log(f"Conductor is unreachable; polling continues: {error}")
         self.failures += 1
-        deadline = self.spec.deadline
-        if deadline is not None and sent < deadline <= now:
-            return None, now  # it was sent before the deadline: one more
-        judgement = judge(self.spec, None, now, self.clock)
-        if judgement.verdict is Verdict.TIMED_OUT:
-            unreachable_for = duration((now - self.state.unreachable_since) * 1000)
-            return self.event(TIMEOUT, f"Conductor has been unreachable for {unreachable_for}: {error}"), now
-        if self.return_at is not None and now >= self.return_at:
+        if now >= self.spec.end:
+            if sent < self.spec.end:
+                return None, now  # it was sent before the deadline: one more
+            return self.event(TIMEOUT, f"Conductor has been unreachable for {self._unreachable_for(now)}: {error}"), now
+        if now >= self.return_at:
             started = self.spec.started_at if self.state.pause is None else self.state.pause.started
             event = self.event(STILL_RUNNING, f"Conductor is unreachable: {error}")
             return replace(event, next_poll=now + adaptive_pause(now - started, self.jitter())), now
-        poll_by = _earlier(judgement.poll_by, self.return_at)
+        poll_by = min(self.spec.end, self.return_at)
         return None, next_poll_after_failure(
             self.failures, now, jitter=self.jitter(), poll_by=poll_by, retry_after=error.retry_after
         )
@@ -396,7 +395,3 @@ class _Wait:
             return self.event(GONE, GONE_REASON)
         self.log(f"Conductor has archived the workflow; its search index has it as {ended.status}")
         return self.event(str(ended.status), ended.reason)
-
-
-def _earlier(*moments: float | None) -> float | None:
-    return min((moment for moment in moments if moment is not None), default=None)

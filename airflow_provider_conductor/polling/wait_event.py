@@ -12,19 +12,6 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Workflow
     from airflow_provider_conductor.polling.wait_spec import WaitState
 
-__all__ = [
-    "ERROR",
-    "GONE",
-    "GONE_REASON",
-    "MESSAGE_LIMIT",
-    "STALLED",
-    "STILL_RUNNING",
-    "TASK_ENDED",
-    "TASK_MISSED",
-    "TIMEOUT",
-    "WaitEvent",
-]
-
 TIMEOUT = "timeout"
 STALLED = "stalled"
 TASK_ENDED = "task_ended"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from airflow_provider_conductor.client.models import WorkflowStatus
@@ -11,7 +12,8 @@ from airflow_provider_conductor.polling.messages import NOTHING_LOGGED, Logged
 from airflow_provider_conductor.polling.poll_pause import PollPause, Revision
 from airflow_provider_conductor.polling.user_actions import Lifecycle
 
-__all__ = ["WaitSpec", "WaitState"]
+PAUSE = ("revision", "started", "poll_interval", "wake_at", "blind_wake_at")
+"""What is stored of a pause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +43,14 @@ class WaitSpec:
     wait_until_task_ref: str | None = None
     wait_until_task_status: str = ""
 
+    @property
+    def end(self) -> float:
+        """The deadline; infinity for never."""
+        return math.inf if self.deadline is None else self.deadline
+
     def to_json(self) -> dict[str, Any]:
         """What differs from the defaults; the names are arguments of the trigger."""
-        return {item.name: value for item in fields(self) if (value := getattr(self, item.name)) != item.default}
+        return _changed(self)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,8 +59,7 @@ class WaitState:
 
     Attributes:
         logged: what has been logged about the workflow, so that nothing is logged twice.
-        warned: the standstill that has been warned about, see
-            ``Progress.fingerprint``.
+        warned: the standstill that has been warned about, see ``Progress.fingerprint``.
         lifecycle: what users had done to the workflow at the last poll that read its tasks.
         unreachable_since: since when Conductor has been unreachable.
         refused_since: since when something in front of Conductor has refused every request.
@@ -69,24 +75,14 @@ class WaitState:
 
     def to_json(self) -> dict[str, Any]:
         """What differs from the defaults: a triggerer keeps it for each of its waits."""
-        stored: dict[str, Any] = {}
-        if self.logged != NOTHING_LOGGED:
+        stored = _changed(self)
+        pause = stored.pop("pause", None)
+        if "logged" in stored:
             stored["logged"] = [self.logged.at, list(self.logged.situations)]
-        if self.warned:
-            stored["warned"] = self.warned
         if self.lifecycle is not None:
-            stored["lifecycle"] = list(astuple(self.lifecycle))
-        for name in ("unreachable_since", "refused_since"):
-            if (since := getattr(self, name)) is not None:
-                stored[name] = since
-        if (pause := self.pause) is not None and pause.revision is not None:
-            stored["pause"] = {
-                "revision": list(pause.revision),
-                "started": pause.started,
-                "poll_interval": pause.poll_interval,
-                "wake_at": pause.wake_at,
-                "blind_wake_at": pause.blind_wake_at,
-            }
+            stored["lifecycle"] = list(self.lifecycle)
+        if pause is not None and pause.revision is not None:
+            stored["pause"] = {name: getattr(pause, name) for name in PAUSE} | {"revision": list(pause.revision)}
         return stored
 
     @classmethod
@@ -94,16 +90,29 @@ class WaitState:
         """Read it back. What cannot be read, since another version wrote it, begins anew: a message is repeated."""
         try:
             at, situations = data.get("logged", NOTHING_LOGGED)
-            return cls(
+            state = cls(
                 logged=Logged(int(at), tuple(map(str, situations))),
                 warned=str(data.get("warned", "")),
-                lifecycle=_lifecycle(data["lifecycle"]) if "lifecycle" in data else None,
                 unreachable_since=_number(data.get("unreachable_since")),
                 refused_since=_number(data.get("refused_since")),
-                pause=_pause(workflow_id, data["pause"]) if "pause" in data else None,
             )
+            if "lifecycle" in data:
+                created, retried, ended, skipped = map(int, data["lifecycle"])
+                state.lifecycle = Lifecycle(created, retried, ended, skipped)
+            if "pause" in data:
+                (status, update_time), started, poll_interval, wake_at, blind_wake_at = map(data["pause"].get, PAUSE)
+                state.pause = PollPause(
+                    0.0,
+                    workflow_id=workflow_id,
+                    revision=Revision(str(WorkflowStatus(status)), int(update_time)),
+                    started=float(started),
+                    poll_interval=_number(poll_interval),
+                    wake_at=float(wake_at),
+                    blind_wake_at=float(blind_wake_at),
+                )
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             return cls()
+        return state
 
     def bound_pause(self, latest: float) -> None:
         """Poll by ``latest`` at the latest: the clock may have been set, or that of another machine may differ."""
@@ -112,22 +121,8 @@ class WaitState:
             self.pause = replace(self.pause, wake_at=wake_at, blind_wake_at=blind_wake_at)
 
 
-def _pause(workflow_id: str, data: Mapping[str, Any]) -> PollPause:
-    status, update_time = data["revision"]
-    return PollPause(
-        0.0,
-        workflow_id=workflow_id,
-        revision=Revision(str(WorkflowStatus(status)), int(update_time)),
-        started=float(data["started"]),
-        poll_interval=_number(data["poll_interval"]),
-        wake_at=float(data["wake_at"]),
-        blind_wake_at=float(data["blind_wake_at"]),
-    )
-
-
-def _lifecycle(data: Sequence[Any]) -> Lifecycle:
-    created, retried, ended, skipped = map(int, data)
-    return Lifecycle(created, retried, ended, skipped)
+def _changed(data: WaitSpec | WaitState) -> dict[str, Any]:
+    return {item.name: value for item in fields(data) if (value := getattr(data, item.name)) != item.default}
 
 
 def _number(value: Any) -> float | None:

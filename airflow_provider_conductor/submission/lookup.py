@@ -255,7 +255,7 @@ def _read_recorded(record: StartRecord, workflow_id: str) -> Flow[Found | None]:
     try:
         return (yield from read())
     except ConductorNotFoundError as error:
-        seen = yield from confirm_missing(workflow_id, error, read, None)
+        seen = yield from confirm_missing(workflow_id, error, read)
     if not isinstance(seen, Workflow):
         return seen
     began = int((record.sent_at or record.series_began) * 1000)

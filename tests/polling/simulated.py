@@ -24,9 +24,10 @@ from airflow_provider_conductor.client.flow import Answer, Call
 from airflow_provider_conductor.client.flows import Capabilities
 from airflow_provider_conductor.polling.poll_pause import PollPause, Revision
 from airflow_provider_conductor.polling.poller import Poller
+from airflow_provider_conductor.polling.wait import wait
+from airflow_provider_conductor.polling.wait_event import WaitEvent
+from airflow_provider_conductor.polling.wait_spec import WaitSpec
 from tests.polling.virtual_time import now
-
-__all__ = ["Server", "end", "refused", "resting", "server_error", "watcher_of"]
 
 T = TypeVar("T")
 
@@ -170,7 +171,32 @@ def watcher_of(server: Server, **more: Any) -> Poller:
         await asyncio.sleep(seconds)
 
     given = {"clock": now, **more}
-    return Poller(server, monotonic=now, sleep=sleep, jitter=lambda: 0.5, **given)  # type: ignore[arg-type]
+    poller = Poller(server, monotonic=now, sleep=sleep, jitter=lambda: 0.5, **given)  # type: ignore[arg-type]
+    asyncio.get_running_loop().closing.append(poller.close)  # type: ignore[attr-defined]
+    return poller
+
+
+def watch(*workflows: str, of: type[Server] = Server, **server: Any) -> tuple[Any, Poller]:
+    """A server that has these workflows, and a poller for it."""
+    there = of(**server)
+    there.add(*workflows)
+    return there, watcher_of(there)
+
+
+def begin(poller: Poller, workflow_id: str, **more: Any) -> asyncio.Task[WaitEvent]:
+    """A wait for it that begins now."""
+    spec = WaitSpec(workflow_id=workflow_id, started_at=now(), **more)
+    return start(poller.run(wait(spec, lambda line: None)))
+
+
+def waits_on(poller: Poller, server: Server, count: int) -> list[asyncio.Task[WaitEvent]]:
+    """Waits that begin now, each for a workflow of its own."""
+    server.add(*names(count))
+    return [begin(poller, name) for name in names(count)]
+
+
+def names(count: int) -> list[str]:
+    return [f"w{index}" for index in range(count)]
 
 
 def resting(
@@ -192,11 +218,13 @@ def resting(
 
 async def end(poller: Poller, *waits: asyncio.Task[Any]) -> None:
     """Cancel what still waits, and close."""
-    for wait in waits:
-        wait.cancel()
+    for waiting in waits:
+        waiting.cancel()
     await asyncio.gather(*waits, return_exceptions=True)
     await poller.close()
 
 
 def start(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    return asyncio.create_task(coroutine)
+    task = asyncio.create_task(coroutine)
+    asyncio.get_running_loop().begun.append(task)  # type: ignore[attr-defined]
+    return task

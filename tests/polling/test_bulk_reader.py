@@ -26,12 +26,14 @@ from airflow_provider_conductor.polling.bulk_reader import (
     BulkReader,
 )
 from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
-from tests.polling.simulated import ROUTE, Server, server_error
-from tests.polling.virtual_time import now, run
-
-
-def names(count: int) -> list[str]:
-    return [f"w{index}" for index in range(count)]
+from tests.polling.simulated import (
+    ROUTE,
+    Server,
+    names,
+    server_error,
+    watcher_of,
+)
+from tests.polling.virtual_time import in_virtual_time, run
 
 
 class Paying:
@@ -48,7 +50,7 @@ class Paying:
 
 
 def reader_of(server: Server, timer: Any = None) -> BulkReader:
-    return BulkReader(lambda: server, monotonic=now, timer=timer or (lambda: 0.0))
+    return BulkReader(watcher_of(server)._client, timer or (lambda: 0.0))
 
 
 async def read_all(reader: BulkReader, ids: list[str]) -> dict[str, PollResult]:
@@ -61,83 +63,69 @@ async def read_all(reader: BulkReader, ids: list[str]) -> dict[str, PollResult]:
     return found
 
 
-def test_bulk_requests_grow_to_a_thousand_ids() -> None:
-    async def main() -> None:
-        server = Server()
-        server.add(*names(5_000))
-        found = await read_all(reader_of(server), names(5_000))
-        assert found["w4999"] == PollResult(Revision("RUNNING", 1))
-        assert len(found) == 5_000
-        assert server.batches[:4] == [FIRST_BATCH - FIRST_BATCH % 4, 192, 768, 1000]
-        assert max(server.batches) == 1_000
-
-    run(main())
+@in_virtual_time
+async def test_bulk_requests_grow_to_a_thousand_ids() -> None:
+    server = Server()
+    server.add(*names(5_000))
+    found = await read_all(reader_of(server), names(5_000))
+    assert found["w4999"] == PollResult(Revision("RUNNING", 1))
+    assert len(found) == 5_000
+    assert server.batches[:4] == [FIRST_BATCH - FIRST_BATCH % 4, 192, 768, 1000]
+    assert max(server.batches) == 1_000
 
 
-def test_a_bulk_answer_is_kept_to_some_bytes() -> None:
-    async def main() -> None:
-        server = Server(padding=1_500)
-        server.add(*names(6_000))
-        await read_all(reader_of(server), names(6_000))
-        assert set(server.asked) == {"bulk"}
-        assert all(size * 1_600 <= BULK_BYTES * 1.1 for size in server.batches)
-
-    run(main())
+@in_virtual_time
+async def test_a_bulk_answer_is_kept_to_some_bytes() -> None:
+    server = Server(padding=1_500)
+    server.add(*names(6_000))
+    await read_all(reader_of(server), names(6_000))
+    assert set(server.asked) == {"bulk"}
+    assert all(size * 1_600 <= BULK_BYTES * 1.1 for size in server.batches)
 
 
-def test_an_id_that_the_server_does_not_know_is_left_out() -> None:
-    async def main() -> None:
-        for server in (Server(), Server(bulk=False), Server(bulk=False, status_route=False)):
-            server.add("a")
-            assert set(await read_all(reader_of(server), ["a", "gone"])) == {"a"}
-
-    run(main())
+@in_virtual_time
+async def test_an_id_that_the_server_does_not_know_is_left_out() -> None:
+    for server in (Server(), Server(bulk=False), Server(bulk=False, status_route=False)):
+        server.add("a")
+        assert set(await read_all(reader_of(server), ["a", "gone"])) == {"a"}
 
 
 @pytest.mark.parametrize(("status_route", "kind", "times"), [(True, "status", 0), (False, "get", 1)])
-def test_without_bulk_requests_each_is_asked_alone(status_route: bool, kind: str, times: int) -> None:
-    async def main() -> None:
-        server = Server(bulk=False, status_route=status_route)
-        server.add(*names(20))
-        reader = reader_of(server)
-        for _ in range(3):
-            found = await read_all(reader, names(20))
-        assert found["w7"].revision == Revision("RUNNING", times)
-        assert server.asked["bulk"] == 1
-        assert server.asked[kind] == 60
-
-    run(main())
+@in_virtual_time
+async def test_without_bulk_requests_each_is_asked_alone(status_route: bool, kind: str, times: int) -> None:
+    server = Server(bulk=False, status_route=status_route)
+    server.add(*names(20))
+    reader = reader_of(server)
+    for _ in range(3):
+        found = await read_all(reader, names(20))
+    assert found["w7"].revision == Revision("RUNNING", times)
+    assert server.asked["bulk"] == 1
+    assert server.asked[kind] == 60
 
 
-def test_bulk_requests_that_are_refused_are_done_without() -> None:
-    async def main() -> None:
-        server = Server(errors=[ConductorAuthError("no permission", status=403, **ROUTE)])
-        server.add("a", "b")
-        assert set(await read_all(reader_of(server), ["a", "b"])) == {"a", "b"}
-
-    run(main())
+@in_virtual_time
+async def test_bulk_requests_that_are_refused_are_done_without() -> None:
+    server = Server(errors=[ConductorAuthError("no permission", status=403, **ROUTE)])
+    server.add("a", "b")
+    assert set(await read_all(reader_of(server), ["a", "b"])) == {"a", "b"}
 
 
-def test_credentials_that_are_refused_everywhere_are_told() -> None:
-    async def main() -> None:
-        server = Server(errors=[ConductorAuthError("who are you?", status=401, **ROUTE) for _ in range(9)])
-        with pytest.raises(ConductorAuthError):
-            await read_all(reader_of(server), ["a", "b"])
-        assert len(server.at) == 2
-
-    run(main())
+@in_virtual_time
+async def test_credentials_that_are_refused_everywhere_are_told() -> None:
+    server = Server(errors=[ConductorAuthError("who are you?", status=401, **ROUTE) for _ in range(9)])
+    with pytest.raises(ConductorAuthError):
+        await read_all(reader_of(server), ["a", "b"])
+    assert len(server.at) == 2
 
 
 @pytest.mark.parametrize("repeatable", [True, False])
-def test_one_broken_workflow_costs_the_others_a_request_each(repeatable: bool) -> None:
-    async def main() -> None:
-        server = Server(errors=[server_error(repeatable=repeatable)], broken={"w3"})
-        server.add(*names(30))
-        reader = reader_of(server)
-        found = await read_all(reader, names(30))
-        assert set(found) == set(names(30)) - {"w3"}
-
-    run(main())
+@in_virtual_time
+async def test_one_broken_workflow_costs_the_others_a_request_each(repeatable: bool) -> None:
+    server = Server(errors=[server_error(repeatable=repeatable)], broken={"w3"})
+    server.add(*names(30))
+    reader = reader_of(server)
+    found = await read_all(reader, names(30))
+    assert set(found) == set(names(30)) - {"w3"}
 
 
 @pytest.mark.parametrize(
@@ -148,75 +136,61 @@ def test_one_broken_workflow_costs_the_others_a_request_each(repeatable: bool) -
     ],
     ids=["missing", "failed once"],
 )
-def test_bulk_requests_are_tried_again_after_a_while(error: ConductorRequestError, pause: float) -> None:
-    async def main() -> None:
-        server = Server(errors=[error])
-        server.add(*names(30))
+@in_virtual_time
+async def test_bulk_requests_are_tried_again_after_a_while(error: ConductorRequestError, pause: float) -> None:
+    server = Server(errors=[error])
+    server.add(*names(30))
+    reader = reader_of(server)
+    await read_all(reader, names(30))
+    await read_all(reader, names(30))
+    assert server.asked["bulk"] == 1
+    await asyncio.sleep(pause)
+    server.asked.clear()
+    await read_all(reader, names(30))
+    assert server.asked["status"] == 0
+
+
+@in_virtual_time
+async def test_a_server_that_is_away_is_found_out_by_a_few_requests() -> None:
+    for server in (Server(away=True), Server(away=True, bulk=False)):
         reader = reader_of(server)
-        await read_all(reader, names(30))
-        await read_all(reader, names(30))
-        assert server.asked["bulk"] == 1
-        await asyncio.sleep(pause)
-        server.asked.clear()
-        await read_all(reader, names(30))
-        assert server.asked["status"] == 0
-
-    run(main())
+        with pytest.raises(ConductorUnreachableError):
+            await read_all(reader, names(1_000))
+        assert len(server.at) <= PASSING * 2
 
 
-def test_a_server_that_is_away_is_found_out_by_a_few_requests() -> None:
-    async def main() -> None:
-        for server in (Server(away=True), Server(away=True, bulk=False)):
-            reader = reader_of(server)
-            with pytest.raises(ConductorUnreachableError):
-                await read_all(reader, names(1_000))
-            assert len(server.at) <= PASSING * 2
-
-    run(main())
-
-
-def test_workflows_that_all_fail_are_the_servers_failure() -> None:
-    async def main() -> None:
-        server = Server(bulk=False, broken=set(names(100)))
-        with pytest.raises(ConductorServerError):
-            await read_all(reader_of(server), names(100))
-        assert len(server.at) <= PASSING * 3
-
-    run(main())
+@in_virtual_time
+async def test_workflows_that_all_fail_are_the_servers_failure() -> None:
+    server = Server(bulk=False, broken=set(names(100)))
+    with pytest.raises(ConductorServerError):
+        await read_all(reader_of(server), names(100))
+    assert len(server.at) <= PASSING * 3
 
 
 @pytest.mark.parametrize("bulk", [True, False])
 @pytest.mark.parametrize("count", [1, PASSING - 1])
-def test_a_few_workflows_that_fail_among_themselves_are_not_the_servers_failure(count: int, bulk: bool) -> None:
+@in_virtual_time
+async def test_a_few_workflows_that_fail_among_themselves_are_not_the_servers_failure(count: int, bulk: bool) -> None:
     """A sweep is of those due together: one that cannot be read is often alone in it."""
-
-    async def main() -> None:
-        server = Server(bulk=bulk, broken=set(names(count)))
-        server.add(*names(count))
-        assert await read_all(reader_of(server), names(count)) == {}
-
-    run(main())
+    server = Server(bulk=bulk, broken=set(names(count)))
+    server.add(*names(count))
+    assert await read_all(reader_of(server), names(count)) == {}
 
 
-def test_a_first_workflow_that_fails_alone_does_not_hide_the_others() -> None:
+@in_virtual_time
+async def test_a_first_workflow_that_fails_alone_does_not_hide_the_others() -> None:
     """Bulk answers that never come, as from a gateway that cuts them, and a probe that happens to ask about it."""
-
-    async def main() -> None:
-        server = Server(broken={"w0"}, errors=[server_error(repeatable=True)])
-        server.add(*names(30))
-        assert set(await read_all(reader_of(server), names(30))) == set(names(30)) - {"w0"}
-
-    run(main())
+    server = Server(broken={"w0"}, errors=[server_error(repeatable=True)])
+    server.add(*names(30))
+    assert set(await read_all(reader_of(server), names(30))) == set(names(30)) - {"w0"}
 
 
-def test_too_many_requests_stop_the_sweep() -> None:
-    async def main() -> None:
-        busy = [ConductorTooManyRequestsError("slow down", status=429, retry_after=9.0, **ROUTE)]
-        for server in (Server(errors=list(busy)), Server(bulk=False, errors=[server_error(), *busy])):
-            with pytest.raises(ConductorTooManyRequestsError):
-                await read_all(reader_of(server), names(3))
-
-    run(main())
+@in_virtual_time
+async def test_too_many_requests_stop_the_sweep() -> None:
+    busy = [ConductorTooManyRequestsError("slow down", status=429, retry_after=9.0, **ROUTE)]
+    for server in (Server(errors=list(busy)), Server(bulk=False, errors=[server_error(), *busy])):
+        with pytest.raises(ConductorTooManyRequestsError):
+            await read_all(reader_of(server), names(3))
 
 
 @pytest.mark.parametrize(
@@ -229,19 +203,17 @@ def test_too_many_requests_stop_the_sweep() -> None:
     ],
     ids=["small: not measured", "medium, bulk cheaper", "medium, status cheaper", "large: not measured"],
 )
-def test_the_cheaper_way_is_taken(padding: int, request_costs: float, bulk_id_costs: float, winner: str) -> None:
-    async def main() -> None:
-        server = Server(padding=padding)
-        server.add(*names(400))
-        reader = reader_of(server, Paying(server, request=request_costs, bulk_id=bulk_id_costs))
+@in_virtual_time
+async def test_the_cheaper_way_is_taken(padding: int, request_costs: float, bulk_id_costs: float, winner: str) -> None:
+    server = Server(padding=padding)
+    server.add(*names(400))
+    reader = reader_of(server, Paying(server, request=request_costs, bulk_id=bulk_id_costs))
+    await read_all(reader, names(400))
+    server.asked.clear()
+    server.batches.clear()
+    for _ in range(5):
         await read_all(reader, names(400))
-        server.asked.clear()
-        server.batches.clear()
-        for _ in range(5):
-            await read_all(reader, names(400))
-        assert set(server.asked) == {winner}
-
-    run(main())
+    assert set(server.asked) == {winner}
 
 
 @pytest.mark.parametrize(
@@ -262,65 +234,53 @@ def test_the_cheaper_way_is_taken(padding: int, request_costs: float, bulk_id_co
     ],
     ids=str,
 )
-def test_what_cannot_be_read_of_one_workflow_harms_no_other(answer: Any, seen: Revision | None) -> None:
-    async def main() -> None:
-        server = Server(answers={"b": answer})
-        server.add("a", "b")
-        found = await read_all(reader_of(server), ["a", "b"])
-        assert found["a"] == PollResult(Revision("RUNNING", 1))
-        assert found.get("b") == (None if seen is None else PollResult(seen))
-        assert server.asked == {"bulk": 1}
-
-    run(main())
+@in_virtual_time
+async def test_what_cannot_be_read_of_one_workflow_harms_no_other(answer: Any, seen: Revision | None) -> None:
+    server = Server(answers={"b": answer})
+    server.add("a", "b")
+    found = await read_all(reader_of(server), ["a", "b"])
+    assert found["a"] == PollResult(Revision("RUNNING", 1))
+    assert found.get("b") == (None if seen is None else PollResult(seen))
+    assert server.asked == {"bulk": 1}
 
 
 @pytest.mark.parametrize("culprits", [{"w0"}, {"w640"}, {"w3", "w911"}])
-def test_a_workflow_that_makes_bulk_answers_unreadable_is_asked_about_alone(culprits: set[str]) -> None:
+@in_virtual_time
+async def test_a_workflow_that_makes_bulk_answers_unreadable_is_asked_about_alone(culprits: set[str]) -> None:
     """The others go on in bulk: a thousand requests in the place of one would be their harm."""
-
-    async def main() -> None:
-        server = Server(too_deep=culprits)
-        server.add(*names(1_000))
-        reader = reader_of(server)
-        assert set(await read_all(reader, names(1_000))) == set(names(1_000))
-        assert sum(server.asked.values()) <= 60
-        server.asked.clear()
-        assert set(await read_all(reader, names(1_000))) == set(names(1_000))
-        assert server.asked["status"] == len(culprits)
-        assert server.asked["bulk"] <= 5
-
-    run(main())
+    server = Server(too_deep=culprits)
+    server.add(*names(1_000))
+    reader = reader_of(server)
+    assert set(await read_all(reader, names(1_000))) == set(names(1_000))
+    assert sum(server.asked.values()) <= 60
+    server.asked.clear()
+    assert set(await read_all(reader, names(1_000))) == set(names(1_000))
+    assert server.asked["status"] == len(culprits)
+    assert server.asked["bulk"] <= 5
 
 
-def test_many_such_workflows_are_all_asked_about_one_by_one() -> None:
-    async def main() -> None:
-        server = Server(too_deep=set(names(1_000)[::7]))
-        server.add(*names(1_000))
-        assert set(await read_all(reader_of(server), names(1_000))) == set(names(1_000))
-        assert server.asked["bulk"] <= 2 * SPLITS
-
-    run(main())
+@in_virtual_time
+async def test_many_such_workflows_are_all_asked_about_one_by_one() -> None:
+    server = Server(too_deep=set(names(1_000)[::7]))
+    server.add(*names(1_000))
+    assert set(await read_all(reader_of(server), names(1_000))) == set(names(1_000))
+    assert server.asked["bulk"] <= 2 * SPLITS
 
 
 @pytest.mark.parametrize("bulk", [True, False])
-def test_an_error_that_nobody_has_foreseen_is_that_of_one_answer(bulk: bool) -> None:
+def test_an_error_that_nobody_has_foreseen_is_that_of_one_answer(bulk: bool, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        defects: list[Exception] = []
         server = Server(bulk=bulk, errors=[ZeroDivisionError("a defect")])
         server.add(*names(30))
-        reader = BulkReader(lambda: server, monotonic=now, timer=lambda: 0.0, on_defect=defects.append)
-        found = await read_all(reader, names(30))
-        assert len(found) >= 29
-        assert [type(defect) for defect in defects] == [ZeroDivisionError]
+        assert len(await read_all(reader_of(server), names(30))) >= 29
 
     run(main())
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError]
 
 
-def test_a_page_in_the_place_of_every_answer_is_the_servers_failure() -> None:
-    async def main() -> None:
-        server = Server(answers=dict.fromkeys(names(100), "a page"), bulk=False)
-        server.add(*names(100))
-        with pytest.raises(NotConductorError):
-            await read_all(reader_of(server), names(100))
-
-    run(main())
+@in_virtual_time
+async def test_a_page_in_the_place_of_every_answer_is_the_servers_failure() -> None:
+    server = Server(answers=dict.fromkeys(names(100), "a page"), bulk=False)
+    server.add(*names(100))
+    with pytest.raises(NotConductorError):
+        await read_all(reader_of(server), names(100))

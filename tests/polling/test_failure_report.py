@@ -27,56 +27,41 @@ def test_what_has_not_failed_has_no_cause(status: str) -> None:
     assert root_cause(workflow(failed(), status=status)) is None
 
 
-CASES: dict[str, tuple[Workflow, Cause, str]] = {
-    "failed": (workflow(failed(of=1), **FAILED), Cause.TASK_FAILED, "charge_card"),
-    "terminal": (workflow(failed(status=TERMINAL), **FAILED), Cause.TERMINAL_ERROR, "charge_card"),
-    "timed out": (workflow(failed(status="TIMED_OUT"), status="TIMED_OUT"), Cause.TASK_TIMED_OUT, "charge_card"),
-    "an optional one failed before": (
-        workflow(failed("nice", status="COMPLETED_WITH_ERRORS"), failed(), **FAILED),
-        Cause.TASK_FAILED,
-        "charge_card",
+def ended(cause: Cause, ref: str, *tasks: dict[str, Any], status: str = "FAILED", **more: Any) -> tuple[Any, ...]:
+    return workflow(*tasks, status=status, **more), cause, ref
+
+
+CASES = {
+    "failed": ended(Cause.TASK_FAILED, "charge_card", failed(of=1)),
+    "terminal": ended(Cause.TERMINAL_ERROR, "charge_card", failed(status=TERMINAL)),
+    "timed out": ended(Cause.TASK_TIMED_OUT, "charge_card", failed(status="TIMED_OUT"), status="TIMED_OUT"),
+    "an optional one failed before": ended(
+        Cause.TASK_FAILED, "charge_card", failed("nice", status="COMPLETED_WITH_ERRORS"), failed()
     ),
-    "the JOIN failed because of a branch": (
-        workflow(failed(ended=9), failed("join", kind="JOIN", ended=5), **FAILED),
-        Cause.TASK_FAILED,
-        "charge_card",
+    "the JOIN failed because of a branch": ended(
+        Cause.TASK_FAILED, "charge_card", failed(ended=9), failed("join", kind="JOIN", ended=5)
     ),
-    "a loop failed because of an iteration": (
-        workflow(failed("loop", kind="DO_WHILE", ended=3), failed("step__2", ended=5), **FAILED),
-        Cause.TASK_FAILED,
-        "step__2",
+    "a loop failed because of an iteration": ended(
+        Cause.TASK_FAILED, "step__2", failed("loop", kind="DO_WHILE", ended=3), failed("step__2", ended=5)
     ),
-    "two failed, the first counts": (
-        workflow(failed("late", ended=9), failed("early", ended=5), **FAILED),
-        Cause.TASK_FAILED,
-        "early",
+    "two failed, the first counts": ended(
+        Cause.TASK_FAILED, "early", failed("late", ended=9), failed("early", ended=5)
     ),
-    "two failed, the one the server names counts": (
-        workflow(
-            failed("late", ended=9, taskId="late-task"),
-            failed("early", ended=5),
-            reasonForIncompletion="Task late-task failed with status: FAILED and reason: 'x'",
-            **FAILED,
-        ),
+    "two failed, the one the server names counts": ended(
         Cause.TASK_FAILED,
         "late",
+        failed("late", ended=9, taskId="late-task"),
+        failed("early", ended=5),
+        reasonForIncompletion="Task late-task failed with status: FAILED and reason: 'x'",
     ),
-    "the workflow's time was over": (
-        workflow(task(status="CANCELED"), status="TIMED_OUT"),
-        Cause.WORKFLOW_TIMED_OUT,
-        "",
+    "the workflow's time was over": ended(Cause.WORKFLOW_TIMED_OUT, "", task(status="CANCELED"), status="TIMED_OUT"),
+    "somebody terminated it": ended(Cause.TERMINATED, "", task(status="CANCELED"), status="TERMINATED"),
+    "a TERMINATE task": ended(
+        Cause.TERMINATE_TASK, "stop", task("stop", "COMPLETED", kind="TERMINATE"), status="TERMINATED"
     ),
-    "somebody terminated it": (workflow(task(status="CANCELED"), status="TERMINATED"), Cause.TERMINATED, ""),
-    "a TERMINATE task": (
-        workflow(task("stop", "COMPLETED", kind="TERMINATE"), status="TERMINATED"),
-        Cause.TERMINATE_TASK,
-        "stop",
-    ),
-    "no task at all": (workflow(**FAILED), Cause.NO_TASK, ""),
-    "a retried attempt, then a terminate": (
-        workflow(failed(retried=True), task(status="CANCELED", attempt=2), status="TERMINATED"),
-        Cause.TERMINATED,
-        "",
+    "no task at all": ended(Cause.NO_TASK, ""),
+    "a retried attempt, then a terminate": ended(
+        Cause.TERMINATED, "", failed(retried=True), task(status="CANCELED", attempt=2), status="TERMINATED"
     ),
 }
 

@@ -14,12 +14,11 @@ from airflow_provider_conductor.client import (
     Workflow,
 )
 from airflow_provider_conductor.polling.missing_workflow import ASK_AGAIN, confirm_missing, read_ended
-from airflow_provider_conductor.polling.observation import Observation, observe
+from airflow_provider_conductor.polling.observation import observe
 from airflow_provider_conductor.polling.server_clock import ServerClock
-from tests.polling.builders import live, workflow
+from tests.polling.builders import workflow
 from tests.polling.world import OUTAGES, T0, World, failing, unreachable
 
-HERE = ServerClock()
 NOT_FOUND = ConductorNotFoundError("No such workflow found by id: wf-1", status=404)
 STRAY = ConductorNotFoundError("no Route matched with those values", status=404)
 
@@ -28,14 +27,8 @@ def indexed(status: str) -> Workflow:
     return Workflow({"workflowId": "wf-1", "status": status})
 
 
-def missing(world: World, error: ConductorNotFoundError = NOT_FOUND, end: float | None = None) -> Any:
-    return world.drive(confirm_missing("wf-1", error, lambda: observe("wf-1", HERE), end))
-
-
-def test_a_single_not_found_is_a_stray_answer() -> None:
-    seen = missing(World([(0, workflow(live()))]))
-    assert isinstance(seen, Observation)
-    assert seen.workflow.status == "RUNNING"
+def missing(world: World) -> Any:
+    return world.drive(confirm_missing("wf-1", NOT_FOUND, lambda: observe("wf-1", ServerClock())))
 
 
 def test_the_summary_of_what_has_ended_is_found_in_the_index() -> None:
@@ -46,36 +39,9 @@ def test_the_summary_of_what_has_ended_is_found_in_the_index() -> None:
     assert world.age < ASK_AGAIN[0] + 0.1
 
 
-def test_an_index_entry_that_has_not_ended_means_that_it_is_there() -> None:
-    with pytest.raises(ConductorRequestError, match="its search index has it as RUNNING") as raised:
-        missing(World([(0, None)], index=indexed("RUNNING")))
-    assert raised.value.repeatable
-
-
-def test_only_conductors_own_words_mean_that_it_is_not_there() -> None:
-    world = World([(0, None)])
-    with pytest.raises(ConductorNotFoundError, match="no Route matched"):
-        missing(world, STRAY)
-    assert not world.asked
-
-
-def test_what_nobody_knows_is_asked_for_again_for_a_while() -> None:
-    world = World([(0, None)])
-    assert missing(world) is None
-    assert len(world.looks) == len(ASK_AGAIN)
-    assert world.age == pytest.approx(sum(ASK_AGAIN), abs=0.2)
-
-
 def test_a_server_without_an_index_knows_nothing() -> None:
     world = failing(World([(0, None)]), "/workflow/search", ConductorServerError("no index", status=500))
     assert missing(world) is None
-
-
-def test_at_the_deadline_nobody_asks_on() -> None:
-    world = World([(0, None)])
-    with pytest.raises(ConductorNotFoundError):
-        missing(world, end=T0 + 5)
-    assert world.age <= 5
 
 
 # Read the end

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from tests.polling.builders import START, at, sub, task, workflow
 T0 = START / 1000
 jitters = some.floats(0, 1, exclude_max=True)
 ages = some.floats(0, 1e6)
-limits = some.one_of(some.none(), some.floats(-100, 1e6))
+limits = some.just(math.inf) | some.floats(-100, 1e6)
 HERE = ServerClock()
 
 
@@ -68,19 +69,13 @@ def test_the_last_look_falls_on_the_deadline_and_not_past_it() -> None:
 
 @given(ages, jitters, limits, some.one_of(some.none(), some.floats(-1e5, 1e6)), some.floats(-600, 600))
 def test_a_look_is_never_in_the_past_nor_past_the_deadline(
-    age: float, jitter: float, limit: float | None, change: float | None, skew: float
+    age: float, jitter: float, limit: float, change: float | None, skew: float
 ) -> None:
     now = T0 + age
-    poll_by = None if limit is None else T0 + limit
+    poll_by = T0 + limit
     moment = next_poll(running(change), now, ServerClock(skew), jitter=jitter, poll_by=poll_by)
     assert now <= moment <= now + LONGEST + 0.001
-    if poll_by is not None:
-        assert moment <= max(poll_by, now)
-
-
-@given(ages, jitters)
-def test_the_end_is_seen_within_two_percent_of_its_age_or_a_second(age: float, jitter: float) -> None:
-    assert pause(age, jitter=jitter) <= max(1, 0.02 * age) + 0.001
+    assert moment <= max(poll_by, now)
 
 
 @given(some.floats(0, 50), some.floats(51, 110), jitters)
@@ -90,38 +85,14 @@ def test_a_known_moment_is_looked_at_just_after_it_and_not_before(age: float, ch
         assert change < moment <= change + 1.001
 
 
-@given(some.lists(jitters, min_size=1, max_size=50), some.lists(some.floats(0, 4000), max_size=5))
-def test_a_workflow_of_an_hour_costs_fewer_than_300_looks(chances: list[float], changes: list[float]) -> None:
-    age, looks = 0.0, 0
-    while age < 3600:
-        change = changes[looks % len(changes)] if changes else None
-        progress = running(change if change is not None and change > age else None)
-        age = next_poll(progress, T0 + age, HERE, jitter=chances[looks % len(chances)]) - T0
-        looks += 1
-    assert looks < 300
-
-
 @given(ages, ages, jitters)
 def test_an_older_run_is_never_looked_at_more_often(one: float, other: float, jitter: float) -> None:
     young, old = sorted((one, other))
     assert pause(young, jitter=jitter) <= pause(old, jitter=jitter) + 0.001
 
 
-@given(ages, jitters, some.floats(-600, 600))
-def test_a_skew_of_minutes_changes_nothing(age: float, jitter: float, skew: float) -> None:
-    ours = T0 + age - skew
-    assert next_poll(running(), ours, ServerClock(skew), jitter=jitter) - ours == pytest.approx(
-        pause(age, jitter=jitter), abs=0.001
-    )
-
-
 def test_a_retried_workflow_is_looked_at_as_a_young_one() -> None:
     assert next_poll(running(started=5000), T0 + 5010, HERE, jitter=0) == pytest.approx(T0 + 5011)
-
-
-@pytest.mark.parametrize(("failures", "expected"), [(1, 1), (2, 2), (4, 8), (7, 60), (5000, 60)])
-def test_a_server_that_is_away_is_asked_ever_less_often(failures: int, expected: float) -> None:
-    assert next_poll_after_failure(failures, 0.0, jitter=0) == expected
 
 
 @pytest.mark.parametrize(("asked_for", "pause"), [(None, 1), (0.5, 1), (20.0, 20), (3600.0, 60), (float("inf"), 60)])
@@ -131,12 +102,11 @@ def test_a_server_gets_the_pause_that_it_asks_for_up_to_a_minute(asked_for: floa
 
 
 @given(some.integers(0, 10**6), jitters, limits)
-def test_after_a_failure_the_deadline_still_holds(failures: int, jitter: float, limit: float | None) -> None:
-    poll_by = None if limit is None else T0 + limit
+def test_after_a_failure_the_deadline_still_holds(failures: int, jitter: float, limit: float) -> None:
+    poll_by = T0 + limit
     moment = next_poll_after_failure(failures, T0, jitter=jitter, poll_by=poll_by)
     assert T0 <= moment <= T0 + LONGEST
-    if poll_by is not None:
-        assert moment <= max(poll_by, T0)
+    assert moment <= max(poll_by, T0)
 
 
 def wakes_after(*tasks: dict[str, Any], age: float = 30) -> float:

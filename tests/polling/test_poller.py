@@ -23,12 +23,20 @@ from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
 from airflow_provider_conductor.polling.wait import wait
 from airflow_provider_conductor.polling.wait_event import WaitEvent
 from airflow_provider_conductor.polling.wait_spec import WaitSpec
-from tests.polling.simulated import ROUTE, Server, end, refused, resting, start, watcher_of
-from tests.polling.virtual_time import now, run
-
-
-def names(count: int) -> list[str]:
-    return [f"w{index}" for index in range(count)]
+from tests.polling.simulated import (
+    ROUTE,
+    Server,
+    begin,
+    end,
+    names,
+    refused,
+    resting,
+    start,
+    waits_on,
+    watch,
+    watcher_of,
+)
+from tests.polling.virtual_time import in_virtual_time, now, run
 
 
 async def sweeps_of(server: Server, count: int, seconds: float, **more: Any) -> int:
@@ -63,142 +71,102 @@ def test_ten_thousand_old_waits_cost_a_few_requests_a_minute() -> None:
     assert run(main()) <= 60
 
 
-def test_a_change_wakes_its_wait_and_no_other() -> None:
-    async def main() -> None:
-        server = Server()
-        server.add("a", "b")
-        poller = watcher_of(server)
-        one, other = start(poller.run(resting("a"))), start(poller.run(resting("b")))
-        await asyncio.sleep(5)
-        assert not one.done()
-        server.end("a")
-        await asyncio.sleep(2)
-        assert one.result() == PollResult(Revision("COMPLETED", 2))
-        assert not other.done()
-        await end(poller, other)
-
-    run(main())
+@in_virtual_time
+async def test_a_change_wakes_its_wait_and_no_other() -> None:
+    server, poller = watch("a", "b")
+    one, other = start(poller.run(resting("a"))), start(poller.run(resting("b")))
+    await asyncio.sleep(5)
+    assert not one.done()
+    server.end("a")
+    await asyncio.sleep(2)
+    assert one.result() == PollResult(Revision("COMPLETED", 2))
+    assert not other.done()
 
 
-def test_two_waits_for_one_workflow_ask_once() -> None:
-    async def main() -> None:
-        server = Server()
-        server.add("a")
-        poller = watcher_of(server)
-        both = [start(poller.run(resting("a"))) for _ in range(2)]
-        await asyncio.sleep(1.5)
-        assert server.batches == [1]
-        server.end("a")
-        assert len({seen.revision for seen in await asyncio.gather(*both)}) == 1
-        await end(poller)
-
-    run(main())
+@in_virtual_time
+async def test_two_waits_for_one_workflow_ask_once() -> None:
+    server, poller = watch("a")
+    both = [start(poller.run(resting("a"))) for _ in range(2)]
+    await asyncio.sleep(1.5)
+    assert server.batches == [1]
+    server.end("a")
+    assert len({seen.revision for seen in await asyncio.gather(*both)}) == 1
 
 
-def test_a_wait_is_woken_at_its_own_time_whatever_it_waits_for() -> None:
-    async def main() -> None:
-        server = Server()
-        server.add("a")
-        poller = watcher_of(server)
-        began = now()
-        assert await poller.run(resting("a", 50.0, wake_in=7.0)) is None
-        assert now() - began == pytest.approx(7.0)
-        await end(poller)
-
-    run(main())
+@in_virtual_time
+async def test_a_wait_is_woken_at_its_own_time_whatever_it_waits_for() -> None:
+    _server, poller = watch("a")
+    began = now()
+    assert await poller.run(resting("a", 50.0, wake_in=7.0)) is None
+    assert now() - began == pytest.approx(7.0)
 
 
-def test_a_task_that_falls_due_right_after_a_look_is_looked_at_once() -> None:
+@in_virtual_time
+async def test_a_task_that_falls_due_right_after_a_look_is_looked_at_once() -> None:
     """A look that did not read the tasks would find the same moment in the past, and look again at once."""
-
-    async def main() -> None:
-        server = Server(latency=0.001)
-        server.add("a")
-        due = {"taskType": "WAIT", "workflowTask": {"type": "WAIT"}, "inputData": {"duration": "1 s"}}
-        times = {"callbackAfterSeconds": 1, "startTime": round((now() - 0.9) * 1000)}
-        server.answers["a"] = {"tasks": [{"taskId": "t", "status": "IN_PROGRESS", **due, **times}]}
-        poller = watcher_of(server)
-        waiting = start(poller.run(wait(WaitSpec(workflow_id="a", started_at=now()), lambda line: None)))
-        await asyncio.sleep(1)
-        assert server.asked["get"] == 2
-        await end(poller, waiting)
-
-    run(main())
+    server = Server(latency=0.001)
+    server.add("a")
+    due = {"taskType": "WAIT", "workflowTask": {"type": "WAIT"}, "inputData": {"duration": "1 s"}}
+    times = {"callbackAfterSeconds": 1, "startTime": round((now() - 0.9) * 1000)}
+    server.answers["a"] = {"tasks": [{"taskId": "t", "status": "IN_PROGRESS", **due, **times}]}
+    poller = watcher_of(server)
+    begin(poller, "a")
+    await asyncio.sleep(1)
+    assert server.asked["get"] == 2
 
 
-def test_where_no_update_time_is_told_a_wait_looks_for_itself_sooner() -> None:
-    async def main() -> None:
-        server = Server(bulk=False)
-        server.add("a")
-        poller = watcher_of(server)
-        began = now()
-        assert await poller.run(resting("a", wake_in=600.0, blind_in=20.0)) is None
-        assert now() - began == pytest.approx(20.0, abs=1.5)
-        await end(poller)
-
-    run(main())
+@in_virtual_time
+async def test_where_no_update_time_is_told_a_wait_looks_for_itself_sooner() -> None:
+    _server, poller = watch("a", bulk=False)
+    began = now()
+    assert await poller.run(resting("a", wake_in=600.0, blind_in=20.0)) is None
+    assert now() - began == pytest.approx(20.0, abs=1.5)
 
 
 # Harm
 
 
-def test_an_unknown_workflow_wakes_only_its_own_wait() -> None:
-    async def main() -> None:
-        server = Server()
-        server.add("a")
-        poller = watcher_of(server)
-        gone, there = start(poller.run(resting("gone"))), start(poller.run(resting("a")))
-        assert await asyncio.wait_for(gone, 5) is None
-        assert not there.done()
-        await end(poller, there)
-
-    run(main())
+@in_virtual_time
+async def test_an_unknown_workflow_wakes_only_its_own_wait() -> None:
+    _server, poller = watch("a")
+    gone, there = start(poller.run(resting("gone"))), start(poller.run(resting("a")))
+    assert await asyncio.wait_for(gone, 5) is None
+    assert not there.done()
 
 
 @pytest.mark.parametrize("bulk", [True, False])
-def test_a_workflow_that_the_server_cannot_read_harms_no_other_wait(bulk: bool) -> None:
-    async def main() -> None:
-        server = Server(bulk=bulk, broken={"w3"})
-        server.add(*names(10))
-        poller = watcher_of(server)
-        waits = [start(poller.run(resting(name))) for name in names(10)]
-        await asyncio.sleep(3)
-        assert [wait.done() for wait in waits] == [name == "w3" for name in names(10)]
-        server.end("w5")
-        await asyncio.sleep(3)
-        assert waits[5].result().revision.status == "COMPLETED"
-        await end(poller, *waits)
-
-    run(main())
+@in_virtual_time
+async def test_a_workflow_that_the_server_cannot_read_harms_no_other_wait(bulk: bool) -> None:
+    server, poller = watch(*names(10), bulk=bulk, broken={"w3"})
+    waits = [start(poller.run(resting(name))) for name in names(10)]
+    await asyncio.sleep(3)
+    assert [wait.done() for wait in waits] == [name == "w3" for name in names(10)]
+    server.end("w5")
+    await asyncio.sleep(3)
+    assert waits[5].result().revision.status == "COMPLETED"
 
 
-def test_a_cancelled_wait_leaves_nothing_behind() -> None:
-    async def main() -> None:
-        server = Server()
-        server.add(*names(200))
-        poller = watcher_of(server)
-        waits = [start(poller.run(resting(name, 600.0, poll_interval=600.0))) for name in names(200)]
-        await asyncio.sleep(3)
-        for waiting in waits[1:]:
-            waiting.cancel()
-        await asyncio.gather(*waits[1:], return_exceptions=True)
-        assert poller.counts.waits == 1
-        assert len(poller._queue) < 100
-        asked = sum(server.asked.values())
-        waits[0].cancel()
-        await asyncio.sleep(1200)
-        assert sum(server.asked.values()) == asked
-        await end(poller)
-        assert server.closed
-
-    run(main())
+@in_virtual_time
+async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
+    server, poller = watch(*names(200))
+    waits = [start(poller.run(resting(name, 600.0, poll_interval=600.0))) for name in names(200)]
+    await asyncio.sleep(3)
+    for waiting in waits[1:]:
+        waiting.cancel()
+    await asyncio.gather(*waits[1:], return_exceptions=True)
+    assert poller.counts.waits == 1
+    assert len(poller._queue) < 100
+    asked = sum(server.asked.values())
+    waits[0].cancel()
+    await asyncio.sleep(1200)
+    assert sum(server.asked.values()) == asked
+    await end(poller)
+    assert server.closed
 
 
 def test_no_more_than_a_few_woken_waits_ask_at_once() -> None:
     async def main() -> int:
-        server = Server()
-        server.add(*names(500))
-        poller = watcher_of(server)
+        server, poller = watch(*names(500))
         plans = [WaitSpec(workflow_id=name, started_at=now()) for name in names(500)]
         waits = [start(poller.run(wait(plan, lambda line: None))) for plan in plans]
         await asyncio.sleep(5)
@@ -211,106 +179,77 @@ def test_no_more_than_a_few_woken_waits_ask_at_once() -> None:
 # Trouble
 
 
-def test_a_server_that_is_away_is_asked_by_one_for_all() -> None:
+@in_virtual_time
+async def test_a_server_that_is_away_is_asked_by_one_for_all() -> None:
     """For ten minutes; and when it is back, all are looked at together."""
-
-    async def main() -> None:
-        server = Server()
-        server.add(*names(1_000))
-        poller = watcher_of(server)
-        lines: list[str] = []
-        waits = [
-            start(poller.run(wait(WaitSpec(workflow_id=name, started_at=now()), lines.append))) for name in names(1_000)
-        ]
-        await asyncio.sleep(60)
-        server.away = True
-        server.asked.clear()
-        await asyncio.sleep(600)
-        assert sum(server.asked.values()) <= 40
-        assert sum("Conductor is unreachable" in line for line in lines) == 1_000
-        server.away = False
-        server.asked.clear()
-        await asyncio.sleep(70)
-        assert sum("is reachable again" in line for line in lines) == 1_000
-        assert server.asked["get"] <= 1_000, "only those whose own time has come since"
-        server.end(*names(1_000))
-        await asyncio.sleep(120)
-        assert {waiting.result().status for waiting in waits} == {"COMPLETED"}
-        await end(poller)
-
-    run(main())
+    server, poller = watch(*names(1_000))
+    lines: list[str] = []
+    waits = [
+        start(poller.run(wait(WaitSpec(workflow_id=name, started_at=now()), lines.append))) for name in names(1_000)
+    ]
+    await asyncio.sleep(60)
+    server.away = True
+    server.asked.clear()
+    await asyncio.sleep(600)
+    assert sum(server.asked.values()) <= 40
+    assert sum("Conductor is unreachable" in line for line in lines) == 1_000
+    server.away = False
+    server.asked.clear()
+    await asyncio.sleep(70)
+    assert sum("is reachable again" in line for line in lines) == 1_000
+    assert server.asked["get"] <= 1_000, "only those whose own time has come since"
+    server.end(*names(1_000))
+    await asyncio.sleep(120)
+    assert {waiting.result().status for waiting in waits} == {"COMPLETED"}
 
 
-def test_a_server_that_was_away_from_the_start_is_found_again() -> None:
-    async def main() -> None:
-        server = Server(away=True)
-        server.add(*names(50))
-        poller = watcher_of(server)
-        plans = [WaitSpec(workflow_id=name, started_at=now()) for name in names(50)]
-        waits = [start(poller.run(wait(plan, lambda line: None))) for plan in plans]
-        await asyncio.sleep(300)
-        assert sum(server.asked.values()) <= 100
-        server.away = False
-        server.end(*names(50))
-        events = await asyncio.wait_for(asyncio.gather(*waits), 120)
-        assert {event.status for event in events} == {"COMPLETED"}
-        await end(poller)
-
-    run(main())
+@in_virtual_time
+async def test_a_server_that_was_away_from_the_start_is_found_again() -> None:
+    server, poller = watch(*names(50), away=True)
+    waits = waits_on(poller, server, 50)
+    await asyncio.sleep(300)
+    assert sum(server.asked.values()) <= 100
+    server.away = False
+    server.end(*names(50))
+    events = await asyncio.wait_for(asyncio.gather(*waits), 120)
+    assert {event.status for event in events} == {"COMPLETED"}
 
 
-def test_a_deadline_falls_on_its_moment_while_the_server_is_away() -> None:
-    async def main() -> None:
-        server = Server()
-        server.add("a", "b")
-        poller = watcher_of(server)
-        other = start(poller.run(resting("b")))
-        began = now()
-        plan = WaitSpec(workflow_id="a", started_at=began, deadline=began + 100)
-        waiting = start(poller.run(wait(plan, lambda line: None)))
-        await asyncio.sleep(20)
-        server.away = True
-        event: WaitEvent = await waiting
-        assert event.status == "timeout"
-        assert "Conductor has been unreachable for" in event.message
-        assert now() - began == pytest.approx(100, abs=0.5)
-        await end(poller, other)
-
-    run(main())
+@in_virtual_time
+async def test_a_deadline_falls_on_its_moment_while_the_server_is_away() -> None:
+    server, poller = watch("a", "b")
+    start(poller.run(resting("b")))
+    began = now()
+    waiting = begin(poller, "a", deadline=began + 100)
+    await asyncio.sleep(20)
+    server.away = True
+    event: WaitEvent = await waiting
+    assert event.status == "timeout"
+    assert "Conductor has been unreachable for" in event.message
+    assert now() - began == pytest.approx(100, abs=0.5)
 
 
-def test_retry_after_slows_the_watcher_down() -> None:
-    async def main() -> None:
-        busy = ConductorTooManyRequestsError("slow down", status=429, repeatable=True, retry_after=40.0)
-        server = Server(errors=[busy])
-        server.add("a")
-        poller = watcher_of(server)
-        waiting = start(poller.run(resting("a")))
-        await asyncio.sleep(120)
-        pauses = [after - before for before, after in zip(server.at, server.at[1:], strict=False)]
-        assert pauses[0] >= 40
-        assert pauses[1] > 1.5, "slower for a while after that"
-        assert not waiting.done()
-        await end(poller, waiting)
-
-    run(main())
+@in_virtual_time
+async def test_retry_after_slows_the_watcher_down() -> None:
+    busy = ConductorTooManyRequestsError("slow down", status=429, repeatable=True, retry_after=40.0)
+    server, poller = watch("a", errors=[busy])
+    waiting = start(poller.run(resting("a")))
+    await asyncio.sleep(120)
+    pauses = [after - before for before, after in zip(server.at, server.at[1:], strict=False)]
+    assert pauses[0] >= 40
+    assert pauses[1] > 1.5, "slower for a while after that"
+    assert not waiting.done()
 
 
-def test_retry_after_is_capped() -> None:
+@in_virtual_time
+async def test_retry_after_is_capped() -> None:
     """One stray ``Retry-After: 3600`` of a gateway must not blind a connection for an hour."""
-
-    async def main() -> None:
-        busy = ConductorTooManyRequestsError("slow down", status=429, repeatable=True, retry_after=3600.0)
-        server = Server(errors=[busy])
-        server.add("a")
-        poller = watcher_of(server)
-        waiting = start(poller.run(resting("a")))
-        await asyncio.sleep(30)
-        server.end("a")
-        await asyncio.wait_for(waiting, 40)
-        await end(poller)
-
-    run(main())
+    busy = ConductorTooManyRequestsError("slow down", status=429, repeatable=True, retry_after=3600.0)
+    server, poller = watch("a", errors=[busy])
+    waiting = start(poller.run(resting("a")))
+    await asyncio.sleep(30)
+    server.end("a")
+    await asyncio.wait_for(waiting, 40)
 
 
 # Deadlines
@@ -322,109 +261,91 @@ def unavailable(retry_after: float | None = None) -> ConductorServerError:
 
 @pytest.mark.parametrize("retry_after", [None, 3600.0])
 @pytest.mark.parametrize("lasts", [11, 20, 35, 50, 65, 80, 95, 110])
-def test_at_its_deadline_a_wait_asks_whatever_went_before(lasts: int, retry_after: float | None) -> None:
+@in_virtual_time
+async def test_at_its_deadline_a_wait_asks_whatever_went_before(lasts: int, retry_after: float | None) -> None:
     """The server is back and the workflow has completed, while the poller still backs off."""
-
-    async def main() -> None:
-        server = Server()
-        server.add("a", "b")
-        poller = watcher_of(server)
-        other = start(poller.run(resting("b", poll_interval=1.0)))
-        plan = WaitSpec(workflow_id="a", started_at=now(), deadline=now() + lasts, poll_interval=1.0)
-        waiting = start(poller.run(wait(plan, lambda line: None)))
-        await asyncio.sleep(5)
-        server.errors = [unavailable(retry_after)] * 1000
-        await asyncio.sleep(lasts - 6)
-        server.errors.clear()
-        server.end("a")
-        assert (await waiting).status == "COMPLETED"
-        assert now() <= plan.deadline + 0.2
-        await end(poller, other)
-
-    run(main())
+    server, poller = watch("a", "b")
+    start(poller.run(resting("b", poll_interval=1.0)))
+    ends = now() + lasts
+    waiting = begin(poller, "a", deadline=ends, poll_interval=1.0)
+    await asyncio.sleep(5)
+    server.errors = [unavailable(retry_after)] * 1000
+    await asyncio.sleep(lasts - 6)
+    server.errors.clear()
+    server.end("a")
+    assert (await waiting).status == "COMPLETED"
+    assert now() <= ends + 0.2
 
 
 @pytest.mark.parametrize("busy", [True, False])
-def test_an_answer_at_one_waits_deadline_does_not_make_the_others_ask_one_by_one(busy: bool) -> None:
+@in_virtual_time
+async def test_an_answer_at_one_waits_deadline_does_not_make_the_others_ask_one_by_one(busy: bool) -> None:
     """In a pause that the server has asked for they keep to it; after an outage they come back in bulk requests."""
-
-    async def main() -> None:
-        server = Server()
-        poller = watcher_of(server)
-        server.add(*names(200))
-        waits = []
-        for name in names(200):  # each comes due at another moment of a minute
-            waits.append(start(poller.run(wait(WaitSpec(workflow_id=name, started_at=now()), lambda line: None))))
-            await asyncio.sleep(0.3)
-        plan = WaitSpec(workflow_id="w0", started_at=now(), deadline=now() + 35)
-        waiting = start(poller.run(wait(plan, lambda line: None)))
-        await asyncio.sleep(1)
-        if busy:
-            server.errors = [ConductorTooManyRequestsError("slow down", status=429, repeatable=True, retry_after=55.0)]
-        else:
-            server.away = True
-            await asyncio.sleep(33)
-            server.away = False
-        server.asked.clear()
-        assert (await waiting).status == "timeout"
-        await asyncio.sleep(15)
-        assert server.asked["get"] <= 3
-        assert not any(other.done() for other in waits)
-        server.end(*names(200))
-        await asyncio.wait_for(asyncio.gather(*waits), 300)
-        await end(poller)
-
-    run(main())
+    server, poller = watch()
+    server.add(*names(200))
+    waits = []
+    for name in names(200):  # each comes due at another moment of a minute
+        waits.append(begin(poller, name))
+        await asyncio.sleep(0.3)
+    waiting = begin(poller, "w0", deadline=now() + 35)
+    await asyncio.sleep(1)
+    if busy:
+        server.errors = [ConductorTooManyRequestsError("slow down", status=429, repeatable=True, retry_after=55.0)]
+    else:
+        server.away = True
+        await asyncio.sleep(33)
+        server.away = False
+    server.asked.clear()
+    assert (await waiting).status == "timeout"
+    await asyncio.sleep(15)
+    assert server.asked["get"] <= 3
+    assert not any(other.done() for other in waits)
+    server.end(*names(200))
+    await asyncio.wait_for(asyncio.gather(*waits), 300)
 
 
 @pytest.mark.parametrize("bulk", [True, False])
 @pytest.mark.parametrize("waits", [1, 200])
-def test_a_server_that_hangs_makes_no_deadline_late_by_its_read_timeout(waits: int, bulk: bool) -> None:
-    async def main() -> None:
-        server = Server(bulk=bulk, settings=ConductorSettings("http://conductor:8080", read_timeout=300.0))
-        server.add(*names(waits), *(f"other{index}" for index in range(30)))
-        poller = watcher_of(server)
-        others = [start(poller.run(resting(f"other{index}"))) for index in range(30)]
-        plans = [WaitSpec(workflow_id=name, started_at=now(), deadline=now() + 30) for name in names(waits)]
-        waiting = [start(poller.run(wait(plan, lambda line: None))) for plan in plans]
-        ends = now() + 30
-        await asyncio.sleep(10)
-        server.hangs = True
-        events = await asyncio.gather(*waiting)
-        assert {event.status for event in events} == {"timeout"}
-        assert now() <= ends + 2 * LAST_POLL + 0.5
-        await end(poller, *others)
+@in_virtual_time
+async def test_a_server_that_hangs_makes_no_deadline_late_by_its_read_timeout(waits: int, bulk: bool) -> None:
+    server, poller = watch(
+        *names(waits),
+        *(f"other{index}" for index in range(30)),
+        bulk=bulk,
+        settings=ConductorSettings("http://conductor:8080", read_timeout=300.0),
+    )
+    for index in range(30):
+        start(poller.run(resting(f"other{index}")))
+    ends = now() + 30
+    waiting = [begin(poller, name, deadline=ends) for name in names(waits)]
+    await asyncio.sleep(10)
+    server.hangs = True
+    events = await asyncio.gather(*waiting)
+    assert {event.status for event in events} == {"timeout"}
+    assert now() <= ends + 2 * LAST_POLL + 0.5
 
-    run(main())
 
-
-def test_a_sweep_that_hangs_does_not_hold_up_who_must_look_for_itself() -> None:
+@in_virtual_time
+async def test_a_sweep_that_hangs_does_not_hold_up_who_must_look_for_itself() -> None:
     """Only bulk requests hang; the wait's own request at its deadline is answered."""
+    server, poller = watch("a", "b", settings=ConductorSettings("http://conductor:8080", read_timeout=300.0))
+    start(poller.run(resting("b")))
+    ends = now() + 30
+    waiting = begin(poller, "a", deadline=ends)
+    await asyncio.sleep(10)
+    answer = server._answer
 
-    async def main() -> None:
-        server = Server(settings=ConductorSettings("http://conductor:8080", read_timeout=300.0))
-        server.add("a", "b")
-        poller = watcher_of(server)
-        other = start(poller.run(resting("b")))
-        plan = WaitSpec(workflow_id="a", started_at=now(), deadline=now() + 30)
-        waiting = start(poller.run(wait(plan, lambda line: None)))
-        await asyncio.sleep(10)
-        answer = server._answer
+    async def hanging(call: Any) -> Any:
+        if call.path.endswith("/bulk/search"):
+            await asyncio.sleep(300)
+            raise ConductorTimeoutError("no answer", repeatable=True)
+        return await answer(call)
 
-        async def hanging(call: Any) -> Any:
-            if call.path.endswith("/bulk/search"):
-                await asyncio.sleep(300)
-                raise ConductorTimeoutError("no answer", repeatable=True)
-            return await answer(call)
-
-        server._answer = hanging  # type: ignore[method-assign]
-        await asyncio.sleep(5)
-        server.end("a")
-        assert (await waiting).status == "COMPLETED"
-        assert now() == pytest.approx(plan.deadline, abs=0.5)
-        await end(poller, other)
-
-    run(main())
+    server._answer = hanging  # type: ignore[method-assign]
+    await asyncio.sleep(5)
+    server.end("a")
+    assert (await waiting).status == "COMPLETED"
+    assert now() == pytest.approx(ends, abs=0.5)
 
 
 # The wall clock
@@ -432,34 +353,31 @@ def test_a_sweep_that_hangs_does_not_hold_up_who_must_look_for_itself() -> None:
 
 @pytest.mark.parametrize("step", [-3600.0, 3600.0])
 @pytest.mark.parametrize("trouble", [False, True])
-def test_a_wall_clock_that_is_set_changes_no_pause(step: float, trouble: bool) -> None:
-    async def main() -> None:
-        ahead = 0.0
-        server = Server(answers={name: {"startTime": int(now() * 1000)} for name in "ab"})
-        server.add("a", "b")
-        poller = watcher_of(server, clock=lambda: now() + ahead)
-        deadline = now() + 7200
-        began = now()
-        waits = [
-            start(poller.run(wait(spec, lambda line: None, jitter=lambda: 0.5)))
-            for spec in (WaitSpec(workflow_id=name, started_at=began, deadline=deadline) for name in ("a", "b"))
-        ]
-        await asyncio.sleep(4)
-        server.away = trouble
-        await asyncio.sleep(3)
-        ahead, before = step, len(server.at)
-        server.away = False
-        await asyncio.sleep(20)
-        assert 5 <= len(server.at) - before <= 25
-        server.end("a")
-        ended = now()
-        assert (await waits[0]).status == "COMPLETED"
-        assert now() - ended < 3
-        assert (await waits[1]).status == "timeout"
-        assert now() - began == pytest.approx(7200, abs=1), "a limit that is under way is the time that passes"
-        await end(poller)
-
-    run(main())
+@in_virtual_time
+async def test_a_wall_clock_that_is_set_changes_no_pause(step: float, trouble: bool) -> None:
+    ahead = 0.0
+    server = Server(answers={name: {"startTime": int(now() * 1000)} for name in "ab"})
+    server.add("a", "b")
+    poller = watcher_of(server, clock=lambda: now() + ahead)
+    deadline = now() + 7200
+    began = now()
+    waits = [
+        start(poller.run(wait(spec, lambda line: None, jitter=lambda: 0.5)))
+        for spec in (WaitSpec(workflow_id=name, started_at=began, deadline=deadline) for name in ("a", "b"))
+    ]
+    await asyncio.sleep(4)
+    server.away = trouble
+    await asyncio.sleep(3)
+    ahead, before = step, len(server.at)
+    server.away = False
+    await asyncio.sleep(20)
+    assert 5 <= len(server.at) - before <= 25
+    server.end("a")
+    ended = now()
+    assert (await waits[0]).status == "COMPLETED"
+    assert now() - ended < 3
+    assert (await waits[1]).status == "timeout"
+    assert now() - began == pytest.approx(7200, abs=1), "a limit that is under way is the time that passes"
 
 
 # Defects and garbage
@@ -468,8 +386,7 @@ def test_a_wall_clock_that_is_set_changes_no_pause(step: float, trouble: bool) -
 @pytest.mark.parametrize("bulk", [True, False])
 def test_an_unexpected_error_makes_each_due_wait_poll_for_itself(bulk: bool, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        server = Server(bulk=bulk)
-        poller = watcher_of(server)
+        server, poller = watch(bulk=bulk)
         waits = waits_on(poller, server, 30)
         await asyncio.sleep(5)
         ask = poller._reader.read
@@ -491,97 +408,78 @@ def test_an_unexpected_error_makes_each_due_wait_poll_for_itself(bulk: bool, cap
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError], "logged once"
 
 
-def test_an_error_that_nobody_has_foreseen_ends_no_wait() -> None:
-    async def main() -> None:
-        server = Server()
-        poller = watcher_of(server)
-        waits = waits_on(poller, server, 10)
-        await asyncio.sleep(5)
-        server.errors = [ZeroDivisionError("a defect")] * 7
-        await asyncio.sleep(60)
-        assert not any(waiting.done() for waiting in waits)
-        server.end(*names(10))
-        await asyncio.wait_for(asyncio.gather(*waits), 60)
-        await end(poller)
-
-    run(main())
+@in_virtual_time
+async def test_an_error_that_nobody_has_foreseen_ends_no_wait() -> None:
+    server, poller = watch()
+    waits = waits_on(poller, server, 10)
+    await asyncio.sleep(5)
+    server.errors = [ZeroDivisionError("a defect")] * 7
+    await asyncio.sleep(60)
+    assert not any(waiting.done() for waiting in waits)
+    server.end(*names(10))
+    await asyncio.wait_for(asyncio.gather(*waits), 60)
 
 
-def test_metrics_that_fail_end_no_wait() -> None:
-    async def main() -> None:
-        def broken(counts: object) -> None:
+@in_virtual_time
+async def test_metrics_that_fail_end_no_wait() -> None:
+    def broken(counts: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    server = Server()
+    server.add("a")
+    poller = watcher_of(server, on_counts=broken)
+    waiting = start(poller.run(resting("a")))
+    await asyncio.sleep(30)
+    assert not waiting.done()
+    server.end("a")
+    await waiting
+
+
+@in_virtual_time
+async def test_a_defect_of_the_watchers_own_leaves_nobody_waiting() -> None:
+    server, poller = watch()
+    waits = waits_on(poller, server, 5)
+    await asyncio.sleep(5)
+    take_due, asked = poller._take_due, len(server.at)
+
+    def broken() -> None:
+        raise ZeroDivisionError("a defect")
+
+    poller._take_due = broken  # type: ignore[method-assign]
+    await asyncio.sleep(60)
+    assert len(server.at) - asked < 5 * 60
+    poller._take_due = take_due  # type: ignore[method-assign]
+    server.end(*names(5))
+    await asyncio.wait_for(asyncio.gather(*waits), 60)
+
+
+@in_virtual_time
+async def test_a_defect_in_what_follows_a_refusal_leaves_nobody_waiting() -> None:
+    class Unclosable(Server):
+        async def close(self) -> None:
             raise ZeroDivisionError("a defect")
 
-        server = Server()
-        server.add("a")
-        poller = watcher_of(server, on_counts=broken)
-        waiting = start(poller.run(resting("a")))
-        await asyncio.sleep(30)
-        assert not waiting.done()
-        server.end("a")
-        await waiting
-        await end(poller)
+    async def renew() -> Server:
+        return Unclosable()
 
-    run(main())
+    server = Server()
+    server.add("a")
+    poller = watcher_of(server, renew=renew)
+    waiting = start(poller.run(resting("a")))
+    server.unauthorized = True
+    assert await asyncio.wait_for(waiting, 60) is None
 
 
-def test_a_defect_of_the_watchers_own_leaves_nobody_waiting() -> None:
-    async def main() -> None:
-        server = Server()
-        poller = watcher_of(server)
-        waits = waits_on(poller, server, 5)
-        await asyncio.sleep(5)
-        take_due, asked = poller._take_due, len(server.at)
-
-        def broken() -> None:
-            raise ZeroDivisionError("a defect")
-
-        poller._take_due = broken  # type: ignore[method-assign]
-        await asyncio.sleep(60)
-        assert len(server.at) - asked < 5 * 60
-        poller._take_due = take_due  # type: ignore[method-assign]
-        server.end(*names(5))
-        await asyncio.wait_for(asyncio.gather(*waits), 60)
-        await end(poller)
-
-    run(main())
-
-
-def test_a_defect_in_what_follows_a_refusal_leaves_nobody_waiting() -> None:
-    async def main() -> None:
-        class Unclosable(Server):
-            async def close(self) -> None:
-                raise ZeroDivisionError("a defect")
-
-        async def renew() -> Server:
-            return Unclosable()
-
-        server = Server()
-        server.add("a")
-        poller = watcher_of(server, renew=renew)
-        waiting = start(poller.run(resting("a")))
-        server.unauthorized = True
-        assert await asyncio.wait_for(waiting, 60) is None
-        await end(poller)
-
-    run(main())
-
-
-def test_an_error_that_is_told_to_many_does_not_grow() -> None:
+@in_virtual_time
+async def test_an_error_that_is_told_to_many_does_not_grow() -> None:
     """Raised again, it would keep the frames of every wait that it was raised in."""
-
-    async def main() -> None:
-        server = Server()
-        poller = watcher_of(server)
-        waits = waits_on(poller, server, 200)
-        await asyncio.sleep(5)
-        server.away = True
-        await asyncio.sleep(90)
-        assert poller.outage.error is not None
-        assert len(traceback.extract_tb(poller.outage.error.__traceback__)) < 30
-        await end(poller, *waits)
-
-    run(main())
+    server, poller = watch()
+    waits_on(poller, server, 200)
+    await asyncio.sleep(5)
+    server.away = True
+    await asyncio.sleep(90)
+    assert poller.outage.error is not None
+    assert len(traceback.extract_tb(poller.outage.error.__traceback__)) < 30
 
 
 ANY_JSON = st.recursive(
@@ -595,191 +493,136 @@ ANY_JSON = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
     max_leaves=6,
 )
-FIELDS = st.sampled_from(
-    [
-        "workflowId",
-        "status",
-        "updateTime",
-        "updatedTime",
-        "createTime",
-        "startTime",
-        "endTime",
-        "lastRetriedTime",
-        "tasks",
-        "reasonForIncompletion",
-        "output",
-        "input",
-        "workflowDefinition",
-        "correlationId",
-        "workflowName",
-    ]
+FIELDS = (
+    "workflowId status updateTime updatedTime createTime startTime endTime lastRetriedTime tasks reasonForIncompletion "
+    "output input workflowDefinition correlationId workflowName"
 )
-TASK_FIELDS = st.sampled_from(
-    [
-        "taskId",
-        "status",
-        "taskType",
-        "referenceTaskName",
-        "workflowTask",
-        "scheduledTime",
-        "startTime",
-        "pollCount",
-        "seq",
-        "callbackAfterSeconds",
-        "subWorkflowId",
-        "outputData",
-        "inputData",
-        "retryCount",
-        "taskDefinition",
-        "domain",
-    ]
+TASK_FIELDS = (
+    "taskId status taskType referenceTaskName workflowTask scheduledTime startTime pollCount seq callbackAfterSeconds "
+    "subWorkflowId outputData inputData retryCount taskDefinition domain"
 )
-A_TASK = st.dictionaries(TASK_FIELDS, ANY_JSON, max_size=4).map(
+A_TASK = st.dictionaries(st.sampled_from(TASK_FIELDS.split()), ANY_JSON, max_size=4).map(
     lambda fields: {"status": "SCHEDULED", "taskType": "t", "workflowTask": {"type": "SIMPLE"}, **fields}
 )
 GARBAGE = st.one_of(
-    ANY_JSON, st.dictionaries(FIELDS, ANY_JSON, max_size=4), st.lists(A_TASK, max_size=3).map(lambda ts: {"tasks": ts})
+    ANY_JSON,
+    st.dictionaries(st.sampled_from(FIELDS.split()), ANY_JSON, max_size=4),
+    st.lists(A_TASK, max_size=3).map(lambda ts: {"tasks": ts}),
 )
 
 
 @settings(max_examples=150, deadline=None)
 @given(garbage=st.dictionaries(st.sampled_from(names(4)), GARBAGE), bulk=st.booleans(), deep=st.booleans())
-def test_whatever_is_answered_about_some_harms_no_other(garbage: dict[str, Any], bulk: bool, deep: bool) -> None:
-    async def main() -> None:
-        server = Server(bulk=bulk)
-        poller = watcher_of(server)
-        waits = waits_on(poller, server, 12)
-        await asyncio.sleep(5)
-        server.answers = garbage
-        server.too_deep = {"w0"} if deep else set()
-        await asyncio.sleep(120)
-        sound = waits[4:]
-        assert not any(waiting.done() for waiting in sound)
-        server.end(*names(12)[4:])
-        events = await asyncio.wait_for(asyncio.gather(*sound), 120)
-        assert {event.status for event in events} == {"COMPLETED"}
-        server.answers, server.too_deep = {}, set()
-        server.end(*names(4))
-        await asyncio.wait_for(asyncio.gather(*waits[:4]), 700)  # none of these has broken, whatever it was told
-        await end(poller)
-
-    run(main())
+@in_virtual_time
+async def test_whatever_is_answered_about_some_harms_no_other(garbage: dict[str, Any], bulk: bool, deep: bool) -> None:
+    server, poller = watch(bulk=bulk)
+    waits = waits_on(poller, server, 12)
+    await asyncio.sleep(5)
+    server.answers = garbage
+    server.too_deep = {"w0"} if deep else set()
+    await asyncio.sleep(120)
+    sound = waits[4:]
+    assert not any(waiting.done() for waiting in sound)
+    server.end(*names(12)[4:])
+    events = await asyncio.wait_for(asyncio.gather(*sound), 120)
+    assert {event.status for event in events} == {"COMPLETED"}
+    server.answers, server.too_deep = {}, set()
+    server.end(*names(4))
+    await asyncio.wait_for(asyncio.gather(*waits[:4]), 700)  # none of these has broken, whatever it was told
 
 
-def test_what_cannot_be_read_of_others_does_not_end_a_wait_that_begins() -> None:
+@in_virtual_time
+async def test_what_cannot_be_read_of_others_does_not_end_a_wait_that_begins() -> None:
     """Its first answer may show a wrong address, but only its own."""
-
-    async def main() -> None:
-        server = Server(bulk=False, status_route=False)
-        server.add(*names(30))
-        server.too_deep = set(names(30))
-        server.add("sound")
-        poller = watcher_of(server)
-        waits = [start(poller.run(resting(name, poll_interval=10.0))) for name in names(30)]
-        await asyncio.sleep(1.5)
-        assert all(waiting.done() for waiting in waits), "the sweep has failed"
-        began = start(poller.run(wait(WaitSpec(workflow_id="sound", started_at=now()), lambda line: None)))
-        await asyncio.sleep(5)
-        assert not began.done()
-        server.end("sound")
-        assert (await asyncio.wait_for(began, 120)).status == "COMPLETED"
-        await end(poller, *waits)
-
-    run(main())
+    server = Server(bulk=False, status_route=False)
+    server.add(*names(30))
+    server.too_deep = set(names(30))
+    server.add("sound")
+    poller = watcher_of(server)
+    waits = [start(poller.run(resting(name, poll_interval=10.0))) for name in names(30)]
+    await asyncio.sleep(1.5)
+    assert all(waiting.done() for waiting in waits), "the sweep has failed"
+    began = begin(poller, "sound")
+    await asyncio.sleep(5)
+    assert not began.done()
+    server.end("sound")
+    assert (await asyncio.wait_for(began, 120)).status == "COMPLETED"
 
 
 # The connection
 
 
-def waits_on(poller: Any, server: Server, count: int) -> list[asyncio.Task[WaitEvent]]:
-    """Waits under way, each looked at before."""
-    server.add(*names(count))
-    plans = [WaitSpec(workflow_id=name, started_at=now()) for name in names(count)]
-    return [start(poller.run(wait(plan, lambda line: None))) for plan in plans]
+@in_virtual_time
+async def test_refused_credentials_are_told_to_every_wait() -> None:
+    made: list[Server] = []
 
+    async def renew() -> Server:
+        made.append(Server())
+        return made[-1]
 
-def test_refused_credentials_are_told_to_every_wait() -> None:
-    async def main() -> None:
-        made: list[Server] = []
-
-        async def renew() -> Server:
-            made.append(Server())
-            return made[-1]
-
-        server = Server()
-        poller = watcher_of(server, renew=renew)
-        waits = waits_on(poller, server, 50)
-        await asyncio.sleep(5)
-        server.unauthorized = True
-        told = await asyncio.gather(*waits, return_exceptions=True)
-        assert {type(error) for error in told} == {ConductorAuthError}
-        assert [unchanged.closed for unchanged in made] == [True], "the connection was looked up again once"
-        await end(poller)
-
-    run(main())
+    server = Server()
+    poller = watcher_of(server, renew=renew)
+    waits = waits_on(poller, server, 50)
+    await asyncio.sleep(5)
+    server.unauthorized = True
+    told = await asyncio.gather(*waits, return_exceptions=True)
+    assert {type(error) for error in told} == {ConductorAuthError}
+    assert [unchanged.closed for unchanged in made] == [True], "the connection was looked up again once"
 
 
 @pytest.mark.parametrize("bulk", [True, False])
 @pytest.mark.parametrize("which", ["w0", "w7"])
-def test_a_workflow_that_we_may_not_see_ends_its_own_wait_alone(which: str, bulk: bool) -> None:
-    async def main() -> None:
-        server = Server(bulk=bulk)
-        poller = watcher_of(server)
-        waits = waits_on(poller, server, 20)
-        await asyncio.sleep(5)
-        server.forbidden = {which}
-        await asyncio.sleep(60)
-        assert [waiting.done() for waiting in waits] == [name == which for name in names(20)]
-        server.end(*(name for name in names(20) if name != which))
-        told = await asyncio.gather(*waits, return_exceptions=True)
-        assert [isinstance(item, ConductorAuthError) for item in told] == [name == which for name in names(20)]
-        await end(poller)
-
-    run(main())
+@in_virtual_time
+async def test_a_workflow_that_we_may_not_see_ends_its_own_wait_alone(which: str, bulk: bool) -> None:
+    server, poller = watch(bulk=bulk)
+    waits = waits_on(poller, server, 20)
+    await asyncio.sleep(5)
+    server.forbidden = {which}
+    await asyncio.sleep(60)
+    assert [waiting.done() for waiting in waits] == [name == which for name in names(20)]
+    server.end(*(name for name in names(20) if name != which))
+    told = await asyncio.gather(*waits, return_exceptions=True)
+    assert [isinstance(item, ConductorAuthError) for item in told] == [name == which for name in names(20)]
 
 
-def test_credentials_changed_in_the_connection_are_taken_up() -> None:
-    async def main() -> None:
-        old = Server()
-        new = Server(settings=ConductorSettings("http://conductor:8080", key_id="k", key_secret="s"))
-        new.add(*names(5))
+@in_virtual_time
+async def test_credentials_changed_in_the_connection_are_taken_up() -> None:
+    old = Server()
+    new = Server(settings=ConductorSettings("http://conductor:8080", key_id="k", key_secret="s"))
+    new.add(*names(5))
 
-        async def renew() -> Server:
-            return new
+    async def renew() -> Server:
+        return new
 
-        poller = watcher_of(old, renew=renew)
-        waits = waits_on(poller, old, 5)
-        await asyncio.sleep(5)
-        old.unauthorized = True
-        await asyncio.sleep(5)
-        new.end(*names(5))
-        assert {event.status for event in await asyncio.gather(*waits)} == {"COMPLETED"}
-        await end(poller)
-        assert (old.closed, new.closed) == (True, True)
-
-    run(main())
+    poller = watcher_of(old, renew=renew)
+    waits = waits_on(poller, old, 5)
+    await asyncio.sleep(5)
+    old.unauthorized = True
+    await asyncio.sleep(5)
+    new.end(*names(5))
+    assert {event.status for event in await asyncio.gather(*waits)} == {"COMPLETED"}
+    await end(poller)
+    assert (old.closed, new.closed) == (True, True)
 
 
 # What is counted
 
 
-def test_the_counts_tell_of_waits_requests_errors_and_lag() -> None:
-    async def main() -> None:
-        server = Server()
-        server.add(*names(10))
-        told: list[tuple[int, int, int]] = []
-        poller = watcher_of(server, on_counts=lambda c: told.append((c.waits, c.requests, c.errors)))
-        waits = [start(poller.run(resting(name))) for name in names(10)]
-        await asyncio.sleep(5)
-        assert told[-1] == (10, sum(server.asked.values()), 0)
-        assert poller.counts.lag < 0.01
-        server.away = True
-        await asyncio.sleep(30)
-        assert told[-1][2] > 0
-        await end(poller, *waits)
-        assert told[-1][0] == 0
-
-    run(main())
+@in_virtual_time
+async def test_the_counts_tell_of_waits_requests_errors_and_lag() -> None:
+    server = Server()
+    server.add(*names(10))
+    told: list[tuple[int, int, int]] = []
+    poller = watcher_of(server, on_counts=lambda c: told.append((c.waits, c.requests, c.errors)))
+    waits = [start(poller.run(resting(name))) for name in names(10)]
+    await asyncio.sleep(5)
+    assert told[-1] == (10, sum(server.asked.values()), 0)
+    assert poller.counts.lag < 0.01
+    server.away = True
+    await asyncio.sleep(30)
+    assert told[-1][2] > 0
+    await end(poller, *waits)
+    assert told[-1][0] == 0
 
 
 # Whatever happens
@@ -804,8 +647,7 @@ def test_every_wait_is_answered_exactly_once_whatever_happens(
     """Waits arrive, are cancelled; workflows end and vanish; the server errs and goes away, in any order."""
 
     async def main() -> None:
-        server = Server(bulk=bulk, status_route=status_route)
-        poller = watcher_of(server)
+        server, poller = watch(bulk=bulk, status_route=status_route)
         waits: list[tuple[str, asyncio.Task[WaitEvent]]] = []
         answered: list[int] = []
         cancelled: set[int] = set()
@@ -863,12 +705,8 @@ def test_every_wait_is_answered_exactly_once_whatever_happens(
         raise AssertionError("a wait ended because the server was away") from error
 
 
-def test_what_the_first_look_shows_to_be_a_wrong_address_is_told() -> None:
-    async def main() -> None:
-        server = Server(errors=[ConductorError("not Conductor")])
-        poller = watcher_of(server)
-        with pytest.raises(ConductorError, match="not Conductor"):
-            await poller.run(wait(WaitSpec(workflow_id="a", started_at=now()), lambda line: None))
-        await end(poller)
-
-    run(main())
+@in_virtual_time
+async def test_what_the_first_look_shows_to_be_a_wrong_address_is_told() -> None:
+    _server, poller = watch(errors=[ConductorError("not Conductor")])
+    with pytest.raises(ConductorError, match="not Conductor"):
+        await poller.run(wait(WaitSpec(workflow_id="a", started_at=now()), lambda line: None))

@@ -27,247 +27,158 @@ def observe(run: Workflow, seconds: float, *subs: Workflow, polls: tuple[PollDat
 
 RETRY = (failed(retried=True), task(attempt=2, of=4, scheduled=1, delay=60))
 
-CASES: dict[str, tuple[list[dict[str, Any]], float, Phase, float | None, float | None]] = {
-    # tasks, looked at after, phase, stalled since, next change
-    "nothing scheduled yet": ([], 5, Phase.WORKING, 0, None),
-    "between two tasks": ([failed(status="COMPLETED", ended=3)], 5, Phase.WORKING, 3, None),
-    "a failed attempt whose retry is not there yet": ([failed(ended=3)], 5, Phase.WORKING, 3, None),
-    "a worker is at it": ([live(updated=4)], 60, Phase.WORKING, 4, None),
-    "queued": ([task(scheduled=2)], 5, Phase.QUEUED, 2, None),
-    "queued after a start delay": ([task(scheduled=2, delay=3)], 9, Phase.QUEUED, 5, None),
-    "start delay": ([task(scheduled=2, delay=30)], 9, Phase.START_DELAY, None, 32),
-    "retry delay": ([*RETRY], 30, Phase.RETRY_DELAY, None, 61),
-    "retry due": ([*RETRY], 90, Phase.RETRY_DUE, 61, None),
-    "retry within its jitter": (
-        [failed(), task(attempt=2, scheduled=1, delay=60, definition={"backoffJitterMs": 40_000})],
+
+def nap(**more: Any) -> dict[str, Any]:
+    return task("nap", "IN_PROGRESS", kind="WAIT", started=1, **more)
+
+
+def done(ref: str = "charge_card") -> dict[str, Any]:
+    return failed(ref, status="COMPLETED", ended=7)
+
+
+def xjoin(*refs: str) -> dict[str, Any]:
+    return task("xjoin", "IN_PROGRESS", kind="EXCLUSIVE_JOIN", inputData={"joinOn": list(refs)})
+
+
+PERSON = task("ok", "IN_PROGRESS", kind="HUMAN", started=1)
+JOINS = {"joinOn": ["charge_card", "next"]}
+
+
+def case(
+    seconds: float, phase: str, stalled: float | None, change: float | None, *tasks: dict[str, Any]
+) -> tuple[Any, ...]:
+    """After so many seconds: the phase, stalled since, and next change."""
+    return (
+        seconds,
+        Phase[phase],
+        None if stalled is None else at(stalled),
+        None if change is None else at(change),
+        tasks,
+    )
+
+
+CASES = {
+    "nothing scheduled yet": case(5, "WORKING", 0, None),
+    "between two tasks": case(5, "WORKING", 3, None, failed(status="COMPLETED", ended=3)),
+    "a failed attempt whose retry is not there yet": case(5, "WORKING", 3, None, failed(ended=3)),
+    "a worker is at it": case(60, "WORKING", 4, None, live(updated=4)),
+    "queued": case(5, "QUEUED", 2, None, task(scheduled=2)),
+    "queued after a start delay": case(9, "QUEUED", 5, None, task(scheduled=2, delay=3)),
+    "start delay": case(9, "START_DELAY", None, 32, task(scheduled=2, delay=30)),
+    "retry delay": case(30, "RETRY_DELAY", None, 61, *RETRY),
+    "retry due": case(90, "RETRY_DUE", 61, None, *RETRY),
+    "retry within its jitter": case(
         90,
-        Phase.RETRY_DELAY,
+        "RETRY_DELAY",
         None,
         101,
+        failed(),
+        task(attempt=2, scheduled=1, delay=60, definition={"backoffJitterMs": 40000}),
     ),
-    "retry by hand, no delay": ([failed(), task(attempt=5, of=4, scheduled=50)], 55, Phase.RETRY_DUE, 50, None),
-    "put back by its worker": ([task(started=1, updated=4, polls=1, delay=60)], 30, Phase.POSTPONED, None, 64),
-    "put back, not fetched again": ([task(started=1, updated=4, polls=2, delay=60)], 70, Phase.QUEUED, 64, None),
-    "in progress, but put back": ([live(updated=4, delay=60)], 30, Phase.POSTPONED, None, 64),
-    "WAIT for an hour": (
-        [task("nap", "IN_PROGRESS", kind="WAIT", started=1, delay=HOUR, **TIMED)],
+    "retry by hand, no delay": case(55, "RETRY_DUE", 50, None, failed(), task(attempt=5, of=4, scheduled=50)),
+    "put back by its worker": case(30, "POSTPONED", None, 64, task(started=1, updated=4, polls=1, delay=60)),
+    "put back, not fetched again": case(70, "QUEUED", 64, None, task(started=1, updated=4, polls=2, delay=60)),
+    "in progress, but put back": case(30, "POSTPONED", None, 64, live(updated=4, delay=60)),
+    "WAIT for an hour": case(30, "TIMED_WAIT", None, 3601, nap(delay=HOUR, **TIMED)),
+    # What was left at second 101 is rounded down by the server.
+    "WAIT evaluated on the way": case(130, "TIMED_WAIT", None, 3602, nap(updated=101, polls=3, delay=3500, **TIMED)),
+    "WAIT until a date": case(
         30,
-        Phase.TIMED_WAIT,
-        None,
-        3601,
-    ),
-    "WAIT evaluated on the way": (
-        [task("nap", "IN_PROGRESS", kind="WAIT", started=1, updated=101, polls=3, delay=3500, **TIMED)],
-        130,
-        Phase.TIMED_WAIT,
-        None,
-        3602,  # what was left at second 101 is rounded down by the server
-    ),
-    "WAIT until a date": (
-        [task("nap", "IN_PROGRESS", kind="WAIT", started=1.4, delay=58, inputData={"until": "2023-11-14 22:14"})],
-        30,
-        Phase.TIMED_WAIT,
+        "TIMED_WAIT",
         None,
         60,
+        task("nap", "IN_PROGRESS", kind="WAIT", started=1.4, delay=58, inputData={"until": "2023-11-14 22:14"}),
     ),
-    "WAIT that is over": (
-        [task("nap", "IN_PROGRESS", kind="WAIT", started=1, delay=20, **TIMED)],
+    "WAIT that is over": case(30, "WORKING", 21, None, nap(delay=20, **TIMED)),
+    "WAIT for a signal": case(30, "WAITING_FOR_SIGNAL", None, None, nap(delay=2147483647)),
+    "WAIT for a signal, after a manual retry": case(
+        90, "WAITING_FOR_SIGNAL", None, None, nap(updated=1, polls=1, delay=30)
+    ),
+    "HUMAN": case(30, "WAITING_FOR_PERSON", None, None, PERSON),
+    "HTTP the server has not begun": case(30, "WORKING", 1, None, task("get", kind="HTTP", scheduled=1)),
+    "HTTP retried later": case(
         30,
-        Phase.WORKING,
-        21,
-        None,
-    ),
-    "WAIT for a signal": (
-        [task("nap", "IN_PROGRESS", kind="WAIT", started=1, delay=2147483647)],
-        30,
-        Phase.WAITING_FOR_SIGNAL,
-        None,
-        None,
-    ),
-    "WAIT for a signal, after a manual retry": (
-        [task("nap", "IN_PROGRESS", kind="WAIT", started=1, updated=1, polls=1, delay=30)],
-        90,
-        Phase.WAITING_FOR_SIGNAL,
-        None,
-        None,
-    ),
-    "HUMAN": ([task("ok", "IN_PROGRESS", kind="HUMAN", started=1)], 30, Phase.WAITING_FOR_PERSON, None, None),
-    "HTTP the server has not begun": ([task("get", kind="HTTP", scheduled=1)], 30, Phase.WORKING, 1, None),
-    "HTTP retried later": (
-        [failed("get", kind="HTTP"), task("get", kind="HTTP", scheduled=1, attempt=2, delay=60)],
-        30,
-        Phase.RETRY_DELAY,
+        "RETRY_DELAY",
         None,
         61,
+        failed("get", kind="HTTP"),
+        task("get", kind="HTTP", scheduled=1, attempt=2, delay=60),
     ),
-    "HTTP whose retry is due": (
-        [failed("get", kind="HTTP"), task("get", kind="HTTP", scheduled=1, attempt=2, delay=20)],
+    "HTTP whose retry is due": case(
+        30, "WORKING", 21, None, failed("get", kind="HTTP"), task("get", kind="HTTP", scheduled=1, attempt=2, delay=20)
+    ),
+    "HTTP that somebody completes": case(
         30,
-        Phase.WORKING,
-        21,
+        "WAITING_FOR_SIGNAL",
         None,
+        None,
+        task("get", "IN_PROGRESS", kind="HTTP", started=1, inputData={"asyncComplete": True}),
     ),
-    "HTTP that somebody completes": (
-        [task("get", "IN_PROGRESS", kind="HTTP", started=1, inputData={"asyncComplete": True})],
+    "EVENT that somebody completes": case(
         30,
-        Phase.WAITING_FOR_SIGNAL,
+        "WAITING_FOR_SIGNAL",
         None,
         None,
+        task("tell", "IN_PROGRESS", kind="EVENT", started=1, in_workflow={"asyncComplete": True}),
     ),
-    "EVENT that somebody completes": (
-        [task("tell", "IN_PROGRESS", kind="EVENT", started=1, in_workflow={"asyncComplete": True})],
-        30,
-        Phase.WAITING_FOR_SIGNAL,
-        None,
-        None,
+    "START_WORKFLOW": case(30, "WORKING", 1, None, task("go", kind="START_WORKFLOW", scheduled=1)),
+    "KAFKA_PUBLISH": case(30, "WORKING", 2, None, task("say", "IN_PROGRESS", kind="KAFKA_PUBLISH", started=2)),
+    "a kind of a newer server": case(30, "WORKING", 1, None, task("new", kind="TELEPATHY", scheduled=1)),
+    "a status of a newer server": case(30, "WORKING", 2, None, task("new", "PONDERING", scheduled=1, started=2)),
+    "a status of a newer server, ended": case(30, "WORKING", 4, None, task("new", "DREAMT", ended=4)),
+    "a DYNAMIC task": case(5, "QUEUED", 2, None, task("chosen", kind="DYNAMIC", scheduled=2)),
+    "a loop's open iteration": case(
+        9, "QUEUED", 7, None, task("loop", "IN_PROGRESS", kind="DO_WHILE", started=0), task("step__2", scheduled=7)
     ),
-    "START_WORKFLOW": ([task("go", kind="START_WORKFLOW", scheduled=1)], 30, Phase.WORKING, 1, None),
-    "KAFKA_PUBLISH": ([task("say", "IN_PROGRESS", kind="KAFKA_PUBLISH", started=2)], 30, Phase.WORKING, 2, None),
-    "a kind of a newer server": ([task("new", kind="TELEPATHY", scheduled=1)], 30, Phase.WORKING, 1, None),
-    "a status of a newer server": ([task("new", "PONDERING", scheduled=1, started=2)], 30, Phase.WORKING, 2, None),
-    "a status of a newer server, ended": ([task("new", "DREAMT", ended=4)], 30, Phase.WORKING, 4, None),
-    "a DYNAMIC task": ([task("chosen", kind="DYNAMIC", scheduled=2)], 5, Phase.QUEUED, 2, None),
-    "a loop's open iteration": (
-        [task("loop", "IN_PROGRESS", kind="DO_WHILE", started=0), task("step__2", scheduled=7)],
-        9,
-        Phase.QUEUED,
-        7,
-        None,
+    "a loop between iterations": case(
+        9, "WORKING", 7, None, task("loop", "IN_PROGRESS", kind="DO_WHILE", started=0), done("step__1")
     ),
-    "a loop between iterations": (
-        [task("loop", "IN_PROGRESS", kind="DO_WHILE", started=0), failed("step__1", status="COMPLETED", ended=7)],
-        9,
-        Phase.WORKING,
-        7,
-        None,
+    "only a JOIN is open": case(99, "WORKING", 7, None, done(), join(updated=99)),
+    "a JOIN whose task may still be scheduled": case(16, "WORKING", 7, None, done(), join(inputData=JOINS)),
+    "a JOIN whose task is not there": case(99, "JOIN_BLOCKED", 7, None, done(), join(inputData=JOINS, updated=98)),
+    "a JOIN whose task is not there, and a branch is open": case(
+        99, "WORKING", 5, None, live(updated=5), join(inputData={"joinOn": ["pack", "next"]})
     ),
-    "only a JOIN is open": ([failed(status="COMPLETED", ended=7), join(updated=99)], 99, Phase.WORKING, 7, None),
-    "a JOIN whose task may still be scheduled": (
-        [failed(status="COMPLETED", ended=7), join(inputData={"joinOn": ["charge_card", "next"]})],
-        16,
-        Phase.WORKING,
-        7,
-        None,
+    "a JOIN in a loop": case(
+        99, "WORKING", 7, None, done("a__2"), join(inputData={"joinOn": ["a"]}, loopOverTask=True, iteration=2)
     ),
-    "a JOIN whose task is not there": (
-        [failed(status="COMPLETED", ended=7), join(inputData={"joinOn": ["charge_card", "next"]}, updated=98)],
-        99,
-        Phase.JOIN_BLOCKED,
-        7,
-        None,
+    "an EXCLUSIVE_JOIN with one of its tasks": case(99, "WORKING", 7, None, done(), xjoin("charge_card", "b")),
+    "an EXCLUSIVE_JOIN with none": case(99, "JOIN_BLOCKED", 7, None, done(), xjoin("a", "b")),
+    "a permissive task has failed, the rest runs": case(
+        99, "WORKING", 5, None, failed(in_workflow={"permissive": True}), live(updated=5), join()
     ),
-    "a JOIN whose task is not there, and a branch is open": (
-        [live(updated=5), join(inputData={"joinOn": ["pack", "next"]})],
-        99,
-        Phase.WORKING,
-        5,
-        None,
+    "an optional task has failed": case(
+        99, "QUEUED", 3, None, failed(status="COMPLETED_WITH_ERRORS"), task("next", scheduled=3)
     ),
-    "a JOIN in a loop": (
-        [
-            failed("a__2", status="COMPLETED", ended=7),
-            join(inputData={"joinOn": ["a"]}, loopOverTask=True, iteration=2),
-        ],
-        99,
-        Phase.WORKING,
-        7,
-        None,
+    "fork: one branch lives, one waits for its retry": case(30, "WORKING", 1, None, *RETRY, live(), join()),
+    "fork: retry delay and WAIT": case(15, "RETRY_DELAY", None, 21, *RETRY, nap(delay=20, **TIMED), join()),
+    "fork: retry delay and a person": case(15, "RETRY_DELAY", None, 61, *RETRY, PERSON, join()),
+    "fork: nobody takes one, a person has the other": case(
+        99, "QUEUED", 9, None, task(scheduled=5), task("ok", "IN_PROGRESS", kind="HUMAN", started=9), join()
     ),
-    "an EXCLUSIVE_JOIN with one of its tasks": (
-        [
-            failed(status="COMPLETED", ended=7),
-            task("xjoin", "IN_PROGRESS", kind="EXCLUSIVE_JOIN", inputData={"joinOn": ["charge_card", "b"]}),
-        ],
-        99,
-        Phase.WORKING,
-        7,
-        None,
-    ),
-    "an EXCLUSIVE_JOIN with none": (
-        [
-            failed(status="COMPLETED", ended=7),
-            task("xjoin", "IN_PROGRESS", kind="EXCLUSIVE_JOIN", inputData={"joinOn": ["a", "b"]}),
-        ],
-        99,
-        Phase.JOIN_BLOCKED,
-        7,
-        None,
-    ),
-    "a permissive task has failed, the rest runs": (
-        [failed(in_workflow={"permissive": True}), live(updated=5), join()],
-        99,
-        Phase.WORKING,
-        5,
-        None,
-    ),
-    "an optional task has failed": (
-        [failed(status="COMPLETED_WITH_ERRORS"), task("next", scheduled=3)],
-        99,
-        Phase.QUEUED,
-        3,
-        None,
-    ),
-    "fork: one branch lives, one waits for its retry": ([*RETRY, live(), join()], 30, Phase.WORKING, 1, None),
-    "fork: retry delay and WAIT": (
-        [*RETRY, task("nap", "IN_PROGRESS", kind="WAIT", started=1, delay=20, **TIMED), join()],
-        15,
-        Phase.RETRY_DELAY,
-        None,
-        21,
-    ),
-    "fork: retry delay and a person": (
-        [*RETRY, task("ok", "IN_PROGRESS", kind="HUMAN", started=1), join()],
-        15,
-        Phase.RETRY_DELAY,
-        None,
-        61,
-    ),
-    "fork: nobody takes one, a person has the other": (
-        [task(scheduled=5), task("ok", "IN_PROGRESS", kind="HUMAN", started=9), join()],
-        99,
-        Phase.QUEUED,
-        9,
-        None,
-    ),
-    "fork: EXCLUSIVE_JOIN": (
-        [task("xjoin", "IN_PROGRESS", kind="EXCLUSIVE_JOIN"), task(scheduled=5)],
-        99,
-        Phase.QUEUED,
-        5,
-        None,
-    ),
-    "a sub-workflow not read": ([sub()], 99, Phase.UNREAD, None, None),
-    "a sub-workflow not begun": ([sub(status="SCHEDULED", runs="")], 99, Phase.WORKING, 0, None),
+    "fork: EXCLUSIVE_JOIN": case(99, "QUEUED", 5, None, xjoin(), task(scheduled=5)),
+    "a sub-workflow not read": case(99, "UNREAD", None, None, sub()),
+    "a sub-workflow not begun": case(99, "WORKING", 0, None, sub(status="SCHEDULED", runs="")),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_each_situation_is_told_apart(case: str) -> None:
-    tasks, seconds, phase, stalled, change = CASES[case]
+    seconds, *expected, tasks = CASES[case]
     progress = observe(workflow(*tasks), seconds)
-    assert progress.phase is phase
-    assert progress.stalled_since == (None if stalled is None else at(stalled))
-    assert progress.next_change == (None if change is None else at(change))
+    assert [progress.phase, progress.stalled_since, progress.next_change] == expected
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED"])
 def test_an_ended_workflow_waits_for_nothing(status: str) -> None:
     progress = observe(workflow(task(), status=status, endTime=at(7)), 9)
     assert (progress.phase, progress.since, progress.stalled_since) == (Phase.ENDED, at(7), None)
-    assert not progress.wants
+    assert not any(progress.wants)
 
 
 def test_a_failure_workflow_does_not_keep_a_failed_one_alive() -> None:
     output = {"conductor.failure_workflow": "wf-9"}
     assert observe(workflow(failed(), status="FAILED", output=output), 9).phase is Phase.ENDED
-
-
-def test_retry_delay_is_not_a_stall() -> None:
-    assert observe(workflow(*RETRY), 60).stalled_since is None
-
-
-def test_a_retry_nobody_takes_is_a_stall_from_the_moment_it_was_due() -> None:
-    assert observe(workflow(*RETRY), 600).stalled_since == at(61)
 
 
 def test_a_retry_names_the_attempt_that_failed_and_why() -> None:
@@ -361,7 +272,7 @@ def test_a_sub_workflow_is_followed_to_the_task_that_holds_it_up() -> None:
     assert progress.phase is Phase.RETRY_DELAY
     assert progress.blockers[0].path == ("middle", "inner")
     assert progress.next_change == at(61)
-    assert not progress.wants
+    assert not any(progress.wants)
 
 
 def test_a_paused_sub_workflow_is_told_as_paused() -> None:
@@ -436,7 +347,7 @@ def test_sub_workflows_are_followed_to_a_bounded_depth() -> None:
     chain = [workflow(sub("down", f"wf-{n + 1}"), id=f"wf-{n}") for n in range(MAX_DEPTH + 3)]
     progress = observe(chain[0], 30, *chain[1:])
     assert (progress.phase, progress.stalled_since) == (Phase.UNREAD, None)
-    assert not progress.wants
+    assert not any(progress.wants)
 
 
 def test_a_sub_workflow_that_claims_to_contain_itself_ends_the_walk() -> None:

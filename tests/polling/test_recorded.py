@@ -18,71 +18,43 @@ from tests.polling.recordings import load, recordings
 NEW, OLD = "conductor-3.32.2", "conductor-3.13.8"
 
 PHASES = {
-    "working": Phase.WORKING,
-    "working_after_manual_retry": Phase.WORKING,
-    "optional_failed": Phase.WORKING,
-    "permissive_failed": Phase.WORKING,
-    "switch": Phase.WORKING,
-    "dynamic_fork": Phase.WORKING,
-    "fork_mixed": Phase.WORKING,
-    "fork_at_rest": Phase.RETRY_DELAY,
-    "fork_at_rest_later": Phase.RETRY_DELAY,
-    "retry_delay": Phase.RETRY_DELAY,
-    "retry_delay_of_a_system_task": Phase.RETRY_DELAY,
-    "retry_delay_capped": Phase.RETRY_DELAY,
-    "retry_delay_exponential_backoff": Phase.RETRY_DELAY,
-    "retry_delay_linear_backoff": Phase.RETRY_DELAY,
-    "sub_workflow_retry_delay": Phase.RETRY_DELAY,
-    "retry_due": Phase.RETRY_DUE,
-    "do_while": Phase.QUEUED,
-    "queued_fresh": Phase.QUEUED,
-    "queued_never_polled": Phase.QUEUED,
-    "queued_without_definition": Phase.QUEUED,
-    "queued_in_a_domain": Phase.QUEUED,
-    "queued_dynamic_task": Phase.QUEUED,
-    "queued_after_resume": Phase.QUEUED,
-    "queued_after_rerun": Phase.QUEUED,
-    "join_on_no_such_task": Phase.JOIN_BLOCKED,
-    "join_on_a_branch_not_taken": Phase.JOIN_BLOCKED,
-    "join_after_a_rerun_in_a_fork": Phase.WORKING,
-    "rate_limited": Phase.RATE_LIMITED,
-    "concurrency_limited": Phase.RATE_LIMITED,
-    "postponed": Phase.POSTPONED,
-    "start_delay": Phase.START_DELAY,
-    "timed_wait": Phase.TIMED_WAIT,
-    "timed_wait_until": Phase.TIMED_WAIT,
-    "timed_wait_after_retry": Phase.TIMED_WAIT,
-    "waiting_for_signal": Phase.WAITING_FOR_SIGNAL,
-    "waiting_for_signal_after_retry": Phase.WAITING_FOR_SIGNAL,
-    "waiting_for_async_complete": Phase.WAITING_FOR_SIGNAL,
-    "waiting_for_person": Phase.WAITING_FOR_PERSON,
-    "paused": Phase.PAUSED,
-    "sub_workflow_paused": Phase.PAUSED,
+    Phase.WORKING: (
+        "working working_after_manual_retry optional_failed permissive_failed switch dynamic_fork fork_mixed "
+        "join_after_a_rerun_in_a_fork"
+    ),
+    Phase.RETRY_DELAY: (
+        "fork_at_rest fork_at_rest_later retry_delay retry_delay_of_a_system_task retry_delay_capped "
+        "retry_delay_exponential_backoff retry_delay_linear_backoff sub_workflow_retry_delay"
+    ),
+    Phase.RETRY_DUE: "retry_due",
+    Phase.QUEUED: (
+        "do_while queued_fresh queued_never_polled queued_without_definition queued_in_a_domain "
+        "queued_dynamic_task queued_after_resume queued_after_rerun"
+    ),
+    Phase.JOIN_BLOCKED: "join_on_no_such_task join_on_a_branch_not_taken",
+    Phase.RATE_LIMITED: "rate_limited concurrency_limited",
+    Phase.POSTPONED: "postponed",
+    Phase.START_DELAY: "start_delay",
+    Phase.TIMED_WAIT: "timed_wait timed_wait_until timed_wait_after_retry",
+    Phase.WAITING_FOR_SIGNAL: "waiting_for_signal waiting_for_signal_after_retry waiting_for_async_complete",
+    Phase.WAITING_FOR_PERSON: "waiting_for_person",
+    Phase.PAUSED: "paused sub_workflow_paused",
 }
 
 CAUSES = {
-    "ended_completed": None,
-    "ended_failed": Cause.TASK_FAILED,
-    "ended_failed_handler_runs": Cause.TASK_FAILED,
-    "ended_failed_two_levels_down": Cause.TASK_FAILED,
-    "ended_http_failed": Cause.TASK_FAILED,
-    "ended_permissive": Cause.TASK_FAILED,
-    "ended_failed_with_terminal_error": Cause.TERMINAL_ERROR,
-    "ended_failed_no_such_handler": Cause.TASK_FAILED,
-    "ended_failed_without_a_reason": Cause.TASK_FAILED,
-    "ended_script_failed": Cause.SERVER_ERROR,
-    "ended_loop_condition_failed": Cause.SERVER_ERROR,
-    "ended_output_too_large": Cause.SERVER_ERROR,
-    "ended_poll_timeout": Cause.NOT_POLLED,
-    "ended_total_timeout": Cause.TOTAL_TIMEOUT,
-    "ended_system_task_timed_out": Cause.TASK_TIMED_OUT,
-    "ended_permissive_sub_workflow_terminated": Cause.TERMINATED,
-    "ended_timed_out": Cause.TASK_TIMED_OUT,
-    "ended_workflow_timed_out": Cause.WORKFLOW_TIMED_OUT,
-    "ended_terminated": Cause.TERMINATED,
-    "ended_by_terminate_task_failed": Cause.TERMINATE_TASK,
-    "ended_by_terminate_task_terminated": Cause.TERMINATE_TASK,
-    "ended_failed_without_a_task": Cause.NO_TASK,
+    Cause.TASK_FAILED: (
+        "ended_failed ended_failed_handler_runs ended_failed_two_levels_down ended_http_failed "
+        "ended_permissive ended_failed_no_such_handler ended_failed_without_a_reason"
+    ),
+    Cause.TERMINAL_ERROR: "ended_failed_with_terminal_error",
+    Cause.SERVER_ERROR: "ended_script_failed ended_loop_condition_failed ended_output_too_large",
+    Cause.NOT_POLLED: "ended_poll_timeout",
+    Cause.TOTAL_TIMEOUT: "ended_total_timeout",
+    Cause.TASK_TIMED_OUT: "ended_system_task_timed_out ended_timed_out",
+    Cause.TERMINATED: "ended_permissive_sub_workflow_terminated ended_terminated",
+    Cause.WORKFLOW_TIMED_OUT: "ended_workflow_timed_out",
+    Cause.TERMINATE_TASK: "ended_by_terminate_task_failed ended_by_terminate_task_terminated",
+    Cause.NO_TASK: "ended_failed_without_a_task",
 }
 
 # A permissive task is one like any other to 3.13, and its TERMINATE task cannot terminate: it completes.
@@ -98,7 +70,11 @@ def expected(name: str) -> tuple[Phase, Cause | None]:
     if name in OTHERWISE:
         return OTHERWISE[name]
     scenario = name.split("/")[1].removesuffix(".json")
-    return PHASES.get(scenario, Phase.ENDED), CAUSES.get(scenario)
+    return _having(scenario, PHASES) or Phase.ENDED, _having(scenario, CAUSES)
+
+
+def _having(scenario: str, table: dict[Any, str]) -> Any:
+    return next((key for key, scenarios in table.items() if scenario in scenarios.split()), None)
 
 
 @pytest.mark.parametrize("name", recordings())
@@ -109,7 +85,7 @@ def test_every_recording_is_in_its_phase(name: str) -> None:
     failure = root_cause(recording.workflow, recording.sub_workflows)
     assert progress.phase is phase
     assert (failure and failure.cause) is cause
-    assert not progress.wants
+    assert not any(progress.wants)
     assert (progress.stalled_since is None) is (phase in STANDS_STILL)
 
 

@@ -39,7 +39,7 @@ from airflow_provider_conductor.polling.wait_event import (
 )
 from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 from tests.polling.builders import at, failed, live, polled, sub, task, workflow
-from tests.polling.world import T0, Patience, World, sent, unreachable
+from tests.polling.world import T0, Patience, World, failing, sent, unreachable
 
 QUICK = settings(deadline=None, max_examples=25)
 jitters = some.floats(0, 0.999)
@@ -51,6 +51,14 @@ def retry(delay: int, scheduled: float = 1, **more: Any) -> Workflow:
     return workflow(
         failed(of=4, ended=scheduled, retried=True), task(attempt=2, of=4, scheduled=scheduled, delay=delay), **more
     )
+
+
+def gateway(status: int) -> ConductorRequestError:
+    return NotConductorError("answered by something in front of Conductor", status=status, repeatable=True)
+
+
+def not_found(message: str) -> ConductorRequestError:
+    return ConductorNotFoundError(message, status=404)
 
 
 def auth_error() -> ConductorRequestError:
@@ -71,12 +79,6 @@ def test_what_has_ended_already_costs_one_look() -> None:
     world = World([(0, DONE)])
     assert world.wait().status == "COMPLETED"
     assert len(world.asked) == 1
-
-
-def test_a_paused_workflow_has_not_ended() -> None:
-    world = World([(0, workflow(status="PAUSED", updateTime=at(0))), (300, DONE)])
-    assert world.wait().status == "COMPLETED"
-    assert world.said[0].startswith("the workflow has been paused since ")
 
 
 # Lines
@@ -163,54 +165,44 @@ def test_pokes_that_carry_their_plan_on_say_what_one_wait_says() -> None:
 # People
 
 
-def seen_acts(*scenes: Workflow) -> list[str]:
+PAUSED = workflow(live(), status="PAUSED", updateTime=at(10))
+SKIPPED = task("pack", "SKIPPED", ended=9)
+OTHERS = [task(f"ship{n}", "SKIPPED", ended=19 + n) for n in range(7)]
+
+
+@pytest.mark.parametrize(
+    ("scenes", "lines"),
+    [
+        ([workflow(live()), PAUSED, workflow(live(), lastRetriedTime=at(19))], ["somebody resumed the workflow"]),
+        ([workflow(live()), workflow(live(), lastRetriedTime=at(9))], ["somebody resumed the workflow"]),
+        (
+            [
+                workflow(live()),
+                workflow(live(), lastRetriedTime=at(9), endTime=at(5)),
+                workflow(live(), lastRetriedTime=at(9), endTime=at(15)),
+                workflow(live(), createTime=at(29), startTime=at(29)),
+            ],
+            [
+                "somebody retried the workflow; it continues from its failed tasks",
+                "somebody reran the workflow from one of its tasks",
+                "somebody restarted the workflow; it runs again from its first task",
+            ],
+        ),
+        (
+            [workflow(live()), workflow(SKIPPED, live()), workflow(SKIPPED, *OTHERS, live())],
+            ["somebody skipped pack", "somebody skipped ship0, ship1, ship2, ship3, ship4 and 2 more"],
+        ),
+        ([workflow(SKIPPED, live(), lastRetriedTime=at(-3), endTime=at(-4))], []),
+    ],
+    ids=["pause and resume", "between two polls", "retry, rerun and restart", "skipped tasks", "before the wait"],
+)
+def test_what_users_have_done_is_named(scenes: list[Workflow], lines: list[str]) -> None:
     world = World([(10.0 * n, scene) for n, scene in enumerate(scenes)])
     with pytest.raises(Patience):
         world.wait(until=10.0 * len(scenes) + 5)
-    return [line for line in world.said if line.startswith("somebody")]
-
-
-def test_a_pause_and_a_resume_are_named() -> None:
-    scenes = (
-        workflow(live()),
-        workflow(live(), status="PAUSED", updateTime=at(10)),
-        workflow(live(), lastRetriedTime=at(19)),
-    )
-    assert seen_acts(*scenes) == ["somebody resumed the workflow"]
-    world = World([(0, scenes[0]), (10, scenes[1])])
-    with pytest.raises(Patience):
-        world.wait(until=30)
-    assert world.said[-1].startswith("the workflow has been paused since 22:13:30 UTC")
-
-
-def test_a_pause_between_two_looks_is_named_too() -> None:
-    assert seen_acts(workflow(live()), workflow(live(), lastRetriedTime=at(9))) == ["somebody resumed the workflow"]
-
-
-def test_a_retry_a_rerun_and_a_restart_are_named() -> None:
-    assert seen_acts(
-        workflow(live()),
-        workflow(live(), lastRetriedTime=at(9), endTime=at(5)),
-        workflow(live(), lastRetriedTime=at(9), endTime=at(15)),
-        workflow(live(), createTime=at(29), startTime=at(29)),
-    ) == [
-        "somebody retried the workflow; it continues from its failed tasks",
-        "somebody reran the workflow from one of its tasks",
-        "somebody restarted the workflow; it runs again from its first task",
-    ]
-
-
-def test_skipped_tasks_are_named() -> None:
-    skipped = task("pack", "SKIPPED", ended=9)
-    more = [task(f"ship{n}", "SKIPPED", ended=19 + n) for n in range(7)]
-    assert seen_acts(workflow(live()), workflow(skipped, live()), workflow(skipped, *more, live())) == [
-        "somebody skipped pack",
-        "somebody skipped ship0, ship1, ship2, ship3, ship4 and 2 more",
-    ]
-
-
-def test_what_was_done_before_the_wait_is_not_news() -> None:
-    assert seen_acts(workflow(task("pack", "SKIPPED", ended=-5), live(), lastRetriedTime=at(-3), endTime=at(-4))) == []
+    assert [line for line in world.said if line.startswith("somebody")] == lines
+    paused = [line for line in world.said if line.startswith("the workflow has been paused since 22:13:30")]
+    assert bool(paused) == (PAUSED in scenes)
 
 
 def test_an_act_during_a_deferral_is_named() -> None:
@@ -275,20 +267,45 @@ def test_a_slow_answer_does_not_move_the_deadline() -> None:
 # Standing still
 
 
-@pytest.mark.parametrize(
-    "rests",
-    [
-        retry(3000),
-        workflow(task(status="IN_PROGRESS", kind="WAIT", started=0, delay=3000, inputData={"duration": "3000s"})),
-        workflow(task(status="IN_PROGRESS", kind="WAIT", started=0, delay=2147483647)),
-        workflow(task(status="IN_PROGRESS", kind="HUMAN", started=0)),
-        workflow(live(), status="PAUSED", updateTime=at(0)),
-    ],
-    ids=["retry delay", "timed wait", "signal", "person", "pause"],
-)
-def test_the_stall_clock_stands_still_while_nobody_ought_to_do_anything(rests: Workflow) -> None:
-    world = World([(0, rests), (2990, DONE)])
-    assert world.wait(world.spec(stall_timeout=60.0)).status == "COMPLETED"
+def steps() -> list[Any]:
+    """Twenty tasks, one after the other, 50 s each, and the end."""
+    done = [task(f"t{n}", "COMPLETED", ended=50 * n) for n in range(20)]
+    each = [(50.0 * n, workflow(*done[:n], task(f"t{n}", scheduled=50 * n))) for n in range(20)]
+    return [*each, (1000, DONE)]
+
+
+STRAYS = ["no Route matched with those values", "No such workflow found by id: wf-1"]
+INDEX = Workflow({"workflowId": "wf-1", "status": "RUNNING"})
+UNTIMED = workflow(task(status="IN_PROGRESS", kind="WAIT", started=0, delay=2147483647))
+TIMED = workflow(task(status="IN_PROGRESS", kind="WAIT", started=0, delay=3000, inputData={"duration": "3000s"}))
+STALL = {"stall_timeout": 60.0}
+UNHARMED: dict[str, tuple[list[Any], dict[str, Any], dict[str, Any]]] = {
+    # what the server has before the end, what else there is, the wait's limits
+    "a retry delay is no stall": ([(0, retry(3000))], {}, STALL),
+    "a timed wait is no stall": ([(0, TIMED)], {}, STALL),
+    "a signal is no stall": ([(0, UNTIMED)], {}, STALL),
+    "a person is no stall": ([(0, workflow(task(status="IN_PROGRESS", kind="HUMAN", started=0)))], {}, STALL),
+    "a pause is no stall": ([(0, workflow(live(), status="PAUSED", updateTime=at(0)))], {}, STALL),
+    "progress sets the stall clock back": (steps(), {}, STALL),
+    "an outage is no stall": (
+        [(0, workflow(task())), (30, unreachable()), (2980, workflow(task("next", scheduled=2970)))],
+        {},
+        STALL,
+    ),
+    "a gateway's 404 is an outage": ([(30, gateway(404))], {}, {}),
+    "a gateway that knows no route": ([(0, workflow(live())), (30, not_found(STRAYS[0]))], {}, {}),
+    "a stray answer of a gateway": ([(30, not_found(STRAYS[0])), (30.5, workflow(live()))], {}, {}),
+    "a stray answer of one of several": ([(30, not_found(STRAYS[1])), (30.5, workflow(live()))], {}, {}),
+    "not found, but the index has it": ([(0, workflow(live())), (30, None)], {"index": INDEX}, {}),
+}
+
+
+@pytest.mark.parametrize("case", UNHARMED)
+def test_what_is_no_end_ends_no_wait(case: str) -> None:
+    scenes, world, limits = UNHARMED[case]
+    there = World([*scenes, (2990, DONE)], **world)
+    assert there.wait(there.spec(**limits)).status == "COMPLETED"
+    assert not case.startswith("a gateway") or any("Conductor is unreachable" in line for line in there.said)
 
 
 def test_the_stall_clock_runs_once_a_retry_is_due() -> None:
@@ -305,15 +322,6 @@ def test_a_stall_says_who_is_not_polling_and_since_when() -> None:
     event = world.wait(world.spec(stall_timeout=60.0))
     assert event.status == STALLED
     assert "queued since 22:13:20 UTC, and no worker has ever polled queue 'charge_card'" in event.message
-
-
-def test_progress_sets_the_stall_clock_back() -> None:
-    steps = []
-    for n in range(20):
-        done = [task(f"t{i}", "COMPLETED", ended=50 * i) for i in range(n)]
-        steps.append((50.0 * n, workflow(*done, task(f"t{n}", scheduled=50 * n))))
-    world = World([*steps, (1000, DONE)])
-    assert world.wait(world.spec(stall_timeout=60.0)).status == "COMPLETED"
 
 
 def test_a_stall_during_a_hold_is_seen_on_time() -> None:
@@ -407,12 +415,6 @@ def test_only_the_deadline_ends_a_wait_for_a_server_that_is_away(error: Conducto
     assert "Conductor has been unreachable for 4 min" in event.message
 
 
-def test_the_stall_clock_does_not_run_while_the_server_is_away() -> None:
-    afterwards = workflow(task("next", scheduled=2990))
-    world = World([(0, workflow(task())), (30, unreachable()), (3000, afterwards), (3020, DONE)])
-    assert world.wait(world.spec(stall_timeout=60.0)).status == "COMPLETED"
-
-
 def test_a_server_that_goes_away_during_a_deferral_is_told_once() -> None:
     world = World([(0, workflow(live())), (1, unreachable()), (120, DONE)])
     event = world.wait(return_after=5)
@@ -427,26 +429,12 @@ def test_a_server_that_goes_away_during_a_deferral_is_told_once() -> None:
 
 def test_a_sub_workflow_that_cannot_be_read_for_a_moment_is_the_server_being_away() -> None:
     world = World([(0, workflow(sub())), (60, DONE)], others={"wf-2": workflow(live(), id="wf-2")})
-    ask, broken = world._answer, []
-
-    def answer(call: Any) -> Any:
-        if call.path == "/workflow/wf-2" and 10 < world.age < 20:
-            broken.append(world.age)
-            raise unreachable()
-        return ask(call)
-
-    world._answer = answer  # type: ignore[method-assign]
-    world.wait()
-    assert broken
+    failing(world, "/workflow/wf-2", unreachable(), when=lambda: 10 < world.age < 20).wait()
     assert [line[:24] for line in world.said] == [
         "ship/pack has been runni",
         "Conductor is unreachable",
         "Conductor is reachable a",
     ]
-
-
-def gateway(status: int) -> ConductorRequestError:
-    return NotConductorError("answered by something in front of Conductor", status=status, repeatable=True)
 
 
 @pytest.mark.parametrize("status", [200, 302, 401, 403, 404, 405])
@@ -478,11 +466,6 @@ def test_pokes_count_a_gateways_refusals_together() -> None:
     assert 120 <= world.age < 200
 
 
-def test_a_gateways_404_is_an_outage_however_long_it_lasts() -> None:
-    world = World([(30, gateway(404)), (20_000, DONE)])
-    assert world.wait().status == "COMPLETED"
-
-
 def test_refused_credentials_are_told_at_once() -> None:
     world = World([(30, auth_error())])
     with pytest.raises(ConductorAuthError):
@@ -510,23 +493,22 @@ def test_a_wrong_address_is_told_at_the_very_first_look_only(error: ConductorReq
 # The next poll of one who polls at a pace of his own
 
 
-@pytest.mark.parametrize(("age", "pause"), [(10, 1), (1_000, 20), (86_400, 60)])
-def test_the_next_poll_is_told_by_the_workflows_age(age: float, pause: float) -> None:
-    world = World([(0, workflow(live()))], now=T0 + age)
-    event = world.wait(return_after=0)
-    assert event.next_poll == pytest.approx(world.now + pause, rel=0.01, abs=0.3)
-
-
-def test_the_next_poll_is_due_when_something_can_change() -> None:
-    world = World([(0, workflow(failed(of=3, retried=True), task(attempt=2, of=3, scheduled=1, delay=30)))], now=T0 + 2)
-    event = world.wait(return_after=0)
-    assert event.next_poll == pytest.approx(T0 + 31.25, abs=0.3)
-
-
-def test_the_next_poll_falls_on_the_deadline() -> None:
-    world = World([(0, workflow(live()))], now=T0 + 86_400)
-    event = world.wait(world.spec(deadline=86_420.0), return_after=0)
-    assert event.next_poll == T0 + 86_420
+@pytest.mark.parametrize(
+    ("scene", "age", "limits", "pause"),
+    [
+        (workflow(live()), 10, {}, 1),
+        (workflow(live()), 1_000, {}, 20),
+        (workflow(live()), 86_400, {}, 60),
+        (retry(30), 2, {}, 29.25),
+        (workflow(live()), 86_400, {"deadline": 86_420.0}, 20),
+    ],
+    ids=["by the age", "by a greater age", "a minute at most", "when something can change", "on the deadline"],
+)
+def test_the_next_poll(scene: Workflow, age: float, limits: dict[str, float], pause: float) -> None:
+    world = World([(0, scene)], now=T0 + age)
+    event = world.wait(world.spec(**limits), return_after=0)
+    assert event.next_poll == pytest.approx(T0 + age + pause, rel=0, abs=0.3)
+    assert not limits or event.next_poll == T0 + limits["deadline"]
 
 
 def test_the_next_poll_while_conductor_is_unreachable_goes_by_the_age_as_well() -> None:
@@ -556,26 +538,6 @@ def test_what_the_index_does_not_know_either_is_gone() -> None:
     assert world.age < 47
 
 
-@pytest.mark.parametrize("message", ["no Route matched with those values", "No such workflow found by id: wf-1"])
-def test_a_single_not_found_ends_no_wait(message: str) -> None:
-    """A gateway that is being configured, a server that is one of several."""
-    stray = ConductorNotFoundError(message, status=404)
-    world = World([(0, workflow(live())), (30, stray), (30.5, workflow(live())), (60, DONE)])
-    assert world.wait().status == "COMPLETED"
-
-
-def test_a_gateway_that_knows_no_route_is_not_conductor() -> None:
-    world = World([(0, workflow(live())), (30, ConductorNotFoundError("no Route matched", status=404)), (300, DONE)])
-    assert world.wait().status == "COMPLETED"
-    assert any("Conductor is unreachable" in line for line in world.said)
-
-
-def test_what_the_index_has_as_running_is_there() -> None:
-    index = Workflow({"workflowId": "wf-1", "status": "RUNNING"})
-    world = World([(0, workflow(live())), (30, None), (300, DONE)], index=index)
-    assert world.wait().status == "COMPLETED"
-
-
 def test_a_workflow_that_is_not_found_at_the_deadline_is_a_timeout() -> None:
     event = (world := World([(0, workflow(live())), (55, None)])).wait(world.spec(deadline=60.0))
     assert event.status == TIMEOUT
@@ -585,15 +547,7 @@ def test_a_workflow_that_is_not_found_at_the_deadline_is_a_timeout() -> None:
 
 def test_an_index_that_hangs_makes_no_deadline_late_by_its_read_timeout() -> None:
     world = World([(0, workflow(live())), (55, None)])
-    ask = world._answer
-
-    def answer(call: Any) -> Any:
-        if call.path == "/workflow/search":
-            world.now += min(60.0, call.within or 60.0)
-            raise ConductorTimeoutError("no answer", repeatable=True)
-        return ask(call)
-
-    world._answer = answer  # type: ignore[method-assign]
+    failing(world, "/workflow/search", ConductorTimeoutError("no answer", repeatable=True), hangs=60.0)
     assert world.wait(world.spec(deadline=60.0)).status == TIMEOUT
     assert world.age <= 60 + 2 * LAST_POLL
 
@@ -618,14 +572,7 @@ def test_another_workflows_summary_is_not_taken_for_ours() -> None:
 
 def test_a_server_that_goes_away_while_its_index_is_asked_is_waited_for() -> None:
     world = World([(30, None)], index=Workflow({"workflowId": "wf-1", "status": "COMPLETED"}))
-    ask = world._answer
-
-    def answer(call: Any) -> Any:
-        if call.path == "/workflow/search" and world.age < 60:
-            raise unreachable()
-        return ask(call)
-
-    world._answer = answer  # type: ignore[method-assign]
+    failing(world, "/workflow/search", unreachable(), when=lambda: world.age < 60)
     assert world.wait().status == "COMPLETED"
 
 
@@ -744,30 +691,27 @@ def test_a_person_may_act_sooner_so_a_distant_moment_is_not_slept_through() -> N
     assert world.age <= 561
 
 
-def test_poll_interval_is_what_is_asked_for() -> None:
-    world = World([(99, DONE)], answers_after=0)
-    world.wait(world.spec(poll_interval=7.0))
-    assert world.looks == [7.0 * n for n in range(16)]
+BACKOFF = {"poll_interval": 10.0, "exponential_backoff": True}
 
 
-def test_a_short_poll_interval_is_kept_to_as_well() -> None:
-    world = World([(3, DONE)], answers_after=0)
-    world.wait(world.spec(poll_interval=0.3))
-    assert world.looks == [pytest.approx(0.3 * n) for n in range(len(world.looks))]
-
-
-def test_exponential_backoff_doubles_as_airflows_does() -> None:
-    world = World([(1000, DONE)], answers_after=0)
-    world.wait(world.spec(poll_interval=10.0, exponential_backoff=True))
-    assert [b - a for a, b in zip(world.looks, world.looks[1:], strict=False)] == [5, 10, 20, 40, 80, 160, 320, 640]
-
-
-def test_exponential_backoff_stays_within_max_wait() -> None:
-    world = World([(1000, DONE)], answers_after=0)
-    world.wait(world.spec(poll_interval=10.0, exponential_backoff=True, max_wait=60.0), jitter=0.9)
-    gaps = [b - a for a, b in zip(world.looks, world.looks[1:], strict=False)]
-    assert max(gaps) == 60
-    assert gaps[0] == pytest.approx(9.5)
+@pytest.mark.parametrize(
+    ("spec", "jitter", "ends", "gaps"),
+    [
+        ({"poll_interval": 7.0}, 0.0, 99, [7.0] * 15),
+        ({"poll_interval": 0.3}, 0.0, 2.9, [0.3] * 10),
+        (BACKOFF, 0.0, 1000, [5, 10, 20, 40, 80, 160, 320, 640]),
+        (BACKOFF | {"max_wait": 60.0}, 0.9, 1000, [9.5, 19, 38, *[60] * 16]),
+    ],
+    ids=["long", "short", "doubled as Airflow does", "doubled up to max_wait"],
+)
+def test_poll_interval_is_what_is_asked_for(
+    spec: dict[str, Any], jitter: float, ends: float, gaps: list[float]
+) -> None:
+    world = World([(ends, DONE)], answers_after=0)
+    world.wait(world.spec(**spec), jitter=jitter)
+    assert [after - before for before, after in zip(world.looks, world.looks[1:], strict=False)] == pytest.approx(
+        gaps, abs=1e-6
+    )
 
 
 # Between processes

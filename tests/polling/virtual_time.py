@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -36,6 +37,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.jumping = _Jumping()
+        self.begun: list[asyncio.Task[Any]] = []
+        self.closing: list[Callable[[], Awaitable[None]]] = []
         super().__init__(self.jumping)
 
     def time(self) -> float:
@@ -43,10 +46,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run to the end in virtual time; whatever is left running is an error."""
+    """Run to the end in virtual time, and end what :attr:`VirtualLoop.begun` has; whatever else is left is an error."""
     loop = VirtualLoop()
+
+    async def to_the_end() -> T:
+        result = await main
+        for task in loop.begun:
+            task.cancel()
+        await asyncio.gather(*loop.begun, return_exceptions=True)
+        for close in loop.closing:
+            await close()
+        return result
+
     try:
-        result = loop.run_until_complete(main)
+        result = loop.run_until_complete(to_the_end())
         left = [task for task in asyncio.all_tasks(loop) if not task.done()]
         assert not left, f"left running: {left}"
         return result
@@ -55,6 +68,16 @@ def run(main: Coroutine[Any, Any, T]) -> T:
             task.cancel()
         loop.run_until_complete(asyncio.sleep(0))
         loop.close()
+
+
+def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an asynchronous test to the end in virtual time."""
+
+    @functools.wraps(test)
+    def ran(*args: Any, **kwargs: Any) -> None:
+        run(test(*args, **kwargs))
+
+    return ran
 
 
 def now() -> float:

@@ -155,12 +155,21 @@ REFUSED = [
 OUTAGES = [unreachable(), ConductorServerError("bad gateway", status=502, repeatable=True)]
 
 
-def failing(world: World, path: str, error: ConductorRequestError, *, exactly: bool = False) -> World:
-    """The world, but for one path, or those that begin so."""
+def failing(
+    world: World,
+    path: str,
+    error: ConductorRequestError,
+    *,
+    exactly: bool = False,
+    when: Callable[[], bool] = lambda: True,
+    hangs: float = 0.0,
+) -> World:
+    """The world, but for one path, or those that begin so, ``when`` this holds, and so many seconds later."""
     ask = world._answer
 
     def answer(call: Any) -> Any:
-        if call.path == path or (not exactly and call.path.startswith(path)):
+        if when() and (call.path == path or (not exactly and call.path.startswith(path))):
+            world.now += min(hangs, call.within or hangs)
             world.asked.append(f"{call.method} {call.path}")
             raise error
         return ask(call)
