@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from airflow_provider_conductor.batch.earlier_items import EarlierItems
 from airflow_provider_conductor.batch.item_starts import ItemStarts
 from airflow_provider_conductor.batch.item_tasks import ItemTasks
 from airflow_provider_conductor.batch.patient_client import PatientClient
@@ -22,8 +21,6 @@ from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.polling.wait import wait
 from airflow_provider_conductor.polling.wait_event import STALLED
 from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
-
-__all__ = ["Driver", "waiting_for"]
 
 FIRST_POLL = 0.5
 """Seconds from a start to the first poll, at least."""
@@ -51,6 +48,9 @@ def waiting_for(
     Args:
         began: when it was first waited for; a time without progress before that does not count.
     """
+    spec = WaitSpec(workflow_id=workflow_id, started_at=began, stall_timeout=stall_timeout, poll_interval=poll_interval)
+    if stall_timeout is not None:
+        return spec, WaitState()
     pause = PollPause(
         0.0,
         workflow_id=workflow_id,
@@ -60,18 +60,11 @@ def waiting_for(
         wake_at=now + FIRST_READ_OF_TASKS,
         blind_wake_at=now + FIRST_READ_OF_TASKS,
     )
-    spec = WaitSpec(workflow_id=workflow_id, started_at=began, stall_timeout=stall_timeout, poll_interval=poll_interval)
-    return spec, WaitState(pause=pause if stall_timeout is None else None)
+    return spec, WaitState(pause=pause)
 
 
 class Driver:
-    """Drives one batch in an event loop; :meth:`run` may be called once.
-
-    Args:
-        batch: the state of the items, which changes as it goes on.
-        log, warn: take lines for the user.
-        clock, sleep: replaced by tests.
-    """
+    """Drives one batch in an event loop; :meth:`run` may be called once. Tests replace ``clock`` and ``sleep``."""
 
     def __init__(
         self,
@@ -83,18 +76,18 @@ class Driver:
         clock: Callable[[], float] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.batch, self.plan, self.poller = batch, plan, poller
+        self.batch, self.plan, self.poller, self.sleep, self._warn = batch, plan, poller, sleep, warn
         self.clock = clock = clock or steady(time.time, time.monotonic)
-        self.sleep = sleep
-        self._warn = warn
         self._warnings = 0
         self._kill = asyncio.Event()
         self._kill_reason: str | None = None
-        self.client = PatientClient(poller.client, plan.deadline, clock, sleep, warn, self._kill.is_set)
+        killed = self._kill.is_set
+        self.client = PatientClient(poller.client, plan.deadline, clock, sleep, warn, killed)
         self.tasks = ItemTasks(clock)
-        self.earlier = EarlierItems(batch, plan, self.client, log, warn, sleep, taken_over=plan.looked_up)
-        self.starts = ItemStarts(batch, plan, self.client, self.earlier, self._warn_of_one, self._kill.is_set)
-        self.termination = BatchTermination(batch, plan, self.client, self.earlier, self.tasks, warn, clock)
+        self.starts = ItemStarts(
+            batch, plan, self.client, log, warn, self._warn_of_one, sleep, killed, taken_over=plan.looked_up
+        )
+        self.termination = BatchTermination(batch, plan, self.client, self.starts, self.tasks, warn, clock)
 
     def kill(self, reason: str | None) -> None:
         """The task is killed: start nothing more, and terminate what runs; with None that is left running."""
@@ -108,8 +101,7 @@ class Driver:
             patience: seconds without any start or end after which the caller takes the wait elsewhere.
 
         Raises:
-            ConductorAuthError: the server refuses the credentials.
-            StartRefusedError: there is no such definition.
+            ConductorError: no item can be started, or waiting for an answer cannot help.
         """
         work = asyncio.ensure_future(self._work(patience))
         kill = asyncio.ensure_future(self._kill.wait())
@@ -131,7 +123,7 @@ class Driver:
     async def _work(self, patience: float | None) -> BatchOutcome:
         await self._resume_waits()
         if self.plan.may_have_started and not self.plan.looked_up:
-            for index in await self.earlier.take_over():
+            for index in await self.starts.take_over():
                 self._launch(index)
         while True:
             if self.tasks.error is not None:
@@ -142,14 +134,13 @@ class Driver:
             await self._start_more()
             if not self.batch.active and (not self.batch.pending or self.plan.starts_no_more()):
                 return BatchOutcome.ENDED
-            quiet_at = None
-            if patience is not None and not self.tasks.starting and self.earlier.findable:
+            until = [] if self.plan.deadline is None else [self.plan.deadline]
+            if patience is not None and not self.tasks.starting and self.starts.findable:
                 quiet_at = self.tasks.moved_at + patience
                 if self.clock() >= quiet_at:
                     return BatchOutcome.QUIET
-            await self.tasks.wait_for_progress(
-                min((at for at in (self.plan.deadline, quiet_at) if at is not None), default=None)
-            )
+                until.append(quiet_at)
+            await self.tasks.wait_for_progress(min(until, default=None))
 
     async def _resume_waits(self) -> None:
         """Wait for what another process has waited for, unless it has ended meanwhile."""
@@ -170,11 +161,11 @@ class Driver:
     async def _start_more(self) -> None:
         """Start items until as many are active as may be."""
         while self.batch.active < self.plan.max_active and not self.plan.starts_no_more() and not self._kill.is_set():
-            index = self.batch.next_to_start()
-            if index is None:
+            next_places = self.batch.pending_from(0, 1)
+            if not next_places:
                 return
-            if await self.earlier.prepare(index):
-                self._launch(index)
+            if await self.starts.prepare(next_places[0]):
+                self._launch(next_places[0])
 
     def _launch(self, index: int) -> None:
         self.batch.begin(index)
@@ -183,25 +174,19 @@ class Driver:
     async def _run_item(self, index: int) -> None:
         """Start one item, once, and wait for it."""
         workflow_id = await self.starts.start(index)
-        if not workflow_id:
-            return
-        await self.earlier.check_findable(index, workflow_id)
-        self.tasks.started(index)
-        await self.sleep(FIRST_POLL + -self.clock() % TOGETHER)
-        await self._wait_for(index, workflow_id, self.clock())
+        if workflow_id:
+            self.tasks.started(index)
+            await self.sleep(FIRST_POLL + -self.clock() % TOGETHER)
+            await self._wait_for(index, workflow_id, self.clock())
 
     async def _wait_for(self, index: int, workflow_id: str, began: float) -> None:
-        spec, state = waiting_for(
-            workflow_id,
-            self.clock(),
-            began=began,
-            stall_timeout=self.plan.stall_timeout,
-            poll_interval=self.plan.poll_interval,
-        )
+        plan = self.plan
+        limits = {"stall_timeout": plan.stall_timeout, "poll_interval": plan.poll_interval}
+        spec, state = waiting_for(workflow_id, self.clock(), began=began, **limits)
         event = await self.poller.run(wait(spec, lambda _: None, state=state, warn=self._warn_of_one))
         completed = event.status == "COMPLETED"
-        if event.status == STALLED and self.plan.timeout_reason is not None:
-            done = await self.client.run_patiently(partial(terminate, [workflow_id], self.plan.timeout_reason))
+        if event.status == STALLED and plan.timeout_reason is not None:
+            done = await self.client.run_patiently(partial(terminate, [workflow_id], plan.timeout_reason))
             completed = workflow_id in done.ended and done.ended[workflow_id].status.successful
         if completed:
             self.batch.complete(index)
@@ -209,7 +194,6 @@ class Driver:
             self.batch.fail(index, event.status.upper(), event.message)
 
     def _warn_of_one(self, line: str) -> None:
-        """Log a warning about a single workflow."""
         self._warnings += 1
         if self._warnings <= WARNINGS:
             self._warn(line)

@@ -16,8 +16,6 @@ from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.failure_report import diagnose, explain
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill, ended_by_our_timeout
 
-__all__ = ["DIAGNOSED", "FailureCauses"]
-
 LISTED = 10
 """Causes in a message, those with the most failures first."""
 
@@ -86,15 +84,16 @@ class FailureCauses:
                 cause.terminal = failure.terminal
 
     def to_json(self) -> list[dict[str, Any]]:
+        examples = [(cause.count, cause.example) for cause in self._most_frequent]
         return [
             {
-                "count": cause.count,
-                "status": cause.example.status,
-                "reason": cause.example.reason,
-                "item": cause.example.key,
-                "workflow_id": cause.example.workflow_id,
+                "count": count,
+                "status": one.status,
+                "reason": one.reason,
+                "item": one.key,
+                "workflow_id": one.workflow_id,
             }
-            for cause in self._most_frequent
+            for count, one in examples
         ]
 
     def describe(self, url_of: Callable[[str], str]) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from math import ceil
 
-__all__ = ["FREE_FOR", "worth_a_worker"]
-
 FREE_SHARE = 0.25
 """The share of ``max_active`` that is free before a worker comes to start the next ones."""
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from airflow_provider_conductor.client.plain import read_json, to_plain
 
-__all__ = ["checked", "keys_of"]
-
 
 def checked(inputs: Any, *, later: Callable[[Any], bool] = lambda item: False) -> list[Any]:
     """The inputs as a list of plain dicts; text is read as JSON, which a template may render.

@@ -8,28 +8,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ItemTasks"]
-
 
 @dataclass(slots=True, eq=False)
 class ItemTasks:
-    """The tasks by the places of their items, and when one of them has progressed.
-
-    Attributes:
-        starting: items whose start is under way.
-        moved_at: when an item was started or ended last.
-        error: what ended a task, and so ends the batch.
-    """
+    """The tasks by the places of their items, and when one of them has progressed."""
 
     clock: Callable[[], float]
     starting: set[int] = field(default_factory=set)
+    """Items whose start is under way."""
     moved_at: float = 0.0
+    """When an item was started or ended last."""
     error: BaseException | None = None
+    """What ended a task, and so ends the batch."""
     _tasks: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     def launch(self, index: int, work: Coroutine[Any, Any, None], *, starting: bool = False) -> None:
-        """Run this for an item, in a task of its own."""
         if starting:
             self.starting.add(index)
         self._tasks[index] = task = asyncio.create_task(work)
@@ -42,7 +36,6 @@ class ItemTasks:
         self.started(index)
 
     def started(self, index: int) -> None:
-        """Note that the item's start is over."""
         self.starting.discard(index)
         self.moved_at = self.clock()
         self._moved.set()

@@ -12,17 +12,11 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
 from typing import Any, Generic, TypeVar
 
-__all__ = ["LoopThread"]
-
 T = TypeVar("T")
 
 
 class LoopThread(Generic[T]):
-    """Runs a coroutine to its end in a loop of its own, from :meth:`start` on.
-
-    Args:
-        main: makes the coroutine, in that loop.
-    """
+    """Runs the coroutine that ``main`` makes in a loop of its own, from :meth:`start` on."""
 
     def __init__(self, main: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._main = main

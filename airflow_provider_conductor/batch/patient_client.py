@@ -7,25 +7,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from airflow_provider_conductor.client.aio import AsyncConductorClient
-from airflow_provider_conductor.client.errors import (
-    ConductorRequestError,
-)
+from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.client.flow import Flow, T
 from airflow_provider_conductor.polling.missing_workflow import REFUSALS
 from airflow_provider_conductor.polling.next_poll import next_poll_after_failure
 
-__all__ = ["PatientClient"]
-
 
 @dataclass(slots=True, eq=False)
 class PatientClient:
-    """Drives flows; while Conductor is unreachable, those that may be repeated begin again.
-
-    Attributes:
-        deadline: seconds since the epoch after which a failure is raised.
-        warn: takes a line about the beginning of each outage.
-        killed: whether the task is killed, and has no time for patience.
-    """
+    """Drives flows; while Conductor is unreachable, those that may be repeated begin again until the deadline."""
 
     client: AsyncConductorClient
     deadline: float | None
@@ -36,7 +26,6 @@ class PatientClient:
     _unreachable: bool = False
 
     async def run(self, flow: Flow[T]) -> T:
-        """Drive a flow, once."""
         result = await self.client.run(flow)
         self._unreachable = False
         return result
@@ -63,17 +52,13 @@ class PatientClient:
             ConductorRequestError: the given one, where waiting cannot help, or the deadline is over.
         """
         now = self.clock()
-        if not _may_pass(error, failures) or (self.deadline is not None and now >= self.deadline):
+        # Without a status it is no answer, or that an accepted restart has had no effect yet.
+        may_pass = error.temporary or error.status is None
+        out_of_patience = error.refused_by_gateway and failures > REFUSALS
+        if not may_pass or out_of_patience or (self.deadline is not None and now >= self.deadline):
             raise error
         if not self._unreachable:
             self._unreachable = True
             self.warn(f"Conductor is unreachable; the batch continues as soon as it answers again: {error}")
         at = next_poll_after_failure(failures, now, jitter=0.5, poll_by=self.deadline, retry_after=error.retry_after)
         await self.sleep(at - now)
-
-
-def _may_pass(error: ConductorRequestError, failures: int) -> bool:
-    if error.refused_by_gateway and failures > REFUSALS:
-        return False
-    # Without a status it is no answer, or that an accepted restart has had no effect yet.
-    return error.temporary or error.status is None

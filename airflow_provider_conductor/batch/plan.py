@@ -8,8 +8,6 @@ from enum import Enum
 
 from airflow_provider_conductor.submission.start_plan import StartPlan
 
-__all__ = ["BatchOutcome", "BatchPlan"]
-
 
 class BatchOutcome(Enum):
     """How a run on a worker ended."""
@@ -28,13 +26,11 @@ class BatchPlan:
 
     Attributes:
         plan_of: place → what to start; made anew at each call, so that inputs are not held twice.
-        max_active: how many workflows may run at a time.
         may_have_started: whether an earlier try, or another process of this one, may have left workflows.
         looked_up: whether those have been found already, in another process of this try.
         starts_no_more: asked before each start: the batch has failed, and starts nothing more.
         completed_elsewhere: ids of workflows that the triggerer has seen complete: they have, even if the server has
             removed them since.
-        deadline: when the wait is over.
         timeout_reason: given to what is terminated then, and after a ``stall_timeout``; None leaves it running.
     """
 

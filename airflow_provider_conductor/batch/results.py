@@ -11,11 +11,9 @@ from airflow_provider_conductor.client.flow import Flow
 from airflow_provider_conductor.client.flows import READ_AT_ONCE, read_many
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.text import one_line
-from airflow_provider_conductor.submission.earlier_workflows import Found
+from airflow_provider_conductor.submission.earlier_workflows import Found, decide
 from airflow_provider_conductor.submission.lookup import look_up
 from airflow_provider_conductor.submission.start_plan import StartPlan
-
-__all__ = ["NOT_STARTED", "Result", "chunks", "read_results"]
 
 NOT_STARTED = "NOT_STARTED"
 """The status of an item that was not started, since the batch had failed before."""
@@ -23,12 +21,7 @@ NOT_STARTED = "NOT_STARTED"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one item ended.
-
-    Attributes:
-        output: the workflow's, if it completed; None if the server keeps it in its external storage.
-        external: where that is, else "".
-    """
+    """How one item ended; ``external`` is where the server keeps an output outside of the answer."""
 
     index: int
     key: str
@@ -39,17 +32,9 @@ class Result:
     external: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        data: dict[str, Any] = {
-            "item": self.key,
-            "workflow_id": self.workflow_id,
-            "status": self.status,
-            "output": self.output,
-        }
-        if self.reason:
-            data["reason"] = self.reason
-        if self.external:
-            data["external_output_path"] = self.external
-        return data
+        ended = {"item": self.key, "workflow_id": self.workflow_id, "status": self.status, "output": self.output}
+        further = {"reason": self.reason, "external_output_path": self.external}
+        return ended | {name: text for name, text in further.items() if text}
 
 
 def chunks(total: int) -> Iterable[range]:
@@ -76,7 +61,7 @@ def read_results(batch: Batch, places: Sequence[int], plan_of: Callable[[int], S
 
 
 def _newest(plan: StartPlan, found: Sequence[Found]) -> Workflow | None:
-    decided = plan.decide(found).workflow
+    decided = decide(plan, found).workflow
     if decided is not None or not found:
         return decided
     return max((item.workflow for item in found), key=lambda workflow: workflow.create_time)

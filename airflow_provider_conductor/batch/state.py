@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,6 @@ from airflow_provider_conductor.polling.formatting import duration
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Workflow
-
-__all__ = ["GONE", "REASON_LIMIT", "REFUSED", "Batch", "Item", "stored_active_ids"]
 
 PENDING, ACTIVE, COMPLETED, FAILED = range(4)
 
@@ -57,25 +55,16 @@ class Batch:
         began: when this try began with the batch, seconds since the epoch.
         before: how many had ended before that, in earlier tries.
         items: what this process knows of the items it has met.
-        counts: how many are pending, active, completed and failed.
     """
 
     keys: Sequence[str]
     began: float
     before: int = 0
     items: dict[int, Item] = field(default_factory=dict)
-    counts: list[int] = field(default_factory=list)
     _states: bytearray = field(default_factory=bytearray)
-    _first: int = 0
-    """No item before this place is to be started."""
 
     def __post_init__(self) -> None:
-        if not self._states:
-            self._states = bytearray(len(self.keys))
-        self._count()
-
-    def _count(self) -> None:
-        self.counts = [self._states.count(state) for state in (PENDING, ACTIVE, COMPLETED, FAILED)]
+        self._states = self._states or bytearray(len(self.keys))
 
     @property
     def total(self) -> int:
@@ -83,19 +72,19 @@ class Batch:
 
     @property
     def pending(self) -> int:
-        return self.counts[PENDING]
+        return self._states.count(PENDING)
 
     @property
     def active(self) -> int:
-        return self.counts[ACTIVE]
+        return self._states.count(ACTIVE)
 
     @property
     def completed(self) -> int:
-        return self.counts[COMPLETED]
+        return self._states.count(COMPLETED)
 
     @property
     def failed(self) -> int:
-        return self.counts[FAILED]
+        return self._states.count(FAILED)
 
     @property
     def ended(self) -> int:
@@ -110,14 +99,6 @@ class Batch:
     def has_failed(self, index: int) -> bool:
         return self._states[index] == FAILED
 
-    def next_to_start(self) -> int | None:
-        """The first place of an item that is to be started."""
-        self._first = self._states.find(PENDING, self._first)
-        if self._first < 0:
-            self._first = self.total
-            return None
-        return self._first
-
     def pending_from(self, index: int, count: int) -> list[int]:
         """Up to ``count`` places of items to be started, from ``index`` on."""
         places: list[int] = []
@@ -130,23 +111,16 @@ class Batch:
         """Place → workflow id of the active items; "" while the id is not known."""
         return _active_ids(self._states, self.items)
 
-    def _move(self, index: int, state: int) -> None:
-        self.counts[self._states[index]] -= 1
-        self.counts[state] += 1
-        self._states[index] = state
-        if state == PENDING:
-            self._first = min(self._first, index)
-
     def begin(self, index: int, workflow_id: str = "") -> None:
         """It is being started, or (with its id) has been."""
         if workflow_id:
             self.items.setdefault(index, Item()).workflow_id = workflow_id
-        self._move(index, ACTIVE)
+        self._states[index] = ACTIVE
 
     def put_back(self, index: int) -> None:
         """It was not started after all."""
         self.items.pop(index, None)
-        self._move(index, PENDING)
+        self._states[index] = PENDING
 
     def observe(self, index: int, workflow: Workflow) -> None:
         """Note the workflow's status, if it has ended."""
@@ -166,7 +140,7 @@ class Batch:
         item = self.items.setdefault(index, Item())
         item.workflow_id = workflow_id or item.workflow_id
         item.status, item.reason = status, reason
-        self._move(index, state)
+        self._states[index] = state
 
     def reset_for_retry(self) -> None:
         """For another try: what has failed, or was under way, is pending again; what has completed stays."""
@@ -186,7 +160,9 @@ class Batch:
         if ended <= 0 or seconds <= 0:
             return self.summary
         left = (self.total - self.ended) * seconds / ended
-        return f"{self.summary}; {_rate(ended / seconds)}, about {duration(left * 1000)} left"
+        units = {1: "a second", 60: "a minute", 3600: "an hour"}
+        per = next((per for per in units if ended / seconds * per >= 1), 3600)
+        return f"{self.summary}; {ended / seconds * per:.3g} {units[per]}, about {duration(left * 1000)} left"
 
     @property
     def fingerprint(self) -> str:
@@ -194,7 +170,7 @@ class Batch:
         return sha256("\0".join(self.keys).encode(errors="surrogatepass")).hexdigest()[:32]
 
     def to_json(self) -> dict[str, Any]:
-        """All states: some bytes for each thousand items, and about 45 for each active one.
+        """All states: some hundred bytes for each thousand items, and about 45 for each active one.
 
         It has the reasons of the first failed items that no workflow has a reason for.
         """
@@ -209,8 +185,7 @@ class Batch:
             "items": self.fingerprint,
             "began": self.began,
             "before": self.before,
-            "completed": _pack(state == COMPLETED for state in states),
-            "failed": _pack(state == FAILED for state in states),
+            "states": base64.b64encode(zlib.compress(states, 9)).decode(),
             "active": {str(index): workflow_id for index, workflow_id in _active_ids(states, items).items()},
             "failures": {
                 str(index): [item.workflow_id, item.status, item.reason[:STORED_REASON_LIMIT]]
@@ -224,14 +199,10 @@ class Batch:
         if not isinstance(data, Mapping):
             return None
         try:
-            batch = cls(keys=keys, began=float(data["began"]), before=int(data["before"]))
-            if data["items"] != batch.fingerprint:
+            states = bytearray(zlib.decompress(base64.b64decode(data["states"])))
+            batch = cls(keys=keys, began=float(data["began"]), before=int(data["before"]), _states=states)
+            if data["items"] != batch.fingerprint or len(states) != batch.total:
                 return None
-            for name, state in (("completed", COMPLETED), ("failed", FAILED)):
-                for index, is_set in enumerate(_unpack(data[name], batch.total)):
-                    if is_set:
-                        batch._states[index] = state
-            batch._count()
             for text, workflow_id in data["active"].items():
                 batch.begin(int(text), str(workflow_id))
             for text, (workflow_id, status, reason) in data["failures"].items():
@@ -254,23 +225,3 @@ def _active_ids(states: bytes | bytearray, items: Mapping[int, Item]) -> dict[in
         for index, state in enumerate(states)
         if state == ACTIVE
     }
-
-
-def _rate(per_second: float) -> str:
-    """``12.3 a second``, ``40 a minute``, ``3 an hour``."""
-    for factor, unit in ((1, "second"), (60, "minute")):
-        if per_second * factor >= 1:
-            return f"{per_second * factor:.3g} a {unit}"
-    return f"{per_second * 3600:.3g} an hour"
-
-
-def _pack(flags: Iterable[bool]) -> str:
-    bits = "".join("1" if flag else "0" for flag in flags)
-    return base64.b64encode(zlib.compress(int("1" + bits, 2).to_bytes(len(bits) // 8 + 1, "big"), 9)).decode()
-
-
-def _unpack(text: str, count: int) -> list[bool]:
-    bits = bin(int.from_bytes(zlib.decompress(base64.b64decode(text)), "big"))[3:]
-    if len(bits) != count:
-        raise ValueError("of another length")
-    return [bit == "1" for bit in bits]

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from airflow_provider_conductor.batch.earlier_items import EarlierItems
+from airflow_provider_conductor.batch.item_starts import ItemStarts
 from airflow_provider_conductor.batch.item_tasks import ItemTasks
 from airflow_provider_conductor.batch.patient_client import PatientClient
 from airflow_provider_conductor.batch.plan import BatchPlan
@@ -14,10 +14,8 @@ from airflow_provider_conductor.batch.state import Batch
 from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.client.flows import read_many
 from airflow_provider_conductor.client.termination import terminate_concurrently
-from airflow_provider_conductor.submission.earlier_workflows import Action
+from airflow_provider_conductor.submission.earlier_workflows import Action, decide
 from airflow_provider_conductor.submission.lookup import IDS_AT_ONCE
-
-__all__ = ["BatchTermination"]
 
 LAST_STARTS = 15.0
 """Seconds for starts under way to end once the task has been killed."""
@@ -25,21 +23,17 @@ LAST_STARTS = 15.0
 
 @dataclass(slots=True, eq=False)
 class BatchTermination:
-    """Terminates the active workflows; what has ended meanwhile keeps its status.
-
-    Attributes:
-        warn: takes a line for the user.
-        terminated: how many were terminated; None if they were not to be, or could not be.
-    """
+    """Terminates the active workflows; what has ended meanwhile keeps its status."""
 
     batch: Batch
     plan: BatchPlan
     client: PatientClient
-    earlier: EarlierItems
+    starts: ItemStarts
     tasks: ItemTasks
     warn: Callable[[str], None]
     clock: Callable[[], float]
     terminated: int | None = None
+    """How many were terminated; None if they were not to be, or could not be."""
     _sent: set[str] = field(default_factory=set)
     _not_running: set[str] = field(default_factory=set)
 
@@ -76,7 +70,6 @@ class BatchTermination:
         return [index for index, workflow_id in self.batch.active_ids().items() if not workflow_id]
 
     async def _terminate(self, reason: str | None) -> None:
-        """Terminate what is known to be active."""
         if reason is None:
             return
         ids = [workflow_id for workflow_id in self.may_run if workflow_id not in self._sent]
@@ -99,9 +92,9 @@ class BatchTermination:
 
     async def _find_lost_starts(self, reason: str | None) -> None:
         lost = self._lost()
-        if lost and self.earlier.findable:
-            for index, found in zip(lost, await self.earlier.look_up(lost), strict=True):
-                decision = self.plan.plan_of(index).decide(found)
+        if lost and self.starts.findable:
+            for index, found in zip(lost, await self.starts.look_up(lost), strict=True):
+                decision = decide(self.plan.plan_of(index), found)
                 if decision.action is Action.ATTACH and decision.workflow is not None:
                     self.batch.begin(index, decision.workflow.workflow_id)
                 else:
@@ -114,13 +107,13 @@ class BatchTermination:
 
     async def _find_earlier(self, reason: str | None) -> None:
         """Terminate what an earlier try has left, where this one was killed before it had found that."""
-        if reason is None or not self.earlier.findable or self.earlier.taken_over or not self.plan.may_have_started:
+        if reason is None or not self.starts.findable or self.starts.taken_over or not self.plan.may_have_started:
             return
         next_place = 0
         while places := self.batch.pending_from(next_place, IDS_AT_ONCE):
             next_place = places[-1] + 1
             beside: list[str] = []
-            for index, found in zip(places, await self.earlier.look_up(places), strict=True):
+            for index, found in zip(places, await self.starts.look_up(places), strict=True):
                 running = [item.workflow.workflow_id for item in found if not item.workflow.status.ended]
                 if running:
                     self.batch.begin(index, running[0])

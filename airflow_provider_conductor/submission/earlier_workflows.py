@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal
 
 from airflow_provider_conductor.client.models import Workflow, WorkflowStatus
 from airflow_provider_conductor.submission.identity import StartKey
+from airflow_provider_conductor.submission.start_plan import RetryFrom, StartPlan
 from airflow_provider_conductor.submission.termination_reasons import (
     duplicate_reason,
     ended_as_duplicate,
     ended_by_our_kill,
     ended_by_our_timeout,
 )
-
-__all__ = ["Action", "Decision", "Found", "RetryFrom", "decide", "settle"]
-
-RetryFrom = Literal["failed_task", "start", "new"]
 
 
 class Action(Enum):
@@ -36,7 +32,6 @@ class Found:
     """A workflow that an earlier try of this task started.
 
     Args:
-        key: the start it came from.
         of_this_run: False where it is older than the dag run: an earlier dag run had the same id.
         by_label: it was found by a label of the user's own and may be another task's, so it is never terminated.
         archived: only the search index still has it, so it cannot be run again.
@@ -51,12 +46,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do, and about which workflow.
+    """What to do, and about which workflow; for a START, in which generation.
 
-    Args:
-        generation: the generation of a START.
-        to_terminate: running workflows to terminate before, by id, each with the reason: duplicates of the one that
-            stays, and what an earlier series left.
+    ``to_terminate`` has running workflows to terminate before, by id, each with the reason: duplicates of the one that
+    stays, and what an earlier series left.
     """
 
     action: Action
@@ -95,15 +88,7 @@ def settle(found: Iterable[Found]) -> tuple[Found | None, tuple[Found, ...]]:
     return oldest, tuple(item for item in younger if not item.workflow.status.ended)
 
 
-def decide(
-    found: Sequence[Found],
-    *,
-    series: int,
-    series_is_known: bool,
-    retry_from: RetryFrom,
-    cancel_on_kill: bool,
-    leftover_reason: str = "",
-) -> Decision:
+def decide(plan: StartPlan, found: Iterable[Found]) -> Decision:
     """Decide by the newest workflow of the present series.
 
     ================================================  ==================================================
@@ -127,7 +112,7 @@ def decide(
     earlier: list[Found] = []
     for item in found:
         # A deploy may have made an earlier try believe in a later series; what it started is this series' too.
-        if item.of_this_run and (not series_is_known or item.key.first_try >= series):
+        if item.of_this_run and (not plan.identity.series_is_known or item.key.first_try >= plan.identity.series):
             present.setdefault(item.key, []).append(item)
         elif not item.workflow.status.ended:
             earlier.append(item)
@@ -142,11 +127,11 @@ def decide(
             to_terminate |= {item.workflow.workflow_id: reason for item in beside if not item.by_label}
         if newest is None or _order(stays) > _order(newest):
             newest = stays
-    if cancel_on_kill:
-        to_terminate |= {item.workflow.workflow_id: leftover_reason for item in earlier if not item.by_label}
+    if plan.cancel_on_kill:
+        to_terminate |= {item.workflow.workflow_id: plan.leftover_reason for item in earlier if not item.by_label}
     elif newest is None and earlier:
         return Decision(Action.ATTACH, max(earlier, key=lambda item: item.workflow.create_time))
-    action = _action(newest, retry_from)
+    action = Action.START if newest is None else _action(newest, plan.retry_from)
     if newest is None or action is Action.START:
         generation = 1 + max((key.generation for key in present), default=-1)
         return Decision(Action.START, generation=generation, to_terminate=to_terminate)
@@ -157,17 +142,14 @@ def _order(item: Found) -> tuple[int, int]:
     return item.workflow.create_time, item.key.generation
 
 
-def _action(newest: Found | None, retry_from: RetryFrom) -> Action:
-    if newest is None:
-        return Action.START
-    workflow = newest.workflow
-    match workflow.status:
+def _action(newest: Found, retry_from: RetryFrom) -> Action:
+    match newest.workflow.status:
         case WorkflowStatus.RUNNING | WorkflowStatus.PAUSED | WorkflowStatus.COMPLETED:
             return Action.ATTACH
-        case WorkflowStatus.TERMINATED if ended_by_our_kill(workflow.reason):
+        case WorkflowStatus.TERMINATED if ended_by_our_kill(newest.workflow.reason):
             return Action.START
-        case WorkflowStatus.TERMINATED if not ended_by_our_timeout(workflow.reason):
+        case WorkflowStatus.TERMINATED if not ended_by_our_timeout(newest.workflow.reason):
             return Action.REFUSE
-    if retry_from == "new" or newest.archived:
+    if newest.archived:
         return Action.START
-    return Action.RETRY if retry_from == "failed_task" else Action.RESTART
+    return {"failed_task": Action.RETRY, "start": Action.RESTART, "new": Action.START}[retry_from]

@@ -10,8 +10,6 @@ from airflow_provider_conductor.client.text import one_line
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Workflow
 
-__all__ = ["StartRefusedError", "TaskKilledError", "WorkflowGoneError", "WorkflowTerminatedError"]
-
 
 class StartRefusedError(ConductorError):
     """The server refused the start: there is no such definition, or it does not accept the request."""

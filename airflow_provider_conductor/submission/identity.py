@@ -10,8 +10,6 @@ import json
 from dataclasses import dataclass
 from hashlib import sha256
 
-__all__ = ["StartKey", "TaskIdentity"]
-
 MAX_ID_LENGTH = 128
 """Characters of ``correlation_id`` in Conductor's Postgres index; MySQL's has 255."""
 
@@ -32,7 +30,6 @@ class TaskIdentity:
 
     Args:
         prefix: names this Airflow where several share a Conductor.
-        map_index: -1 for a task that is not mapped.
         try_number: counts from 1 over all series.
         first_try: try number with which the series began, computed from ``max_tries`` and ``retries``.
             A deploy that changes ``retries`` in the middle of a series makes it wrong, sometimes impossible.

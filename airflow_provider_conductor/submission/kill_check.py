@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_provider_conductor.submission.errors import TaskKilledError
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.flow import Flow, T
-
-__all__ = ["unless_killed"]
 
 
 def unless_killed(flow: Flow[T], killed: Callable[[], bool]) -> Flow[T]:
@@ -22,21 +20,14 @@ def unless_killed(flow: Flow[T], killed: Callable[[], bool]) -> Flow[T]:
     Raises:
         TaskKilledError: in place of the next step.
     """
-    answer: Any = None
-    failure: Exception | None = None
+    from airflow_provider_conductor.client.flow import Steps
+
     try:
-        while True:
-            try:
-                step = flow.send(answer) if failure is None else flow.throw(failure)
-            except StopIteration as ended:
-                result: T = ended.value
-                return result
+        for step in (steps := Steps(flow)):
             if killed():
                 raise TaskKilledError
-            answer, failure = None, None
-            try:
-                answer = yield step
-            except Exception as error:
-                failure = error
+            with steps:
+                steps.reply = yield step
+        return steps.result
     finally:
         flow.close()

@@ -24,18 +24,6 @@ from airflow_provider_conductor.submission.ownership import SERVER_CLOCKS, own_o
 from airflow_provider_conductor.submission.start_plan import StartPlan
 from airflow_provider_conductor.submission.start_record import StartRecord
 
-__all__ = [
-    "ARCHIVED_AT_ONCE",
-    "IDS_AT_ONCE",
-    "LOOKUP_PAUSES",
-    "find_earlier",
-    "look_up",
-    "look_up_archived",
-    "look_up_start",
-    "search_for_start",
-    "without_lookup",
-]
-
 LOOKUP_PAUSES = (0.0, 1.0, 2.0)
 """Seconds before each look-up of a start that may have been sent just now: an index takes a moment."""
 
@@ -123,10 +111,6 @@ def look_up(
     Args:
         plans: of one task, all for the same definition; several only where they have no labels.
         log: takes a line about each running workflow that may be the task's or not.
-
-    Raises:
-        ConductorMissingRouteError: this server has no look-up.
-        ConductorRequestError: Conductor was unreachable.
     """
     if len(plans) == 1 and plans[0].label is not None:
         return [tuple((yield from look_up_start(plans[0], StartKey(plans[0].identity.series))))]
@@ -144,11 +128,7 @@ def look_up(
 
 
 def look_up_start(plan: StartPlan, key: StartKey, known: str = "") -> Flow[list[Found]]:
-    """The workflows of one start. Under a label of the user's own, those that may be the task's.
-
-    Args:
-        known: the id of a workflow that certainly is the task's.
-    """
+    """The workflows of one start, ``known`` surely among them; under a label of the user's own, those that may be."""
     if plan.label is None:
         ours: list[list[Found]] = [[]]
         yield from _look_up([plan], [(0, key)], ours, known=known)
@@ -192,13 +172,7 @@ def look_up_archived(plans: Sequence[StartPlan]) -> Flow[list[tuple[Found, ...]]
     """What the search index has of each plan's starts in the present series: the server may have archived it.
 
     Of several with one id, it is the oldest: the others are its children, or second starts. A server without an index
-    is no error.
-
-    Args:
-        plans: for the same definition, and without labels.
-
-    Raises:
-        ConductorRequestError: Conductor was unreachable.
+    is no error. The plans are for the same definition, and without labels.
     """
     wanted = {
         plan.identity.correlation_id(key): (i, key)

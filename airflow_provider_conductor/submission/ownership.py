@@ -15,8 +15,6 @@ from typing import Any
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.task_types import may_contain
 
-__all__ = ["has_input", "is_child", "own_of"]
-
 SERVER_CLOCKS = 5_000
 """Milliseconds by which the clocks of one server's nodes may differ: a child may appear that much older."""
 
@@ -50,9 +48,8 @@ def own_of(
     younger, and something that is ours and older can                    in doubt
     ===================================================================  ========
 
-    Args:
-        eldest: one of ``known`` that may have been restarted since: it counts as older than all others.
-        started_so: whether a workflow has the input that we send.
+    ``eldest`` is one of ``known`` that may have been restarted since, and so counts as older than all others;
+    ``started_so`` tells whether a workflow has the input that we send.
     """
     roots = [workflow for workflow in workflows if not is_child(workflow)]
     if len(roots) > 1:
@@ -87,12 +84,8 @@ def has_input(
     """Whether a workflow was started with this input, to the letter; None where its input cannot be read.
 
     The server fills in what the definition's ``inputTemplate`` has and a start has not, or has as null; but not where
-    a start has no input at all (seen on 3.32.2).
-
-    Args:
-        sent: the input of the start request.
-        path: the place of an input that was stored outside before the start.
-        besides: names that a start may add, and that are not compared.
+    a start has no input at all (seen on 3.32.2). ``path`` is the place of an input that was stored outside before the
+    start; the names ``besides`` may be added by a start, and are not compared.
     """
     stored = workflow.data.get("externalInputPayloadStoragePath")
     if stored:

@@ -8,8 +8,6 @@ from typing import Any
 from airflow_provider_conductor.client.errors import ConductorInputError
 from airflow_provider_conductor.client.plain import model_fields, path_part, plain_inside, read_json, to_plain
 
-__all__ = ["ARGUMENTS", "as_text", "given_later", "plain_request", "read_request", "start_arguments"]
-
 ARGUMENTS: Mapping[str, str] = {
     "workflow_name": "name",
     "version": "version",
@@ -58,13 +56,11 @@ def plain_request(request: Any) -> Any:
     """
     if request is None or given_later(request):
         return request
-    return {name: plain_inside(value) for name, value in _fields(request).items()}
+    return _fields(request)
 
 
 def read_request(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The arguments that a request sets, by name, and its other fields, by the server's names.
-
-    Values stay as they are, templates among them; only objects of the SDK become plain.
 
     Args:
         request: an SDK ``StartWorkflowRequest``, ours, a mapping with the server's names, or None.
@@ -87,8 +83,6 @@ def read_request(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             "ConductorHook().client.start_workflow"
         )
     arguments = {name: fields[wire] for name, wire in ARGUMENTS.items() if wire in fields}
-    if "workflow_def" in arguments:
-        arguments["workflow_def"] = _plain_definition(arguments["workflow_def"])
     return arguments, {name: fields[name] for name in FURTHER if fields.get(name)}
 
 
@@ -112,7 +106,6 @@ def start_arguments(
     None, 0, and what is empty are unset.
 
     Args:
-        request: see :func:`read_request`.
         given: argument → value, for each of :data:`ARGUMENTS`.
         rendered: the task runs, so text where an object is expected is JSON, no longer a template.
 
@@ -129,8 +122,8 @@ def start_arguments(
                 asked[name] = read_json(asked[name], f"{name} of the request")
     for arguments in (asked, taken):
         arguments |= {name: as_text(arguments[name]) for name in TEXTS if name in arguments}
+        arguments |= {"workflow_def": _plain_definition(arguments.get("workflow_def"))}
     further = {name: as_text(value) for name, value in further.items()}
-    taken["workflow_def"] = _plain_definition(taken["workflow_def"])
     for name, value in asked.items():
         if not value:
             continue
@@ -160,7 +153,7 @@ def start_arguments(
 
 
 def _fields(request: Any) -> dict[str, Any]:
-    """The fields it has set, by the server's names."""
+    """The fields it has set, by the server's names; only objects of the SDK in them become plain."""
     if request is None:
         return {}
     fields = dict(request) if isinstance(request, Mapping) else model_fields(request)
@@ -176,7 +169,7 @@ def _fields(request: Any) -> dict[str, Any]:
             fields = request.to_json()
         except TypeError as error:
             raise ConductorInputError(f"the start request: {error}") from error
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name: plain_inside(value) for name, value in fields.items() if value is not None}
 
 
 def _plain_definition(definition: Any) -> Any:

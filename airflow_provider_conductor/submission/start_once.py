@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from airflow_provider_conductor.client import endpoints
@@ -13,7 +13,7 @@ from airflow_provider_conductor.client.errors import (
 )
 from airflow_provider_conductor.client.flow import Flow, ask, current_time, sleep
 from airflow_provider_conductor.client.termination import terminate
-from airflow_provider_conductor.submission.earlier_workflows import Action, Found, settle
+from airflow_provider_conductor.submission.earlier_workflows import Action, Found, decide, settle
 from airflow_provider_conductor.submission.errors import StartRefusedError, WorkflowTerminatedError
 from airflow_provider_conductor.submission.identity import StartKey
 from airflow_provider_conductor.submission.lookup import (
@@ -29,20 +29,15 @@ from airflow_provider_conductor.submission.start_plan import StartPlan
 from airflow_provider_conductor.submission.start_record import StartRecord
 from airflow_provider_conductor.submission.termination_reasons import duplicate_reason
 
-__all__ = ["Started", "start_once", "terminate_starts"]
-
 MAX_POSTS = 3
 """How often an unanswered start is sent in one try; after that Airflow's own retry takes over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The workflow of this series.
+    """The workflow of this series, how it was obtained, and how many starts were sent.
 
-    Args:
-        action: how it was obtained.
-        posts: how many starts were sent.
-        by_label: it was found by nothing but a label and its input, so it may be another task's.
+    With ``by_label``, nothing but a label and its input tell that it is this task's: it may be another's.
     """
 
     workflow_id: str
@@ -57,12 +52,15 @@ def start_once(
     log: Callable[[str], None],
     warn: Callable[[str], None],
     save: Callable[[StartRecord], None],
+    found: Iterable[Found] | None = None,
+    check_duplicates: bool | None = None,
 ) -> Flow[Started]:
     """Find the workflow of this series, or start it, once.
 
     Args:
-        log, warn: take a line.
         save: called just before a start is sent, and with the workflow's id before anything else is done with it.
+        found: this start's part of a look-up for many starts; None: it is looked up by itself.
+        check_duplicates: whether to look for a second workflow after the start; None: where the try demands it.
 
     Raises:
         WorkflowTerminatedError: see :func:`~airflow_provider_conductor.submission.earlier_workflows.decide`.
@@ -70,37 +68,35 @@ def start_once(
         StartRefusedError: the server refused the start, and trying again cannot help.
         ConductorRequestError: Conductor was unreachable, or failed; a later try looks up what became of the start.
     """
-    found = plan.found
     if found is None:
         found = ()
         if plan.identity.may_have_started or plan.record is not None:
             found = yield from find_earlier(plan, log, warn)
-    decision = plan.decide(found)
-    yield from _terminate(decision.to_terminate, log)
+    decision = decide(plan, found)
+    yield from terminate_each(decision.to_terminate, log)
     if decision.found is None:
-        return (yield from _Start(plan, decision.generation, log, warn, save).run())
-    earlier, workflow = decision.found, decision.found.workflow
-    if decision.action is Action.REFUSE:
+        if check_duplicates is None:
+            check_duplicates = plan.identity.may_have_started or not plan.keeps_records
+        key = StartKey(plan.identity.series, decision.generation)
+        return (yield from _Start(plan, key, log, warn, save).run(check_duplicates))
+    earlier, workflow, action = decision.found, decision.found.workflow, decision.action
+    if action is Action.REFUSE:
         raise WorkflowTerminatedError(workflow)
     if plan.has_input_of(workflow) is False:
         warn(
             f"workflow {workflow.workflow_id} of an earlier try was started with another input than this try has; "
             "it keeps its own, and is not started a second time"
         )
-    saved = plan.record if plan.record is not None and plan.record.workflow_id == workflow.workflow_id else None
-    save(
-        replace(
-            plan.new_record(earlier.key.generation),
-            sent_at=saved.sent_at if saved else None,
-            workflow_id=workflow.workflow_id,
-            by_label=earlier.by_label,
-        )
-    )
-    action: Action = decision.action
-    if action is Action.ATTACH:
-        log(f"workflow {workflow.workflow_id} of an earlier try is {workflow.status}: it is not started again")
-    else:
+    record = plan.new_record(earlier.key.generation)
+    if plan.record is not None and plan.record.workflow_id == workflow.workflow_id:
+        record = replace(record, sent_at=plan.record.sent_at)
+    save(replace(record, workflow_id=workflow.workflow_id, by_label=earlier.by_label))
+    status: str = workflow.status
+    if action is not Action.ATTACH:
         action = yield from run_again(workflow, action, log)
+        status = "running again"
+    if action is Action.ATTACH:
+        log(f"workflow {workflow.workflow_id} of an earlier try is {status}: it is not started again")
     return Started(workflow.workflow_id, action, by_label=earlier.by_label)
 
 
@@ -113,7 +109,7 @@ def terminate_starts(plan: StartPlan, reason: str, log: Callable[[str], None]) -
         try:
             (found,) = yield from look_up([plan], log)
             ids = [item.workflow.workflow_id for item in found if not (item.workflow.status.ended or item.by_label)]
-            terminated += yield from _terminate(dict.fromkeys(ids, reason), log)
+            terminated += yield from terminate_each(dict.fromkeys(ids, reason), log)
             failure = None
         except ConductorRequestError as error:
             failure = error
@@ -122,8 +118,8 @@ def terminate_starts(plan: StartPlan, reason: str, log: Callable[[str], None]) -
     return terminated
 
 
-def _terminate(reasons: dict[str, str], log: Callable[[str], None]) -> Flow[list[str]]:
-    """Terminate those that still run, each for its reason; returns their ids."""
+def terminate_each(reasons: Mapping[str, str], log: Callable[[str], None] = lambda line: None) -> Flow[list[str]]:
+    """Terminate those that still run, by id, each for its reason; returns their ids."""
     terminated: list[str] = []
     for reason in dict.fromkeys(reasons.values()):
         done = yield from terminate([workflow_id for workflow_id, why in reasons.items() if why == reason], reason)
@@ -138,24 +134,20 @@ class _Start:
     """The start itself, of one generation of the series."""
 
     plan: StartPlan
-    generation: int
+    key: StartKey
     log: Callable[[str], None]
     warn: Callable[[str], None]
     save: Callable[[StartRecord], None]
     posts: int = 0
 
-    @property
-    def key(self) -> StartKey:
-        return StartKey(self.plan.identity.series, self.generation)
-
-    def run(self) -> Flow[Started]:
+    def run(self, check_duplicates: bool) -> Flow[Started]:
         """Send the start; where its fate is unknown, search for it before it is sent again."""
         plan = self.plan
         call = endpoints.start_workflow(plan.request(self.key))
         workflow_id: str | None = None
         by_label = False
         while workflow_id is None:
-            record = replace(plan.new_record(self.generation), sent_at=(yield from current_time()))
+            record = replace(plan.new_record(self.key.generation), sent_at=(yield from current_time()))
             self.save(record)
             self.posts += 1
             try:
@@ -172,10 +164,7 @@ class _Start:
                 if workflow_id is None and self.posts >= MAX_POSTS:
                     raise
         self.save(replace(record, workflow_id=workflow_id, by_label=by_label))
-        check = plan.check_duplicates
-        if check is None:
-            check = plan.identity.may_have_started or not plan.keeps_records
-        if self.posts > 1 or check:
+        if self.posts > 1 or check_duplicates:
             older = yield from self._check_duplicates(workflow_id)
             if older != workflow_id:
                 workflow_id = older
@@ -226,5 +215,5 @@ class _Start:
         if stays is None or self.plan.label is not None:
             return workflow_id
         reason = duplicate_reason(stays.workflow.workflow_id)
-        yield from _terminate({item.workflow.workflow_id: reason for item in younger}, self.log)
+        yield from terminate_each({item.workflow.workflow_id: reason for item in younger}, self.log)
         return stays.workflow.workflow_id

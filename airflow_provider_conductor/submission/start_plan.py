@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from airflow_provider_conductor.client.endpoints import StartBody, start_body
 from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.submission.earlier_workflows import Decision, Found, RetryFrom, decide
 from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
 from airflow_provider_conductor.submission.ownership import has_input, is_child
 from airflow_provider_conductor.submission.start_arguments import ARGUMENTS
 from airflow_provider_conductor.submission.start_record import StartRecord
 
-__all__ = ["StartPlan", "make_start_body"]
+RetryFrom = Literal["failed_task", "start", "new"]
 
 
 def make_start_body(arguments: Mapping[str, Any], further: Mapping[str, Any]) -> StartBody:
     """The request of a start from a task. It is made here, once; what sends or compares it does not change it.
-
-    Args:
-        arguments: argument → value, for each of :data:`ARGUMENTS`.
-        further: what else is sent, by the server's names.
 
     Raises:
         ConductorInputError: no name, an input that is no mapping, or something that is not JSON (NaN included).
@@ -38,21 +33,15 @@ class StartPlan:
     """What to start and for which task. Times are seconds since the epoch on this Airflow's clock.
 
     Args:
-        identity: the task and its try.
         body: the start request; its ``correlationId``, if any, is the user's own label.
         context_input: added to the input. It differs from try to try, so workflows are not compared by it.
         max_tries: the task instance's, saved with the start.
-        series_began: when the try series began, or the dag run where that is not known. Older workflows are not of
-            this series.
+        series_began: when the try series began, or the dag run where that is not known; older workflows are not its.
         run_began: when the dag run began; tells it from an earlier dag run with the same id.
         record: what the task's last start saved, of whichever series.
         keeps_records: whether the next try can read what this one saves.
-        retry_from: what a try does after a failed workflow.
-        cancel_on_kill: whether a workflow is terminated with its task.
         search_seconds: how long to search for a start whose fate is unknown before it is sent again.
         leftover_reason: the reason for terminating a workflow of an earlier series.
-        found: this start's part of a look-up for many starts; None: it is looked up by itself.
-        check_duplicates: whether to look for a second workflow after the start; None: where the try demands it.
     """
 
     identity: TaskIdentity
@@ -67,8 +56,6 @@ class StartPlan:
     cancel_on_kill: bool = True
     search_seconds: float = 60.0
     leftover_reason: str = ""
-    found: Sequence[Found] | None = None
-    check_duplicates: bool | None = None
 
     @property
     def label(self) -> str | None:
@@ -99,7 +86,6 @@ class StartPlan:
         )
 
     def request(self, key: StartKey) -> StartBody:
-        """The request of one start."""
         correlation_id = self.identity.correlation_id(key)
         body = {
             **self.body,
@@ -114,20 +100,5 @@ class StartPlan:
 
     def new_record(self, generation: int) -> StartRecord:
         """The record of a start, before anything is sent."""
-        return StartRecord(
-            max_tries=self.max_tries,
-            first_try=self.identity.series,
-            generation=generation,
-            series_began=self.series_began,
-        )
-
-    def decide(self, found: Sequence[Found]) -> Decision:
-        """What this try does about the workflows that were found."""
-        return decide(
-            found,
-            series=self.identity.series,
-            series_is_known=self.identity.series_is_known,
-            retry_from=self.retry_from,
-            cancel_on_kill=self.cancel_on_kill,
-            leftover_reason=self.leftover_reason,
-        )
+        first_try, began = self.identity.series, self.series_began
+        return StartRecord(max_tries=self.max_tries, first_try=first_try, generation=generation, series_began=began)

@@ -8,8 +8,6 @@ from typing import Any
 
 from airflow_provider_conductor.submission.identity import StartKey
 
-__all__ = ["StartRecord", "first_try_of_series"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRecord:
@@ -20,10 +18,7 @@ class StartRecord:
     Args:
         max_tries: the task instance's, which names the series: a clear changes it, and an automatic retry does not,
             even if a deploy changes ``retries``.
-        first_try, generation: the start's key.
-        series_began: when the first try of the series began.
         sent_at: when the start was sent, or None where nothing can have reached the server.
-        workflow_id: the workflow, or None where it is not known.
         clear_number: how often tasks of the dag run had been cleared (Airflow 3.3), or None.
         by_label: whether it was found by a label of the user's own, and so may be another task's.
     """

@@ -4,16 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = [
-    "duplicate_reason",
-    "ended_as_duplicate",
-    "ended_by_our_kill",
-    "ended_by_our_timeout",
-    "killed_reason",
-    "label_of",
-    "timed_out_reason",
-]
-
 KILLED = "Airflow task was killed: "
 TIMED_OUT = "Airflow task timed out: "
 DUPLICATE = "Airflow task started it twice, the other is "

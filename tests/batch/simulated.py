@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from airflow_provider_conductor.batch.driver import Driver
-from airflow_provider_conductor.batch.plan import BatchPlan
+from airflow_provider_conductor.batch.plan import BatchOutcome, BatchPlan
 from airflow_provider_conductor.batch.state import Batch
 from airflow_provider_conductor.client import ConductorBadRequestError, ConductorTimeoutError
 from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Step, drive_async
 from airflow_provider_conductor.submission.identity import TaskIdentity
 from airflow_provider_conductor.submission.start_plan import StartPlan
 from tests.polling.simulated import ROUTE, Server, refused, watcher_of
-from tests.polling.virtual_time import EPOCH, now
+from tests.polling.virtual_time import EPOCH, now, run
 
-__all__ = ["Starting", "driver_of"]
+__all__ = ["Starting", "driver_of", "finish", "virtual"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 IDENTITY = TaskIdentity(prefix="airflow", dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1, first_try=1)
@@ -171,3 +174,20 @@ def driver_of(
     plan = BatchPlan(plan_of=plan_of, max_active=max_active, may_have_started=attempt > 1, **more)
     batch = batch or Batch(keys=[str(index) for index in range(total)], began=now())
     return Driver(batch, plan, watcher_of(server), lambda _: None, lambda _: None, clock=now, sleep=asyncio.sleep)
+
+
+async def finish(driver: Driver, patience: float | None = None) -> BatchOutcome:
+    try:
+        return await driver.run(patience)
+    finally:
+        await driver.poller.close()
+
+
+def virtual(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run a test in virtual time."""
+
+    @functools.wraps(test)
+    def in_virtual_time(*args: P.args, **kwargs: P.kwargs) -> None:
+        run(test(*args, **kwargs))
+
+    return in_virtual_time

@@ -122,5 +122,5 @@ def test_no_input_is_put_down(orders: Orders, store: Store) -> None:
     task = batch(workflow_inputs=[{"order": 1, "note": "x" * 5_000}, {"order": 2}])
     with pytest.raises(ConductorBatchFailedError):
         run(task, keeping(task, store))
-    assert store.values[CHECKPOINT_KEY]["batch"]["failed"]
+    assert store.values[CHECKPOINT_KEY]["batch"]["states"]
     assert "xxx" not in str(store.values)

@@ -59,7 +59,7 @@ class Server:
     late: list[tuple[float, Call[Any]]] = field(default_factory=list)
     nothing_to_retry: bool = False
     retries_in_vain: bool = False
-    """Whether a retry is accepted and does nothing, as where no task has failed; without resuming it is refused."""
+    """Whether a retry is accepted and does nothing, as where no task has failed."""
     no_route: bool = False
     refuses: bool = False
     starts: int = 0
@@ -94,13 +94,12 @@ class Server:
     def child(self, parent: str, kind: str = "START_WORKFLOW", status: str = "RUNNING") -> str:
         """What a workflow starts: under its own name with its own input, and its correlation id, as servers do it."""
         above = self.workflows[parent]
-        more: dict[str, Any] = {}
+        more = {"correlationId": above["correlationId"], "input": above["input"]}
         if kind == "SUB_WORKFLOW":
-            more = {"parentWorkflowId": parent, "parentWorkflowTaskId": "t1"}
+            more |= {"parentWorkflowId": parent, "parentWorkflowTaskId": "t1"}
         elif kind == "failureWorkflow":
-            more = {"input": {**above["input"], "workflowId": parent, "failureStatus": above["status"]}}
-        inherited = {"correlationId": above["correlationId"], "input": above["input"]}
-        return self.add(status, name=above["workflowName"], **{**inherited, **more})
+            more["input"] = {**above["input"], "workflowId": parent, "failureStatus": above["status"]}
+        return self.add(status, name=above["workflowName"], **more)
 
     def archive(self, workflow_id: str) -> None:
         """As an archiving listener does: out of the database, and kept in the search index."""
@@ -122,11 +121,8 @@ class Server:
                 if self.refuses:
                     raise ConductorBadRequestError("no", method="POST", path=call.path, status=400)
                 self.bodies.append(call.body)
-                return self.add(
-                    name=call.body["name"],
-                    input=call.body.get("input") or {},
-                    correlationId=call.body["correlationId"],
-                )
+                given = {"input": call.body.get("input") or {}, "correlationId": call.body["correlationId"]}
+                return self.add(name=call.body["name"], **given)
             case "POST", ["bulk", *_]:  # as on old servers
                 raise ConductorMissingRouteError("this server has no such endpoint", method="POST", path=call.path)
             case "POST", [name, "correlated"]:
@@ -141,14 +137,10 @@ class Server:
                 self.end(workflow_id, "TERMINATED", dict(call.params).get("reason", ""))
                 return None
             case "POST", [workflow_id, "retry"]:
-                status = self._found(workflow_id)["status"]
-                in_vain = self.retries_in_vain and dict(call.params)["resumeSubworkflowTasks"] == "true"
-                refused = self.nothing_to_retry or (self.retries_in_vain and not in_vain)
-                if status not in ENDED or status == "COMPLETED" or refused:
+                if self._found(workflow_id)["status"] not in ENDED[1:] or self.nothing_to_retry:
                     raise ConductorConflictError("no retryable tasks! Use restart", status=409)
-                if in_vain:
-                    return None
-                self.end(workflow_id, "RUNNING")
+                if not self.retries_in_vain:
+                    self.end(workflow_id, "RUNNING")
                 return None
             case "POST", [workflow_id, "restart"]:
                 if self._found(workflow_id)["status"] not in ENDED:
@@ -165,9 +157,7 @@ class Server:
 
     def _correlated(self, name: str, call: Call[Any]) -> Any:
         if self.no_route:
-            raise ConductorMissingRouteError(
-                "this server has no such endpoint", method="POST", path="/workflow/x/correlated"
-            )
+            raise ConductorMissingRouteError("this server has no such endpoint", method="POST", path=call.path)
         return self._answer(
             call, {wanted: [data for data in self._visible() if self._fits(data, name, wanted)] for wanted in call.body}
         )
@@ -265,15 +255,13 @@ def done_later(seconds: float, *, and_crash: bool = False) -> Fault:
     return fault
 
 
-def at_the_start(fault: Fault) -> list[Fault]:
-    """A script in which the fault meets the first start; the looks around it go well."""
-    met: list[bool] = []
+def at(paths: str | tuple[str, ...], *faults: Fault) -> list[Fault]:
+    """A script in which the faults meet the first request to one of these paths, and those after it."""
+    left = list(faults)
 
     def meet(server: Server, call: Call[Any]) -> Any:
-        if (call.method, call.path) == ("POST", "/workflow") and not met:
-            met.append(True)
-            return fault(server, call)
-        return fine(server, call)
+        due = left and (len(left) < len(faults) or call.path.endswith(paths))
+        return (left.pop(0) if due else fine)(server, call)
 
     return [meet] * 200
 
@@ -307,8 +295,6 @@ class Airflow:
     max_tries: int = 2
     try_number: int = 1
     prefix: str = "airflow"
-    name: str = "orders"
-    run_id: str = "manual__1"
     retry_from: str = "failed_task"
     cancel_on_kill: bool = True
     label: str | None = None
@@ -325,7 +311,7 @@ class Airflow:
         identity = TaskIdentity(
             prefix=self.prefix,
             dag_id="nightly",
-            run_id=self.run_id,
+            run_id="manual__1",
             task_id="run_orders",
             map_index=-1,
             try_number=self.try_number,
@@ -335,7 +321,7 @@ class Airflow:
             series_began = record.series_began
         else:
             series_began = self.server.now if identity.begins_series else self.run_began
-        body = {"name": self.name, "input": self.input, **({"version": self.version} if self.version else {})}
+        body = {"name": "orders", "input": self.input, **({"version": self.version} if self.version else {})}
         return StartPlan(
             identity=identity,
             context_input=self.context_input,

@@ -54,6 +54,15 @@ FAULTS = st.sampled_from(
 )
 
 
+BY_HAND = ("TERMINATED", "by hand")
+
+CHANGES = [
+    *((status, "its own doing") for status in ("COMPLETED", "FAILED", "TIMED_OUT")),
+    *(("TERMINATED", reason) for reason in (killed_reason("this try"), timed_out_reason("this try"))),
+    BY_HAND,
+    ("PAUSED", ""),
+]
+
 CHILDREN = st.sampled_from(["RUNNING", "COMPLETED", "FAILED"])
 
 
@@ -78,6 +87,7 @@ class AnyInterleaving(RuleBasedStateMachine):
         """No try of this task lives; the next one has been counted already."""
         self.others_terminated = False
         self.series_starts: set[str] = set()
+        self.cleared_at: set[str] = set()
         self.deployed = False
 
     @precondition(lambda self: self.over)
@@ -124,7 +134,7 @@ class AnyInterleaving(RuleBasedStateMachine):
     def automatic_retry(self, after: float) -> None:
         # Without a record nobody can know of a start that the server has not yet taken up, or does not yet show.
         self.airflow.retry(after if self.airflow.stores else after + LATEST + SLOWEST_INDEX + 0.1)
-        self.series_starts |= set(self.server.workflows) - self.series_starts - self.earlier()
+        self.series_starts |= set(self.server.workflows) - self.cleared_at
         self.over, self.attended = True, None
 
     @precondition(lambda self: not self.over)
@@ -135,9 +145,6 @@ class AnyInterleaving(RuleBasedStateMachine):
         self.series_starts = set()
         self.over, self.attended = True, None
 
-    def earlier(self) -> set[str]:
-        return getattr(self, "cleared_at", set())
-
     @precondition(lambda self: not self.over)
     @rule(change=st.sampled_from([-1, 1, 3]))
     def deploy(self, change: int) -> None:
@@ -146,50 +153,25 @@ class AnyInterleaving(RuleBasedStateMachine):
             self.deployed = True
 
     @precondition(lambda self: self.attended)
-    @rule(status=st.sampled_from(["COMPLETED", "FAILED", "TIMED_OUT"]))
-    def the_workflow_ends(self, status: str) -> None:
+    @rule(what=st.sampled_from(CHANGES))
+    def the_workflow_changes(self, what: tuple[str, str]) -> None:
         if self.attended in self.server.running():
-            self.server.end(self.attended, status, "its own doing")
-
-    @precondition(lambda self: self.attended)
-    @rule()
-    def it_is_killed(self) -> None:
-        if self.attended in self.server.running():
-            self.server.end(self.attended, "TERMINATED", killed_reason("this try"))
-
-    @precondition(lambda self: self.attended)
-    @rule()
-    def it_times_out(self) -> None:
-        if self.attended in self.server.running():
-            self.server.end(self.attended, "TERMINATED", timed_out_reason("this try"))
-
-    @precondition(lambda self: self.attended)
-    @rule()
-    def somebody_terminates_it(self) -> None:
-        if self.attended in self.server.running():
-            self.server.end(self.attended, "TERMINATED", "by hand")
-            self.others_terminated = True
-
-    @precondition(lambda self: self.attended)
-    @rule()
-    def somebody_pauses_it(self) -> None:
-        if self.attended in self.server.running():
-            self.server.end(self.attended, "PAUSED")
+            self.server.end(self.attended, *what)
+            self.others_terminated |= what == BY_HAND
 
     @invariant()
     def never_two_beside_each_other(self) -> None:
-        if getattr(self, "attended", None):
-            assert self.ours_that_run() <= {self.attended}
+        assert not self.attended or self.ours_that_run() <= {self.attended}
 
     @invariant()
     def what_is_not_ours_is_left_as_it_is(self) -> None:
-        for workflow_id, status in getattr(self, "not_ours", {}).items():
+        for workflow_id, status in self.not_ours.items():
             assert self.server.status(workflow_id) == status
 
     @invariant()
     def nothing_is_done_twice(self) -> None:
         """Within a series, what completed is the only one that did."""
-        if not hasattr(self, "server") or self.deployed:
+        if self.deployed:
             return
         starts = self.series_starts - set(self.not_ours)
         completed = [key for key in starts if self.server.status(key) == "COMPLETED"]
@@ -199,7 +181,7 @@ class AnyInterleaving(RuleBasedStateMachine):
 
     @invariant()
     def a_duplicate_was_ended_for_one_that_stays(self) -> None:
-        for data in self.server.workflows.values() if hasattr(self, "server") else ():
+        for data in self.server.workflows.values():
             if ended_as_duplicate(data["reasonForIncompletion"]):
                 other = data["reasonForIncompletion"].rpartition(" ")[2]
                 assert self.server.workflows[other]["correlationId"] == data["correlationId"]
@@ -207,7 +189,7 @@ class AnyInterleaving(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """One more try on a good day finds or makes the one workflow."""
-        if not hasattr(self, "server"):
+        if not hasattr(self, "server"):  # it did not even begin
             return
         if not self.over:
             self.automatic_retry(LATEST)

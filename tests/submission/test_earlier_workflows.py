@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
 
-from airflow_provider_conductor.client import Workflow, WorkflowStatus
+from airflow_provider_conductor.client import Workflow
+from airflow_provider_conductor.client.endpoints import StartBody
 from airflow_provider_conductor.submission.earlier_workflows import Action, Decision, Found, decide, settle
-from airflow_provider_conductor.submission.identity import StartKey
+from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
+from airflow_provider_conductor.submission.start_plan import StartPlan
 from airflow_provider_conductor.submission.termination_reasons import duplicate_reason, killed_reason, timed_out_reason
+
+IDENTITY = TaskIdentity(prefix="airflow", dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=3, first_try=1)
 
 KILLED = killed_reason("nightly.orders try 1")
 TIMED_OUT = timed_out_reason("nightly.orders try 1")
@@ -32,15 +36,10 @@ def found(first_try: int, status: str, reason: str = "", *, generation: int = 0,
     return Found(StartKey(first_try, generation), workflow(status, reason, at=at), **more)
 
 
-def decision(*items: Found, series: int = 1, **changes: Any) -> Decision:
-    options = {
-        "leftover_reason": "anew",
-        "series_is_known": True,
-        "retry_from": "failed_task",
-        "cancel_on_kill": True,
-        **changes,
-    }
-    return decide(items, series=series, **options)
+def decision(*items: Found, series: int = 1, series_is_known: bool = True, **options: Any) -> Decision:
+    """By the third try of a series that began with the try ``series``, or with one that is yet to come."""
+    identity = replace(IDENTITY, first_try=series if series_is_known else 4)
+    return decide(StartPlan(identity=identity, body=StartBody(name="orders"), leftover_reason="anew", **options), items)
 
 
 def workflow_id(decided: Decision) -> str | None:
@@ -142,37 +141,3 @@ def test_the_older_that_is_alive_stays(workflows: Any, stays: str | None, termin
     kept, younger = settle(Found(StartKey(1), workflow(status, at=at, name=str(at))) for status, at in workflows)
     assert (kept.workflow.workflow_id if kept else None) == stays
     assert [item.workflow.workflow_id for item in younger] == terminated
-
-
-statuses = st.tuples(
-    st.sampled_from([str(status) for status in WorkflowStatus]),
-    st.sampled_from(["", KILLED, TIMED_OUT, DUPLICATE, "x"]),
-)
-
-
-@given(
-    st.lists(st.tuples(st.integers(1, 3), st.integers(0, 2), statuses, st.integers(1, 9), st.booleans()), max_size=6),
-    st.integers(1, 3),
-    st.booleans(),
-    st.sampled_from(["failed_task", "start", "new"]),
-)
-def test_whatever_is_there_at_most_one_runs_on(items: Any, series: int, known: bool, retry_from: str) -> None:
-    everything = [
-        Found(StartKey(first_try, generation), workflow(status, reason, at=at, name=f"wf-{index}"), of_this_run)
-        for index, (first_try, generation, (status, reason), at, of_this_run) in enumerate(items)
-    ]
-    decided = decision(*everything, series=series, series_is_known=known, retry_from=retry_from)
-    ended = set(decided.to_terminate)
-    if decided.workflow is not None:
-        assert decided.workflow.workflow_id not in ended
-    if decided.action is Action.START:
-        # A fresh start must not be taken for an earlier one.
-        present = [i.key for i in everything if i.of_this_run and (not known or i.key.first_try >= series)]
-        assert decided.generation > max((key.generation for key in present), default=-1)
-    by_key: dict[StartKey, int] = {}
-    for item in everything:
-        if item.workflow.workflow_id not in ended and not item.workflow.status.ended and item.of_this_run:
-            by_key[item.key] = by_key.get(item.key, 0) + 1
-    assert all(count == 1 for count in by_key.values())
-    if known:
-        assert all(key.first_try >= series for key in by_key)

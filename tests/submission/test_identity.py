@@ -50,13 +50,6 @@ def test_different_identities_have_different_ids(several: list[dict[str, Any]]) 
         assert all(len(text) <= MAX_ID_LENGTH for text in ids)
 
 
-@pytest.mark.parametrize("length", [1, 40, 60, 61, 62, 63, 250])
-def test_it_has_128_characters_at_most(length: int) -> None:
-    text = identity(dag_id="d" * length, task_id="t" * length).correlation_id(StartKey(1))
-    assert len(text) <= MAX_ID_LENGTH
-    assert text.startswith("airflow:d")
-
-
 def test_other_scripts_count_by_character() -> None:
     text = identity(dag_id="größe_" + "данные" * 30, task_id="日本" * 50).correlation_id(StartKey(1))
     assert len(text) == MAX_ID_LENGTH

@@ -14,14 +14,11 @@ from airflow_provider_conductor.submission.kill_check import unless_killed
 class Task:
     """A task that is killed while the step with this number is under way; 0 is before the first."""
 
-    def __init__(self, killed_in: int | None = None) -> None:
-        self.killed_in = killed_in
-        self.done: list[Any] = []
+    def __init__(self, killed_in: int | None = None, failure: BaseException | None = None) -> None:
+        self.killed_in, self.failure = killed_in, failure
+        self.done: list[Step] = []
         self.heard: list[Any] = []
         self.closed = False
-
-    def killed(self) -> bool:
-        return self.killed_in is not None and len(self.done) >= self.killed_in
 
     def flow(self) -> Flow[str]:
         try:
@@ -34,8 +31,13 @@ class Task:
         finally:
             self.closed = True
 
+    def run(self) -> str:
+        return drive(unless_killed(self.flow(), lambda: len(self.done) == self.killed_in), self.do)
+
     def do(self, step: Step) -> Any:
         self.done.append(step)
+        if self.failure is not None:
+            raise self.failure
         return f"answer {len(self.done)}"
 
 
@@ -45,9 +47,9 @@ def test_nothing_is_sent_after_a_kill_and_the_last_answer_arrives(killed_in: int
     steps = 3 if killed_in is None else killed_in
     if steps < 3:
         with pytest.raises(TaskKilledError):
-            drive(unless_killed(task.flow(), task.killed), task.do)
+            task.run()
     else:  # a flow that has ended with the last answer has its result
-        assert drive(unless_killed(task.flow(), task.killed), task.do) == "done"
+        assert task.run() == "done"
     assert len(task.done) == steps
     assert task.heard == [f"answer {number}" for number in range(1, steps + 1)]
     assert task.closed
@@ -55,16 +57,11 @@ def test_nothing_is_sent_after_a_kill_and_the_last_answer_arrives(killed_in: int
 
 @pytest.mark.parametrize("failure", [ConnectionError("lost"), KeyboardInterrupt()])
 def test_errors_are_thrown_into_the_flow_and_an_interrupt_closes_it(failure: BaseException) -> None:
-    task = Task()
-
-    def do(step: Step) -> Any:
-        raise failure
-
-    flow = unless_killed(task.flow(), task.killed)
+    task = Task(failure=failure)
     if isinstance(failure, Exception):
-        assert drive(flow, do) == "done"
+        assert task.run() == "done"
         assert task.heard == [failure] * 3
     else:
         with pytest.raises(KeyboardInterrupt):
-            drive(flow, do)
+            task.run()
     assert task.closed

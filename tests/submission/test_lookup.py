@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import ConductorMissingRouteError
 from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
 from airflow_provider_conductor.submission.lookup import IDS_AT_ONCE, look_up
@@ -61,16 +60,6 @@ def test_each_start_gets_its_own_of_every_workflow(server: Server) -> None:
     assert looked_up(server, several) == [[first, again], [], [third], []]
 
 
-@pytest.mark.parametrize("kind", ["SUB_WORKFLOW", "START_WORKFLOW", "failureWorkflow"])
-def test_children_of_a_start_are_not_its_workflows(server: Server, kind: str) -> None:
-    server.task_types = ("START_WORKFLOW",)
-    (plan,) = plans(1, try_number=2)
-    ours = add(server, plan, status="FAILED")
-    server.pass_time(1)
-    server.child(ours, kind)
-    assert looked_up(server, [plan]) == [[ours]]
-
-
 def test_keys_that_differ_only_in_case_are_two_starts(server: Server) -> None:
     """MySQL's default collation ignores case."""
     server.widens = True
@@ -116,16 +105,6 @@ def test_generations_are_looked_up(
     assert all(":i1:" in text for ids in asked[1:] for text in ids)
 
 
-def test_what_is_older_than_the_run_is_not_of_it(server: Server) -> None:
-    """A DAG run with the same id was deleted and created again."""
-    (plan,) = plans(1)
-    add(server, plan)
-    server.pass_time(3_600)
-    for began, of_this_run in ((server.now, False), (START, True)):
-        ((found,),) = drive(look_up([replace(plan, series_began=began)]), server)
-        assert found.of_this_run is of_this_run
-
-
 def test_what_was_not_looked_up_is_left_out(server: Server) -> None:
     (plan,) = plans(1)
     add(server, plan)
@@ -134,9 +113,3 @@ def test_what_was_not_looked_up_is_left_out(server: Server) -> None:
         return {"another's": next(iter(server.carry_out(call).values()))}
 
     assert looked_up(server, [plan], [others]) == [[]]
-
-
-def test_a_server_without_the_route_is_an_error(server: Server) -> None:
-    server.no_route = True
-    with pytest.raises(ConductorMissingRouteError):
-        drive(look_up(plans(2)), server)

@@ -75,9 +75,7 @@ def test_the_record_is_deleted_when_the_task_has_succeeded(conductor: ConductorS
     assert store.values == {}
 
 
-@pytest.mark.parametrize("broken", [True, False], ids=["a store that cannot be written", "an unreadable record"])
-def test_a_start_does_not_need_its_record(conductor: ConductorStandIn, store: Store, broken: bool) -> None:
-    store.broken = broken
+def test_a_start_does_not_need_a_readable_record(conductor: ConductorStandIn, store: Store) -> None:
     store.values[starting.RECORD_KEY] = {"unheard": "of"}
     assert start(operator(), store) == conductor.only_workflow
 
@@ -100,12 +98,6 @@ def test_mapped_tasks_start_one_each(conductor: ConductorStandIn) -> None:
     ids = {start(operator(), map_index=index) for index in range(3)}
     assert ids == {start(operator(), map_index=index, try_number=2) for index in range(3)}
     assert len(conductor.workflows) == 3
-
-
-def test_a_workflow_that_a_user_terminated_fails_without_a_retry(conductor: ConductorStandIn) -> None:
-    conductor.end(start(operator()), "TERMINATED", reason="not today")
-    with pytest.raises(AirflowFailException, match="not today"):
-        start(operator(), try_number=2)
 
 
 def test_a_refused_look_up_is_not_a_refused_start(conductor: ConductorStandIn) -> None:
