@@ -21,13 +21,16 @@ from dev.sdk_worker import work
 
 # ---- order_fulfilment ----
 
+ORDERS = 20
+"""How many are worked on at a time, since conductor_batch has hundreds."""
 
-@worker_task("reserve_stock")
+
+@worker_task("reserve_stock", thread_count=ORDERS)
 def reserve_stock(order_id: str) -> dict[str, Any]:
     return {"shelf": f"B{len(order_id)}"}
 
 
-@worker_task("charge_card")
+@worker_task("charge_card", thread_count=ORDERS)
 def charge_card(order_id: str, amount: float) -> dict[str, Any]:
     context = get_task_context()
     context.add_log(f"charging {amount} for order {order_id}")
@@ -37,7 +40,7 @@ def charge_card(order_id: str, amount: float) -> dict[str, Any]:
     return {"charged": amount}
 
 
-@worker_task("ship_order")
+@worker_task("ship_order", thread_count=ORDERS)
 def ship_order(order_id: str, shelf: str) -> dict[str, Any]:
     return {"parcel": f"{shelf}-{order_id}"}
 
