@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 from conductor.client.automator.task_handler import TaskHandler
 from conductor.client.configuration.configuration import Configuration
@@ -26,5 +27,9 @@ def work(api_url: str, *, poll_interval_ms: int) -> None:
     employer = os.getppid()
     while not stop.wait(0.5) and os.getppid() == employer:
         pass
+    # What has been polled is done first: whoever shares the server would wait a minute for it, and lose its workflow.
+    for worker in handler.workers:
+        worker.paused = True
+    time.sleep(1)
     # The SDK's threads poll for ever and don't end with the main one.
     os._exit(0)
