@@ -60,6 +60,18 @@ class Lab:
         self.client.register_workflow_defs(self.definition(what, *tasks, version=version, **fields))
         return self.name(what)
 
+    def define_orders(self) -> str:
+        """Two tasks in a row; the output is what they said."""
+        outputs = {"packed": "${pack.output.packed}", "shipped": "${ship.output.shipped}"}
+        ship = self.simple("ship", inputParameters={"packed": outputs["packed"]})
+        return self.define("orders", self.simple("pack"), ship, outputParameters=outputs)
+
+    def define_instant(self, what: str = "instant", version: int = 1) -> str:
+        """Needs no worker; the output is the input."""
+        given = "${workflow.input.a}"
+        task = self.system("SET_VARIABLE", "set", inputParameters={"seen": given})
+        return self.define(what, task, version=version, outputParameters={"a": given})
+
     def take(self, ref: str) -> Task:
         """Poll until the task is there; it then is IN_PROGRESS."""
         task = self.eventually(lambda: self.client.poll_task(self.name(ref), "tester"))

@@ -38,34 +38,18 @@ def client(lab: Lab) -> ConductorClient:
 
 @pytest.fixture(scope="module")
 def orders(lab: Lab) -> str:
-    """Two tasks in a row; the output is what they said."""
-    return lab.define(
-        "orders",
-        lab.simple("pack"),
-        lab.simple("ship", inputParameters={"packed": "${pack.output.packed}"}),
-        outputParameters={"packed": "${pack.output.packed}", "shipped": "${ship.output.shipped}"},
-    )
+    return lab.define_orders()
 
 
 @pytest.fixture(scope="module")
 def instant(lab: Lab) -> str:
-    """Needs no worker; the output is the input."""
-    return lab.define(
-        "instant",
-        {
-            "name": "set",
-            "taskReferenceName": "set",
-            "type": "SET_VARIABLE",
-            "inputParameters": {"seen": "${workflow.input.a}"},
-        },
-        outputParameters={"a": "${workflow.input.a}"},
-    )
+    return lab.define_instant()
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_running(lab: Lab, request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    for what in ("orders", "waiting", "parent", "child", "changing"):
+    for what in ("orders", "waiting", "parent", "child"):
         running = lab.client.get_running_workflows(lab.name(what))
         if running:
             lab.client.bulk_terminate(running)
@@ -91,11 +75,7 @@ def test_a_start_runs_the_definition_with_that_input(client: ConductorClient, in
 @pytest.mark.covers("POST /workflow/{name}")
 def test_a_start_by_name_runs_the_latest_version_by_default(client: ConductorClient, lab: Lab) -> None:
     for version in (1, 2):
-        name = lab.define(
-            "versions",
-            {"name": "end", "taskReferenceName": "end", "type": "SET_VARIABLE", "inputParameters": {"x": 1}},
-            version=version,
-        )
+        name = lab.define_instant("versions", version=version)
     latest = client.get_workflow(client.start_workflow_by_name(name, {"a": 5, "b": "+", "c": [7, 8]}))
     assert (latest.version, latest.input) == (2, {"a": 5, "b": "+", "c": [7, 8]})
     assert client.get_workflow(client.start_workflow_by_name(name, version=1)).version == 1
@@ -119,42 +99,10 @@ def test_an_inline_definition_needs_no_registration(client: ConductorClient, lab
         client.get_workflow_def(lab.name("never_registered"))
 
 
-def test_tasks_go_to_the_domain_that_was_asked_for(client: ConductorClient, lab: Lab, orders: str) -> None:
-    client.start_workflow({"name": orders, "version": 1, "taskToDomain": {lab.name("pack"): "berlin"}})
-    assert client.poll_task(lab.name("pack"), "tester") is None
-    task = lab.eventually(lambda: client.poll_task(lab.name("pack"), "tester", domain="berlin"))
-    assert task is not None
-    assert task.domain == "berlin"
-
-
-@pytest.mark.covers("POST /workflow/execute/{name}/{version}")
-def test_an_execution_that_ends_in_time_returns_the_workflow(client: ConductorClient, instant: str) -> None:
-    workflow = client.execute_workflow(StartWorkflowRequest(name=instant, input={"a": 3}), "r1", instant, 1)
-    assert (workflow.status, workflow.output) == ("COMPLETED", {"a": 3})
-    assert client.get_workflow(workflow.workflow_id).status == "COMPLETED"
-
-
-def test_an_execution_that_does_not_is_answered_running_and_runs_on(client: ConductorClient, orders: str) -> None:
-    workflow = client.execute_workflow({"name": orders}, wait_for_seconds=1)
-    assert (workflow.status, workflow.output) == ("RUNNING", {})
-    assert client.get_workflow_status(workflow.workflow_id).status == "RUNNING"
-
-
-def test_an_execution_may_wait_for_a_task_only(client: ConductorClient, lab: Lab) -> None:
-    name = lab.define(
-        "waiting",
-        {"name": "set", "taskReferenceName": "set", "type": "SET_VARIABLE", "inputParameters": {"x": 1}},
-        {"name": "wait", "taskReferenceName": "wait", "type": "WAIT", "inputParameters": {}},
-    )
-    workflow = client.execute_workflow({"name": name, "version": 1}, wait_until_task_ref="set", wait_for_seconds=20)
-    assert workflow.status == "RUNNING"
-    assert lab.status_of(workflow.workflow_id, "set") == "COMPLETED"
-
-
 def test_a_wait_longer_than_any_hold_gets_the_output(client: ConductorClient, lab: Lab) -> None:
     name = lab.define(
         "waiting",
-        {"name": "wait", "taskReferenceName": "wait", "type": "WAIT", "inputParameters": {"duration": "26 seconds"}},
+        lab.system("WAIT", "wait", inputParameters={"duration": "26 seconds"}),
         outputParameters={"a": "${workflow.input.a}"},
     )
     request = {"name": name, "input": {"a": 1}, "correlationId": lab.name("long")}
@@ -185,15 +133,6 @@ def test_a_dry_run_uses_the_outputs_it_is_given(client: ConductorClient, orders:
 
 
 # Read
-
-
-@pytest.mark.covers("GET /workflow/{workflowId}")
-def test_tasks_come_only_when_wanted(client: ConductorClient, orders: str) -> None:
-    workflow_id = client.start_workflow_by_name(orders)
-    assert [task.reference_name for task in client.get_workflow(workflow_id, True).tasks] == ["pack"]
-    without = client.get_workflow(workflow_id, False)
-    assert (without.tasks, without.status) == ((), "RUNNING")
-    assert without.observed_at > 0
 
 
 @pytest.mark.covers("GET /workflow/{workflowId}/status")
@@ -277,17 +216,8 @@ def test_a_resume_of_what_is_not_paused_is_an_error_that_is_not_repeated(client:
     assert client.get_workflow_status(workflow_id).status == "RUNNING"
 
 
-@pytest.mark.covers("DELETE /workflow/{workflowId}")
-def test_a_termination_ends_the_workflow_with_the_reason(client: ConductorClient, orders: str) -> None:
-    workflow_id = client.start_workflow_by_name(orders)
-    client.terminate_workflow(workflow_id, "nobody at home, 100 % & more")
-    workflow = client.get_workflow(workflow_id)
-    assert (workflow.status, workflow.reason) == ("TERMINATED", "nobody at home, 100 % & more")
-    assert [task.status for task in workflow.tasks] == ["CANCELED"]
-
-
-def test_a_completed_workflow_cannot_be_terminated_paused_or_retried(
-    client: ConductorClient, lab: Lab, instant: str
+def test_what_the_state_does_not_allow_is_a_conflict(
+    client: ConductorClient, lab: Lab, instant: str, orders: str
 ) -> None:
     workflow_id = client.start_workflow_by_name(instant)
     lab.ended(workflow_id)
@@ -295,67 +225,16 @@ def test_a_completed_workflow_cannot_be_terminated_paused_or_retried(
         with pytest.raises(ConductorConflictError):
             verb(workflow_id)
     assert client.get_workflow_status(workflow_id).status == "COMPLETED"
-
-
-@pytest.mark.covers("POST /workflow/{workflowId}/restart")
-def test_a_restart_begins_again_under_the_same_id(client: ConductorClient, lab: Lab, orders: str) -> None:
-    workflow_id = client.start_workflow_by_name(orders, {"a": 1})
-    with pytest.raises(ConductorConflictError):
-        client.restart_workflow(workflow_id)
-    first = lab.work("pack", "FAILED")
-    assert lab.ended(workflow_id).status == "FAILED"
-    client.restart_workflow(workflow_id)
-    workflow = client.get_workflow(workflow_id)
-    assert (workflow.status, workflow.input) == ("RUNNING", {"a": 1})
-    assert [task.reference_name for task in workflow.tasks] == ["pack"]
-    assert workflow.tasks[0].task_id != first.task_id
-
-
-@pytest.mark.parametrize(("latest", "task"), [(False, "pack"), (True, "unpack")])
-def test_a_restart_uses_the_latest_definition_on_request(
-    client: ConductorClient, lab: Lab, latest: bool, task: str
-) -> None:
-    name = lab.define("changing", lab.simple("pack"))
-    workflow_id = client.start_workflow_by_name(name)
-    client.terminate_workflow(workflow_id)
-    lab.define("changing", lab.simple("unpack"))
-    client.restart_workflow(workflow_id, use_latest_def=latest)
-    assert [found.reference_name for found in client.get_workflow(workflow_id).tasks] == [task]
-
-
-@pytest.mark.covers("POST /workflow/{workflowId}/retry")
-def test_a_retry_runs_on_from_the_failed_task(client: ConductorClient, lab: Lab, orders: str) -> None:
-    workflow_id = client.start_workflow_by_name(orders)
-    with pytest.raises(ConductorConflictError, match="still running"):
-        client.retry_workflow(workflow_id)
-    lab.work("pack", output={"packed": 1})
-    lab.work("ship", "FAILED", reason="no van")
-    failed = lab.ended(workflow_id)
-    assert (failed.status, failed.latest_attempt("ship").reason) == ("FAILED", "no van")
-    client.retry_workflow(workflow_id)
-    lab.work("ship", output={"shipped": 2})
-    done = lab.ended(workflow_id)
-    assert (done.status, done.output) == ("COMPLETED", {"packed": 1, "shipped": 2})
-    assert [(task.reference_name, str(task.status)) for task in done.tasks] == [
-        ("pack", "COMPLETED"),
-        ("ship", "FAILED"),
-        ("ship", "COMPLETED"),
-    ]
+    running = client.start_workflow_by_name(orders)
+    for verb in (client.restart_workflow, client.retry_workflow):
+        with pytest.raises(ConductorConflictError):
+            verb(running)
 
 
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_retry_resumes_the_sub_workflow_or_runs_it_anew(client: ConductorClient, lab: Lab, resume: bool) -> None:
     child = lab.define("child", lab.simple("pack"), lab.simple("ship"))
-    parent = lab.define(
-        "parent",
-        {
-            "name": "sub",
-            "taskReferenceName": "sub",
-            "type": "SUB_WORKFLOW",
-            "inputParameters": {},
-            "subWorkflowParam": {"name": child, "version": 1},
-        },
-    )
+    parent = lab.define("parent", lab.system("SUB_WORKFLOW", "sub", subWorkflowParam={"name": child, "version": 1}))
     workflow_id = client.start_workflow_by_name(parent)
     lab.sub_workflow_at(workflow_id, "sub", "pack")
     lab.work("pack")
@@ -376,21 +255,6 @@ def test_a_retry_resumes_the_sub_workflow_or_runs_it_anew(client: ConductorClien
     )
 
 
-@pytest.mark.covers("POST /workflow/{workflowId}/rerun")
-def test_a_rerun_from_a_task_keeps_what_came_before_and_takes_new_input(
-    client: ConductorClient, lab: Lab, orders: str
-) -> None:
-    workflow_id = client.start_workflow_by_name(orders)
-    lab.work("pack", output={"packed": 1})
-    ship = lab.work("ship", output={"shipped": 2})
-    lab.ended(workflow_id)
-    same = client.rerun_workflow(workflow_id, ship.task_id, task_input={"packed": 10})
-    assert same == workflow_id
-    again = lab.work("ship", output={"shipped": 3})
-    assert again.input["packed"] == 10
-    assert lab.ended(workflow_id).output == {"packed": 1, "shipped": 3}
-
-
 def test_a_rerun_from_the_start_takes_a_new_input(client: ConductorClient, lab: Lab, orders: str) -> None:
     workflow_id = client.start_workflow_by_name(orders, {"a": 1})
     client.terminate_workflow(workflow_id)
@@ -409,30 +273,6 @@ def test_a_skipped_tasks_output_is_there_for_the_tasks_after_it(client: Conducto
     ship = done.latest_attempt("ship")
     assert (ship.status, ship.output["n"]) == ("SKIPPED", "1")
     assert done.output == {"packed": 1, "shipped": "by hand, 100 % & more"}
-
-
-def test_a_task_that_waits_for_a_worker_cannot_be_skipped(client: ConductorClient, lab: Lab, orders: str) -> None:
-    workflow_id = client.start_workflow_by_name(orders)
-    with pytest.raises(ConductorServerError) as caught:
-        client.skip_task_from_workflow(workflow_id, "pack")
-    assert not caught.value.repeatable
-    assert lab.status_of(workflow_id, "pack") == "SCHEDULED"
-
-
-@pytest.mark.covers("DELETE /workflow/{workflowId}/remove")
-@pytest.mark.parametrize("archive", [True, False])
-def test_a_deleted_workflow_is_gone_and_stays_in_the_index_if_archived(
-    client: ConductorClient, lab: Lab, instant: str, archive: bool
-) -> None:
-    workflow_id = client.start_workflow_by_name(instant)
-    lab.ended(workflow_id)
-    query = f"workflowId IN ({workflow_id})"
-    lab.eventually(lambda: len(client.search_workflows(query)))
-    client.delete_workflow(workflow_id, archive_workflow=archive)
-    with pytest.raises(ConductorNotFoundError) as caught:
-        client.get_workflow(workflow_id)
-    assert type(caught.value) is ConductorNotFoundError
-    lab.eventually(lambda: len(client.search_workflows(query)), lambda found: found == int(archive))
 
 
 # Many at once
@@ -461,8 +301,9 @@ def test_bulk_verbs_return_a_reason_for_each_id_that_failed(client: ConductorCli
     asked = [*ids, "no-such-id"]
     check(client.bulk_pause(asked), "PAUSED")
     check(client.bulk_resume(asked), "RUNNING")
-    check(client.bulk_terminate(asked, "all of them"), "TERMINATED")
-    assert client.get_workflow(ids[0]).reason == "all of them"
+    check(client.bulk_terminate(asked, "nobody at home, 100 % & more"), "TERMINATED")
+    ended = client.get_workflow(ids[0])
+    assert (ended.reason, [task.status for task in ended.tasks]) == ("nobody at home, 100 % & more", ["CANCELED"])
     check(client.bulk_retry(asked), "RUNNING")
     client.bulk_terminate(ids)
     check(client.bulk_restart(asked), "RUNNING")
@@ -584,10 +425,3 @@ def test_missing_workflows_definitions_and_routes_are_different_errors(client: C
         with pytest.raises(kind) as caught:
             client.send(call)
         assert type(caught.value) is kind, call.path
-
-
-def test_a_key_for_an_open_server_is_ignored(conductor_server: Any, instant: str) -> None:
-    from airflow_provider_conductor.client import ConductorSettings
-
-    with ConductorClient(ConductorSettings(conductor_server.api_url, key_id="id", key_secret="s")) as client:
-        assert client.get_workflow_def(instant)["name"] == instant

@@ -25,14 +25,14 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(scope="module")
 def lab(conductor_server) -> Iterator[Lab]:
     lab = Lab(conductor_server.api_url)
-    yield lab
-    lab.client.close()
+    with lab.client:
+        yield lab
 
 
 def waits(lab: Lab) -> str:
     """A workflow of two WAITs that stands at the first."""
-    refs = [{"name": ref, "taskReferenceName": ref, "type": "WAIT"} for ref in ("one", "two")]
-    workflow_id = lab.client.start_workflow_by_name(lab.define("waits", *refs))
+    tasks = [lab.system("WAIT", ref) for ref in ("one", "two")]
+    workflow_id = lab.client.start_workflow_by_name(lab.define("waits", *tasks))
     lab.eventually(lambda: lab.status_of(workflow_id, "one"))
     return workflow_id
 
@@ -70,14 +70,12 @@ def test_a_signal_reaches_the_first_wait(lab: Lab) -> None:
 
 def test_old_servers_have_neither(old_conductor_server) -> None:
     lab = Lab(old_conductor_server.api_url)
-    for call in (
-        lambda: lab.client.signal_workflow_task_async("abc", "COMPLETED"),
-        lambda: lab.client.signal_workflow_task_sync("abc", "COMPLETED"),
-        lambda: lab.client.update_task_by_ref_name("abc", "one", "COMPLETED"),
-        lambda: lab.client.update_task_sync("abc", "one", "COMPLETED"),
-    ):
+    for verb in (lab.client.signal_workflow_task_async, lab.client.signal_workflow_task_sync):
         with pytest.raises(ConductorMissingRouteError):
-            call()
+            verb("abc", "COMPLETED")
+    for verb in (lab.client.update_task_by_ref_name, lab.client.update_task_sync):
+        with pytest.raises(ConductorMissingRouteError):
+            verb("abc", "one", "COMPLETED")
 
 
 @pytest.mark.covers("POST /metadata/workflow/validate")
@@ -94,17 +92,16 @@ def test_the_server_validates_a_definition_without_keeping_it(lab: Lab) -> None:
 
 def approval(lab: Lab) -> dict[str, Any]:
     """Ship what is approved; a refusal ends it."""
-    verdict = {
-        "name": "verdict",
-        "taskReferenceName": "verdict",
-        "type": "SWITCH",
-        "evaluatorType": "value-param",
-        "expression": "ok",
-        "inputParameters": {"ok": "${approve.output.ok}"},
-        "decisionCases": {"true": [lab.simple("ship")]},
-        "defaultCase": [],
-    }
-    approve = {"name": "approve", "taskReferenceName": "approve", "type": "HUMAN"}
+    verdict = lab.system(
+        "SWITCH",
+        "verdict",
+        evaluatorType="value-param",
+        expression="ok",
+        inputParameters={"ok": "${approve.output.ok}"},
+        decisionCases={"true": [lab.simple("ship")]},
+        defaultCase=[],
+    )
+    approve = lab.system("HUMAN", "approve")
     return lab.definition("approval", approve, verdict, outputParameters={"parcel": "${ship.output.parcel}"})
 
 
@@ -150,28 +147,22 @@ def test_a_task_without_an_output_is_named_and_nothing_runs_on(lab: Lab, outputs
 def fork(lab: Lab) -> list[dict[str, Any]]:
     branches = [[lab.simple("left")], [lab.simple("right")]]
     return [
-        {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": branches},
-        {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["left", "right"]},
+        lab.system("FORK_JOIN", "fork", forkTasks=branches),
+        lab.system("JOIN", "join", joinOn=["left", "right"]),
     ]
 
 
 def twice(*tasks: dict[str, Any]) -> dict[str, Any]:
     condition = "if ($.loop['iteration'] < 2) { true; } else { false; }"
-    return {
-        **{"name": "loop", "taskReferenceName": "loop", "type": "DO_WHILE"},
-        **{"loopCondition": condition, "loopOver": list(tasks)},
-    }
+    return Lab.system("DO_WHILE", "loop", loopCondition=condition, loopOver=list(tasks))
 
 
 def below(name: str, ref: str = "below") -> dict[str, Any]:
-    return {"name": ref, "taskReferenceName": ref, "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
+    return Lab.system("SUB_WORKFLOW", ref, subWorkflowParam={"name": name})
 
 
 def test_only_the_tasks_that_want_an_output_are_named(lab: Lab) -> None:
-    with pytest.raises(
-        ConductorDryRunIncompleteError,
-        match=r"for 'right' \(right_\w+\); it has outputs for 'left'$",
-    ):
+    with pytest.raises(ConductorDryRunIncompleteError, match=r"for 'right' \(right_\w+\); it has outputs for 'left'$"):
         lab.client.run(dry_run(lab.definition("forked", *fork(lab)), task_outputs={"left": {}}))
 
 
