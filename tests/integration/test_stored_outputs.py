@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,11 +12,10 @@ from airflow_provider_conductor.client import ConductorClient, Workflow, endpoin
 from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.exceptions import ConductorOutputTooLargeError
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
+from tests.integration.client_lab import Lab
 from tests.operators.airflow_standin import context_of, run
 
 pytestmark = pytest.mark.integration
-
-NAME = f"stored_{uuid.uuid4().hex[:8]}"
 
 OVER_THE_THRESHOLD = 6_000_000
 """Bytes; a stock server keeps up to 5 MiB of a workflow's output, and 3 of a task's, in its database."""
@@ -30,19 +28,13 @@ def client(conductor_server: Any) -> Iterator[ConductorClient]:
 
 
 @pytest.fixture(scope="module")
-def stored(client: ConductorClient) -> Workflow:
+def stored(conductor_server: Any) -> Workflow:
     """A completed workflow with a large output."""
-    common = {"ownerEmail": "a@example.com", "timeoutSeconds": 0}
-    client.register_task_defs([{**common, "name": NAME}])
-    task = {"name": NAME, "taskReferenceName": "pack", "type": "SIMPLE"}
-    outputs = {"rows": "${pack.output.rows}"}
-    definition = {"name": NAME, "version": 1, "schemaVersion": 2, "tasks": [task], "outputParameters": outputs}
-    client.register_workflow_defs({**common, **definition})
-    workflow_id = client.start_workflow_by_name(NAME)
-    polled = client.poll_task(NAME, worker_id="the_worker")
-    assert polled is not None
-    client.update_task(workflow_id, polled.task_id, "COMPLETED", output={"rows": "x" * OVER_THE_THRESHOLD})
-    workflow = client.get_workflow(workflow_id)
+    lab = Lab(conductor_server.api_url)
+    name = lab.define("stored", lab.simple("pack"), outputParameters={"rows": "${pack.output.rows}"})
+    workflow_id = lab.client.start_workflow_by_name(name)
+    lab.work("pack", output={"rows": "x" * OVER_THE_THRESHOLD})
+    workflow = lab.ended(workflow_id)
     assert workflow.status == "COMPLETED"
     return workflow
 
