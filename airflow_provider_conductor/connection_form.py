@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_conductor.client.extra import EXTRA_FIELDS, ExtraField
+from airflow_provider_conductor.client.extra import ExtraField
+from airflow_provider_conductor.client.settings import EXTRA_FIELDS
 
 CONNECTION_TYPE = "conductor"
 HOOK_NAME = "Conductor"

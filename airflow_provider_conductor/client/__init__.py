@@ -7,31 +7,11 @@ what ``client.send`` takes. A conversation of several requests is a ``Flow``, wh
 from typing import TYPE_CHECKING
 
 from airflow_provider_conductor._exports import exports
+from airflow_provider_conductor.client import errors as _errors
+from airflow_provider_conductor.client.errors import *  # noqa: F403
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.aio import AsyncConductorClient as AsyncConductorClient
-    from airflow_provider_conductor.client.errors import (
-        ConductorAnswerError as ConductorAnswerError,
-        ConductorAuthError as ConductorAuthError,
-        ConductorBadRequestError as ConductorBadRequestError,
-        ConductorConfigError as ConductorConfigError,
-        ConductorConflictError as ConductorConflictError,
-        ConductorConnectionLostError as ConductorConnectionLostError,
-        ConductorDefinitionNotFoundError as ConductorDefinitionNotFoundError,
-        ConductorDryRunIncompleteError as ConductorDryRunIncompleteError,
-        ConductorError as ConductorError,
-        ConductorInputError as ConductorInputError,
-        ConductorMissingRouteError as ConductorMissingRouteError,
-        ConductorNotFoundError as ConductorNotFoundError,
-        ConductorRequestError as ConductorRequestError,
-        ConductorServerError as ConductorServerError,
-        ConductorTimeoutError as ConductorTimeoutError,
-        ConductorTlsError as ConductorTlsError,
-        ConductorTooManyRequestsError as ConductorTooManyRequestsError,
-        ConductorUnreachableError as ConductorUnreachableError,
-        NotConductorError as NotConductorError,
-        PayloadNotOfferedError as PayloadNotOfferedError,
-    )
     from airflow_provider_conductor.client.external_storage import fetch_payload as fetch_payload
     from airflow_provider_conductor.client.flow import (
         Flow as Flow,
@@ -58,29 +38,9 @@ __all__, __getattr__ = exports(
     {
         "AsyncConductorClient": "aio",
         "BulkResult": "models",
-        "ConductorAnswerError": "errors",
-        "ConductorAuthError": "errors",
-        "ConductorBadRequestError": "errors",
         "ConductorClient": "sync",
-        "ConductorConfigError": "errors",
-        "ConductorConflictError": "errors",
-        "ConductorConnectionLostError": "errors",
-        "ConductorDefinitionNotFoundError": "errors",
-        "ConductorDryRunIncompleteError": "errors",
-        "ConductorError": "errors",
-        "ConductorInputError": "errors",
-        "ConductorMissingRouteError": "errors",
-        "ConductorNotFoundError": "errors",
-        "ConductorRequestError": "errors",
-        "ConductorServerError": "errors",
         "ConductorSettings": "settings",
-        "ConductorTimeoutError": "errors",
-        "ConductorTlsError": "errors",
-        "ConductorTooManyRequestsError": "errors",
-        "ConductorUnreachableError": "errors",
         "Flow": "flow",
-        "NotConductorError": "errors",
-        "PayloadNotOfferedError": "errors",
         "PayloadType": "models",
         "PollData": "models",
         "SearchResult": "models",
@@ -96,3 +56,4 @@ __all__, __getattr__ = exports(
         "sleep": "flow",
     },
 )
+__all__ += _errors.__all__

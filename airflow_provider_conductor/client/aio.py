@@ -7,28 +7,20 @@ import contextlib
 import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
 import aiohttp
-from multidict import CIMultiDictProxy
-from tenacity import AsyncRetrying
 from yarl import URL
 
 from airflow_provider_conductor.client import endpoints
-from airflow_provider_conductor.client.body import BodyTooLargeError, BrokenBodyError
-from airflow_provider_conductor.client.errors import ConductorRequestError, ConductorTimeoutError
-from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Steps, steady
+from airflow_provider_conductor.client.errors import ConductorTimeoutError
+from airflow_provider_conductor.client.flow import UNREAD, Answer, Call, Flow, Now, Sleep, Step, drive_async, steady
 from airflow_provider_conductor.client.flows import Capabilities
 from airflow_provider_conductor.client.large_json import LARGE, loads_in_steps
 from airflow_provider_conductor.client.methods import AsyncMethods
-from airflow_provider_conductor.client.retry import Pace, policy
 from airflow_provider_conductor.client.settings import ConductorSettings
-from airflow_provider_conductor.client.tls import tls_context
-from airflow_provider_conductor.client.wire import Exchange, TransportFailure
-
-__all__ = ["AsyncConductorClient"]
+from airflow_provider_conductor.client.wire import Exchange, Locked, Transmission, TransportFailure, WireStep
 
 T = TypeVar("T")
 
@@ -68,16 +60,10 @@ class AsyncConductorClient(AsyncMethods):
     ) -> None:
         self.settings = ConductorSettings.of(settings)
         self.capabilities = Capabilities()
-        self._exchange = Exchange(self.settings)
-        self._tokens = self._exchange.tokens
-        self._token_lock = asyncio.Lock()
-        self._pace = Pace(self.settings.max_requests_per_second)
+        self._exchange = Exchange(self.settings, clock, monotonic)
+        self._lock = asyncio.Lock()
         self._sleep = sleep
-        self._clock = clock
-        self._monotonic = monotonic
-        self._session: aiohttp.ClientSession | None = None
-        self._streams: aiohttp.ClientSession | None = None
-        self._tls_context: ssl.SSLContext | bool | None = None
+        self._sessions: dict[int, aiohttp.ClientSession] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.settings.api_url!r})"
@@ -91,10 +77,8 @@ class AsyncConductorClient(AsyncMethods):
         await self.close()
 
     async def close(self) -> None:
-        for session in (self._session, self._streams):
-            if session is not None:
-                await session.close()
-        self._session = self._streams = None
+        while self._sessions:
+            await self._sessions.popitem()[1].close()
 
     async def send(self, call: Call[T]) -> T:
         """Send one call, repeating it where that is allowed and can help.
@@ -102,36 +86,34 @@ class AsyncConductorClient(AsyncMethods):
         Raises:
             ConductorRequestError: see :mod:`airflow_provider_conductor.client.errors`.
         """
-        retrying = AsyncRetrying(sleep=self._sleep, **policy(1 if call.once else self.settings.max_attempts))
         try:
             # The token's request, and others' that stand in its way, are within the caller's time, too.
             async with asyncio.timeout(call.within):
-                async for attempt in retrying:
-                    with attempt:
-                        token = await self._token()
-                        try:
-                            return await self._send_once(call, token)
-                        except ConductorRequestError as error:
-                            if not (call.authenticated and self._tokens.can_renew(error)):
-                                raise
-                            renewed = await self._token(refused=token)
-                            if not renewed:
-                                raise
-                        return await self._send_once(call, renewed)
+                return await drive_async(self._exchange.send(call), self._do)
         except TimeoutError as error:
             raise self._exchange.no_answer(call, TransportFailure.TIMEOUT) from error
-        raise AssertionError("the attempts end with a value or an error")
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end and return its result; cancelled, the flow is closed."""
-        now = steady(self._clock, self._monotonic)
-        for step in (steps := Steps(flow)):
-            with steps:
-                if isinstance(step, Sleep):
-                    await self._sleep(step.seconds)
-                else:
-                    steps.reply = now() if isinstance(step, Now) else await self.send(step)
-        return steps.result
+        now = steady(self._exchange.clock, self._exchange.monotonic)
+
+        async def do(step: Step) -> Any:
+            return now() if isinstance(step, Now) else await self._do(step)
+
+        return await drive_async(flow, do)
+
+    async def _do(self, step: Step | WireStep) -> Any:
+        match step:
+            case Call():
+                return await self.send(step)
+            case Sleep():
+                return await self._sleep(step.seconds)
+            case Locked():
+                async with self._lock:
+                    return await drive_async(step.flow, self._do)
+            case Transmission():
+                return await self._transmit(step)
+        raise TypeError(f"not a step: {step!r}")
 
     async def listen(self, workflow_id: str) -> AsyncGenerator[str, None]:
         """The kinds of events in the server's stream of this workflow (``done``, ``error`` …), "" when it opens.
@@ -143,77 +125,54 @@ class AsyncConductorClient(AsyncMethods):
             ConductorTimeoutError: nothing for :data:`SILENCE`, not even the server's heartbeat.
             ConductorRequestError: any other failure; nothing is repeated.
         """
-        call = endpoints.event_stream(workflow_id)
-        token = await self._token()
-        session = self._open_streams()
-        headers = self._exchange.headers(call, token) | {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        call, exchange = endpoints.event_stream(workflow_id), self._exchange
+        headers = exchange.headers(call, await drive_async(exchange.token(), self._do))
         try:
-            async with session.get(
-                URL(self._exchange.url(call), encoded=True),
-                headers=headers,
+            async with self._session(0).get(  # in the pool of the requests, so many that stay would leave no room
+                URL(exchange.url(call), encoded=True),
+                headers=headers | {"Accept": "text/event-stream", "Accept-Encoding": "identity"},
                 timeout=aiohttp.ClientTimeout(
                     total=None, sock_connect=self.settings.connect_timeout, sock_read=SILENCE
                 ),
                 allow_redirects=False,
-                proxy=self._exchange.proxy,
+                proxy=exchange.proxy,
             ) as response:
                 if response.status != 200 or response.content_type != "text/event-stream":
-                    content = await response.content.read(ANSWER_LIMIT)
-                    answer = Answer(response.status, _lowered(response.headers), content)
-                    self._exchange.value(call, answer, self._monotonic())
+                    exchange.value(call, _answer(response, await response.content.read(ANSWER_LIMIT)))
                 yield ""
                 async for line in response.content:
                     if line.startswith(b"event:"):
                         yield line[6:].decode(errors="replace").strip()
         except aiohttp.SocketTimeoutError as error:
-            raise self._exchange.failed(call, ConductorTimeoutError, f"nothing came for {SILENCE:g} s") from error
+            raise exchange.error(call, ConductorTimeoutError, f"nothing came for {SILENCE:g} s") from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise self._exchange.no_answer(call, *_failure(error)) from self._exchange.cause(error)
+            raise exchange.no_answer(call, *_failure(error)) from exchange.cause(error)
 
-    async def _token(self, *, refused: str | None = None) -> str:
-        async with self._token_lock:
-            wanted = self._tokens.wanted(self._clock(), refused=refused)
-            if wanted is not None:
-                try:
-                    self._tokens.accept(await self._send_once(wanted), self._clock())
-                except ConductorRequestError as error:
-                    self._tokens.refused(error)
-            return self._tokens.token
-
-    async def _send_once(self, call: Call[T], token: str = "") -> T:
-        """One request, and those that its redirects lead to."""
-        exchange, session = self._exchange, self._open_session()
-        url, hops, limit = exchange.url(call), 0, exchange.read_timeout(call)
+    async def _transmit(self, sent: Transmission) -> Answer:
+        exchange, call, limit = self._exchange, sent.call, self._exchange.read_timeout(sent.call)
         timeout = aiohttp.ClientTimeout(
             total=limit + self.settings.connect_timeout if call.within is None else limit,
             sock_connect=exchange.connect_timeout(call),
         )
-        while True:
-            if delay := self._pace.delay(self._monotonic()):
-                await self._sleep(delay)
-            try:
-                async with session.request(
-                    call.method,
-                    URL(url, encoded=True),
-                    data=exchange.content(call),
-                    headers=exchange.headers(call, token),
-                    timeout=timeout,
-                    allow_redirects=False,
-                    proxy=exchange.proxy,
-                ) as response:
-                    content = await self._read(call, response)
-            except (BodyTooLargeError, BrokenBodyError) as error:
-                raise exchange.bad_body(call, error) from None
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-                raise exchange.no_answer(call, *_failure(error)) from exchange.cause(error)
-            answer = Answer(response.status, _lowered(response.headers), content)
-            if len(content) >= LARGE and "json" in answer.headers.get("content-type", ""):
-                with contextlib.suppress(ValueError, RecursionError):  # raised again where the answer is read
-                    answer = replace(answer, read=await asyncio.to_thread(loads_in_steps, content))
-            target = exchange.redirected(call, answer, url, hops)
-            if target is None:
-                return exchange.value(call, answer, self._monotonic())
-            url, hops = target, hops + 1
+        session = self._session(POOL)
+        try:
+            async with session.request(
+                call.method,
+                URL(sent.url, encoded=True),
+                data=exchange.content(call),
+                headers=exchange.headers(call, sent.token),
+                timeout=timeout,
+                allow_redirects=False,
+                proxy=exchange.proxy,
+            ) as response:
+                content = await self._read(call, response)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise exchange.no_answer(call, *_failure(error)) from exchange.cause(error)
+        read = UNREAD
+        if len(content) >= LARGE and "json" in response.headers.get("Content-Type", ""):
+            with contextlib.suppress(ValueError, RecursionError):  # raised again where the answer is read
+                read = await asyncio.to_thread(loads_in_steps, content)
+        return _answer(response, content, read)
 
     async def _read(self, call: Call[Any], response: aiohttp.ClientResponse) -> bytes:
         body = self._exchange.body(call, response.status, response.headers.get("Content-Encoding", ""))
@@ -227,33 +186,24 @@ class AsyncConductorClient(AsyncMethods):
                     await asyncio.sleep(0)
         return body.end()
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = self._new_session(POOL)
-        return self._session
+    def _session(self, limit: int) -> aiohttp.ClientSession:
+        """The session with a pool of so many connections, 0 for any number."""
+        if limit not in self._sessions:
+            encrypted = self.settings.api_url.startswith("https://")
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=limit, ssl=self._exchange.tls_context() if encrypted else True),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            )
+            # aiohttp sends GET, PUT and DELETE again by itself after a lost answer, which is not its to decide:
+            # a second poll takes a second task. There is no public switch.
+            session._retry_connection = False
+            self._sessions[limit] = session
+        return self._sessions[limit]
 
-    def _open_streams(self) -> aiohttp.ClientSession:
-        """Streams are many and stay: in the pool of the requests they would leave no room."""
-        if self._streams is None:
-            self._streams = self._new_session(0)
-        return self._streams
 
-    def _new_session(self, limit: int) -> aiohttp.ClientSession:
-        if self._tls_context is None:
-            self._tls_context = self._tls()
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=limit, ssl=self._tls_context),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        )
-        # aiohttp sends GET, PUT and DELETE again by itself after a lost answer, which is not its to decide:
-        # a second poll takes a second task. There is no public switch.
-        session._retry_connection = False
-        return session
-
-    def _tls(self) -> ssl.SSLContext | bool:
-        encrypted = self.settings.api_url.startswith("https://")
-        return tls_context(self.settings, self._exchange.ca_bundle) if encrypted else True
+def _answer(response: aiohttp.ClientResponse, content: bytes, read: Any = UNREAD) -> Answer:
+    return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, content, read)
 
 
 def _failure(error: Exception) -> tuple[TransportFailure, str]:
@@ -276,7 +226,3 @@ def _is_certificate_alert(error: BaseException) -> bool:
     """With TLS 1.3 a server refuses a certificate after the handshake, with the first bytes it sends."""
     cause = error.__cause__
     return isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or "")
-
-
-def _lowered(headers: CIMultiDictProxy[str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}

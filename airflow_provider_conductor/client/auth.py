@@ -21,8 +21,6 @@ from airflow_provider_conductor.client.errors import (
 from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.client.settings import ConductorSettings
 
-__all__ = ["TokenKeeper"]
-
 log = logging.getLogger(__name__)
 
 DEFAULT_LIFETIME = 45 * 60

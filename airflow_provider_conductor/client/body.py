@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import zlib
 
-__all__ = ["ACCEPTED", "Body", "BodyTooLargeError", "BrokenBodyError", "UnknownEncodingError"]
-
 ACCEPTED = "gzip"
 """The ``Accept-Encoding`` of every request."""
 
@@ -17,16 +15,20 @@ PIECE = 262_144
 """Bytes that are decompressed before they are counted."""
 
 
-class BodyTooLargeError(Exception):
-    """The body has more bytes than the limit."""
+class BodyError(Exception):
+    """The body cannot be taken."""
 
 
-class BrokenBodyError(Exception):
-    """The body does not match its ``Content-Encoding``, or ends too early."""
+class BodyTooLargeError(BodyError):
+    """It has more bytes than the limit."""
 
 
-class UnknownEncodingError(Exception):
-    """The body is compressed in a way that was not asked for."""
+class BrokenBodyError(BodyError):
+    """It does not match its ``Content-Encoding``, or ends too early."""
+
+
+class UnknownEncodingError(BodyError):
+    """It is compressed in a way that was not asked for."""
 
 
 class Body:
@@ -38,7 +40,7 @@ class Body:
         cut: leave off what is over the limit, instead of refusing the body.
 
     Raises:
-        UnknownEncodingError: neither plain nor gzip.
+        BodyError: the body cannot be taken, from any method.
     """
 
     def __init__(self, encoding: str, limit: int, *, cut: bool = False) -> None:
@@ -56,11 +58,7 @@ class Body:
         return len(self._content)
 
     def feed(self, chunk: bytes) -> bool:
-        """Take a chunk; False where the body is cut here, and the rest need not be read.
-
-        Raises:
-            BodyTooLargeError, BrokenBodyError: the body cannot be read.
-        """
+        """Take a chunk; False where the body is cut here, and the rest need not be read."""
         if self._gzip is None:
             return self._add(chunk)
         try:
@@ -76,11 +74,7 @@ class Body:
         return True
 
     def end(self) -> bytes:
-        """The whole content.
-
-        Raises:
-            BodyTooLargeError, BrokenBodyError: the body cannot be read.
-        """
+        """The whole content."""
         if self._gzip is not None and not self._members and not self._was_cut:
             self._add(self._gzip.flush())  # what it held back: less than a piece, since all input is consumed
             if self._content and not self._gzip.eof:

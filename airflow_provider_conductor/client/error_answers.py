@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
@@ -20,21 +19,17 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
 )
 
-__all__ = ["error_for_answer", "is_conductors"]
-
 EXCERPT_FROM = 2_000
 """Bytes of a gateway's page in which its title is looked for."""
 
 EXCERPT_LIMIT = 100
 """Characters of a gateway's page that a message quotes."""
 
-
 GATEWAY_STATUSES = frozenset({408, 425})
 """Client errors by number only: a gateway timed out, and the same request may succeed."""
 
-PASSING_STATUSES = frozenset({502, 503, 504})
-"""Statuses of gateways in front of an unreachable or overloaded server."""
-
+PASSING_STATUSES = frozenset({502, 503, 504}) | GATEWAY_STATUSES
+"""The same, and those of gateways in front of an unreachable or overloaded server."""
 
 REFUSAL_STATUSES = frozenset({400, 411, 413, 414, 415, 422, 431})
 """Client errors about the request itself, final whichever server answers them: too large, not well-formed."""
@@ -47,21 +42,25 @@ NO_ROUTE = re.compile(r"No static resource|Request method '\w+' (is )?not suppor
 answers 500 for the second (seen on 3.13.8 and 3.32.2)."""
 
 
-def error_for_answer(
-    *,
-    method: str,
-    path: str,
-    server: str,
-    status: int,
-    content: bytes,
-    safe_to_repeat: bool,
-    retry_after: float | None = None,
-    hide: Callable[[str], str] = str,
-) -> ConductorRequestError:
+class Meaning(NamedTuple):
+    """What an error status means; ``passing`` and ``fate_unknown`` concern a call that is, and is not, safe to repeat.
+
+    Attributes:
+        passing: the same request may succeed a moment later.
+        fate_unknown: the server may have carried the request out all the same.
+    """
+
+    kind: type[ConductorRequestError]
+    message: str
+    passing: bool = False
+    fate_unknown: bool = False
+
+
+def meaning_of(status: int, content: bytes) -> Meaning:
     """Find out what an error status means. The body decides before the status does.
 
     =====================================================  ==================================  ==========
-    answer                                                 error                               repeatable
+    answer                                                 error                               passing
     =====================================================  ==================================  ==========
     in the shape of Conductor's own errors:
     401, 403                                               ConductorAuthError                  no
@@ -72,65 +71,42 @@ def error_for_answer(
     409                                                    ConductorConflictError              no
     of anybody:
     400, 411, 413, 414, 415, 422, 431                      ConductorBadRequestError            no
-    429                                                    ConductorTooManyRequestsError       if safe
-    5xx with retryable: true                               ConductorServerError                if safe
-    408, 425, 502-504 without ``retryable``                ConductorServerError                if safe
+    429                                                    ConductorTooManyRequestsError       yes
+    5xx with retryable: true                               ConductorServerError                yes
+    408, 425, 502-504 without ``retryable``                ConductorServerError                yes
     5xx else                                               ConductorServerError                no
     4xx else, Conductor's own                              ConductorBadRequestError            no
-    4xx else, of anybody else                              NotConductorError                   if safe
+    4xx else, of anybody else                              NotConductorError                   yes
     =====================================================  ==================================  ==========
 
-    The fate of a call that is not safe to repeat is unknown after any 5xx that does not say ``retryable: false``, and
-    after a NotConductorError: a gateway may have given up on a server that is still working on it.
-
-    Args:
-        hide: removes secrets from a text.
+    The fate of a call is unknown after any 5xx that does not say ``retryable: false``, and after a NotConductorError: a
+    gateway may have given up on a server that is still working on it.
     """
     body = _json_object(content)
-    own = is_conductors(body)
-    message, retryable = _message(body), body.get("retryable") if own else None
-    kind: type[ConductorRequestError]
-    repeatable = fate_unknown = False
+    own = _is_conductors(body)
+    said = _message(body)
+    message = said or "no message"
     if status == 429:
-        kind, repeatable = ConductorTooManyRequestsError, safe_to_repeat
-    elif own and (NO_ROUTE.match(message) or status == 405 or (status == 404 and not message)):
-        kind = ConductorMissingRouteError
-        message = "this server has no such endpoint"
-    elif own and status in (401, 403):
-        kind = ConductorAuthError
-    elif own and status == 404:
-        lowered = message.lower()
-        if "still running" in lowered:
-            kind = ConductorConflictError
-        elif any(words in lowered for words in DEFINITION_WORDS):
-            kind = ConductorDefinitionNotFoundError
-        else:
-            kind = ConductorNotFoundError
-    elif own and status == 409:
-        kind = ConductorConflictError
-    elif status >= 500 or status in GATEWAY_STATUSES:
-        kind = ConductorServerError
-        passing = retryable is True or (retryable is None and status in (PASSING_STATUSES | GATEWAY_STATUSES))
-        repeatable = passing and safe_to_repeat
-        fate_unknown = retryable is not False and not safe_to_repeat
-    elif own or status in REFUSAL_STATUSES:
-        kind = ConductorBadRequestError
-    else:
-        kind, repeatable, fate_unknown = NotConductorError, safe_to_repeat, not safe_to_repeat
-        message = _gateway_message(status, message or _excerpt(content))
-    return kind(
-        hide(message or "no message"),
-        method=method,
-        path=path,
-        server=server,
-        status=status,
-        repeatable=repeatable,
-        fate_unknown=fate_unknown,
-        retry_after=retry_after,
-    )
+        return Meaning(ConductorTooManyRequestsError, message, passing=True)
+    if own and (NO_ROUTE.match(said) or status == 405 or (status == 404 and not said)):
+        return Meaning(ConductorMissingRouteError, "this server has no such endpoint")
+    if own and status in (401, 403):
+        return Meaning(ConductorAuthError, message)
+    if own and (status == 409 or (status == 404 and "still running" in said.lower())):
+        return Meaning(ConductorConflictError, message)
+    if own and status == 404:
+        of_definition = any(words in said.lower() for words in DEFINITION_WORDS)
+        return Meaning(ConductorDefinitionNotFoundError if of_definition else ConductorNotFoundError, message)
+    if status >= 500 or status in GATEWAY_STATUSES:
+        retryable = body.get("retryable") if own else None
+        passing = retryable is True or (retryable is None and status in PASSING_STATUSES)
+        return Meaning(ConductorServerError, message, passing, fate_unknown=retryable is not False)
+    if own or status in REFUSAL_STATUSES:
+        return Meaning(ConductorBadRequestError, message)
+    return Meaning(NotConductorError, _gateway_message(status, said or _excerpt(content)), True, True)
 
 
-def is_conductors(body: dict[str, Any]) -> bool:
+def _is_conductors(body: dict[str, Any]) -> bool:
     """Whether an error's JSON is written by Conductor itself, not by something in front of it.
 
     =============================================================  ====================================================

@@ -1,27 +1,6 @@
 """What can go wrong between this client and a Conductor server.
 
-::
-
-    ConductorError
-    ├── ConductorConfigError           the connection's settings cannot be used (ValueError)
-    ├── ConductorInputError            an argument is refused before anything is sent (ValueError)
-    └── ConductorRequestError          one request failed: .method .path .status .message .repeatable .fate_unknown
-        ├── ConductorUnreachableError       nothing was sent: refused, no such host, no route
-        │   └── ConductorTlsError      the TLS handshake failed
-        ├── ConductorConnectionLostError    sent, and the answer was not complete
-        │   └── ConductorTimeoutError       sent, and no answer within the timeout
-        ├── NotConductorError          an answer, but not Conductor's: a gateway's, or one that cannot be read
-        └── ConductorAnswerError       the server answered with an error
-            ├── ConductorBadRequestError    400 and other 4xx
-            ├── ConductorAuthError     401, 403
-            ├── ConductorNotFoundError      404 about a workflow, task or definition
-            │   └── ConductorDefinitionNotFoundError
-            ├── ConductorMissingRouteError           404 or 405 about the path itself: this server has no such endpoint
-            ├── ConductorConflictError      409, and 404 "still running": the state does not allow it
-            ├── ConductorTooManyRequestsError        429
-            └── ConductorServerError   5xx
-
-The first line of each message names what was called, where, and what came back.
+``airflow_provider_conductor.exceptions`` shows them as a tree.
 
 Only JSON in the shape of Conductor's own errors becomes a ConductorAuthError, ConductorNotFoundError,
 ConductorMissingRouteError or ConductorConflictError. The same status from something in front of Conductor (a gateway

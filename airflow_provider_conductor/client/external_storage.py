@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Callable
 from typing import Any
 
 import requests
-from tenacity import Retrying
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_conductor.client.addresses import Address, address_of, may_connect, refusal
@@ -35,9 +33,10 @@ from airflow_provider_conductor.client.errors import (
     PayloadNotOfferedError,
     server_of,
 )
+from airflow_provider_conductor.client.flow import Flow, ask
 from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.client.proxies import environment_proxy
-from airflow_provider_conductor.client.retry import policy
+from airflow_provider_conductor.client.retry import repeat
 from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.client.wire import Exchange
 
@@ -51,9 +50,7 @@ KINDS: dict[int, type[ConductorAnswerError]] = {
 }
 
 
-def fetch_payload(
-    client: ConductorClient, path: str, payload_type: PayloadType, *, sleep: Callable[[float], None] = time.sleep
-) -> dict[str, Any]:
+def fetch_payload(client: ConductorClient, path: str, payload_type: PayloadType) -> dict[str, Any]:
     """Read the payload that the server keeps at ``path`` of its storage.
 
     The address is the server's, signed and valid for seconds, so it is requested again for each attempt and never
@@ -64,9 +61,9 @@ def fetch_payload(
         ConductorRequestError: the server or the storage was unreachable, or refused.
     """
 
-    def attempt() -> dict[str, Any]:
+    def attempt() -> Flow[dict[str, Any]]:
         try:
-            uri = client.send(get_external_storage_location(path, payload_type))
+            uri = yield from ask(get_external_storage_location(path, payload_type))
         except ConductorMissingRouteError as error:
             raise PayloadNotOfferedError(str(error)) from error
         if not uri:
@@ -76,7 +73,7 @@ def fetch_payload(
             raise PayloadNotOfferedError(refused)
         return _read(_download(client, uri, path), path)
 
-    return Retrying(sleep=sleep, **policy(client.settings.max_attempts))(attempt)
+    return client.run(repeat(attempt, client.settings.max_attempts))
 
 
 def _download(client: ConductorClient, uri: str, path: str) -> bytes:

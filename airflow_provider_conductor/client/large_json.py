@@ -7,18 +7,15 @@ them. Here a document's outer lists and objects are read item by item, so that t
 from __future__ import annotations
 
 import json
-from json.decoder import WHITESPACE, scanstring  # type: ignore[attr-defined]
+from collections.abc import Callable
+from json.decoder import JSONArray, JSONObject  # type: ignore[attr-defined]
 from typing import Any
-
-__all__ = ["LARGE", "loads_in_steps"]
 
 LARGE = 3_000_000
 """Bytes from which reading in steps is worth a thread: less holds the loop for 30 ms at most."""
 
 STEPS_DOWN = 3
 """Levels whose items are steps of their own: a workflow, its tasks, a task; bulk results, a workflow, its tasks."""
-
-_decode = json.JSONDecoder().raw_decode
 
 
 def loads_in_steps(content: bytes) -> Any:
@@ -27,61 +24,24 @@ def loads_in_steps(content: bytes) -> Any:
     Raises:
         ValueError: not JSON.
     """
-    text = content.decode()
-    value, end = _value(text, _skip(text, 0), STEPS_DOWN)
-    if _skip(text, end) != len(text):
-        raise json.JSONDecodeError("Extra data", text, end)
-    return value
+    return _Decoder().decode(content.decode())
 
 
-def _value(text: str, at: int, steps: int) -> tuple[Any, int]:
-    opening = text[at : at + 1]
-    if steps and opening == "{":
-        return _object(text, at + 1, steps - 1)
-    if steps and opening == "[":
-        return _list(text, at + 1, steps - 1)
-    return _decode(text, at)
+class _Decoder(json.JSONDecoder):
+    """Reads the outer levels by the decoder's functions in Python, and what is below by those in C."""
 
+    def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
+        return self._scanner(STEPS_DOWN)(s, idx)
 
-def _object(text: str, at: int, steps: int) -> tuple[dict[str, Any], int]:
-    found: dict[str, Any] = {}
-    at = _skip(text, at)
-    if text[at : at + 1] == "}":
-        return found, at + 1
-    while True:
-        if text[at : at + 1] != '"':
-            raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
-        key, at = scanstring(text, at + 1, True)
-        at = _skip(text, at)
-        if text[at : at + 1] != ":":
-            raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
-        found[key], at = _value(text, _skip(text, at + 1), steps)
-        at = _skip(text, at)
-        if text[at : at + 1] == "}":
-            return found, at + 1
-        at = _after_comma(text, at)
+    def _scanner(self, levels: int) -> Callable[[str, int], tuple[Any, int]]:
+        if not levels:
+            return super().raw_decode
+        below = self._scanner(levels - 1)
 
+        def scan(text: str, at: int) -> tuple[Any, int]:
+            opening = text[at : at + 1]
+            if opening == "{":
+                return JSONObject((text, at + 1), True, below, None, None)  # type: ignore[no-any-return]
+            return JSONArray((text, at + 1), below) if opening == "[" else super(_Decoder, self).raw_decode(text, at)
 
-def _list(text: str, at: int, steps: int) -> tuple[list[Any], int]:
-    found: list[Any] = []
-    at = _skip(text, at)
-    if text[at : at + 1] == "]":
-        return found, at + 1
-    while True:
-        value, at = _value(text, at, steps)
-        found.append(value)
-        at = _skip(text, at)
-        if text[at : at + 1] == "]":
-            return found, at + 1
-        at = _after_comma(text, at)
-
-
-def _after_comma(text: str, at: int) -> int:
-    if text[at : at + 1] != ",":
-        raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-    return _skip(text, at + 1)
-
-
-def _skip(text: str, at: int) -> int:
-    match = WHITESPACE.match(text, at)
-    return match.end() if match else at
+        return scan

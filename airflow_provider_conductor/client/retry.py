@@ -1,28 +1,43 @@
-"""When a request is sent, and when again: the pace of a connection, and the policy of retries (tenacity runs it)."""
+"""When a request is sent, and when again: the pace of a connection, and its retries."""
 
 from __future__ import annotations
 
 import logging
+import random
 import threading
-from collections.abc import Mapping
-from typing import Any
-
-from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
+from collections.abc import Callable, Generator
 
 from airflow_provider_conductor.client.errors import ConductorRequestError
-
-__all__ = ["Pace", "policy", "worth_repeating"]
+from airflow_provider_conductor.client.flow import S, Sleep, T
 
 log = logging.getLogger(__name__)
 
-BACKOFF = wait_random_exponential(multiplier=0.5, max=15)
-"""Full jitter: between 0 and 0.5 s, 1 s, 2 s … 15 s, so that many callers do not return in step."""
+LONGEST_BACKOFF = 15.0
 
 LONGEST_RETRY_AFTER = 60.0
 """Seconds; a server that asks for more is left to the caller, who knows its own deadline."""
 
 
-def worth_repeating(error: BaseException) -> bool:
+def repeat(attempt: Callable[[], Generator[S, object, T]], max_attempts: int) -> Generator[S | Sleep, object, T]:
+    """The attempt's result; it is made again where that is allowed and can help.
+
+    The pauses have full jitter (between 0 and 0.5 s, 1 s, 2 s … 15 s), so that many callers do not return in step.
+    """
+    number = 1
+    while True:
+        try:
+            return (yield from attempt())
+        except ConductorRequestError as error:
+            if number >= max_attempts or not worth_repeating(error):
+                raise
+            backoff = random.uniform(0, min(2.0 ** min(number - 2, 10), LONGEST_BACKOFF))
+            pause = max(error.retry_after or 0.0, backoff)
+            number += 1
+            log.info("%s; sent again in %.1f s (attempt %d)", error, pause, number)
+        yield Sleep(pause)
+
+
+def worth_repeating(error: ConductorRequestError) -> bool:
     """Whether the request that failed so may and should be sent once more.
 
     ===========================================  =====================  ================
@@ -39,34 +54,7 @@ def worth_repeating(error: BaseException) -> bool:
     ``repeatable`` is set where the error is made, for its own request: the one for a token may be repeated before a
     start that may not.
     """
-    return (
-        isinstance(error, ConductorRequestError)
-        and error.repeatable
-        and (error.retry_after or 0) <= LONGEST_RETRY_AFTER
-    )
-
-
-def policy(max_attempts: int) -> Mapping[str, Any]:
-    """Arguments for tenacity's ``Retrying`` or ``AsyncRetrying``."""
-    return {
-        "stop": stop_after_attempt(max_attempts),
-        "wait": _wait,
-        "retry": retry_if_exception(worth_repeating),
-        "before_sleep": _log_retry,
-        "reraise": True,
-    }
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = getattr(error, "retry_after", None) or 0.0
-    return max(float(asked), BACKOFF(state))
-
-
-def _log_retry(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    seconds = state.next_action.sleep if state.next_action else 0
-    log.info("%s; sent again in %.1f s (attempt %d)", error, seconds, state.attempt_number + 1)
+    return error.repeatable and (error.retry_after or 0) <= LONGEST_RETRY_AFTER
 
 
 class Pace:

@@ -1,6 +1,6 @@
 """A ``Configuration`` of Conductor's Python SDK, made from our settings. Importing this module needs the SDK.
 
-How one is read is :meth:`~airflow_provider_conductor.client.settings.ConductorSettings.from_sdk`.
+How one is read is :meth:`~airflow_provider_conductor.client.settings.ConductorSettings.of`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ from conductor.client.configuration.configuration import Configuration
 from conductor.client.configuration.settings.authentication_settings import AuthenticationSettings
 
 from airflow_provider_conductor.client.settings import ConductorSettings
-from airflow_provider_conductor.client.tls import tls_context
 from airflow_provider_conductor.client.wire import Exchange
-
-__all__ = ["configuration_for"]
 
 
 def configuration_for(settings: ConductorSettings) -> Configuration:
@@ -37,7 +34,7 @@ def configuration_for(settings: ConductorSettings) -> Configuration:
     own_trust = isinstance(exchange.ca_bundle, str) or not settings.verify_ssl or settings.client_cert
     if own_trust or exchange.proxy or settings.all_headers:
         configuration.http_connection = httpx.Client(
-            transport=_KeptTransport(verify=tls_context(settings, exchange.ca_bundle), proxy=exchange.proxy, retries=3),
+            transport=_KeptTransport(verify=exchange.tls_context(), proxy=exchange.proxy, retries=3),
             headers=settings.all_headers,
             timeout=httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout),
         )

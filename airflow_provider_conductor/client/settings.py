@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from airflow_provider_conductor.client.errors import ConductorConfigError
-from airflow_provider_conductor.client.extra import read_extra
+from airflow_provider_conductor.client.extra import ExtraField, read_extra
 from airflow_provider_conductor.client.hiding import header_secrets, is_secret_header, url_secrets
 from airflow_provider_conductor.client.plain import is_sdk_configuration
 
-__all__ = ["ConductorSettings"]
+
+def _extra(kind: str, default: Any, title: str, description: str, **options: Any) -> Any:
+    """A setting that is also a key of a connection's extra; ``default`` is what the connection form shows."""
+    metadata = {"kind": kind, "default": default, "title": title, "description": description}
+    if kind == "headers":
+        return field(default_factory=dict, metadata=metadata, repr=False)
+    return field(default=() if kind == "hosts" else default, metadata=metadata, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +29,11 @@ class ConductorSettings:
     Args:
         api_url: address of the API, e.g. ``https://conductor.example.com/api``.
         key_id, key_secret: a key of a server with authentication; both empty for an open one.
-        connect_timeout, read_timeout: seconds; ``read_timeout`` is also the limit for the complete answer.
+        read_timeout: seconds, also for the complete answer.
         max_attempts: how often a request that is safe to repeat is sent, the first time included.
-        max_requests_per_second: limit for each client; None for no limit.
-        completion_stream: learn of ended workflows from the server's event stream, in addition to polling.
-        triggerer_reasons: write workers' failure reasons into the triggerer's logs and events, too.
-        secret_headers: sent like ``headers``; their values are kept out of logs and messages.
-        payload_hosts: the only hosts that stored outputs are read from: ``host``, ``host:port``, ``*.domain``, or one
-            of these after ``http://``; empty for any but this machine and its network.
+        payload_hosts: ``host``, ``host:port``, ``*.domain``, or one of these after ``http://``.
+
+    All others mean what they mean in a connection's extra.
 
     Raises:
         ConductorConfigError: a setting that cannot be used, by name.
@@ -39,22 +42,57 @@ class ConductorSettings:
     api_url: str
     key_id: str = ""
     key_secret: str = field(default="", repr=False)
-    verify_ssl: bool = True
-    ca_bundle: str | None = None
-    client_cert: str | None = None
-    client_key: str | None = None
-    proxy: str | None = field(default=None, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    secret_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    identity_prefix: str | None = None
-    connect_timeout: float = 10.0
-    read_timeout: float = 60.0
-    ui_url: str | None = None
-    max_attempts: int = 5
-    max_requests_per_second: float | None = None
-    completion_stream: bool = False
-    triggerer_reasons: bool = False
-    payload_hosts: tuple[str, ...] = ()
+    verify_ssl: bool = _extra("flag", True, "Verify TLS", "Check the server's certificate and host name.")
+    ca_bundle: str | None = _extra("text", None, "CA bundle", "Path of a PEM file or folder with the CAs to trust.")
+    client_cert: str | None = _extra(
+        "text", None, "Client certificate", "Path of a PEM file with a client certificate."
+    )
+    client_key: str | None = _extra(
+        "text", None, "Client key", "Path of the private key, if it is not in the certificate file."
+    )
+    proxy: str | None = _extra(
+        "text", None, "Proxy", "URL of an HTTP proxy; if unset, the usual environment variables apply.", repr=False
+    )
+    headers: Mapping[str, str] = _extra("headers", None, "Headers", "JSON object of headers sent with every request.")
+    secret_headers: Mapping[str, str] = _extra(
+        "headers",
+        None,
+        "Secret headers",
+        "The same for headers with a key or token, which Airflow's REST API hides.",
+    )
+    identity_prefix: str | None = _extra(
+        "text", None, "Identity prefix", "Name of this Airflow, if several share one Conductor."
+    )
+    connect_timeout: float = _extra("number", 10.0, "Connect timeout", "Seconds to wait for a connection.")
+    read_timeout: float = _extra("number", 60.0, "Read timeout", "Seconds to wait for an answer.")
+    ui_url: str | None = _extra(
+        "text", None, "UI address", "Base of links to Conductor's UI, if it is not the server's own address."
+    )
+    max_requests_per_second: float | None = _extra(
+        "rate",
+        None,
+        "Max requests per second",
+        "Limit for each process, including a triggerer with all its waits; if unset, no limit.",
+    )
+    completion_stream: bool = _extra(
+        "flag",
+        False,
+        "Completion stream",
+        "Learn of ended workflows from the server's event stream, if it has one, in addition to polling.",
+    )
+    payload_hosts: tuple[str, ...] = _extra(
+        "hosts",
+        None,
+        "Payload hosts",
+        "The only hosts to read stored outputs from, comma-separated; if unset, all but this machine and network.",
+    )
+    triggerer_reasons: bool = _extra(
+        "flag",
+        False,
+        "Reasons in the triggerer",
+        "Write workers' failure reasons into the triggerer's logs and events too, where Airflow masks few secrets.",
+    )
+    max_attempts: int = _extra("count", 5, "Max attempts", "How often a request that is safe to repeat is sent.")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "api_url", _api_url(self.api_url))
@@ -134,25 +172,15 @@ class ConductorSettings:
             api_url=_url_from_parts((host or "").strip(), (schema or "").strip(), port),
             key_id=login or "",
             key_secret=password or "",
-            **read_extra(extra or {}),
+            **read_extra(extra or {}, EXTRA_FIELDS),
         )
 
     @classmethod
     def of(cls, where: ConductorSettings | str | Any) -> ConductorSettings:
         """Settings as they are, or of an API address, or of a ``Configuration`` of the Python SDK.
 
-        Raises:
-            ConductorConfigError: none of these, or a setting that cannot be used.
-        """
-        if isinstance(where, ConductorSettings):
-            return where
-        if isinstance(where, str):
-            return cls(where)
-        return cls.from_sdk(where)
-
-    @classmethod
-    def from_sdk(cls, configuration: Any) -> ConductorSettings:
-        """Read a ``Configuration`` of the Python SDK by its attributes, without importing the SDK.
+        A ``Configuration`` is read by its attributes, without importing the SDK. The SDK itself honours only the first
+        two of these:
 
         ======================================  =================================================
         ``host``                                ``api_url``
@@ -162,33 +190,40 @@ class ConductorSettings:
         ``proxy``                               ``proxy``
         ======================================  =================================================
 
-        The SDK itself reads only the first two; the others are honoured here.
-
         Raises:
-            ConductorConfigError: no ``Configuration``, or one with an HTTP client of its own, which cannot be read.
+            ConductorConfigError: none of these, a setting that cannot be used, or a ``Configuration`` with an HTTP
+                client of its own, which cannot be read.
         """
-        if not is_sdk_configuration(configuration):
+        if isinstance(where, ConductorSettings):
+            return where
+        if isinstance(where, str):
+            return cls(where)
+        if not is_sdk_configuration(where):
             raise ConductorConfigError(
-                f"cannot make a connection of a {type(configuration).__name__}: give settings, the API's address, "
+                f"cannot make a connection of a {type(where).__name__}: give settings, the API's address, "
                 "or a Configuration of Conductor's Python SDK"
             )
         for name in ("http_connection", "assert_hostname"):
-            if getattr(configuration, name, None) is not None:
+            if getattr(where, name, None) is not None:
                 raise ConductorConfigError(
                     f"the SDK's Configuration has a {name}, which cannot be adopted: "
                     "use a connection of type conductor, with verify_ssl, ca_bundle, proxy or headers"
                 )
-        key = configuration.authentication_settings
+        key = where.authentication_settings
         return cls(
-            api_url=configuration.host,
+            api_url=where.host,
             key_id=(key and key.key_id) or "",
             key_secret=(key and key.key_secret) or "",
-            verify_ssl=getattr(configuration, "verify_ssl", True) is not False,
-            ca_bundle=getattr(configuration, "ssl_ca_cert", None) or None,
-            client_cert=getattr(configuration, "cert_file", None) or None,
-            client_key=getattr(configuration, "key_file", None) or None,
-            proxy=getattr(configuration, "proxy", None) or None,
+            verify_ssl=getattr(where, "verify_ssl", True) is not False,
+            ca_bundle=getattr(where, "ssl_ca_cert", None) or None,
+            client_cert=getattr(where, "cert_file", None) or None,
+            client_key=getattr(where, "key_file", None) or None,
+            proxy=getattr(where, "proxy", None) or None,
         )
+
+
+EXTRA_FIELDS = tuple(ExtraField(item.name, **item.metadata) for item in fields(ConductorSettings) if item.metadata)
+"""The keys of a connection's extra; the connection form, the docs and the check of unknown keys are made from them."""
 
 
 def _url_from_parts(host: str, schema: str, port: int | None) -> str:

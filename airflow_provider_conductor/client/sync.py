@@ -5,27 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from http.client import HTTPException, IncompleteRead
 from types import TracebackType
 from typing import Any, TypeVar
 
 import requests
-from tenacity import Retrying
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
-from airflow_provider_conductor.client.body import BodyTooLargeError, BrokenBodyError
 from airflow_provider_conductor.client.bounded import BoundedAdapter
-from airflow_provider_conductor.client.errors import ConductorRequestError
-from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Steps, steady
+from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Step, drive, steady
 from airflow_provider_conductor.client.flows import Capabilities
 from airflow_provider_conductor.client.methods import BlockingMethods
-from airflow_provider_conductor.client.retry import Pace, policy
 from airflow_provider_conductor.client.settings import ConductorSettings
-from airflow_provider_conductor.client.tls import tls_context
-from airflow_provider_conductor.client.wire import Exchange, TransportFailure
-
-__all__ = ["ConductorClient"]
+from airflow_provider_conductor.client.wire import Exchange, Locked, Transmission, TransportFailure, WireStep
 
 T = TypeVar("T")
 
@@ -53,13 +45,9 @@ class ConductorClient(BlockingMethods):
     ) -> None:
         self.settings = ConductorSettings.of(settings)
         self.capabilities = Capabilities()
-        self._exchange = Exchange(self.settings)
-        self._tokens = self._exchange.tokens
-        self._pace = Pace(self.settings.max_requests_per_second)
-        self._token_lock = threading.Lock()
+        self._exchange = Exchange(self.settings, clock, monotonic)
+        self._lock = threading.Lock()
         self._sleep = sleep
-        self._clock = clock
-        self._monotonic = monotonic
         self._session = self._new_session()
 
     def __repr__(self) -> str:
@@ -82,72 +70,46 @@ class ConductorClient(BlockingMethods):
         Raises:
             ConductorRequestError: see :mod:`airflow_provider_conductor.client.errors`.
         """
-        for attempt in Retrying(sleep=self._sleep, **policy(1 if call.once else self.settings.max_attempts)):
-            with attempt:
-                token = self._token(within=call.within)
-                try:
-                    return self._send_once(call, token)
-                except ConductorRequestError as error:
-                    if not (call.authenticated and self._tokens.can_renew(error)):
-                        raise
-                    renewed = self._token(refused=token, within=call.within)
-                    if not renewed:
-                        raise
-                return self._send_once(call, renewed)
-        raise AssertionError("the attempts end with a value or an error")
+        return drive(self._exchange.send(call), self._do)
 
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end and return its result; interrupted, the flow is closed."""
-        now = steady(self._clock, self._monotonic)
-        for step in (steps := Steps(flow)):
-            with steps:
-                if isinstance(step, Sleep):
-                    self._sleep(step.seconds)
-                else:
-                    steps.reply = now() if isinstance(step, Now) else self.send(step)
-        return steps.result
+        now = steady(self._exchange.clock, self._exchange.monotonic)
+        return drive(flow, lambda step: now() if isinstance(step, Now) else self._do(step))
 
-    def _token(self, *, refused: str | None = None, within: float | None = None) -> str:
-        with self._token_lock:
-            wanted = self._tokens.wanted(self._clock(), refused=refused)
-            if wanted is not None:
-                try:
-                    self._tokens.accept(self._send_once(replace(wanted, within=within)), self._clock())
-                except ConductorRequestError as error:
-                    self._tokens.refused(error)
-            return self._tokens.token
+    def _do(self, step: Step | WireStep) -> Any:
+        match step:
+            case Call():
+                return self.send(step)
+            case Sleep():
+                return self._sleep(step.seconds)
+            case Locked():
+                with self._lock:
+                    return drive(step.flow, self._do)
+            case Transmission():
+                return self._transmit(step)
+        raise TypeError(f"not a step: {step!r}")
 
-    def _send_once(self, call: Call[T], token: str = "") -> T:
-        """One request, and those that its redirects lead to."""
-        exchange = self._exchange
-        url, hops = exchange.url(call), 0
-        while True:
-            if delay := self._pace.delay(self._monotonic()):
-                self._sleep(delay)
-            try:
-                with self._session.request(
-                    call.method,
-                    url,
-                    data=exchange.content(call),
-                    headers=exchange.headers(call, token),
-                    timeout=(exchange.connect_timeout(call), exchange.read_timeout(call)),
-                    stream=True,
-                ) as response:
-                    headers = {name.lower(): value for name, value in response.headers.items()}
-                    body = exchange.body(call, response.status_code, headers.get("content-encoding", ""))
-                    for chunk in response.raw.stream(CHUNK, decode_content=False):
-                        if not body.feed(chunk):
-                            break
-                    answer = Answer(response.status_code, headers, body.end())
-            except (BodyTooLargeError, BrokenBodyError) as error:
-                raise exchange.bad_body(call, error) from None
-            except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-                causes = _causes(error)
-                raise exchange.no_answer(call, _failure(causes), _innermost(causes)) from exchange.cause(error)
-            target = exchange.redirected(call, answer, url, hops)
-            if target is None:
-                return exchange.value(call, answer, self._monotonic())
-            url, hops = target, hops + 1
+    def _transmit(self, sent: Transmission) -> Answer:
+        exchange, call = self._exchange, sent.call
+        try:
+            with self._session.request(
+                call.method,
+                sent.url,
+                data=exchange.content(call),
+                headers=exchange.headers(call, sent.token),
+                timeout=(exchange.connect_timeout(call), exchange.read_timeout(call)),
+                stream=True,
+            ) as response:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                body = exchange.body(call, response.status_code, headers.get("content-encoding", ""))
+                for chunk in response.raw.stream(CHUNK, decode_content=False):
+                    if not body.feed(chunk):
+                        break
+                return Answer(response.status_code, headers, body.end())
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+            causes = _causes(error)
+            raise exchange.no_answer(call, _failure(causes), _innermost(causes)) from exchange.cause(error)
 
     def _new_session(self) -> requests.Session:
         session = _Session()
@@ -159,7 +121,7 @@ class ConductorClient(BlockingMethods):
         session.verify = self._exchange.ca_bundle if self.settings.verify_ssl else False
         if self.settings.api_url.startswith("https://"):
             # requests reports unusable files only with the first request, and as a broken connection.
-            tls_context(self.settings, self._exchange.ca_bundle)
+            self._exchange.tls_context()
         if self.settings.client_cert:
             key = self.settings.client_key
             session.cert = (self.settings.client_cert, key) if key else self.settings.client_cert

@@ -96,7 +96,7 @@ class ConductorHook(BaseHook):
             ConductorConfigError: a field that cannot be used, by name.
         """
         if self._configuration is not None:
-            settings = ConductorSettings.from_sdk(self._configuration)
+            settings = ConductorSettings.of(self._configuration)
             mask_secret(settings.key_secret)  # as Airflow does with a connection's password
             return _masked(settings)
         return _settings(self.get_connection(self.conductor_conn_id))
