@@ -11,7 +11,7 @@ from airflow.models.connection import Connection
 from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_conductor import __version__
-from airflow_provider_conductor.client.extra import EXTRA_FIELDS
+from airflow_provider_conductor.client.settings import EXTRA_FIELDS
 from airflow_provider_conductor.decorators import conductor_task
 from airflow_provider_conductor.hooks import ConductorHook
 from airflow_provider_conductor.links import ConductorWorkflowLink

@@ -9,21 +9,10 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from airflow_provider_conductor.client.settings import ConductorSettings
-
-__all__ = [
-    "Address",
-    "RedirectTarget",
-    "address_of",
-    "addresses_of",
-    "is_loopback_host",
-    "may_connect",
-    "redirect_target",
-    "refusal",
-]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -37,16 +26,11 @@ UNREADABLE = "an address that cannot be read"
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class RedirectTarget:
+class RedirectTarget(NamedTuple):
     """A redirect's address: ``url`` to follow, or "" if it is outside the API; ``shown`` for messages."""
 
-    shown: str
+    shown: str = UNREADABLE
     url: str = ""
-
-    @property
-    def within_api(self) -> bool:
-        return bool(self.url)
 
 
 def redirect_target(api_url: str, url: str, location: str) -> RedirectTarget:
@@ -56,15 +40,13 @@ def redirect_target(api_url: str, url: str, location: str) -> RedirectTarget:
     a backslash, a control character or a user is not followed: ``http://evil\\\\@server/`` is another host for one
     parser than for the next.
     """
-    if re.search(r"[^\x21-\x7e]|\\", location):
-        return RedirectTarget(UNREADABLE)
     try:
         own, found = urlsplit(api_url), urlsplit(urljoin(url, location))
         origin, target = _origin(own), _origin(found)
     except ValueError:
-        return RedirectTarget(UNREADABLE)
-    if not location or not target[1] or "@" in found.netloc:
-        return RedirectTarget(UNREADABLE)
+        return RedirectTarget()
+    if not re.fullmatch(r"[\x21-\x5b\x5d-\x7e]+", location) or not target[1] or "@" in found.netloc:
+        return RedirectTarget()
     shown = f"{target[0]}://{target[1]}{f':{found.port}' if found.port else ''}{found.path}"
     if target != origin or not _is_below(found.path, own.path):
         return RedirectTarget(shown)
@@ -121,8 +103,9 @@ def refusal(uri: str, settings: ConductorSettings) -> str:
 
 
 def may_connect(address: Address, uri: str, settings: ConductorSettings) -> bool:
-    """Whether the host of ``uri`` may have this address."""
-    if not stays_here(address):
+    """Whether the host of ``uri`` may have this address, be it this machine's, its network's or a cloud's own."""
+    here = address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
+    if not here and address not in METADATA:
         return True
     parts = urlsplit(uri)
     if any(_lists(entry, parts.hostname or "", parts.port) for entry in settings.payload_hosts):
@@ -169,17 +152,6 @@ def addresses_of(host: str) -> set[Address]:
     except (OSError, UnicodeError):
         return set()
     return {address for item in found if (address := address_of(str(item[4][0]))) is not None}
-
-
-def stays_here(address: Address) -> bool:
-    """Whether it is this machine (loopback), its own network segment (link-local) or a cloud's metadata service."""
-    return (
-        address.is_loopback
-        or address.is_link_local
-        or address.is_unspecified
-        or address.is_multicast
-        or address in METADATA
-    )
 
 
 def is_loopback_host(host: str) -> bool:

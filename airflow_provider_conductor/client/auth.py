@@ -1,7 +1,4 @@
-"""The token of a server with authentication, without I/O.
-
-The transports have the lock (so that one caller at a time fetches) and send the request.
-"""
+"""The token of a server with authentication, without I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +6,9 @@ import base64
 import json
 import logging
 import math
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from typing import Any
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.endpoints.reading import Token
@@ -18,7 +17,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorMissingRouteError,
     ConductorRequestError,
 )
-from airflow_provider_conductor.client.flow import Call
+from airflow_provider_conductor.client.flow import Call, S
 from airflow_provider_conductor.client.settings import ConductorSettings
 
 log = logging.getLogger(__name__)
@@ -35,12 +34,7 @@ SHORTEST_LIFE = 60
 
 @dataclass(slots=True)
 class TokenKeeper:
-    """The token of one connection.
-
-    A transport asks :meth:`wanted` under its lock; gets a call to send, or None; hands the answer to
-    :meth:`accept` or the error to :meth:`refused`; and sends :attr:`token` with the request it asked for, which
-    so is never sent without one because another caller's was refused meanwhile.
-    """
+    """The token of one connection."""
 
     settings: ConductorSettings
     _token: str = field(default="", repr=False)
@@ -49,27 +43,9 @@ class TokenKeeper:
     _open_server: bool = False
 
     @property
-    def token(self) -> str:
-        """The token now held, or ""."""
-        return self._token
-
-    @property
     def secrets(self) -> tuple[str, ...]:
         """The tokens that requests under way may carry."""
         return tuple(filter(None, (self._token, self._before)))
-
-    def wanted(self, now: float, *, refused: str | None = None) -> Call[Token] | None:
-        """The request that fetches a token, or None if the present one is good, or none is needed.
-
-        ``refused`` is the token of a request that the server has just refused, "" for one without a token: another
-        caller may have replaced it already.
-        """
-        if refused == "":
-            self._open_server = False
-        if not self.settings.authenticated or self._open_server:
-            return None
-        fresh = self._token and self._token != refused and now < self._stale_at
-        return None if fresh else endpoints.fetch_token(self.settings.key_id, self.settings.key_secret)
 
     def can_renew(self, error: ConductorRequestError) -> bool:
         """Whether a new token may help after a request was refused so.
@@ -78,32 +54,44 @@ class TokenKeeper:
         """
         return self.settings.authenticated and (isinstance(error, ConductorAuthError) or error.status == 401)
 
-    def accept(self, token: Token, now: float) -> None:
-        """Keep a token that was just issued."""
-        asked_at = token.given_at / 1000 or now  # by the clock that its expiry is meant by
-        lifetime = (_expiry(token.text) or asked_at + DEFAULT_LIFETIME) - asked_at
-        if lifetime <= 0:
-            lifetime = SHORTEST_LIFE
-        self._token, self._before = token.text, self._token
-        self._stale_at = now + lifetime - min(REFRESH_MARGIN, lifetime / 10)
+    def current(
+        self,
+        send: Callable[[Call[Token]], Generator[S, Any, Token]],
+        clock: Callable[[], float],
+        refused: str | None = None,
+    ) -> Generator[S, Any, str]:
+        """The token for the caller's next request, "" if it needs none; for one caller at a time.
 
-    def refused(self, error: ConductorRequestError) -> None:
-        """Called when the token request failed; returns if the server needs no token.
-
-        Raises:
-            ConductorRequestError: ``error``, in any other case.
+        Args:
+            refused: the token of a request that the server has just refused, "" for one without a token; another
+                caller may have replaced it already.
         """
-        if isinstance(error, ConductorMissingRouteError):
+        if refused == "":
+            self._open_server = False
+        fresh = self._token and self._token != refused and clock() < self._stale_at
+        if fresh or self._open_server or not self.settings.authenticated:
+            return self._token
+        try:
+            token = yield from send(endpoints.fetch_token(self.settings.key_id, self.settings.key_secret))
+        except ConductorMissingRouteError as error:
             log.warning(
                 "%s has no /token endpoint, so it is an open server: the connection's key is not sent to it",
                 error.server,
             )
             self._open_server = True
-            return
-        if isinstance(error, ConductorAuthError):
+        except ConductorAuthError as error:
             self._token = ""
             error.message = f"the key id or key secret was refused ({error.message})"
-        raise error from None
+            raise
+        else:
+            now = clock()
+            asked_at = token.given_at / 1000 or now  # by the clock that its expiry is meant by
+            lifetime = (_expiry(token.text) or asked_at + DEFAULT_LIFETIME) - asked_at
+            if lifetime <= 0:
+                lifetime = SHORTEST_LIFE
+            self._token, self._before = token.text, self._token
+            self._stale_at = now + lifetime - min(REFRESH_MARGIN, lifetime / 10)
+        return self._token
 
 
 def _expiry(token: str) -> float | None:

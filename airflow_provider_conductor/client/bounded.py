@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import socket
 import time
+from collections.abc import Callable
 from http.client import HTTPResponse
 from typing import Any
 
@@ -15,8 +16,6 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.poolmanager import PoolManager
-
-__all__ = ["BoundedAdapter", "BoundedResponse", "EncryptedConnection", "PlainConnection"]
 
 
 class _Deadline(io.RawIOBase):
@@ -56,33 +55,30 @@ class BoundedResponse(HTTPResponse):
             self.fp = io.BufferedReader(_Deadline(self.fp.detach(), sock, limit))
 
 
-class PlainConnection(HTTPConnection):
-    """A connection without TLS whose answers are bounded."""
-
-    response_class = BoundedResponse
-
-
-class EncryptedConnection(HTTPSConnection):
-    """A connection with TLS whose answers are bounded."""
-
-    response_class = BoundedResponse
-
-
 class BoundedAdapter(HTTPAdapter):
-    """Requests' adapter, with these connections in its pools."""
+    """Requests' adapter, with connections whose answers are bounded.
 
-    def __init__(
-        self,
-        *args: Any,
-        plain: type[PlainConnection] = PlainConnection,
-        encrypted: type[EncryptedConnection] = EncryptedConnection,
-        **kwargs: Any,
-    ) -> None:
+    Args:
+        check: gets each new connection's socket, and may refuse it by an exception.
+    """
+
+    def __init__(self, check: Callable[[socket.socket], None] = lambda sock: None, **kwargs: Any) -> None:
+        class Plain(HTTPConnection):
+            response_class = BoundedResponse
+
+            def _new_conn(self) -> socket.socket:
+                connection = super()._new_conn()
+                check(connection)
+                return connection
+
+        class Encrypted(Plain, HTTPSConnection):
+            """A plain one by its answers and its socket, and one with TLS by all else."""
+
         self._pools = {
-            "http": type("_HTTPPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-            "https": type("_HTTPSPool", (HTTPSConnectionPool,), {"ConnectionCls": encrypted}),
+            "http": type("_HTTPPool", (HTTPConnectionPool,), {"ConnectionCls": Plain}),
+            "https": type("_HTTPSPool", (HTTPSConnectionPool,), {"ConnectionCls": Encrypted}),
         }
-        super().__init__(*args, **kwargs)
+        super().__init__(max_retries=0, **kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

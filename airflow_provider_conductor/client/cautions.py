@@ -11,8 +11,6 @@ from airflow_provider_conductor.client.errors import server_of
 from airflow_provider_conductor.client.hiding import is_secret_header
 from airflow_provider_conductor.client.settings import ConductorSettings
 
-__all__ = ["log_cautions"]
-
 log = logging.getLogger(__name__)
 
 _logged: set[tuple[str, str]] = set()

@@ -25,8 +25,6 @@ from typing import IO
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.text import Logger
 
-__all__ = ["HELPED_AFTER", "LIVES", "terminate_detached"]
-
 HELPED_AFTER = 2.5
 """Seconds that a killed task tries by itself: half of what Airflow 3 gives it."""
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
 from typing import Any
 
 import requests
 from urllib3.exceptions import HTTPError
 
-from airflow_provider_conductor.client.addresses import Address, address_of, may_connect, refusal
+from airflow_provider_conductor.client.addresses import address_of, may_connect, refusal
 from airflow_provider_conductor.client.body import (
     ACCEPTED,
     Body,
@@ -18,7 +17,7 @@ from airflow_provider_conductor.client.body import (
     BrokenBodyError,
     UnknownEncodingError,
 )
-from airflow_provider_conductor.client.bounded import BoundedAdapter, EncryptedConnection, PlainConnection
+from airflow_provider_conductor.client.bounded import BoundedAdapter
 from airflow_provider_conductor.client.endpoints import get_external_storage_location
 from airflow_provider_conductor.client.errors import (
     ConductorAnswerError,
@@ -37,6 +36,7 @@ from airflow_provider_conductor.client.flow import Flow, ask
 from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.client.proxies import environment_proxy
 from airflow_provider_conductor.client.retry import repeat
+from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.sync import ConductorClient
 from airflow_provider_conductor.client.wire import Exchange
 
@@ -82,7 +82,7 @@ def _download(client: ConductorClient, uri: str, path: str) -> bytes:
         session.trust_env = False  # a password for this host in ~/.netrc is none of its business
         proxy = settings.proxy or environment_proxy(uri)
         # The name may have got another address since it was checked; behind a proxy, which one is not known here.
-        adapter = BoundedAdapter(max_retries=0) if proxy else _adapter(lambda ip: may_connect(ip, uri, settings))
+        adapter = BoundedAdapter() if proxy else BoundedAdapter(lambda found: _check(found, uri, settings))
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         try:
@@ -118,26 +118,11 @@ class _ForbiddenAddressError(Exception):
     """A connection came to an address that may not be connected to."""
 
 
-def _adapter(may: Callable[[Address], bool]) -> BoundedAdapter:
-    """An adapter that closes connections to addresses that may not be connected to."""
-
-    class Plain(PlainConnection):
-        def _new_conn(self) -> socket.socket:
-            return _checked(super()._new_conn(), may)
-
-    class Encrypted(EncryptedConnection):
-        def _new_conn(self) -> socket.socket:
-            return _checked(super()._new_conn(), may)
-
-    return BoundedAdapter(max_retries=0, plain=Plain, encrypted=Encrypted)
-
-
-def _checked(connection: socket.socket, may: Callable[[Address], bool]) -> socket.socket:
+def _check(connection: socket.socket, uri: str, settings: ConductorSettings) -> None:
     address = address_of(str(connection.getpeername()[0]))
-    if address is None or not may(address):
+    if address is None or not may_connect(address, uri, settings):
         connection.close()
         raise _ForbiddenAddressError
-    return connection
 
 
 def _refused(status: int, uri: str, path: str) -> ConductorRequestError:

@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote, unquote, urlsplit
 
-__all__ = ["header_secrets", "hide", "is_secret_header", "url_secrets"]
-
 HIDDEN = "***"
 
 SHORTEST = 4

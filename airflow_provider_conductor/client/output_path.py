@@ -23,8 +23,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["MissingPartError", "OutputPath"]
-
 EVERY = None
 """The step ``[*]``; the others are a key (text) or a place in a list (a whole number)."""
 

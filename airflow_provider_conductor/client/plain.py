@@ -14,8 +14,6 @@ from typing import Any
 
 from airflow_provider_conductor.client.errors import ConductorInputError
 
-__all__ = ["is_sdk_configuration", "model_fields", "path_part", "plain_inside", "read_json", "to_plain"]
-
 
 def to_plain(value: Any) -> Any:
     """Return ``value`` as dicts, lists, strings, numbers, booleans and None.

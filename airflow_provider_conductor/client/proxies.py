@@ -8,7 +8,7 @@ import re
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-__all__ = ["environment_proxy"]
+from airflow_provider_conductor.client.addresses import address_of
 
 
 def environment_proxy(url: str) -> str | None:
@@ -43,7 +43,7 @@ def _covers(entry: str, host: str, port: int | None) -> bool:
     entry, host = entry.lower(), host.lower().rstrip(".")
     if entry == "*":
         return True
-    address = _address(host)
+    address = address_of(host)
     if "/" in entry:
         try:
             return address is not None and address in ipaddress.ip_network(entry, strict=False)
@@ -55,13 +55,6 @@ def _covers(entry: str, host: str, port: int | None) -> bool:
             return False
         entry = with_port[1]
     if address is not None:
-        return _address(entry.strip("[]")) == address
+        return address_of(entry) == address
     entry = entry.removeprefix("*").removeprefix(".").rstrip(".")
     return bool(entry) and (host == entry or host.endswith(f".{entry}"))
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None

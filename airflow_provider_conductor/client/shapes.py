@@ -11,8 +11,6 @@ from typing import Any
 
 from airflow_provider_conductor.client.models import LARGEST, PollData, Task, Workflow, fields_of
 
-__all__ = ["check_poll_data", "check_summary", "check_task", "check_workflow"]
-
 
 class _Kinds:
     """Kinds of fields in the form that is checked fast: a workflow of 200 tasks has 6,000 fields.

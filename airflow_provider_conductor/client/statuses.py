@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["TaskStatus", "WorkflowStatus"]
-
 
 class WorkflowStatus(StrEnum):
     """Where a workflow stands. Compares equal to its name, so it can go into XCom as text."""

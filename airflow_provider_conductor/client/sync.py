@@ -125,7 +125,7 @@ class ConductorClient(BlockingMethods):
         if self.settings.client_cert:
             key = self.settings.client_key
             session.cert = (self.settings.client_cert, key) if key else self.settings.client_cert
-        adapter = BoundedAdapter(pool_connections=2, pool_maxsize=16, max_retries=0)
+        adapter = BoundedAdapter(pool_connections=2, pool_maxsize=16)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         return session

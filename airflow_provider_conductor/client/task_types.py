@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["CHOSEN_AT_RUN_TIME", "CONTAINERS", "may_contain"]
-
 CONTAINERS = frozenset(
     {"JOIN", "EXCLUSIVE_JOIN", "DO_WHILE", "FORK", "FORK_JOIN", "FORK_JOIN_DYNAMIC", "SWITCH", "DECISION"}
 )

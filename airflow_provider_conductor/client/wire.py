@@ -68,7 +68,7 @@ class TransportFailure(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Transmission:
-    """Asks the transport for the :class:`Answer` to one HTTP request, which is not a redirect's target's."""
+    """Asks the transport for the answer to one HTTP request; redirects are not followed."""
 
     call: Call[Any]
     url: str
@@ -134,19 +134,9 @@ class Exchange:
         return repeat(attempt, 1 if call.once else self.settings.max_attempts)
 
     def token(self, within: float | None = None, *, refused: str | None = None) -> WireFlow[str]:
-        """The token that the next request needs, "" if none; ``refused`` as :meth:`TokenKeeper.wanted` takes it."""
-
-        def renewed() -> WireFlow[str]:
-            wanted = self.tokens.wanted(self.clock(), refused=refused)
-            if wanted is not None:
-                try:
-                    given = yield from self._send_once(replace(wanted, within=within))
-                    self.tokens.accept(given, self.clock())
-                except ConductorRequestError as error:
-                    self.tokens.refused(error)
-            return self.tokens.token
-
-        token: str = yield Locked(renewed())
+        """The token for the next request; one caller at a time asks for it, and gets it though it changes meanwhile."""
+        flow = self.tokens.current(lambda call: self._send_once(replace(call, within=within)), self.clock, refused)
+        token: str = yield Locked(flow)
         return token
 
     def _send_once(self, call: Call[T], token: str = "") -> WireFlow[T]:

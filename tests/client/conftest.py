@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_conductor.client import ConductorSettings
 from tests.client.fault_server import Behaviour, FaultServer
-from tests.client.transports import AsyncTransport, Clock, Connect, Serve, SyncTransport, Transport
+from tests.client.transports import AsyncTransport, Clock, Connect, Meet, Serve, SyncTransport, Transport
 
 
 @pytest.fixture(autouse=True)
@@ -51,3 +51,12 @@ def connect(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Connect]:
     yield open_client
     for client in opened:
         client.close()
+
+
+@pytest.fixture
+def meet(serve: Serve, connect: Connect) -> Meet:
+    def both(behaviour: Behaviour, **settings: Any) -> tuple[Transport, FaultServer]:
+        server = serve(behaviour)
+        return connect(server, **settings), server
+
+    return both

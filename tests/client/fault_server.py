@@ -18,33 +18,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-__all__ = [
-    "Behaviour",
-    "Exchange",
-    "FaultServer",
-    "Request",
-    "by_path",
-    "drop",
-    "error",
-    "garbage",
-    "gzipped",
-    "html",
-    "in_turn",
-    "json_answer",
-    "no_route",
-    "orkes_token_refused",
-    "raw",
-    "reset",
-    "silent",
-    "slow_body",
-    "slow_head",
-    "status",
-    "text",
-    "token",
-    "tunnel",
-    "workflow",
-]
-
 BEAT = 0.05
 """Seconds between the bytes of a slow answer."""
 
@@ -91,7 +64,6 @@ Behaviour = Callable[[Exchange], None]
 @dataclass
 class FaultServer:
     """Listens until :meth:`stop`; ``requests`` holds what arrived, ``connections`` how often somebody connected.
-
     ``most_open`` is how many connections were open at the same time.
 
     With ``down=True`` the port is taken but refuses, until :meth:`listen`.
@@ -125,11 +97,6 @@ class FaultServer:
 
     def sent_to(self, path: str) -> list[Request]:
         return [request for request in self.requests if request.path == f"/api{path}"]
-
-    @property
-    def open(self) -> int:
-        """Connections that are open now."""
-        return len(self._open)
 
     def close_idle(self) -> None:
         """Close every connection, as a server does with those that were idle for too long."""
@@ -225,11 +192,11 @@ def in_turn(*behaviours: Behaviour) -> Behaviour:
 
 
 def by_path(**behaviours: Behaviour) -> Behaviour:
-    """By the first part of the path below ``/api``; ``rest`` for all others."""
+    """By the first part of the path below ``/api``; ``rest`` for all others, a workflow by default."""
 
     def play(exchange: Exchange) -> None:
         name = exchange.request.path.removeprefix("/api/").split("/")[0]
-        behaviours.get(name, behaviours.get("rest", status(404)))(exchange)
+        behaviours.get(name, behaviours.get("rest", workflow()))(exchange)
 
     return play
 
@@ -292,8 +259,9 @@ def workflow(workflow_id: str = "w1", state: str = "RUNNING", **fields: Any) -> 
     return json_answer({"workflowId": workflow_id, "status": state} | fields)
 
 
-def token(value: str) -> Behaviour:
-    return json_answer({"token": value})
+def token(*values: str) -> Behaviour:
+    """One token after the other."""
+    return in_turn(*(json_answer({"token": value}) for value in values))
 
 
 def gzipped(body: Any) -> Behaviour:

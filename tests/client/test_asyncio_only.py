@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from airflow_provider_conductor.client import (
@@ -16,7 +14,6 @@ from airflow_provider_conductor.client import (
     ConductorUnreachableError,
     NotConductorError,
     aio,
-    endpoints,
 )
 from tests.client import fault_server as faults
 from tests.client.fault_server import FaultServer
@@ -70,13 +67,3 @@ async def test_a_stream_without_a_heartbeat_is_dead(serve: Serve, monkeypatch: p
 async def test_an_unreachable_server_is_an_error() -> None:
     with pytest.raises(ConductorUnreachableError):
         await heard("http://127.0.0.1:9/api")
-
-
-async def test_an_answer_over_the_calls_limit_is_not_read(serve: Serve) -> None:
-    server = serve(faults.workflow(output={"text": "x" * 1_000_000}))
-    async with AsyncConductorClient(server.api_url) as client:
-        small = replace(endpoints.get_workflow("w1"), max_bytes=500_000)
-        with pytest.raises(NotConductorError, match="more than 500,000 bytes"):
-            await client.send(small)
-        assert (await client.send(replace(small, max_bytes=2_000_000))).workflow_id == "w1"
-    assert len(server.requests) == 2, "it is not sent again"

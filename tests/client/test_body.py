@@ -16,7 +16,7 @@ from airflow_provider_conductor.client.body import Body, BodyTooLargeError, Brok
 from airflow_provider_conductor.client.wire import MAX_ERROR_BYTES
 from tests.client import fault_server as faults
 from tests.client.fault_server import Behaviour, Exchange
-from tests.client.transports import Connect, Serve
+from tests.client.transports import Meet
 
 LIMIT = 1_000_000
 READ = replace(endpoints.get_workflow("w1"), max_bytes=LIMIT)
@@ -51,11 +51,8 @@ def endless(encoding: str) -> Behaviour:
 
 
 @pytest.mark.parametrize("answer", [lambda content: faults.status(200, content), packed])
-def test_an_answer_up_to_the_limit_is_read_and_none_above(
-    serve: Serve, connect: Connect, answer: Callable[[bytes], Behaviour]
-) -> None:
-    server = serve(faults.in_turn(answer(whole(LIMIT)), answer(whole(LIMIT + 1))))
-    client = connect(server)
+def test_an_answer_up_to_the_limit_is_read_and_none_above(meet: Meet, answer: Callable[[bytes], Behaviour]) -> None:
+    client, server = meet(faults.in_turn(answer(whole(LIMIT)), answer(whole(LIMIT + 1))))
     assert client.send(READ).workflow_id == "w1"
     with pytest.raises(NotConductorError, match="more than 1,000,000 bytes, which is the limit"):
         client.send(READ)
@@ -63,35 +60,39 @@ def test_an_answer_up_to_the_limit_is_read_and_none_above(
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
-def test_an_endless_answer_is_given_up_at_the_limit(serve: Serve, connect: Connect, encoding: str) -> None:
+def test_an_endless_answer_is_given_up_at_the_limit(meet: Meet, encoding: str) -> None:
     with pytest.raises(NotConductorError, match="more than 1,000,000 bytes"):
-        connect(serve(endless(encoding))).send(READ)
+        meet(endless(encoding))[0].send(READ)
 
 
-def test_of_an_error_only_the_beginning_is_read(serve: Serve, connect: Connect) -> None:
+def test_of_an_error_only_the_beginning_is_read(meet: Meet) -> None:
     page = b"<html>" + b"x" * 50_000_000
-    server = serve(faults.status(500, gzip.compress(page), content_encoding="gzip"))
+    client, _ = meet(faults.status(500, gzip.compress(page), content_encoding="gzip"))
     with pytest.raises(ConductorServerError, match="no message"):
-        connect(server).send(endpoints.get_workflow("w1"))
+        client.send(endpoints.get_workflow("w1"))
 
 
-def test_an_error_of_conductors_may_be_long(serve: Serve, connect: Connect) -> None:
-    server = serve(faults.error(404, "No such workflow found by id: w1 " + "x" * (MAX_ERROR_BYTES - 1_000)))
+def test_an_error_of_conductors_may_be_long(meet: Meet) -> None:
+    client, _ = meet(faults.error(404, "No such workflow found by id: w1 " + "x" * (MAX_ERROR_BYTES - 1_000)))
     with pytest.raises(ConductorNotFoundError):
-        connect(server).send(READ)
+        client.send(READ)
 
 
-def test_only_gzip_is_asked_for_and_nothing_else_read(serve: Serve, connect: Connect) -> None:
-    server = serve(faults.status(200, b"\x0b\x02\x80{}\x03", content_encoding="br"))
-    client = connect(server, headers={"accept-encoding": "br, zstd"}, max_attempts=1)
+def test_only_gzip_is_asked_for_and_nothing_else_read(meet: Meet) -> None:
+    client, server = meet(
+        faults.status(200, b"\x0b\x02\x80{}\x03", content_encoding="br"),
+        headers={"accept-encoding": "br, zstd"},
+        max_attempts=1,
+    )
     with pytest.raises(NotConductorError, match="compressed by 'br', and gzip was asked for"):
         client.send(READ)
     assert server.requests[0].headers["accept-encoding"] == "gzip"
 
 
-def test_a_connection_is_kept_after_an_answer_of_any_size(serve: Serve, connect: Connect) -> None:
-    server = serve(faults.in_turn(packed(whole(900_000)), faults.error(404, "No such workflow"), faults.workflow()))
-    client = connect(server)
+def test_a_connection_is_kept_after_an_answer_of_any_size(meet: Meet) -> None:
+    client, server = meet(
+        faults.in_turn(packed(whole(900_000)), faults.error(404, "No such workflow"), faults.workflow())
+    )
     client.send(READ)
     with pytest.raises(ConductorNotFoundError):
         client.send(READ)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,22 +17,22 @@ from airflow_provider_conductor.client import (
     ConductorNotFoundError,
     ConductorRequestError,
     ConductorServerError,
+    ConductorSettings,
     ConductorTooManyRequestsError,
     NotConductorError,
+    endpoints,
     errors,
 )
-from airflow_provider_conductor.client.error_answers import error_for_answer
+from airflow_provider_conductor.client.flow import Answer
+from airflow_provider_conductor.client.wire import Exchange
 
 
 def error_of(status: int, body: Any, *, safe: bool = True) -> ConductorRequestError:
-    return error_for_answer(
-        method="GET",
-        path="/workflow/w1",
-        server="http://conductor:8080",
-        status=status,
-        content=body if isinstance(body, bytes) else json.dumps(body).encode(),
-        safe_to_repeat=safe,
-    )
+    call = replace(endpoints.get_workflow("w1"), safe_to_repeat=safe)
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    with pytest.raises(ConductorRequestError) as caught:
+        Exchange(ConductorSettings("http://conductor:8080")).value(call, Answer(status, {}, content))
+    return caught.value
 
 
 HTML = b"<html><body>404 page not found</body></html>"

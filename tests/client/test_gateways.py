@@ -16,7 +16,7 @@ from airflow_provider_conductor.client.flows import get_workflow_status
 from airflow_provider_conductor.client.wire import BELIEVED_AFTER
 from tests.client import fault_server as faults
 from tests.client.fault_server import Behaviour
-from tests.client.transports import Clock, Connect, Serve
+from tests.client.transports import Clock, Meet
 
 KEY = {"key_id": "id", "key_secret": "s3cr3t-k3y"}
 READ = endpoints.get_workflow("w1")
@@ -39,36 +39,36 @@ def table(behaviours: dict[str, Behaviour]) -> pytest.MarkDecorator:
 
 
 @table(PAGES)
-def test_a_read_is_asked_again_once_the_gateway_is_well(serve: Serve, connect: Connect, page: Behaviour) -> None:
-    server = serve(faults.in_turn(page, faults.workflow("w1")))
-    assert connect(server).send(READ).workflow_id == "w1"
+def test_a_read_is_asked_again_once_the_gateway_is_well(meet: Meet, page: Behaviour) -> None:
+    client, server = meet(faults.in_turn(page, faults.workflow()))
+    assert client.send(READ).workflow_id == "w1"
     assert len(server.requests) == 2
 
 
 @table(PAGES)
-def test_a_gateway_that_keeps_answering_is_an_error_in_the_end(serve: Serve, connect: Connect, page: Behaviour) -> None:
-    server = serve(page)
+def test_a_gateway_that_keeps_answering_is_an_error_in_the_end(meet: Meet, page: Behaviour) -> None:
+    client, server = meet(page, max_attempts=3)
     with pytest.raises(NotConductorError) as caught:
-        connect(server, max_attempts=3).send(READ)
+        client.send(READ)
     assert len(server.requests) == 3
     assert caught.value.repeatable
 
 
 @table(PAGES)
-def test_a_start_that_a_gateway_answers_is_not_sent_again(serve: Serve, connect: Connect, page: Behaviour) -> None:
-    server = serve(page)
+def test_a_start_that_a_gateway_answers_is_not_sent_again(meet: Meet, page: Behaviour) -> None:
+    client, server = meet(page)
     with pytest.raises(NotConductorError) as caught:
-        connect(server).send(START)
+        client.send(START)
     assert not caught.value.repeatable
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("page", [faults.html(401), faults.status(403, {"message": "Forbidden"})])
-def test_credentials_that_a_gateway_asks_for_are_named(serve: Serve, connect: Connect, page: Behaviour) -> None:
+def test_credentials_that_a_gateway_asks_for_are_named(meet: Meet, page: Behaviour) -> None:
     with pytest.raises(
         NotConductorError, match="asks for credentials, put them into the connection's headers"
     ) as caught:
-        connect(serve(page), max_attempts=1).send(READ)
+        meet(page, max_attempts=1)[0].send(READ)
     assert caught.value.refused_by_gateway
 
 
@@ -76,23 +76,17 @@ def test_credentials_that_a_gateway_asks_for_are_named(serve: Serve, connect: Co
 
 
 @table({name: page for name, page in PAGES.items() if name != "302 to a login"})
-def test_a_gateway_without_a_token_endpoint_is_not_an_open_server(
-    serve: Serve, connect: Connect, page: Behaviour
-) -> None:
-    server = serve(faults.by_path(token=faults.in_turn(page, faults.token("t1")), rest=faults.workflow("w1")))
-    client = connect(server, max_attempts=1, **KEY)
+def test_a_gateway_without_a_token_endpoint_is_not_an_open_server(meet: Meet, page: Behaviour) -> None:
+    client, server = meet(faults.by_path(token=faults.in_turn(page, faults.token("t1"))), max_attempts=1, **KEY)
     with pytest.raises(NotConductorError, match="/token"):
         client.send(READ)
     client.send(READ)
     assert [request.headers.get("x-authorization") for request in server.sent_to("/workflow/w1")] == ["t1"]
 
 
-def test_a_renewed_token_is_fetched_though_the_endpoint_is_said_to_be_missing(
-    serve: Serve, connect: Connect, clock: Clock
-) -> None:
+def test_a_renewed_token_is_fetched_though_the_endpoint_is_said_to_be_missing(meet: Meet, clock: Clock) -> None:
     tokens = faults.in_turn(faults.token("t1"), faults.error(404, "No static resource api/token."), faults.token("t2"))
-    server = serve(faults.by_path(token=tokens, rest=faults.workflow("w1")))
-    client = connect(server, max_attempts=2, **KEY)
+    client, server = meet(faults.by_path(token=tokens), max_attempts=2, **KEY)
     client.send(READ)
     clock.now += 3600
     client.send(READ)
@@ -100,30 +94,29 @@ def test_a_renewed_token_is_fetched_though_the_endpoint_is_said_to_be_missing(
 
 
 @pytest.mark.parametrize("refusal", [faults.orkes_token_refused(), faults.html(401)])
-def test_an_open_server_that_asks_for_a_token_gets_one(serve: Serve, connect: Connect, refusal: Behaviour) -> None:
+def test_an_open_server_that_asks_for_a_token_gets_one(meet: Meet, refusal: Behaviour) -> None:
     tokens = faults.in_turn(faults.no_route, faults.token("t1"))
-    server = serve(
-        faults.by_path(token=tokens, rest=faults.in_turn(faults.workflow("w1"), refusal, faults.workflow("w1")))
+    client, server = meet(
+        faults.by_path(token=tokens, rest=faults.in_turn(faults.workflow(), refusal, faults.workflow())), **KEY
     )
-    client = connect(server, **KEY)
     client.send(READ)
     client.send(READ)
     sent = [request.headers.get("x-authorization") for request in server.sent_to("/workflow/w1")]
     assert sent == [None, None, "t1"]
 
 
-def test_a_gateways_403_fetches_no_token(serve: Serve, connect: Connect) -> None:
-    server = serve(
-        faults.by_path(token=faults.token("t1"), rest=faults.in_turn(faults.html(403), faults.workflow("w1")))
+def test_a_gateways_403_fetches_no_token(meet: Meet) -> None:
+    client, server = meet(
+        faults.by_path(token=faults.token("t1"), rest=faults.in_turn(faults.html(403), faults.workflow())), **KEY
     )
-    connect(server, **KEY).send(READ)
+    client.send(READ)
     assert len(server.sent_to("/token")) == 1
 
 
-def test_conductors_own_refusal_is_raised_at_once(serve: Serve, connect: Connect) -> None:
-    server = serve(faults.by_path(token=faults.token("t1"), rest=faults.orkes_token_refused()))
+def test_conductors_own_refusal_is_raised_at_once(meet: Meet) -> None:
+    client, server = meet(faults.by_path(token=faults.token("t1"), rest=faults.orkes_token_refused()), **KEY)
     with pytest.raises(ConductorAuthError):
-        connect(server, **KEY).send(READ)
+        client.send(READ)
     assert len(server.sent_to("/workflow/w1")) == 2
 
 
@@ -136,26 +129,16 @@ def missing_status(then: Behaviour, *pages: Behaviour) -> Behaviour:
 
 
 @table(PAGES)
-def test_a_gateways_page_does_not_make_an_endpoint_missing(serve: Serve, connect: Connect, page: Behaviour) -> None:
-    server = serve(missing_status(faults.workflow(), page))
-    client = connect(server)
+def test_a_gateways_page_does_not_make_an_endpoint_missing(meet: Meet, page: Behaviour) -> None:
+    client, server = meet(missing_status(faults.workflow(), page))
     for _ in range(2):
         client.run(get_workflow_status(client.client.capabilities, "w1"))
     assert len(server.sent_to("/workflow/w1/status")) == 3
     assert server.sent_to("/workflow/w1") == []
 
 
-def test_an_endpoint_that_has_answered_is_not_given_up_for_one_answer(serve: Serve, connect: Connect) -> None:
-    server = serve(missing_status(faults.workflow(), faults.workflow(), faults.no_route))
-    client = connect(server)
-    for workflow_id in ("w1", "w2", "w1"):
-        client.run(get_workflow_status(client.client.capabilities, workflow_id))
-    assert server.sent_to("/workflow/w1") == server.sent_to("/workflow/w2") == []
-
-
-def test_an_endpoint_that_stays_missing_is_accepted_after_a_while(serve: Serve, connect: Connect, clock: Clock) -> None:
-    server = serve(missing_status(faults.no_route, faults.workflow()))
-    client = connect(server, max_attempts=1)
+def test_an_endpoint_that_stays_missing_is_accepted_after_a_while(meet: Meet, clock: Clock) -> None:
+    client, _ = meet(missing_status(faults.no_route, faults.workflow()), max_attempts=1)
     call = endpoints.get_workflow_status("w1")
     client.send(call)
     with pytest.raises(NotConductorError, match="which has answered before"):
@@ -165,12 +148,11 @@ def test_an_endpoint_that_stays_missing_is_accepted_after_a_while(serve: Serve, 
         client.send(call)
 
 
-def test_the_look_up_of_earlier_starts_is_never_taken_for_missing(serve: Serve, connect: Connect) -> None:
+def test_the_look_up_of_earlier_starts_is_never_taken_for_missing(meet: Meet) -> None:
     call = endpoints.get_by_correlation_ids("orders", ["c1"])
     running = {"workflowId": "w1", "workflowName": "orders", "correlationId": "c1", "status": "RUNNING"}
     found = faults.json_answer({"c1": [running]})
-    server = serve(faults.in_turn(found, faults.status(404, b"404 page not found\n"), faults.no_route, found))
-    client = connect(server)
+    client, _ = meet(faults.in_turn(found, faults.status(404, b"404 page not found\n"), faults.no_route, found))
     for _ in range(2):
         assert [workflow.workflow_id for workflow in client.send(call)["c1"]] == ["w1"]
 
@@ -201,9 +183,8 @@ UNREADABLE: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
-def test_whatever_cannot_be_read_is_an_error_of_this_call_alone(serve: Serve, connect: Connect, content: bytes) -> None:
-    server = serve(faults.in_turn(faults.status(200, content), faults.workflow("w1")))
-    client = connect(server)
+def test_whatever_cannot_be_read_is_an_error_of_this_call_alone(meet: Meet, content: bytes) -> None:
+    client, _ = meet(faults.in_turn(faults.status(200, content), faults.workflow()))
     with pytest.raises(NotConductorError, match="not a valid Conductor answer"):
         client.send(READ)
     assert client.send(READ).workflow_id == "w1"
@@ -223,18 +204,18 @@ def test_whatever_cannot_be_read_is_an_error_of_this_call_alone(serve: Serve, co
         (endpoints.get_workflow_names_and_versions(), b'{"orders": [{"version": "new"}]}'),
     ],
 )
-def test_so_are_the_answers_of_the_other_endpoints(serve: Serve, connect: Connect, call: Any, content: bytes) -> None:
+def test_so_are_the_answers_of_the_other_endpoints(meet: Meet, call: Any, content: bytes) -> None:
     with pytest.raises(NotConductorError):
-        connect(serve(faults.status(200, content)), max_attempts=1).send(call)
+        meet(faults.status(200, content), max_attempts=1)[0].send(call)
 
 
 @pytest.mark.parametrize("retry_after", ["9" * 400, "Fri, 31 Dec 99999 23:59:59 GMT", "-1", "nan"])
-def test_an_invalid_retry_after_is_ignored(serve: Serve, connect: Connect, retry_after: str) -> None:
-    server = serve(faults.in_turn(faults.status(503, retry_after=retry_after), faults.workflow("w1")))
-    assert connect(server).send(READ).workflow_id == "w1"
+def test_an_invalid_retry_after_is_ignored(meet: Meet, retry_after: str) -> None:
+    client, _ = meet(faults.in_turn(faults.status(503, retry_after=retry_after), faults.workflow()))
+    assert client.send(READ).workflow_id == "w1"
 
 
 @pytest.mark.parametrize("date", ["Fri, 31 Dec 99999 23:59:59 GMT", "now"])
-def test_an_invalid_date_is_ignored(serve: Serve, connect: Connect, date: str) -> None:
-    server = serve(faults.json_answer({"workflowId": "w1", "status": "RUNNING"}, date=date))
-    assert connect(server).send(READ).observed_at == 0
+def test_an_invalid_date_is_ignored(meet: Meet, date: str) -> None:
+    client, _ = meet(faults.json_answer({"workflowId": "w1", "status": "RUNNING"}, date=date))
+    assert client.send(READ).observed_at == 0

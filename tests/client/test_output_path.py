@@ -45,11 +45,12 @@ def test_a_path_leads_to_its_part(path: str, part: Any) -> None:
 @pytest.mark.parametrize(
     "path",
     [
+        *(None, 3, ["total"]),
         *("", " ", ".total", "total.", "order..id", "rows[", "rows[]", "rows[x]", "rows[0", "rows[0]id", "$total"),
         *("a b", "rows[1:2]", "rows[?(@.id)]", "..id", 'order["id]', "order[1.5]", "*", "order.*"),
     ],
 )
-def test_an_invalid_path_is_refused_with_an_example(path: str) -> None:
+def test_an_invalid_path_is_refused_with_an_example(path: object) -> None:
     with pytest.raises(ValueError, match="output_path") as told:
         OutputPath.of(path)
     assert repr(path) in str(told.value)
@@ -63,12 +64,6 @@ def test_a_bad_escape_is_refused_by_the_name_of_the_argument(path: str) -> None:
     ) as told:
         OutputPath.of(path)
     assert repr(path) in str(told.value)
-
-
-@pytest.mark.parametrize("path", [None, 3, ["total"]])
-def test_a_path_that_is_not_text_is_refused(path: object) -> None:
-    with pytest.raises(ValueError, match="output_path"):
-        OutputPath.of(path)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_conductor.client import ConductorConfigError, ConductorSettings
-from airflow_provider_conductor.client.extra import EXTRA_FIELDS
+from airflow_provider_conductor.client.settings import EXTRA_FIELDS
 
 SECRET = "s3cr3t-k3y"
 
@@ -92,13 +91,6 @@ def test_an_unknown_extra_key_is_refused_with_the_known_ones() -> None:
     assert SECRET not in message
 
 
-def test_every_extra_field_is_a_setting_with_that_default() -> None:
-    settings = ConductorSettings("http://conductor")
-    assert {field.name: getattr(settings, field.name) for field in EXTRA_FIELDS} == {
-        field.name: {"headers": {}, "hosts": ()}.get(field.kind, field.default) for field in EXTRA_FIELDS
-    }
-
-
 @pytest.mark.parametrize(
     ("name", "given", "kept"),
     [
@@ -167,18 +159,6 @@ def test_a_client_key_needs_its_certificate(tmp_path: Path) -> None:
 def test_the_id_in_a_link_is_quoted() -> None:
     page = ConductorSettings("https://conductor.example.com").workflow_url("../a b?c#d/<e>")
     assert page == "https://conductor.example.com/execution/..%2Fa%20b%3Fc%23d%2F%3Ce%3E"
-
-
-def test_no_secret_shows_in_what_settings_print() -> None:
-    settings = ConductorSettings(
-        "https://conductor.example.com",
-        key_id="id",
-        key_secret=SECRET,
-        proxy=f"http://user:{SECRET}@proxy:3128",
-        headers={"Cookie": SECRET},
-    )
-    assert SECRET not in f"{settings!r}{settings}"
-    assert SECRET not in repr(pickle.loads(pickle.dumps(settings)))
 
 
 @pytest.mark.parametrize(

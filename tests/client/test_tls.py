@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ssl
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from airflow_provider_conductor.client import (
     endpoints,
 )
 from tests.client import fault_server as faults
-from tests.client.fault_server import FaultServer
-from tests.client.transports import Connect, Serve
+from tests.client.fault_server import Behaviour, FaultServer
+from tests.client.transports import Connect, Serve, Transport
 
 READ = endpoints.get_workflow("w1")
 START = endpoints.start_workflow({"name": "orders"})
@@ -42,28 +43,39 @@ def files(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> di
     return {path.stem: str(path) for path in folder.iterdir()}
 
 
-def server_context(authority: trustme.CA, *names: str, ask: bool = False) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names).configure_cert(context)
-    if ask:
-        authority.configure_trust(context)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
+Secure = Callable[..., tuple[Transport, FaultServer]]
 
 
-def test_a_servers_own_ca_is_trusted_when_named(
-    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str]
-) -> None:
-    server = serve(faults.workflow("w1"), server_context(authority, "127.0.0.1"))
-    assert connect(server, ca_bundle=files["ca"]).send(READ).workflow_id == "w1"
+@pytest.fixture
+def secure(serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str]) -> Secure:
+    """A server with a certificate of the authority's, and a client with these settings, where files have short names.
+
+    The server asks for the client's certificate if ``asks`` is the newest version of TLS that it speaks.
+    """
+
+    def both(
+        behaviour: Behaviour, name: str = "127.0.0.1", asks: ssl.TLSVersion | None = None, **settings: Any
+    ) -> tuple[Transport, FaultServer]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(name).configure_cert(context)
+        if asks:
+            authority.configure_trust(context)
+            context.verify_mode, context.maximum_version = ssl.CERT_REQUIRED, asks
+        server = serve(behaviour, context)
+        return connect(server, **{key: files.get(value, value) for key, value in settings.items()}), server
+
+    return both
+
+
+def test_a_servers_own_ca_is_trusted_when_named(secure: Secure) -> None:
+    assert secure(faults.workflow(), ca_bundle="ca")[0].send(READ).workflow_id == "w1"
 
 
 def test_a_ca_in_the_usual_environment_variable_is_trusted(
-    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    secure: Secure, files: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", files["ca"])
-    server = serve(faults.workflow("w1"), server_context(authority, "127.0.0.1"))
-    assert connect(server).send(READ).workflow_id == "w1"
+    assert secure(faults.workflow())[0].send(READ).workflow_id == "w1"
 
 
 @pytest.mark.parametrize(
@@ -75,16 +87,9 @@ def test_a_ca_in_the_usual_environment_variable_is_trusted(
     ],
 )
 def test_a_certificate_that_is_not_the_servers_is_refused_and_not_tried_again(
-    serve: Serve,
-    connect: Connect,
-    authority: trustme.CA,
-    files: dict[str, str],
-    name: str,
-    trusted: str | None,
-    said: str,
+    secure: Secure, name: str, trusted: str | None, said: str
 ) -> None:
-    server = serve(faults.text("w1"), server_context(authority, name))
-    client = connect(server, ca_bundle=trusted and files[trusted])
+    client, server = secure(faults.text("w1"), name, ca_bundle=trusted)
     with pytest.raises(ConductorTlsError, match=f"TLS handshake failed.*({said})") as caught:
         client.send(START)
     assert not caught.value.fate_unknown
@@ -92,31 +97,23 @@ def test_a_certificate_that_is_not_the_servers_is_refused_and_not_tried_again(
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_verification_is_off_only_if_configured(serve: Serve, connect: Connect, authority: trustme.CA) -> None:
-    server = serve(faults.workflow("w1"), server_context(authority, "conductor.example.com"))
-    assert connect(server, verify_ssl=False).send(READ).workflow_id == "w1"
+def test_verification_is_off_only_if_configured(secure: Secure) -> None:
+    assert secure(faults.workflow(), "conductor.example.com", verify_ssl=False)[0].send(READ).workflow_id == "w1"
 
 
-@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-@pytest.mark.parametrize("own", [("both", None), ("cert", "key")])
-def test_a_client_certificate_is_shown_to_a_server_that_asks(
-    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], own: tuple[str, str | None]
-) -> None:
-    server = serve(faults.workflow("w1"), server_context(authority, "127.0.0.1", ask=True))
-    cert, key = own
-    client = connect(server, ca_bundle=files["ca"], client_cert=files[cert], client_key=key and files[key])
+@pytest.mark.parametrize("own", [{"client_cert": "both"}, {"client_cert": "cert", "client_key": "key"}])
+def test_a_client_certificate_is_shown_to_a_server_that_asks(secure: Secure, own: dict[str, str]) -> None:
+    client, _ = secure(faults.workflow(), asks=ssl.TLSVersion.TLSv1_3, ca_bundle="ca", **own)
     assert client.send(READ).workflow_id == "w1"
 
 
 @pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_missing_client_certificate_is_tls_trouble_and_not_tried_again(
-    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], newest: ssl.TLSVersion
+    secure: Secure, newest: ssl.TLSVersion
 ) -> None:
-    context = server_context(authority, "127.0.0.1", ask=True)
-    context.maximum_version = newest
-    server = serve(faults.text("w1"), context)
+    client, server = secure(faults.text("w1"), asks=newest, ca_bundle="ca")
     with pytest.raises(ConductorTlsError, match="handshake"):
-        connect(server, ca_bundle=files["ca"]).send(START)
+        client.send(START)
     assert (server.connections, server.requests) == (1, [])
 
 
@@ -129,12 +126,10 @@ def test_https_to_a_plain_http_server_is_a_tls_error(serve: Serve, connect: Conn
 @pytest.mark.parametrize(
     "fault", [faults.drop, faults.reset(), faults.reset(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nw")]
 )
-def test_a_server_that_dies_after_the_handshake_may_have_started_the_workflow(
-    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], fault: faults.Behaviour
-) -> None:
-    server = serve(fault, server_context(authority, "127.0.0.1"))
+def test_a_server_that_dies_after_the_handshake_may_have_started_the_workflow(secure: Secure, fault: Behaviour) -> None:
+    client, server = secure(fault, ca_bundle="ca")
     with pytest.raises(ConductorConnectionLostError) as caught:
-        connect(server, ca_bundle=files["ca"]).send(START)
+        client.send(START)
     assert caught.value.fate_unknown
     assert len(server.requests) == 1
 
@@ -146,44 +141,32 @@ def test_a_server_that_dies_after_the_handshake_may_have_started_the_workflow(
         {"ca_bundle": "ca", "client_cert": "broken"},
         {"ca_bundle": "ca", "client_cert": "cert"},
         {"ca_bundle": "ca", "client_cert": "cert", "client_key": "ca"},
+        {},
     ],
 )
 def test_tls_files_that_cannot_be_used_are_a_wrong_connection(
-    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str], wrong: dict[str, str]
+    secure: Secure, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str]
 ) -> None:
-    server = serve(faults.workflow("w1"), server_context(authority, "127.0.0.1"))
-    with pytest.raises(ConductorConfigError, match="TLS files"):
-        connect(server, **{name: files[path] for name, path in wrong.items()}).send(READ)
-
-
-def test_a_ca_of_the_environment_that_is_not_there_is_a_wrong_connection(
-    serve: Serve, connect: Connect, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    """The last one is of the environment."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/ca.pem")
-    server = serve(faults.workflow("w1"), server_context(authority, "127.0.0.1"))
     with pytest.raises(ConductorConfigError, match="TLS files"):
-        connect(server).send(READ)
+        secure(faults.workflow(), **wrong)[0].send(READ)
 
 
 # Proxies
 
 
 def test_a_plain_request_goes_through_the_proxy(serve: Serve, connect: Connect) -> None:
-    proxy = serve(faults.workflow("w1"))
+    proxy = serve(faults.workflow())
     client = connect("http://conductor.invalid:8080/api", proxy=f"http://127.0.0.1:{proxy.port}")
     assert client.send(READ).workflow_id == "w1"
     assert proxy.requests[0].target.startswith("http://conductor.invalid:8080/api/workflow/w1")
 
 
-def test_an_encrypted_request_goes_through_the_proxys_tunnel(
-    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str]
-) -> None:
-    server = serve(faults.workflow("w1"), server_context(authority, "127.0.0.1"))
+def test_an_encrypted_request_goes_through_the_proxys_tunnel(serve: Serve, secure: Secure) -> None:
     proxy = serve(faults.tunnel)
-    client = connect(
-        server, ca_bundle=files["ca"], proxy=f"http://127.0.0.1:{proxy.port}", key_id="id", key_secret="s3cr3t-k3y"
-    )
-    server.behaviour = faults.by_path(token=faults.token("t1"), rest=faults.workflow("w1"))
+    through = {"ca_bundle": "ca", "proxy": f"http://127.0.0.1:{proxy.port}"}
+    client, server = secure(faults.by_path(token=faults.token("t1")), key_id="id", key_secret="s3cr3t-k3y", **through)
     assert client.send(READ).workflow_id == "w1"
     assert client.send(READ).workflow_id == "w1"
     (request,) = proxy.requests
@@ -196,7 +179,7 @@ def test_an_encrypted_request_goes_through_the_proxys_tunnel(
 def test_the_usual_environment_variables_name_the_proxy(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    proxy = serve(faults.workflow("w1"))
+    proxy = serve(faults.workflow())
     monkeypatch.setenv(variable, value.format(port=proxy.port))
     assert connect("http://conductor.invalid/api").send(READ).workflow_id == "w1"
     assert len(proxy.requests) == 1
@@ -206,7 +189,7 @@ def test_the_usual_environment_variables_name_the_proxy(
 def test_no_proxy_exempts_the_server(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, exempt: str
 ) -> None:
-    server, proxy = serve(faults.workflow("w1")), serve(faults.drop)
+    server, proxy = serve(faults.workflow()), serve(faults.drop)
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
     monkeypatch.setenv("no_proxy", exempt.format(port=server.port))
     connect(server).send(READ)
@@ -236,12 +219,8 @@ def test_a_proxy_that_refuses_the_tunnel_is_unreachable(serve: Serve, connect: C
     assert proxy.requests[0].headers["proxy-authorization"].startswith("Basic ")
 
 
-def test_a_start_lost_in_a_proxys_tunnel_is_not_sent_again(
-    serve: Serve, connect: Connect, authority: trustme.CA, files: dict[str, str]
-) -> None:
-    server = serve(faults.drop, server_context(authority, "127.0.0.1"))
-    proxy = serve(faults.tunnel)
-    client = connect(server, ca_bundle=files["ca"], proxy=f"http://127.0.0.1:{proxy.port}")
+def test_a_start_lost_in_a_proxys_tunnel_is_not_sent_again(serve: Serve, secure: Secure) -> None:
+    client, server = secure(faults.drop, ca_bundle="ca", proxy=f"http://127.0.0.1:{serve(faults.tunnel).port}")
     with pytest.raises(ConductorConnectionLostError) as caught:
         client.send(START)
     assert caught.value.fate_unknown

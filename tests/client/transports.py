@@ -12,8 +12,6 @@ from airflow_provider_conductor.client import AsyncConductorClient, ConductorCli
 from airflow_provider_conductor.client.flow import Call, Flow
 from tests.client.fault_server import FaultServer
 
-__all__ = ["AsyncTransport", "Clock", "Connect", "Serve", "SyncTransport", "Transport"]
-
 
 @dataclass
 class Clock:
@@ -60,6 +58,9 @@ Serve = Callable[..., FaultServer]
 
 Connect = Callable[..., Transport]
 """The fixture that opens a client to a server: the blocking one, then the asyncio one."""
+
+Meet = Callable[..., tuple[Transport, FaultServer]]
+"""The fixture that does both: a server with a behaviour, and a client with these settings."""
 
 
 class SyncTransport(Transport):

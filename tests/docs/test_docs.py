@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_conductor.client.extra import EXTRA_FIELDS
+from airflow_provider_conductor.client.settings import EXTRA_FIELDS
 from airflow_provider_conductor.operators import (
     ConductorCompleteTaskOperator,
     ConductorRegisterDefinitionsOperator,

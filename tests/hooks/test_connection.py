@@ -17,7 +17,7 @@ from airflow.models.connection import Connection as StoredConnection
 from airflow.providers.common.compat.sdk import BaseHook, redact
 
 from airflow_provider_conductor.client import ConductorAuthError, ConductorConfigError
-from airflow_provider_conductor.client.extra import EXTRA_FIELDS
+from airflow_provider_conductor.client.settings import EXTRA_FIELDS
 from airflow_provider_conductor.hooks import ConductorHook, conductor as hook_module
 from airflow_provider_conductor.testing import ConductorStandIn
 from airflow_provider_conductor.testing.server import TOKEN

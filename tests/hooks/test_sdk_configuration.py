@@ -233,7 +233,7 @@ def test_all_of_a_configuration_is_read(files: dict[str, str]) -> None:
     configuration.cert_file = files["own"]
     configuration.key_file = files["own"]
     configuration.proxy = "http://proxy.example.com:3128"
-    assert ConductorSettings.from_sdk(configuration) == ConductorSettings(
+    assert ConductorSettings.of(configuration) == ConductorSettings(
         "https://conductor.example.com/api",
         key_id="key-id",
         key_secret=SECRET,
@@ -253,7 +253,7 @@ def test_all_of_a_configuration_is_read(files: dict[str, str]) -> None:
     ],
 )
 def test_an_open_servers_configuration_has_no_key(made: Configuration, read: str) -> None:
-    assert ConductorSettings.from_sdk(made) == ConductorSettings.of(made) == ConductorSettings(read)
+    assert ConductorSettings.of(made) == ConductorSettings(read)
 
 
 @pytest.mark.parametrize(("name", "value"), [("http_connection", httpx.Client()), ("assert_hostname", False)])

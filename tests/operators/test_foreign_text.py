@@ -11,8 +11,13 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_conductor.batch.state import Batch
-from airflow_provider_conductor.client import ConductorClient, ConductorError, NotConductorError
-from airflow_provider_conductor.client.error_answers import error_for_answer
+from airflow_provider_conductor.client import (
+    ConductorClient,
+    ConductorError,
+    ConductorServerError,
+    ConductorSettings,
+    NotConductorError,
+)
 from airflow_provider_conductor.client.text import to_log
 from airflow_provider_conductor.operators import (
     ConductorCompleteTaskOperator,
@@ -353,19 +358,15 @@ def test_what_a_batch_puts_down_of_it() -> None:
     assert_bearable("checkpoint", state.to_json())
 
 
-def test_an_event_and_an_error_that_are_made_of_it() -> None:
+def test_an_event_and_an_error_that_are_made_of_it(conductor: ConductorStandIn) -> None:
     assert_bearable("event", WaitEvent(workflow_id="it", status="FAILED", message=HOSTILE).to_json())
     assert_bearable("read", WaitEvent.from_json({"workflow_id": "it", "status": "FAILED", "message": HOSTILE}).message)
     assert_bearable("error", str(ConductorError(HOSTILE)).replace("\n2026", ""))
-    answer = error_for_answer(
-        method="GET",
-        path="/x",
-        server="http://s",
-        status=500,
-        content=json.dumps({"message": HOSTILE}).encode(),
-        safe_to_repeat=True,
-    )
-    assert_bearable("answer", [str(answer), answer.message])
+    conductor.instead = lambda request: (500, "application/json", json.dumps({"message": HOSTILE}).encode())
+    client = ConductorClient(ConductorSettings(conductor.url, max_attempts=1))
+    with client, pytest.raises(ConductorServerError) as caught:
+        client.get_workflow("it")
+    assert_bearable("answer", [str(caught.value), caught.value.message])
 
 
 def test_the_facets_and_the_link(hostile: ConductorStandIn) -> None:

@@ -49,14 +49,14 @@ class Crashing:
         return super().execute_complete(context, event, **kwargs)  # type: ignore[misc]
 
     def _lay_the_mine(self) -> None:
-        send_once = ConductorClient._send_once
+        transmit = ConductorClient._transmit
         save_record = type(self)._save_record  # type: ignore[attr-defined]
 
-        def sending(client: Any, call: Any, *rest: Any) -> Any:
-            is_start = (call.method, call.path) == ("POST", "/workflow")
+        def sending(client: Any, sent: Any) -> Any:
+            is_start = (sent.call.method, sent.call.path) == ("POST", "/workflow")
             if is_start and self.point == "before_start":
                 die()
-            answer = send_once(client, call, *rest)
+            answer = transmit(client, sent)
             if is_start and self.point == "after_start":
                 die()
             if is_start and self.point == "after_start_with_supervisor":
@@ -68,7 +68,7 @@ class Crashing:
                 die()
             save_record(task, record)
 
-        ConductorClient._send_once = sending  # type: ignore[method-assign]
+        ConductorClient._transmit = sending  # type: ignore[method-assign]
         type(self)._save_record = saving  # type: ignore[attr-defined]
         if self.point == "waiting":
             threading.Timer(2, die).start()
