@@ -64,6 +64,7 @@ Behaviour = Callable[[Exchange], None]
 @dataclass
 class FaultServer:
     """Listens until :meth:`stop`; ``requests`` holds what arrived, ``connections`` how often somebody connected.
+
     ``most_open`` is how many connections were open at the same time.
 
     With ``down=True`` the port is taken but refuses, until :meth:`listen`.
@@ -94,6 +95,11 @@ class FaultServer:
     @property
     def api_url(self) -> str:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/api"
+
+    @property
+    def open(self) -> int:
+        """Connections that are open now."""
+        return len(self._open)
 
     def sent_to(self, path: str) -> list[Request]:
         return [request for request in self.requests if request.path == f"/api{path}"]
