@@ -54,7 +54,6 @@ EVIL = [
     "http://{good}/api/x/../../admin",
     "http://[::1",
     "http://elsewhere:99999/",
-    "//",
     "mailto:x@example.com",
     "",
 ]

@@ -226,8 +226,9 @@ def test_a_read_follows_redirects_on_its_own_server(meet: Meet, location: str) -
     assert server.requests[1].query == [("includeTasks", "true")]
 
 
-def test_redirects_in_a_circle_end(meet: Meet) -> None:
-    client, server = meet(faults.status(302, location="/api/workflow/w1"))
+@pytest.mark.parametrize("location", ["/api/workflow/w1", "//"])
+def test_redirects_in_a_circle_end(meet: Meet, location: str) -> None:
+    client, server = meet(faults.status(302, location=location))
     assert type(error_from(client, READ)) is NotConductorError
     assert len(server.requests) <= 5
 
