@@ -176,7 +176,8 @@ def test_a_dag_file_loads_nothing_that_only_a_task_needs(step: str, added: dict[
 
 def test_a_dag_file_loads_what_is_listed_and_nothing_else(added: dict[str, set[str]]) -> None:
     """Airflow itself loads the connection's form, for its UI."""
-    form = {f"{PACKAGE}.{name}" for name in ("client.extra", "client.settings", "connection_form", "provider_info")}
+    of_the_form = ("client.extra", "client.hiding", "client.settings", "connection_form", "provider_info")
+    form = {f"{PACKAGE}.{name}" for name in of_the_form}
     assert {name for name in added[OPERATORS] if name.startswith(PACKAGE)} - form == LOADED
 
 
