@@ -14,7 +14,7 @@ from airflow_provider_conductor.client.errors import ConductorConfigError
 
 @dataclass(frozen=True, slots=True)
 class ExtraField:
-    """One key of a connection's extra; ``kind`` is one of :data:`KINDS`."""
+    """One key of a connection's extra; ``kind`` is one of ``KINDS``."""
 
     name: str
     kind: str
