@@ -83,7 +83,10 @@ class Locked:
 
 
 WireStep: TypeAlias = Transmission | Locked | Sleep
+"""What a transport does for an exchange."""
+
 WireFlow: TypeAlias = Generator[WireStep, Any, T]
+"""A flow of these steps."""
 
 
 class Exchange:
