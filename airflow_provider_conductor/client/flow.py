@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from types import TracebackType
+from typing import Any, Generic, TypeAlias, TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -156,36 +156,62 @@ def steady(clock: Callable[[], float], monotonic: Callable[[], float]) -> Callab
     return lambda: monotonic() + ahead
 
 
-def drive(flow: Generator[S, Any, T], do: Callable[[S], Any]) -> T:
-    """Do each step of a flow, and return what the flow returns.
+class Steps(Generic[S, T]):
+    """The steps of a flow, for a loop that does them; ``result`` is what the flow returns.
 
-    What a step returns goes to the flow, and so does its exception. What is no ``Exception`` (an interrupt, a
+    ::
+
+        for step in (steps := Steps(flow)):
+            with steps:
+                steps.reply = do(step)
+
+    The reply goes to the flow, and so does an exception within ``with``. What is no ``Exception`` (an interrupt, a
     cancellation) is not for the flow to handle: it propagates, and the flow is closed.
     """
 
-    async def done(step: S) -> Any:
-        return do(step)
+    result: T
 
-    try:
-        drive_async(flow, done).send(None)  # never suspended, so this runs it to its end
-    except StopIteration as end:
-        return cast(T, end.value)
-    raise AssertionError("the coroutine awaits nothing")
+    def __init__(self, flow: Generator[S, Any, T]) -> None:
+        self.reply: Any = None
+        self._flow = flow
+        self._error: Exception | None = None
+
+    def __iter__(self) -> Steps[S, T]:
+        return self
+
+    def __next__(self) -> S:
+        reply, error, self.reply, self._error = self.reply, self._error, None, None
+        try:
+            return self._flow.send(reply) if error is None else self._flow.throw(error)
+        except StopIteration as end:
+            self.result = end.value
+            raise
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if isinstance(error, Exception):
+            self._error = error
+            return True
+        if error is not None:
+            self._flow.close()
+        return False
+
+
+def drive(flow: Generator[S, Any, T], do: Callable[[S], Any]) -> T:
+    """Do each step of a flow, and return what the flow returns."""
+    for step in (steps := Steps(flow)):
+        with steps:
+            steps.reply = do(step)
+    return steps.result
 
 
 async def drive_async(flow: Generator[S, Any, T], do: Callable[[S], Awaitable[Any]]) -> T:
     """The same in an event loop."""
-    reply: Any = None
-    error: Exception | None = None
-    with closing(flow):
-        while True:
-            try:
-                step = flow.send(reply) if error is None else flow.throw(error)
-            except StopIteration as end:
-                return cast(T, end.value)
-            finally:
-                reply = error = None
-            try:
-                reply = await do(step)
-            except Exception as raised:
-                error = raised
+    for step in (steps := Steps(flow)):
+        with steps:
+            steps.reply = await do(step)
+    return steps.result
