@@ -138,7 +138,7 @@ LAZY = [module for module, file in MODULES.items() if file.name == "__init__.py"
 
 @pytest.mark.parametrize("package", LAZY)
 def test_type_checkers_see_what_a_package_exports(package: str) -> None:
-    named = imports(MODULES[package].read_text())
+    named = list(imports(MODULES[package].read_text()))
     seen = {name.rpartition(".")[2] for name in named} - {"TYPE_CHECKING", "exports", "errors", "*"}
     whole = [importlib.import_module(name.removesuffix(".*")).__all__ for name in named if name.endswith(".*")]
     assert seen.union(*whole) == set(importlib.import_module(package).__all__)
