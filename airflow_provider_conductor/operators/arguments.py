@@ -13,16 +13,6 @@ from airflow_provider_conductor.client.plain import read_json
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.flow import T
 
-__all__ = [
-    "check_output_path",
-    "default_deferrable",
-    "given",
-    "is_template",
-    "one_of",
-    "rendered_mapping",
-    "whole_number",
-]
-
 
 def is_template(value: Any) -> bool:
     """Whether it, or something within it, is known only when the task runs: a Jinja template, another task's result."""
@@ -36,22 +26,14 @@ def is_template(value: Any) -> bool:
 
 
 def given(value: Any, name: str) -> Any:
-    """``value``, which must not be empty.
-
-    Raises:
-        ValueError: it is None, or a text without a letter.
-    """
+    """``value``, which must not be empty."""
     if value is None or (isinstance(value, str) and not value.strip()):
         raise ValueError(f"{name} must not be empty")
     return value
 
 
 def rendered_mapping(value: Any, name: str) -> Mapping[str, Any]:
-    """``value`` when the task runs, its templates rendered; JSON text is read, and None is an empty mapping.
-
-    Raises:
-        ConductorInputError: it is not a mapping.
-    """
+    """``value`` when the task runs, its templates rendered; JSON text is read, and None is an empty mapping."""
     value = read_json(value, name)
     if value is None:
         return {}
@@ -63,11 +45,7 @@ def rendered_mapping(value: Any, name: str) -> Mapping[str, Any]:
 
 
 def check_output_path(output_path: Any) -> Any:
-    """Refuse what is no path, where it can be told: not while it is a template, or comes from another task.
-
-    Raises:
-        ValueError: see :class:`~airflow_provider_conductor.client.output_path.OutputPath`.
-    """
+    """Refuse what is no path, where it can be told: not while it is a template, or comes from another task."""
     if output_path is not None and not is_template(output_path):
         from airflow_provider_conductor.client.output_path import OutputPath
 
@@ -76,11 +54,7 @@ def check_output_path(output_path: Any) -> Any:
 
 
 def whole_number(value: int | str | None, name: str) -> int | None:
-    """A whole number that may have been rendered to text by a template.
-
-    Raises:
-        ValueError: text that is no whole number.
-    """
+    """A whole number that may have been rendered to text by a template."""
     if value in (None, "", "None"):
         return None
     try:
@@ -90,11 +64,7 @@ def whole_number(value: int | str | None, name: str) -> int | None:
 
 
 def one_of(value: T, allowed: Mapping[str, object] | tuple[str, ...], name: str) -> T:
-    """``value``, which must be one of those.
-
-    Raises:
-        ValueError: it is another.
-    """
+    """``value``, which must be one of those."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
     return value

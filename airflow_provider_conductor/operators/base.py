@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.client.flow import Flow, T
     from airflow_provider_conductor.exceptions import AboutWorkflow
     from airflow_provider_conductor.hooks.conductor import ConductorHook
-
-__all__ = ["KILLED", "ConductorOperator"]
 
 KILLED = "the task was killed before it had sent all of its requests"
 """The error of a task that is killed while it controls workflows, completes a task or registers definitions."""
@@ -89,27 +87,19 @@ class ConductorOperator(TextRenderingMixin, LineageMixin, BaseOperator):
         self._guard.begin(self._run, self.execution_timeout)
         return self._run
 
-    def _run_unless_killed(self, flow: Flow[T]) -> T:
-        """Drive a flow that starts something, step by step, for as long as the task lives.
-
-        Raises:
-            TaskKilledError: Airflow has killed the task.
-        """
-        return self.hook.client.run(self._guard.unless_killed(flow))
+    def _checked(self, call: Callable[[], T]) -> T:
+        """What the call returns; an argument that it refuses is an error that is not retried."""
+        try:
+            return call()
+        except ConductorInputError as error:
+            raise ConductorArgumentRefusedError(str(error), reason=str(error)) from error
 
     def _send(self, flow: Flow[T]) -> T:
-        """As :meth:`_run_unless_killed`, with the errors that a user gets.
-
-        Raises:
-            AirflowTaskKilledError: the task has been killed; the rest has not been sent.
-            ConductorArgumentRefusedError: an argument was refused; nothing was sent.
-        """
+        """Drive a flow that changes something, step by step, for as long as the task lives."""
         from airflow_provider_conductor.submission.errors import TaskKilledError
 
         try:
-            return self._run_unless_killed(flow)
-        except ConductorInputError as error:
-            raise ConductorArgumentRefusedError(str(error), reason=str(error)) from error
+            return self._checked(lambda: self.hook.client.run(self._guard.unless_killed(flow)))
         except TaskKilledError:
             raise AirflowTaskKilledError(KILLED) from None
 

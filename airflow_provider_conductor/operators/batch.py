@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.providers.common.compat.sdk import AirflowException, timezone
+from airflow.providers.common.compat.sdk import timezone
 
-from airflow_provider_conductor._airflow import note_deferred, note_resumed
 from airflow_provider_conductor.batch.failure_policy import FailurePolicy
 from airflow_provider_conductor.batch.inputs import checked, keys_of
 from airflow_provider_conductor.batch.state import Batch, stored_active_ids
-from airflow_provider_conductor.client.errors import ConductorError, ConductorInputError
+from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.exceptions import (
@@ -25,12 +24,9 @@ from airflow_provider_conductor.exceptions import (
 )
 from airflow_provider_conductor.links.conductor import WORKFLOW_URL_KEY
 from airflow_provider_conductor.operators.arguments import is_template, whole_number
-from airflow_provider_conductor.operators.batch_checkpoint import CHECKPOINT_KEY, BatchCheckpoint
 from airflow_provider_conductor.operators.conclusion import client_error
-from airflow_provider_conductor.operators.submission import StartsWorkflow
-from airflow_provider_conductor.operators.task_context import check_context_key
-from airflow_provider_conductor.operators.wait_options import DEFAULT_MAX_OUTPUT_BYTES, OnTimeout, WaitOptions
-from airflow_provider_conductor.operators.waiting import TRIGGER_FAILED, time_left, trigger_terminates
+from airflow_provider_conductor.operators.deferral import WaitArguments
+from airflow_provider_conductor.operators.submission import StartsWorkflow, check_context_key
 from airflow_provider_conductor.polling.durations import patience
 from airflow_provider_conductor.submission.start_record import StartRecord
 
@@ -38,16 +34,18 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_conductor.batch.plan import BatchPlan
+    from airflow_provider_conductor.client.models import Workflow
     from airflow_provider_conductor.operators.batch_run import BatchRun
     from airflow_provider_conductor.submission.start_plan import StartPlan
 
-__all__ = ["ConductorExecuteWorkflowsOperator"]
+CHECKPOINT_KEY = "conductor_batch"
+"""Key in the task state store of which items have completed."""
 
 MAX_ACTIVE_LIMIT = 10_000
 """The ids of what runs are a trigger's arguments: 40 bytes each in Airflow's metadata database."""
 
 
-class ConductorExecuteWorkflowsOperator(StartsWorkflow):
+class ConductorExecuteWorkflowsOperator(WaitArguments, StartsWorkflow):
     """Execute one workflow for each of many inputs, so many at a time, and wait for all.
 
     Args:
@@ -81,32 +79,12 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
     """
 
     template_fields: Sequence[str] = (
-        "conductor_conn_id",
-        "workflow_name",
-        "version",
-        "workflow_inputs",
-        "item_key",
-        "workflow_def",
-        "priority",
-        "task_to_domain",
-        "max_active",
-        "failure_policy",
-        "result_path",
+        *("conductor_conn_id", "workflow_name", "version", "workflow_inputs", "item_key", "workflow_def"),
+        *("priority", "task_to_domain", "max_active", "failure_policy", "result_path"),
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"workflow_inputs": "json", "workflow_def": "json"}
 
-    deferrable: bool
-    poll_interval: float | None
-    timeout: float | None
-    stall_timeout: float | None
-    on_timeout: OnTimeout
-    max_output_bytes: int
-
     _batch_run: BatchRun | None = None
-    _checkpoint: BatchCheckpoint
-
-    if TYPE_CHECKING:
-        do_xcom_push: bool
 
     def __init__(
         self,
@@ -117,12 +95,6 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
         failure_policy: Literal["any", "all"] | float | str = "any",
         stop_early: bool = False,
         wait_for_seconds: float | timedelta = 10,
-        deferrable: bool | None = None,
-        poll_interval: float | None = None,
-        timeout: float | timedelta | None = None,
-        stall_timeout: float | timedelta | None = None,
-        on_timeout: OnTimeout = "terminate",
-        max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
         result_path: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -149,14 +121,6 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
         self.failure_policy = failure_policy
         self.stop_early = stop_early
         self.wait_for_seconds = patience(wait_for_seconds, "wait_for_seconds")
-        WaitOptions(
-            deferrable=deferrable,
-            poll_interval=poll_interval,
-            timeout=timeout,
-            stall_timeout=stall_timeout,
-            on_timeout=on_timeout,
-            max_output_bytes=max_output_bytes,
-        ).set_on(self, without=("output_path",))
         self.result_path = result_path
 
     def execute(self, context: Context) -> Any:
@@ -170,8 +134,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             return write_lines(self.result_path, ()) if self.result_path else []
         plan_of = self._plans(inputs, keys)
         base = plan_of(0)
-        now = timezone.utcnow().timestamp()
-        batch = self._checkpoint.load(keys, now) or Batch(keys=keys, began=now)
+        batch = self._saved_batch(keys, base) or Batch(keys=keys, began=timezone.utcnow().timestamp())
         self._save_record(
             StartRecord(max_tries=base.max_tries, first_try=base.identity.series, series_began=base.series_began)
         )
@@ -199,8 +162,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
         message = one_line(event.get("message") or "", 1_000)
         self.log.info("The trigger reported: %s", f"{event['status']} {message}".strip())
         if event["status"] == "error":
-            kind = client_error(event.get("error"))
-            raise kind(f"the wait failed: {message}")
+            raise client_error(event.get("error"))(f"the wait failed: {message}")
         active = stored_active_ids(state)
         try:
             inputs, keys = self._items()
@@ -223,29 +185,12 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             "The inputs were rendered differently than before the deferral, so the workflows that this task has "
             "started are looked up again. Give item_key, or inputs that stay the same"
         )
-        self._terminate_without_input(active, [plan_of(index) for index in range(len(inputs))])
+        self._terminate_without_input(active, list(map(plan_of, range(len(inputs)))))
         batch = Batch(keys=keys, began=timezone.utcnow().timestamp())
         return self._run_batch(batch, self._batch_plan(plan_of, batch, deadline, may_have_started=True))
 
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume after a deferral; if the triggerer has not answered in time, what runs is terminated here."""
-        run = self._begin(context)
-        if self.cancel_on_kill:
-            note_resumed(run.ti)
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except AirflowException:
-            error = str((next_kwargs or {}).get("error", "")).lower()
-            if next_method == TRIGGER_FAILED and "timeout" in error and self.on_timeout == "terminate":
-                self._terminate_after_silence()
-            raise
-
     def _items(self) -> tuple[list[Mapping[str, Any]], list[str]]:
-        """The inputs, and what tells them apart; refused as a whole before anything is sent.
-
-        Raises:
-            ConductorStartRefusedError: they are no list of dicts, or their keys are missing or not unique.
-        """
+        """The inputs, and what tells them apart; refused as a whole before anything is sent."""
         try:
             inputs = checked(self.workflow_inputs)
             return inputs, keys_of(inputs, self.item_key or None)
@@ -256,13 +201,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
         """Place → plan; each input is read once, so that none is refused when half of them run."""
         from airflow_provider_conductor.client.endpoints import StartBody, start_body
 
-        try:
-            base = self._start_plan()
-        except ConductorInputError as error:
-            raise ConductorStartRefusedError(
-                f"workflow {self.workflow_name or '?'!r} was not started: {error}"
-            ) from error
-        self._checkpoint = BatchCheckpoint(self._run.state_store, base.identity.series, base.max_tries)
+        base = self._start_plan()
 
         def plan_of(index: int) -> StartPlan:
             return replace(
@@ -294,22 +233,41 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             deadline=deadline,
             stall_timeout=self.stall_timeout,
             poll_interval=self.poll_interval,
-            timeout_reason=self._guard.timed_out_reason if self.on_timeout == "terminate" else None,
+            timeout_reason=self._timeout_reason,
         )
+
+    def _saved_batch(self, keys: Sequence[str], plan: StartPlan) -> Batch | None:
+        """What an earlier try of the series has saved; its completed items need not even be looked up."""
+        saved = self._run.state_store.get(CHECKPOINT_KEY)
+        of_series = _series(plan).items()
+        if not isinstance(saved, Mapping) or not of_series <= saved.items():
+            return None
+        batch = Batch.from_json(keys, saved.get("batch"))
+        if batch is not None:
+            batch.reset_for_retry()
+            batch.began, batch.before = timezone.utcnow().timestamp(), batch.ended
+        return batch
+
+    def _save_batch(self, batch: Batch, plan: StartPlan) -> None:
+        """Save it, but for what is active: a later try has to look that up in any case."""
+        if self._run.state_store:
+            value = {**_series(plan), "batch": {**batch.to_json(), "active": {}}}
+            self._run.state_store.set(CHECKPOINT_KEY, value)
 
     def _run_batch(self, batch: Batch, plan: BatchPlan) -> Any:
         """Run the batch on this worker, until it has ended or is better waited for elsewhere."""
         from airflow_provider_conductor.batch.plan import BatchOutcome
+        from airflow_provider_conductor.operators.batch_results import BatchResults
         from airflow_provider_conductor.operators.batch_run import BatchRun
         from airflow_provider_conductor.submission.errors import StartRefusedError
 
-        checkpoint = self._checkpoint
+        saved_as = plan.plan_of(0)
         self._batch_run = run = BatchRun(
             self.hook.settings,
             batch,
             plan,
             self.log,
-            save=lambda: checkpoint.save(batch),
+            save=lambda: self._save_batch(batch, saved_as),
             announce=self._announce_first,
         )
         if self._guard.killed:
@@ -317,7 +275,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
         try:
             outcome = run.run(self.wait_for_seconds if self.deferrable else None)
         except StartRefusedError as error:
-            raise ConductorStartRefusedError(f"workflow {self.workflow_name!r} was not started: {error}") from error
+            raise self._refused(error) from error
         progress = batch.progress(timezone.utcnow().timestamp())
         self.log.info(progress)
         match outcome:
@@ -331,45 +289,19 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             case BatchOutcome.QUIET if self._guard.killed:  # since the driver has returned
                 return self._run_batch(batch, plan)
             case BatchOutcome.QUIET:
-                self._defer_batch(batch, plan)
-        result = self._results(batch, plan)
-        self._forget_start()
-        return result
+                from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
 
-    def _announce_first(self, workflow_id: str) -> None:
-        """Write the link to one of the workflows; ten thousand links are in the results, if anywhere."""
-        url = self.hook.workflow_url(workflow_id)
-        self.log.info("The first of the workflows: %s", url)
-        self._run.push(WORKFLOW_URL_KEY, url)
-
-    def _defer_batch(self, batch: Batch, plan: BatchPlan) -> NoReturn:
-        from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger
-
-        if self.cancel_on_kill:
-            note_deferred(self._run.ti)
-        forestalled = trigger_terminates(self.execution_timeout, self.on_timeout)
-        self.defer(
-            trigger=ConductorWorkflowsTrigger(
-                conductor_conn_id=self.conductor_conn_id,
-                workflow_ids=list(batch.active_ids().values()),
-                more=batch.pending > 0 and not plan.starts_no_more(),
-                max_active=plan.max_active,
-                started_at=batch.began,
-                deadline=plan.deadline,
-                stall_timeout=self.stall_timeout,
-                poll_interval=self.poll_interval,
-                kill_reason=self._guard.killed_reason if self.cancel_on_kill else None,
-                timeout_reason=plan.timeout_reason if forestalled else None,
-            ),
-            method_name="execute_complete",
-            kwargs={"deadline": plan.deadline, "state": batch.to_json()},
-            timeout=time_left(plan.deadline),
-        )
-
-    def _results(self, batch: Batch, plan: BatchPlan) -> Any:
-        from airflow_provider_conductor.operators.batch_results import BatchResults
-
-        return BatchResults(
+                arguments = {
+                    "workflow_ids": list(batch.active_ids().values()),
+                    "more": batch.pending > 0 and not plan.starts_no_more(),
+                    "max_active": plan.max_active,
+                    "started_at": batch.began,
+                    "deadline": plan.deadline,
+                    "stall_timeout": self.stall_timeout,
+                    "poll_interval": self.poll_interval,
+                }
+                self._defer_to(ConductorWorkflowsTrigger, arguments, state=batch.to_json())
+        result = BatchResults(
             batch=batch,
             plan_of=plan.plan_of,
             hook=self.hook,
@@ -380,6 +312,14 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
             max_output_bytes=self.max_output_bytes,
             wanted=self.do_xcom_push or bool(self.result_path),
         ).take()
+        self._forget_start()
+        return result
+
+    def _announce_first(self, workflow_id: str) -> None:
+        """Write the link to one of the workflows; ten thousand links are in the results, if anywhere."""
+        url = self.hook.workflow_url(workflow_id)
+        self.log.info("The first of the workflows: %s", url)
+        self._run.push(WORKFLOW_URL_KEY, url)
 
     def _forget_start(self) -> None:
         super()._forget_start()
@@ -389,7 +329,7 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
     def _kill_reason(self) -> str | None:
         """Given to what is terminated because the task was killed; None leaves it running."""
         if self._guard.timed_out:
-            return self._guard.timed_out_reason if self.on_timeout == "terminate" else None
+            return self._timeout_reason
         return self._guard.killed_reason if self.cancel_on_kill else None
 
     def _stop_after_kill(self) -> None:
@@ -412,33 +352,38 @@ class ConductorExecuteWorkflowsOperator(StartsWorkflow):
 
     def _terminate_without_input(self, active: Sequence[str], plans: Sequence[StartPlan]) -> None:
         """Of what ran before the deferral, terminate what belongs to none of the present inputs."""
-        from airflow_provider_conductor.submission.lookup import look_up
-
         try:
-            found = self.hook.client.run(look_up(plans))
+            known = {workflow.workflow_id for workflow in self._found(plans)}
         except ConductorError as error:
             self.log.warning("The workflows whose inputs are gone cannot be identified, and still run: %s", error)
             return
-        known = {item.workflow.workflow_id for items in found for item in items}
-        orphans = [workflow_id for workflow_id in active if workflow_id not in known]
-        if orphans:
+        if orphans := [workflow_id for workflow_id in active if workflow_id not in known]:
             self.log.warning("Some inputs are gone. %s", self._terminate_orphans(orphans))
 
-    def _terminate_after_silence(self) -> None:
-        """The triggerer did not answer before Airflow's own timeout of the deferral: terminate what is found."""
-        from airflow_provider_conductor.client.termination import terminate
+    def _found(self, plans: Sequence[StartPlan]) -> list[Workflow]:
         from airflow_provider_conductor.submission.lookup import look_up
+
+        return [item.workflow for items in self.hook.client.run(look_up(plans)) for item in items]
+
+    def _end_after_silence(self) -> None:
+        if self.on_timeout == "leave":
+            return
+        from airflow_provider_conductor.client.termination import terminate
 
         try:
             inputs, keys = self._items()
-            plan_of = self._plans(inputs, keys)
-            found = self.hook.client.run(look_up([plan_of(index) for index in range(len(inputs))]))
-            ids = [f.workflow.workflow_id for items in found for f in items if not f.workflow.status.ended]
-            done = self.hook.client.run(terminate(ids, self._guard.timed_out_reason))
+            found = self._found(list(map(self._plans(inputs, keys), range(len(inputs)))))
+            running = [workflow.workflow_id for workflow in found if not workflow.status.ended]
+            done = self.hook.client.run(terminate(running, self._guard.timed_out_reason))
         except (ConductorError, ConductorStartRefusedError) as error:  # which must not hide why the task was resumed
             self.log.error("The running workflows of the batch could not be terminated: %s", error)
         else:
             self.log.error("The triggerer did not answer in time; %d workflows were terminated", len(done.terminated))
+
+
+def _series(plan: StartPlan) -> dict[str, int]:
+    """What tells a checkpoint from those of other series."""
+    return {"first_try": plan.identity.series, "max_tries": plan.max_tries}
 
 
 def active_limit(value: Any) -> int:

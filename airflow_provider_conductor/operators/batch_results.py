@@ -25,8 +25,6 @@ from airflow_provider_conductor.submission.start_plan import StartPlan
 if TYPE_CHECKING:
     from airflow_provider_conductor.hooks.conductor import ConductorHook
 
-__all__ = ["BatchResults", "write_lines"]
-
 
 @dataclass(slots=True, kw_only=True)
 class BatchResults:
@@ -61,16 +59,21 @@ class BatchResults:
         """
         batch = self.batch
         if self.policy.broken(batch.failed, batch.total):
-            self._fail()
+            if self.result_path:
+                self._written(self._read())
+            else:
+                for _ in self._read(failed_only=True):
+                    pass
+            self._raise()
         result = self._written(self._read())
         if self._lost and self.policy.broken(batch.failed + self._lost, batch.total):
             self._raise()
         if batch.failed or self._lost:
             self.log.warning(
-                "%d of %d failed, and the outputs of %d are gone, which the policy allows (%s)",
+                "%d of %d failed, and the outputs of %d are gone, which the policy allows (%s)\n%s",
                 *(batch.failed, batch.total, self._lost, self.policy),
+                self._causes.describe(self.hook.workflow_url),
             )
-            self.log.warning("%s", self._causes.describe(self.hook.workflow_url))
         return result
 
     def _read(self, *, failed_only: bool = False) -> Iterator[Result]:
@@ -87,14 +90,6 @@ class BatchResults:
 
     def _is_lost(self, result: Result) -> bool:
         return self.wanted and self.batch.has_completed(result.index) and result.status == GONE
-
-    def _fail(self) -> NoReturn:
-        if self.result_path:
-            self._written(self._read())
-        else:
-            for _ in self._read(failed_only=True):
-                pass
-        self._raise()
 
     def _raise(self) -> NoReturn:
         batch, causes, url_of = self.batch, self._causes, self.hook.workflow_url
@@ -135,15 +130,10 @@ class BatchResults:
         for result in results:
             if self._is_lost(result):
                 self.log.warning("The output of item %s cannot be read: %s", one_line(result.key), result.reason)
-            name = f"the output of item {one_line(result.key)} (workflow {result.workflow_id})"
             if self.wanted:
-                check_storable(
-                    result.output,
-                    name,
-                    "have it written to a file (result_path)",
-                    workflow_id=result.workflow_id,
-                    url=self.hook.workflow_url(result.workflow_id),
-                )
+                url = self.hook.workflow_url(result.workflow_id)
+                way_out = "have it written to a file (result_path)"
+                check_storable(result.output, _name(result), way_out, workflow_id=result.workflow_id, url=url)
             size += json_size(result.output) + 2
             if size > self.max_output_bytes:
                 raise ConductorOutputTooLargeError(
@@ -159,8 +149,7 @@ class BatchResults:
         """The result with the output that the server keeps elsewhere, if it does."""
         if not result.external:
             return result
-        name = f"the output of item {one_line(result.key)} (workflow {result.workflow_id})"
-        output = Output({}, result.external, PayloadType.WORKFLOW_OUTPUT, result.workflow_id, name)
+        output = Output({}, result.external, PayloadType.WORKFLOW_OUTPUT, result.workflow_id, _name(result))
         try:
             return replace(result, output=output.read(self.hook), external="")
         except ConductorOutputTooLargeError as error:
@@ -168,6 +157,10 @@ class BatchResults:
                 raise
             self.log.warning("The results say only where it is kept: %s", error)
             return result
+
+
+def _name(result: Result) -> str:
+    return f"the output of item {one_line(result.key)} (workflow {result.workflow_id})"
 
 
 def write_lines(path: str, results: Iterable[Result]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, timezone
@@ -16,8 +17,6 @@ from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.client.text import Logger, to_log
 from airflow_provider_conductor.polling.poller import Poller
 
-__all__ = ["BatchRun"]
-
 FIRST_LINE, NEXT_LINES = 10.0, 30.0
 """Seconds until the first line of progress, and between two."""
 
@@ -26,6 +25,7 @@ KILL_PATIENCE = 60.0
 seconds: what is not terminated soon is left to a process that lives on."""
 
 
+@dataclass(slots=True)
 class BatchRun:
     """Drives the batch until it has ended, or is better waited for elsewhere.
 
@@ -34,24 +34,17 @@ class BatchRun:
         announce: called with the id of the first workflow that is known.
     """
 
-    def __init__(
-        self,
-        settings: ConductorSettings,
-        batch: Batch,
-        plan: BatchPlan,
-        log: Logger,
-        *,
-        save: Callable[[], None],
-        announce: Callable[[str], None],
-    ) -> None:
-        self.batch = batch
-        self.driver: Driver | None = None
-        self.thread: LoopThread[BatchOutcome] | None = None
-        self._settings, self._plan, self._log = settings, plan, log
-        self._save, self._announce = save, announce
-        self._announced = False
-        self._killed = False
-        self._kill_reason: str | None = None
+    settings: ConductorSettings
+    batch: Batch
+    plan: BatchPlan
+    log: Logger
+    save: Callable[[], None]
+    announce: Callable[[str], None]
+    driver: Driver | None = None
+    thread: LoopThread[BatchOutcome] | None = None
+    _announced: bool = False
+    _killed: bool = False
+    _kill_reason: str | None = None
 
     @property
     def could_terminate(self) -> bool:
@@ -59,29 +52,25 @@ class BatchRun:
         return self.driver is not None and self.driver.termination.terminated is not None
 
     def run(self, patience: float | None) -> BatchOutcome:
-        """Run it.
-
-        Args:
-            patience: seconds without any start or end after which it is better waited for elsewhere; None for never.
-        """
+        """Run it."""
         self.thread = thread = LoopThread(partial(self._drive, patience))
         try:
             thread.start()
             self._watch(thread)
             return thread.result()
         except AirflowTaskTimeout:
-            self.kill(self._plan.timeout_reason)
+            self.kill(self.plan.timeout_reason)
             raise
         finally:
             thread.cancel()
-            self._save()
+            self.save()
             self.thread = None
 
     async def _drive(self, patience: float | None) -> BatchOutcome:
-        poller = Poller(AsyncConductorClient(self._settings))
+        poller = Poller(AsyncConductorClient(self.settings))
         try:
             self.driver = driver = Driver(
-                self.batch, self._plan, poller, to_log(self._log.info), to_log(self._log.warning)
+                self.batch, self.plan, poller, to_log(self.log.info), to_log(self.log.warning)
             )
             if self._killed:
                 driver.kill(self._kill_reason)
@@ -100,15 +89,15 @@ class BatchRun:
             pause, waited = NEXT_LINES, 0.0
             if self.batch.summary != logged:
                 logged = self.batch.summary
-                self._log.info(self.batch.progress(timezone.utcnow().timestamp()))
-                self._save()
+                self.log.info(self.batch.progress(timezone.utcnow().timestamp()))
+                self.save()
         self._announce_first()
 
     def _announce_first(self) -> None:
         ids = (item.workflow_id for item in self.batch.items.copy().values())
         if not self._announced and (workflow_id := next(filter(None, ids), "")):
             self._announced = True
-            self._announce(workflow_id)
+            self.announce(workflow_id)
 
     def kill(self, reason: str | None) -> None:
         """Start nothing more, terminate what runs, and return when that is done; with None, leave it running.
@@ -124,14 +113,14 @@ class BatchRun:
         thread.call(lambda: driver.kill(reason))
         ended = thread.wait(HELPED_AFTER)
         if reason is not None and (not ended or not self.could_terminate):
-            terminate_detached(self._settings, driver.termination.may_run, reason, self._log)
+            terminate_detached(self.settings, driver.termination.may_run, reason, self.log)
         if not ended and not thread.wait(KILL_PATIENCE - HELPED_AFTER):
-            self._log.error("The running workflows of the batch could not be terminated in %g s", KILL_PATIENCE)
+            self.log.error("The running workflows of the batch could not be terminated in %g s", KILL_PATIENCE)
             return
         active = self.batch.active
         if reason is None or not active:
-            self._log.info("The batch has stopped; %d workflows keep running", active)
+            self.log.info("The batch has stopped; %d workflows keep running", active)
         elif not self.could_terminate:
-            self._log.error("The batch has stopped, but %d workflows could not be terminated and may still run", active)
+            self.log.error("The batch has stopped, but %d workflows could not be terminated and may still run", active)
         else:
-            self._log.info("The batch has stopped; %d workflows were terminated", driver.termination.terminated)
+            self.log.info("The batch has stopped; %d workflows were terminated", driver.termination.terminated)

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Task
     from airflow_provider_conductor.submission.identity import TaskIdentity
 
-__all__ = ["ConductorCompleteTaskOperator", "ConductorSignalWorkflowOperator", "TaskCompletionOperator"]
-
 STATUSES = tuple(str(status) for status in COMPLETION_STATUSES)
 
 
@@ -54,51 +52,37 @@ class TaskCompletionOperator(ConductorOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
+        from airflow_provider_conductor.submission.identity import StartKey
 
-        run = self._begin(context)
-        identity = run.identity(self.hook.settings.identity_prefix, retries=self.retries)
+        identity = self._begin(context).identity(self.hook.settings.identity_prefix, retries=self.retries)
         try:
             self.workflow_id = one_workflow_id(self.workflow_id)
-            flow = self._flow(self._completion(identity), identity)
+            completion = Completion(
+                status=TaskStatus(one_of(self.status, STATUSES, "status")),
+                output=rendered_mapping(self.task_output, "task_output"),
+                reason=readable(self.reason) if self.reason else None,
+                by=identity.correlation_id(StartKey(identity.series)),
+            )
+            flow = self._flow(completion, identity)
         except ValueError as error:
             raise ConductorArgumentRefusedError(str(error), reason=str(error)) from error
         self._announce(self.workflow_id)
-        return self._carry_out(flow)
-
-    def _flow(self, completion: Completion, identity: TaskIdentity) -> Flow[Task]:
-        """The flow that completes the task.
-
-        Raises:
-            ValueError: a template rendered to something that cannot be used.
-        """
-        raise NotImplementedError
-
-    def _completion(self, identity: TaskIdentity) -> Completion:
-        from airflow_provider_conductor.submission.identity import StartKey
-
-        return Completion(
-            status=TaskStatus(one_of(self.status, STATUSES, "status")),
-            output=rendered_mapping(self.task_output, "task_output"),
-            reason=readable(self.reason) if self.reason else None,
-            by=identity.correlation_id(StartKey(identity.series)),
-        )
-
-    def _carry_out(self, flow: Flow[Task]) -> dict[str, Any]:
         try:
             task = self._send(flow)
         except CompletionRefusedError as error:
             kind = ConductorTaskNotReadyError if error.passing else ConductorInvalidStateError
-            raise kind(
-                f"{error}. See {self.hook.workflow_url(self.workflow_id)}",
-                reason=str(error),
-                **self._about(self.workflow_id),
-            ) from None
+            about = self._about(self.workflow_id)
+            raise kind(f"{error}. See {about['url']}", reason=str(error), **about) from None
         return {
             "workflow_id": one_line(task.data.get("workflowInstanceId") or self.workflow_id, 255),
             "task_id": one_line(task.task_id, 255),
             "task_reference_name": one_line(task.reference_name, 255),
             "status": str(task.status),
         }
+
+    def _flow(self, completion: Completion, identity: TaskIdentity) -> Flow[Task]:
+        """The flow that completes the task; a ValueError where a template rendered to something unusable."""
+        raise NotImplementedError
 
 
 class ConductorCompleteTaskOperator(TaskCompletionOperator):

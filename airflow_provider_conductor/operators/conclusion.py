@@ -14,39 +14,25 @@ from airflow_provider_conductor.exceptions import (
     ConductorWorkflowFailedError,
     ConductorWorkflowTimeoutError,
 )
-from airflow_provider_conductor.operators.termination import terminate
+from airflow_provider_conductor.operators.deferral import DeferralMixin
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Workflow
-    from airflow_provider_conductor.operators.base import ConductorOperator as Operator
     from airflow_provider_conductor.operators.output import Output
-    from airflow_provider_conductor.operators.wait_options import OnTimeout
     from airflow_provider_conductor.polling.wait_event import WaitEvent
-else:
-    Operator = object  # a mixin: Airflow's metaclass would give it an __init__, which cuts off those after it
-
-__all__ = ["ConclusionMixin", "client_error"]
 
 
-class ConclusionMixin(Operator):
+class ConclusionMixin(DeferralMixin):
     """Makes a result or an error of the event that ends a wait: the same on a worker and after a deferral."""
 
-    on_timeout: OnTimeout
     output_path: str | None = None
-    max_output_bytes: int
     wait_until_task_ref: str | None = None
-
-    if TYPE_CHECKING:
-        do_xcom_push: bool
 
     def _conclude(self, event: WaitEvent, deadline: float | None) -> Any:
         """The result of an ended wait, or the error it means. After it, a kill has nothing to terminate any more.
 
         Airflow 3 may call ``on_kill`` then as well: it ends the process of a task that has succeeded by SIGTERM where
         that takes long. After an error it is the next try that goes on with the workflow.
-
-        Args:
-            deadline: when the whole wait is over; a server that is unreachable now is waited for until then.
         """
         try:
             result = self._outcome(event, deadline)
@@ -73,7 +59,10 @@ class ConclusionMixin(Operator):
                     return self._task_result(workflow, event)
                 return None if workflow is None else self._result(workflow)
             case "FAILED" | "TIMED_OUT" | "TERMINATED":
-                raise self._failure(event, deadline)
+                from airflow_provider_conductor.operators.failures import failure_of
+
+                error, self._lineage_of = failure_of(event, deadline, url, client=self.hook.client, log=self.log)
+                raise error
             case waits.GONE:
                 raise ConductorWorkflowFailedError(
                     f"Conductor workflow {workflow_id} is gone: {event.message}. It was deleted, or archived where "
@@ -94,12 +83,7 @@ class ConclusionMixin(Operator):
         return self.do_xcom_push
 
     def _read(self, event: WaitEvent, deadline: float | None) -> Workflow | None:
-        """The workflow that has done what was waited for; None where it is gone and its output is not wanted.
-
-        Raises:
-            ConductorOutputMissingError: it is gone. Not retried: a retry would run the workflow again, or find
-                as little.
-        """
+        """The workflow that has done what was waited for; None where it is gone and its output is not wanted."""
         from airflow_provider_conductor.polling.missing_workflow import read_ended
 
         workflow = event.workflow or self.hook.client.run(read_ended(event.workflow_id, deadline))
@@ -111,6 +95,7 @@ class ConclusionMixin(Operator):
             "deleted it since, so its output cannot be read any more"
         )
         if self._output_wanted:
+            # Not retried: a retry would run the workflow again, or find as little.
             raise ConductorOutputMissingError(
                 f"{gone}. Keep ended workflows on the server for longer (its archive listener, its retention, "
                 f"clean-up jobs), or set do_xcom_push=False if the output does not matter. Run the workflow "
@@ -138,10 +123,36 @@ class ConclusionMixin(Operator):
         """After a timeout: terminate or leave the workflow. Returns what was done, for the message."""
         done = "it was left running (on_timeout='leave')"
         if self.on_timeout == "terminate":
-            done = terminate(self.hook.settings, workflow_id, self._guard.timed_out_reason, self.log)
+            done = self._terminate(workflow_id, self._guard.timed_out_reason)
         # Only now: Airflow's own timeout or a kill may interrupt the line above, and then it is on_kill's turn.
         self._guard.release()
         return done
+
+    def _terminate(self, workflow_id: str, reason: str, *, in_haste: bool = False) -> str:
+        """Terminate the workflow unless it has ended: a FAILED one must not become TERMINATED. Returns what was done.
+
+        With a client of its own, since this may run in a signal handler that has interrupted the usual one. Airflow 3
+        kills a process in five seconds: ``in_haste``, a slow server is left to another one.
+        """
+        from airflow_provider_conductor.client.detached_termination import HELPED_AFTER, terminate_detached
+        from airflow_provider_conductor.client.sync import ConductorClient
+        from airflow_provider_conductor.client.termination import terminate
+
+        settings = hasty = self.hook.settings
+        if in_haste:
+            limits = {n: min(getattr(settings, n), HELPED_AFTER / 2) for n in ("connect_timeout", "read_timeout")}
+            hasty = replace(settings, **limits, max_attempts=1)
+        try:
+            with ConductorClient(hasty) as client:
+                done = client.run(terminate([workflow_id], reason))
+        except ConductorError as error:
+            self.log.error("Workflow %s could not be terminated and may still run: %s", workflow_id, error)
+            description, unknown = "it could not be terminated and may still run", True
+        else:
+            description, unknown = done.describe(workflow_id), bool(done.unknown)  # perhaps a proxy's 404
+        if in_haste and unknown:
+            terminate_detached(settings, [workflow_id], reason, self.log)
+        return description
 
     def _broken_off(self, workflow_id: str, kind: type[ConductorError], why: str) -> ConductorError:
         """The error where waiting cannot help: the same from the triggerer as on the worker.
@@ -152,34 +163,6 @@ class ConclusionMixin(Operator):
         error = kind(f"the wait for Conductor workflow {workflow_id} failed: {why} ({url})")
         error.workflow_id, error.url, error.reason = workflow_id, url, why
         return error
-
-    def _failure(self, event: WaitEvent, deadline: float | None) -> ConductorWorkflowFailedError:
-        """The error of a workflow that ended badly: root cause, attempts, reason, log lines, what to do."""
-        from airflow_provider_conductor.operators.failures import failure_of, unread_failure
-        from airflow_provider_conductor.polling.missing_workflow import read_ended
-
-        url = self.hook.workflow_url(event.workflow_id)
-        workflow, unread = event.workflow, "the server has archived or deleted it since"
-        try:
-            workflow = workflow or self.hook.client.run(read_ended(event.workflow_id, deadline))
-            self._lineage_of = workflow
-        except ConductorError as error:
-            unread = str(error)
-        if workflow is None:
-            return unread_failure(self._with_indexed_reason(event), unread, url)
-        return failure_of(workflow, event, url, client=self.hook.client, log=self.log)
-
-    def _with_indexed_reason(self, event: WaitEvent) -> WaitEvent:
-        """With the reason that the search index keeps, where the event has none."""
-        from airflow_provider_conductor.polling.missing_workflow import search_index
-
-        if event.message:
-            return event
-        try:
-            summary = self.hook.client.run(search_index(event.workflow_id))
-        except ConductorError:
-            return event
-        return event if summary is None else replace(event, message=summary.reason)
 
     def _with_reasons(self, event: WaitEvent) -> WaitEvent:
         """With the workers' reasons, which the triggerer has left out: here Airflow masks the secrets in them."""
@@ -221,9 +204,6 @@ class ConclusionMixin(Operator):
         """The result where ``wait_until_task_ref`` was reached: the task's output, and the workflow's status.
 
         Of a workflow that cannot be read any more, what the event has said: no output, perhaps no status.
-
-        Raises:
-            ConductorTaskUnreachableError: since the wait ended, the workflow has lost the task.
         """
         from airflow_provider_conductor.operators.output import Output
 

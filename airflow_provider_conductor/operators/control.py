@@ -55,10 +55,7 @@ class ConductorPauseWorkflowOperator(WorkflowControlOperator):
         ConductorNotFoundError: the server does not know a workflow.
     """
 
-    def _command(self) -> Command:
-        from airflow_provider_conductor.control.commands import pause
-
-        return pause()
+    _verb = "pause"
 
 
 class ConductorResumeWorkflowOperator(WaitingControlOperator):
@@ -76,10 +73,7 @@ class ConductorResumeWorkflowOperator(WaitingControlOperator):
         ConductorInvalidStateError: a workflow is not paused.
     """
 
-    def _command(self) -> Command:
-        from airflow_provider_conductor.control.commands import resume
-
-        return resume()
+    _verb = "resume"
 
 
 class ConductorTerminateWorkflowOperator(WorkflowControlOperator):
@@ -115,8 +109,7 @@ class ConductorRestartWorkflowOperator(WaitingControlOperator):
 
     Args:
         use_latest_definition: with the newest version of the definition, not the one it was started with.
-        wait_for_completion: wait for the end, as ``ConductorExecuteWorkflowOperator`` does, with the same arguments;
-            of one workflow, given by its id.
+        wait_for_completion: as :class:`ConductorResumeWorkflowOperator` has it.
 
     Returns the ids that were restarted; the workflow's output with ``wait_for_completion``.
 
@@ -124,14 +117,11 @@ class ConductorRestartWorkflowOperator(WaitingControlOperator):
         ConductorInvalidStateError: a workflow has not ended.
     """
 
+    _verb, _verb_arguments = "restart", ("use_latest_definition",)
+
     def __init__(self, *, use_latest_definition: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.use_latest_definition = use_latest_definition
-
-    def _command(self) -> Command:
-        from airflow_provider_conductor.control.commands import restart
-
-        return restart(use_latest_definition=self.use_latest_definition)
 
 
 class ConductorRetryWorkflowOperator(WaitingControlOperator):
@@ -141,8 +131,7 @@ class ConductorRetryWorkflowOperator(WaitingControlOperator):
 
     Args:
         resume_subworkflow_tasks: continue a failed sub-workflow with its failed task, not from its start.
-        wait_for_completion: wait for the end, as ``ConductorExecuteWorkflowOperator`` does, with the same arguments;
-            of one workflow, given by its id.
+        wait_for_completion: as :class:`ConductorResumeWorkflowOperator` has it.
 
     Returns the id if one was given, else the ids that were retried; the workflow's output with
     ``wait_for_completion``. One that is already running is a success with a log line.
@@ -152,14 +141,11 @@ class ConductorRetryWorkflowOperator(WaitingControlOperator):
             message names the operator to use instead.
     """
 
+    _verb, _verb_arguments = "retry", ("resume_subworkflow_tasks",)
+
     def __init__(self, *, resume_subworkflow_tasks: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.resume_subworkflow_tasks = resume_subworkflow_tasks
-
-    def _command(self) -> Command:
-        from airflow_provider_conductor.control.commands import retry
-
-        return retry(resume_subworkflow_tasks=self.resume_subworkflow_tasks)
 
     def execute(self, context: Context) -> Any:
         result = super().execute(context)
@@ -177,8 +163,7 @@ class ConductorRerunWorkflowOperator(WaitingControlOperator):
             keep their results. None: from the start.
         task_input: that task's whole new input; None keeps it.
         workflow_input: the workflow's whole new input; None keeps it.
-        wait_for_completion: wait for the end, as ``ConductorExecuteWorkflowOperator`` does, with the same arguments;
-            of one workflow, given by its id.
+        wait_for_completion: as :class:`ConductorResumeWorkflowOperator` has it.
 
     Returns the ids that were rerun; the workflow's output with ``wait_for_completion``.
 
@@ -186,13 +171,9 @@ class ConductorRerunWorkflowOperator(WaitingControlOperator):
         ConductorInvalidStateError: a workflow has not ended, never reached that task, or its timeout has passed.
     """
 
-    template_fields: Sequence[str] = (
-        *WaitingControlOperator.template_fields,
-        "from_task_ref",
-        "task_input",
-        "workflow_input",
-    )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"task_input": "json", "workflow_input": "json"}
+    _inputs = ("task_input", "workflow_input")
+    template_fields: Sequence[str] = (*WaitingControlOperator.template_fields, "from_task_ref", *_inputs)
+    template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(_inputs, "json")
 
     def __init__(
         self,
@@ -209,11 +190,7 @@ class ConductorRerunWorkflowOperator(WaitingControlOperator):
         self._check_task()
 
     def _check_task(self) -> None:
-        """Also when the task runs: with an empty template, the whole workflow would be run again.
-
-        Raises:
-            ConductorInputError: an empty ``from_task_ref``, or the input of no task.
-        """
+        """Also when the task runs: with an empty template, the whole workflow would be run again."""
         if self.task_input is not None and self.from_task_ref is None:
             raise ConductorInputError("task_input is the input of a task: name it with from_task_ref")
         if self.from_task_ref is not None and not str(self.from_task_ref).strip():
@@ -223,13 +200,9 @@ class ConductorRerunWorkflowOperator(WaitingControlOperator):
         from airflow_provider_conductor.control.commands import rerun
 
         self._check_task()
-        return rerun(
-            from_task_ref=self.from_task_ref,
-            task_input=None if self.task_input is None else rendered_mapping(self.task_input, "task_input"),
-            workflow_input=(
-                None if self.workflow_input is None else rendered_mapping(self.workflow_input, "workflow_input")
-            ),
-        )
+        given = {name: value for name in self._inputs if (value := getattr(self, name)) is not None}
+        inputs = {name: rendered_mapping(value, name) for name, value in given.items()}
+        return rerun(from_task_ref=self.from_task_ref, **inputs)
 
 
 class ConductorSkipTaskOperator(WorkflowControlOperator):
@@ -285,15 +258,12 @@ class ConductorDeleteWorkflowOperator(WorkflowControlOperator):
         ConductorInvalidStateError: a workflow has not ended.
     """
 
+    _verb, _verb_arguments = "delete", ("archive",)
+
     def __init__(self, *, archive: bool = True, terminate_running: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.archive = archive
         self.terminate_running = terminate_running
-
-    def _command(self) -> Command:
-        from airflow_provider_conductor.control.commands import delete
-
-        return delete(archive=self.archive)
 
     def _apply(self, workflow_ids: list[str]) -> Any:
         if self.terminate_running:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_conductor.client.errors import ConductorInputError, ConductorNotFoundError
+from airflow_provider_conductor.client.errors import ConductorNotFoundError
 from airflow_provider_conductor.client.text import LINE_LIMIT, one_line, readable, to_log
 from airflow_provider_conductor.control.conditions import ARGUMENTS, conditions_of_arguments, conditions_of_query
 from airflow_provider_conductor.exceptions import (
@@ -15,7 +15,6 @@ from airflow_provider_conductor.exceptions import (
     ConductorArgumentRefusedError,
     ConductorControlFailedError,
     ConductorInvalidStateError,
-    ConductorOperatorError,
 )
 from airflow_provider_conductor.operators.arguments import check_output_path, is_template
 from airflow_provider_conductor.operators.base import KILLED, ConductorOperator
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.control.apply import Outcome
     from airflow_provider_conductor.control.commands import Command
 
-__all__ = ["WaitingControlOperator", "WorkflowControlOperator"]
-
 DEFAULT_MAX_WORKFLOWS = 100
 """Enough for what a user has in mind when writing a query, too few to end all work of a server by mistake."""
 
@@ -37,6 +34,10 @@ class WorkflowControlOperator(ConductorOperator):
     """One verb for one workflow, several, or those that match conditions."""
 
     template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", *ARGUMENTS, "query")
+
+    _verb: ClassVar[str]
+    """The function of ``control.commands`` that makes the command, and the attributes that are its arguments."""
+    _verb_arguments: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -58,20 +59,14 @@ class WorkflowControlOperator(ConductorOperator):
         self.workflow_name = workflow_name
         self.correlation_id = correlation_id
         self.status = status
-        self.started_after = started_after
-        self.started_before = started_before
-        self.ended_after = ended_after
-        self.ended_before = ended_before
+        self.started_after, self.started_before = started_after, started_before
+        self.ended_after, self.ended_before = ended_after, ended_before
         self.query = query
         self.max_workflows = max_workflows
         self._check_selection()
 
     def _check_selection(self) -> None:
-        """Refuse contradictions when the DAG is parsed.
-
-        Raises:
-            ValueError: not exactly one way to select workflows, or an empty text.
-        """
+        """Refuse, with a ValueError, contradictions and empty texts when the DAG is parsed."""
         given = {name: getattr(self, name) for name in ("workflow_id", *ARGUMENTS, "query")}
         given = {name: value for name, value in given.items() if value is not None}
         names = set(given)
@@ -97,7 +92,10 @@ class WorkflowControlOperator(ConductorOperator):
 
     def _command(self) -> Command:
         """The verb with its arguments."""
-        raise NotImplementedError
+        from airflow_provider_conductor.control import commands
+
+        command: Command = getattr(commands, self._verb)(**{name: getattr(self, name) for name in self._verb_arguments})
+        return command
 
     def execute(self, context: Context) -> Any:
         self._begin(context)
@@ -107,56 +105,38 @@ class WorkflowControlOperator(ConductorOperator):
         return self._apply(workflow_ids).done
 
     def _select(self) -> list[str]:
-        """The ids of the selected workflows.
-
-        Raises:
-            ConductorArgumentRefusedError: an empty id or query, or more workflows than ``max_workflows``.
-        """
+        """The ids of the selected workflows."""
         from airflow_provider_conductor.control.selection import Selection, given_ids, select
 
-        try:
-            if "workflow_id" in self._given:
-                return given_ids(self.workflow_id)
-            selection = Selection(
-                limit=self.max_workflows,
-                arguments={name: getattr(self, name) for name in self._given if name in ARGUMENTS},
-                query=(self.query or "") if "query" in self._given else None,
-            )
-            found = self.hook.client.run(select(selection, log=to_log(self.log.info)))
-        except ConductorInputError as error:
-            raise ConductorArgumentRefusedError(str(error), reason=str(error)) from error
+        if "workflow_id" in self._given:
+            return self._checked(lambda: given_ids(self.workflow_id))
+        selection = Selection(
+            limit=self.max_workflows,
+            arguments={name: getattr(self, name) for name in self._given if name in ARGUMENTS},
+            query=(self.query or "") if "query" in self._given else None,
+        )
+        found = self._checked(lambda: self.hook.client.run(select(selection, log=to_log(self.log.info))))
+        shown = one_line(selection, LINE_LIMIT)
         if found:
-            self.log.info("%s selects %d workflows", one_line(selection, LINE_LIMIT), len(found))
+            self.log.info("%s selects %d workflows", shown, len(found))
         else:
-            self.log.warning(
-                "%s selects no workflow, or the server has no search index", one_line(selection, LINE_LIMIT)
-            )
+            self.log.warning("%s selects no workflow, or the server has no search index", shown)
         return found
 
     def _apply(self, workflow_ids: list[str]) -> Outcome:
-        """Apply the command where it is due.
-
-        Raises:
-            ConductorNotFoundError: the server does not know the workflows that failed.
-            ConductorInvalidStateError: their state does not allow it.
-            ConductorControlFailedError: the server refused.
-        """
+        """Apply the command where it is due."""
         from airflow_provider_conductor.control.apply import apply
         from airflow_provider_conductor.control.eligibility import Kind
 
         attempted = not self._run.identity(None, retries=self.retries).begins_series
-        outcome = None
+        command = self._checked(self._command)
         try:
-            command = self._command()
             outcome = self._send(apply(command, workflow_ids, log=to_log(self.log.info), attempted=attempted))
-        except ConductorInputError as error:
-            raise ConductorArgumentRefusedError(str(error), reason=str(error)) from error
-        except ConductorOperatorError:
-            if not self._guard.killed:
-                raise
-        if outcome is None or self._guard.killed:
+            if self._guard.killed:
+                raise AirflowTaskKilledError(KILLED)
+        except AirflowTaskKilledError:
             self.on_kill()  # again, for the request that was under way when the task was killed
-            raise AirflowTaskKilledError(KILLED)
+            raise
         kinds = {refusal.kind for refusal in outcome.refusals.values()}
         if not kinds:
             return outcome
@@ -176,13 +156,7 @@ class WaitingControlOperator(WaitOperator, WorkflowControlOperator):
 
     template_fields: Sequence[str] = (*WorkflowControlOperator.template_fields, "output_path")
 
-    def __init__(
-        self,
-        *,
-        wait_for_completion: bool = False,
-        cancel_on_kill: bool = True,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, wait_for_completion: bool = False, cancel_on_kill: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.wait_for_completion = wait_for_completion
         self.cancel_on_kill = cancel_on_kill

@@ -19,8 +19,6 @@ from airflow_provider_conductor.operators.base import ConductorOperator
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
-__all__ = ["ConductorRegisterDefinitionsOperator"]
-
 
 class ConductorRegisterDefinitionsOperator(ConductorOperator):
     """Register workflow and task definitions that differ from the server's.
@@ -43,13 +41,7 @@ class ConductorRegisterDefinitionsOperator(ConductorOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"definitions": "json"}
     operator_extra_links: Sequence[BaseOperatorLink] = (ConductorDefinitionLink(),)
 
-    def __init__(
-        self,
-        *,
-        definitions: Any,
-        allow_lower_version: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, definitions: Any, allow_lower_version: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.definitions = [_plain(item) for item in _several(definitions)]
         self.allow_lower_version = allow_lower_version

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.operators.arguments import check_output_path
 from airflow_provider_conductor.operators.submission import BY_LABEL_KEY, StartsWorkflow
-from airflow_provider_conductor.operators.waiting import WaitOperator, check_trigger_arguments
+from airflow_provider_conductor.operators.waiting import WaitOperator
 from airflow_provider_conductor.polling.durations import patience
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_conductor.polling.wait_event import WaitEvent
-
-__all__ = ["ConductorExecuteWorkflowOperator", "ConductorStartWorkflowOperator"]
 
 
 class ConductorStartWorkflowOperator(StartsWorkflow):
@@ -104,7 +102,11 @@ class ConductorExecuteWorkflowOperator(WaitOperator, StartsWorkflow):
         from airflow_provider_conductor.polling.wait_event import STILL_RUNNING
 
         self._begin(context)
-        check_trigger_arguments(self._wait_spec("not started"), self.conductor_conn_id)
+        # What Airflow could not send to the triggerer: a native template may render anything.
+        for name, value in {**self._wait_spec("").to_json(), "conductor_conn_id": self.conductor_conn_id}.items():
+            if value is not None and type(value) not in (str, int, float, bool):
+                kind = type(value).__name__
+                raise TypeError(f"{name} must be a plain text or number, not {kind}; nothing was started")
         check_output_path(self.output_path)
         workflow_id = self._start()
         self._protect(workflow_id)

@@ -3,42 +3,55 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from airflow_provider_conductor.client.errors import ConductorError
+from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client.sync import ConductorClient
+from airflow_provider_conductor.client.text import Logger
 from airflow_provider_conductor.exceptions import ConductorWorkflowFailedError, ConductorWorkflowFailedPermanentlyError
 from airflow_provider_conductor.polling.failure_report import diagnose, explain
-from airflow_provider_conductor.polling.missing_workflow import read_ended
+from airflow_provider_conductor.polling.missing_workflow import read_ended, search_index
 from airflow_provider_conductor.polling.root_cause import Failure
 from airflow_provider_conductor.polling.timeline import timeline
 from airflow_provider_conductor.polling.wait_event import GONE, GONE_REASON, WaitEvent
 from airflow_provider_conductor.submission.errors import WorkflowGoneError, WorkflowTerminatedError
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill, ended_by_our_timeout
 
-if TYPE_CHECKING:
-    from airflow_provider_conductor.client.models import Workflow
-    from airflow_provider_conductor.client.sync import ConductorClient
-    from airflow_provider_conductor.client.text import Logger
-
-__all__ = ["failure_of", "failure_of_earlier_try", "unread_failure"]
-
 
 def failure_of(
-    workflow: Workflow, event: WaitEvent, url: str, *, client: ConductorClient, log: Logger
-) -> ConductorWorkflowFailedError:
-    """The error of a workflow that was read after its end; ``client`` asks for its sub-workflows and log lines."""
+    event: WaitEvent, deadline: float | None, url: str, *, client: ConductorClient, log: Logger
+) -> tuple[ConductorWorkflowFailedError, Workflow | None]:
+    """The error of a workflow that ended badly, with cause, attempts, reason, log lines; and the workflow, if read."""
+    workflow, unread = event.workflow, "the server has archived or deleted it since"
+    try:
+        workflow = workflow or client.run(read_ended(event.workflow_id, deadline))
+    except ConductorError as error:
+        unread = str(error)
+    if workflow is None and not event.message:
+        with suppress(ConductorError):
+            summary = client.run(search_index(event.workflow_id))
+            event = event if summary is None else replace(event, message=summary.reason)
+    reported = Failure(workflow_id=event.workflow_id, status=event.status, reason=event.message)
+    if workflow is None:
+        return _kind(terminal=False, status=event.status, reason=event.message)(
+            f"Conductor workflow {event.workflow_id} ended as {event.status}: {event.message or 'no reason given'}"
+            f"\nMore could not be read: {unread}\nSee {url}",
+            reported,
+            url=url,
+        ), None
     failure = client.run(diagnose(workflow))
     log.info("Workflow %s ended as %s\n%s", workflow.workflow_id, workflow.status, timeline(workflow))
     if failure is None:  # it was retried or restarted between the event and this read
         return ConductorWorkflowFailedError(
             f"Conductor workflow {event.workflow_id} ended as {event.status} ({event.message or 'no reason given'}) "
             f"and is {workflow.status} again: somebody acted on it. See {url}",
-            _as_reported(event, workflow.name),
+            replace(reported, workflow_name=workflow.name),
             url=url,
-        )
+        ), workflow
     kind = _kind(terminal=failure.terminal, status=event.status, reason=workflow.reason)
-    return kind(explain(failure, url), replace(failure, status=event.status), url=url)
+    return kind(explain(failure, url), replace(failure, status=event.status), url=url), workflow
 
 
 def failure_of_earlier_try(
@@ -56,27 +69,7 @@ def failure_of_earlier_try(
         )
     seen = error.workflow
     event = WaitEvent(workflow_id=seen.workflow_id, status=str(seen.status), message=seen.reason)
-    try:
-        workflow = client.run(read_ended(seen.workflow_id, time.time()))
-    except ConductorError as unread:
-        return unread_failure(event, str(unread), url)
-    if workflow is None:
-        return unread_failure(event, "the server has archived or deleted it since", url)
-    return failure_of(workflow, event, url, client=client, log=log)
-
-
-def unread_failure(event: WaitEvent, why: str, url: str) -> ConductorWorkflowFailedError:
-    """The error with what the event said, where the workflow cannot be read any more, and ``why`` not."""
-    return _kind(terminal=False, status=event.status, reason=event.message)(
-        f"Conductor workflow {event.workflow_id} ended as {event.status}: {event.message or 'no reason given'}"
-        f"\nMore could not be read: {why}\nSee {url}",
-        _as_reported(event),
-        url=url,
-    )
-
-
-def _as_reported(event: WaitEvent, name: str = "") -> Failure:
-    return Failure(workflow_id=event.workflow_id, workflow_name=name, status=event.status, reason=event.message)
+    return failure_of(event, time.time(), url, client=client, log=log)[0]
 
 
 def _kind(*, terminal: bool, status: str, reason: str) -> type[ConductorWorkflowFailedError]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,42 +17,36 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.client.flow import Flow, T
     from airflow_provider_conductor.operators.task_run import TaskRun
 
-__all__ = ["KillGuard", "alarm_margin"]
-
 ALARM_MARGIN = 2.0
 """Seconds (at most a twentieth of it) that our deadline lies before Airflow's ``execution_timeout``: time for the last
 poll, so that a workflow that has just completed is not a timeout on the worker either."""
 
 
+@dataclass(slots=True)
 class KillGuard:
     """Whether the task has been killed, and what then has to be terminated.
 
     Airflow 3 calls ``on_kill`` in a signal handler and lets the task go on for some seconds, in which it must not start
     anything. Airflow calls it for its ``execution_timeout``, too; that is a timeout, and ``on_timeout`` decides.
-
-    Attributes:
-        killed: ``on_kill`` has been called.
-        timed_out: by the time of that call ``execution_timeout`` was over.
-        alarm_at: when ``execution_timeout`` interrupts this process, seconds since the epoch; None for never.
-        label: the task as reasons and messages name it.
     """
 
-    def __init__(self) -> None:
-        self.killed = False
-        self.timed_out = False
-        self.alarm_at: float | None = None
-        self.label = "an Airflow task"
-        self._execution_timeout: timedelta | None = None
-        self._on_kill: Callable[[], None] | None = None
+    killed: bool = False
+    timed_out: bool = False
+    """Whether ``execution_timeout`` was over by the time of the kill."""
+    alarm_at: float | None = None
+    """When ``execution_timeout`` interrupts this process, seconds since the epoch; None for never."""
+    label: str = "an Airflow task"
+    _wait_until: float | None = None
+    _on_kill: Callable[[], None] | None = None
 
     def begin(self, run: TaskRun, execution_timeout: timedelta | None) -> None:
         """Take note of whose task this is, and of its ``execution_timeout``."""
         self.label = run.label
-        self._execution_timeout = execution_timeout
         # timedelta.max is how some say "no limit", and no moment is as far off as that.
         if execution_timeout is not None and execution_timeout.total_seconds() <= LONGEST:
             began = timezone.utcnow().timestamp() if run.started_at is None else run.started_at
             self.alarm_at = began + execution_timeout.total_seconds()
+            self._wait_until = self.alarm_at - alarm_margin(execution_timeout)
 
     def protect(self, on_kill: Callable[[], None]) -> None:
         """From now on a kill does this. It runs in a signal handler, which may interrupt any line of the task."""
@@ -76,15 +71,9 @@ class KillGuard:
         return self.alarm_at is not None and timezone.utcnow().timestamp() >= self.alarm_at - ALARM_MARGIN
 
     def deadline(self, timeout: float | None) -> float | None:
-        """When a wait that begins now must be over: after ``timeout``, and before ``execution_timeout``.
-
-        Args:
-            timeout: seconds, or None for no limit of the operator's own.
-        """
-        ends = [] if timeout is None else [timezone.utcnow().timestamp() + timeout]
-        if self._execution_timeout is not None and self.alarm_at is not None:
-            ends.append(self.alarm_at - alarm_margin(self._execution_timeout))
-        return min(ends, default=None)
+        """When a wait that begins now must be over: after ``timeout``, and before ``execution_timeout``."""
+        ends = None if timeout is None else timezone.utcnow().timestamp() + timeout
+        return min((end for end in (ends, self._wait_until) if end is not None), default=None)
 
     def unless_killed(self, flow: Flow[T]) -> Flow[T]:
         """The flow, whose next step raises a TaskKilledError once the task has been killed."""
@@ -92,12 +81,10 @@ class KillGuard:
 
     @property
     def killed_reason(self) -> str:
-        """Why a workflow is terminated whose task was killed."""
         return killed_reason(self.label)
 
     @property
     def timed_out_reason(self) -> str:
-        """Why a workflow is terminated whose wait ran into a timeout."""
         return timed_out_reason(self.label)
 
 

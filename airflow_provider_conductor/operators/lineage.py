@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_conductor.client.models import Workflow
 
-__all__ = ["FACET_KEY", "LineageMixin"]
-
 FACET_KEY = "conductor_workflow"
 """The run facet with what only Conductor has; the id and the server are in OpenLineage's own ``externalQuery``, too."""
 
@@ -82,12 +80,7 @@ def _facet_class() -> Any:
         url: str | None = None
 
         _additional_skip_redact: ClassVar[list[str]] = [
-            "workflowId",
-            "workflowName",
-            "workflowVersion",
-            "status",
-            "server",
-            "url",
+            *("workflowId", "workflowName", "workflowVersion", "status", "server", "url")
         ]
 
     return ConductorWorkflowRunFacet

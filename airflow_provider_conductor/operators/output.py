@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Task, Workflow
     from airflow_provider_conductor.hooks.conductor import ConductorHook
 
-__all__ = ["Output", "check_storable", "json_size"]
-
 MAX_DEPTH = 250
 """Lists and objects within each other; Airflow 3's own models of JSON refuse more than 254 (seen on 3.3.2)."""
 
@@ -53,13 +51,8 @@ class Output:
     @classmethod
     def of_workflow(cls, workflow: Workflow) -> Output:
         name = f"the output of workflow {workflow.workflow_id}"
-        return cls(
-            workflow.output,
-            workflow.external_output_path,
-            PayloadType.WORKFLOW_OUTPUT,
-            workflow.workflow_id,
-            name,
-        )
+        where, kind = workflow.external_output_path, PayloadType.WORKFLOW_OUTPUT
+        return cls(workflow.output, where, kind, workflow.workflow_id, name)
 
     @classmethod
     def of_task(cls, task: Task, workflow_id: str) -> Output:
@@ -67,24 +60,27 @@ class Output:
         return cls(task.output, task.external_output_path, PayloadType.TASK_OUTPUT, workflow_id, name)
 
     def read(self, hook: ConductorHook) -> dict[str, Any]:
-        """The whole output, wherever the server keeps it.
+        """The whole output, wherever the server keeps it."""
+        if self.value or not self.stored_at:
+            return dict(self.value)
+        from airflow_provider_conductor.client.errors import PayloadNotOfferedError
+        from airflow_provider_conductor.client.external_storage import fetch_payload
 
-        Raises:
-            ConductorOutputTooLargeError: it is kept where it cannot be fetched from.
-            ConductorRequestError: it is kept elsewhere and could not be fetched now.
-        """
-        return self._fetched(hook) if self.stored_at and not self.value else dict(self.value)
+        try:
+            return fetch_payload(hook.client, self.stored_at, self.payload_type)
+        except PayloadNotOfferedError as error:
+            raise ConductorOutputTooLargeError(
+                f"{self.name} is in Conductor's external payload storage, at {self.stored_at}, and cannot be fetched "
+                f"from there: {error}; nothing was written to XCom. Let the workflow return less (its "
+                "outputParameters), or read it from there",
+                reason=str(error),
+                **self._about(hook),
+            ) from error
 
     def for_xcom(self, hook: ConductorHook, *, output_path: str | None, limit: int, stored: bool = True) -> Any:
         """The output, or the part of it that ``output_path`` picks, if its JSON is within ``limit`` bytes.
 
         ``stored`` is False where the task writes no XCom; then Airflow's database need not be able to hold it.
-
-        Raises:
-            ConductorOutputTooLargeError: it is over the limit, or kept where it cannot be fetched from.
-            ConductorOutputMissingError: there is no such part; the message names what there is.
-            ConductorOutputNotStorableError: Airflow's database cannot hold it; the message names the field.
-            ConductorRequestError: it is kept elsewhere and could not be fetched now.
         """
         value: Any = self.read(hook)
         if output_path:
@@ -112,21 +108,6 @@ class Output:
 
     def _about(self, hook: ConductorHook) -> AboutWorkflow:
         return {"workflow_id": self.workflow_id, "url": hook.workflow_url(self.workflow_id)}
-
-    def _fetched(self, hook: ConductorHook) -> dict[str, Any]:
-        from airflow_provider_conductor.client.errors import PayloadNotOfferedError
-        from airflow_provider_conductor.client.external_storage import fetch_payload
-
-        try:
-            return fetch_payload(hook.client, self.stored_at, self.payload_type)
-        except PayloadNotOfferedError as error:
-            raise ConductorOutputTooLargeError(
-                f"{self.name} is in Conductor's external payload storage, at {self.stored_at}, and cannot be fetched "
-                f"from there: {error}; nothing was written to XCom. Let the workflow return less (its "
-                "outputParameters), or read it from there",
-                reason=str(error),
-                **self._about(hook),
-            ) from error
 
 
 def json_size(value: Any) -> int:
@@ -173,29 +154,28 @@ def check_storable(
 
 
 def _unstorable(value: Any) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    # No recursion: a server takes JSON about 990 deep. A path is a chain of pairs, so that none is copied on the way.
-    left: list[tuple[Any, int, Any]] = [(value, 0, None)]
+    # No recursion: a server takes JSON about 990 deep. Children share their parent's path, so that few are made.
+    left: list[tuple[Any, tuple[Any, ...], tuple[Any, ...]]] = [(value, (), ())]
     while left:
-        item, depth, path = left.pop()
+        item, parent, key = left.pop()
+        path = parent + key
+        what = ""
         if isinstance(item, str):
             what = _in_text(item)
         elif isinstance(item, float):
             what = "" if math.isfinite(item) else f"the number {item}"
         elif isinstance(item, int):
             what = "" if item in INTEGERS else "a whole number of more than 64 bits"
-        else:
-            what = ""
-            if isinstance(item, (Mapping, list, tuple)) and depth >= MAX_DEPTH:
+        elif isinstance(item, (Mapping, list, tuple)):
+            if len(path) >= MAX_DEPTH:
                 what = f"lists and objects more than {MAX_DEPTH} deep"
             elif isinstance(item, Mapping):
-                for key in item:
-                    if in_key := _in_text(str(key)):
-                        yield f"{in_key} in the key {key!r}", _parts(path)
-                left += [(child, depth + 1, (path, key)) for key, child in reversed(list(item.items()))]
-            elif isinstance(item, (list, tuple)):
-                left += [(item[index], depth + 1, (path, index)) for index in range(len(item) - 1, -1, -1)]
+                yield from ((f"{found} in the key {name!r}", path) for name in item if (found := _in_text(str(name))))
+                left += [(child, path, (name,)) for name, child in reversed(list(item.items()))]
+            else:
+                left += [(item[index], path, (index,)) for index in range(len(item) - 1, -1, -1)]
         if what:
-            yield what, _parts(path)
+            yield what, path
 
 
 def _in_text(text: str) -> str:
@@ -206,14 +186,6 @@ def _in_text(text: str) -> str:
     except UnicodeEncodeError:
         return "a lone surrogate"
     return ""
-
-
-def _parts(path: Any) -> tuple[Any, ...]:
-    parts: list[Any] = []
-    while path is not None:
-        path, part = path
-        parts.append(part)
-    return tuple(reversed(parts))
 
 
 def _shown_path(parts: tuple[Any, ...]) -> str:

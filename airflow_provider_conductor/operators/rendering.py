@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 else:
     BaseOperator = object  # a mixin: Airflow's metaclass would give it an __init__, which cuts off those after it
 
-__all__ = ["TextRenderingMixin"]
-
 TEXTS = frozenset(
     {
         *("conductor_conn_id", "workflow_id", "workflow_name", "correlation_id", "query", "reason", "status"),

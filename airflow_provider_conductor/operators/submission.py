@@ -12,17 +12,12 @@ from airflow_provider_conductor.client.text import to_log
 from airflow_provider_conductor.exceptions import AirflowTaskKilledError, ConductorStartRefusedError
 from airflow_provider_conductor.operators.arguments import one_of, whole_number
 from airflow_provider_conductor.operators.base import ConductorOperator
-from airflow_provider_conductor.operators.task_context import check_context_key, task_context
 from airflow_provider_conductor.submission.start_arguments import ARGUMENTS, given_later, plain_request, start_arguments
 from airflow_provider_conductor.submission.termination_reasons import killed_reason
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.submission.start_plan import StartPlan
     from airflow_provider_conductor.submission.start_record import StartRecord
-
-__all__ = ["StartsWorkflow"]
-
-RETRY_FROM = ("failed_task", "start", "new")
 
 RECORD_KEY = "conductor_start"
 """Key of the start's record in the task state store. It survives a clear, so the record names its try series."""
@@ -36,26 +31,29 @@ OTHER_SERIES = -1
 MIN_SEARCH_SECONDS = 30.0
 """Seconds of the search for a start of unknown fate, at least: a server may take that long to show its workflow."""
 
+CONTEXT_KEY = "airflow"
+"""The key of the workflow's input that has the Airflow task's ids (``pass_context``)."""
+
+
+def check_context_key(workflow_input: Any) -> None:
+    """Refuse, with a ValueError, an input that already has the key."""
+    if isinstance(workflow_input, Mapping) and CONTEXT_KEY in workflow_input:
+        raise ValueError(
+            f"workflow_input has a key {CONTEXT_KEY!r} of its own, which pass_context=True uses for the Airflow "
+            "task: rename it, or leave pass_context out"
+        )
+
 
 class StartsWorkflow(ConductorOperator):
     """The arguments of a start, and the start itself."""
 
     template_fields: Sequence[str] = (
-        "conductor_conn_id",
-        "workflow_name",
-        "version",
-        "workflow_input",
-        "workflow_def",
-        "correlation_id",
-        "priority",
-        "task_to_domain",
-        "request",
+        *("conductor_conn_id", "workflow_name", "version", "workflow_input", "workflow_def", "correlation_id"),
+        *("priority", "task_to_domain", "request"),
     )
-    template_fields_renderers: ClassVar[dict[str, str]] = {
-        "workflow_input": "json",
-        "workflow_def": "json",
-        "request": "json",
-    }
+    template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("workflow_input", "workflow_def", "request"), "json"
+    )
 
     _started_id: str | None = None
     """The workflow it has started, until the start is over."""
@@ -91,23 +89,17 @@ class StartsWorkflow(ConductorOperator):
         self.priority = priority
         self.task_to_domain = task_to_domain
         self.request = plain_request(request)
-        if not self._named_later and not given_later(request):
-            self._take_request()
-        self.retry_from = one_of(retry_from, RETRY_FROM, "retry_from")
+        one_of(retry_from, ("failed_task", "start", "new"), "retry_from")
+        self.retry_from = retry_from
         self.cancel_on_kill = cancel_on_kill
         self.pass_context = pass_context
-        if pass_context and not given_later(self.request) and not self._named_later:
-            check_context_key(self.workflow_input)
+        if not self._named_later and not given_later(self.request):
+            self._take_request()
+            if pass_context:
+                check_context_key(self.workflow_input)
 
     def _take_request(self, *, rendered: bool = False) -> None:
-        """Fill the arguments from ``request``, which keeps only what is no argument.
-
-        Args:
-            rendered: the task runs, and its templates are rendered.
-
-        Raises:
-            ConductorInputError: no name, or a request that cannot be read or contradicts an argument.
-        """
+        """Fill the arguments from ``request``, which keeps what is no argument; ``rendered`` when the task runs."""
         given = {name: getattr(self, name) for name in ARGUMENTS}
         taken, further = start_arguments(self.request, given, rendered=rendered)
         for name, value in taken.items():
@@ -125,22 +117,23 @@ class StartsWorkflow(ConductorOperator):
         )
         from airflow_provider_conductor.submission.start_once import start_once
 
+        plan = self._start_plan()
+        self._guard.protect(partial(self._terminate_start, plan))
+        start = start_once(plan, log=to_log(self.log.info), warn=to_log(self.log.warning), save=self._save_record)
         try:
-            plan = self._start_plan()
-            self._guard.protect(partial(self._terminate_unfinished_start, plan))
-            start = start_once(plan, log=to_log(self.log.info), warn=to_log(self.log.warning), save=self._save_record)
             started = self.hook.client.run(self._guard.unless_killed(start))
         except (StartRefusedError, ConductorInputError) as error:
-            raise ConductorStartRefusedError(
-                f"workflow {self.workflow_name or '?'!r} was not started: {error}"
-            ) from error
+            raise self._refused(error) from error
         except (WorkflowTerminatedError, WorkflowGoneError) as error:
             from airflow_provider_conductor.operators.failures import failure_of_earlier_try
 
             url = self.hook.workflow_url(error.workflow_id)
             raise failure_of_earlier_try(error, url, client=self.hook.client, log=self.log) from error
         except TaskKilledError:
-            self._terminate_sent_start(plan)
+            record = self._record
+            if not self.cancel_on_kill and record is not None and record.workflow_id is not None:
+                self._announce(record.workflow_id)
+            self._terminate_start(plan)
             raise AirflowTaskKilledError(
                 f"the task was killed while workflow {plan.name!r} was being started"
             ) from None
@@ -152,36 +145,39 @@ class StartsWorkflow(ConductorOperator):
             )
             self._terminate_nothing()
             self._run.push(BY_LABEL_KEY, True)
-        self._started_id = started.workflow_id
-        if self.cancel_on_kill:
-            self._stop_if_killed(plan, started.workflow_id)
-        self._announce(started.workflow_id)
-        self._stop_if_killed(plan, started.workflow_id)
+        workflow_id = self._started_id = started.workflow_id
+        if not (self._guard.killed and self.cancel_on_kill):
+            self._announce(workflow_id)
+        if self._guard.killed:  # Airflow 3 lets the task continue after on_kill for some seconds
+            self._terminate_start(plan)
+            raise AirflowTaskKilledError(
+                f"the task was killed while workflow {workflow_id} was being started", **self._about(workflow_id)
+            )
         self._guard.release()
-        return started.workflow_id
+        return workflow_id
 
     def _terminate_nothing(self) -> None:
         """For a workflow that may be another task's."""
         self.cancel_on_kill = False
 
-    def _stop_if_killed(self, plan: StartPlan, workflow_id: str) -> None:
-        """Airflow 3 lets the task continue after ``on_kill`` for some seconds."""
-        if self._guard.killed:
-            if self.cancel_on_kill:
-                self._terminate_start(plan, workflow_id)
-            raise AirflowTaskKilledError(
-                f"the task was killed while workflow {workflow_id} was being started", **self._about(workflow_id)
-            )
+    def _refused(self, error: Exception) -> ConductorStartRefusedError:
+        return ConductorStartRefusedError(f"workflow {self.workflow_name or '?'!r} was not started: {error}")
 
     def _start_plan(self) -> StartPlan:
+        """What to start."""
+        from airflow_provider_conductor.client.errors import ConductorInputError
         from airflow_provider_conductor.submission.start_plan import StartPlan, make_start_body
         from airflow_provider_conductor.submission.start_record import StartRecord
 
-        self._take_request(rendered=True)
-        arguments = {name: getattr(self, name) for name in ARGUMENTS}
-        numbers = {name: whole_number(arguments[name], name) for name in ("version", "priority")}
-        body = make_start_body({**arguments, **numbers}, self.request or {})
         run = self._run
+        try:
+            self._take_request(rendered=True)
+            arguments = {name: getattr(self, name) for name in ARGUMENTS}
+            numbers = {name: whole_number(arguments[name], name) for name in ("version", "priority")}
+            body = make_start_body({**arguments, **numbers}, self.request or {})
+            context_input = self._task_context(body) if self.pass_context else {}
+        except ConductorInputError as error:
+            raise self._refused(error) from error
         record = StartRecord.from_json(run.state_store.get(RECORD_KEY))
         if record is not None and not record.of_series(
             max_tries=run.max_tries, retries=self.retries or 0, clear_number=run.clear_number
@@ -196,7 +192,7 @@ class StartsWorkflow(ConductorOperator):
         return StartPlan(
             identity=identity,
             body=body,
-            context_input=task_context(run, body) if self.pass_context else {},
+            context_input=context_input,
             max_tries=run.max_tries,
             series_began=series_began,
             run_began=run_began,
@@ -208,17 +204,23 @@ class StartsWorkflow(ConductorOperator):
             leftover_reason=killed_reason(f"{run.label} starts anew"),
         )
 
-    def _terminate_sent_start(self, plan: StartPlan) -> None:
-        """After a kill: terminate what this start, or that of an earlier try, may have started."""
-        record = self._record
-        if not self.cancel_on_kill:
-            if record is not None and record.workflow_id is not None:
-                self._announce(record.workflow_id)
-        elif record is not None and record.workflow_id is not None:
-            if not record.by_label:  # it may be another task's
-                self._terminate_start(plan, record.workflow_id)
-        elif plan.label is None and (record is not None or plan.record is not None or plan.identity.may_have_started):
-            self._terminate_start(plan)
+    def _task_context(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Which task this is, as plain JSON; ``url`` is of the task instance's log, None where Airflow does not say."""
+        from airflow_provider_conductor.client.errors import ConductorInputError
+
+        try:
+            check_context_key(body.get("input"))
+        except ValueError as error:
+            raise ConductorInputError(f"{error}; nothing was sent") from None
+        if body.get("externalInputPayloadStoragePath"):
+            raise ConductorInputError(
+                "pass_context=True cannot add to an input in external payload storage: leave one of them out; "
+                "nothing was sent"
+            )
+        run, date = self._run, self._run.logical_date
+        ids = {name: getattr(run.ti, name) for name in ("dag_id", "run_id", "task_id", "try_number")}
+        more = {"map_index": run.map_index, "logical_date": date and date.isoformat(), "url": run.log_url}
+        return {CONTEXT_KEY: {**ids, **more}}
 
     def _save_record(self, record: StartRecord) -> None:
         """Save it for a later try. Where it cannot be saved, the start goes ahead, and a later try asks the server."""
@@ -229,29 +231,38 @@ class StartsWorkflow(ConductorOperator):
         """The task has succeeded, so no later try needs the record."""
         self._run.state_store.delete(RECORD_KEY)
 
-    def _terminate_unfinished_start(self, plan: StartPlan) -> None:
-        """What a kill during the start does: terminate what the server has of it, unless ``cancel_on_kill`` is off."""
-        if not self.cancel_on_kill:
-            return
-        # Under a label it may be another task's workflow; ours is terminated when its id is known.
-        if plan.label is None or self._started_id:
-            self._terminate_start(plan, self._started_id)
+    def _terminate_start(self, plan: StartPlan) -> None:
+        """What a kill during the start does: terminate what this task's starts have left running.
 
-    def _terminate_start(self, plan: StartPlan, workflow_id: str | None = None) -> None:
-        """Terminate the workflow with this id, or whatever runs of this task's starts."""
+        ===========================================  =====================================================
+        known of the start                           terminated, unless ``cancel_on_kill`` is off
+        ===========================================  =====================================================
+        what it has led to                           that workflow
+        a workflow found by the user's label alone   nothing: it may be another task's
+        it, or one of an earlier try, may be sent    its workflow, if known, and what is found under the task's
+                                                     identity; nothing is searched under the user's label
+        nothing was sent                             nothing
+        ===========================================  =====================================================
+        """
         from airflow_provider_conductor.client.errors import ConductorError
         from airflow_provider_conductor.client.sync import ConductorClient
         from airflow_provider_conductor.client.termination import terminate
         from airflow_provider_conductor.submission.start_once import terminate_starts
 
-        reason = self._guard.killed_reason
+        record, reason = self._record, self._guard.killed_reason
+        workflow_id = self._started_id
+        if workflow_id is None and record is not None and not record.by_label:
+            workflow_id = record.workflow_id
+        sent = record is not None or plan.record is not None or plan.identity.may_have_started
+        searched = sent and plan.label is None and self._started_id is None
+        if not self.cancel_on_kill or not (workflow_id or searched):
+            return
         try:
             # A client of its own: this runs inside a signal handler that interrupted the usual one.
             with ConductorClient(self.hook.settings) as client:
-                if workflow_id is None:
-                    terminated = client.run(terminate_starts(plan, reason, to_log(self.log.info)))
-                else:
-                    terminated = client.run(terminate([workflow_id], reason)).terminated
+                terminated = client.run(terminate([workflow_id], reason)).terminated if workflow_id else []
+                if searched:
+                    terminated += client.run(terminate_starts(plan, reason, to_log(self.log.info)))
         except ConductorError as error:
             self.log.error(
                 "The task was killed while it started a workflow, and it is not known whether one runs: %s", error

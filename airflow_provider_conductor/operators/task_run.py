@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_conductor._airflow import TaskInstance
 
-__all__ = ["TaskRun"]
-
 DEFAULT_IDENTITY_PREFIX = "airflow"
 
 
@@ -37,11 +35,7 @@ class TaskRun:
     """
 
     ti: TaskInstance
-    dag_id: str
-    run_id: str
-    task_id: str
     map_index: int
-    try_number: int
     max_tries: int
     started_at: float | None
     dag_run_started_at: float | None
@@ -56,11 +50,7 @@ class TaskRun:
         dag_run = context["dag_run"]
         return cls(
             ti=ti,
-            dag_id=ti.dag_id,
-            run_id=ti.run_id,
-            task_id=ti.task_id,
             map_index=-1 if ti.map_index is None else ti.map_index,
-            try_number=ti.try_number,
             max_tries=ti.max_tries or 0,
             started_at=_seconds(ti.start_date),
             dag_run_started_at=_seconds(dag_run.start_date),
@@ -85,23 +75,17 @@ class TaskRun:
 
     def pull(self, key: str) -> Any:
         """Read what this task instance itself has written to XCom, or None."""
-        return self.ti.xcom_pull(task_ids=self.task_id, key=key, map_indexes=self.map_index)
+        return self.ti.xcom_pull(task_ids=self.ti.task_id, key=key, map_indexes=self.map_index)
 
     def identity(self, prefix: str | None, *, retries: int | None, record: StartRecord | None = None) -> TaskIdentity:
-        """This try of a series; on a worker only, since in a triggerer ``max_tries`` is just ``retries``.
-
-        Args:
-            prefix: names this Airflow where several share a Conductor.
-            retries: as the DAG has them now.
-            record: what an earlier try has saved, where it was a start.
-        """
+        """This try of a series; on a worker only, since in a triggerer ``max_tries`` is just ``retries``."""
         return TaskIdentity(
             prefix=prefix or DEFAULT_IDENTITY_PREFIX,
-            dag_id=self.dag_id,
-            run_id=self.run_id,
-            task_id=self.task_id,
+            dag_id=self.ti.dag_id,
+            run_id=self.ti.run_id,
+            task_id=self.ti.task_id,
             map_index=self.map_index,
-            try_number=self.try_number,
+            try_number=self.ti.try_number,
             first_try=first_try_of_series(record, max_tries=self.max_tries, retries=retries or 0),
         )
 

@@ -26,9 +26,14 @@ from airflow_provider_conductor.exceptions import (
 from airflow_provider_conductor.links.conductor import WORKFLOW_URL_KEY
 from airflow_provider_conductor.operators.arguments import check_output_path, given, is_template
 from airflow_provider_conductor.operators.base import ConductorOperator
+from airflow_provider_conductor.operators.deferral import (
+    BACKSTOP,
+    DEFAULT_MAX_OUTPUT_BYTES,
+    TRIGGER_FAILED,
+    OnTimeout,
+)
 from airflow_provider_conductor.operators.kill_guard import alarm_margin
-from airflow_provider_conductor.operators.wait_options import DEFAULT_MAX_OUTPUT_BYTES, OnTimeout, WaitOptions
-from airflow_provider_conductor.operators.waiting import BACKSTOP, TRIGGER_FAILED, WaitMixin
+from airflow_provider_conductor.operators.waiting import WaitMixin
 from airflow_provider_conductor.polling.durations import patience, seconds
 
 if TYPE_CHECKING:
@@ -102,14 +107,14 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         if poke_interval is None and self.poke_interval != AIRFLOWS_POKE_INTERVAL:
             poke_interval = self.poke_interval  # of the DAG's default_args
         patience(self.timeout, "timeout")  # which may be of these as well
-        WaitOptions(
+        self._set_wait_options(
             deferrable=start_from_trigger or deferrable,
             poll_interval=seconds(poke_interval, "poke_interval"),
             stall_timeout=stall_timeout,
             on_timeout=on_timeout,
-            output_path=output_path,
             max_output_bytes=max_output_bytes,
-        ).set_on(self, without=("timeout",))
+        )
+        self.output_path = check_output_path(output_path)
         self.cancel_on_kill = cancel_on_kill
 
     def _begin_in_triggerer(self, **awaited: Any) -> None:
@@ -147,9 +152,6 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
             timeout=timedelta(seconds=float(self.timeout)) + BACKSTOP,
         )
         self.start_from_trigger = True
-
-    def _wait_limit(self) -> float | None:
-        return float(self.timeout)
 
     def _wait_spec(self, workflow_id: str) -> WaitSpec:
         return replace(super()._wait_spec(workflow_id), **self._spec_settings())

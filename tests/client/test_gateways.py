@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from airflow_provider_conductor.client import (
     ConductorAuthError,
     ConductorMissingRouteError,
+    ConductorServerError,
     NotConductorError,
     endpoints,
 )
 from airflow_provider_conductor.client.flows import get_workflow_status
+from airflow_provider_conductor.client.retry import worth_repeating
 from airflow_provider_conductor.client.wire import BELIEVED_AFTER
 from tests.client import fault_server as faults
 from tests.client.fault_server import Behaviour
@@ -61,6 +64,27 @@ def test_a_start_that_a_gateway_answers_is_not_sent_again(meet: Meet, page: Beha
         client.send(START)
     assert not caught.value.repeatable
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [408, 425])
+def test_a_gateway_out_of_patience_is_asked_again_but_not_for_a_start(meet: Meet, status: int) -> None:
+    gave_up = faults.status(status, b"", content_type="text/plain")
+    client, _ = meet(faults.in_turn(gave_up, gave_up, faults.workflow()), max_attempts=3)
+    assert client.send(READ).workflow_id == "w1"
+    client, server = meet(gave_up)
+    with pytest.raises(ConductorServerError) as lost:
+        client.send(START)
+    assert lost.value.fate_unknown
+    assert not worth_repeating(lost.value)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("once", "sent"), [(True, 1), (False, 5)])
+def test_a_call_whose_caller_repeats_it_is_sent_once(meet: Meet, once: bool, sent: int) -> None:
+    client, server = meet(faults.status(503, b"", content_type="text/plain"), max_attempts=5)
+    with pytest.raises(ConductorServerError):
+        client.send(replace(READ, once=once))
+    assert len(server.requests) == sent
 
 
 @pytest.mark.parametrize("page", [faults.html(401), faults.status(403, {"message": "Forbidden"})])

@@ -16,8 +16,7 @@ from airflow_provider_conductor.exceptions import ConductorBatchFailedError
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowsOperator
 from airflow_provider_conductor.polling.poller import Poller
 from tests.integration.client_lab import Lab
-from tests.operators.airflow_standin import context_of, in_a_thread
-from tests.operators.batch_standin import run
+from tests.operators.airflow_standin import context_of, in_a_thread, run
 
 pytestmark = pytest.mark.integration
 

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
+import pytest
 from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import TaskDeferred, timezone
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -22,15 +24,7 @@ try:
 except ImportError:
     from airflow.exceptions import AirflowRescheduleException
 
-__all__ = [
-    "AIRFLOW_2",
-    "TaskInstanceStandIn",
-    "context_of",
-    "first_event",
-    "in_a_thread",
-    "run",
-    "sent_through_airflow",
-]
+Error = TypeVar("Error", bound=BaseException)
 
 AIRFLOW_2 = airflow_version.startswith("2.")
 AIRFLOW_SERIALISES_TRIGGERS = not airflow_version.startswith(("2.", "3.0.", "3.1."))
@@ -124,20 +118,53 @@ def first_event(trigger: BaseTrigger) -> Any:
     return json.loads(json.dumps(event.payload))
 
 
-def run(task: Any, context: dict[str, Any], patience: float = 180) -> Any:
+def deferred(task: Any, context: dict[str, Any]) -> TaskDeferred:
+    """What the task is deferred with."""
+    with pytest.raises(TaskDeferred) as deferral:
+        task.execute(context)
+    return deferral.value
+
+
+def resume(task: Any, context: dict[str, Any], deferral: TaskDeferred, event: Any = None) -> Any:
+    """Resume a task with this event, or else with that of its trigger; returns its result or raises its error."""
+    event = event or first_event(sent_through_airflow(deferral.trigger))
+    stored = json.loads(json.dumps(deferral.kwargs or {}))
+    return task.resume_execution(deferral.method_name, {**stored, "event": event}, context)
+
+
+def refusal(status: int, message: str) -> tuple[int, str, bytes]:
+    """An answer of Conductor's that refuses a request."""
+    return status, "application/json", json.dumps({"message": message, "status": status, "retryable": False}).encode()
+
+
+def run(task: Any, context: dict[str, Any], patience: float = 180, deferrals: list[TaskDeferred] | None = None) -> Any:
     """Run a task to its end, through deferrals and reschedules; returns its result or raises its error."""
     give_up = time.monotonic() + patience
+    step: Callable[[], Any] = partial(task.execute, context)
     while time.monotonic() < give_up:
         try:
-            return task.execute(context)
+            return step()
         except TaskDeferred as deferral:
-            event = first_event(sent_through_airflow(deferral.trigger))
-            return task.resume_execution(deferral.method_name, {**(deferral.kwargs or {}), "event": event}, context)
+            if deferrals is not None:
+                deferrals.append(deferral)
+            step = partial(resume, task, context, deferral)
         except AirflowRescheduleException as later:
             ti = context["ti"]
             ti.first_reschedule = ti.first_reschedule or ti.start_date
             time.sleep(max(0.0, (later.reschedule_date - timezone.utcnow()).total_seconds()))
     raise AssertionError("the task did not come to an end")
+
+
+def result(task: Any, **ti: Any) -> Any:
+    """What the task returns."""
+    return run(task, context_of(task, **ti))
+
+
+def error_of(task: Any, kind: type[Error] | tuple[type[Error], ...], match: str = "", **ti: Any) -> Error:
+    """The error of this kind that the task raises."""
+    with pytest.raises(kind, match=match) as raised:
+        run(task, context_of(task, **ti))
+    return raised.value
 
 
 def in_a_thread(body: Callable[[], Any]) -> tuple[threading.Thread, list[BaseException]]:

@@ -1,21 +1,14 @@
-"""What a batch's tests share: the operator, running it through its deferrals, and orders that end as told."""
+"""What a batch's tests share: the operator, and orders that end as told."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowsOperator
 from airflow_provider_conductor.testing import ConductorStandIn, Script
-from airflow_provider_conductor.triggers import ConductorWorkflowsTrigger
-from tests.operators.airflow_standin import first_event, sent_through_airflow
-
-__all__ = ["INPUTS", "Orders", "batch", "deferred", "run", "until_ended"]
+from tests.operators.airflow_standin import refusal
 
 INPUTS = [{"order": number} for number in range(12)]
 
@@ -23,24 +16,6 @@ INPUTS = [{"order": number} for number in range(12)]
 def batch(**arguments: Any) -> ConductorExecuteWorkflowsOperator:
     defaults: dict[str, Any] = {"workflow_name": "orders", "workflow_inputs": INPUTS, "deferrable": False}
     return ConductorExecuteWorkflowsOperator(task_id="fulfil", **{**defaults, **arguments})
-
-
-def run(task: Any, context: dict[str, Any], deferrals: list[ConductorWorkflowsTrigger] | None = None) -> Any:
-    """Run a task to its end, through as many deferrals as it takes."""
-    step: Callable[[], Any] = lambda: task.execute(context)  # noqa: E731
-    while True:
-        try:
-            return step()
-        except TaskDeferred as deferral:
-            trigger = sent_through_airflow(deferral.trigger)
-            assert isinstance(trigger, ConductorWorkflowsTrigger)
-            if deferrals is not None:
-                deferrals.append(trigger)
-            stored = json.loads(json.dumps(deferral.kwargs))
-            kwargs = {**stored, "event": first_event(trigger)}
-            step = lambda task=task, method=deferral.method_name, kwargs=kwargs: task.resume_execution(  # noqa: E731
-                method, kwargs, context
-            )
 
 
 class Orders:
@@ -65,7 +40,7 @@ class Orders:
 
         def started(body: dict[str, Any]) -> tuple[int, str, bytes]:
             if body["input"]["order"] in self.refused:
-                return 400, "application/json", b'{"message": "no such order", "status": 400, "retryable": false}'
+                return refusal(400, "no such order")
             answer = start(body)
             running = sum(conductor.status(workflow_id) == "RUNNING" for workflow_id in conductor.workflows)
             self.most = max(self.most, running)
@@ -96,10 +71,3 @@ def until_ended(task: ConductorExecuteWorkflowsOperator, count: int) -> None:
     while task._batch_run is None or task._batch_run.batch.ended < count:
         assert time.monotonic() < give_up
         time.sleep(0.05)
-
-
-def deferred(task: ConductorExecuteWorkflowsOperator, context: dict[str, Any]) -> TaskDeferred:
-    """What the task is deferred with."""
-    with pytest.raises(TaskDeferred) as deferral:
-        task.execute(context)
-    return deferral.value

@@ -9,8 +9,6 @@ import pytest
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorRetryWorkflowOperator
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 
-__all__ = ["both_ways", "execute", "retry", "sensor"]
-
 both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +24,7 @@ from airflow_provider_conductor.operators import (
 )
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 from airflow_provider_conductor.testing import ConductorStandIn, Script
-from tests.operators.airflow_standin import context_of, run
+from tests.operators.airflow_standin import context_of, result
 
 STARTING = (ConductorStartWorkflowOperator, ConductorExecuteWorkflowOperator)
 STEERING_ON = (
@@ -90,7 +92,7 @@ def test_every_input_of_a_start_is_a_template(
         sku="tea",
         priority=5,
     )
-    run(operator, context_of(operator))
+    result(operator)
     (body,) = conductor.started
     assert body["name"] == "orders"
     assert (body["version"], body["priority"]) == (3, 5)
@@ -100,62 +102,47 @@ def test_every_input_of_a_start_is_a_template(
     assert body["taskToDomain"] == {"pack": "europe"}
 
 
-@pytest.mark.parametrize("kind", BY_ID)
-def test_a_workflow_id_and_connection_are_templates(kind: type) -> None:
-    operator = rendered(
-        make(kind, workflow_id="{{ params.id }}", conductor_conn_id="{{ params.where }}"), id="abc", where="europe"
-    )
-    assert (operator.workflow_id, operator.conductor_conn_id) == ("abc", "europe")
+BY_LABEL = {"workflow_id": None, "workflow_name": "{{ params.a }}", "correlation_id": "{{ run_id }}"}
+TEMPLATES: list[tuple[Sequence[type], dict[str, Any]]] = [
+    (BY_ID, {"workflow_id": "{{ params.a }}", "conductor_conn_id": "{{ params.b }}"}),
+    (STEERING, BY_LABEL),
+    (STEERING, {"workflow_id": None, "query": "status = {{ params.status }}"}),
+    (
+        [ConductorRerunWorkflowOperator],
+        {
+            "from_task_ref": "{{ params.a }}",
+            "task_input": {"sku": "{{ params.a }}"},
+            "workflow_input": {"lines": ["{{ params.b }}"]},
+        },
+    ),
+    ([ConductorSkipTaskOperator], {"task_ref": "{{ params.a }}", "task_output": {"a": "{{ params.b }}"}}),
+    (
+        [ConductorTerminateWorkflowOperator],
+        {"workflow_id": ["{{ params.a }}-1", "{{ params.b }}-2"], "reason": "{{ run_id }} is over"},
+    ),
+    ([ConductorExecuteWorkflowOperator, ConductorWorkflowSensor], {"wait_until_task_ref": "{{ params.a }}"}),
+]
 
 
-@pytest.mark.parametrize("kind", STEERING)
-def test_a_selection_is_a_template(kind: type) -> None:
-    how = rendered(
-        make(kind, workflow_id=None, workflow_name="{{ params.name }}", correlation_id="{{ run_id }}"), name="orders"
-    )
-    assert (how.workflow_name, how.correlation_id) == ("orders", "scheduled__2026-01-01T00:00:00+00:00")
-    assert (
-        rendered(make(kind, workflow_id=None, query="status = {{ params.s }}"), s="PAUSED").query == "status = PAUSED"
-    )
-
-
-def test_new_inputs_are_templates() -> None:
-    rerun = rendered(
-        make(
-            ConductorRerunWorkflowOperator,
-            from_task_ref="{{ params.ref }}",
-            task_input={"sku": "{{ params.ref }}"},
-            workflow_input={"lines": ["{{ params.ref }}"]},
-        ),
-        ref="pack",
-    )
-    assert rerun.from_task_ref == "pack"
-    assert (rerun.task_input, rerun.workflow_input) == ({"sku": "pack"}, {"lines": ["pack"]})
-    skip = rendered(
-        make(ConductorSkipTaskOperator, task_ref="{{ params.ref }}", task_output={"a": "{{ params.ref }}"}), ref="pack"
-    )
-    assert (skip.task_ref, skip.task_output) == ("pack", {"a": "pack"})
-
-
-def test_each_of_several_workflow_ids_and_the_reason_are_templates() -> None:
-    operator = rendered(
-        ConductorTerminateWorkflowOperator(
-            task_id="task", workflow_id=["{{ params.id }}-1", "{{ params.id }}-2"], reason="{{ run_id }} is over"
-        ),
-        id="abc",
-    )
-    assert operator.workflow_id == ["abc-1", "abc-2"]
-    assert operator.reason == "scheduled__2026-01-01T00:00:00+00:00 is over"
+@pytest.mark.parametrize(("kind", "arguments"), [(kind, given) for kinds, given in TEMPLATES for kind in kinds])
+def test_the_others_inputs_are_templates(kind: type, arguments: dict[str, Any]) -> None:
+    operator = rendered(make(kind, **arguments), a="pack", b="europe", status="PAUSED")
+    expected = json.dumps({name: value for name, value in arguments.items() if value is not None})
+    run_id = "scheduled__2026-01-01T00:00:00+00:00"
+    for template, text in (
+        ("params.a", "pack"),
+        ("params.b", "europe"),
+        ("params.status", "PAUSED"),
+        ("run_id", run_id),
+    ):
+        expected = expected.replace("{{ " + template + " }}", text)
+    for name, value in json.loads(expected).items():
+        assert getattr(operator, name) == value
 
 
 def test_a_termination_says_by_default_which_task_did_it() -> None:
     operator = rendered(make(ConductorTerminateWorkflowOperator))
     assert "nightly_orders.task" in operator.reason
-
-
-@pytest.mark.parametrize("kind", [ConductorExecuteWorkflowOperator, ConductorWorkflowSensor])
-def test_the_task_waited_for_is_a_template(kind: type) -> None:
-    assert rendered(make(kind, wait_until_task_ref="{{ params.ref }}"), ref="pack").wait_until_task_ref == "pack"
 
 
 # In a DAG
@@ -195,19 +182,20 @@ def test_a_dag_can_be_stored_and_read_back(kind: type) -> None:
 # Refused while the DAG file is read
 
 
-@pytest.mark.parametrize("kind", WAITING)
+NO_VALUES: list[tuple[str, Any]] = [
+    *(("timeout", value) for value in (0, -1, "soon", timedelta(0))),
+    *(("stall_timeout", value) for value in (0, True)),
+    *(("poll_interval", value) for value in (-5, "often")),
+    ("on_timeout", "explode"),
+]
+NO_VALUES_OF_A_SENSOR = [("poke_interval", 0), ("stall_timeout", -1), ("on_timeout", "explode")]
+
+
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("kind", "name", "value"),
     [
-        ("timeout", 0),
-        ("timeout", -1),
-        ("timeout", "soon"),
-        ("timeout", timedelta(0)),
-        ("stall_timeout", 0),
-        ("stall_timeout", True),
-        ("poll_interval", -5),
-        ("poll_interval", "often"),
-        ("on_timeout", "explode"),
+        *((kind, *given) for kind in WAITING for given in NO_VALUES),
+        *((ConductorWorkflowSensor, *given) for given in NO_VALUES_OF_A_SENSOR),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_name(kind: type, name: str, value: Any) -> None:
@@ -227,53 +215,40 @@ def test_arguments_are_by_name_only(kind: type) -> None:
         kind("task", "orders")
 
 
-@pytest.mark.parametrize(("name", "value"), [("poke_interval", 0), ("stall_timeout", -1), ("on_timeout", "explode")])
-def test_the_sensor_refuses_by_name_too(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=name):
-        make(ConductorWorkflowSensor, **{name: value})
-
-
 SELECTED = {"workflow_name": "orders", "correlation_id": "monday"}
 
 
-@pytest.mark.parametrize("kind", STEERING)
-@pytest.mark.parametrize(
-    "selection",
-    [
-        {"workflow_id": None},
-        {"workflow_id": None, "workflow_name": "orders"},
-        {"workflow_id": None, "correlation_id": "monday"},
+NO_SELECTIONS: dict[str, list[dict[str, Any]]] = {
+    "exactly one of workflow_id, query, or conditions": [
+        {},
+        {"workflow_name": "orders"},
+        {"correlation_id": "monday"},
         {"workflow_id": "abc", "query": "status = RUNNING"},
         {"workflow_id": "abc", **SELECTED},
-        {"workflow_id": None, "query": "status = RUNNING", **SELECTED},
+        {"query": "status = RUNNING", **SELECTED},
         {"workflow_id": "abc", "status": "RUNNING"},
-        {"workflow_id": None, "query": "status = RUNNING", "started_before": "2026-01-01"},
+        {"query": "status = RUNNING", "started_before": "2026-01-01"},
     ],
-    ids=lambda selection: " and ".join(name for name, value in selection.items() if value) or "nothing",
-)
-def test_there_is_exactly_one_way_of_selection(kind: type, selection: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="exactly one of workflow_id, query, or conditions"):
-        make(kind, **selection)
+    "workflow_id": [{"workflow_id": ""}, {"workflow_id": ["abc", " "]}, {"workflow_id": ["abc", None]}],
+    "query": [{"query": ""}],
+    "correlation_id": [{"workflow_name": "orders", "correlation_id": ""}],
+    "max_workflows": [{"workflow_id": "abc", "max_workflows": bound} for bound in (0, "100", True)],
+    "the operator !=": [{"query": "status != COMPLETED"}],
+    "write FAILED": [{"status": "failed"}],
+    "started_before takes a datetime": [{"status": "FAILED", "started_before": "soon"}],
+    "no workflow can match": [{"started_before": "2026-01-01", "started_after": "2026-01-02"}],
+}
 
 
 @pytest.mark.parametrize("kind", STEERING)
 @pytest.mark.parametrize(
-    "selection",
-    [
-        {"workflow_id": ""},
-        {"workflow_id": ["abc", " "]},
-        {"workflow_id": ["abc", None]},
-        {"workflow_id": None, "query": ""},
-        {"workflow_id": None, "workflow_name": "orders", "correlation_id": ""},
-        {"max_workflows": 0},
-        {"max_workflows": "100"},
-        {"max_workflows": True},
-    ],
+    ("selection", "told"),
+    [(selection, told) for told, selections in NO_SELECTIONS.items() for selection in selections],
     ids=str,
 )
-def test_an_empty_selection_or_bound_is_refused(kind: type, selection: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(reversed(selection))):
-        make(kind, **selection)
+def test_what_is_no_selection_is_refused(kind: type, selection: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        make(kind, **{"workflow_id": None, **selection})
 
 
 @pytest.mark.parametrize("kind", STEERING)
@@ -291,22 +266,6 @@ def test_an_empty_selection_or_bound_is_refused(kind: type, selection: dict[str,
 def test_conditions_are_a_way_of_selection(kind: type, selection: dict[str, Any]) -> None:
     operator = make(kind, workflow_id=None, **selection)
     assert {name: getattr(operator, name) for name in selection} == selection
-
-
-@pytest.mark.parametrize("kind", STEERING)
-@pytest.mark.parametrize(
-    ("selection", "told"),
-    [
-        ({"query": "status != COMPLETED"}, "the operator !="),
-        ({"status": "failed"}, "write FAILED"),
-        ({"status": "FAILED", "started_before": "soon"}, "started_before takes a datetime"),
-        ({"started_before": "2026-01-01", "started_after": "2026-01-02"}, "no workflow can match"),
-    ],
-    ids=str,
-)
-def test_a_condition_that_cannot_be_meant_is_refused(kind: type, selection: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        make(kind, workflow_id=None, **selection)
 
 
 @pytest.mark.parametrize("kind", STEERING_ON)

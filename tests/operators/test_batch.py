@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, TaskDeferred
 
 from airflow_provider_conductor.exceptions import (
     ConductorBatchFailedError,
@@ -17,36 +17,45 @@ from airflow_provider_conductor.exceptions import (
     ConductorStartRefusedError,
 )
 from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
-from airflow_provider_conductor.triggers import ConductorWorkflowsTrigger
 from tests.client import fault_server as answers
 from tests.client.fault_server import FaultServer
-from tests.operators.airflow_standin import context_of, first_event
-from tests.operators.batch_standin import INPUTS, Orders, batch, deferred, run
+from tests.operators.airflow_standin import (
+    TaskInstanceStandIn,
+    context_of,
+    deferred,
+    error_of,
+    first_event,
+    refusal,
+    result,
+    resume,
+    run,
+)
+from tests.operators.batch_standin import INPUTS, Orders, batch
 
-# What comes back
+GO_ON = {"status": "go_on", "message": ""}
+SHIPPED = [{"shipped": number} for number in range(12)]
+TWO = [{"order": 0}, {"order": 1}]
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_the_outputs_come_in_the_order_of_the_inputs(orders: Orders, deferrable: bool) -> None:
     task = batch(max_active=4, deferrable=deferrable, wait_for_seconds=0)
-    deferrals: list[ConductorWorkflowsTrigger] = []
-    assert run(task, context_of(task), deferrals) == [{"shipped": number} for number in range(12)]
+    deferrals: list[TaskDeferred] = []
+    assert run(task, context_of(task), deferrals=deferrals) == SHIPPED
     assert sorted(orders.sent) == list(range(12))
     assert orders.most <= 4
     assert bool(deferrals) == deferrable
 
 
 def test_each_is_started_under_an_identity_of_its_own(orders: Orders) -> None:
-    task = batch()
-    run(task, context_of(task))
+    result(batch())
     ids = {body["input"]["order"]: body["correlationId"] for body in orders.conductor.started}
     assert ids[3] == "airflow:nightly_orders:scheduled__2026-01-01T00:00:00+00:00:fulfil:-1:i3:1"
     assert len(set(ids.values())) == 12
 
 
 def test_a_key_tells_the_items_apart(orders: Orders) -> None:
-    task = batch(workflow_inputs=[{"order": 70}, {"order": 5}], item_key="order")
-    run(task, context_of(task))
+    result(batch(workflow_inputs=[{"order": 70}, {"order": 5}], item_key="order"))
     assert sorted(body["correlationId"].split(":")[-2] for body in orders.conductor.started) == ["i5", "i70"]
 
 
@@ -76,9 +85,7 @@ def test_no_inputs_at_run_time_are_no_work(orders: Orders) -> None:
 
 
 def test_too_large_outputs_are_told_with_the_way_out(orders: Orders) -> None:
-    task = batch(max_output_bytes=50)
-    with pytest.raises(ConductorOutputTooLargeError, match="result_path"):
-        run(task, context_of(task))
+    error_of(batch(max_output_bytes=50), ConductorOutputTooLargeError, "result_path")
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -86,7 +93,7 @@ def test_results_go_to_object_storage(orders: Orders, tmp_path: Path, deferrable
     orders.fail = {2: "no stock"}
     path = f"file://{tmp_path}/run/results.jsonl"
     task = batch(result_path=path, max_output_bytes=10, failure_policy=0.5, deferrable=deferrable, wait_for_seconds=0)
-    assert run(task, context_of(task)) == path
+    assert result(task) == path
     lines = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
     assert [line["item"] for line in lines] == [str(number) for number in range(12)]
     assert lines[3]["output"] == {"shipped": 3}
@@ -119,18 +126,16 @@ def elsewhere(orders: Orders) -> Iterator[FaultServer]:
 def test_an_output_kept_elsewhere_is_fetched(orders: Orders, elsewhere: FaultServer, tmp_path: Path) -> None:
     inputs = [{"order": 2}, {"order": 3}]
     task = batch(workflow_inputs=inputs)
-    assert run(task, context_of(task)) == [{"shipped": 2}, {"shipped": "from afar"}]
+    assert result(task) == [{"shipped": 2}, {"shipped": "from afar"}]
     task = batch(workflow_inputs=inputs, result_path=f"file://{tmp_path}/results.jsonl")
-    run(task, context_of(task, run_id="another"))
+    result(task, run_id="another")
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [line["output"] for line in lines] == [{"shipped": 2}, {"shipped": "from afar"}]
     assert len(elsewhere.requests) == 2
 
 
 def test_one_that_cannot_be_fetched_is_an_error_that_names_the_place(orders: Orders, elsewhere: FaultServer) -> None:
-    task = batch(workflow_inputs=[{"order": 2}, {"order": 4}])
-    with pytest.raises(ConductorOutputTooLargeError, match=f"item 1 .*4/{PATH}"):
-        run(task, context_of(task))
+    error_of(batch(workflow_inputs=[{"order": 2}, {"order": 4}]), ConductorOutputTooLargeError, f"item 1 .*4/{PATH}")
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -143,8 +148,7 @@ def test_in_a_file_of_results_the_place_stands_in_its_stead(
         workflow_inputs=[{"order": 2}, {"order": 4}, {"order": 5}], result_path=f"file://{tmp_path}/results.jsonl"
     )
     if failing:
-        with pytest.raises(ConductorBatchFailedError, match="no stock"):
-            run(task, context_of(task))
+        error_of(task, ConductorBatchFailedError, "no stock")
     else:
         run(task, context_of(task))
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
@@ -160,14 +164,13 @@ def test_each_is_told_of_the_task_and_a_retry_knows_them(orders: Orders) -> None
     orders.fail = {1: "no stock"}
     inputs = [{"order": 1}, {"order": 2}]
     task = batch(workflow_inputs=inputs, pass_context=True, retries=2)
-    with pytest.raises(ConductorBatchFailedError):
-        run(task, context_of(task))
+    error_of(task, ConductorBatchFailedError)
     told = {body["input"]["order"]: body["input"]["airflow"] for body in orders.conductor.started}
     assert told.keys() == {1, 2}
     assert {(one["task_id"], one["try_number"]) for one in told.values()} == {("fulfil", 1)}
     assert inputs == [{"order": 1}, {"order": 2}]
-    orders.fail, orders.never = {}, set()
-    assert run(task, context_of(task, try_number=2)) == [{"shipped": 1}, {"shipped": 2}]
+    orders.fail = {}
+    assert result(task, try_number=2) == [{"shipped": 1}, {"shipped": 2}]
     assert len(orders.sent) == 2
 
 
@@ -182,71 +185,59 @@ def test_the_policy_decides(orders: Orders, policy: Any, failures: int, fails: b
     orders.fail = {number: f"order {number} has no stock" for number in range(failures)}
     task = batch(failure_policy=policy)
     if not fails:
-        found = run(task, context_of(task))
+        found = result(task)
         assert found == [None if number < failures else {"shipped": number} for number in range(12)]
         return
-    with pytest.raises(ConductorBatchFailedError) as failed:
-        run(task, context_of(task))
+    failed = error_of(task, ConductorBatchFailedError)
     assert len(orders.sent) == 12
-    assert (failed.value.failed, failed.value.total) == (failures, 12)
-    assert f"{failures} of 12 Conductor workflows failed" in str(failed.value)
+    assert (failed.failed, failed.total) == (failures, 12)
+    assert f"{failures} of 12 Conductor workflows failed" in str(failed)
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_failures_are_summarised_by_cause(orders: Orders, deferrable: bool) -> None:
     orders.fail = {1: "order 1 has no stock", 2: "order 22 has no stock", 3: "card declined"}
-    task = batch(deferrable=deferrable, wait_for_seconds=0)
-    with pytest.raises(ConductorBatchFailedError) as failed:
-        run(task, context_of(task))
-    assert [(cause["count"], cause["reason"]) for cause in failed.value.causes] == [
+    failed = error_of(batch(deferrable=deferrable, wait_for_seconds=0), ConductorBatchFailedError)
+    assert [(cause["count"], cause["reason"]) for cause in failed.causes] == [
         (2, "order 1 has no stock"),
         (1, "card declined"),
     ]
-    example = failed.value.causes[0]["workflow_id"]
+    example = failed.causes[0]["workflow_id"]
     assert orders.conductor.workflows[example]["input"] == {"order": 1}
     assert f"2 times FAILED: order 1 has no stock (item 1; see {orders.conductor.url}/execution/{example})" in str(
-        failed.value
+        failed
     )
 
 
 def test_diagnoses_are_few(orders: Orders) -> None:
     words = ["fire", "flood", "storm", "frost", "strike", "war", "theft", "fog", "jam", "error", "loss", "mud"]
     orders.fail = dict(enumerate(words))
-    task = batch()
-    with pytest.raises(ConductorBatchFailedError) as failed:
-        run(task, context_of(task))
+    failed = error_of(batch(), ConductorBatchFailedError)
     whole = [r for r in orders.conductor.sent("GET") if r.query.get("includeTasks") == "true"]
     assert len(whole) <= 12 + 5
-    assert "2 more of 2 other causes" in str(failed.value)
+    assert "2 more of 2 other causes" in str(failed)
 
 
 def test_stop_early_starts_no_more(orders: Orders) -> None:
     orders.fail = {0: "no stock"}
-    task = batch(max_active=1, stop_early=True)
-    with pytest.raises(ConductorBatchFailedError, match="11 were not started"):
-        run(task, context_of(task))
+    error_of(batch(max_active=1, stop_early=True), ConductorBatchFailedError, "11 were not started")
     assert orders.sent == [0]
 
 
 def test_an_input_that_the_server_refuses_is_one_failure(orders: Orders) -> None:
     orders.refused = {4}
-    task = batch(failure_policy=0.1)
-    found = run(task, context_of(task))
+    found = result(batch(failure_policy=0.1))
     assert found[4] is None
     assert found[5] == {"shipped": 5}
 
 
 def test_refusals_alone_are_not_retried(orders: Orders) -> None:
     orders.refused = {4, 6}
-    task = batch()
-    with pytest.raises(AirflowFailException, match="no such order"):
-        run(task, context_of(task))
+    error_of(batch(), AirflowFailException, "no such order")
 
 
 def test_a_definition_that_is_missing_ends_it_at_once(conductor: ConductorStandIn) -> None:
-    task = batch(workflow_name="nobody_knows")
-    with pytest.raises(ConductorStartRefusedError, match="nobody_knows"):
-        run(task, context_of(task))
+    error_of(batch(workflow_name="nobody_knows"), ConductorStartRefusedError, "nobody_knows")
     assert len(conductor.started) <= 8
 
 
@@ -254,24 +245,15 @@ def test_a_definition_that_is_missing_ends_it_at_once(conductor: ConductorStandI
 
 
 def test_a_retry_keeps_what_completed_and_runs_what_failed_on(orders: Orders) -> None:
+    """And it looks up many at once."""
     orders.fail = {1: "no stock"}
     task = batch(retries=2)
-    with pytest.raises(ConductorBatchFailedError):
-        run(task, context_of(task))
-    orders.fail, orders.never = {}, set()
-    assert run(task, context_of(task, try_number=2)) == [{"shipped": number} for number in range(12)]
+    error_of(task, ConductorBatchFailedError)
+    before = len(orders.conductor.requests)
+    orders.fail = {}
+    assert result(task, try_number=2) == SHIPPED
     assert len(orders.sent) == 12
     assert [request.path.endswith("/retry") for request in orders.conductor.sent("POST")].count(True) == 1
-
-
-def test_a_retry_looks_up_many_at_once(orders: Orders) -> None:
-    orders.fail = {1: "no stock"}
-    task = batch(retries=2)
-    with pytest.raises(ConductorBatchFailedError):
-        run(task, context_of(task))
-    before = len(orders.conductor.requests)
-    orders.fail, orders.never = {}, set()
-    run(task, context_of(task, try_number=2))
     assert len(orders.conductor.requests) - before <= 12
 
 
@@ -282,29 +264,23 @@ def test_a_crash_leaves_only_what_is_missing(orders: Orders, monkeypatch: pytest
     def away(request: Request) -> tuple[int, str, bytes] | None:
         if len(orders.sent) >= 7:
             crashed.set()
-        return (401, "application/json", b'{"message": "gone", "retryable": false}') if crashed.is_set() else None
+        return refusal(401, "gone") if crashed.is_set() else None
 
     orders.conductor.instead = away
-    with pytest.raises(Exception, match="gone"):
-        run(task, context_of(task))
+    error_of(task, Exception, "gone")
     orders.conductor.instead = lambda request: None
     orders.conductor.requests.clear()
     kept = len(orders.conductor.workflows)
-    again = batch(max_active=3, retries=2)
-    assert run(again, context_of(again, try_number=2)) == [{"shipped": number} for number in range(12)]
+    assert result(batch(max_active=3, retries=2), try_number=2) == SHIPPED
     assert len(orders.sent) == 12 - kept
     assert len(orders.conductor.workflows) == 12
 
 
-def test_a_clear_starts_anew(orders: Orders) -> None:
+def test_a_clear_starts_anew(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
     task = batch()
-    run(task, context_of(task))
-    again = context_of(task, try_number=2)
-    type(again["ti"]).max_tries = property(lambda ti: ti.task.retries + ti.try_number - 1)  # type: ignore[assignment]
-    try:
-        run(task, again)
-    finally:
-        type(again["ti"]).max_tries = property(lambda ti: ti.task.retries)  # type: ignore[assignment]
+    result(task)
+    monkeypatch.setattr(TaskInstanceStandIn, "max_tries", property(lambda ti: ti.task.retries + ti.try_number - 1))
+    result(task, try_number=2)
     assert sorted(orders.sent) == sorted([*range(12), *range(12)])
 
 
@@ -315,8 +291,7 @@ def test_inputs_that_changed_meanwhile_are_looked_up(orders: Orders) -> None:
     deferral = deferred(task, context)
     event = first_event(deferral.trigger)
     task.workflow_inputs = list(reversed(INPUTS))
-    found = task.resume_execution("execute_complete", {**deferral.kwargs, "event": event}, context)
-    assert found == [{"shipped": number} for number in reversed(range(12))]
+    assert resume(task, context, deferral, event) == [{"shipped": number} for number in reversed(range(12))]
     assert len(orders.sent) == 12
 
 
@@ -336,44 +311,34 @@ def removed_after_its_end(orders: Orders, order: int) -> None:
 
 def test_an_output_that_is_gone_has_failed(orders: Orders) -> None:
     removed_after_its_end(orders, 1)
-    task = batch(workflow_inputs=[{"order": 0}, {"order": 1}])
-    with pytest.raises(
-        ConductorBatchFailedError, match="the outputs of 1 that completed cannot be read any more"
-    ) as told:
-        run(task, context_of(task))
-    assert isinstance(told.value, AirflowFailException)
-    assert [cause["status"] for cause in told.value.causes] == ["GONE"]
+    task = batch(workflow_inputs=TWO)
+    told = error_of(task, ConductorBatchFailedError, "the outputs of 1 that completed cannot be read any more")
+    assert isinstance(told, AirflowFailException)
+    assert [cause["status"] for cause in told.causes] == ["GONE"]
 
 
-def test_the_policy_allows_some_to_be_gone(orders: Orders) -> None:
+@pytest.mark.parametrize("arguments", [{"failure_policy": 0.5}, {"do_xcom_push": False}], ids=str)
+def test_the_policy_or_nobodys_need_allows_it_to_be_gone(orders: Orders, arguments: dict[str, Any]) -> None:
     removed_after_its_end(orders, 1)
-    task = batch(workflow_inputs=[{"order": 0}, {"order": 1}], failure_policy=0.5)
-    assert run(task, context_of(task)) == [{"shipped": 0}, None]
-
-
-def test_nothing_is_gone_where_nobody_wants_it(orders: Orders) -> None:
-    removed_after_its_end(orders, 1)
-    task = batch(workflow_inputs=[{"order": 0}, {"order": 1}], do_xcom_push=False)
-    assert run(task, context_of(task)) == [{"shipped": 0}, None]
+    assert result(batch(workflow_inputs=TWO, **arguments)) == [{"shipped": 0}, None]
 
 
 @pytest.mark.parametrize("wanted", [True, False])
 def test_what_the_triggerer_has_seen_complete_has_completed(orders: Orders, wanted: bool) -> None:
     """Also where the server has removed it since: a retry would run it again."""
     orders.after = 0.3
-    arguments = {"workflow_inputs": [{"order": 0}, {"order": 1}], "deferrable": True, "wait_for_seconds": 0}
+    arguments = {"workflow_inputs": TWO, "deferrable": True, "wait_for_seconds": 0}
     task = batch(**arguments, do_xcom_push=wanted, retries=2)
     context = context_of(task)
     deferral = deferred(task, context)
     event = first_event(deferral.trigger)
     orders.conductor.workflows.clear()
-    kwargs = {**json.loads(json.dumps(deferral.kwargs)), "event": event}
     if wanted:
         with pytest.raises(ConductorBatchFailedError, match="2 that completed cannot be read any more") as failed:
-            task.execute_complete(context, **kwargs)
+            resume(task, context, deferral, event)
         assert isinstance(failed.value, AirflowFailException)
     else:
-        assert task.execute_complete(context, **kwargs) == [None, None]
+        assert resume(task, context, deferral, event) == [None, None]
 
 
 @pytest.mark.parametrize("inputs", [[], None, "no list"])
@@ -386,9 +351,8 @@ def test_inputs_that_are_gone_fail_the_task_and_leave_nothing_unattended(
     context = context_of(task)
     deferral = deferred(task, context)
     task.workflow_inputs = inputs
-    kwargs = json.loads(json.dumps(deferral.kwargs))
     with pytest.raises(AirflowException, match="inputs have changed since the deferral") as told:
-        task.execute_complete(context, event={"status": "go_on", "message": ""}, **kwargs)
+        resume(task, context, deferral, GO_ON)
     assert not isinstance(told.value, AirflowFailException)
     assert "nothing was started" not in str(told.value)
     left = {orders.conductor.status(workflow_id) for workflow_id in orders.conductor.workflows}
@@ -399,16 +363,15 @@ def test_inputs_that_are_gone_fail_the_task_and_leave_nothing_unattended(
 
 def test_of_inputs_that_changed_what_is_gone_is_ended(orders: Orders) -> None:
     orders.never = {0, 1}
-    task = batch(workflow_inputs=[{"order": 0}, {"order": 1}], item_key="order", deferrable=True, wait_for_seconds=0)
+    task = batch(workflow_inputs=TWO, item_key="order", deferrable=True, wait_for_seconds=0)
     context = context_of(task)
     deferral = deferred(task, context)
     task.workflow_inputs = [{"order": 1}, {"order": 2}]
     for workflow in orders.conductor.workflows.values():
         if workflow["input"]["order"] == 1:
             orders.conductor.plays(workflow["workflowId"], Script(after=0.1, output={"shipped": 1}))
-    kwargs = {**json.loads(json.dumps(deferral.kwargs)), "event": {"status": "go_on", "message": ""}}
     task.deferrable = False
-    assert task.execute_complete(context, **kwargs) == [{"shipped": 1}, {"shipped": 2}]
+    assert resume(task, context, deferral, GO_ON) == [{"shipped": 1}, {"shipped": 2}]
     assert (orders.status(0), orders.status(1)) == ("TERMINATED", "COMPLETED")
 
 
@@ -422,8 +385,7 @@ FOR_OTHERS = {
 
 @pytest.mark.parametrize("name", FOR_OTHERS)
 def test_default_args_give_it_nothing_that_it_does_not_take(orders: Orders, name: str) -> None:
-    task = batch(default_args={name: FOR_OTHERS[name]})
-    assert run(task, context_of(task)) == [{"shipped": number} for number in range(12)]
+    assert result(batch(default_args={name: FOR_OTHERS[name]})) == SHIPPED
     assert len({body["correlationId"] for body in orders.conductor.started}) == 12
     with pytest.raises(TypeError, match=name):
         batch(**{name: FOR_OTHERS[name]})
@@ -481,15 +443,14 @@ def test_what_a_template_makes_is_checked_before_anything_is_sent(
     task = batch(workflow_inputs="{{ rows }}")
     for name, value in rendered.items():
         setattr(task, name, value)
-    with pytest.raises(ConductorStartRefusedError, match=message):
-        task.execute(context_of(task))
+    error_of(task, ConductorStartRefusedError, message)
     assert conductor.requests == []
 
 
 def test_a_template_may_render_json(orders: Orders) -> None:
     task = batch(workflow_inputs="{{ rows | tojson }}", max_active="{{ most }}", failure_policy="{{ share }}")
     task.workflow_inputs, task.max_active, task.failure_policy = '[{"order": 3}]', "2", "0.1"
-    assert run(task, context_of(task)) == [{"shipped": 3}]
+    assert result(task) == [{"shipped": 3}]
 
 
 def test_an_iterator_is_read_once(orders: Orders) -> None:
@@ -497,8 +458,7 @@ def test_an_iterator_is_read_once(orders: Orders) -> None:
         yield {"order": 1}
         yield {"order": 2}
 
-    task = batch(workflow_inputs=rows())
-    assert run(task, context_of(task)) == [{"shipped": 1}, {"shipped": 2}]
+    assert result(batch(workflow_inputs=rows())) == [{"shipped": 1}, {"shipped": 2}]
 
 
 def test_progress_is_told(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -507,6 +467,6 @@ def test_progress_is_told(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> No
     task = batch(max_active=6)
     lines: list[str] = []
     monkeypatch.setattr(task.log, "info", lambda line, *values: lines.append(line % values if values else line))
-    run(task, context_of(task))
+    result(task)
     assert any("0 of 12 ended, 6 running, 6 to start" in line for line in lines)
     assert any("12 of 12 ended, 0 running, 0 to start" in line for line in lines)

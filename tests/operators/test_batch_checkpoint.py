@@ -8,10 +8,10 @@ import pytest
 
 from airflow_provider_conductor import _airflow as version_compat
 from airflow_provider_conductor.exceptions import ConductorBatchFailedError, ConductorBatchFailedPermanentlyError
-from airflow_provider_conductor.operators.batch_checkpoint import CHECKPOINT_KEY
+from airflow_provider_conductor.operators.batch import CHECKPOINT_KEY
 from airflow_provider_conductor.testing import Script
-from tests.operators.airflow_standin import TaskInstanceStandIn, context_of
-from tests.operators.batch_standin import INPUTS, Orders, batch, deferred, run
+from tests.operators.airflow_standin import TaskInstanceStandIn, context_of, deferred, result, run
+from tests.operators.batch_standin import INPUTS, Orders, batch
 from tests.submission.test_operator import Store
 
 
@@ -32,7 +32,6 @@ def fail_once(orders: Orders, store: Store, **arguments: Any) -> Any:
     with pytest.raises(ConductorBatchFailedError):
         run(task, keeping(task, store))
     orders.fail = {}
-    orders.fail, orders.never = {}, set()
     (archived,) = [w for w in orders.conductor.workflows.values() if w["input"] == {"order": 2}]
     del orders.conductor.workflows[archived["workflowId"]]
     return task
@@ -52,8 +51,7 @@ def test_where_the_outputs_do_not_matter_one_that_is_gone_fails_nothing(orders: 
 
 
 def test_without_the_store_the_server_is_all_there_is(orders: Orders, store: Store) -> None:
-    task = fail_once(orders, store)
-    assert run(task, context_of(task, try_number=2))[2] == {"shipped": 2}
+    assert result(fail_once(orders, store), try_number=2)[2] == {"shipped": 2}
     assert orders.sent.count(2) == 2
 
 

@@ -13,12 +13,21 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout
 
 from airflow_provider_conductor.exceptions import ConductorBatchFailedError, ConductorWorkflowTimeoutError
-from airflow_provider_conductor.operators import waiting
+from airflow_provider_conductor.operators import deferral
 from airflow_provider_conductor.testing import Request
-from tests.operators.airflow_standin import context_of, first_event, in_a_thread, sent_through_airflow
-from tests.operators.batch_standin import Orders, batch, deferred, run, until_ended
+from tests.operators.airflow_standin import (
+    context_of,
+    deferred,
+    error_of,
+    first_event,
+    in_a_thread,
+    refusal,
+    result,
+    sent_through_airflow,
+)
+from tests.operators.batch_standin import Orders, batch, until_ended
+from tests.operators.impatient import both_ways
 
-both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
 as_asked = pytest.mark.parametrize(("on_timeout", "left"), [("terminate", "TERMINATED"), ("leave", "RUNNING")])
 
 
@@ -41,7 +50,7 @@ def interrupted(after: float, error: BaseException) -> Iterator[None]:
 def read_only(request: Request) -> tuple[int, str, bytes] | None:
     """A key that may look and start, and not terminate."""
     if request.path == "/workflow/bulk/terminate" or request.method == "DELETE":
-        return 403, "application/json", b'{"message": "read only", "status": 403, "retryable": false}'
+        return refusal(403, "read only")
     return None
 
 
@@ -78,19 +87,17 @@ def test_a_timeout_terminates_what_runs_and_only_that(
     orders.never = {3, 4}
     orders.fail = {5: "no stock"}
     task = batch(timeout=3, on_timeout=on_timeout, deferrable=deferrable, wait_for_seconds=0)
-    with pytest.raises(ConductorWorkflowTimeoutError, match="10 of 12 ended") as told:
-        run(task, context_of(task))
-    assert ("were terminated" if on_timeout == "terminate" else "keep running") in str(told.value)
+    told = error_of(task, ConductorWorkflowTimeoutError, "10 of 12 ended")
+    assert ("were terminated" if on_timeout == "terminate" else "keep running") in str(told)
     assert [orders.status(number) for number in (2, 3, 4, 5)] == ["COMPLETED", left, left, "FAILED"]
 
 
 def test_a_retry_after_a_timeout_goes_on(orders: Orders) -> None:
     orders.never = {3}
     task = batch(timeout=2, retries=2)
-    with pytest.raises(ConductorWorkflowTimeoutError):
-        run(task, context_of(task))
+    error_of(task, ConductorWorkflowTimeoutError)
     orders.fail, orders.never = {}, set()
-    assert run(task, context_of(task, try_number=2))[3] == {"shipped": 3}
+    assert result(task, try_number=2)[3] == {"shipped": 3}
     assert len(orders.sent) == 12
 
 
@@ -100,12 +107,11 @@ def test_execution_timeout_is_a_timeout_like_others(
     orders: Orders, monkeypatch: pytest.MonkeyPatch, on_timeout: Any, left: str, deferrable: bool
 ) -> None:
     """Where Airflow resumes the task; it does not on 2.11."""
-    monkeypatch.setattr(waiting, "TIMEOUT_FORESTALLS_RESUMPTION", False)
+    monkeypatch.setattr(deferral, "TIMEOUT_FORESTALLS_RESUMPTION", False)
     orders.never = {3}
     more = {"deferrable": deferrable, "wait_for_seconds": 0, "cancel_on_kill": on_timeout == "leave"}
     task = batch(execution_timeout=timedelta(seconds=3), on_timeout=on_timeout, **more)
-    with pytest.raises(ConductorWorkflowTimeoutError, match="11 of 12 ended"):
-        run(task, context_of(task))
+    error_of(task, ConductorWorkflowTimeoutError, "11 of 12 ended")
     assert (orders.status(2), orders.status(3)) == ("COMPLETED", left)
 
 
@@ -123,7 +129,7 @@ def test_execution_timeout_that_interrupts_does_what_was_asked(orders: Orders, o
 def test_where_airflow_resumes_nothing_the_trigger_ends_what_runs(
     orders: Orders, monkeypatch: pytest.MonkeyPatch, on_timeout: Any, left: str
 ) -> None:
-    monkeypatch.setattr(waiting, "TIMEOUT_FORESTALLS_RESUMPTION", True)
+    monkeypatch.setattr(deferral, "TIMEOUT_FORESTALLS_RESUMPTION", True)
     orders.never = {3}
     task = batch(execution_timeout=timedelta(seconds=4), on_timeout=on_timeout, deferrable=True, wait_for_seconds=0)
     trigger = sent_through_airflow(deferred(task, context_of(task)).trigger)
@@ -134,9 +140,7 @@ def test_where_airflow_resumes_nothing_the_trigger_ends_what_runs(
 def test_a_timeout_that_cannot_terminate_says_so(orders: Orders) -> None:
     orders.never = {3}
     orders.conductor.instead = read_only
-    task = batch(timeout=2)
-    with pytest.raises(ConductorWorkflowTimeoutError, match="could not be terminated"):
-        run(task, context_of(task))
+    error_of(batch(timeout=2), ConductorWorkflowTimeoutError, "could not be terminated")
     assert orders.status(3) == "RUNNING"
 
 
@@ -161,11 +165,10 @@ def test_one_that_stands_still_has_failed_and_the_others_go_on(
     orders.stuck = {3: STUCK}
     orders.never = {3}
     task = batch(stall_timeout=1.5, on_timeout=on_timeout, deferrable=deferrable, wait_for_seconds=0)
-    with pytest.raises(ConductorBatchFailedError) as failed:
-        run(task, context_of(task))
-    assert (failed.value.failed, failed.value.total) == (1, 12)
-    assert failed.value.causes[0]["item"] == "3"
-    assert "pack" in failed.value.causes[0]["reason"]
+    failed = error_of(task, ConductorBatchFailedError)
+    assert (failed.failed, failed.total) == (1, 12)
+    assert failed.causes[0]["item"] == "3"
+    assert "pack" in failed.causes[0]["reason"]
     assert [orders.status(number) for number in (2, 3)] == ["COMPLETED", left]
 
 
@@ -194,8 +197,7 @@ def test_a_killed_try_is_followed_by_new_workflows(orders: Orders) -> None:
     with running(task, context_of(task), ended=11):
         task.on_kill()
     orders.never = set()
-    again = batch(retries=1)
-    assert run(again, context_of(again, try_number=2))[7] == {"shipped": 7}
+    assert result(batch(retries=1), try_number=2)[7] == {"shipped": 7}
     assert (orders.sent.count(7), len(orders.sent)) == (2, 13)
 
 

@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_conductor.client import ConductorNotFoundError, ConductorUnreachableError
-from airflow_provider_conductor.exceptions import ConductorInvalidStateError, ConductorWorkflowFailedError
+from airflow_provider_conductor.client import ConductorUnreachableError
+from airflow_provider_conductor.exceptions import (
+    ConductorInvalidStateError,
+    ConductorWorkflowFailedError,
+    ConductorWorkflowTimeoutError,
+)
 from airflow_provider_conductor.operators import (
     ConductorDeleteWorkflowOperator,
     ConductorPauseWorkflowOperator,
@@ -21,7 +25,7 @@ from airflow_provider_conductor.operators import (
     ConductorTerminateWorkflowOperator,
 )
 from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
-from tests.operators.airflow_standin import context_of, run
+from tests.operators.airflow_standin import context_of, error_of, refusal, run
 from tests.operators.impatient import both_ways
 
 AGAIN = [
@@ -36,6 +40,14 @@ def act(kind: type, workflow_id: Any = None, try_number: int = 1, **arguments: A
     return run(operator, context_of(operator, try_number=try_number))
 
 
+def rendered(kind: type, rendered: dict[str, Any], **arguments: Any) -> Any:
+    """A task whose templates have been rendered to this."""
+    operator = kind(task_id="control", **arguments, **{name: f"{{{{ params.{name} }}}}" for name in rendered})
+    for name, value in rendered.items():
+        setattr(operator, name, value)
+    return operator
+
+
 def acted(conductor: ConductorStandIn) -> list[Request]:
     """What was sent that may change something."""
     reading = ("/search", "/correlated")
@@ -45,24 +57,25 @@ def acted(conductor: ConductorStandIn) -> list[Request]:
 # Rendered to nothing, or to something else
 
 
-@pytest.mark.parametrize("task_ref", ["", " "])
-def test_a_task_that_came_to_nothing_does_not_rerun_the_whole(conductor: ConductorStandIn, task_ref: str) -> None:
-    rerun = ConductorRerunWorkflowOperator(
-        task_id="control", workflow_id=conductor.add("FAILED"), from_task_ref="{{ params.ref }}"
-    )
-    rerun.render_template_fields({"params": {"ref": task_ref}})
-    with pytest.raises(AirflowFailException, match="from_task_ref must not be empty"):
-        rerun.execute(context_of(rerun))
-    assert acted(conductor) == []
-
-
-def test_an_output_that_came_as_a_text_is_refused(conductor: ConductorStandIn) -> None:
-    skip = ConductorSkipTaskOperator(
-        task_id="control", workflow_id=conductor.add(), task_ref="ship", task_output="{{ params.output }}"
-    )
-    skip.render_template_fields({"params": {"output": {"parcel": 7}}})
-    with pytest.raises(AirflowFailException, match=r"task_output is text.*render_template_as_native_obj"):
-        skip.execute(context_of(skip))
+@pytest.mark.parametrize(
+    ("kind", "arguments", "given", "told"),
+    [
+        (ConductorRerunWorkflowOperator, {}, {"from_task_ref": ""}, "from_task_ref must not be empty"),
+        (ConductorRerunWorkflowOperator, {}, {"from_task_ref": " "}, "from_task_ref must not be empty"),
+        (
+            ConductorSkipTaskOperator,
+            {"task_ref": "ship"},
+            {"task_output": "{'parcel': 7}"},
+            r"task_output is text.*render_template_as_native_obj",
+        ),
+    ],
+    ids=str,
+)
+def test_it_is_refused(
+    conductor: ConductorStandIn, kind: type, arguments: dict[str, Any], given: dict[str, Any], told: str
+) -> None:
+    """Without a task to begin with, the whole workflow would run again."""
+    error_of(rendered(kind, given, workflow_id=conductor.add("FAILED"), **arguments), AirflowFailException, told)
     assert acted(conductor) == []
 
 
@@ -72,36 +85,6 @@ def test_an_output_that_came_as_a_text_is_refused(conductor: ConductorStandIn) -
 def test_a_list_may_come_as_the_text_a_template_makes_of_it(conductor: ConductorStandIn) -> None:
     ids = [conductor.add() for _ in range(2)]
     assert act(ConductorPauseWorkflowOperator, str(ids)) == ids
-
-
-def test_a_label_selects(conductor: ConductorStandIn) -> None:
-    ours = [conductor.add(correlation_id="monday") for _ in range(2)]
-    other = conductor.add(correlation_id="tuesday")
-    assert act(ConductorPauseWorkflowOperator, workflow_name="orders", correlation_id="monday") == ours
-    assert conductor.status(other) == "RUNNING"
-
-
-def test_a_query_selects(conductor: ConductorStandIn) -> None:
-    failed = [conductor.add("FAILED") for _ in range(2)]
-    completed = conductor.add("COMPLETED")
-    query = "workflowType IN (orders) AND status IN (FAILED)"
-    assert act(ConductorRetryWorkflowOperator, query=query) == failed
-    assert conductor.status(completed) == "COMPLETED"
-
-
-@pytest.mark.parametrize(
-    "how", [{"query": "status IN (RUNNING)"}, {"workflow_name": "orders", "correlation_id": "monday"}], ids=list
-)
-def test_more_than_the_bound_fails_for_good_and_nothing_is_done(
-    conductor: ConductorStandIn, how: dict[str, str]
-) -> None:
-    ids = [conductor.add(correlation_id="monday") for _ in range(4)]
-    with pytest.raises(
-        AirflowFailException, match="selects 4 workflows, more than max_workflows=3: no workflow was changed"
-    ):
-        act(ConductorTerminateWorkflowOperator, max_workflows=3, **how)
-    assert acted(conductor) == []
-    assert {conductor.status(item) for item in ids} == {"RUNNING"}
 
 
 def test_the_bound_is_small_unless_told(conductor: ConductorStandIn) -> None:
@@ -116,19 +99,8 @@ def test_the_bound_is_small_unless_told(conductor: ConductorStandIn) -> None:
 def test_a_query_that_is_not_certain_is_an_error_of_the_dag_file(conductor: ConductorStandIn, query: str) -> None:
     with pytest.raises(ValueError, match="Nothing was sent"):
         ConductorPauseWorkflowOperator(task_id="control", query=query)
-    pause = ConductorPauseWorkflowOperator(task_id="control", query="{{ params.query }}")
-    pause.render_template_fields({"params": {"query": query}})
-    with pytest.raises(AirflowFailException, match="Nothing was sent"):
-        pause.execute(context_of(pause))
+    error_of(rendered(ConductorPauseWorkflowOperator, {"query": query}), AirflowFailException, "Nothing was sent")
     assert conductor.requests == []
-
-
-def test_conditions_select(conductor: ConductorStandIn) -> None:
-    failed, timed_out = conductor.add("FAILED"), conductor.add("TIMED_OUT")
-    conductor.add("FAILED", name="invoices")
-    conductor.add("COMPLETED")
-    how = {"workflow_name": "orders", "status": ["FAILED", "TIMED_OUT"], "started_after": timedelta(hours=1)}
-    assert act(ConductorDeleteWorkflowOperator, **how) == [failed, timed_out]
 
 
 def test_an_index_without_end_times_deletes_nothing(conductor: ConductorStandIn) -> None:
@@ -140,17 +112,14 @@ def test_an_index_without_end_times_deletes_nothing(conductor: ConductorStandIn)
     assert list(conductor.workflows) == ids
 
 
-@pytest.mark.parametrize("rendered", [None, "", "None", []])
+@pytest.mark.parametrize("nothing", [None, "", "None", []])
 def test_a_condition_that_renders_to_nothing_does_not_widen_the_selection(
-    conductor: ConductorStandIn, rendered: Any
+    conductor: ConductorStandIn, nothing: Any
 ) -> None:
     conductor.add("FAILED")
-    operator = ConductorDeleteWorkflowOperator(
-        task_id="control", workflow_name="{{ params.name }}", status="FAILED", started_before="{{ ts }}"
-    )
-    operator.workflow_name, operator.started_before = rendered, "2100-01-01"
-    with pytest.raises(AirflowFailException, match="workflow_name must not be empty"):
-        operator.execute(context_of(operator))
+    given = {"workflow_name": nothing, "started_before": "2100-01-01"}
+    operator = rendered(ConductorDeleteWorkflowOperator, given, status="FAILED")
+    error_of(operator, AirflowFailException, "workflow_name must not be empty")
     assert conductor.requests == []
 
 
@@ -164,12 +133,10 @@ def test_a_selection_that_finds_nothing_is_a_success(conductor: ConductorStandIn
     assert acted(conductor) == []
 
 
-@pytest.mark.parametrize("rendered", ["", "None", [""], ["abc", None], "[abc"])
-def test_what_renders_to_no_id_fails_for_good(conductor: ConductorStandIn, rendered: Any) -> None:
-    operator = ConductorDeleteWorkflowOperator(task_id="control", workflow_id="{{ params.id }}")
-    operator.workflow_id = rendered
-    with pytest.raises(AirflowFailException, match=r"workflow id|looks like a list"):
-        operator.execute(context_of(operator))
+@pytest.mark.parametrize("given", ["", "None", [""], ["abc", None], "[abc"])
+def test_what_renders_to_no_id_fails_for_good(conductor: ConductorStandIn, given: Any) -> None:
+    operator = rendered(ConductorDeleteWorkflowOperator, {"workflow_id": given})
+    error_of(operator, AirflowFailException, r"workflow id|looks like a list")
     assert conductor.requests == []
 
 
@@ -181,32 +148,48 @@ def test_an_empty_list_of_ids_is_a_success(conductor: ConductorStandIn) -> None:
 # What the task raises
 
 
-def test_what_did_work_has_worked_where_others_failed(conductor: ConductorStandIn) -> None:
-    running, completed = conductor.add(), conductor.add("COMPLETED")
-    with pytest.raises(ConductorInvalidStateError, match=f"workflow {completed} is COMPLETED") as error:
-        act(ConductorPauseWorkflowOperator, [running, completed])
-    assert running not in str(error.value)
-    assert conductor.status(running) == "PAUSED"
-
-
 def test_what_the_server_refuses_may_be_retried(conductor: ConductorStandIn) -> None:
     failed = conductor.add("FAILED")
-    refusal = (500, "application/json", b'{"message":"database is locked","status":500,"retryable":false}')
-    conductor.instead = lambda request: refusal if request.path.endswith("/restart") else None
+    refused = refusal(500, "database is locked")
+    conductor.instead = lambda request: refused if request.path.endswith("/restart") else None
     with pytest.raises(AirflowException, match="database is locked") as error:
         act(ConductorRestartWorkflowOperator, failed)
     assert not isinstance(error.value, AirflowFailException)
-
-
-def test_unknown_ids_alone_are_told_as_not_found(conductor: ConductorStandIn) -> None:
-    with pytest.raises(ConductorNotFoundError, match="no-such-id, nor-this"):
-        act(ConductorPauseWorkflowOperator, ["no-such-id", "nor-this"])
 
 
 def test_a_server_that_is_away_is_reported_as_that(conductor: ConductorStandIn) -> None:
     conductor.close()
     with pytest.raises(ConductorUnreachableError):
         act(ConductorPauseWorkflowOperator, "abc")
+
+
+def test_what_completes_between_the_look_and_a_termination_is_no_error(conductor: ConductorStandIn) -> None:
+    workflow_id = conductor.add()
+
+    def complete_just_before(request: Request) -> None:
+        if request.method == "DELETE":
+            conductor.end(workflow_id, "COMPLETED")
+
+    conductor.instead = complete_just_before
+    assert act(ConductorTerminateWorkflowOperator, workflow_id) == []
+    assert conductor.status(workflow_id) == "COMPLETED"
+
+
+STOP = {"referenceTaskName": "stop", "taskType": "TERMINATE", "status": "COMPLETED", "seq": 2}
+
+
+@pytest.mark.parametrize("wait", [False, True], ids=["not waiting", "waiting"])
+@pytest.mark.parametrize(("last", "told"), [([STOP], "TERMINATE"), ([], "none of its tasks has failed")])
+def test_a_retry_that_would_do_nothing_returns_no_old_result(
+    conductor: ConductorStandIn, last: list[dict[str, Any]], told: str, wait: bool
+) -> None:
+    check = {"referenceTaskName": "check", "taskType": "check", "status": "COMPLETED", "seq": 1}
+    workflow_id = conductor.add("FAILED", reason="stock not there yet", tasks=[check, *last])
+    if last:
+        conductor.workflows[workflow_id]["workflowDefinition"]["tasks"] = [{"type": "TERMINATE"}]
+    with pytest.raises(ConductorInvalidStateError, match=rf"{told}.*ConductorRestartWorkflowOperator"):
+        act(ConductorRetryWorkflowOperator, workflow_id, wait_for_completion=wait)
+    assert len(acted(conductor)) == (0 if last else 1)
 
 
 # An Airflow retry
@@ -255,6 +238,27 @@ def test_failing_again_fails_the_task(conductor: ConductorStandIn, deferrable: b
         act(ConductorRestartWorkflowOperator, conductor.add("FAILED"), **arguments)
 
 
+@both_ways
+@pytest.mark.parametrize(("on_timeout", "then"), [("terminate", "TERMINATED"), ("leave", "RUNNING")])
+def test_a_timeout_does_with_the_workflow_what_was_asked(
+    conductor: ConductorStandIn, deferrable: bool, on_timeout: str, then: str
+) -> None:
+    workflow_id = conductor.add("FAILED")
+    arguments = {"wait_for_completion": True, "deferrable": deferrable, "poll_interval": 0.1, "timeout": 0.3}
+    with pytest.raises(ConductorWorkflowTimeoutError, match=workflow_id):
+        act(ConductorRetryWorkflowOperator, workflow_id, on_timeout=on_timeout, **arguments)
+    assert conductor.status(workflow_id) == then
+
+
+def test_the_page_is_in_xcom_before_the_command(conductor: ConductorStandIn) -> None:
+    conductor.default_script = Script(after=0.3)
+    workflow_id = conductor.add("FAILED")
+    operator = ConductorRetryWorkflowOperator(task_id="retry", workflow_id=workflow_id, wait_for_completion=True)
+    run(operator, context_of(operator, conductor.journal))
+    told = ["xcom workflow_id", "xcom workflow_url", f"POST /workflow/{workflow_id}/retry"]
+    assert [entry for entry in conductor.journal if entry in told] == told
+
+
 @pytest.mark.parametrize("count", [0, 2])
 def test_only_one_can_be_waited_for(conductor: ConductorStandIn, count: int) -> None:
     ids = [conductor.add("FAILED") for _ in range(count)]
@@ -282,15 +286,16 @@ def test_what_runs_is_ended_before_it_is_deleted(conductor: ConductorStandIn, st
     assert conductor.workflows == {}
 
 
-@pytest.mark.parametrize("archive", [True, False])
-def test_it_is_archived_or_not(conductor: ConductorStandIn, archive: bool) -> None:
-    act(ConductorDeleteWorkflowOperator, conductor.add("FAILED"), archive=archive)
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "argument", "parameter"),
+    [
+        (ConductorDeleteWorkflowOperator, "archive", "archiveWorkflow"),
+        (ConductorRestartWorkflowOperator, "use_latest_definition", "useLatestDefinitions"),
+        (ConductorRetryWorkflowOperator, "resume_subworkflow_tasks", "resumeSubworkflowTasks"),
+    ],
+)
+def test_a_choice_is_sent(conductor: ConductorStandIn, kind: type, argument: str, parameter: str, asked: bool) -> None:
+    act(kind, conductor.add("FAILED"), **{argument: asked})
     (request,) = acted(conductor)
-    assert request.query == {"archiveWorkflow": str(archive).lower()}
-
-
-@pytest.mark.parametrize("latest", [True, False])
-def test_a_restart_takes_the_latest_definition_or_not(conductor: ConductorStandIn, latest: bool) -> None:
-    act(ConductorRestartWorkflowOperator, conductor.add("FAILED"), use_latest_definition=latest)
-    (request,) = acted(conductor)
-    assert request.query == {"useLatestDefinitions": str(latest).lower()}
+    assert request.query[parameter] == str(asked).lower()

@@ -13,7 +13,7 @@ from airflow_provider_conductor.client import ConductorServerError
 from airflow_provider_conductor.exceptions import ConductorDefinitionRefusedError
 from airflow_provider_conductor.operators import ConductorRegisterDefinitionsOperator
 from airflow_provider_conductor.testing import ConductorStandIn
-from tests.operators.airflow_standin import context_of
+from tests.operators.airflow_standin import context_of, error_of, refusal
 
 PACK = {"name": "pack", "taskReferenceName": "pack", "type": "SIMPLE"}
 ORDERS = {"name": "orders", "tasks": [PACK]}
@@ -50,16 +50,14 @@ def test_airflow_keeps_plain_values() -> None:
 def test_a_path_may_be_a_template(conductor: ConductorStandIn) -> None:
     register = operator("definitions/{{ params.stage }}.json")
     register.render_template_fields({"params": {"stage": "test"}})
-    with pytest.raises(ConductorDefinitionRefusedError, match=r"no file 'definitions/test.json'"):
-        register.execute(context_of(register))
+    error_of(register, ConductorDefinitionRefusedError, r"no file 'definitions/test.json'")
     assert conductor.requests == []
 
 
 def test_what_is_a_template_in_a_definition_is_checked_when_the_task_runs(conductor: ConductorStandIn) -> None:
     register = operator({**ORDERS, "version": "{{ params.version }}"})
     register.render_template_fields({"params": {"version": "latest"}})
-    with pytest.raises(ConductorDefinitionRefusedError, match="not 'latest'"):
-        register.execute(context_of(register))
+    error_of(register, ConductorDefinitionRefusedError, "not 'latest'")
 
 
 def test_another_task_may_return_the_definitions(conductor: ConductorStandIn) -> None:
@@ -70,25 +68,22 @@ def test_another_task_may_return_the_definitions(conductor: ConductorStandIn) ->
         register = operator([made.output, "absent.json"])
     assert register.upstream_task_ids == {"make"}
     register.definitions = [[ORDERS, {"name": "charge", "retryCount": -1}], "absent.json"]
-    with pytest.raises(ConductorDefinitionRefusedError, match=r"no file 'absent.json'"):
-        register.execute(context_of(register))
+    error_of(register, ConductorDefinitionRefusedError, r"no file 'absent.json'")
     register.definitions = register.definitions[:1]
-    with pytest.raises(ConductorDefinitionRefusedError, match="task 'charge': retryCount"):
-        register.execute(context_of(register))
+    error_of(register, ConductorDefinitionRefusedError, "task 'charge': retryCount")
 
 
 def test_a_definition_from_a_template_is_checked_before_anything_is_sent(conductor: ConductorStandIn) -> None:
     register = operator("{{ a }}")
     register.definitions = [{"name": "orders", "tasks": []}]
-    with pytest.raises(ConductorDefinitionRefusedError, match="at least one task"):
-        register.execute(context_of(register))
+    error_of(register, ConductorDefinitionRefusedError, "at least one task")
     assert conductor.requests == []
 
 
 def test_a_definition_the_server_fails_to_register_is_reported_by_name(conductor: ConductorStandIn) -> None:
     def server(request: Any) -> tuple[int, str, bytes] | None:
         if request.path.startswith("/metadata/workflow") and request.method == "GET":
-            return 404, "application/json", b'{"message": "No such workflow found by name: orders", "retryable": false}'
+            return refusal(404, "No such workflow found by name: orders")
         if request.method == "PUT":
             return (
                 200,
@@ -98,15 +93,13 @@ def test_a_definition_the_server_fails_to_register_is_reported_by_name(conductor
         return None
 
     conductor.instead = server
-    register = operator(ORDERS)
-    with pytest.raises(ConductorDefinitionRefusedError, match="workflow orders 1: the server answered: disk full"):
-        register.execute(context_of(register))
+    error_of(operator(ORDERS), ConductorDefinitionRefusedError, "workflow orders 1: the server answered: disk full")
 
 
 def refusing(status: int, message: str) -> Any:
     def server(request: Any) -> tuple[int, str, bytes] | None:
         if request.path.startswith("/metadata/") and request.method == "GET":
-            return 404, "application/json", b'{"message": "No such workflow found by name: orders", "retryable": false}'
+            return refusal(404, "No such workflow found by name: orders")
         if request.path == "/metadata/taskdefs":
             body = {"status": status, "message": message, "retryable": False}
             if status == 400:
@@ -126,37 +119,29 @@ def test_what_only_the_server_refuses_is_reported_by_name_and_file_and_not_retri
     conductor.instead = refusing(400, "Validation failed")
     with DAG("orders", schedule=None, template_searchpath=str(tmp_path)):
         register = operator("charge.json")
-    with pytest.raises(ConductorDefinitionRefusedError) as error:
-        register.execute(context_of(register))
-    assert "a definition cannot be registered, and nothing was:" in str(error.value)
-    assert "\n- charge.json: task refund: the server answered: Validation failed" in str(error.value)
+    error = error_of(register, ConductorDefinitionRefusedError)
+    assert "a definition cannot be registered, and nothing was:" in str(error)
+    assert "\n- charge.json: task refund: the server answered: Validation failed" in str(error)
     # Where the server could not read a value, it does not name the definition.
     conductor.instead = refusing(500, "JSON parse error: Cannot deserialize value of type `int`")
-    with pytest.raises(
-        ConductorDefinitionRefusedError, match=r"one of charge.json: task charge, charge.json: task refund"
-    ):
-        register.execute(context_of(register))
+    error_of(register, ConductorDefinitionRefusedError, r"one of charge.json: task charge, charge.json: task refund")
 
 
 def test_a_failure_of_the_servers_is_no_refusal(conductor: ConductorStandIn) -> None:
     conductor.instead = refusing(500, "the database is read-only")
-    register = operator([{"name": "charge"}])
-    with pytest.raises(ConductorServerError, match="read-only"):
-        register.execute(context_of(register))
+    error_of(operator([{"name": "charge"}]), ConductorServerError, "read-only")
 
 
 def test_a_template_may_render_to_the_json_of_definitions(conductor: ConductorStandIn) -> None:
     register = operator("{{ params.found | tojson }}")
     register.render_template_fields({"params": {"found": [{"name": "charge", "retryCount": -1}]}})
-    with pytest.raises(ConductorDefinitionRefusedError, match="task 'charge': retryCount"):
-        register.execute(context_of(register))
+    error_of(register, ConductorDefinitionRefusedError, "task 'charge': retryCount")
 
 
 def test_a_path_that_leads_out_of_the_dags_folder_is_refused(conductor: ConductorStandIn) -> None:
     register = operator("{{ params.file }}")
     register.render_template_fields({"params": {"file": "/etc/../etc/hosts"}})
-    with pytest.raises(ConductorDefinitionRefusedError, match=r"is outside of .*template_searchpath"):
-        register.execute(context_of(register))
+    error_of(register, ConductorDefinitionRefusedError, r"is outside of .*template_searchpath")
     assert conductor.requests == []
 
 
@@ -165,11 +150,10 @@ def test_a_killed_task_registers_nothing(conductor: ConductorStandIn) -> None:
 
     def server(request: Any) -> tuple[int, str, bytes]:
         register.on_kill()  # while the definitions are compared
-        return 404, "application/json", b'{"message": "No such taskType found by name: charge", "retryable": false}'
+        return refusal(404, "No such taskType found by name: charge")
 
     conductor.instead = server
-    with pytest.raises(AirflowException, match="was killed before"):
-        register.execute(context_of(register))
+    error_of(register, AirflowException, "was killed before")
     assert [request.method for request in conductor.requests] == ["GET"]
 
 
@@ -182,10 +166,9 @@ def test_a_server_without_validation_is_not_asked_twice(conductor: ConductorStan
             return 200, "application/json", b'{"bulkErrorResults": {}, "bulkSuccessfulResults": ["orders", "more"]}'
         if request.path.startswith("/metadata/workflow/") and request.method == "GET":
             found = stored.get(request.path.rpartition("/")[2])
-            missing = b'{"message": "No such workflow found by name", "retryable": false}'
-            return (
-                (200, "application/json", json.dumps(found).encode()) if found else (404, "application/json", missing)
-            )
+            if not found:
+                return refusal(404, "No such workflow found by name")
+            return 200, "application/json", json.dumps(found).encode()
         return None
 
     conductor.instead = server

@@ -38,58 +38,29 @@ def register(*definitions: Any, **arguments: Any) -> Outcome:
 def every_kind_of_task(lab: Lab) -> dict[str, Any]:
     """A definition in which fields that servers fill in, and values that look like it, stand everywhere."""
     simple = {"name": lab.name("pack"), "taskReferenceName": "pack"}
+
+    def system(kind: str, ref: str, **fields: Any) -> dict[str, Any]:
+        return {"name": ref, "taskReferenceName": ref, "type": kind, **fields}
+
+    odd = {"v": "${workflow.input.v}", "nothing": None, "empty": "", "zero": 0, "false": False}
+    which = {"evaluatorType": "value-param", "expression": "v", "inputParameters": odd}
+    again = simple | {"taskReferenceName": "packed_again", "optional": True}
+    forked = {"dynamicForkTasksParam": "tasks", "dynamicForkTasksInputParamName": "inputs"}
+    inside = {"name": "x", "tasks": [simple | {"taskReferenceName": "inside"}]}
     tasks = [
-        {
-            "name": "which",
-            "taskReferenceName": "which",
-            "type": "SWITCH",
-            "evaluatorType": "value-param",
-            "expression": "v",
-            "inputParameters": {"v": "${workflow.input.v}", "nothing": None, "empty": "", "zero": 0, "false": False},
-            "decisionCases": {"a": [simple | {"retryCount": 2}]},
-        },
-        {
-            "name": "loop",
-            "taskReferenceName": "loop",
-            "type": "DO_WHILE",
-            "loopCondition": "false",
-            "loopOver": [simple | {"taskReferenceName": "packed_again", "optional": True}],
-        },
-        {
-            "name": "fork",
-            "taskReferenceName": "fork",
-            "type": "FORK_JOIN",
-            "forkTasks": [[simple | {"taskReferenceName": "left"}], [simple | {"taskReferenceName": "right"}]],
-        },
-        {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["left", "right"]},
-        {
-            "name": "below",
-            "taskReferenceName": "below",
-            "type": "SUB_WORKFLOW",
-            "subWorkflowParam": {"name": "x", "version": 1},
-        },
-        {
-            "name": "inline",
-            "taskReferenceName": "inline",
-            "type": "SUB_WORKFLOW",
-            "subWorkflowParam": {
-                "name": "x",
-                "workflowDefinition": {"name": "x", "tasks": [simple | {"taskReferenceName": "inside"}]},
-            },
-        },
+        system("SWITCH", "which", **which, decisionCases={"a": [simple | {"retryCount": 2}]}),
+        system("DO_WHILE", "loop", loopCondition="false", loopOver=[again]),
+        system("FORK_JOIN", "fork", forkTasks=[[simple | {"taskReferenceName": ref}] for ref in ("left", "right")]),
+        system("JOIN", "join", joinOn=["left", "right"]),
+        system("SUB_WORKFLOW", "below", subWorkflowParam={"name": "x", "version": 1}),
+        system("SUB_WORKFLOW", "inline", subWorkflowParam={"name": "x", "workflowDefinition": inside}),
         simple | {"taskReferenceName": "defined", "taskDefinition": {"name": simple["name"], "retryCount": 7}},
-        {"name": "wait", "taskReferenceName": "wait", "type": "WAIT", "inputParameters": {"duration": "1 seconds"}},
-        {"name": "dynamic", "taskReferenceName": "dynamic", "type": "DYNAMIC", "dynamicTaskNameParam": "a"},
-        {
-            "name": "forked",
-            "taskReferenceName": "forked",
-            "type": "FORK_JOIN_DYNAMIC",
-            "dynamicForkTasksParam": "tasks",
-            "dynamicForkTasksInputParamName": "inputs",
-        },
-        {"name": "joined", "taskReferenceName": "joined", "type": "JOIN"},
-        {"name": "event", "taskReferenceName": "event", "type": "EVENT", "sink": "conductor"},
-        {"name": "human", "taskReferenceName": "human", "type": "HUMAN"},
+        system("WAIT", "wait", inputParameters={"duration": "1 seconds"}),
+        system("DYNAMIC", "dynamic", dynamicTaskNameParam="a"),
+        system("FORK_JOIN_DYNAMIC", "forked", **forked),
+        system("JOIN", "joined"),
+        system("EVENT", "event", sink="conductor"),
+        system("HUMAN", "human"),
     ]
     return lab.definition("everything", *tasks, description="", inputParameters=[], outputParameters={"a": None})
 

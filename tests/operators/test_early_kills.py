@@ -6,6 +6,7 @@ Airflow 3 calls ``on_kill`` in its handler of SIGTERM and lets the task go on fo
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,28 +23,33 @@ from airflow_provider_conductor.operators import (
     ConductorSignalWorkflowOperator,
     ConductorStartWorkflowOperator,
 )
-from airflow_provider_conductor.operators.batch_checkpoint import BatchCheckpoint
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
-from airflow_provider_conductor.testing import ConductorStandIn, Request
-from tests.operators.airflow_standin import context_of, first_event, sent_through_airflow
-from tests.operators.batch_standin import Orders, batch, deferred
+from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
+from tests.operators.airflow_standin import context_of, deferred, error_of, refusal, resume
+from tests.operators.batch_standin import Orders, batch
 
 SHAPES = pytest.mark.parametrize("map_index", [-1, 2], ids=["unmapped", "mapped"])
 
+
+def execute(**more: Any) -> ConductorExecuteWorkflowOperator:
+    return ConductorExecuteWorkflowOperator(task_id="t", workflow_name="orders", **more)
+
+
 SINGLE: dict[str, Callable[..., Any]] = {
-    "start": lambda **more: ConductorStartWorkflowOperator(task_id="t", workflow_name="orders", **more),
-    "execute": lambda **more: ConductorExecuteWorkflowOperator(task_id="t", workflow_name="orders", **more),
-    "deferrable": lambda **more: ConductorExecuteWorkflowOperator(
-        task_id="t", workflow_name="orders", deferrable=True, **more
-    ),
+    "start": partial(ConductorStartWorkflowOperator, task_id="t", workflow_name="orders"),
+    "execute": execute,
+    "deferrable": partial(execute, deferrable=True),
     "batch": batch,
 }
 
 STARTS = ("/workflow", "/retry", "/restart")
 
 
+Kill = Callable[[Any], None]
+
+
 @pytest.fixture
-def killed_when_it_connects(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+def kill_early(monkeypatch: pytest.MonkeyPatch) -> Kill:
     """The signal comes while the task looks up its connection: a busy API server takes its time for that."""
 
     def arrange(task: Any) -> None:
@@ -63,14 +69,22 @@ def killed_when_it_connects(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], 
 
 def kill_in(conductor: ConductorStandIn, task: Any, *paths: str) -> None:
     """The signal comes while the first request to one of these paths is on its way."""
-    killed: list[Request] = []
 
     def killed_meanwhile(request: Request) -> None:
-        if request.path.endswith(paths) and not killed:
-            killed.append(request)
+        if request.path.endswith(paths):
+            conductor.instead = lambda request: None
             task.on_kill()
 
     conductor.instead = killed_meanwhile
+
+
+def assert_killed(task: Any, context: dict[str, Any] | None = None) -> None:
+    with pytest.raises(AirflowException, match="killed"):
+        task.execute(context or context_of(task))
+
+
+def states(conductor: ConductorStandIn) -> set[str]:
+    return {conductor.status(workflow_id) for workflow_id in conductor.workflows}
 
 
 def starts(conductor: ConductorStandIn) -> list[str]:
@@ -83,22 +97,21 @@ def starts(conductor: ConductorStandIn) -> list[str]:
 @pytest.mark.parametrize("kind", SINGLE)
 def test_killed_before_the_start_nothing_is_started(
     conductor: ConductorStandIn,
-    killed_when_it_connects: Callable[[Any], None],
+    kill_early: Kill,
     kind: str,
     cancel_on_kill: bool,
     map_index: int,
 ) -> None:
     task = SINGLE[kind](cancel_on_kill=cancel_on_kill)
-    killed_when_it_connects(task)
-    with pytest.raises(AirflowException, match="killed"):
-        task.execute(context_of(task, map_index=map_index))
+    kill_early(task)
+    assert_killed(task, context_of(task, map_index=map_index))
     assert starts(conductor) == []
 
 
 @SHAPES
 @pytest.mark.parametrize("kind", SINGLE)
 def test_killed_in_a_retry_what_the_earlier_try_left_is_terminated_and_nothing_started(
-    orders: Orders, killed_when_it_connects: Callable[[Any], None], kind: str, map_index: int
+    orders: Orders, kill_early: Kill, kind: str, map_index: int
 ) -> None:
     orders.never = set(range(12))
     conductor = orders.conductor
@@ -111,16 +124,13 @@ def test_killed_in_a_retry_what_the_earlier_try_left_is_terminated_and_nothing_s
     deferred(first, context_of(first, map_index=map_index))
     sent = len(starts(conductor))
     task = SINGLE[kind](**more)
-    killed_when_it_connects(task)
-    with pytest.raises(AirflowException, match="killed"):
-        task.execute(context_of(task, try_number=2, map_index=map_index))
+    kill_early(task)
+    assert_killed(task, context_of(task, try_number=2, map_index=map_index))
     assert len(starts(conductor)) == sent
-    assert {conductor.status(workflow_id) for workflow_id in conductor.workflows} == {"TERMINATED"}
+    assert states(conductor) == {"TERMINATED"}
 
 
-def test_a_killed_batch_also_ends_the_second_workflow_of_an_item(
-    orders: Orders, killed_when_it_connects: Callable[[Any], None]
-) -> None:
+def test_a_killed_batch_also_ends_the_second_workflow_of_an_item(orders: Orders, kill_early: Kill) -> None:
     """Two of one start, as a lost answer may leave them."""
     orders.never = set(range(12))
     conductor = orders.conductor
@@ -130,11 +140,10 @@ def test_a_killed_batch_also_ends_the_second_workflow_of_an_item(
     workflow = next(iter(conductor.workflows.values()))
     second = conductor.add(correlation_id=workflow["correlationId"])
     task = batch(**more)
-    killed_when_it_connects(task)
-    with pytest.raises(AirflowException, match="killed"):
-        task.execute(context_of(task, try_number=2))
+    kill_early(task)
+    assert_killed(task, context_of(task, try_number=2))
     assert conductor.status(second) == "TERMINATED"
-    assert {conductor.status(workflow_id) for workflow_id in conductor.workflows} == {"TERMINATED"}
+    assert states(conductor) == {"TERMINATED"}
 
 
 @pytest.mark.parametrize("retry_from", ["failed_task", "start", "new"])
@@ -152,20 +161,16 @@ def test_killed_while_it_looks_for_an_earlier_try_nothing_runs_again(
         first.execute(context_of(first))
         conductor.end(conductor.only_workflow, "FAILED")
     else:
-        with pytest.raises(AirflowException):
-            first.execute(context_of(first))
+        error_of(first, AirflowException)
     sent = len(starts(conductor))
     task = SINGLE[kind](**more)
     kill_in(conductor, task, "/correlated")
-    with pytest.raises(AirflowException, match="killed"):
-        task.execute(context_of(task, try_number=2))
+    assert_killed(task, context_of(task, try_number=2))
     assert len(starts(conductor)) == sent
-    assert {conductor.status(workflow_id) for workflow_id in conductor.workflows} == {"FAILED"}
+    assert states(conductor) == {"FAILED"}
 
 
-def test_killed_while_a_start_of_unknown_fate_is_looked_for_it_is_not_sent_again(
-    conductor: ConductorStandIn,
-) -> None:
+def test_killed_while_a_start_of_unknown_fate_is_looked_for_it_is_not_sent_again(conductor: ConductorStandIn) -> None:
     task = SINGLE["execute"]()
     lost: list[Request] = []
 
@@ -179,8 +184,7 @@ def test_killed_while_a_start_of_unknown_fate_is_looked_for_it_is_not_sent_again
         return None
 
     conductor.instead = lose
-    with pytest.raises(AirflowException, match="killed"):
-        task.execute(context_of(task))
+    assert_killed(task)
     assert len(starts(conductor)) == 1
     assert conductor.workflows == {}
 
@@ -188,7 +192,7 @@ def test_killed_while_a_start_of_unknown_fate_is_looked_for_it_is_not_sent_again
 @SHAPES
 @pytest.mark.parametrize("cancel_on_kill", [True, False])
 def test_a_batch_that_is_resumed_and_killed_at_once_starts_nothing_and_ends_what_runs(
-    orders: Orders, killed_when_it_connects: Callable[[Any], None], cancel_on_kill: bool, map_index: int
+    orders: Orders, kill_early: Kill, cancel_on_kill: bool, map_index: int
 ) -> None:
     orders.never = {0, 1}
     more = {"deferrable": True, "wait_for_seconds": 0, "max_active": 2, "cancel_on_kill": cancel_on_kill}
@@ -197,10 +201,9 @@ def test_a_batch_that_is_resumed_and_killed_at_once_starts_nothing_and_ends_what
     sent = len(orders.sent)
     assert sent < 12
     resumed = batch(**more)
-    killed_when_it_connects(resumed)
-    event = {"status": "go_on", "message": ""}
+    kill_early(resumed)
     with pytest.raises(AirflowException, match="killed"):
-        resumed.resume_execution(deferral.method_name, {**deferral.kwargs, "event": event}, context)
+        resume(resumed, context, deferral, {"status": "go_on", "message": ""})
     assert len(orders.sent) == sent
     left = "TERMINATED" if cancel_on_kill else "RUNNING"
     assert [orders.status(number) for number in (0, 1)] == [left, left]
@@ -209,28 +212,20 @@ def test_a_batch_that_is_resumed_and_killed_at_once_starts_nothing_and_ends_what
 def test_a_batch_that_is_killed_as_it_defers_ends_what_runs(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
     orders.never = {3, 4}
     task = batch(deferrable=True, wait_for_seconds=0)
-    save = BatchCheckpoint.save
-
-    def killed_meanwhile(*arguments: Any) -> None:
-        save(*arguments)
-        task.on_kill()
-
-    monkeypatch.setattr(BatchCheckpoint, "save", killed_meanwhile)
-    with pytest.raises(AirflowException, match="killed"):
-        task.execute(context_of(task))
+    monkeypatch.setattr(task, "_save_batch", lambda *arguments: task.on_kill())
+    assert_killed(task)
     assert [orders.status(number) for number in (3, 4)] == ["TERMINATED", "TERMINATED"]
 
 
 @pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize("make", [ConductorRetryWorkflowOperator, ConductorRestartWorkflowOperator])
 def test_a_command_is_not_sent_for_a_killed_task(
-    conductor: ConductorStandIn, killed_when_it_connects: Callable[[Any], None], make: type, waits: bool
+    conductor: ConductorStandIn, kill_early: Kill, make: type, waits: bool
 ) -> None:
     workflow_id = conductor.add("FAILED")
     task = make(task_id="t", workflow_id=workflow_id, wait_for_completion=waits)
-    killed_when_it_connects(task)
-    with pytest.raises(AirflowException, match="killed"):
-        task.execute(context_of(task))
+    kill_early(task)
+    assert_killed(task)
     assert starts(conductor) == []
     assert conductor.status(workflow_id) == "FAILED"
 
@@ -240,23 +235,21 @@ def test_a_command_under_way_in_a_kill_is_undone(conductor: ConductorStandIn, ma
     workflow_id = conductor.add("FAILED")
     task = make(task_id="t", workflow_id=workflow_id, wait_for_completion=True)
     kill_in(conductor, task, *STARTS)
-    with pytest.raises(AirflowException):
-        task.execute(context_of(task))
+    error_of(task, AirflowException)
     assert conductor.status(workflow_id) == "TERMINATED"
 
 
 @pytest.mark.parametrize("kill_at", ["connection", "look"])
 def test_nothing_is_terminated_or_deleted_for_a_killed_task(
-    conductor: ConductorStandIn, killed_when_it_connects: Callable[[Any], None], kill_at: str
+    conductor: ConductorStandIn, kill_early: Kill, kill_at: str
 ) -> None:
     workflow_id = conductor.add()
     task = ConductorDeleteWorkflowOperator(task_id="t", workflow_id=workflow_id, terminate_running=True)
     if kill_at == "connection":
-        killed_when_it_connects(task)
+        kill_early(task)
     else:
         kill_in(conductor, task, workflow_id)
-    with pytest.raises(AirflowException, match="killed"):
-        task.execute(context_of(task))
+    assert_killed(task)
     assert conductor.sent("DELETE") == []
     assert conductor.status(workflow_id) == "RUNNING"
 
@@ -273,23 +266,18 @@ def test_no_task_is_ended_for_a_killed_task(conductor: ConductorStandIn, make: C
     workflow_id = conductor.add(tasks=[wait])
     task = make(task_id="t", workflow_id=workflow_id)
     kill_in(conductor, task, workflow_id)
-    with pytest.raises(AirflowException, match="killed"):
-        task.execute(context_of(task))
+    assert_killed(task)
     assert conductor.sent("POST") == []
 
 
 @pytest.mark.parametrize(("cancel_on_kill", "left"), [(True, "TERMINATED"), (False, "RUNNING")])
 def test_a_sensor_that_is_killed_before_its_wait_does_not_wait(
-    conductor: ConductorStandIn,
-    killed_when_it_connects: Callable[[Any], None],
-    cancel_on_kill: bool,
-    left: str,
+    conductor: ConductorStandIn, kill_early: Kill, cancel_on_kill: bool, left: str
 ) -> None:
     workflow_id = conductor.add()
     task = ConductorWorkflowSensor(task_id="t", workflow_id=workflow_id, cancel_on_kill=cancel_on_kill)
-    killed_when_it_connects(task)
-    with pytest.raises(AirflowException, match="killed"):
-        task.execute(context_of(task))
+    kill_early(task)
+    assert_killed(task)
     assert conductor.status(workflow_id) == left
 
 
@@ -304,28 +292,19 @@ def test_on_kill_after_a_deferral_terminates_nothing(conductor: ConductorStandIn
     assert conductor.status(conductor.only_workflow) == "RUNNING"
 
 
-@pytest.mark.parametrize("deferrable", [False, True])
-def test_on_kill_after_success_terminates_nothing(conductor: ConductorStandIn, deferrable: bool) -> None:
+@pytest.mark.parametrize("kind", ["execute", "deferrable"])
+def test_on_kill_after_success_terminates_nothing(conductor: ConductorStandIn, kind: str) -> None:
     """Airflow 3 sends SIGTERM when a task that has succeeded takes long to end (``task_success_overtime``)."""
     pack = {"taskId": "1", "referenceTaskName": "pack", "taskType": "SIMPLE", "status": "COMPLETED"}
-    task = SINGLE["deferrable" if deferrable else "execute"](wait_until_task_ref="pack", wait_for_seconds=0)
+    task = SINGLE[kind](wait_until_task_ref="pack", wait_for_seconds=0)
     context = context_of(task)
-    start = conductor._start
-
-    def started(body: dict[str, Any]) -> tuple[int, str, bytes]:
-        answer = start(body)
-        if not deferrable:
-            conductor.has_tasks(answer[2].decode(), pack)
-        return answer
-
-    conductor._start = started  # type: ignore[method-assign]
-    if deferrable:
+    if kind == "deferrable":
         deferral = deferred(task, context)
         conductor.has_tasks(conductor.only_workflow, pack)
-        event = first_event(sent_through_airflow(deferral.trigger))
-        task = SINGLE["deferrable"](wait_until_task_ref="pack")
-        task.resume_execution(deferral.method_name, {**deferral.kwargs, "event": event}, context)
+        task = SINGLE[kind](wait_until_task_ref="pack")
+        resume(task, context, deferral)
     else:
+        conductor.default_script = Script(after=None, tasks=[pack])
         task.execute(context)
     task.on_kill()
     assert conductor.status(conductor.only_workflow) == "RUNNING"
@@ -335,26 +314,16 @@ def test_nor_does_it_after_a_command_that_was_refused(conductor: ConductorStandI
     """The workflow runs for somebody else, and this task does not wait for it."""
     workflow_id = conductor.add()
     task = ConductorRestartWorkflowOperator(task_id="t", workflow_id=workflow_id, wait_for_completion=True)
-    with pytest.raises(ConductorInvalidStateError, match=workflow_id):
-        task.execute(context_of(task))
+    error_of(task, ConductorInvalidStateError, workflow_id)
     task.on_kill()
     assert conductor.status(workflow_id) == "RUNNING"
 
 
 def test_nor_does_it_after_an_error_that_leaves_the_workflow_to_a_retry(conductor: ConductorStandIn) -> None:
     task = SINGLE["execute"]()
-    asked: list[Request] = []
-
-    def refuse(request: Request) -> tuple[int, str, bytes] | None:
-        if request.method != "GET":
-            return None
-        asked.append(request)
-        return 401, "application/json", b'{"message": "go away", "retryable": false}'
-
-    conductor.instead = refuse
-    with pytest.raises(Exception, match="go away"):
-        task.execute(context_of(task))
-    assert asked
+    conductor.instead = lambda request: refusal(401, "go away") if request.method == "GET" else None
+    error_of(task, Exception, "go away")
+    assert conductor.sent("GET")
     conductor.instead = lambda request: None
     task.on_kill()
     assert conductor.status(conductor.only_workflow) == "RUNNING"

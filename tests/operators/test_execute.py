@@ -30,7 +30,16 @@ from airflow_provider_conductor.exceptions import (
 )
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
 from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
-from tests.operators.airflow_standin import context_of, first_event, in_a_thread, run, sent_through_airflow
+from tests.operators.airflow_standin import (
+    context_of,
+    deferred,
+    error_of,
+    in_a_thread,
+    refusal,
+    result,
+    run,
+    sent_through_airflow,
+)
 from tests.operators.impatient import both_ways, execute, retry, sensor
 
 SOON = 0.4
@@ -42,8 +51,7 @@ SOON = 0.4
 @both_ways
 def test_the_output_is_the_result(conductor: ConductorStandIn, deferrable: bool) -> None:
     conductor.default_script = Script(after=SOON, output={"total": 42})
-    operator = execute(deferrable=deferrable)
-    assert run(operator, context_of(operator)) == {"total": 42}
+    assert result(execute(deferrable=deferrable)) == {"total": 42}
     assert len(conductor.started) == 1
 
 
@@ -58,15 +66,6 @@ def test_what_the_last_look_has_read_is_not_read_again(conductor: ConductorStand
     operator = execute(wait_for_seconds=30)
     assert operator.execute(context_of(operator)) == {"total": 42}
     assert [request.path for request in conductor.sent("GET")] == [f"/workflow/{conductor.only_workflow}"]
-
-
-def test_without_waiting_for_completion_a_running_workflow_is_a_result(conductor: ConductorStandIn) -> None:
-    operator = execute(wait_for_completion=False)
-    result = operator.execute(context_of(operator))
-    assert result["workflow_id"] == conductor.only_workflow
-    assert result["status"] == "RUNNING"
-    assert result.keys() == {"workflow_id", "status", "output", "progress"}
-    assert conductor.status(conductor.only_workflow) == "RUNNING"
 
 
 EVENT = {"workflow_id": "archived", "status": "COMPLETED", "message": ""}
@@ -97,19 +96,19 @@ def test_a_sensor_that_returns_nothing_does_without(conductor: ConductorStandIn)
     assert operator.execute_complete(context_of(operator), EVENT) is None
 
 
-def test_what_completed_within_the_hold_is_read_or_fails(conductor: ConductorStandIn) -> None:
-    conductor.default_script = Script(after=0.0, output={"total": 42})
+@pytest.mark.parametrize("ref", [None, "pack"])
+def test_so_it_is_without_a_deferral(conductor: ConductorStandIn, ref: str | None) -> None:
+    """The wait learns of the end from the index, which keeps a summary of what the database has no more."""
+    conductor.default_script = Script(after=0)
 
-    def removed(request: Request) -> tuple[int, str, bytes] | None:
+    def archived(request: Request) -> tuple[int, str, bytes] | None:
         if request.method == "GET" and request.path.startswith("/workflow/") and "search" not in request.path:
-            body = b'{"message": "No such workflow found by id", "status": 404, "retryable": false, "instance": "i"}'
-            return 404, "application/json", body
+            return refusal(404, "No such workflow found by id")
         return None
 
-    conductor.instead = removed
-    operator = execute(wait_for_completion=False, wait_for_seconds=1)
-    with pytest.raises(ConductorOutputMissingError):
-        operator.execute(context_of(operator))
+    conductor.instead = archived
+    operator = execute(wait_until_task_ref=ref, wait_for_completion=False, wait_for_seconds=1)
+    error_of(operator, ConductorOutputMissingError, "has done what was waited for")
 
 
 @both_ways
@@ -124,9 +123,9 @@ def test_it_can_wait_for_one_task_only(conductor: ConductorStandIn, deferrable: 
         conductor.has_tasks(conductor.only_workflow, {**done, "outputData": {"boxes": 2}})
 
     threading.Thread(target=pack, daemon=True).start()
-    result = run(operator, context_of(operator))
-    assert result["output"] == {"boxes": 2}
-    assert (result["workflow_id"], result["status"]) == (conductor.only_workflow, "RUNNING")
+    found = result(operator)
+    assert found["output"] == {"boxes": 2}
+    assert (found["workflow_id"], found["status"]) == (conductor.only_workflow, "RUNNING")
 
 
 def test_a_task_that_a_rerun_took_back_is_no_success(conductor: ConductorStandIn) -> None:
@@ -155,30 +154,13 @@ def test_archived_before_it_is_read_the_task_of_it_has_no_output(
     }
 
 
-def test_so_it_is_without_a_deferral(conductor: ConductorStandIn) -> None:
-    """The wait learns of the end from the index, which keeps a summary of what the database has no more."""
-    conductor.default_script = Script(after=0)
-
-    def archived(request: Request) -> tuple[int, str, bytes] | None:
-        if request.method == "GET" and request.path.startswith("/workflow/") and "search" not in request.path:
-            return 404, "application/json", b'{"message": "No such workflow found by id", "retryable": false}'
-        return None
-
-    conductor.instead = archived
-    operator = execute(wait_until_task_ref="pack", wait_for_completion=False)
-    with pytest.raises(ConductorOutputMissingError, match="has done what was waited for"):
-        operator.execute(context_of(operator))
-
-
 @both_ways
 def test_an_output_too_large_for_xcom_is_an_error_with_a_way_out(conductor: ConductorStandIn, deferrable: bool) -> None:
     conductor.default_script = Script(after=SOON, output={"rows": "x" * 500})
     operator = execute(deferrable=deferrable, max_output_bytes=400)
-    with pytest.raises(ConductorOutputTooLargeError, match="max_output_bytes") as told:
-        run(operator, context_of(operator))
-    assert conductor.only_workflow in str(told.value)
-    larger = execute(deferrable=deferrable, max_output_bytes=600)
-    assert run(larger, context_of(larger)) == {"rows": "x" * 500}
+    told = error_of(operator, ConductorOutputTooLargeError, "max_output_bytes")
+    assert conductor.only_workflow in str(told)
+    assert result(execute(deferrable=deferrable, max_output_bytes=600)) == {"rows": "x" * 500}
 
 
 # Told before the wait
@@ -206,24 +188,14 @@ def test_id_and_page_are_in_xcom_before_the_wait(conductor: ConductorStandIn, de
 @pytest.mark.parametrize("status", ["FAILED", "TIMED_OUT", "TERMINATED"])
 def test_a_workflow_that_ends_badly_fails_the_task(conductor: ConductorStandIn, deferrable: bool, status: str) -> None:
     conductor.default_script = Script(after=SOON, status=status, reason="no tea left")
-    operator = execute(deferrable=deferrable)
-    with pytest.raises(ConductorWorkflowFailedError, match="no tea left") as failure:
-        run(operator, context_of(operator))
+    failure = error_of(execute(deferrable=deferrable), ConductorWorkflowFailedError, "no tea left")
     workflow_id = conductor.only_workflow
-    assert (failure.value.workflow_id, failure.value.status) == (workflow_id, status)
-    assert failure.value.url == f"{conductor.url}/execution/{workflow_id}"
-    assert failure.value.reason == "no tea left"
-    for told in (workflow_id, failure.value.url):
-        assert told in str(failure.value)
+    assert (failure.workflow_id, failure.status) == (workflow_id, status)
+    assert failure.url == f"{conductor.url}/execution/{workflow_id}"
+    assert failure.reason == "no tea left"
+    for told in (workflow_id, failure.url):
+        assert told in str(failure)
     assert conductor.status(workflow_id) == status
-
-
-@both_ways
-def test_a_workflow_somebody_terminated_is_not_retried(conductor: ConductorStandIn, deferrable: bool) -> None:
-    conductor.default_script = Script(after=SOON, status="TERMINATED", reason="cancelled by the customer")
-    operator = execute(deferrable=deferrable)
-    with pytest.raises(AirflowFailException, match="cancelled by the customer"):
-        run(operator, context_of(operator))
 
 
 @pytest.mark.parametrize(
@@ -268,11 +240,9 @@ def test_an_error_of_the_trigger_is_the_tasks_error(conductor: ConductorStandIn)
 # Deferring
 
 
-def deferral(conductor: ConductorStandIn, **arguments: Any) -> TaskDeferred:
+def deferral(**arguments: Any) -> TaskDeferred:
     operator = execute(deferrable=True, **arguments)
-    with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(context_of(operator))
-    return deferred.value
+    return deferred(operator, context_of(operator))
 
 
 def test_what_goes_to_the_triggerer_is_plain_json_without_secrets(
@@ -280,8 +250,8 @@ def test_what_goes_to_the_triggerer_is_plain_json_without_secrets(
 ) -> None:
     written = conductor.connection_uri(headers={"X-Gate": "header-secret"}, proxy=None)
     monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", written)
-    deferred = deferral(conductor, timeout=60, stall_timeout=timedelta(minutes=5), workflow_input={"card": "4711"})
-    classpath, arguments = deferred.trigger.serialize()
+    waits = deferral(timeout=60, stall_timeout=timedelta(minutes=5), workflow_input={"card": "4711"})
+    classpath, arguments = waits.trigger.serialize()
     assert json.loads(json.dumps(arguments, allow_nan=False)) == arguments
     assert conductor.only_workflow in json.dumps(arguments)
     assert arguments["conductor_conn_id"] == "conductor_default"
@@ -291,38 +261,17 @@ def test_what_goes_to_the_triggerer_is_plain_json_without_secrets(
 
 
 def test_airflow_hands_the_trigger_over_unchanged(conductor: ConductorStandIn) -> None:
-    trigger = deferral(conductor, timeout=60, stall_timeout=300, wait_until_task_ref="pack").trigger
+    trigger = deferral(timeout=60, stall_timeout=300, wait_until_task_ref="pack").trigger
     arrived = sent_through_airflow(trigger)
     assert type(arrived) is type(trigger)
     assert arrived.serialize() == trigger.serialize()
 
 
-def test_it_resumes_in_execute_complete(conductor: ConductorStandIn) -> None:
-    deferred = deferral(conductor)
-    conductor.end(conductor.only_workflow, "COMPLETED", output={"total": 42})
-    assert deferred.method_name == "execute_complete"
-    operator = execute()
-    event = first_event(sent_through_airflow(deferred.trigger))
-    assert operator.execute_complete(context_of(operator), event) == {"total": 42}
-
-
 def test_airflows_own_deferral_timeout_comes_after_ours(conductor: ConductorStandIn) -> None:
-    assert deferral(conductor).timeout is None
-    bounded = deferral(conductor, timeout=60).timeout
+    assert deferral().timeout is None
+    bounded = deferral(timeout=60).timeout
     assert bounded is not None
     assert bounded > timedelta(seconds=60)
-
-
-def test_a_deferral_that_airflow_ends_leaves_no_orphan(conductor: ConductorStandIn) -> None:
-    """The triggerer was away until the backstop: no event comes, Airflow resumes the task to fail it."""
-    operator = execute(deferrable=True, timeout=SOON)
-    context = context_of(operator)
-    with pytest.raises(TaskDeferred):
-        operator.execute(context)
-    resumed = execute(deferrable=True, timeout=SOON)
-    with pytest.raises(AirflowException):
-        resumed.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
-    assert conductor.status(conductor.only_workflow) == "TERMINATED"
 
 
 # Timeouts
@@ -333,13 +282,11 @@ def test_a_deferral_that_airflow_ends_leaves_no_orphan(conductor: ConductorStand
 def test_a_timeout_fails_the_task_and_does_with_the_workflow_what_was_asked(
     conductor: ConductorStandIn, deferrable: bool, on_timeout: str, then: str
 ) -> None:
-    operator = execute(deferrable=deferrable, timeout=SOON, on_timeout=on_timeout)
-    with pytest.raises(ConductorWorkflowTimeoutError) as told:
-        run(operator, context_of(operator))
+    told = error_of(execute(deferrable=deferrable, timeout=SOON, on_timeout=on_timeout), ConductorWorkflowTimeoutError)
     workflow_id = conductor.only_workflow
     assert conductor.status(workflow_id) == then
-    assert told.value.workflow_id == workflow_id
-    assert workflow_id in str(told.value)
+    assert told.workflow_id == workflow_id
+    assert workflow_id in str(told)
     if on_timeout == "terminate":
         assert "nightly_orders.execute" in conductor.reason(workflow_id)
 
@@ -348,30 +295,42 @@ def test_a_timeout_fails_the_task_and_does_with_the_workflow_what_was_asked(
 def test_what_ended_just_in_time_is_no_timeout(conductor: ConductorStandIn, deferrable: bool) -> None:
     """The deadline falls between two looks, and one more is taken at it."""
     conductor.default_script = Script(after=SOON, output={"total": 42})
-    operator = execute(deferrable=deferrable, poll_interval=30, timeout=2 * SOON)
-    assert run(operator, context_of(operator)) == {"total": 42}
+    assert result(execute(deferrable=deferrable, poll_interval=30, timeout=2 * SOON)) == {"total": 42}
 
 
 @both_ways
 def test_the_earlier_of_timeout_and_execution_timeout_holds(conductor: ConductorStandIn, deferrable: bool) -> None:
     operator = execute(deferrable=deferrable, timeout=60, execution_timeout=timedelta(seconds=SOON))
-    with pytest.raises(ConductorWorkflowTimeoutError):
-        run(operator, context_of(operator))
+    error_of(operator, ConductorWorkflowTimeoutError)
     assert conductor.status(conductor.only_workflow) == "TERMINATED"
 
 
-@pytest.mark.parametrize("name", ["timeout", "stall_timeout", "poll_interval", "wait_for_seconds"])
-@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e15, timedelta.max], ids=str)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (name, value)
+        for name in ("timeout", "stall_timeout", "poll_interval", "wait_for_seconds")
+        for value in (float("inf"), float("nan"), 1e15, timedelta.max, True, -0.1, timedelta(seconds=-1))
+    ]
+    + [("wait_for_seconds", None), ("wait_for_seconds", "10")],
+    ids=str,
+)
 def test_a_duration_that_cannot_be_is_an_error_of_the_dag_file(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be a number of seconds"):
+    with pytest.raises(ValueError, match=f"{name} must be"):
         execute(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "number"), [(0, 0), (0.5, 0.5), (600, 600), (timedelta(0), 0), (timedelta(minutes=2), 120)], ids=repr
+)
+def test_the_wait_on_the_worker_is_a_number_or_timedelta(given: Any, number: float) -> None:
+    assert execute(wait_for_seconds=given).wait_for_seconds == number
 
 
 @both_ways
 def test_an_execution_timeout_beyond_all_time_is_no_limit(conductor: ConductorStandIn, deferrable: bool) -> None:
     conductor.default_script = Script(after=SOON, output={"total": 42})
-    operator = execute(deferrable=deferrable, execution_timeout=timedelta.max)
-    assert run(operator, context_of(operator)) == {"total": 42}
+    assert result(execute(deferrable=deferrable, execution_timeout=timedelta.max)) == {"total": 42}
 
 
 @pytest.mark.parametrize(("on_timeout", "then"), [("terminate", "TERMINATED"), ("leave", "RUNNING")])

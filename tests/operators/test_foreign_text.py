@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from airflow_provider_conductor.client.text import to_log
 from airflow_provider_conductor.operators import (
     ConductorCompleteTaskOperator,
     ConductorExecuteWorkflowOperator,
+    ConductorExecuteWorkflowsOperator,
     ConductorPauseWorkflowOperator,
     ConductorStartWorkflowOperator,
     ConductorTerminateWorkflowOperator,
@@ -33,7 +35,7 @@ from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
 from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from tests.operators.airflow_standin import context_of
-from tests.operators.batch_standin import Orders, batch
+from tests.operators.batch_standin import Orders
 from tests.waiting_modes import modes
 from tests.waiting_modes.modes import ALL, SENSOR, Heard, run_task
 
@@ -43,6 +45,9 @@ HOSTILE = "a\x00b\x1b[31mred\x9b2J\x1b]0;title\x07\ud800\u202e\x7f\r\n2026-01-01
 BAD_ID = "id\x00\n::group::"
 
 
+FOLDS = ("::group::", "::endgroup::", "##[group]", "##[endgroup]")
+
+
 def assert_bearable(where: str, value: Any) -> None:
     """What may be stored, logged and shown; lines are our own."""
     for text in texts(value):
@@ -50,10 +55,7 @@ def assert_bearable(where: str, value: Any) -> None:
         for line in text.split("\n"):
             assert line.isprintable(), (where, text)
             assert not line.startswith("2026-01-01"), (where, text)
-        assert not any(fold in text for fold in ("::group::", "::endgroup::", "##[group]", "##[endgroup]")), (
-            where,
-            text,
-        )
+        assert not any(fold in text for fold in FOLDS), (where, text)
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -69,32 +71,23 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def assert_all_bearable(outcome: modes.Outcome) -> None:
-    assert_bearable("log", outcome.lines)
-    assert_bearable("xcom", outcome.xcoms)
-    assert_bearable("result", outcome.result)
+    assert_bearable("outcome", [outcome.lines, outcome.xcoms, outcome.result])
     error = outcome.error
     while error is not None:
-        assert_bearable(
-            "error", [str(error), repr(error), list(error.args), vars(error), *getattr(error, "__notes__", ())]
-        )
+        notes = getattr(error, "__notes__", ())
+        assert_bearable("error", [str(error), repr(error), list(error.args), vars(error), *notes])
         error = error.__cause__
 
 
 def hostile_task(status: str, **more: Any) -> dict[str, Any]:
     now = int(time.time() * 1000)
+    names = ("taskId", "taskDefName", "taskType", "reasonForIncompletion", "workerId", "domain")
     return {
-        "taskId": HOSTILE,
+        **dict.fromkeys(names, HOSTILE),
+        **dict.fromkeys(("scheduledTime", "startTime", "updateTime"), now - 60_000),
         "referenceTaskName": f"pack{HOSTILE}",
-        "taskDefName": HOSTILE,
-        "taskType": HOSTILE,
         "status": status,
-        "reasonForIncompletion": HOSTILE,
-        "workerId": HOSTILE,
-        "domain": HOSTILE,
         "retryCount": 0,
-        "scheduledTime": now - 60_000,
-        "startTime": now - 60_000,
-        "updateTime": now - 60_000,
         "endTime": now if status not in ("SCHEDULED", "IN_PROGRESS") else 0,
         "workflowTask": {"type": "SIMPLE", "name": HOSTILE, "taskReferenceName": HOSTILE},
         **more,
@@ -138,19 +131,17 @@ def hostile(conductor: ConductorStandIn) -> ConductorStandIn:
 
     def added(*args: Any, **more: Any) -> str:
         workflow_id = add(*args, **more)
-        conductor.workflows[workflow_id].update(
-            workflowName=HOSTILE, workflowType=HOSTILE, correlationId=HOSTILE, createdBy=HOSTILE, ownerApp=HOSTILE
-        )
+        names = ("workflowName", "workflowType", "correlationId", "createdBy", "ownerApp")
+        conductor.workflows[workflow_id].update(dict.fromkeys(names, HOSTILE))
         conductor.workflows[workflow_id]["output"]["conductor.failure_workflow"] = HOSTILE
         return workflow_id
 
     def instead(request: Request) -> tuple[int, str, bytes] | None:
-        answers = {
-            "/tasks/queue/polldata": [{"queueName": HOSTILE, "workerId": HOSTILE, "lastPollTime": 1, "domain": HOSTILE}]
-        }
+        if request.path == "/tasks/queue/polldata":
+            return _json([{"queueName": HOSTILE, "workerId": HOSTILE, "lastPollTime": 1, "domain": HOSTILE}])
         if request.path.endswith("/log"):
             return _json([{"log": HOSTILE, "taskId": HOSTILE, "createdTime": 1}] * 3)
-        return _json(answers[request.path]) if request.path in answers else None
+        return None
 
     conductor.add = added  # type: ignore[method-assign]
     conductor.instead = instead
@@ -187,17 +178,9 @@ ENDS = [
 def test_an_end_full_of_it(hostile: ConductorStandIn, events: list[Any], mode: str, status: str) -> None:
     end = {"status": status, "reason": HOSTILE, "output": {"total": 1}}
     deferred = "deferrable" in mode
-    hostile.default_script = Script(after=None if deferred else 0.4, **end)
     tasks = [hostile_task("COMPLETED" if status == "COMPLETED" else "FAILED"), hostile_task("CANCELED")]
-    workflow_id = hostile.plays(hostile.add(tasks=tasks), hostile.default_script)
-    steps = hostile._start
-
-    def started(body: dict[str, Any]) -> tuple[int, str, bytes]:
-        answer = steps(body)
-        hostile.has_tasks(answer[2].decode(), *tasks)
-        return answer
-
-    hostile._start = started  # type: ignore[method-assign]
+    hostile.default_script = Script(after=None if deferred else 0.4, tasks=tasks, **end)
+    workflow_id = hostile.plays(hostile.add(), hostile.default_script)
     outcome = run(mode, workflow_id, on_start=lambda xcoms: hostile.end(xcoms["workflow_id"], **end))
     assert (outcome.error is None) == (status == "COMPLETED")
     assert_all_bearable(outcome)
@@ -229,17 +212,14 @@ def test_a_wait_that_times_out(hostile: ConductorStandIn, events: list[Any], mod
     assert_bearable("events", events)
 
 
-@pytest.mark.parametrize("mode", ALL)
-def test_a_missed_task(hostile: ConductorStandIn, events: list[Any], mode: str) -> None:
-    ref = hostile_task("FAILED")["referenceTaskName"]
+@pytest.mark.parametrize("mode", SENSOR)
+@pytest.mark.parametrize("wanted", [f"pack{HOSTILE}", "ship"], ids=["there", "not there"])
+def test_a_missed_task(hostile: ConductorStandIn, events: list[Any], mode: str, wanted: str) -> None:
     workflow_id = hostile.add("FAILED", reason=HOSTILE, tasks=[hostile_task("FAILED")])
-    if mode in SENSOR:
-        for wanted in (ref, "ship"):
-            outcome = run_task(
-                ConductorTaskSensor, workflow_id=workflow_id, task_reference_name=wanted, poke_interval=0.1, **ALL[mode]
-            )
-            assert outcome.error is not None
-            assert_bearable("error", str(outcome.error).replace(repr(wanted), ""))
+    arguments = {"task_reference_name": wanted, "poke_interval": 0.1, **ALL[mode]}
+    outcome = run_task(ConductorTaskSensor, workflow_id=workflow_id, **arguments)
+    assert outcome.error is not None
+    assert_bearable("error", str(outcome.error).replace(repr(wanted), ""))
     assert_bearable("events", events)
 
 
@@ -247,16 +227,13 @@ def test_a_missed_task(hostile: ConductorStandIn, events: list[Any], mode: str) 
 def test_an_error_body_full_of_it(hostile: ConductorStandIn, events: list[Any], mode: str) -> None:
     workflow_id = hostile.add()
     instead = hostile.instead
-    began: list[float] = []
+    answers = [None, (503, "text/\x1b[31mhtml", HOSTILE.encode(errors="replace"))]
 
     def refuses(request: Request) -> tuple[int, str, bytes] | None:
-        if request.path.startswith("/workflow/"):
-            began.append(0)
-            if len(began) > 2:
-                return _json({"message": HOSTILE, "status": 403}, 403)
-            if len(began) > 1:
-                return 503, "text/\x1b[31mhtml", HOSTILE.encode(errors="replace")
-        return instead(request)
+        if not request.path.startswith("/workflow/"):
+            return instead(request)
+        answer = answers.pop(0) if answers else _json({"message": HOSTILE, "status": 403}, 403)
+        return answer or instead(request)
 
     hostile.instead = refuses
     outcome = run(mode, workflow_id)
@@ -307,46 +284,31 @@ def test_the_reasons_we_send(conductor: ConductorStandIn) -> None:
 
 
 def test_a_task_that_is_completed(hostile: ConductorStandIn) -> None:
-    workflow_id = hostile.add(
-        tasks=[hostile_task("IN_PROGRESS", referenceTaskName="approve", workflowInstanceId=BAD_ID)]
-    )
+    task = partial(hostile_task, referenceTaskName="approve", workflowInstanceId=BAD_ID)
+    workflow_id = hostile.add(tasks=[task("IN_PROGRESS")])
     instead = hostile.instead
 
     def updated(request: Request) -> tuple[int, str, bytes] | None:
         if (request.method, request.path) == ("POST", "/tasks"):
             assert_bearable("reason", request.body["reasonForIncompletion"].replace("\n2026", ""))
-            hostile.has_tasks(
-                workflow_id, hostile_task("FAILED", referenceTaskName="approve", workflowInstanceId=BAD_ID)
-            )
+            hostile.has_tasks(workflow_id, task("FAILED"))
             return 200, "text/plain", b"task"
         return instead(request)
 
     hostile.instead = updated
-    outcome = run_task(
-        ConductorCompleteTaskOperator,
-        workflow_id=workflow_id,
-        task_reference_name="approve",
-        status="FAILED",
-        reason=HOSTILE,
-    )
-    assert_all_bearable(outcome)
+    arguments = {"task_reference_name": "approve", "status": "FAILED", "reason": HOSTILE}
+    assert_all_bearable(run_task(ConductorCompleteTaskOperator, workflow_id=workflow_id, **arguments))
 
 
 def test_a_batch_whose_items_fail_with_it(conductor: ConductorStandIn, orders: Orders) -> None:
     orders.fail = {1: HOSTILE, 2: HOSTILE}
     orders.refused = {3}
-    heard = Heard()
-    task = batch(workflow_inputs=[{"order": n, "key": f"k{n}{HOSTILE}"} for n in range(5)], item_key="key")
     outcome = run_task(
-        type(task),
-        heard=heard,
-        **{
-            "workflow_name": "orders",
-            "workflow_inputs": task.workflow_inputs,
-            "item_key": "key",
-            "deferrable": False,
-            "task_id": "fulfil",
-        },
+        ConductorExecuteWorkflowsOperator,
+        workflow_name="orders",
+        workflow_inputs=[{"order": n, "key": f"k{n}{HOSTILE}"} for n in range(5)],
+        item_key="key",
+        deferrable=False,
     )
     assert outcome.error is not None
     assert_all_bearable(outcome)

@@ -9,14 +9,13 @@ import sys
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowException
 from airflow.providers.openlineage.extractors.base import OperatorLineage
 from airflow.providers.openlineage.extractors.manager import ExtractorManager
 from openlineage.client.serde import Serde
 
 from airflow_provider_conductor.decorators import conductor_task
 from airflow_provider_conductor.operators import (
-    ConductorExecuteWorkflowOperator,
     ConductorRetryWorkflowOperator,
     ConductorStartWorkflowOperator,
     ConductorTerminateWorkflowOperator,
@@ -24,7 +23,8 @@ from airflow_provider_conductor.operators import (
 from airflow_provider_conductor.operators.lineage import FACET_KEY
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 from airflow_provider_conductor.testing import ConductorStandIn, Script
-from tests.operators.airflow_standin import context_of, first_event, run, sent_through_airflow
+from tests.operators.airflow_standin import context_of, deferred, error_of, result, resume, run
+from tests.operators.impatient import execute
 
 
 def told(task: Any, *, failed: bool = False) -> dict[str, Any]:
@@ -35,11 +35,6 @@ def told(task: Any, *, failed: bool = False) -> dict[str, Any]:
     return {key: json.loads(Serde.to_json(facet)) for key, facet in lineage.run_facets.items()}
 
 
-def execute(**arguments: Any) -> ConductorExecuteWorkflowOperator:
-    defaults = {"workflow_name": "orders", "wait_for_seconds": 0.1, "poll_interval": 0.1, "deferrable": False}
-    return ConductorExecuteWorkflowOperator(task_id="execute", **{**defaults, **arguments})
-
-
 def own_fields(facet: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facet.items() if not name.startswith("_")}
 
@@ -47,7 +42,7 @@ def own_fields(facet: dict[str, Any]) -> dict[str, Any]:
 def test_a_completed_workflow_is_told_with_id_name_version_and_server(conductor: ConductorStandIn) -> None:
     conductor.default_script = Script(after=0)
     task = execute()
-    run(task, context_of(task))
+    result(task)
     facets = told(task)
     workflow_id = conductor.only_workflow
     assert own_fields(facets["externalQuery"]) == {"externalQueryId": workflow_id, "source": conductor.url}
@@ -64,8 +59,7 @@ def test_a_completed_workflow_is_told_with_id_name_version_and_server(conductor:
 def test_so_is_one_that_failed(conductor: ConductorStandIn) -> None:
     conductor.default_script = Script(after=0, status="FAILED", reason="no tea left")
     task = execute()
-    with pytest.raises(AirflowException):
-        run(task, context_of(task))
+    error_of(task, AirflowException)
     facet = told(task, failed=True)[FACET_KEY]
     assert (facet["workflowId"], facet["status"]) == (conductor.only_workflow, "FAILED")
 
@@ -74,11 +68,9 @@ def test_it_is_known_after_a_deferral_too(conductor: ConductorStandIn) -> None:
     conductor.default_script = Script(after=0.4)
     first = execute(deferrable=True)
     context = context_of(first)
-    with pytest.raises(TaskDeferred) as deferral:
-        first.execute(context)
-    event = first_event(sent_through_airflow(deferral.value.trigger))
+    deferral = deferred(first, context)
     resumed = execute(deferrable=True)
-    resumed.resume_execution(deferral.value.method_name, {**deferral.value.kwargs, "event": event}, context)
+    resume(resumed, context, deferral)
     assert told(resumed)[FACET_KEY]["workflowId"] == conductor.only_workflow
 
 
@@ -116,8 +108,7 @@ def test_a_version_that_a_template_leaves_open_is_not_told(conductor: ConductorS
 
 def test_a_task_that_started_nothing_tells_nothing(conductor: ConductorStandIn) -> None:
     task = execute(workflow_name="unknown")
-    with pytest.raises(AirflowException):
-        run(task, context_of(task))
+    error_of(task, AirflowException)
     assert told(task, failed=True) == {}
     assert told(execute()) == {}
 
@@ -125,7 +116,7 @@ def test_a_task_that_started_nothing_tells_nothing(conductor: ConductorStandIn) 
 def test_nothing_is_asked_of_anybody(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     conductor.default_script = Script(after=0)
     task = execute()
-    run(task, context_of(task))
+    result(task)
 
     def refuse(*_: Any) -> None:
         raise AssertionError("lineage must not use the network")

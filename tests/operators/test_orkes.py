@@ -12,7 +12,7 @@ from airflow_provider_conductor.exceptions import ConductorWorkflowFailedPermane
 from airflow_provider_conductor.operators import ConductorStartWorkflowOperator
 from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from airflow_provider_conductor.testing.server import no_route
-from tests.operators.airflow_standin import context_of, run
+from tests.operators.airflow_standin import context_of, error_of, result
 from tests.operators.impatient import both_ways, execute
 
 
@@ -43,24 +43,6 @@ def tokens_sent(server: ConductorStandIn) -> set[str]:
 
 
 @both_ways
-def test_no_request_of_a_task_goes_out_without_a_token(orkes: ConductorStandIn, deferrable: bool) -> None:
-    orkes.default_script = Script(after=0.4, output={"total": 42})
-    task = execute(deferrable=deferrable)
-    assert run(task, context_of(task)) == {"total": 42}
-    assert tokens_sent(orkes) <= orkes.tokens.keys()
-    assert orkes.requests[0].body == {"keyId": "id", "keySecret": "s3cr3t-k3y"}
-
-
-@both_ways
-def test_a_wait_outlasts_its_token(orkes: ConductorStandIn, deferrable: bool) -> None:
-    orkes.token_life = 0.5
-    orkes.default_script = Script(after=1.5, output={"total": 42})
-    task = execute(deferrable=deferrable)
-    assert run(task, context_of(task)) == {"total": 42}
-    assert len(orkes.tokens) >= 2
-
-
-@both_ways
 def test_a_token_that_is_withdrawn_in_the_middle_is_replaced(orkes: ConductorStandIn, deferrable: bool) -> None:
     orkes.default_script = Script(after=0.6, output={"total": 42})
     withdrawn: list[str] = []
@@ -71,8 +53,7 @@ def test_a_token_that_is_withdrawn_in_the_middle_is_replaced(orkes: ConductorSta
             orkes.withdraw_tokens()
 
     orkes.instead = once_it_is_waited_for
-    task = execute(deferrable=deferrable)
-    assert run(task, context_of(task)) == {"total": 42}
+    assert result(execute(deferrable=deferrable)) == {"total": 42}
     assert withdrawn
     assert tokens_sent(orkes) > set(withdrawn)
     assert len(orkes.started) == 1
@@ -92,10 +73,8 @@ def test_a_token_refused_at_the_start_starts_no_second_workflow(orkes: Conductor
 def test_a_permission_that_is_missing_is_told_with_what_was_asked(orkes: ConductorStandIn) -> None:
     refusal = b'{"message": "Access Denied, EXECUTE on orders is missing", "status": 403, "retryable": false}'
     orkes.instead = lambda request: (403, "application/json", refusal) if request.path == "/workflow" else None
-    task = start()
-    with pytest.raises(ConductorAuthError, match=r"POST /workflow .* 403 Access Denied, EXECUTE") as told:
-        task.execute(context_of(task))
-    assert "s3cr3t-k3y" not in str(told.value)
+    told = error_of(start(), ConductorAuthError, r"POST /workflow .* 403 Access Denied, EXECUTE")
+    assert "s3cr3t-k3y" not in str(told)
     assert orkes.workflows == {}
 
 
@@ -167,9 +146,7 @@ def test_a_workflow_that_somebody_terminated_stays_dead_under_its_key(orkes: Con
     first = start()
     workflow_id = first.execute(context_of(first))
     orkes.end(workflow_id, "TERMINATED", reason="not today")
-    second = start()
-    with pytest.raises(ConductorWorkflowFailedPermanentlyError, match="not today"):
-        second.execute(context_of(second, try_number=2))
+    error_of(start(), ConductorWorkflowFailedPermanentlyError, "not today", try_number=2)
     assert len(orkes.started) == 1
 
 

@@ -25,15 +25,12 @@ from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from airflow_provider_conductor.testing.server import no_route
 from tests.client import fault_server as answers
 from tests.client.fault_server import Behaviour, FaultServer
-from tests.operators.airflow_standin import AIRFLOW_2, context_of, run
+from tests.operators.airflow_standin import AIRFLOW_2, context_of, error_of, result
 from tests.operators.impatient import both_ways, execute, retry, sensor
 
 ORDER = {"total": 42, "rows": [{"id": 1}, {"id": 2}]}
 PATH = "workflow/output/8c1d.json"
-
-
-def result(operator: Any) -> Any:
-    return run(operator, context_of(operator))
+PACK = {"taskId": "1", "referenceTaskName": "pack", "taskType": "SIMPLE", "status": "COMPLETED"}
 
 
 # A part of it
@@ -53,8 +50,7 @@ def test_the_sensor_returns_a_part_without_being_told_to_return_anything_else(co
 
 
 def test_of_a_task_that_was_waited_for_the_part_is_picked_from_its_output(conductor: ConductorStandIn) -> None:
-    pack = {"taskId": "1", "referenceTaskName": "pack", "taskType": "SIMPLE", "status": "COMPLETED"}
-    workflow_id = conductor.add(tasks=[{**pack, "outputData": {"boxes": [3, 4]}}])
+    workflow_id = conductor.add(tasks=[{**PACK, "outputData": {"boxes": [3, 4]}}])
     picked = result(sensor(workflow_id, wait_until_task_ref="pack", output_path="boxes[0]"))
     assert (picked["output"], picked["status"]) == (3, "RUNNING")
 
@@ -64,9 +60,12 @@ def test_a_part_that_is_not_there_fails_the_task_for_good_and_names_what_is(
     conductor: ConductorStandIn, deferrable: bool
 ) -> None:
     conductor.default_script = Script(after=0.3, output=ORDER)
-    with pytest.raises(ConductorOutputMissingError, match=r"'totl'.*it has 'total', 'rows'") as told:
-        result(execute(output_path="totl", deferrable=deferrable))
-    assert conductor.only_workflow in str(told.value)
+    told = error_of(
+        execute(output_path="totl", deferrable=deferrable),
+        ConductorOutputMissingError,
+        r"'totl'.*it has 'total', 'rows'",
+    )
+    assert conductor.only_workflow in str(told)
 
 
 def test_a_part_that_is_null_is_a_result(conductor: ConductorStandIn) -> None:
@@ -76,16 +75,18 @@ def test_a_part_that_is_null_is_a_result(conductor: ConductorStandIn) -> None:
 def test_the_bound_is_that_of_the_part(conductor: ConductorStandIn) -> None:
     workflow_id = conductor.add("COMPLETED", output={"total": 42, "rows": "x" * 5_000})
     assert result(sensor(workflow_id, output_path="total", max_output_bytes=100)) == 42
-    with pytest.raises(ConductorOutputTooLargeError, match=r"the part 'rows' .* 5,002 bytes"):
-        result(sensor(workflow_id, output_path="rows", max_output_bytes=100))
+    error_of(
+        sensor(workflow_id, output_path="rows", max_output_bytes=100),
+        ConductorOutputTooLargeError,
+        r"the part 'rows' .* 5,002 bytes",
+    )
 
 
 def test_what_still_runs_has_no_part_yet(conductor: ConductorStandIn) -> None:
     running = result(execute(output_path="total", wait_for_completion=False))
     assert (running["status"], running["output"]) == ("RUNNING", None)
     conductor.default_script = Script(after=0, output=ORDER)
-    done = execute(output_path="total", wait_for_completion=False)
-    assert run(done, context_of(done, run_id="another"))["output"] == 42
+    assert result(execute(output_path="total", wait_for_completion=False), run_id="another")["output"] == 42
 
 
 @pytest.mark.parametrize("path", ["a..b", "rows[", "", 3])
@@ -143,10 +144,9 @@ def test_what_the_database_cannot_hold_names_workflow_and_field(
     if AIRFLOW_2:  # which stores bytes
         assert result(execute(deferrable=deferrable)) == UNSTORABLE[words]
         return
-    with pytest.raises(ConductorOutputNotStorableError) as told:
-        result(execute(deferrable=deferrable))
-    assert words.replace("\\\\", "\\") in str(told.value)
-    assert conductor.only_workflow in str(told.value)
+    told = error_of(execute(deferrable=deferrable), ConductorOutputNotStorableError)
+    assert words.replace("\\\\", "\\") in str(told)
+    assert conductor.only_workflow in str(told)
 
 
 @pytest.mark.parametrize("value", [2**64 - 1, -(2**63), "\x01\x1b", "😀", 1e300, None, True, "\uffff"])
@@ -161,14 +161,12 @@ def test_a_part_without_it_can_be_had(conductor: ConductorStandIn) -> None:
 
 
 def test_of_a_task_too(conductor: ConductorStandIn) -> None:
-    pack = {"taskId": "1", "referenceTaskName": "pack", "taskType": "SIMPLE", "status": "COMPLETED"}
-    workflow_id = conductor.add(tasks=[{**pack, "outputData": {"box": "a\0b"}}])
+    workflow_id = conductor.add(tasks=[{**PACK, "outputData": {"box": "a\0b"}}])
     operator = sensor(workflow_id, wait_until_task_ref="pack", return_output=True)
     if AIRFLOW_2:
         assert result(operator)["output"] == {"box": "a\0b"}
         return
-    with pytest.raises(ConductorOutputNotStorableError, match=r"of task pack of workflow .* at 'box'"):
-        result(operator)
+    error_of(operator, ConductorOutputNotStorableError, r"of task pack of workflow .* at 'box'")
 
 
 def test_where_nothing_is_stored_nothing_is_refused(conductor: ConductorStandIn) -> None:
@@ -217,9 +215,15 @@ def test_it_is_fetched_from_where_the_server_says(conductor: ConductorStandIn, s
     assert dict(asked[0].query) == {"path": PATH, "operation": "READ", "payloadType": "WORKFLOW_OUTPUT"}
 
 
+def test_nothing_is_fetched_that_is_not_wanted_or_there_already(conductor: ConductorStandIn) -> None:
+    assert result(sensor(stored(conductor))) is None
+    workflow_id = stored(conductor)
+    conductor.workflows[workflow_id]["output"] = ORDER
+    assert result(sensor(workflow_id, return_output=True)) == ORDER
+
+
 def test_so_is_a_tasks_output(conductor: ConductorStandIn, store: Store) -> None:
-    pack = {"taskId": "1", "referenceTaskName": "pack", "taskType": "SIMPLE", "status": "COMPLETED"}
-    workflow_id = conductor.add(tasks=[{**pack, "externalOutputPayloadStoragePath": PATH}])
+    workflow_id = conductor.add(tasks=[{**PACK, "externalOutputPayloadStoragePath": PATH}])
     conductor.stored[PATH] = address(store(answers.json_answer({"boxes": 2})))
     assert result(sensor(workflow_id, wait_until_task_ref="pack", output_path="boxes"))["output"] == 2
     (asked,) = (request for request in conductor.requests if request.path == "/tasks/externalstoragelocation")
@@ -242,8 +246,9 @@ def test_the_storage_sees_neither_token_nor_headers_of_the_connection(
 
 def test_what_is_fetched_is_bounded_as_well(conductor: ConductorStandIn, store: Store) -> None:
     workflow_id = stored(conductor, store(answers.json_answer({"rows": "x" * 500})))
-    with pytest.raises(ConductorOutputTooLargeError, match="max_output_bytes"):
-        result(sensor(workflow_id, return_output=True, max_output_bytes=400))
+    error_of(
+        sensor(workflow_id, return_output=True, max_output_bytes=400), ConductorOutputTooLargeError, "max_output_bytes"
+    )
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -253,8 +258,7 @@ def test_more_than_any_server_stores_is_not_read(
     monkeypatch.setattr(payloads, "MAX_PAYLOAD_BYTES", 1_000)
     large = {"rows": "x" * 500_000}
     server = store(answers.gzipped(large) if compressed else answers.json_answer(large))
-    with pytest.raises(ConductorOutputTooLargeError, match="over 1,000 bytes"):
-        result(sensor(stored(conductor, server), output_path="rows"))
+    error_of(sensor(stored(conductor, server), output_path="rows"), ConductorOutputTooLargeError, "over 1,000 bytes")
 
 
 @pytest.mark.parametrize(
@@ -270,10 +274,9 @@ def test_without_an_address_for_us_the_error_names_the_place(
     conductor: ConductorStandIn, where: str, told: str
 ) -> None:
     workflow_id = stored(conductor, where)
-    with pytest.raises(ConductorOutputTooLargeError, match=told) as refused:
-        result(sensor(workflow_id, return_output=True))
-    assert PATH in str(refused.value)
-    assert workflow_id in str(refused.value)
+    refused = error_of(sensor(workflow_id, return_output=True), ConductorOutputTooLargeError, told)
+    assert PATH in str(refused)
+    assert workflow_id in str(refused)
 
 
 def test_an_old_server_without_the_route_is_no_other_case(conductor: ConductorStandIn) -> None:
@@ -281,8 +284,7 @@ def test_an_old_server_without_the_route_is_no_other_case(conductor: ConductorSt
         return no_route(request) if request.path.endswith("externalstoragelocation") else None
 
     conductor.instead = no_such_route
-    with pytest.raises(ConductorOutputTooLargeError, match="no such endpoint"):
-        result(sensor(stored(conductor), return_output=True))
+    error_of(sensor(stored(conductor), return_output=True), ConductorOutputTooLargeError, "no such endpoint")
 
 
 @pytest.mark.parametrize(
@@ -301,11 +303,10 @@ def test_an_old_server_without_the_route_is_no_other_case(conductor: ConductorSt
 def test_a_storage_that_fails_is_told_without_its_signed_address(
     conductor: ConductorStandIn, store: Store, answer: Behaviour, kind: type[ConductorRequestError]
 ) -> None:
-    with pytest.raises(kind) as told:
-        result(sensor(stored(conductor, store(answer)), return_output=True))
-    assert type(told.value) is kind
-    assert PATH in str(told.value)
-    chain: list[BaseException | None] = [told.value, told.value.__cause__]
+    told = error_of(sensor(stored(conductor, store(answer)), return_output=True), kind)
+    assert type(told) is kind
+    assert PATH in str(told)
+    chain: list[BaseException | None] = [told, told.__cause__]
     assert not any("s3cr3t" in repr(error) + str(error) for error in chain)
 
 

@@ -30,7 +30,7 @@ from airflow_provider_conductor.operators import (
 )
 from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
 from airflow_provider_conductor.testing import ConductorStandIn, Script
-from tests.operators.airflow_standin import context_of, run
+from tests.operators.airflow_standin import context_of, error_of, refusal, result
 
 STARTING = (ConductorStartWorkflowOperator, ConductorExecuteWorkflowOperator)
 
@@ -72,9 +72,17 @@ def rendered(operator: Any, **params: Any) -> Any:
 
 def sent_by(operator: Any, conductor: ConductorStandIn) -> dict[str, Any]:
     conductor.default_script = Script(after=0)
-    run(operator, context_of(operator))
+    result(operator)
     (body,) = conductor.started
     return body
+
+
+def sent_to(operator: Any, conductor: ConductorStandIn, path: str) -> dict[str, Any]:
+    """The first request to this path that the task sends; the server refuses it."""
+    refused = refusal(400, "enough")
+    conductor.instead = lambda request: refused if request.method == "POST" and request.path.endswith(path) else None
+    error_of(operator, (AirflowException, ConductorBadRequestError), "enough")
+    return next(request.body for request in conductor.sent("POST") if request.path.endswith(path))
 
 
 # Objects
@@ -111,10 +119,7 @@ def test_other_text_is_refused_with_the_way_out_and_not_retried(
 ) -> None:
     start = kind(task_id="start", workflow_name=None if name == "request" else "orders", **{name: "{{ params.x }}"})
     rendered(start, x=text)
-    with pytest.raises(
-        ConductorStartRefusedError, match=rf"{name} is text.*\.output.*render_template_as_native_obj=True"
-    ):
-        start.execute(context_of(start))
+    error_of(start, ConductorStartRefusedError, rf"{name} is text.*\.output.*render_template_as_native_obj=True")
     assert conductor.journal == []
 
 
@@ -128,24 +133,13 @@ def test_the_inputs_of_a_rerun_may_be_json_text(conductor: ConductorStandIn) -> 
         workflow_input="{{ params.workflow | tojson }}",
     )
     rendered(rerun, task={"a": 1}, workflow={"b": [2]})
-    sent: list[Any] = []
-
-    def server(request: Any) -> tuple[int, str, bytes] | None:
-        if not request.path.endswith("/rerun"):
-            return None
-        sent.append(request.body)
-        return 400, "application/json", b'{"message": "enough"}'
-
-    conductor.instead = server
-    with pytest.raises(AirflowException, match="enough"):
-        rerun.execute(context_of(rerun))
-    assert (sent[0]["taskInput"], sent[0]["workflowInput"]) == ({"a": 1}, {"b": [2]})
+    sent = sent_to(rerun, conductor, "/rerun")
+    assert (sent["taskInput"], sent["workflowInput"]) == ({"a": 1}, {"b": [2]})
 
 
 def test_a_rerun_with_other_text_is_refused(conductor: ConductorStandIn) -> None:
     rerun = ConductorRerunWorkflowOperator(task_id="rerun", workflow_id=conductor.add("FAILED"), workflow_input="{'a'}")
-    with pytest.raises(AirflowFailException, match="workflow_input is text"):
-        rerun.execute(context_of(rerun))
+    error_of(rerun, AirflowFailException, "workflow_input is text")
 
 
 # Lists
@@ -162,7 +156,7 @@ def test_a_batch_takes_it_as_its_inputs_and_inside_of_them(conductor: ConductorS
     batch = ConductorExecuteWorkflowsOperator(
         task_id="batch", workflow_name="orders", workflow_inputs=Lazy({"lines": Lazy(1, 2)}), poll_interval=0.1
     )
-    run(batch, context_of(batch))
+    result(batch)
     assert [body["input"] for body in conductor.started] == [{"lines": [1, 2]}]
     assert Lazy.read_in == {threading.get_ident()}  # Airflow 2 can read it in the task's own thread only
 
@@ -184,7 +178,7 @@ def test_a_batch_may_list_other_tasks_results_beside_dicts(conductor: ConductorS
     batch.workflow_inputs = [{"order": 1}, *batch.workflow_inputs[1:]]  # as Airflow resolves it before the task runs
     conductor.default_script = Script(after=0)
     rendered(batch, third={"order": 3})
-    run(batch, context_of(batch))
+    result(batch)
     assert sorted(body["input"]["order"] for body in conductor.started) == [1, 2, 3]
 
 
@@ -196,18 +190,7 @@ def test_the_output_of_a_task_may_have_it_inside(conductor: ConductorStandIn) ->
         task_reference_name="approve",
         task_output={"all": Lazy(1, 2)},
     )
-    sent: list[Any] = []
-
-    def server(request: Any) -> tuple[int, str, bytes] | None:
-        if (request.method, request.path) != ("POST", "/tasks"):
-            return None
-        sent.append(request.body["outputData"])
-        return 400, "application/json", b'{"message": "enough"}'
-
-    conductor.instead = server
-    with pytest.raises(ConductorBadRequestError, match="enough"):
-        complete.execute(context_of(complete))
-    assert sent == [{"all": [1, 2]}]
+    assert sent_to(complete, conductor, "/tasks")["outputData"] == {"all": [1, 2]}
 
 
 def test_several_ids_may_come_from_a_mapped_start(conductor: ConductorStandIn) -> None:
@@ -237,15 +220,13 @@ def test_what_is_not_the_id_of_one_workflow_is_refused_at_once(
 ) -> None:
     operator = kind(task_id="one", workflow_id="{{ params.id }}", **arguments)
     operator.workflow_id = came  # as Airflow renders it before the task runs
-    with pytest.raises(AirflowFailException, match=says):
-        operator.execute(context_of(operator))
+    error_of(operator, AirflowFailException, says)
     assert conductor.journal == []
 
 
 def test_a_lenient_sensor_skips_on_it(conductor: ConductorStandIn) -> None:
     sensor = ConductorWorkflowSensor(task_id="one", workflow_id="['a', 'b']", soft_fail=True)
-    with pytest.raises(AirflowSkipException, match="not a list"):
-        sensor.execute(context_of(sensor))
+    error_of(sensor, AirflowSkipException, "not a list")
 
 
 # Names
@@ -260,15 +241,12 @@ def test_a_name_that_no_path_can_carry_is_refused_before_the_start(
     with pytest.raises(ValueError, match="workflow_name must not contain '/'"):
         kind(task_id="start", workflow_name=name, **inputs)
     late = rendered(kind(task_id="start", workflow_name="{{ params.name }}", **inputs), name=name)
-    with pytest.raises(ConductorStartRefusedError, match="workflow_name must not contain '/'"):
-        late.execute(context_of(late))
+    error_of(late, ConductorStartRefusedError, "workflow_name must not contain '/'")
     assert conductor.journal == []
 
 
 def test_nor_is_a_task_skipped_or_a_label_looked_up_by_such_a_name(conductor: ConductorStandIn) -> None:
     skip = ConductorSkipTaskOperator(task_id="skip", workflow_id=conductor.add(), task_ref="eu/pack")
-    with pytest.raises(AirflowFailException, match="must not contain '/'"):
-        skip.execute(context_of(skip))
+    error_of(skip, AirflowFailException, "must not contain '/'")
     end = ConductorTerminateWorkflowOperator(task_id="end", workflow_name="eu/orders", correlation_id="monday")
-    with pytest.raises(AirflowFailException, match="must not contain '/'"):
-        end.execute(context_of(end))
+    error_of(end, AirflowFailException, "must not contain '/'")

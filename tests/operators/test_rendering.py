@@ -20,25 +20,18 @@ from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWor
 from airflow_provider_conductor.testing import ConductorStandIn
 from tests.operators.airflow_standin import context_of
 
+BY_ID = {"workflow_id": "{}"}
 CASES: list[tuple[type, dict[str, Any], dict[str, Any]]] = [
-    (
-        ConductorStartWorkflowOperator,
-        {},
-        {"workflow_name": "{}", "correlation_id": "{}", "task_to_domain": {"a": "{}"}},
-    ),
-    (
-        ConductorExecuteWorkflowOperator,
-        {},
-        {"workflow_name": "{}", "correlation_id": "{}", "wait_until_task_ref": "{}"},
-    ),
-    (ConductorExecuteWorkflowsOperator, {"workflow_inputs": [{"a": 1}]}, {"workflow_name": "{}", "item_key": "{}"}),
-    (ConductorTerminateWorkflowOperator, {}, {"workflow_name": "{}", "correlation_id": "{}"}),
+    (ConductorStartWorkflowOperator, {}, {"correlation_id": "{}", "task_to_domain": {"a": "{}"}}),
+    (ConductorExecuteWorkflowOperator, {}, {"correlation_id": "{}", "wait_until_task_ref": "{}"}),
+    (ConductorExecuteWorkflowsOperator, {"workflow_inputs": [{"a": 1}]}, {"item_key": "{}"}),
+    (ConductorTerminateWorkflowOperator, {}, {"correlation_id": "{}"}),
     (ConductorTerminateWorkflowOperator, {}, {"workflow_id": ["{}", "w-{}"], "reason": "{}"}),
-    (ConductorRerunWorkflowOperator, {}, {"workflow_id": "{}", "from_task_ref": "{}"}),
-    (ConductorSkipTaskOperator, {}, {"workflow_id": "{}", "task_ref": "{}"}),
-    (ConductorCompleteTaskOperator, {}, {"workflow_id": "{}", "task_reference_name": "{}", "reason": "{}"}),
-    (ConductorWorkflowSensor, {}, {"workflow_id": "{}", "wait_until_task_ref": "{}"}),
-    (ConductorTaskSensor, {}, {"workflow_id": "{}", "task_reference_name": "{}"}),
+    (ConductorRerunWorkflowOperator, {}, {**BY_ID, "from_task_ref": "{}"}),
+    (ConductorSkipTaskOperator, {}, {**BY_ID, "task_ref": "{}"}),
+    (ConductorCompleteTaskOperator, {}, {**BY_ID, "task_reference_name": "{}", "reason": "{}"}),
+    (ConductorWorkflowSensor, {}, {**BY_ID, "wait_until_task_ref": "{}"}),
+    (ConductorTaskSensor, {}, {**BY_ID, "task_reference_name": "{}"}),
 ]
 
 
@@ -60,6 +53,8 @@ def put(value: Any, text: str) -> Any:
 def test_a_text_that_reads_like_a_number_is_a_text(
     kind: type, more: dict[str, Any], texts: dict[str, Any], text: str
 ) -> None:
+    if "workflow_id" not in texts:
+        texts = {"workflow_name": "{}", **texts}
     operator = rendered(kind, {**more, **put(texts, "{{ text }}")}, text=text)
     assert {name: getattr(operator, name) for name in texts} == put(texts, text)
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowException, task, timezone
 from conductor.client.http.models import StartWorkflowRequest
-from conductor.client.http.models.workflow_def import WorkflowDef
 from conductor.client.workflow.conductor_workflow import ConductorWorkflow
 from conductor.client.workflow.task.simple_task import SimpleTask
 
@@ -24,14 +23,9 @@ from airflow_provider_conductor.operators import (
     ConductorStartWorkflowOperator,
 )
 from airflow_provider_conductor.testing import ConductorStandIn, Script
-from tests.operators.airflow_standin import context_of, run
+from tests.operators.airflow_standin import context_of, error_of, run
 
 STARTING = (ConductorStartWorkflowOperator, ConductorExecuteWorkflowOperator)
-
-
-@pytest.fixture
-def orders() -> ConductorWorkflow:
-    return make_orders()
 
 
 def make_orders() -> ConductorWorkflow:
@@ -40,6 +34,9 @@ def make_orders() -> ConductorWorkflow:
     pack.input_parameters["day"] = "{{ params.day }}"
     workflow >> pack
     return workflow
+
+
+orders = pytest.fixture(make_orders, name="orders")
 
 
 def sent(operator: Any, conductor: ConductorStandIn, **params: Any) -> dict[str, Any]:
@@ -58,21 +55,16 @@ def pairs(tasks: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("kind", STARTING)
+@pytest.mark.parametrize("made", [False, True], ids=["ConductorWorkflow", "WorkflowDef"])
 def test_a_workflow_of_the_sdk_is_an_inline_definition(
-    kind: type, orders: ConductorWorkflow, conductor: ConductorStandIn
+    kind: type, made: bool, orders: ConductorWorkflow, conductor: ConductorStandIn
 ) -> None:
-    body = sent(kind(task_id="start", workflow_def=orders), conductor, day="monday")
+    body = sent(
+        kind(task_id="start", workflow_def=orders.to_workflow_def() if made else orders), conductor, day="monday"
+    )
     assert (body["name"], body["workflowDef"]["version"]) == ("orders", 3)
     assert pairs(body["workflowDef"]["tasks"]) == [("pack", "pack_ref")]
     assert body["workflowDef"]["tasks"][0]["inputParameters"]["day"] == "monday"
-
-
-@pytest.mark.parametrize("kind", STARTING)
-def test_so_is_its_workflow_def(kind: type, orders: ConductorWorkflow, conductor: ConductorStandIn) -> None:
-    definition = orders.to_workflow_def()
-    assert isinstance(definition, WorkflowDef)
-    body = sent(kind(task_id="start", workflow_name="orders", workflow_def=definition), conductor)
-    assert pairs(body["workflowDef"]["tasks"]) == [("pack", "pack_ref")]
 
 
 @pytest.mark.parametrize("kind", STARTING)
@@ -124,8 +116,7 @@ def test_a_request_may_come_from_another_task(conductor: ConductorStandIn) -> No
 def test_a_request_that_came_and_cannot_be_started_is_not_retried(came: Any, conductor: ConductorStandIn) -> None:
     start = ConductorStartWorkflowOperator(task_id="start", request="{{ params.request }}")
     start.request = came
-    with pytest.raises(ConductorStartRefusedError, match="was not started"):
-        start.execute(context_of(start))
+    error_of(start, ConductorStartRefusedError, "was not started")
     assert conductor.started == []
 
 
@@ -134,8 +125,7 @@ def test_a_subclass_may_name_the_workflow_when_it_runs(orders: ConductorWorkflow
         _named_later = True
 
     start = Late(task_id="start")
-    with pytest.raises(ConductorStartRefusedError, match="workflow_name is missing"):
-        start.execute(context_of(start))
+    error_of(start, ConductorStartRefusedError, "workflow_name is missing")
     start.request = StartWorkflowRequest(workflow_def=orders.to_workflow_def())
     start.execute(context_of(start))
     assert [body["name"] for body in conductor.started] == ["orders"]
@@ -166,38 +156,40 @@ def test_nothing_of_the_sdk_is_in_the_stored_dag(kind: type, orders: ConductorWo
         assert "pack_ref" in str(task.workflow_def)
 
 
+TASK = {"task_id": "task"}
+ORDERS = {**TASK, "workflow_name": "orders"}
+
+
 def order() -> dict[str, Any]:
     return {}
 
 
+def request_of(flow: Any) -> StartWorkflowRequest:
+    return StartWorkflowRequest(name="orders", workflow_def=flow.to_workflow_def())
+
+
 HOLDS_AN_OBJECT: dict[str, Callable[[Any], Any]] = {
-    "a definition": lambda flow: ConductorStartWorkflowOperator(task_id="task", workflow_def=flow),
-    "an input": lambda flow: ConductorStartWorkflowOperator(
-        task_id="task", workflow_name="orders", workflow_input={"flows": [flow]}
-    ),
+    "a definition": lambda flow: ConductorStartWorkflowOperator(**TASK, workflow_def=flow),
+    "an input": lambda flow: ConductorStartWorkflowOperator(**ORDERS, workflow_input={"flows": [flow]}),
     "a batch's definition": lambda flow: ConductorExecuteWorkflowsOperator(
-        task_id="task", workflow_def=flow, workflow_inputs=[{}, {}]
+        **TASK, workflow_def=flow, workflow_inputs=[{}, {}]
     ),
-    "a batch's input": lambda flow: ConductorExecuteWorkflowsOperator(
-        task_id="task", workflow_name="orders", workflow_inputs=[{"flow": flow}]
-    ),
+    "a batch's input": lambda flow: ConductorExecuteWorkflowsOperator(**ORDERS, workflow_inputs=[{"flow": flow}]),
     "a rerun's input": lambda flow: ConductorRerunWorkflowOperator(
-        task_id="task", workflow_id="abc", workflow_input={"flow": flow}
+        **TASK, workflow_id="abc", workflow_input={"flow": flow}
     ),
     "a task's output": lambda flow: ConductorCompleteTaskOperator(
-        task_id="task", workflow_id="abc", task_reference_name="approve", task_output={"flow": flow}
+        **TASK, workflow_id="abc", task_reference_name="approve", task_output={"flow": flow}
     ),
-    "definitions": lambda flow: ConductorRegisterDefinitionsOperator(task_id="task", definitions=[flow, "{{ ds }}"]),
+    "definitions": lambda flow: ConductorRegisterDefinitionsOperator(**TASK, definitions=[flow, "{{ ds }}"]),
     "the decorator's definition": lambda flow: task.conductor(workflow_def=flow)(order)(),
     "the decorator's, overridden": lambda flow: task.conductor()(order).override(workflow_def=flow)(),
-    "the decorator's request": lambda flow: task.conductor(
-        request=StartWorkflowRequest(name="orders", workflow_def=flow.to_workflow_def())
-    )(order)(),
+    "the decorator's request": lambda flow: task.conductor(request=request_of(flow))(order)(),
     "our request": lambda flow: task.conductor(request=OurRequest(name="orders", workflow_def=flow))(order)(),
-    "a mapped start": lambda flow: ConductorStartWorkflowOperator.partial(task_id="task", workflow_def=flow).expand(
+    "a mapped start": lambda flow: ConductorStartWorkflowOperator.partial(**TASK, workflow_def=flow).expand(
         workflow_input=[{}, {}]
     ),
-    "the values of a mapped start": lambda flow: ConductorStartWorkflowOperator.partial(task_id="task").expand(
+    "the values of a mapped start": lambda flow: ConductorStartWorkflowOperator.partial(**TASK).expand(
         workflow_def=[flow]
     ),
 }
@@ -219,6 +211,8 @@ def test_a_dag_with_an_object_is_stored_alike_each_time_its_file_is_read(holds: 
 
 
 # Told while the DAG file is read
+
+BY_PATH = StartWorkflowRequest(name="a", external_input_payload_storage_path="p")
 
 
 @pytest.mark.parametrize("kind", STARTING)

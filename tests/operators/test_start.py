@@ -11,7 +11,7 @@ from airflow_provider_conductor.client import ConductorRequestError
 from airflow_provider_conductor.exceptions import ConductorStartRefusedError
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorStartWorkflowOperator
 from airflow_provider_conductor.testing import ConductorStandIn
-from tests.operators.airflow_standin import context_of
+from tests.operators.airflow_standin import context_of, error_of, refusal
 
 
 def start(**arguments: Any) -> ConductorStartWorkflowOperator:
@@ -20,23 +20,16 @@ def start(**arguments: Any) -> ConductorStartWorkflowOperator:
 
 def test_it_returns_the_id_and_waits_for_nothing(conductor: ConductorStandIn) -> None:
     operator = start(workflow_input={"order": 17})
-    workflow_id = operator.execute(context_of(operator, conductor.journal))
+    context = context_of(operator, conductor.journal)
+    workflow_id = operator.execute(context)
     assert workflow_id == conductor.only_workflow
     assert conductor.status(workflow_id) == "RUNNING"
     assert conductor.workflows[workflow_id]["input"] == {"order": 17}
     assert conductor.journal[0] == "POST /workflow"
     assert conductor.journal[-2:] == ["xcom workflow_id", "xcom workflow_url"]
     assert len(conductor.started) == 1
-
-
-def test_id_and_page_are_in_xcom(conductor: ConductorStandIn) -> None:
-    operator = start()
-    context = context_of(operator)
-    workflow_id = operator.execute(context)
-    assert context["ti"].xcoms == {
-        "workflow_id": workflow_id,
-        "workflow_url": f"{conductor.url}/execution/{workflow_id}",
-    }
+    page = f"{conductor.url}/execution/{workflow_id}"
+    assert context["ti"].xcoms == {"workflow_id": workflow_id, "workflow_url": page}
 
 
 def test_what_is_not_given_is_not_sent(conductor: ConductorStandIn) -> None:
@@ -72,34 +65,19 @@ def test_a_missing_definition_fails_at_once_and_is_not_retried(kind: type, condu
 def test_what_cannot_be_sent_is_refused_before_anything_is(
     conductor: ConductorStandIn, arguments: dict[str, Any]
 ) -> None:
-    operator = start(**arguments)
-    with pytest.raises(ConductorStartRefusedError):
-        operator.execute(context_of(operator))
+    error_of(start(**arguments), ConductorStartRefusedError)
     assert conductor.requests == []
 
 
-def test_input_the_server_refuses_is_not_retried(conductor: ConductorStandIn) -> None:
-    conductor.instead = lambda request: (
-        400,
-        "application/json",
-        b'{"message": "order is missing", "retryable": false}',
-    )
+def test_a_refused_input_is_not_retried_and_a_server_in_trouble_is(conductor: ConductorStandIn) -> None:
+    conductor.instead = lambda request: refusal(400, "order is missing")
     operator = start()
-    with pytest.raises(ConductorStartRefusedError, match="order is missing"):
-        operator.execute(context_of(operator))
-
-
-def test_a_server_in_trouble_is_left_to_airflows_retries(conductor: ConductorStandIn) -> None:
-    trouble = b'{"message": "out of disk", "retryable": false}'
-    conductor.instead = lambda request: (500, "application/json", trouble)
-    operator = start()
-    with pytest.raises(ConductorRequestError, match="out of disk") as error:
-        operator.execute(context_of(operator))
-    assert not isinstance(error.value, AirflowFailException)
+    error_of(operator, ConductorStartRefusedError, "order is missing")
+    conductor.instead = lambda request: refusal(500, "out of disk")
+    error = error_of(operator, ConductorRequestError, "out of disk")
+    assert not isinstance(error, AirflowFailException)
 
 
 def test_a_version_that_is_no_number_is_refused_before_anything_is_sent(conductor: ConductorStandIn) -> None:
-    operator = start(version="latest")
-    with pytest.raises(ValueError, match="version"):
-        operator.execute(context_of(operator))
+    error_of(start(version="latest"), ValueError, "version")
     assert conductor.requests == []

@@ -48,86 +48,49 @@ RETRIES = "ConductorRetryWorkflowOperator"
 RESTARTS = "ConductorRestartWorkflowOperator"
 RESUMES = "ConductorResumeWorkflowOperator"
 ENDS = "ConductorTerminateWorkflowOperator"
+AGAIN = (Refused(ENDS), Refused(RESUMES), *[Done("RUNNING")] * 4, MISSING)
+TO_RETRY = (*[Refused(RETRIES)] * 3, MISSING)
+DELETED = (*[Done(UNKNOWN)] * 4, Already("unknown to the server"))
 
-EXPECTED: dict[str, tuple[type, dict[str, Any], tuple[Done | Already | Refused, ...]]] = {
+EXPECTED: dict[str, tuple[str, dict[str, Any], tuple[Done | Already | Refused, ...]]] = {
     # RUNNING, PAUSED, COMPLETED, FAILED, TIMED_OUT, TERMINATED, unknown
-    "pause": (
-        operators.ConductorPauseWorkflowOperator,
-        {},
-        (Done("PAUSED"), Already("paused"), Refused(RESTARTS), *[Refused(RETRIES)] * 3, MISSING),
-    ),
+    "pause": ("Pause", {}, (Done("PAUSED"), Already("paused"), Refused(RESTARTS), *TO_RETRY)),
     "resume": (
-        operators.ConductorResumeWorkflowOperator,
-        {},
-        (
-            Refused("ConductorPauseWorkflowOperator"),
-            Done("RUNNING"),
-            Refused(RESTARTS),
-            *[Refused(RETRIES)] * 3,
-            MISSING,
-        ),
+        *("Resume", {}),
+        (Refused("ConductorPauseWorkflowOperator"), Done("RUNNING"), Refused(RESTARTS), *TO_RETRY),
     ),
     "terminate": (
-        operators.ConductorTerminateWorkflowOperator,
-        {"reason": "by Airflow"},
+        *("Terminate", {"reason": "by Airflow"}),
         (Done("TERMINATED"), Done("TERMINATED"), *[Already("already ended")] * 4, MISSING),
     ),
-    "restart": (
-        operators.ConductorRestartWorkflowOperator,
-        {},
-        (Refused(ENDS), Refused(RESUMES), *[Done("RUNNING")] * 4, MISSING),
-    ),
-    "restart with the latest definition": (
-        operators.ConductorRestartWorkflowOperator,
-        {"use_latest_definition": True},
-        (Refused(ENDS), Refused(RESUMES), *[Done("RUNNING")] * 4, MISSING),
-    ),
+    "restart": ("Restart", {}, AGAIN),
+    "restart with the latest definition": ("Restart", {"use_latest_definition": True}, AGAIN),
     "retry": (
-        operators.ConductorRetryWorkflowOperator,
-        {},
+        *("Retry", {}),
         (Already("running"), Refused(RESUMES), Refused(RESTARTS), *[Done("RUNNING")] * 3, MISSING),
     ),
-    "rerun": (
-        operators.ConductorRerunWorkflowOperator,
-        {"workflow_input": {"order": 8}},
-        (Refused(ENDS), Refused(RESUMES), *[Done("RUNNING")] * 4, MISSING),
-    ),
-    "rerun from a task": (
-        operators.ConductorRerunWorkflowOperator,
-        {"from_task_ref": "pack", "task_input": {"from": "Airflow"}},
-        (Refused(ENDS), Refused(RESUMES), *[Done("RUNNING")] * 4, MISSING),
-    ),
+    "rerun": ("Rerun", {"workflow_input": {"order": 8}}, AGAIN),
+    "rerun from a task": ("Rerun", {"from_task_ref": "pack", "task_input": {"from": "Airflow"}}, AGAIN),
     "skip": (
-        operators.ConductorSkipTaskOperator,
-        {"task_ref": "ship", "task_output": {"by": "hand"}},
-        (
-            Done("RUNNING"),
-            Refused(RESUMES),
-            Refused("'ship' is COMPLETED|ConductorRerunWorkflowOperator"),
-            *[Refused(RETRIES)] * 3,
-            MISSING,
-        ),
+        *("SkipTask", {"task_ref": "ship", "task_output": {"by": "hand"}}),
+        (Done("RUNNING"), Refused(RESUMES), Refused("'ship' is COMPLETED|ConductorRerunWorkflowOperator"), *TO_RETRY),
     ),
-    "delete": (
-        operators.ConductorDeleteWorkflowOperator,
-        {},
-        (Refused(ENDS), Refused(ENDS), *[Done(UNKNOWN)] * 4, Already("unknown to the server")),
-    ),
-    "delete without a trace": (
-        operators.ConductorDeleteWorkflowOperator,
-        {"archive": False},
-        (Refused(ENDS), Refused(ENDS), *[Done(UNKNOWN)] * 4, Already("unknown to the server")),
-    ),
-    "delete what runs too": (
-        operators.ConductorDeleteWorkflowOperator,
-        {"terminate_running": True},
-        (*[Done(UNKNOWN)] * 6, Already("unknown to the server")),
-    ),
+    "delete": ("Delete", {}, (Refused(ENDS), Refused(ENDS), *DELETED)),
+    "delete without a trace": ("Delete", {"archive": False}, (Refused(ENDS), Refused(ENDS), *DELETED)),
+    "delete what runs too": ("Delete", {"terminate_running": True}, (*[Done(UNKNOWN)] * 2, *DELETED)),
 }
 
+
+def operator(name: str) -> type:
+    found: type = getattr(operators, f"Conductor{name}Operator", None) or getattr(
+        operators, f"Conductor{name}WorkflowOperator"
+    )
+    return found
+
+
 CASES = [
-    pytest.param(kind, arguments, state, expected, id=f"{what} {state}")
-    for what, (kind, arguments, row) in EXPECTED.items()
+    pytest.param(operator(name), arguments, state, expected, id=f"{what} {state}")
+    for what, (name, arguments, row) in EXPECTED.items()
     for state, expected in zip(STATES, row, strict=True)
 ]
 
@@ -178,13 +141,13 @@ def test_table(
 
 
 @pytest.mark.parametrize("workflows", ["conductor_server", "old_conductor_server"], ids=SERVERS, indirect=True)
-@pytest.mark.parametrize(("kind", "arguments", "row"), EXPECTED.values(), ids=EXPECTED)
+@pytest.mark.parametrize(("name", "arguments", "row"), EXPECTED.values(), ids=EXPECTED)
 def test_one_in_each_state(
-    workflows: Workflows, kind: type, arguments: dict[str, Any], row: tuple[Done | Already | Refused, ...]
+    workflows: Workflows, name: str, arguments: dict[str, Any], row: tuple[Done | Already | Refused, ...]
 ) -> None:
     """What can be done is done, and then the task fails, naming what could not."""
     ids = [workflows.one(state) for state in STATES]
-    outcome = act(kind, ids, **arguments)
+    outcome = act(operator(name), ids, **arguments)
     refused = [state for state, expected in zip(STATES, row, strict=True) if isinstance(expected, Refused)]
     kinds = {(): type(None), (UNKNOWN,): ConductorNotFoundError}
     assert type(outcome.error) is kinds.get(tuple(refused), ConductorInvalidStateError)

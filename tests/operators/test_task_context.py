@@ -10,9 +10,9 @@ import pytest
 
 from airflow_provider_conductor.exceptions import ConductorStartRefusedError
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorStartWorkflowOperator
-from airflow_provider_conductor.operators.task_context import CONTEXT_KEY
+from airflow_provider_conductor.operators.submission import CONTEXT_KEY
 from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
-from tests.operators.airflow_standin import context_of
+from tests.operators.airflow_standin import context_of, error_of
 
 both = pytest.mark.parametrize("kind", [ConductorStartWorkflowOperator, ConductorExecuteWorkflowOperator])
 
@@ -73,8 +73,7 @@ def test_a_key_of_that_name_is_refused_in_the_dag_file(kind: type) -> None:
 def test_one_that_comes_out_of_a_template_before_anything_is_sent(conductor: ConductorStandIn, kind: type) -> None:
     task = make(kind, workflow_input="{{ params.input }}")
     task.workflow_input = {"airflow": "mine"}
-    with pytest.raises(ConductorStartRefusedError, match="'airflow' of its own"):
-        task.execute(context_of(task))
+    error_of(task, ConductorStartRefusedError, "'airflow' of its own")
     assert conductor.requests == []
 
 
@@ -105,9 +104,7 @@ def test_a_start_whose_answer_is_lost_is_found(conductor: ConductorStandIn, labe
     assert len(conductor.started) == 1
 
 
-def test_a_later_try_with_another_input_says_so_and_keeps_the_workflow(
-    conductor: ConductorStandIn,
-) -> None:
+def test_a_later_try_with_another_input_says_so_and_keeps_the_workflow(conductor: ConductorStandIn) -> None:
     first = make(workflow_input={"order": 7}, pass_context=False)
     workflow_id = first.execute(context_of(first))
     second = make(workflow_input={"order": 8}, pass_context=False)

@@ -12,7 +12,7 @@ from airflow_provider_conductor.client import ConductorNotFoundError
 from airflow_provider_conductor.exceptions import ConductorInvalidStateError, ConductorTaskNotReadyError
 from airflow_provider_conductor.operators import ConductorCompleteTaskOperator, ConductorSignalWorkflowOperator
 from airflow_provider_conductor.testing import ConductorStandIn
-from tests.operators.airflow_standin import context_of
+from tests.operators.airflow_standin import context_of, error_of
 
 WAIT = {"taskId": "7", "referenceTaskName": "approve", "taskType": "WAIT", "status": "IN_PROGRESS"}
 
@@ -51,16 +51,14 @@ def test_a_signal_is_checked_alike(arguments: dict[str, Any]) -> None:
 def test_a_template_is_checked_when_the_task_runs(conductor: ConductorStandIn) -> None:
     late = operator(workflow_id=conductor.add(tasks=[WAIT]), status="{{ params.verdict }}")
     late.render_template_fields({"params": {"verdict": "MAYBE"}})
-    with pytest.raises(AirflowFailException, match="MAYBE"):
-        late.execute(context_of(late))
+    error_of(late, AirflowFailException, "MAYBE")
     assert conductor.sent("POST") == []
 
 
 def test_an_output_that_came_as_a_text_is_refused(conductor: ConductorStandIn) -> None:
     late = operator(workflow_id=conductor.add(tasks=[WAIT]), task_output="{{ params.output }}")
     late.render_template_fields({"params": {"output": {"by": "Ana"}}})
-    with pytest.raises(AirflowFailException, match=r"task_output is text.*render_template_as_native_obj"):
-        late.execute(context_of(late))
+    error_of(late, AirflowFailException, r"task_output is text.*render_template_as_native_obj")
     assert conductor.sent("POST") == []
 
 
@@ -108,8 +106,7 @@ def test_somebody_else_may_be_faster(conductor: ConductorStandIn, by_bo: str) ->
     if by_bo == "COMPLETED":
         assert approve.execute(context_of(approve))["status"] == "COMPLETED"
     else:
-        with pytest.raises(ConductorInvalidStateError, match="is FAILED, not open: it cannot become COMPLETED"):
-            approve.execute(context_of(approve))
+        error_of(approve, ConductorInvalidStateError, "is FAILED, not open: it cannot become COMPLETED")
 
 
 def test_an_update_without_effect_is_no_success(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,14 +115,11 @@ def test_an_update_without_effect_is_no_success(conductor: ConductorStandIn, mon
     workflow_id = conductor.add(tasks=[WAIT])
     conductor.instead = lambda request: (200, "text/plain", b"7") if request.path == "/tasks" else None
     approve = operator(workflow_id=workflow_id)
-    with pytest.raises(ConductorTaskNotReadyError, match=r"accepted the update.*but the task is still IN_PROGRESS"):
-        approve.execute(context_of(approve))
+    error_of(approve, ConductorTaskNotReadyError, r"accepted the update.*but the task is still IN_PROGRESS")
 
 
 def test_a_workflow_that_is_not_there_is_an_error(conductor: ConductorStandIn) -> None:
-    approve = operator(workflow_id="no-such-id")
-    with pytest.raises(ConductorNotFoundError, match="no-such-id"):
-        approve.execute(context_of(approve))
+    error_of(operator(workflow_id="no-such-id"), ConductorNotFoundError, "no-such-id")
 
 
 def test_its_arguments_are_plain_for_airflows_database() -> None:

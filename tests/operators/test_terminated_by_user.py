@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_conductor._airflow import NEVER_EXPIRE
-from airflow_provider_conductor.exceptions import (
-    ConductorWorkflowFailedError,
-    ConductorWorkflowFailedPermanentlyError,
-)
+from airflow_provider_conductor.exceptions import ConductorWorkflowFailedError, ConductorWorkflowFailedPermanentlyError
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorStartWorkflowOperator
 from airflow_provider_conductor.testing import ConductorStandIn, Script
-from tests.operators.airflow_standin import context_of, first_event, run, sent_through_airflow
-from tests.operators.impatient import execute
+from tests.operators.airflow_standin import context_of, deferred, result, resume
+from tests.operators.impatient import both_ways, execute
 
 SOON = 0.1
 REASON = "cancelled by the customer"
@@ -24,18 +21,15 @@ REASON = "cancelled by the customer"
 
 def noticed_by_the_wait(conductor: ConductorStandIn, deferrable: bool) -> None:
     conductor.default_script = Script(after=SOON, status="TERMINATED", reason=REASON)
-    task = execute(deferrable=deferrable)
-    run(task, context_of(task))
+    result(execute(deferrable=deferrable))
 
 
 def noticed_by_a_resumed_try(conductor: ConductorStandIn, deferrable: bool) -> None:
     task = execute(deferrable=True, wait_for_seconds=0)
     context = context_of(task)
-    with pytest.raises(TaskDeferred) as deferral:
-        task.execute(context)
+    deferral = deferred(task, context)
     conductor.end(conductor.only_workflow, "TERMINATED", reason=REASON)
-    event = first_event(sent_through_airflow(deferral.value.trigger))
-    task.resume_execution(deferral.value.method_name, {**(deferral.value.kwargs or {}), "event": event}, context)
+    resume(task, context, deferral)
 
 
 def start(conductor: ConductorStandIn) -> str:
@@ -46,8 +40,7 @@ def start(conductor: ConductorStandIn) -> str:
 
 def noticed_by_the_next_try(conductor: ConductorStandIn, deferrable: bool) -> None:
     conductor.end(start(conductor), "TERMINATED", reason=REASON)
-    task = execute(deferrable=deferrable, retries=2)
-    run(task, context_of(task, try_number=2))
+    result(execute(deferrable=deferrable, retries=2), try_number=2)
 
 
 def noticed_by_the_next_try_of_a_start(conductor: ConductorStandIn, deferrable: bool) -> None:
@@ -56,15 +49,10 @@ def noticed_by_the_next_try_of_a_start(conductor: ConductorStandIn, deferrable: 
     task.execute(context_of(task, try_number=2))
 
 
-@pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
+@both_ways
 @pytest.mark.parametrize(
     "notice",
-    [
-        noticed_by_the_wait,
-        noticed_by_a_resumed_try,
-        noticed_by_the_next_try,
-        noticed_by_the_next_try_of_a_start,
-    ],
+    [noticed_by_the_wait, noticed_by_a_resumed_try, noticed_by_the_next_try, noticed_by_the_next_try_of_a_start],
 )
 def test_the_error_is_the_same(
     conductor: ConductorStandIn, notice: Callable[[ConductorStandIn, bool], None], deferrable: bool
@@ -95,17 +83,16 @@ def test_one_that_is_gone_has_the_attributes_of_a_wait_that_finds_it_gone(
     monkeypatch.setattr("airflow_provider_conductor.polling.missing_workflow.ASK_AGAIN", (0.01,) * 4)
     waiting = execute(wait_for_seconds=0, deferrable=True)
     context = context_of(waiting)
-    with pytest.raises(TaskDeferred) as deferral:
-        waiting.execute(context)
+    deferral = deferred(waiting, context)
     del conductor.workflows[conductor.only_workflow]
-    event = first_event(sent_through_airflow(deferral.value.trigger))
     with pytest.raises(ConductorWorkflowFailedError) as by_the_wait:
-        waiting.resume_execution(deferral.value.method_name, {"event": event, "deadline": None}, context)
+        resume(waiting, context, deferral)
     assert not isinstance(by_the_wait.value, AirflowFailException)  # without a record, a retry starts another one
     workflow_id = by_the_wait.value.workflow_id
     task = ConductorExecuteWorkflowOperator(task_id="execute", workflow_name="orders", retries=2)
     context = context_of(task, try_number=2)
-    context |= {"task_state_store": Kept({"max_tries": 2, "first_try": 1, "workflow_id": workflow_id})}
+    record = {"max_tries": 2, "first_try": 1, "workflow_id": workflow_id}
+    context |= {"task_state_store": SimpleNamespace(get=lambda key: record)}
     if NEVER_EXPIRE is None:  # before Airflow 3.3 there is no store, so no record
         conductor.default_script = Script(after=SOON)
         task.execute(context)
@@ -114,13 +101,3 @@ def test_one_that_is_gone_has_the_attributes_of_a_wait_that_finds_it_gone(
     with pytest.raises(ConductorWorkflowFailedPermanentlyError, match="clear the task to start a new one") as by_a_try:
         task.execute(context)
     assert vars(by_a_try.value) == vars(by_the_wait.value)
-
-
-class Kept:
-    """A task state store with one record."""
-
-    def __init__(self, record: dict[str, Any]) -> None:
-        self.record = record
-
-    def get(self, key: str) -> Any:
-        return self.record

@@ -11,8 +11,6 @@ from typing import Any
 from airflow_provider_conductor.client import ConductorClient, ConductorRequestError, Workflow
 from tests.integration.client_lab import Lab
 
-__all__ = ["STATES", "UNKNOWN", "Workflows"]
-
 UNKNOWN = "unknown id"
 
 STATES = ("RUNNING", "PAUSED", "COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED", UNKNOWN)
