@@ -7,36 +7,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_conductor.client.extra import ExtraField
 from airflow_provider_conductor.client.settings import EXTRA_FIELDS
 
 CONNECTION_TYPE = "conductor"
 HOOK_NAME = "Conductor"
 DEFAULT_CONNECTION_ID = "conductor_default"
 
-_JSON_TYPES = {
-    "text": "string",
-    "flag": "boolean",
-    "number": "number",
-    "rate": "number",
-    "count": "integer",
-    "headers": "string",
-    "hosts": "string",
-}
+_JSON_TYPES = {"flag": "boolean", "number": "number", "rate": "number", "count": "integer"}
 
 
 def conn_fields() -> dict[str, Any]:
     """``conn-fields`` of the provider info: name → label, description and JSON schema."""
-    return {item.name: _conn_field(item) for item in EXTRA_FIELDS}
-
-
-def _conn_field(item: ExtraField) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": [_JSON_TYPES[item.kind], "null"]}
-    if item.default is not None:
-        schema["default"] = item.default
-    if item.kind == "headers":  # may carry a token
-        schema["format"] = "password"
-    return {"label": item.title, "description": item.description, "schema": schema}
+    fields: dict[str, Any] = {}
+    for item in EXTRA_FIELDS:
+        schema: dict[str, Any] = {"type": [_JSON_TYPES.get(item.kind, "string"), "null"]}
+        if item.default is not None:
+            schema["default"] = item.default
+        if item.kind == "headers":  # may carry a token
+            schema["format"] = "password"
+        fields[item.name] = {"label": item.title, "description": item.description, "schema": schema}
+    return fields
 
 
 def ui_field_behaviour() -> dict[str, Any]:
@@ -52,11 +42,6 @@ def ui_field_behaviour() -> dict[str, Any]:
             "password": "",
         },
     }
-
-
-def provider_ui_field_behaviour() -> dict[str, Any]:
-    """The same with the keys the provider info uses."""
-    return {key.replace("_", "-"): value for key, value in ui_field_behaviour().items()}
 
 
 def form_widgets() -> dict[str, Any]:

@@ -5,12 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_conductor import __version__
-from airflow_provider_conductor.connection_form import (
-    CONNECTION_TYPE,
-    HOOK_NAME,
-    conn_fields,
-    provider_ui_field_behaviour,
-)
+from airflow_provider_conductor.connection_form import CONNECTION_TYPE, HOOK_NAME, conn_fields, ui_field_behaviour
 
 INTEGRATION = "Conductor"
 PACKAGE = "airflow_provider_conductor"
@@ -24,19 +19,13 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Start `Conductor <https://conductor-oss.org/>`__ workflows, wait for them, and control them.",
         "versions": [__version__],
         "integrations": [
-            {
-                "integration-name": INTEGRATION,
-                "external-doc-url": "https://conductor-oss.org/",
-                "tags": ["service"],
-            }
+            {"integration-name": INTEGRATION, "external-doc-url": "https://conductor-oss.org/", "tags": ["service"]}
         ],
-        "hooks": [_module("hooks")],
-        "operators": [_module("operators")],
-        "sensors": [_module("sensors")],
-        "triggers": [_module("triggers")],
-        "task-decorators": [
-            {"name": "conductor", "class-name": f"{PACKAGE}.decorators.conductor_task"},
-        ],
+        **{
+            kind: [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.{kind}"]}]
+            for kind in ("hooks", "operators", "sensors", "triggers")
+        },
+        "task-decorators": [{"name": "conductor", "class-name": f"{PACKAGE}.decorators.conductor_task"}],
         "extra-links": [
             f"{PACKAGE}.links.conductor.ConductorDefinitionLink",
             f"{PACKAGE}.links.conductor.ConductorWorkflowLink",
@@ -47,11 +36,8 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-class-name": f"{PACKAGE}.hooks.ConductorHook",
                 "hook-name": HOOK_NAME,
                 "conn-fields": conn_fields(),
-                "ui-field-behaviour": provider_ui_field_behaviour(),
+                # Its keys have hyphens where those of the hook's method have underscores.
+                "ui-field-behaviour": {key.replace("_", "-"): value for key, value in ui_field_behaviour().items()},
             }
         ],
     }
-
-
-def _module(kind: str) -> dict[str, Any]:
-    return {"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.{kind}"]}

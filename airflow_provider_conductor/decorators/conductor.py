@@ -13,13 +13,17 @@ from airflow.providers.common.compat.sdk import (
     task_decorator_factory,
 )
 
+from airflow_provider_conductor.client.errors import ConductorInputError
+from airflow_provider_conductor.client.plain import model_fields
 from airflow_provider_conductor.exceptions import AirflowTaskKilledError, ConductorStartRefusedError
 from airflow_provider_conductor.operators.execute import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.submission.start_arguments import ARGUMENTS, read_request
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
 
-__all__ = ["conductor_task"]
+MARK = "workflow_input"
+"""The key by which a dict of start arguments is told from an input."""
 
 
 class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOperator):
@@ -61,10 +65,6 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
         )
 
     def execute(self, context: Context) -> Any:
-        self._take(self._call(context))
-        return super().execute(context)
-
-    def _call(self, context: Context) -> Any:
         context_merge(context, self.op_kwargs)
         kwargs = determine_kwargs(self.python_callable, self.op_args, context)
         returned = self.python_callable(*self.op_args, **kwargs)
@@ -72,34 +72,69 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
             raise AirflowTaskKilledError(
                 f"the task was killed while {self.python_callable.__name__} ran; no workflow was started"
             )
-        return returned
+        try:
+            self._take(returned)
+        except ConductorInputError as error:
+            raise ConductorStartRefusedError(
+                f"nothing was started, since what {self.python_callable.__name__} returned cannot be used: {error}"
+            ) from None
+        return super().execute(context)
 
     def _take(self, returned: Any) -> None:
         """Make the arguments of the start of what the function returned.
 
         Raises:
-            ConductorStartRefusedError: it is neither an input nor a request, or contradicts the decorator.
+            ConductorInputError: it is neither an input nor a request, or contradicts the decorator.
         """
-        from airflow_provider_conductor.client.errors import ConductorInputError
-        from airflow_provider_conductor.decorators.returned_value import read_returned
+        arguments, further = read_returned(returned)
+        name = arguments.get("workflow_name")
+        if name and self.workflow_name and name != self.workflow_name:
+            raise ConductorInputError(
+                f"it names the workflow {name!r}, and the decorator {self.workflow_name!r}: name it once"
+            )
+        if not any((name, self.workflow_name, arguments.get("workflow_def"), self.workflow_def, self.request)):
+            raise ConductorInputError("neither it nor the decorator (workflow_name) names the workflow")
+        for argument, value in arguments.items():
+            setattr(self, argument, value)
+        self._take_request(rendered=True)
+        self.request = {**(self.request or {}), **further} or None
 
-        try:
-            arguments, further = read_returned(returned)
-            name = arguments.get("workflow_name")
-            if name and self.workflow_name and name != self.workflow_name:
-                raise ConductorInputError(
-                    f"it names the workflow {name!r}, and the decorator {self.workflow_name!r}: name it once"
-                )
-            if not any((name, self.workflow_name, arguments.get("workflow_def"), self.workflow_def, self.request)):
-                raise ConductorInputError("neither it nor the decorator (workflow_name) names the workflow")
-            for argument, value in arguments.items():
-                setattr(self, argument, value)
-            self._take_request(rendered=True)
-            self.request = {**(self.request or {}), **further} or None
-        except ConductorInputError as error:
-            raise ConductorStartRefusedError(
-                f"nothing was started, since what {self.python_callable.__name__} returned cannot be used: {error}"
-            ) from None
+
+def read_returned(returned: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The operator's arguments it gives, and what else of a request, by the server's names.
+
+    ===============================================  ==========================================================
+    returned                                         read as
+    ===============================================  ==========================================================
+    a dict without the key ``workflow_input``        the input
+    a dict with it                                   start arguments, as the operator calls them, and no others
+    a ``StartWorkflowRequest``, ours or the SDK's    the request; what is not set there is the decorator's
+    anything else                                    refused
+    ===============================================  ==========================================================
+
+    Raises:
+        ConductorInputError: it cannot be used; the message says what was expected.
+    """
+    from airflow_provider_conductor.client.models import StartWorkflowRequest
+
+    if isinstance(returned, Mapping):
+        if MARK not in returned:
+            return {"workflow_input": dict(returned)}, {}
+        unknown = sorted(str(key) for key in returned if key not in ARGUMENTS)
+        if unknown:
+            raise ConductorInputError(
+                f"a dict with the key {MARK!r} is read as start arguments, and {', '.join(map(repr, unknown))} is "
+                f"none of {', '.join(ARGUMENTS)}; an input with such a key goes into {MARK!r} as a whole"
+            )
+        if not isinstance(returned[MARK] or {}, Mapping):
+            raise ConductorInputError(f"{MARK} must be a dict, not {type(returned[MARK]).__name__}")
+        return {name: value for name, value in returned.items() if value is not None}, {}
+    if not isinstance(returned, StartWorkflowRequest) and model_fields(returned) is None:
+        raise ConductorInputError(
+            f"it must be a dict (the workflow's input, or start arguments with {MARK!r}) or a StartWorkflowRequest, "
+            f"not {type(returned).__name__}"
+        )
+    return read_request(returned)
 
 
 def conductor_task(

@@ -1,18 +1,5 @@
-"""The hook that makes a Conductor client of an Airflow connection.
+"""The hook that makes a Conductor client of an Airflow connection."""
 
-Import the names in ``__all__`` from this package; its modules are internal.
-"""
+from airflow_provider_conductor.hooks.conductor import ConductorHook
 
-from typing import TYPE_CHECKING
-
-from airflow_provider_conductor._exports import exports
-
-if TYPE_CHECKING:
-    from airflow_provider_conductor.hooks.conductor import ConductorHook as ConductorHook
-
-__all__, __getattr__ = exports(
-    __name__,
-    {
-        "ConductorHook": "conductor",
-    },
-)
+__all__ = ["ConductorHook"]

@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_conductor.client.models import Workflow
 
-__all__ = ["ConductorHook"]
-
 PROBED_TASK = "airflow_connection_test"
 """A task definition that need not exist: asking for one is the cheapest read that wants the credentials."""
 
@@ -170,20 +168,15 @@ class ConductorHook(BaseHook):
                 task_reference_name=wait_until_task_ref or "",
                 url=url,
             )
-        if event.status == GONE:
-            raise ConductorWorkflowFailedError(
-                f"Conductor workflow {workflow_id} is gone: {event.message}",
-                Failure(workflow_id=workflow_id, status=event.status, reason=event.message),
-                url=url,
-            )
-        workflow = self.client.run(read_ended(workflow_id, spec.deadline))
-        if workflow is None:
-            raise ConductorWorkflowFailedError(
-                f"Conductor workflow {workflow_id} ended as {event.status}, and was archived or deleted since",
-                Failure(workflow_id=workflow_id, status=event.status, reason=event.message),
-                url=url,
-            )
-        return workflow
+        workflow = None if event.status == GONE else self.client.run(read_ended(workflow_id, spec.deadline))
+        if workflow is not None:
+            return workflow
+        ended = f"ended as {event.status}, and was archived or deleted since"
+        raise ConductorWorkflowFailedError(
+            f"Conductor workflow {workflow_id} " + (f"is gone: {event.message}" if event.status == GONE else ended),
+            Failure(workflow_id=workflow_id, status=event.status, reason=event.message),
+            url=url,
+        )
 
     def test_workflow(
         self,
@@ -214,10 +207,6 @@ class ConductorHook(BaseHook):
 
     def sdk_configuration(self) -> Configuration:
         """A ``Configuration`` of Conductor's Python SDK for the same server, key, TLS files, proxy and headers.
-
-        ::
-
-            client = OrkesWorkflowClient(ConductorHook("conductor_default").sdk_configuration())
 
         Raises:
             AirflowOptionalProviderFeatureException: the extra ``sdk`` is not installed.
@@ -261,17 +250,8 @@ class ConductorHook(BaseHook):
 
 
 def _settings(connection: Connection) -> ConductorSettings:
-    extra: Mapping[str, Any] = connection.extra_dejson
-    return _masked(
-        ConductorSettings.from_connection(
-            host=connection.host,
-            schema=connection.schema,
-            port=connection.port,
-            login=connection.login,
-            password=connection.password,
-            extra=extra,
-        )
-    )
+    fields = {name: getattr(connection, name) for name in ("host", "schema", "port", "login", "password")}
+    return _masked(ConductorSettings.from_connection(**fields, extra=connection.extra_dejson))
 
 
 def _masked(settings: ConductorSettings) -> ConductorSettings:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, TaskInstanceKey
-
-__all__ = ["ConductorDefinitionLink", "ConductorWorkflowLink"]
 
 WORKFLOW_ID_KEY = "workflow_id"
 """XCom key of the workflow's id, written right after the start."""
@@ -21,33 +19,29 @@ DEFINITION_URL_KEY = "definition_url"
 """XCom key of the URL of a definition's page."""
 
 
-class ConductorWorkflowLink(BaseOperatorLink):
-    """Link to the execution's page in Conductor's UI. It is read from XCom; no request is made."""
+class _LinkInXCom(BaseOperatorLink):
+    _key: ClassVar[str]
+
+    @property
+    def xcom_key(self) -> str:
+        return self._key
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """The URL that the task has pushed, or "" before it; no request is made."""
+        from airflow.providers.common.compat.sdk import XCom
+
+        return XCom.get_value(key=self._key, ti_key=ti_key) or ""
+
+
+class ConductorWorkflowLink(_LinkInXCom):
+    """Link to the execution's page in Conductor's UI, from right after the start on."""
 
     name = "Conductor workflow"
-
-    @property
-    def xcom_key(self) -> str:
-        return WORKFLOW_URL_KEY
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """The URL pushed right after the start, or "" before it."""
-        from airflow.providers.common.compat.sdk import XCom
-
-        return XCom.get_value(key=WORKFLOW_URL_KEY, ti_key=ti_key) or ""
+    _key = WORKFLOW_URL_KEY
 
 
-class ConductorDefinitionLink(BaseOperatorLink):
-    """Link to the page of the first workflow definition that was registered. It is read from XCom."""
+class ConductorDefinitionLink(_LinkInXCom):
+    """Link to the page of the first workflow definition that was registered."""
 
     name = "Conductor definition"
-
-    @property
-    def xcom_key(self) -> str:
-        return DEFINITION_URL_KEY
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """The URL pushed when the definitions had been registered, or "" before it."""
-        from airflow.providers.common.compat.sdk import XCom
-
-        return XCom.get_value(key=DEFINITION_URL_KEY, ti_key=ti_key) or ""
+    _key = DEFINITION_URL_KEY

@@ -1,20 +1,6 @@
-"""Sensors for Conductor workflows and their tasks.
+"""Sensors for Conductor workflows and their tasks."""
 
-Import the names in ``__all__`` from this package; its modules are internal.
-"""
+from airflow_provider_conductor.sensors.task import ConductorTaskSensor
+from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor
 
-from typing import TYPE_CHECKING
-
-from airflow_provider_conductor._exports import exports
-
-if TYPE_CHECKING:
-    from airflow_provider_conductor.sensors.task import ConductorTaskSensor as ConductorTaskSensor
-    from airflow_provider_conductor.sensors.workflow import ConductorWorkflowSensor as ConductorWorkflowSensor
-
-__all__, __getattr__ = exports(
-    __name__,
-    {
-        "ConductorTaskSensor": "task",
-        "ConductorWorkflowSensor": "workflow",
-    },
-)
+__all__ = ["ConductorTaskSensor", "ConductorWorkflowSensor"]

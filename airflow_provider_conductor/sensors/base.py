@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.polling.wait_event import WaitEvent
     from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 
-__all__ = ["ConductorSensor"]
-
 CLOCK_SET = 1.0
 """Seconds between the two clocks from which the wall clock has been set; less is how exactly they are read."""
 
@@ -62,20 +60,11 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
 
     template_fields: Sequence[str] = ("conductor_conn_id", "workflow_id", "output_path")
 
-    _spec: WaitSpec | None = None
-    """The spec of the pokes."""
-
-    _state: WaitState | None = None
-    """What the pokes have observed and logged so far."""
-
-    _on_worker_because: str = ""
-    """Why it begins on a worker though ``start_from_trigger`` was asked for."""
-
-    _last: WaitEvent | None = None
-    """What the last poke saw."""
-
-    _ahead: float | None = None
-    """How far the wall clock was ahead of the monotonic one at the last poke."""
+    _spec: WaitSpec | None = None  # of the pokes
+    _state: WaitState | None = None  # what the pokes have observed and logged so far
+    _last: WaitEvent | None = None  # what the last poke saw
+    _ahead: float | None = None  # how far the wall clock was ahead of the monotonic one at the last poke
+    _on_worker_because = ""  # why it begins there though ``start_from_trigger`` was asked for
 
     def __init__(
         self,
@@ -118,11 +107,7 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         self.cancel_on_kill = cancel_on_kill
 
     def _begin_in_triggerer(self, **awaited: Any) -> None:
-        """Let Airflow begin there if that was asked for and can be; a subclass calls it with all its arguments set.
-
-        Args:
-            awaited: its own templated arguments, to be rendered for the trigger.
-        """
+        """Let Airflow begin there if that was asked for and can be; ``awaited`` are further templated arguments."""
         if not self._wants_trigger:
             return
         from airflow.triggers.base import StartTriggerArgs
@@ -133,7 +118,8 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         self._on_worker_because = why_not_in_triggerer(self, given_to_it)
         if self._on_worker_because:
             return
-        lasts, airflows = float(self.timeout), float(self.timeout) + BACKSTOP.total_seconds()
+        lasts, backstop = float(self.timeout), timedelta(seconds=float(self.timeout)) + BACKSTOP
+        airflows = backstop.total_seconds()
         if self.execution_timeout is not None:
             limit = self.execution_timeout.total_seconds()
             lasts, airflows = min(lasts, limit - alarm_margin(self.execution_timeout)), min(airflows, limit)
@@ -148,8 +134,7 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
                 "cancel_on_kill": self.cancel_on_kill,
             },
             next_method="take_over",
-            # Airflow keeps the lesser of this and execution_timeout.
-            timeout=timedelta(seconds=float(self.timeout)) + BACKSTOP,
+            timeout=backstop,  # Airflow keeps the lesser of this and execution_timeout
         )
         self.start_from_trigger = True
 
@@ -170,8 +155,7 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
 
         check_output_path(self.output_path)
         self._begin(context)
-        self._check_id()
-        self._announce(self.workflow_id)
+        self._take_id()
         self._protect(self.workflow_id)
         if self._on_worker_because:
             self.log.info("This task begins on a worker in spite of start_from_trigger: %s", self._on_worker_because)
@@ -191,18 +175,15 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
             timed_out = self._timed_out(replace(self._last, status=TIMEOUT))
             raise self._leniently(timed_out) from error
 
-    def _check_id(self) -> None:
-        """Take the rendered id.
-
-        Raises:
-            ConductorArgumentRefusedError: it is not the id of one workflow.
-        """
+    def _take_id(self) -> None:
+        """Check the rendered id, and publish it."""
         from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
 
         try:
             self.workflow_id = one_workflow_id(self.workflow_id)
         except ValueError as error:
             raise self._leniently(ConductorArgumentRefusedError(str(error), reason=str(error))) from error
+        self._announce(self.workflow_id)
 
     def _wait_of_pokes(self, context: Context) -> tuple[WaitSpec, WaitState]:
         """One wait, whose polls are the pokes; rescheduled ones are counted from the first of the series."""
@@ -262,15 +243,12 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         if self.reschedule:
             self._run.state_store.delete(POKES_KEY)
         try:
-            result = self._outcome(event, deadline)
+            return super()._conclude(event, deadline)
         except AirflowException as error:
-            self._guard.release()
             lenient = self._leniently(error)
             if lenient is error:
                 raise
             raise lenient from error
-        self._guard.release()
-        return result
 
     def _leniently(self, error: AirflowException) -> AirflowException:
         """The error, or a skip where ``soft_fail`` or ``never_fail`` asks for that."""
@@ -279,14 +257,9 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         return AirflowSkipException(f"skipped ({'soft_fail' if self.soft_fail else 'never_fail'}): {error}")
 
     def take_over(self, context: Context, event: Any = None) -> Any:
-        """Conclude on the worker a wait that began in the triggerer.
-
-        Raises:
-            ConductorArgumentRefusedError: ``workflow_id`` is not the id of one workflow.
-        """
+        """Conclude on the worker a wait that began in the triggerer."""
         run = self._begin(context)
-        self._check_id()
-        self._announce(self.workflow_id)
+        self._take_id()
         began = timezone.utcnow().timestamp() if run.started_at is None else run.started_at
         return self.execute_complete(context, event, deadline=began + self.timeout)
 

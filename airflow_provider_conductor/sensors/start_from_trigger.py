@@ -11,8 +11,6 @@ from airflow_provider_conductor.operators.arguments import is_template
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
 
-__all__ = ["as_template", "why_not_in_triggerer"]
-
 
 def why_not_in_triggerer(sensor: BaseOperator, arguments: Mapping[str, Any]) -> str:
     """Why Airflow would have to begin this sensor on a worker; empty where it need not.

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.polling.wait_event import WaitEvent
     from airflow_provider_conductor.polling.wait_spec import WaitSpec
 
-__all__ = ["ConductorTaskSensor"]
-
 
 class ConductorTaskSensor(ConductorSensor):
     """Wait until a task of somebody else's workflow has a status, in poke, reschedule and deferrable mode alike.
@@ -62,11 +60,8 @@ class ConductorTaskSensor(ConductorSensor):
 
     def _wait_spec(self, workflow_id: str) -> WaitSpec:
         task_ref = given(self.task_reference_name, "task_reference_name")
-        return replace(
-            super()._wait_spec(workflow_id),
-            wait_until_task_ref=task_ref,
-            wait_until_task_status=self._expected,
-        )
+        spec = super()._wait_spec(workflow_id)
+        return replace(spec, wait_until_task_ref=task_ref, wait_until_task_status=self._expected)
 
     def _outcome(self, event: WaitEvent, deadline: float | None) -> Any:
         from airflow_provider_conductor.polling.wait_event import TASK_ENDED
@@ -91,18 +86,16 @@ class ConductorTaskSensor(ConductorSensor):
         try:
             workflow = self.hook.client.run(read_ended(event.workflow_id, time.time()))
         except ConductorError:
-            return event.message
+            workflow = None
         if workflow is None:
             return event.message
-        return (
-            awaited_task(workflow, self.task_reference_name, task_statuses(self._expected)).unreachable or event.message
-        )
+        seen = awaited_task(workflow, self.task_reference_name, task_statuses(self._expected))
+        return seen.unreachable or event.message
 
     def _task_result(self, workflow: Any, event: WaitEvent) -> Any:
         result = super()._task_result(workflow, event)
         return result["output"] if result else None
 
     def _timeout_error(self, message: str, workflow_id: str, *, reason: str) -> ConductorWorkflowTimeoutError:
-        expected = self._expected.replace(",", " or ")
-        message = f"task {self.task_reference_name!r} is not {expected}: {message}"
-        return super()._timeout_error(message, workflow_id, reason=reason)
+        missing = f"task {self.task_reference_name!r} is not {self._expected.replace(',', ' or ')}"
+        return super()._timeout_error(f"{missing}: {message}", workflow_id, reason=reason)

@@ -7,8 +7,6 @@ from typing import Any
 
 from airflow_provider_conductor.sensors.base import ConductorSensor
 
-__all__ = ["ConductorWorkflowSensor"]
-
 
 class ConductorWorkflowSensor(ConductorSensor):
     """Wait for somebody else's workflow, in poke, reschedule and deferrable mode alike.

@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.triggers.sensor import ConductorSensorTrigger as ConductorSensorTrigger
     from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger as ConductorWorkflowTrigger
 
-__all__, __getattr__ = exports(
-    __name__,
-    {
-        "ConductorSensorTrigger": "sensor",
-        "ConductorWorkflowTrigger": "workflow",
-        "ConductorWorkflowsTrigger": "batch",
-    },
-)
+MODULES = {"Workflow": "workflow", "Workflows": "batch", "Sensor": "sensor"}
+
+__all__, __getattr__ = exports(__name__, {f"Conductor{kind}Trigger": module for kind, module in MODULES.items()})

@@ -1,38 +1,39 @@
-"""What all triggers of this package share: how Airflow stores them, and what a kill does."""
+"""What all triggers of this package share: how Airflow stores them, how they run, and what a kill does."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger
+from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_conductor._airflow import task_now, triggers_hear_of_kills
+from airflow_provider_conductor._airflow import DELETED, TaskNow, task_now, triggers_hear_of_kills
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.flow import Flow
-from airflow_provider_conductor.client.text import to_log
+from airflow_provider_conductor.client.text import one_line, to_log
+from airflow_provider_conductor.connection_form import DEFAULT_CONNECTION_ID
 from airflow_provider_conductor.polling.durations import seconds
 from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.polling.wait import wait
-from airflow_provider_conductor.polling.wait_event import WaitEvent
+from airflow_provider_conductor.polling.wait_event import ERROR, MESSAGE_LIMIT, WaitEvent
 from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
-from airflow_provider_conductor.triggers.kill_detection import is_kill
 from airflow_provider_conductor.triggers.shared_poller import shared_poller
 
-__all__ = ["ConductorTrigger", "start_and_deadline"]
-
 PACKAGE = "airflow_provider_conductor.triggers"
+
+MARKED = frozenset({"failed", "skipped", "success", "upstream_failed"})
+"""Where a user, or Airflow for a timeout of the dag run, may have put a deferred task. None: it is cleared."""
 
 _terminations: set[asyncio.Task[None]] = set()
 """Terminations under way: a loop holds its tasks but weakly."""
 
 
 class ConductorTrigger(BaseTrigger):
-    """Waits for workflows of one connection.
+    """Waits for workflows of one connection, and fires one event.
 
     Args:
         conductor_conn_id: id of the connection; it is looked up in the triggerer.
@@ -42,7 +43,11 @@ class ConductorTrigger(BaseTrigger):
     """
 
     def __init__(
-        self, *, conductor_conn_id: str, kill_reason: str | None = None, timeout_reason: str | None = None
+        self,
+        *,
+        conductor_conn_id: str = DEFAULT_CONNECTION_ID,
+        kill_reason: str | None = None,
+        timeout_reason: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.conductor_conn_id = conductor_conn_id
@@ -66,19 +71,40 @@ class ConductorTrigger(BaseTrigger):
     def _subject(self) -> str:
         """What this trigger waits for, as log lines name it."""
 
+    @property
+    def _ids_of_event(self) -> dict[str, str]:
+        """What each of its events has, whatever happened."""
+        return {}
+
+    async def _prepare(self) -> None:
+        """Done before the connection is looked up; a ConductorError becomes the event."""
+
+    @abstractmethod
+    async def _wait(self, poller: Poller) -> dict[str, Any]:
+        """Wait to the end; returns the event."""
+
     @abstractmethod
     async def _terminate(self, poller: Poller, reason: str) -> str:
         """Terminate what it waits for, unless that has ended; returns what was done."""
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        try:
+            await self._prepare()
+            async with shared_poller(self.conductor_conn_id) as poller:
+                event = await self._wait(poller)
+        except ConductorError as error:
+            message = one_line(error, MESSAGE_LIMIT)
+            event = {**self._ids_of_event, "status": ERROR, "message": message, "error": type(error).__name__}
+        except asyncio.CancelledError:
+            if not triggers_hear_of_kills():  # nothing but the cancellation tells of a kill then
+                await self.on_kill()
+            raise
+        yield TriggerEvent(event)
 
     def _wait_flow(self, poller: Poller, spec: WaitSpec, state: WaitState, log: Callable[..., None]) -> Flow[WaitEvent]:
         """A wait that leaves workers' reasons out: a triggerer masks only the secrets that it has seen itself."""
         reasons = poller.client.settings.triggerer_reasons
         return wait(spec, to_log(log), state=state, warn=to_log(self.log.warning), reasons=reasons)
-
-    async def _cancelled(self) -> None:
-        """Airflow has cancelled :meth:`run`; before 3.3 nothing else tells a trigger of a kill."""
-        if not triggers_hear_of_kills():
-            await self.on_kill()
 
     async def on_kill(self) -> None:
         """The task was marked or cleared: Airflow's call, from 3.3 on.
@@ -91,7 +117,6 @@ class ConductorTrigger(BaseTrigger):
         await asyncio.shield(termination)
 
     async def _terminate_if_killed(self) -> None:
-        """Terminate what still runs if the task has certainly been killed, see :func:`is_kill`."""
         if self.kill_reason is None or self.task_instance is None:
             return
         subject = self._subject
@@ -102,11 +127,8 @@ class ConductorTrigger(BaseTrigger):
             return
         state = task.state or "cleared"
         if not is_kill(task):
-            self.log.info(
-                "%s: left running, since the task was not killed while it was deferred (its state is %s)",
-                subject,
-                state,
-            )
+            why = f"the task was not killed while it was deferred (its state is {state})"
+            self.log.info("%s: left running, since %s", subject, why)
             return
         try:
             async with shared_poller(self.conductor_conn_id) as poller:
@@ -117,15 +139,38 @@ class ConductorTrigger(BaseTrigger):
             self.log.info("The task was killed (its state is %s). %s: %s", state, subject, done)
 
 
+def is_kill(task: TaskNow) -> bool:
+    """Whether the task of a cancelled trigger has certainly been killed while it was deferred.
+
+    Airflow cancels a trigger, and 3.3 calls its ``on_kill``, also when it moves the trigger to another triggerer. One
+    that has stood still for a while (a paused machine, an unreachable database) learns of that late: the other
+    triggerer may have delivered the event, and the task may have gone on, and ended, since. Its workflow may run on
+    rightfully then: after ``wait_until_task_ref``, in a batch, with ``on_timeout="leave"``, until a retry.
+
+    ================================================ ============= ===== =============================================
+    state                                            deferred last kill? why
+    ================================================ ============= ===== =============================================
+    deferred                                         any           no    the trigger moves, or the triggerer stops
+    None                                             yes           yes   cleared
+    success, failed, skipped, upstream_failed        yes           yes   marked; ``dagrun_timeout``; ``fail_fast``
+    None, success, failed, skipped, upstream_failed  no            no    a worker has taken over from the triggerer
+    deleted                                          any           yes   with its dag run: no worker comes any more
+    scheduled, queued                                any           no    the event is delivered; or it was cleared, and
+                                                                         the next try ends what runs from before
+    running, restarting                              any           no    a worker has it, which hears of kills itself
+    up_for_retry, up_for_reschedule                  any           no    a worker has had it, and the next try goes on
+    removed, and whatever else Airflow may add       any           no    nothing is certain
+    ================================================ ============= ===== =============================================
+    """
+    if task.state == DELETED:
+        return True
+    return (task.state is None or task.state in MARKED) and task.deferred_last
+
+
 def start_and_deadline(
     timeout: float | timedelta | None, started_at: float | None, deadline: float | None
 ) -> tuple[float, float | None]:
-    """When a wait began and when it is over, as moments that stay the same in each triggerer.
-
-    Args:
-        timeout: seconds (or timedelta) from the beginning on.
-        started_at, deadline: seconds since the epoch, if they are known already; the wait begins now if not.
-    """
+    """When a wait began (now, if that is not known) and when it is over: moments, the same in each triggerer."""
     start = time.time() if started_at is None else started_at
     limit = seconds(timeout, "timeout")
     ends = [end for end in (deadline, None if limit is None else start + limit) if end is not None]

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from airflow.triggers.base import TriggerEvent
-
 from airflow_provider_conductor.batch.driver import waiting_for
 from airflow_provider_conductor.batch.handover import FREE_FOR, worth_a_worker
-from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.flow import steady
 from airflow_provider_conductor.client.models import WorkflowStatus
 from airflow_provider_conductor.client.termination import terminate_concurrently
-from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.durations import seconds
 from airflow_provider_conductor.polling.poller import Poller
-from airflow_provider_conductor.polling.wait_event import ERROR, MESSAGE_LIMIT, TIMEOUT
+from airflow_provider_conductor.polling.wait_event import TIMEOUT
 from airflow_provider_conductor.triggers.base import ConductorTrigger, start_and_deadline
-from airflow_provider_conductor.triggers.shared_poller import shared_poller
-
-__all__ = ["GO_ON", "ConductorWorkflowsTrigger"]
 
 GO_ON = "go_on"
 """The event's status if there is something for a worker to do."""
@@ -37,15 +30,11 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
 
     Args:
         workflow_ids: the workflows.
-        conductor_conn_id: id of the connection; it is looked up in the triggerer.
         more: whether the worker has further ones to start; then the event also comes when enough of them have ended.
         max_active: how many may run at a time; None for as many as ``workflow_ids``.
-        timeout: seconds (or timedelta) for the whole wait, from ``started_at`` on; None for no limit.
+        timeout, poll_interval, started_at, deadline: as in ``ConductorWorkflowTrigger``.
         stall_timeout: seconds (or timedelta) without progress after which a workflow counts as ended.
-        poll_interval: seconds between polls; None adapts to the workflows.
-        started_at: when the wait began, in seconds since the epoch; None for now.
-        deadline: the end of the wait as a moment, in seconds since the epoch; with ``timeout``, the earlier one counts.
-        kill_reason, timeout_reason: as in ``ConductorWorkflowTrigger``.
+        kwargs: ``conductor_conn_id``, ``kill_reason``, ``timeout_reason``, as there.
 
     Raises:
         ValueError: an argument that cannot be used, by name.
@@ -55,7 +44,6 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
         self,
         *,
         workflow_ids: Sequence[str],
-        conductor_conn_id: str = "conductor_default",
         more: bool = False,
         max_active: int | None = None,
         timeout: float | timedelta | None = None,
@@ -63,10 +51,9 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
         poll_interval: float | timedelta | None = None,
         started_at: float | None = None,
         deadline: float | None = None,
-        kill_reason: str | None = None,
-        timeout_reason: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(conductor_conn_id=conductor_conn_id, kill_reason=kill_reason, timeout_reason=timeout_reason)
+        super().__init__(**kwargs)
         self.workflow_ids = list(workflow_ids)
         self.more = more
         self.max_active = len(self.workflow_ids) if max_active is None else max_active
@@ -78,25 +65,17 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
         names = ("workflow_ids", "more", "max_active", "started_at", "deadline", "stall_timeout", "poll_interval")
         return {name: getattr(self, name) for name in names}
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        event: dict[str, Any] = {"status": GO_ON}
-        try:
-            async with shared_poller(self.conductor_conn_id) as poller:
-                ended, in_time = await self._wait(poller)
-                event["message"] = f"{len(ended):,} of {len(self.workflow_ids):,} running workflows have ended"
-                event["completed"] = [workflow_id for workflow_id in ended if workflow_id is not None]
-                if not in_time:
-                    event["status"] = TIMEOUT
-                    if self.timeout_reason is not None:
-                        await terminate_concurrently(poller.client.run, self.workflow_ids, self.timeout_reason)
-        except ConductorError as error:
-            event = {"status": ERROR, "message": one_line(error, MESSAGE_LIMIT), "error": type(error).__name__}
-        except asyncio.CancelledError:
-            await self._cancelled()
-            raise
-        yield TriggerEvent(event)
+    async def _wait(self, poller: Poller) -> dict[str, Any]:
+        ended, in_time = await self._wait_for_work(poller)
+        if not in_time and self.timeout_reason is not None:
+            await self._terminate(poller, self.timeout_reason)
+        return {
+            "status": GO_ON if in_time else TIMEOUT,
+            "message": f"{len(ended):,} of {len(self.workflow_ids):,} running workflows have ended",
+            "completed": [workflow_id for workflow_id in ended if workflow_id is not None],
+        }
 
-    async def _wait(self, poller: Poller) -> tuple[list[str | None], bool]:
+    async def _wait_for_work(self, poller: Poller) -> tuple[list[str | None], bool]:
         """Until there is enough for a worker to do.
 
         Returns:
@@ -124,11 +103,9 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
                 if self.deadline is not None and now >= self.deadline:
                     return ended, False
                 moments = [self.deadline, free_since + FREE_FOR if free_since and self.more else None]
-                until = min((moment for moment in moments if moment is not None), default=None)
+                pauses = [max(0.0, moment - now) for moment in moments if moment is not None]
                 done, waits = await asyncio.wait(
-                    waits,
-                    timeout=None if until is None else max(0.0, until - now),
-                    return_when=asyncio.FIRST_COMPLETED,
+                    waits, timeout=min(pauses, default=None), return_when=asyncio.FIRST_COMPLETED
                 )
                 ended += [task.result() for task in done]
         finally:
@@ -138,13 +115,8 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
 
     async def _one(self, poller: Poller, workflow_id: str, now: float) -> str | None:
         """Wait for one; its id if it completed. Its event may hold the whole workflow, so it is not kept."""
-        spec, state = waiting_for(
-            workflow_id,
-            now,
-            began=self.started_at,
-            stall_timeout=self.stall_timeout,
-            poll_interval=self.poll_interval,
-        )
+        limits = {"stall_timeout": self.stall_timeout, "poll_interval": self.poll_interval}
+        spec, state = waiting_for(workflow_id, now, began=self.started_at, **limits)
         event = await poller.run(self._wait_flow(poller, spec, state, self.log.debug))
         return workflow_id if event.status == WorkflowStatus.COMPLETED else None
 

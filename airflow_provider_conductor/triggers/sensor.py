@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
-
-from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_conductor._airflow import DEFERRED_KEY, TaskInstance, push_xcom
 from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
@@ -16,7 +14,6 @@ from airflow_provider_conductor.client.errors import ConductorConfigError
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
 from airflow_provider_conductor.polling.awaited_task import joined_statuses
 from airflow_provider_conductor.polling.poller import Poller
-from airflow_provider_conductor.polling.wait_event import ERROR, WaitEvent
 from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 from airflow_provider_conductor.submission.termination_reasons import killed_reason, label_of
 from airflow_provider_conductor.triggers.workflow import SingleWaitTrigger
@@ -25,12 +22,14 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from jinja2 import Environment
 
-__all__ = ["ConductorSensorTrigger"]
-
 ANSWER_WITHIN = 180.0
 """Seconds for Airflow to answer: a triggerer's supervisor takes a while for its first answer, and never answers
 what it does not understand."""
 
+NOT_RENDERED = (
+    "its templates were not rendered: since the task began, the DAG was changed such that it no longer begins in the "
+    "triggerer. The next try follows the DAG as it is"
+)
 WAY_OUT = "Give the sensor deferrable=True instead of start_from_trigger=True, and a worker renders them"
 
 
@@ -47,9 +46,10 @@ class ConductorSensorTrigger(SingleWaitTrigger):
         conductor_conn_id: id of the connection. Templated.
         templated: whether there is something to render.
         cancel_on_kill: terminate the workflow with a killed task.
-        stall_timeout, poll_interval, exponential_backoff, max_wait: as in ``ConductorWorkflowTrigger``, in seconds.
         wait_until_task_ref: the task whose end is waited for. Templated.
         task_reference_name, expected_status: the task, and its statuses, that are waited for. Templated.
+        settings: ``stall_timeout``, ``poll_interval``, ``exponential_backoff`` and ``max_wait`` as in
+            ``ConductorWorkflowTrigger``, in seconds.
     """
 
     def __init__(
@@ -61,13 +61,10 @@ class ConductorSensorTrigger(SingleWaitTrigger):
         conductor_conn_id: str = "conductor_default",
         templated: bool = True,
         cancel_on_kill: bool = False,
-        stall_timeout: float | None = None,
-        poll_interval: float | None = None,
-        exponential_backoff: bool = False,
-        max_wait: float | None = None,
         wait_until_task_ref: str | None = None,
         task_reference_name: str | None = None,
         expected_status: str | Sequence[str] | None = None,
+        **settings: Any,
     ) -> None:
         super().__init__(conductor_conn_id=conductor_conn_id)
         self.workflow_id = workflow_id
@@ -75,13 +72,10 @@ class ConductorSensorTrigger(SingleWaitTrigger):
         self.deferral_timeout = deferral_timeout
         self.templated = templated
         self.cancel_on_kill = cancel_on_kill
-        self.stall_timeout = stall_timeout
-        self.poll_interval = poll_interval
-        self.exponential_backoff = exponential_backoff
-        self.max_wait = max_wait
         self.wait_until_task_ref = wait_until_task_ref
         self.task_reference_name = task_reference_name
         self.expected_status = expected_status
+        self._settings = settings
         self._context: Context | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -91,15 +85,23 @@ class ConductorSensorTrigger(SingleWaitTrigger):
 
     def _arguments(self) -> dict[str, Any]:
         names = (
-            *("workflow_id", "timeout", "deferral_timeout", "templated", "cancel_on_kill", "stall_timeout"),
-            *("poll_interval", "exponential_backoff", "max_wait"),
+            *("workflow_id", "timeout", "deferral_timeout", "templated", "cancel_on_kill"),
             *("wait_until_task_ref", "task_reference_name", "expected_status"),
         )
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | self._settings
 
     def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
         """Airflow's call before :meth:`run`, which does the rendering: its errors become an event."""
         self._context = context
+
+    async def _prepare(self) -> None:
+        try:
+            await self._render_arguments()
+            self.spec, self.state = self._rendered_spec(), WaitState()
+        except ValueError as error:
+            raise ConductorConfigError(str(error)) from error
+        if self.cancel_on_kill and self.task_instance is not None:
+            self.kill_reason = killed_reason(label_of(self.task_instance))
 
     async def _render_arguments(self) -> None:
         """Render the arguments.
@@ -111,10 +113,7 @@ class ConductorSensorTrigger(SingleWaitTrigger):
         if not self.templated:
             return
         if context is None or "workflow_id" not in self.template_fields:
-            raise ValueError(
-                "its templates were not rendered: since the task began, the DAG was changed such that it no longer "
-                "begins in the triggerer. The next try follows the DAG as it is"
-            )
+            raise ValueError(NOT_RENDERED)
         ti = _SinglePulls(context["ti"])
         try:
             # What Airflow asks its supervisor meanwhile awaits the answer in this very task (greenback).
@@ -130,25 +129,6 @@ class ConductorSensorTrigger(SingleWaitTrigger):
                 f"its templates could not be rendered in the triggerer: {type(error).__name__}: {error}. {WAY_OUT}"
             ) from error
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        try:
-            await self._render_arguments()
-            self.spec, self.state = self._rendered_spec(), WaitState()
-        except ValueError as error:
-            yield TriggerEvent(
-                WaitEvent(
-                    workflow_id=str(self.workflow_id or "").strip() or "(none)",
-                    status=ERROR,
-                    message=str(error),
-                    error=ConductorConfigError.__name__,
-                ).to_json()
-            )
-            return
-        if self.cancel_on_kill and self.task_instance is not None:
-            self.kill_reason = killed_reason(label_of(self.task_instance))
-        async for event in super().run():
-            yield event
-
     def _rendered_spec(self) -> WaitSpec:
         """What is waited for, with what is known only now.
 
@@ -157,19 +137,18 @@ class ConductorSensorTrigger(SingleWaitTrigger):
         """
         task_ref, statuses = self.wait_until_task_ref, ""
         if self.task_reference_name is not None:
-            task_ref = _text(self.task_reference_name, "task_reference_name")
+            task_ref = str(self.task_reference_name).strip()
+            if task_ref in ("", "None"):  # what a template makes of nothing
+                raise ValueError(f"task_reference_name must not be empty, and was rendered to {task_ref!r}")
             statuses = joined_statuses(self.expected_status or "")
         started_at = self._started_at()
         return WaitSpec(
             workflow_id=one_workflow_id(self.workflow_id),
             started_at=started_at,
             deadline=started_at + self.timeout,
-            stall_timeout=self.stall_timeout,
-            poll_interval=self.poll_interval,
-            exponential_backoff=self.exponential_backoff,
-            max_wait=self.max_wait,
             wait_until_task_ref=task_ref,
             wait_until_task_status=statuses,
+            **self._settings,
         )
 
     def _started_at(self) -> float:
@@ -180,7 +159,11 @@ class ConductorSensorTrigger(SingleWaitTrigger):
         aware = ends if ends.tzinfo else ends.replace(tzinfo=UTC)
         return float(aware.timestamp()) - self.deferral_timeout
 
-    async def _announce(self, poller: Poller) -> None:
+    @property
+    def _ids_of_event(self) -> dict[str, str]:
+        return {"workflow_id": str(self.workflow_id or "").strip() or "(none)"}
+
+    async def _wait(self, poller: Poller) -> dict[str, Any]:
         """Push id and link to XCom, as a worker would; if that fails, the worker that concludes makes up for it."""
         workflow_id = self.spec.workflow_id
         ti = cast("TaskInstance", self.task_instance)  # set by the triggerer
@@ -195,6 +178,7 @@ class ConductorSensorTrigger(SingleWaitTrigger):
                     await push_xcom(ti, DEFERRED_KEY, ti.try_number)
         except Exception as error:  # whatever Airflow's API, or an XCom backend of somebody's own, may raise
             self.log.warning("Id and link could not be written to XCom before the wait: %r", error)
+        return await super()._wait(poller)
 
     async def on_kill(self) -> None:
         if not hasattr(self, "spec"):
@@ -217,10 +201,3 @@ class _SinglePulls:
 
     def xcom_pull(self, *args: Any, **kwargs: Any) -> Any:
         return self._ti.xcom_pull(*args, **{"map_indexes": -1, **kwargs})
-
-
-def _text(value: Any, name: str) -> str:
-    text = str(value).strip()
-    if text in ("", "None"):  # what a template makes of nothing
-        raise ValueError(f"{name} must not be empty, and was rendered to {text!r}")
-    return text

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from airflow.triggers.base import TriggerEvent
-
 from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
-from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.termination import terminate
 from airflow_provider_conductor.polling.awaited_task import joined_statuses
 from airflow_provider_conductor.polling.durations import seconds
 from airflow_provider_conductor.polling.poller import Poller
-from airflow_provider_conductor.polling.wait_event import ERROR, STALLED, TIMEOUT, WaitEvent
+from airflow_provider_conductor.polling.wait_event import STALLED, TIMEOUT
 from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 from airflow_provider_conductor.triggers.base import ConductorTrigger, start_and_deadline
-from airflow_provider_conductor.triggers.shared_poller import shared_poller
-
-__all__ = ["ConductorWorkflowTrigger", "SingleWaitTrigger"]
 
 
 class SingleWaitTrigger(ConductorTrigger):
@@ -29,24 +22,15 @@ class SingleWaitTrigger(ConductorTrigger):
     spec: WaitSpec
     state: WaitState
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        try:
-            async with shared_poller(self.conductor_conn_id) as poller:
-                await self._announce(poller)
-                event = await poller.run(self._wait_flow(poller, self.spec, self.state, self.log.info))
-                if self.timeout_reason is not None and event.status in (TIMEOUT, STALLED):
-                    await poller.client.run(terminate([self.spec.workflow_id], self.timeout_reason))
-        except ConductorError as error:
-            event = WaitEvent(
-                workflow_id=self.spec.workflow_id, status=ERROR, message=str(error), error=type(error).__name__
-            )
-        except asyncio.CancelledError:
-            await self._cancelled()
-            raise
-        yield TriggerEvent(event.to_json())
+    async def _wait(self, poller: Poller) -> dict[str, Any]:
+        event = await poller.run(self._wait_flow(poller, self.spec, self.state, self.log.info))
+        if self.timeout_reason is not None and event.status in (TIMEOUT, STALLED):
+            await self._terminate(poller, self.timeout_reason)
+        return event.to_json()
 
-    async def _announce(self, poller: Poller) -> None:
-        """Publish what users want to know before the wait; a worker has done so already."""
+    @property
+    def _ids_of_event(self) -> dict[str, str]:
+        return {"workflow_id": self.spec.workflow_id}
 
     @property
     def _subject(self) -> str:

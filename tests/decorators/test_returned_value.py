@@ -8,7 +8,7 @@ import pytest
 from conductor.client.http.models import StartWorkflowRequest as SdkRequest
 
 from airflow_provider_conductor.client import ConductorInputError, StartWorkflowRequest
-from airflow_provider_conductor.decorators.returned_value import read_returned
+from airflow_provider_conductor.decorators.conductor import read_returned
 
 
 @pytest.mark.parametrize(

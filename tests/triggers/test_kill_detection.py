@@ -9,7 +9,7 @@ import pytest
 from airflow.utils.state import TaskInstanceState
 
 from airflow_provider_conductor._airflow import DELETED, TaskNow, state_in_answer
-from airflow_provider_conductor.triggers.kill_detection import is_kill
+from airflow_provider_conductor.triggers.base import is_kill
 
 STATES = (
     *("scheduled", "queued", "running", "restarting", "deferred", "success", "failed", "skipped", "upstream_failed"),
