@@ -10,12 +10,11 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowException, AirflowSkipException, TaskDeferred, timezone
 from conductor.client.http.models import StartWorkflowRequest as SdkRequest
 
-from airflow_provider_conductor.client import StartWorkflowRequest
+from airflow_provider_conductor.client import ConductorInputError, StartWorkflowRequest
 from airflow_provider_conductor.decorators import conductor_task
+from airflow_provider_conductor.decorators.conductor import read_returned
 from airflow_provider_conductor.exceptions import (
-    ConductorOutputMissingError,
     ConductorStartRefusedError,
-    ConductorTaskUnreachableError,
     ConductorWorkflowFailedError,
 )
 from airflow_provider_conductor.links import ConductorWorkflowLink
@@ -49,14 +48,6 @@ def counted(returned: Any) -> tuple[Callable[[], Any], list[int]]:
         return returned
 
     return make_order, calls
-
-
-@both_ways
-def test_a_task_that_never_comes_is_no_success(conductor: ConductorStandIn, deferrable: bool) -> None:
-    conductor.default_script = Script(after=SOON)
-    made = operator(counted({"order": 7})[0], deferrable=deferrable, wait_until_task_ref="pakc")
-    with pytest.raises(ConductorTaskUnreachableError, match="ended as COMPLETED without a task 'pakc'"):
-        run(made, context_of(made))
 
 
 def test_airflow_offers_it_as_a_task_decorator() -> None:
@@ -346,15 +337,6 @@ def test_default_arguments_of_the_dag_reach_it() -> None:
     assert (made.workflow_name, made.conductor_conn_id, made.retries) == ("orders", "europe", 2)
 
 
-def test_a_part_of_the_output_can_be_the_result(conductor: ConductorStandIn) -> None:
-    conductor.default_script = Script(after=0, output={"rows": [{"id": 1}, {"id": 2}]})
-    task = operator(lambda: {}, output_path="rows[*].id")
-    assert run(task, context_of(task)) == [1, 2]
-    missing = operator(lambda: {}, output_path="rows[0].name")
-    with pytest.raises(ConductorOutputMissingError, match="'id'"):
-        run(missing, context_of(missing, run_id="another"))
-
-
 def test_the_context_goes_along_under_its_key(conductor: ConductorStandIn) -> None:
     conductor.default_script = Script(after=0)
     task = operator(lambda: {"order": 7}, pass_context=True)
@@ -365,3 +347,82 @@ def test_the_context_goes_along_under_its_key(conductor: ConductorStandIn) -> No
     with pytest.raises(ConductorStartRefusedError, match="'airflow'"):
         run(clash, context_of(clash, run_id="another"))
     assert len(conductor.requests) == before
+
+
+# How what a function returned is read
+
+of_each_kind = pytest.mark.parametrize("kind", [StartWorkflowRequest, SdkRequest], ids=["ours", "the SDK's"])
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        {"order": 7},
+        {},
+        {"name": "tea", "version": 2, "input": {"a": 1}, "workflow_name": "of the user's own"},
+        {"correlationId": "c", "correlation_id": "c"},
+    ],
+)
+def test_a_dict_is_the_input_whatever_its_keys_are_called(returned: dict[str, Any]) -> None:
+    assert read_returned(returned) == ({"workflow_input": returned}, {})
+
+
+def test_a_dict_with_workflow_input_is_start_arguments() -> None:
+    arguments = {"workflow_input": {"order": 7}, "workflow_name": "orders", "version": 2, "priority": 9}
+    assert read_returned({**arguments, "correlation_id": None}) == (arguments, {})
+
+
+def test_start_arguments_with_anything_else_are_refused_with_what_would_do() -> None:
+    with pytest.raises(ConductorInputError, match=r"'color', 'timeout' is none of workflow_name") as told:
+        read_returned({"workflow_input": {}, "timeout": 3, "color": "red"})
+    assert "goes into 'workflow_input' as a whole" in str(told.value)
+
+
+@pytest.mark.parametrize("wrong", [[1], "text", 3])
+def test_start_arguments_need_a_dict_for_input(wrong: Any) -> None:
+    with pytest.raises(ConductorInputError, match="workflow_input must be a dict"):
+        read_returned({"workflow_input": wrong})
+
+
+@of_each_kind
+def test_a_request_is_read_by_its_fields(kind: type) -> None:
+    request = kind(
+        name="orders",
+        version=2,
+        input={"order": 7},
+        correlation_id="c1",
+        priority=3,
+        task_to_domain={"pack": "eu"},
+        created_by="Ana",
+        external_input_payload_storage_path="orders/7.json",
+    )
+    arguments, further = read_returned(request)
+    assert arguments == {
+        "workflow_name": "orders",
+        "version": 2,
+        "workflow_input": {"order": 7},
+        "correlation_id": "c1",
+        "priority": 3,
+        "task_to_domain": {"pack": "eu"},
+    }
+    assert further == {"createdBy": "Ana", "externalInputPayloadStoragePath": "orders/7.json"}
+
+
+@of_each_kind
+def test_a_request_may_leave_the_name_to_the_decorator(kind: type) -> None:
+    assert read_returned(kind(name="", version=2, input={"order": 7})) == (
+        {"workflow_name": "", "version": 2, "workflow_input": {"order": 7}},
+        {},
+    )
+
+
+def test_the_strategy_the_sdk_sets_unasked_is_not_taken_for_a_wish() -> None:
+    request = SdkRequest(name="orders", input={"order": 7})
+    assert request.idempotency_strategy is not None
+    assert read_returned(request) == ({"workflow_name": "orders", "workflow_input": {"order": 7}}, {})
+
+
+@pytest.mark.parametrize("returned", [None, "orders", 7, ["order"], ({"order": 7},), object(), SdkRequest])
+def test_anything_else_is_refused_with_what_was_expected(returned: Any) -> None:
+    with pytest.raises(ConductorInputError, match=r"it must be a dict .* or a StartWorkflowRequest, not "):
+        read_returned(returned)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import XCom
 
-from airflow_provider_conductor.links import ConductorWorkflowLink
+from airflow_provider_conductor import operators, sensors
+from airflow_provider_conductor.decorators.conductor import _ConductorDecoratedOperator
+from airflow_provider_conductor.links import ConductorDefinitionLink, ConductorWorkflowLink
 from airflow_provider_conductor.operators import ConductorStartWorkflowOperator
 from airflow_provider_conductor.testing import ConductorStandIn
 from tests.operators.airflow_standin import context_of
@@ -44,3 +46,15 @@ def test_it_needs_no_network_and_no_connection(monkeypatch: pytest.MonkeyPatch) 
 
 def test_its_name_is_what_the_button_says() -> None:
     assert ConductorWorkflowLink().name == "Conductor workflow"
+
+
+OPERATORS = [
+    *(getattr(operators, name) for name in operators.__all__ if name.endswith("Operator")),
+    *(getattr(sensors, name) for name in sensors.__all__),
+    _ConductorDecoratedOperator,
+]
+
+
+@pytest.mark.parametrize("kind", OPERATORS, ids=lambda kind: kind.__name__)
+def test_every_operator_and_sensor_has_a_button(kind: type) -> None:
+    assert any(isinstance(link, (ConductorWorkflowLink, ConductorDefinitionLink)) for link in kind.operator_extra_links)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -19,7 +18,6 @@ from tests.batch.simulated import Starting
 from tests.operators.airflow_standin import first_event, sent_through_airflow
 from tests.polling.simulated import watcher_of
 from tests.polling.virtual_time import EPOCH, now, run
-from tests.triggers.kills import KILLED
 
 EIGHT = [f"w{number}" for number in range(8)]
 
@@ -127,25 +125,6 @@ def test_what_ends_before_the_deadline_is_no_time_out(server: Starting) -> None:
     assert not server.reasons
 
 
-# What cannot be waited for
-
-
-def test_refused_credentials_are_an_event(conductor: ConductorStandIn) -> None:
-    conductor.instead = lambda request: (401, "application/json", b'{"message": "go away", "retryable": false}')
-    event = first_event(waiting_for("abc", "def"))
-    assert (event["status"], event["error"]) == ("error", "ConductorAuthError")
-    assert "go away" in event["message"]
-
-
-def test_a_connection_that_cannot_be_used_is_an_event(
-    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri(read_timeot=5))
-    event = first_event(waiting_for("abc"))
-    assert (event["status"], event["error"]) == ("error", "ConductorConfigError")
-    assert "read_timeot" in event["message"]
-
-
 # Between processes
 
 
@@ -156,15 +135,10 @@ def test_it_survives_airflows_own_serialisation(conductor: ConductorStandIn) -> 
         more=True,
         deadline=EPOCH * 2,
         stall_timeout=300.0,
-        kill_reason=KILLED,
+        kill_reason="killed",
         timeout_reason="Airflow task timed out",
     )
     arrived = sent_through_airflow(trigger)
     assert type(arrived) is ConductorWorkflowsTrigger
     assert arrived.serialize() == trigger.serialize()
     assert first_event(arrived)["status"] == "go_on"
-
-
-def test_its_arguments_are_plain_json() -> None:
-    _, arguments = waiting_for("abc", "def").serialize()
-    assert json.loads(json.dumps(arguments, allow_nan=False)) == arguments

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat import connection
-from airflow.providers.common.compat.sdk import Connection
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, Connection
 
 from airflow_provider_conductor.polling.wait_spec import WaitSpec
 from airflow_provider_conductor.testing import ConductorStandIn, Request
 from airflow_provider_conductor.triggers import ConductorWorkflowTrigger, shared_poller as sharing
 from airflow_provider_conductor.triggers.shared_poller import shared_poller
+from tests.operators.airflow_standin import first_event
 
 MANY = 40
 
@@ -39,25 +40,38 @@ def pollers() -> int:
     return len(sharing._pollers.get(asyncio.get_running_loop(), {}))
 
 
-@pytest.fixture
-def look_ups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The connections that were looked up."""
-    made: list[str] = []
-    real = connection.get_async_connection
+AWAY = RuntimeError("the API server is away")
 
-    async def counting(conn_id: str) -> Any:
-        made.append(conn_id)
-        return await real(conn_id)
 
-    monkeypatch.setattr(connection, "get_async_connection", counting)
+class LookUps:
+    """Airflow's look-up of a connection, which fails so often before it answers."""
+
+    def __init__(self, error: Exception, times: int, answer: str) -> None:
+        self.error, self.times, self.answer = error, times, answer
+        self.made: list[str] = []
+        self.first = asyncio.Event()
+
+    async def __call__(self, conn_id: str) -> Any:
+        self.made.append(conn_id)
+        self.first.set()
+        if len(self.made) <= self.times:
+            raise self.error
+        return Connection(conn_id=conn_id, uri=self.answer)
+
+
+def failing(
+    monkeypatch: pytest.MonkeyPatch, conductor: ConductorStandIn, error: Exception, times: int, **extra: Any
+) -> LookUps:
+    made = LookUps(error, times, conductor.connection_uri(**extra))
+    monkeypatch.setattr(connection, "get_async_connection", made)
     return made
 
 
 async def test_many_triggers_share_a_look_up_a_token_and_their_polls(
-    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, look_ups: list[str]
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conductor.key = ("key", "s3cret")
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri())
+    looked_up = failing(monkeypatch, conductor, AWAY, 0).made
     ids = [conductor.add() for _ in range(MANY)]
     running = [asyncio.create_task(event_of(waiting_for(workflow_id))) for workflow_id in ids]
     await until(lambda: any(r.path == "/workflow/bulk/search" and len(r.body) == MANY for r in conductor.requests))
@@ -66,7 +80,7 @@ async def test_many_triggers_share_a_look_up_a_token_and_their_polls(
     events = await asyncio.gather(*running)
     assert {event["workflow_id"] for event in events} == set(ids)
     assert {event["status"] for event in events} == {"COMPLETED"}
-    assert look_ups == ["conductor_default"]
+    assert looked_up == ["conductor_default"]
     assert sum(r.path == "/token" for r in conductor.requests) == 1
     assert {
         r.headers.get("X-Authorization") for r in conductor.requests if r.path != "/token"
@@ -99,9 +113,9 @@ async def test_a_deferred_wait_that_was_looked_at_before_reads_no_tasks_again(co
 
 
 async def test_each_connection_has_a_watcher_of_its_own(
-    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, look_ups: list[str]
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_OTHER", conductor.connection_uri())
+    looked_up = failing(monkeypatch, conductor, AWAY, 0).made
     ids = [conductor.add() for _ in range(2)]
     running = [
         asyncio.create_task(event_of(waiting_for(workflow_id, conn_id)))
@@ -112,7 +126,7 @@ async def test_each_connection_has_a_watcher_of_its_own(
     for workflow_id in ids:
         conductor.end(workflow_id, "COMPLETED")
     await asyncio.gather(*running)
-    assert sorted(look_ups) == ["conductor_default", "other"]
+    assert sorted(looked_up) == ["conductor_default", "other"]
 
 
 async def test_cancelled_triggers_leave_nothing_behind(conductor: ConductorStandIn) -> None:
@@ -240,3 +254,67 @@ async def test_shared_watcher_is_one_for_all_who_ask(conductor: ConductorStandIn
         assert one is other
     async with shared_poller("conductor_default") as later:
         assert later is not one
+
+
+# A look-up that fails for a moment is no failed task, and one that cannot succeed is
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> tuple[float, ...]:
+    zeros = (0.0,) * len(sharing.LOOK_UP_PAUSES)
+    monkeypatch.setattr(sharing, "LOOK_UP_PAUSES", zeros)
+    return zeros
+
+
+def test_a_look_up_that_failed_twice_is_tried_again(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, pauses: tuple[float, ...]
+) -> None:
+    made = failing(monkeypatch, conductor, AWAY, 2)
+    assert first_event(waiting_for(conductor.add("COMPLETED")))["status"] == "COMPLETED"
+    assert len(made.made) == 3
+
+
+def test_a_look_up_that_keeps_failing_is_the_triggers_failure(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, pauses: tuple[float, ...]
+) -> None:
+    made = failing(monkeypatch, conductor, AWAY, 1_000)
+    workflow_id = conductor.add()
+    with pytest.raises(RuntimeError, match="is away"):
+        first_event(waiting_for(workflow_id))
+    assert len(made.made) == len(pauses) + 1
+    assert conductor.status(workflow_id) == "RUNNING"
+
+
+def test_a_connection_that_does_not_exist_is_looked_up_once(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, pauses: tuple[float, ...]
+) -> None:
+    made = failing(monkeypatch, conductor, AirflowNotFoundException("no such connection"), 2)
+    with pytest.raises(AirflowNotFoundException):
+        first_event(waiting_for("abc"))
+    assert len(made.made) == 1
+
+
+def test_a_connection_that_cannot_be_used_is_looked_up_once(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, pauses: tuple[float, ...]
+) -> None:
+    made = failing(monkeypatch, conductor, AWAY, 0, read_timeot=5)
+    event = first_event(waiting_for("abc"))
+    assert event["status"] == "error"
+    assert "read_timeot" in json.dumps(event)
+    assert len(made.made) == 1
+
+
+def test_a_deploy_of_a_minute_is_outlasted() -> None:
+    assert sum(sharing.LOOK_UP_PAUSES) >= 60
+
+
+async def test_a_cancelled_trigger_does_not_look_on(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = failing(monkeypatch, conductor, AWAY, 1_000)
+    running = asyncio.create_task(anext(waiting_for("abc").run()))
+    await asyncio.wait_for(made.first.wait(), 20)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert len(made.made) == 1

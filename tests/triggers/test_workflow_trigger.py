@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from airflow_provider_conductor.polling.wait_spec import WaitState
 from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from airflow_provider_conductor.triggers import ConductorWorkflowsTrigger, ConductorWorkflowTrigger
+from airflow_provider_conductor.triggers.base import ConductorTrigger
 from tests.operators.airflow_standin import first_event, sent_through_airflow
 
 SOON = 0.4
@@ -21,6 +24,15 @@ SOON = 0.4
 def waiting_for(workflow_id: str, **arguments: Any) -> ConductorWorkflowTrigger:
     return ConductorWorkflowTrigger(workflow_id=workflow_id, **{"poll_interval": 0.1, **arguments})
 
+
+Kind = Callable[..., ConductorTrigger]
+
+KINDS = {
+    "workflow": partial(ConductorWorkflowTrigger, workflow_id="abc"),
+    "batch": partial(ConductorWorkflowsTrigger, workflow_ids=["abc"]),
+}
+
+each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 # The event
 
@@ -31,11 +43,6 @@ def test_the_event_has_the_id_and_the_status_and_no_reason(conductor: ConductorS
     workflow_id = conductor.plays(conductor.add(), script)
     event = first_event(waiting_for(workflow_id))
     assert event == {"workflow_id": workflow_id, "status": status, "message": ""}
-
-
-def test_no_output_goes_into_the_metadata_database(conductor: ConductorStandIn) -> None:
-    workflow_id = conductor.plays(conductor.add(), Script(after=0.1, output={"card": "4711"}))
-    assert "4711" not in json.dumps(first_event(waiting_for(workflow_id)))
 
 
 def test_a_long_reason_is_cut(conductor: ConductorStandIn) -> None:
@@ -57,28 +64,20 @@ def test_the_task_waited_for_is_an_event(conductor: ConductorStandIn, status: st
     assert (event["workflow_id"], event["status"]) == (workflow_id, "task_ended")
 
 
-def test_refused_credentials_are_an_event_and_not_a_wait(conductor: ConductorStandIn) -> None:
-    conductor.instead = lambda request: (401, "application/json", b'{"message": "go away", "retryable": false}')
-    event = first_event(waiting_for("abc"))
-    assert (event["workflow_id"], event["status"]) == ("abc", "error")
-    assert "go away" in event["message"]
-
-
-def test_a_connection_that_cannot_be_used_is_an_event(
-    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+@each_kind
+@pytest.mark.parametrize(
+    ("error", "words"), [("ConductorAuthError", "go away"), ("ConductorConfigError", "read_timeot")]
+)
+def test_where_no_wait_can_help_that_is_the_event(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, kind: Kind, error: str, words: str
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri(read_timeot=5))
-    event = first_event(waiting_for("abc"))
-    assert event["status"] == "error"
-    assert "read_timeot" in event["message"]
-
-
-def test_a_server_that_is_away_for_a_moment_is_no_event(conductor: ConductorStandIn) -> None:
-    workflow_id = conductor.plays(conductor.add(), Script(after=SOON, output={"total": 42}))
-    answers = [(503, "text/plain", b"away"), (0, "", b"")]
-    conductor.instead = lambda request: answers.pop() if answers else None
-    assert first_event(waiting_for(workflow_id))["status"] == "COMPLETED"
-    assert not answers
+    conductor.instead = lambda request: (401, "application/json", b'{"message": "go away", "retryable": false}')
+    if error == "ConductorConfigError":
+        monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri(read_timeot=5))
+    event = first_event(kind())
+    assert (event["status"], event["error"]) == ("error", error)
+    assert words in event["message"]
+    assert event.get("workflow_id") == ("abc" if kind is KINDS["workflow"] else None)
 
 
 # Between processes
@@ -109,25 +108,20 @@ def test_a_subclass_is_stored_under_its_own_module() -> None:
     assert OfAUser(workflow_id="abc").serialize()[0] == f"{__name__}.OfAUser"
 
 
-@pytest.mark.parametrize("kind", ["workflow", "batch"])
-def test_a_timeout_becomes_a_moment_that_a_restart_does_not_move(kind: str) -> None:
-    def made(**arguments: Any) -> Any:
-        if kind == "batch":
-            return ConductorWorkflowsTrigger(workflow_ids=["abc"], **arguments)
-        return ConductorWorkflowTrigger(workflow_id="abc", **arguments)
-
+@each_kind
+def test_a_timeout_becomes_a_moment_that_a_restart_does_not_move(kind: Kind) -> None:
     def moments(trigger: Any) -> tuple[float, float]:
         stored = trigger.serialize()[1]
         assert "timeout" not in stored
         return stored["started_at"], stored["deadline"]
 
     before = time.time()
-    trigger = made(timeout=timedelta(hours=1))
+    trigger = kind(timeout=timedelta(hours=1))
     started_at, deadline = moments(trigger)
     assert before <= started_at <= time.time()
     assert deadline == started_at + 3600
-    assert moments(made(timeout=60, started_at=1000.0)) == (1000.0, 1060.0)
-    assert moments(made(timeout=60, started_at=1000.0, deadline=1030.0)) == (1000.0, 1030.0)
+    assert moments(kind(timeout=60, started_at=1000.0)) == (1000.0, 1060.0)
+    assert moments(kind(timeout=60, started_at=1000.0, deadline=1030.0)) == (1000.0, 1030.0)
     assert moments(sent_through_airflow(trigger)) == (started_at, deadline)
 
 
