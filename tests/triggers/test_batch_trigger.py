@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_conductor.batch.handover import FREE_FOR
 from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.testing import ConductorStandIn, Script
-from airflow_provider_conductor.triggers import ConductorWorkflowsTrigger, batch as module
+from airflow_provider_conductor.triggers import ConductorWorkflowsTrigger, base, batch as module
 from tests.batch.simulated import Starting
 from tests.operators.airflow_standin import first_event, sent_through_airflow
 from tests.polling.simulated import watcher_of
@@ -44,7 +44,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Starting:
         finally:
             await poller.close()
 
-    monkeypatch.setattr(module, "shared_poller", shared_poller)
+    monkeypatch.setattr(base, "shared_poller", shared_poller)
     monkeypatch.setattr(module, "time", SimpleNamespace(time=now, monotonic=now))
     return server
 

@@ -14,7 +14,6 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, Connec
 from airflow_provider_conductor.polling.wait_spec import WaitSpec
 from airflow_provider_conductor.testing import ConductorStandIn, Request
 from airflow_provider_conductor.triggers import ConductorWorkflowTrigger, shared_poller as sharing
-from airflow_provider_conductor.triggers.shared_poller import shared_poller
 from tests.operators.airflow_standin import first_event
 
 MANY = 40
@@ -129,17 +128,6 @@ async def test_each_connection_has_a_watcher_of_its_own(
     assert sorted(looked_up) == ["conductor_default", "other"]
 
 
-async def test_cancelled_triggers_leave_nothing_behind(conductor: ConductorStandIn) -> None:
-    before = len(asyncio.all_tasks())
-    running = [asyncio.create_task(event_of(waiting_for(conductor.add()))) for _ in range(MANY)]
-    await until(lambda: sum(r.path == "/workflow/bulk/search" for r in conductor.requests) >= 2)
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
-    assert pollers() == 0
-    assert len(asyncio.all_tasks()) == before
-
-
 async def test_a_cancelled_first_trigger_takes_nothing_from_the_second(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,13 +235,6 @@ async def test_the_rate_is_kept_whatever_the_number_of_waits(
         conductor.end(workflow_id, "COMPLETED")
     await asyncio.gather(*running)
     assert took >= (MANY + 2) / 20
-
-
-async def test_shared_watcher_is_one_for_all_who_ask(conductor: ConductorStandIn) -> None:
-    async with shared_poller("conductor_default") as one, shared_poller("conductor_default") as other:
-        assert one is other
-    async with shared_poller("conductor_default") as later:
-        assert later is not one
 
 
 # A look-up that fails for a moment is no failed task, and one that cannot succeed is
