@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (
     timezone,
 )
 
-from airflow_provider_conductor._airflow import first_poke
+from airflow_provider_conductor._airflow import first_poke, triggers_render_templates
 from airflow_provider_conductor.exceptions import (
     ConductorArgumentRefusedError,
     ConductorSensorTimeoutError,
@@ -37,7 +37,7 @@ from airflow_provider_conductor.operators.waiting import WaitMixin
 from airflow_provider_conductor.polling.durations import patience, seconds
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperator, Context
 
     from airflow_provider_conductor.polling.wait_event import WaitEvent
     from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
@@ -112,10 +112,8 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
             return
         from airflow.triggers.base import StartTriggerArgs
 
-        from airflow_provider_conductor.sensors.start_from_trigger import as_template, why_not_in_triggerer
-
         given_to_it = {"conductor_conn_id": self.conductor_conn_id, "workflow_id": self.workflow_id, **awaited}
-        self._on_worker_because = why_not_in_triggerer(self, given_to_it)
+        self._on_worker_because = _why_not_in_triggerer(self, given_to_it)
         if self._on_worker_because:
             return
         lasts, backstop = float(self.timeout), timedelta(seconds=float(self.timeout)) + BACKSTOP
@@ -126,7 +124,7 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         self.start_trigger_args = StartTriggerArgs(
             trigger_cls="airflow_provider_conductor.triggers.ConductorSensorTrigger",
             trigger_kwargs={
-                **{name: as_template(value) for name, value in given_to_it.items()},
+                **{name: _as_template(value) for name, value in given_to_it.items()},
                 **self._spec_settings(),
                 "timeout": lasts,
                 "deferral_timeout": airflows,
@@ -297,3 +295,48 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         if self._guard.execution_timeout_is_over:
             return super()._timeout_error(message, workflow_id, reason=reason)
         return ConductorSensorTimeoutError(message, reason=reason, **self._about(workflow_id))
+
+
+def _why_not_in_triggerer(sensor: BaseOperator, arguments: Mapping[str, Any]) -> str:
+    """Why Airflow would have to begin this sensor on a worker; empty where it need not.
+
+    ========================================================  ==================================================
+    the case                                                  why
+    ========================================================  ==================================================
+    Airflow before 3.3                                        its triggerer renders no templates
+    a mapped sensor, or one in a mapped task group            which of them it is, is told on the worker only
+    an argument that is neither text nor a task's output      its triggerer gets plain values only
+    a template, in a DAG with macros or filters of its own    they are functions, which never leave the DAG's file
+    ========================================================  ==================================================
+    """
+    if not triggers_render_templates():
+        return "it needs Airflow 3.3 or later"
+    if getattr(sensor, "_BaseOperator__from_mapped", False) or _is_mapped(sensor):
+        return "it is mapped"
+    for name, value in arguments.items():
+        if not _plain(_as_template(value)):
+            return f"{name} is neither a text nor a task's output"
+    dag = sensor.get_dag()
+    if dag is not None and any(map(is_template, arguments.values())):
+        for what in ("user_defined_macros", "user_defined_filters"):
+            if getattr(dag, what, None):
+                return f"its DAG has {what}, which the triggerer cannot see"
+    return ""
+
+
+def _as_template(value: Any) -> Any:
+    """A task's output as the template that reads it; anything else as it is."""
+    operator, key = getattr(value, "operator", None), getattr(value, "key", None)
+    if key is None or operator is None or _is_mapped(operator):
+        return value
+    return str(value)
+
+
+def _is_mapped(operator: BaseOperator) -> bool:
+    return operator.is_mapped or operator.get_closest_mapped_task_group() is not None
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, str)

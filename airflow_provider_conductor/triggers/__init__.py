@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.triggers.sensor import ConductorSensorTrigger as ConductorSensorTrigger
     from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger as ConductorWorkflowTrigger
 
-MODULES = {"Workflow": "workflow", "Workflows": "batch", "Sensor": "sensor"}
-
-__all__, __getattr__ = exports(__name__, {f"Conductor{kind}Trigger": module for kind, module in MODULES.items()})
+__all__, __getattr__ = exports(
+    __name__,
+    {"ConductorSensorTrigger": "sensor", "ConductorWorkflowTrigger": "workflow", "ConductorWorkflowsTrigger": "batch"},
+)

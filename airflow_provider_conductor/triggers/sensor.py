@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow_provider_conductor._airflow import DEFERRED_KEY, TaskInstance, push_xcom
 from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
 from airflow_provider_conductor.client.errors import ConductorConfigError
+from airflow_provider_conductor.connection_form import DEFAULT_CONNECTION_ID
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
 from airflow_provider_conductor.polling.awaited_task import joined_statuses
 from airflow_provider_conductor.polling.poller import Poller
@@ -58,7 +59,7 @@ class ConductorSensorTrigger(SingleWaitTrigger):
         workflow_id: str,
         timeout: float,
         deferral_timeout: float,
-        conductor_conn_id: str = "conductor_default",
+        conductor_conn_id: str = DEFAULT_CONNECTION_ID,
         templated: bool = True,
         cancel_on_kill: bool = False,
         wait_until_task_ref: str | None = None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
 from airflow_provider_conductor.client.termination import terminate
+from airflow_provider_conductor.connection_form import DEFAULT_CONNECTION_ID
 from airflow_provider_conductor.polling.awaited_task import joined_statuses
 from airflow_provider_conductor.polling.durations import seconds
 from airflow_provider_conductor.polling.poller import Poller
@@ -80,7 +81,7 @@ class ConductorWorkflowTrigger(SingleWaitTrigger):
         self,
         *,
         workflow_id: str,
-        conductor_conn_id: str = "conductor_default",
+        conductor_conn_id: str = DEFAULT_CONNECTION_ID,
         timeout: float | timedelta | None = None,
         stall_timeout: float | timedelta | None = None,
         poll_interval: float | timedelta | None = None,

@@ -236,26 +236,18 @@ def test_a_retry_that_makes_another_input_stays_with_the_workflow_there_is(
     assert [body["input"] for body in conductor.started] == [{"try": 1}]
 
 
-def test_a_failed_workflow_runs_on_with_the_input_it_was_started_with(conductor: ConductorStandIn) -> None:
+@pytest.mark.parametrize(("retry_from", "inputs"), [("failed_task", [1]), ("new", [1, 2])])
+def test_a_failed_workflow_runs_on_with_its_own_input_unless_told_to_start_anew(
+    conductor: ConductorStandIn, retry_from: str, inputs: list[int]
+) -> None:
     conductor.default_script = Script(after=0, status="FAILED", reason="no tea left")
     tries = iter([1, 2])
-    task = operator(lambda: {"try": next(tries)}, retries=1)
+    task = operator(lambda: {"try": next(tries)}, retries=1, retry_from=retry_from)
     with pytest.raises(ConductorWorkflowFailedError):
         run(task, context_of(task))
     conductor.default_script = Script(after=0, output={"total": 42})
     assert run(task, context_of(task, try_number=2)) == {"total": 42}
-    assert conductor.workflows[conductor.only_workflow]["input"] == {"try": 1}
-
-
-def test_told_to_start_anew_a_retry_starts_with_its_own_input(conductor: ConductorStandIn) -> None:
-    conductor.default_script = Script(after=0, status="FAILED", reason="no tea left")
-    tries = iter([1, 2])
-    task = operator(lambda: {"try": next(tries)}, retries=1, retry_from="new")
-    with pytest.raises(ConductorWorkflowFailedError):
-        run(task, context_of(task))
-    conductor.default_script = Script(after=0)
-    run(task, context_of(task, try_number=2))
-    assert [body["input"] for body in conductor.started] == [{"try": 1}, {"try": 2}]
+    assert [body["input"]["try"] for body in conductor.started] == inputs
 
 
 def test_killed_while_the_function_runs_nothing_is_started(conductor: ConductorStandIn) -> None:

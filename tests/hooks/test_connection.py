@@ -17,6 +17,7 @@ from airflow.models.connection import Connection as StoredConnection
 from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_conductor.client import ConductorAuthError
+from airflow_provider_conductor.exceptions import ConductorTaskUnreachableError
 from airflow_provider_conductor.hooks import ConductorHook, conductor as hook_module
 from airflow_provider_conductor.testing import ConductorStandIn
 from airflow_provider_conductor.testing.server import TOKEN
@@ -239,3 +240,21 @@ def test_secrets_outside_the_password_are_masked_in_task_logs(monkeypatch: pytes
     for secret in (SECRET, HEADER_SECRET, PROXY_SECRET):
         assert secret not in str(shown)
     assert redact(f"{PROXY_SECRET} of the execution") == "*** of the execution"
+
+
+# Waiting on the worker
+
+PACK = {"taskId": "1", "referenceTaskName": "pack__1", "taskType": "SIMPLE", "status": "COMPLETED"}
+
+
+def test_the_workflow_comes_with_its_tasks(conductor: ConductorStandIn) -> None:
+    workflow_id = conductor.add(tasks=[PACK])
+    workflow = ConductorHook().wait_for_workflow(workflow_id, wait_until_task_ref="pack__1")
+    assert [task.reference_name for task in workflow.tasks] == ["pack__1"]
+
+
+def test_a_task_that_never_comes_is_an_error(conductor: ConductorStandIn) -> None:
+    workflow_id = conductor.add("COMPLETED", tasks=[PACK])
+    with pytest.raises(ConductorTaskUnreachableError, match=r"without a task 'pack' \(its tasks: 'pack__1'") as missed:
+        ConductorHook().wait_for_workflow(workflow_id, wait_until_task_ref="pack")
+    assert (missed.value.workflow_id, missed.value.task_reference_name) == (workflow_id, "pack")

@@ -135,27 +135,32 @@ def test_a_key_in_the_environment_is_not_shown_to_an_open_server(
     assert [request.path for request in server.requests] == ["/api/workflow/w1"]
 
 
-def test_a_ca_of_its_own_is_trusted_by_the_sdk_too(
-    serve: Serve, hook_of: HookOf, authority: trustme.CA, files: dict[str, str]
+@pytest.mark.parametrize(
+    ("asks", "extra", "refused"),
+    [
+        (False, {}, "CERTIFICATE_VERIFY_FAILED"),
+        (False, {"ca_bundle": "ca"}, ""),
+        (False, {"verify_ssl": False}, ""),
+        (True, {"ca_bundle": "ca"}, "."),
+        (True, {"ca_bundle": "ca", "client_cert": "own"}, ""),
+    ],
+)
+def test_the_connections_tls_settings_are_the_sdks_too(
+    serve: Serve,
+    hook_of: HookOf,
+    authority: trustme.CA,
+    files: dict[str, str],
+    asks: bool,
+    extra: dict[str, Any],
+    refused: str,
 ) -> None:
-    server = serve(told.workflow("w1"), over_tls(authority))
-    with pytest.raises(ApiException, match="CERTIFICATE_VERIFY_FAILED"):
-        read_by_the_sdk(hook_of(server.api_url))
-    assert read_by_the_sdk(hook_of(server.api_url, ca_bundle=files["ca"])) == "w1"
-
-
-def test_a_client_certificate_is_shown_by_the_sdk_too(
-    serve: Serve, hook_of: HookOf, authority: trustme.CA, files: dict[str, str]
-) -> None:
-    server = serve(told.workflow("w1"), over_tls(authority, ask=True))
-    assert read_by_the_sdk(hook_of(server.api_url, ca_bundle=files["ca"], client_cert=files["own"])) == "w1"
-    with pytest.raises(ApiException):
-        read_by_the_sdk(hook_of(server.api_url, ca_bundle=files["ca"]))
-
-
-def test_verification_is_off_for_the_sdk_too_when_told(serve: Serve, hook_of: HookOf, authority: trustme.CA) -> None:
-    server = serve(told.workflow("w1"), over_tls(authority))
-    assert read_by_the_sdk(hook_of(server.api_url, verify_ssl=False)) == "w1"
+    server = serve(told.workflow("w1"), over_tls(authority, ask=asks))
+    hook = hook_of(server.api_url, **{name: files.get(value, value) for name, value in extra.items()})
+    if refused:
+        with pytest.raises(ApiException, match=refused):
+            read_by_the_sdk(hook)
+    else:
+        assert read_by_the_sdk(hook) == "w1"
 
 
 def test_headers_go_with_the_sdks_requests_too(serve: Serve, hook_of: HookOf) -> None:

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 from airflow.providers.common.compat.sdk import (
+    DAG,
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
@@ -25,11 +26,6 @@ from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWor
 from airflow_provider_conductor.testing import ConductorStandIn
 from tests.operators.airflow_standin import context_of
 from tests.sensors.triggerer import run_anywhere
-
-try:
-    from airflow.sdk import DAG
-except ImportError:
-    from airflow import DAG
 
 
 def sensor(**arguments: Any) -> ConductorWorkflowSensor:

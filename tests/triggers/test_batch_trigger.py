@@ -12,10 +12,8 @@ import pytest
 
 from airflow_provider_conductor.batch.handover import FREE_FOR
 from airflow_provider_conductor.polling.poller import Poller
-from airflow_provider_conductor.testing import ConductorStandIn, Script
 from airflow_provider_conductor.triggers import ConductorWorkflowsTrigger, base, batch as module
 from tests.batch.simulated import Starting
-from tests.operators.airflow_standin import first_event, sent_through_airflow
 from tests.polling.simulated import watcher_of
 from tests.polling.virtual_time import EPOCH, now, run
 
@@ -126,19 +124,3 @@ def test_what_ends_before_the_deadline_is_no_time_out(server: Starting) -> None:
 
 
 # Between processes
-
-
-def test_it_survives_airflows_own_serialisation(conductor: ConductorStandIn) -> None:
-    ids = [conductor.plays(conductor.add(), Script(after=0.1)) for _ in range(3)]
-    trigger = waiting_for(
-        *ids,
-        more=True,
-        deadline=EPOCH * 2,
-        stall_timeout=300.0,
-        kill_reason="killed",
-        timeout_reason="Airflow task timed out",
-    )
-    arrived = sent_through_airflow(trigger)
-    assert type(arrived) is ConductorWorkflowsTrigger
-    assert arrived.serialize() == trigger.serialize()
-    assert first_event(arrived)["status"] == "go_on"

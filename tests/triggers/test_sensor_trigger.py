@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +14,7 @@ from airflow.triggers.base import BaseTrigger
 from airflow_provider_conductor._airflow import triggers_render_templates
 from airflow_provider_conductor.testing import ConductorStandIn, Script
 from airflow_provider_conductor.triggers import ConductorSensorTrigger, sensor as module
-from tests.operators.airflow_standin import first_event, sent_through_airflow
+from tests.operators.airflow_standin import first_event
 
 SOON = 0.4
 
@@ -137,13 +136,6 @@ def test_nothing_of_use_is_an_event_and_no_request(
     assert says in event["message"]
     assert event["workflow_id"]
     assert not conductor.requests
-
-
-def test_it_survives_airflows_own_serialisation(conductor: ConductorStandIn) -> None:
-    trigger = waiting_for("abc", cancel_on_kill=True, task_reference_name="pack", expected_status=["COMPLETED"])
-    assert sent_through_airflow(trigger).serialize() == trigger.serialize()
-    _, arguments = trigger.serialize()
-    assert json.loads(json.dumps(arguments, allow_nan=False)) == arguments
 
 
 # Templates

@@ -22,7 +22,8 @@ from airflow_provider_conductor.triggers import (
     ConductorWorkflowsTrigger,
     ConductorWorkflowTrigger,
 )
-from tests.operators.airflow_standin import first_event
+from airflow_provider_conductor.triggers.base import ConductorTrigger
+from tests.operators.airflow_standin import first_event, sent_through_airflow
 
 RECORDED = sorted((Path(__file__).parent.parent / "recorded" / "trigger_arguments").glob("*.json"))
 PRESENT = [path for path in RECORDED if path.name.startswith(f"{__version__}.")]
@@ -37,6 +38,44 @@ def load(path: Path) -> tuple[Any, dict[str, Any]]:
     trigger = getattr(importlib.import_module(module), name)(**stored["kwargs"])
     assert trigger.serialize()[0] == stored["classpath"]
     return trigger, stored["kwargs"]
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        ConductorWorkflowTrigger(
+            workflow_id="abc",
+            timeout=60,
+            stall_timeout=300.0,
+            state=WaitState(warned="a standstill", unreachable_since=1.0).to_json(),
+            kill_reason="killed",
+        ),
+        ConductorWorkflowsTrigger(
+            workflow_ids=["abc", "def"],
+            more=True,
+            deadline=9e9,
+            stall_timeout=300.0,
+            kill_reason="killed",
+            timeout_reason="timed out",
+        ),
+        ConductorSensorTrigger(
+            workflow_id="abc",
+            timeout=60.0,
+            deferral_timeout=360.0,
+            poll_interval=0.1,
+            cancel_on_kill=True,
+            task_reference_name="pack",
+            expected_status=["COMPLETED"],
+        ),
+    ],
+    ids=lambda trigger: type(trigger).__name__,
+)
+def test_it_survives_airflows_own_serialisation(trigger: ConductorTrigger) -> None:
+    arrived = sent_through_airflow(trigger)
+    assert type(arrived) is type(trigger)
+    assert arrived.serialize() == trigger.serialize()
+    _, arguments = trigger.serialize()
+    assert json.loads(json.dumps(arguments, allow_nan=False)) == arguments
 
 
 @each

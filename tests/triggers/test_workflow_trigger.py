@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.polling.wait_spec import WaitState
 from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from airflow_provider_conductor.triggers import ConductorWorkflowsTrigger, ConductorWorkflowTrigger
 from airflow_provider_conductor.triggers.base import ConductorTrigger
@@ -83,21 +82,10 @@ def test_where_no_wait_can_help_that_is_the_event(
 # Between processes
 
 
-def test_it_survives_airflows_own_serialisation(conductor: ConductorStandIn) -> None:
-    workflow_id = conductor.plays(conductor.add(), Script(after=0.1))
-    state = WaitState(warned="a standstill", unreachable_since=1.0).to_json()
-    trigger = waiting_for(workflow_id, kill_reason="killed", timeout=60, stall_timeout=300.0, state=state)
-    arrived = sent_through_airflow(trigger)
-    assert arrived.serialize() == trigger.serialize()
-    assert first_event(arrived)["status"] == "COMPLETED"
-
-
 def test_its_arguments_are_plain_json_and_only_what_was_given() -> None:
     path, arguments = ConductorWorkflowTrigger(workflow_id="abc", started_at=1.0).serialize()
     assert path == "airflow_provider_conductor.triggers.ConductorWorkflowTrigger"
     assert arguments == {"workflow_id": "abc", "conductor_conn_id": "conductor_default", "started_at": 1.0}
-    _, arguments = waiting_for("abc", timeout=60).serialize()
-    assert json.loads(json.dumps(arguments, allow_nan=False)) == arguments
 
 
 class OfAUser(ConductorWorkflowTrigger):
