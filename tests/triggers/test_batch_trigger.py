@@ -121,6 +121,3 @@ def test_what_ends_before_the_deadline_is_no_time_out(server: Starting) -> None:
     event, _ = woken(server, dict.fromkeys(EIGHT, 10.0), deadline=EPOCH + 30, timeout_reason="too late")
     assert event["status"] == "go_on"
     assert not server.reasons
-
-
-# Between processes
