@@ -19,7 +19,9 @@ DEFINITION_URL_KEY = "definition_url"
 """XCom key of the URL of a definition's page."""
 
 
-class _LinkInXCom(BaseOperatorLink):
+class LinkInXCom(BaseOperatorLink):
+    """A link whose URL the task pushes to XCom."""
+
     _key: ClassVar[str]
 
     @property
@@ -33,14 +35,14 @@ class _LinkInXCom(BaseOperatorLink):
         return XCom.get_value(key=self._key, ti_key=ti_key) or ""
 
 
-class ConductorWorkflowLink(_LinkInXCom):
+class ConductorWorkflowLink(LinkInXCom):
     """Link to the execution's page in Conductor's UI, from right after the start on."""
 
     name = "Conductor workflow"
     _key = WORKFLOW_URL_KEY
 
 
-class ConductorDefinitionLink(_LinkInXCom):
+class ConductorDefinitionLink(LinkInXCom):
     """Link to the page of the first workflow definition that was registered."""
 
     name = "Conductor definition"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
@@ -25,7 +26,7 @@ METRICS_EVERY = 1.0
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _SharedPoller]] = WeakKeyDictionary()
 
 
-def shared_poller(conductor_conn_id: str) -> _SharedPoller:
+def shared_poller(conductor_conn_id: str) -> AbstractAsyncContextManager[Poller]:
     """The poller of this connection: one session, one token, one look-up of the connection for all its waits.
 
     Raises:
