@@ -13,10 +13,7 @@ from conductor.client.http.models import StartWorkflowRequest as SdkRequest
 from airflow_provider_conductor.client import ConductorInputError, StartWorkflowRequest
 from airflow_provider_conductor.decorators import conductor_task
 from airflow_provider_conductor.decorators.conductor import read_returned
-from airflow_provider_conductor.exceptions import (
-    ConductorStartRefusedError,
-    ConductorWorkflowFailedError,
-)
+from airflow_provider_conductor.exceptions import ConductorStartRefusedError, ConductorWorkflowFailedError
 from airflow_provider_conductor.links import ConductorWorkflowLink
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
 from airflow_provider_conductor.testing import ConductorStandIn, Script

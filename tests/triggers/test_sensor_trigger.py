@@ -46,12 +46,7 @@ def xcom(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def waiting_for(workflow_id: Any, times_out_at: datetime | None = None, **arguments: Any) -> ConductorSensorTrigger:
-    defaults: dict[str, Any] = {
-        "timeout": 60.0,
-        "deferral_timeout": 360.0,
-        "poll_interval": 0.1,
-        "templated": False,
-    }
+    defaults: dict[str, Any] = {"timeout": 60.0, "deferral_timeout": 360.0, "poll_interval": 0.1, "templated": False}
     trigger = ConductorSensorTrigger(workflow_id=workflow_id, **{**defaults, **arguments})
     trigger.task_instance = TaskInstance()
     trigger.timeout_after = times_out_at
@@ -163,14 +158,8 @@ def test_only_what_the_supervisor_answers_is_pulled(
 
     trigger = rendering(monkeypatch, render)
     assert first_event(trigger)["workflow_id"] == "pulled"
-    assert (
-        trigger.task_instance.pulls
-        == [
-            {"map_indexes": -1, "task_ids": "start"},
-            {"map_indexes": 3, "task_ids": "start"},
-        ]
-        * 2
-    )
+    pulls = [{"map_indexes": -1, "task_ids": "start"}, {"map_indexes": 3, "task_ids": "start"}]
+    assert trigger.task_instance.pulls == pulls * 2
 
 
 def test_a_template_that_fails_is_told(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
