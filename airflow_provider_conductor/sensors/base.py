@@ -39,6 +39,7 @@ from airflow_provider_conductor.polling.durations import patience, seconds
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context
 
+    from airflow_provider_conductor.client.models import Workflow
     from airflow_provider_conductor.polling.wait_event import WaitEvent
     from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 
@@ -284,10 +285,10 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
     def _output_wanted(self) -> bool:
         return super()._output_wanted and bool(self.return_output or self.output_path)
 
-    def _result(self, workflow: Any) -> Any:
+    def _result(self, workflow: Workflow) -> Any:
         return super()._result(workflow) if self.return_output or self.output_path else None
 
-    def _task_result(self, workflow: Any, event: WaitEvent) -> Any:
+    def _task_result(self, workflow: Workflow | None, event: WaitEvent) -> Any:
         return super()._task_result(workflow, event) if self.return_output or self.output_path else None
 
     def _timeout_error(self, message: str, workflow_id: str, *, reason: str) -> ConductorWorkflowTimeoutError:

@@ -14,6 +14,7 @@ from airflow_provider_conductor.polling.awaited_task import SUCCESS, joined_stat
 from airflow_provider_conductor.sensors.base import ConductorSensor
 
 if TYPE_CHECKING:
+    from airflow_provider_conductor.client.models import Workflow
     from airflow_provider_conductor.polling.wait_event import WaitEvent
     from airflow_provider_conductor.polling.wait_spec import WaitSpec
 
@@ -92,7 +93,7 @@ class ConductorTaskSensor(ConductorSensor):
         seen = awaited_task(workflow, self.task_reference_name, task_statuses(self._expected))
         return seen.unreachable or event.message
 
-    def _task_result(self, workflow: Any, event: WaitEvent) -> Any:
+    def _task_result(self, workflow: Workflow | None, event: WaitEvent) -> Any:
         result = super()._task_result(workflow, event)
         return result["output"] if result else None
 
