@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["Logger", "one_line", "readable", "to_log"]
-
 LINE_LIMIT = 2_000
 """Characters of a line in a log."""
 
