@@ -6,10 +6,10 @@ OLD := .venv/airflow-2.11/bin
 STRICT := airflow_provider_conductor dev benchmarks tests/client/typed_calls.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit coverage matrix docs faults bench soak lint format demo airflow server lock clean
+.PHONY: help setup test unit coverage matrix docs faults bench soak production lint format demo airflow server lock clean
 
 help: ## What there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make .venv/airflow-2.11 and .venv/airflow-3.3, if they aren't up to date
 	@$(PYTHON) dev/environments.py
@@ -51,6 +51,10 @@ bench: setup ## The provider beside its peers: a table, and build/benchmarks.jso
 
 soak: setup ## Half an hour of waits, with two crashes of the server: none lost, nothing grows
 	$(NEW)/python -m benchmarks.soak --minutes 30 $(ARGS)
+
+production: ## The provider in production shape: PostgreSQL, Redis, Celery, two triggerers; everything lost once (BACKEND=redis)
+	@$(PYTHON) dev/environments.py production
+	.venv/production/bin/python -m dev.production $(if $(BACKEND),--backend $(BACKEND)) $(ARGS)
 
 demo: setup ## The provider at work, on a real Conductor server
 	$(NEW)/python dev/demo.py

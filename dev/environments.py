@@ -61,6 +61,8 @@ class Environment:
 OLDEST_CELL = Environment("airflow-2.11", "airflow-2.11", AIRFLOWS["2.11"])
 NEWEST_CELL = Environment("airflow-3.3", "airflow-3.3", AIRFLOWS[NEWEST][::-1])
 DOCS = Environment("docs", "docs", AIRFLOWS[NEWEST][::-1])
+# The wheels that carry Redis end with Python 3.12.
+PRODUCTION = Environment("production", "production", ("3.12", "3.11"))
 CELLS = tuple(
     Environment(f"matrix/{airflow}-{python}", f"airflow-{airflow}", (python,))
     for airflow, pythons in AIRFLOWS.items()
@@ -69,7 +71,7 @@ CELLS = tuple(
 CI = (OLDEST_CELL, NEWEST_CELL)
 PEERS = "peers"
 """Requirements of what the benchmarks measure beside us, added to an environment that is there."""
-ALL = {environment.name: environment for environment in (*CI, DOCS, *CELLS)}
+ALL = {environment.name: environment for environment in (*CI, DOCS, PRODUCTION, *CELLS)}
 
 
 def run(*command: str | Path) -> None:
@@ -179,6 +181,7 @@ def lock() -> None:
         )
     newest = REQUIREMENTS / f"airflow-{NEWEST}.txt"
     resolve("docs", "pyproject.toml", "--extra", "docs", "--extra", "sdk", "--constraint", newest)
+    resolve("production", "pyproject.toml", "--extra", "production", "--constraint", newest)
 
 
 def resolve(name: str, *what: str | Path) -> None:

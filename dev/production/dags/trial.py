@@ -1,0 +1,57 @@
+"""The trial's DAGs. Their size is in the DAG run's configuration."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import DAG, get_current_context, task, task_group
+
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorExecuteWorkflowsOperator
+
+DEFAULTS: dict[str, Any] = {"retries": 3, "retry_delay": timedelta(seconds=10)}
+
+
+@task
+def inputs(parts: int = 1, part: int = 0) -> list[dict[str, Any]]:
+    """One input for each wait: its number, and the seconds that its workflow takes."""
+    conf = get_current_context()["dag_run"].conf or {}
+    return [{"number": n, "seconds": conf["seconds"]} for n in range(conf["waits"]) if n % parts == part]
+
+
+with DAG("trial_waits", schedule=None, start_date=datetime(2026, 1, 1), default_args=DEFAULTS):
+    ConductorExecuteWorkflowOperator.partial(
+        task_id="mapped", workflow_name="trial_wait", deferrable=True, poll_interval=2
+    ).expand(workflow_input=inputs(2, 0))
+
+    @task_group
+    def group(workflow_input: dict[str, Any]) -> None:
+        ConductorExecuteWorkflowOperator(
+            task_id="grouped",
+            workflow_name="trial_wait",
+            workflow_input=workflow_input,
+            deferrable=True,
+            poll_interval=2,
+        )
+
+    group.expand(workflow_input=inputs.override(task_id="group_inputs")(2, 1))
+
+with DAG("trial_batch", schedule=None, start_date=datetime(2026, 1, 1), default_args=DEFAULTS):
+    ConductorExecuteWorkflowsOperator(
+        task_id="batch", workflow_name="trial_batch", workflow_inputs=inputs(), max_active=200, deferrable=True
+    )
+
+for dag_id, names in {
+    "trial_connections": ("well", "dead", "refusing", "hanging"),
+    "trial_connections_alone": ("well",),
+}.items():
+    with DAG(dag_id, schedule=None, start_date=datetime(2026, 1, 1), default_args=DEFAULTS | {"retries": 0}) as dag:
+        for name in names:
+            ConductorExecuteWorkflowOperator.partial(
+                task_id=name,
+                conductor_conn_id=f"conductor_{name}",
+                workflow_name="trial_wait",
+                deferrable=True,
+                poll_interval=2,
+            ).expand(workflow_input=inputs.override(task_id=f"{name}_inputs")())
+    globals()[dag_id] = dag

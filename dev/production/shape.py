@@ -1,0 +1,285 @@
+"""The production shape on one machine: Airflow with CeleryExecutor on PostgreSQL and Redis; Conductor on its own."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psycopg
+
+from dev.conductor_server import ConductorServer
+from dev.examples import airflow_environment, end
+from dev.production.databases import PostgresServer, RedisServer, free_port
+from dev.production.switch import Switch
+
+__all__ = ["BACKENDS", "ProductionShape", "conductor_settings"]
+
+DAGS = Path(__file__).resolve().parent / "dags"
+
+BACKENDS = ("postgres", "redis")
+"""What Conductor keeps its data in. MySQL is missing: no wheel and no Maven artifact carries a server of it."""
+
+CONNECTIONS = ("dead", "refusing", "hanging")
+"""Connections whose way to Conductor can be switched to fail."""
+
+PARTS: dict[str, Sequence[str]] = {
+    "api-server": ("api-server",),
+    "dag-processor": ("dag-processor",),
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "triggerer1": ("triggerer", "--skip-serve-logs"),
+    "triggerer2": ("triggerer", "--skip-serve-logs"),
+    "worker": ("celery", "worker", "--concurrency", "8", "--skip-serve-logs"),
+}
+"""Airflow's processes: one Celery worker of 8, two triggerers."""
+
+
+def conductor_settings(backend: str, postgres_port: int, redis_port: int) -> dict[str, str]:
+    """Conductor's properties for a backend, as its documentation gives them for production."""
+    match backend:
+        case "postgres":
+            return {
+                "conductor.db.type": "postgres",
+                "conductor.queue.type": "postgres",
+                "conductor.external-payload-storage.type": "postgres",
+                "spring.datasource.url": f"jdbc:postgresql://127.0.0.1:{postgres_port}/conductor",
+                "spring.datasource.username": "conductor",
+                "spring.datasource.password": "",
+                "spring.datasource.hikari.maximum-pool-size": "50",
+                "conductor.indexing.enabled": "true",
+                "conductor.indexing.type": "postgres",
+                # Anything above 0 makes the server look for Elasticsearch beside PostgreSQL.
+                "conductor.elasticsearch.version": "0",
+                "conductor.app.taskExecutionPostponeDuration": "10s",
+                "conductor.workflow-execution-lock.type": "postgres",
+                "conductor.app.workflowExecutionLockEnabled": "true",
+            }
+        case "redis":
+            return {
+                "conductor.db.type": "redis_standalone",
+                "conductor.queue.type": "redis_standalone",
+                "conductor.redis.hosts": f"127.0.0.1:{redis_port}:us-east-1c",
+                "conductor.redis-lock.serverAddress": f"redis://127.0.0.1:{redis_port}",
+                "conductor.redis.taskDefCacheRefreshInterval": "1",
+                "conductor.redis.workflowNamespacePrefix": "conductor",
+                "conductor.redis.queueNamespacePrefix": "conductor_queues",
+                "conductor.redis.ssl": "false",
+                "conductor.workflow-execution-lock.type": "redis",
+                "conductor.app.workflowExecutionLockEnabled": "true",
+                "conductor.indexing.enabled": "false",
+            }
+    raise ValueError(f"no settings for {backend!r}; there are {', '.join(BACKENDS)}")
+
+
+class ProductionShape:
+    """All servers and processes, each of which may be killed, stopped and started by its name.
+
+    Args:
+        folder: an empty folder of its own for data and logs.
+        backend: of :data:`BACKENDS`.
+        celery: False runs tasks in the scheduler's LocalExecutor, without worker and broker.
+    """
+
+    def __init__(self, folder: Path, backend: str = "postgres", *, celery: bool = True) -> None:
+        self.folder, self.backend, self.celery = folder, backend, celery
+        self._stack = contextlib.ExitStack()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.restarts: dict[str, int] = {}
+        """How often each of Airflow's processes ended by itself and was started again."""
+
+    def __enter__(self) -> ProductionShape:
+        try:
+            self._bring_up()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _bring_up(self) -> None:
+        # A database's own user must be able to pass through.
+        self.folder.chmod(0o755)
+        enter = self._stack.enter_context
+        self.airflow_database = enter(PostgresServer(self.folder, "airflow-postgres", "airflow"))
+        self.conductor_database = enter(PostgresServer(self.folder, "conductor-postgres", "conductor"))
+        self.redis = enter(RedisServer(self.folder, "redis"))
+        settings = conductor_settings(self.backend, self.conductor_database.port, self.redis.port)
+        # The access log is where requests are counted.
+        access = {
+            "basedir": str(self.folder / "tomcat"),
+            "accesslog.enabled": "true",
+            "accesslog.buffered": "false",
+            "accesslog.pattern": "%{yyyy-MM-dd'T'HH:mm:ss.SSS}t %m %U %s %D",
+        }
+        settings |= {f"server.tomcat.{key}": value for key, value in access.items()}
+        self.conductor = enter(ConductorServer(data_dir=self.folder / "conductor", settings=settings))
+        self.switches = {name: enter(Switch(self.conductor.port)) for name in CONNECTIONS}
+        self._environment = self._airflow_environment()
+        self._stack.callback(self._stop_airflow)
+        self.airflow("db", "migrate")
+        for name in PARTS:
+            if name != "worker" or self.celery:
+                self.start(name)
+        self.wait_until(self._is_healthy, 600)
+
+    def _airflow_environment(self) -> dict[str, str]:
+        port = free_port()
+        self.url = url = f"http://127.0.0.1:{port}"
+        database = f"127.0.0.1:{self.airflow_database.port}/airflow"
+        settings = {
+            "CORE__EXECUTOR": "CeleryExecutor" if self.celery else "LocalExecutor",
+            "CORE__DAGS_FOLDER": str(DAGS),
+            "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "CORE__PARALLELISM": "32",
+            "CORE__MAX_ACTIVE_TASKS_PER_DAG": "1000",
+            "CORE__FERNET_KEY": base64.urlsafe_b64encode(os.urandom(32)).decode(),
+            "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+            "DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://airflow@{database}",
+            "CELERY__BROKER_URL": f"redis://127.0.0.1:{self.redis.port}/0",
+            "CELERY__RESULT_BACKEND": f"db+postgresql://airflow@{database}",
+            "API__HOST": "127.0.0.1",
+            "API__PORT": str(port),
+            "API__WORKERS": "1",
+            "API__BASE_URL": url,
+            "API__SECRET_KEY": secrets.token_hex(24),
+            "API_AUTH__JWT_SECRET": secrets.token_urlsafe(48),
+            # On a loaded machine a task's process waits long for its turn; a lost one is found all the same.
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+            "DAG_PROCESSOR__PARSING_PROCESSES": "1",
+            "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+            "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "30",
+            "USAGE_DATA_COLLECTION__ENABLED": "False",
+        }
+        ways = {"WELL": self.conductor.port} | {name.upper(): switch.port for name, switch in self.switches.items()}
+        return (
+            airflow_environment(self.folder / "airflow", self.conductor.url)
+            | {f"AIRFLOW__{key}": value for key, value in settings.items()}
+            | {f"AIRFLOW_CONN_CONDUCTOR_{name}": _connection(port) for name, port in ways.items()}
+            # The installed wheel is tried, not the checkout.
+            | {"PYTHONPATH": ""}
+        )
+
+    def _is_healthy(self) -> bool:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with (
+            contextlib.suppress(OSError, ValueError),
+            opener.open(f"{self.url}/api/v2/monitor/health", timeout=10) as answer,
+        ):
+            health = json.loads(answer.read())
+            return all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor", "triggerer"))
+        return False
+
+    def airflow(self, *arguments: str, **env: str) -> str:
+        """Run ``airflow …`` to its end; its output."""
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", *arguments],
+            env=self._environment | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"airflow {' '.join(arguments)}: exited with {done.returncode}:\n{done.stdout[-3000:]}")
+        return done.stdout
+
+    def start(self, name: str, **env: str) -> None:
+        """Start one of Airflow's processes, of :data:`PARTS`."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "airflow", *PARTS[name]],
+                env=self._environment | env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to a process and all that it started in its group, as when its machine is lost."""
+        process = self._processes[name]
+        _signal_tree(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP, as when a virtual machine is moved."""
+        _signal_tree(self._processes[name].pid, signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        _signal_tree(self._processes[name].pid, signal.SIGCONT)
+
+    def rows(self, database: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Rows of ``airflow``'s or ``conductor``'s database."""
+        server = self.airflow_database if database == "airflow" else self.conductor_database
+        with psycopg.connect(host="127.0.0.1", port=server.port, user=database, dbname=database) as connection:
+            return list(connection.execute(sql, values).fetchall())
+
+    def wait_until(self, what: Callable[[], Any], seconds: float) -> Any:
+        """The first true value of ``what``. A process that ends by itself is started again, as systemd would.
+
+        Raises:
+            RuntimeError: there was none in time.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for name, process in self._processes.items():
+                if process.poll() not in (None, -signal.SIGKILL):
+                    self.restarts[name] = self.restarts.get(name, 0) + 1
+                    self.start(name)
+            # A database that restarts is no failure of the trial.
+            with contextlib.suppress(psycopg.Error):
+                if found := what():
+                    return found
+            time.sleep(1)
+        raise RuntimeError(f"not within {seconds:.0f} s: {getattr(what, '__name__', what)}; logs are in {self.folder}")
+
+    def _stop_airflow(self) -> None:
+        for process in self._processes.values():
+            if process.poll() is None:
+                _signal_tree(process.pid, signal.SIGCONT)
+                process.terminate()
+        for process in self._processes.values():
+            end(process, patience=30)
+
+    def stop(self) -> None:
+        """End everything by its process id."""
+        self._stack.close()
+
+
+def _connection(port: int) -> str:
+    return json.dumps({"conn_type": "conductor", "host": f"http://127.0.0.1:{port}"})
+
+
+def _signal_tree(pid: int, number: int) -> None:
+    """Signal a process and its descendants: Celery's and Airflow's children lead process groups of their own."""
+    for child in _descendants(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+
+
+def _descendants(pid: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(entry.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.parent.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
