@@ -8,8 +8,8 @@ from typing import Any
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
-from airflow_provider_conductor.client.errors import ConductorInputError
-from airflow_provider_conductor.client.flow import Flow, ask, current_time
+from airflow_provider_conductor.client.errors import ConductorInputError, ConductorRequestError
+from airflow_provider_conductor.client.flow import Flow, ask, current_time, sleep
 from airflow_provider_conductor.client.flows import read_many
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.control.conditions import (
@@ -24,6 +24,9 @@ from airflow_provider_conductor.control.conditions import (
 
 PAGE = 1_000
 """Summaries in the answer of one search; servers give up to 5,000."""
+
+LOOKUP_PAUSES = (0.0, 1.0, 2.0)
+"""Seconds before each look-up by correlation ids, until one finds something: a lock is short, and an index lags."""
 
 PASSES = 3
 """How often all pages are read if the index changes in between: what moves up meanwhile is on no page."""
@@ -65,8 +68,8 @@ def given_ids(value: Any) -> list[str]:
 def select(selection: Selection, *, log: Callable[[str], None]) -> Flow[list[str]]:
     """The ids of the selected workflows, oldest first.
 
-    One name with correlation ids is looked up in the server's database. Everything else is searched for in its index,
-    and what it finds is compared with the conditions: the index's summary, then the workflow itself.
+    One name with correlation ids is looked up in the server's database, and in its index. Everything else is searched
+    for in the index, and what it finds is compared with the conditions: the index's summary, then the workflow itself.
     """
     now = yield from current_time()
     if selection.query is not None:
@@ -82,18 +85,59 @@ def select(selection: Selection, *, log: Callable[[str], None]) -> Flow[list[str
     by_field = {condition.field: condition.values for condition in conditions}
     names, labels = by_field.get("workflowType", ()), by_field.get("correlationId")
     if selection.query is None and labels and len(names) == 1:
-        answer = yield from ask(endpoints.get_by_correlation_ids(names[0], labels))
-        listed = [workflow for workflows in answer.values() for workflow in workflows if fits(workflow)]
-        found = sorted({workflow.workflow_id: workflow for workflow in listed}.values(), key=lambda w: w.create_time)
-        selection.check_count(len(found))
-        return [workflow.workflow_id for workflow in found]
+        labelled = yield from _find_labelled(selection, conditions, names[0], labels)
+        ids = [workflow.workflow_id for workflow in labelled if fits(workflow)]
+        selection.check_count(len(ids))
+        return ids
     ids = yield from _search(selection, conditions)
+    if not ids:
+        yield from _check_index(selection)
     workflows = yield from read_many(ids)
     # The index lags behind: a workflow may have changed since, or be gone.
     kept = [item for item in ids if item in workflows and fits(workflows[item])]
     if len(kept) < len(ids):
         log(f"{len(ids) - len(kept):,} of the {len(ids):,} workflows that the index found no longer match")
     return kept
+
+
+def _find_labelled(
+    selection: Selection, conditions: Sequence[Condition], name: str, labels: Sequence[str]
+) -> Flow[list[Workflow]]:
+    """The workflows of one name with these correlation ids, by the server's look-up and by its index, oldest first.
+
+    On PostgreSQL the look-up leaves out a workflow whose row is being written (``FOR SHARE SKIP LOCKED`` in
+    PostgresExecutionDAO, seen on 3.32.2), so what it does not find may be there. What the index finds besides is read
+    by its id, and both are asked again before it counts that there is none.
+    """
+    found: dict[str, Workflow] = {}
+    for pause in LOOKUP_PAUSES:
+        yield from sleep(pause)
+        answer = yield from ask(endpoints.get_by_correlation_ids(name, labels))
+        found |= {workflow.workflow_id: workflow for several in answer.values() for workflow in several}
+        try:
+            indexed = yield from _search(selection, conditions)
+        except ConductorInputError:  # labels or times that this index cannot search for
+            indexed = []
+        except ConductorRequestError as error:
+            if error.concerns_server:
+                raise
+            indexed = []
+        found |= yield from read_many([workflow_id for workflow_id in indexed if workflow_id not in found])
+        if found:
+            break
+    else:
+        yield from _check_index(selection)
+    return sorted(found.values(), key=lambda workflow: workflow.create_time)
+
+
+def _check_index(selection: Selection) -> Flow[None]:
+    """Refuse to take it for "there is none" that an index finds nothing which knows of no workflow at all."""
+    if not (yield from ask(endpoints.search_workflows(size=1))).total_hits:
+        raise ConductorInputError(
+            f"{selection} selects no workflow, but the server's search index has no workflow at all: it is off "
+            "(conductor.indexing.enabled=false), or nothing was ever started. So it is unknown whether there is such a "
+            "workflow, and none was changed. Select by workflow_id"
+        )
 
 
 def _search(selection: Selection, conditions: Sequence[Condition]) -> Flow[list[str]]:

@@ -120,7 +120,7 @@ class WorkflowControlOperator(ConductorOperator):
         if found:
             self.log.info("%s selects %d workflows", shown, len(found))
         else:
-            self.log.warning("%s selects no workflow, or the server has no search index", shown)
+            self.log.warning("%s selects no workflow", shown)
         return found
 
     def _apply(self, workflow_ids: list[str]) -> Outcome:

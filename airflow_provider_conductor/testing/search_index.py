@@ -22,7 +22,7 @@ def search(workflows: Sequence[Mapping[str, Any]], query: str, indexed: Collecti
         ValueError: a condition is not one.
     """
     found = [_summary(workflow) for workflow in workflows]
-    for condition in query.split(" AND "):
+    for condition in query.split(" AND ") if query else ():
         parsed = _CONDITION.search(condition)
         if parsed is None:
             raise ValueError(f"Incorrectly formatted query string: {condition}")

@@ -157,7 +157,8 @@ class ConductorStandIn(AbstractContextManager["ConductorStandIn"]):
         stored: path in the external payload storage → the address that it can be read from; a stock server has none.
         token_life: seconds for which a token is valid, which the token then says; None: forever, and it says nothing.
         tokens: each token given out and until when it is valid, in seconds since the epoch.
-        indexed: the fields that the search index has; a condition on another one is ignored.
+        indexed: the fields that the search index has; a condition on another one is ignored. Empty: it is off, and
+            finds nothing.
         honours_idempotency: whether a start with the idempotency key of another start is that one, as on Orkes;
             otherwise the key is ignored, as by Conductor.
     """
@@ -398,7 +399,8 @@ class ConductorStandIn(AbstractContextManager["ConductorStandIn"]):
 
     def _search(self, query: Mapping[str, str]) -> Answer:
         try:
-            found = search([self._current(item) for item in self.workflows], query["query"], self.indexed)
+            workflows = [self._current(item) for item in self.workflows] if self.indexed else []
+            found = search(workflows, query.get("query", ""), self.indexed)
         except ValueError as error:
             return _error(400, str(error))
         start, size = int(query["start"]), int(query["size"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from datetime import timedelta
 from typing import Any
@@ -40,7 +41,7 @@ def test_what_is_no_id_is_refused(value: Any) -> None:
 
 
 def found(conductor: ConductorStandIn, limit: int = 100, query: str | None = None, **arguments: Any) -> list[str]:
-    with ConductorClient(conductor.url) as client:
+    with ConductorClient(conductor.url, sleep=lambda seconds: None) as client:
         return client.run(select(Selection(limit, arguments, query), log=conductor.journal.append))
 
 
@@ -152,3 +153,37 @@ def test_what_a_look_up_returns_beside_what_was_asked_is_left_out(conductor: Con
         (200, "application/json", answer) if request.path.endswith("/correlated") else None
     )
     assert found(conductor, workflow_name="orders", correlation_id="monday") == [ours]
+
+
+def leave_out(conductor: ConductorStandIn, times: float) -> None:
+    """Let the look-up find nothing so often, as PostgreSQL's does while a workflow's row is written."""
+    empty, left = json.dumps({"monday": []}).encode(), [times]
+
+    def instead(request: Request) -> Any:
+        left[0] -= request.path.endswith("/correlated")
+        return (200, "application/json", empty) if request.path.endswith("/correlated") and left[0] >= 0 else None
+
+    conductor.instead = instead
+
+
+def test_what_the_look_up_leaves_out_is_found_in_the_index(conductor: ConductorStandIn) -> None:
+    ours = conductor.add(correlation_id="monday")
+    leave_out(conductor, math.inf)
+    assert found(conductor, workflow_name="orders", correlation_id="monday") == [ours]
+
+
+def test_without_an_index_a_look_up_that_finds_nothing_is_repeated(conductor: ConductorStandIn) -> None:
+    ours = conductor.add(correlation_id="monday")
+    conductor.indexed.clear()
+    leave_out(conductor, 2)
+    assert found(conductor, workflow_name="orders", correlation_id="monday") == [ours]
+
+
+@pytest.mark.parametrize("arguments", [{"workflow_name": "orders", "correlation_id": "monday"}, {"status": "FAILED"}])
+def test_nothing_is_found_only_by_a_server_that_knows_of_something(
+    conductor: ConductorStandIn, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(ConductorInputError, match=r"index has no workflow at all.*indexing\.enabled.*none was changed"):
+        found(conductor, **arguments)
+    conductor.add(correlation_id="tuesday")
+    assert found(conductor, **arguments) == []
