@@ -20,11 +20,11 @@ from airflow_provider_conductor.submission.earlier_workflows import Action, Foun
 from airflow_provider_conductor.submission.errors import StartRefusedError, TaskKilledError, WorkflowTerminatedError
 from airflow_provider_conductor.submission.kill_check import unless_killed
 from airflow_provider_conductor.submission.lookup import (
-    ARCHIVED_AT_ONCE,
     IDS_AT_ONCE,
     LOOKUP_PAUSES,
+    SEARCHED_AT_ONCE,
     look_up,
-    look_up_archived,
+    look_up_in_index,
 )
 from airflow_provider_conductor.submission.start_once import start_once, terminate_each
 from airflow_provider_conductor.submission.start_record import StartRecord
@@ -75,7 +75,7 @@ class ItemStarts:
                 missing = [index for index in missing if not found.get(index)]
                 if pause:
                     self._unclear.update(absent)
-            await self._find_archived(missing, to_terminate)
+            await self._find_in_index(missing, to_terminate)
         except ConductorMissingRouteError as error:
             self.findable = False
             self.warn(f"{error}, so workflows of earlier tries cannot be found: they are started again")
@@ -89,17 +89,17 @@ class ItemStarts:
         self.taken_over = True
         return running
 
-    async def _find_archived(self, missing: list[int], to_terminate: dict[str, str]) -> None:
-        """Keep what has completed and was archived since, which only the search index knows.
+    async def _find_in_index(self, missing: list[int], to_terminate: dict[str, str]) -> None:
+        """Keep what only the search index shows: what was archived, and what the look-up has left out.
 
         Items are sent in order, so a row of ``max_active`` items without a trace means that the rest was never sent.
         """
         without = 0
-        for begin in range(0, len(missing), ARCHIVED_AT_ONCE):
-            places = missing[begin : begin + ARCHIVED_AT_ONCE]
+        for begin in range(0, len(missing), SEARCHED_AT_ONCE):
+            places = missing[begin : begin + SEARCHED_AT_ONCE]
             plans = [self.plan.plan_of(index) for index in places]
-            archived = await self.client.run_patiently(partial(look_up_archived, plans))
-            for index, found in zip(places, archived, strict=True):
+            indexed = await self.client.run_patiently(partial(look_up_in_index, plans))
+            for index, found in zip(places, indexed, strict=True):
                 without = 0 if found else without + 1
                 if found and not self._runs(index, found, to_terminate) and self.batch.is_pending(index):
                     self._found[index] = found

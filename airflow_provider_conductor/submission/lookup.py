@@ -33,7 +33,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 IDS_AT_ONCE = 200
 """Correlation ids in one request: the server asks its database for one after the other, and answers whole workflows."""
 
-ARCHIVED_AT_ONCE = 20
+SEARCHED_AT_ONCE = 20
 """Correlation ids in one search: a query is part of the URL, which servers limit to 8 kB."""
 
 OWN_CLOCK, OTHER_CLOCK = 1.0, 60.0
@@ -75,10 +75,13 @@ def find_earlier(plan: StartPlan, log: Callable[[str], None], warn: Callable[[st
             if any(item.of_this_run and item.key.first_try >= plan.identity.series for item in found):
                 break
         else:
-            # Without a record of the id, only the index knows of what has completed and was archived.
-            if current is None and plan.label is None and not plan.identity.begins_series:
-                (archived,) = yield from look_up_archived([plan])
-                found += archived
+            # Without a record of the id, the index may know of what the look-up does not find.
+            if current is None and not plan.identity.begins_series:
+                if plan.label is not None:
+                    found += yield from _look_up_label_in_index(plan, plan.label)
+                else:
+                    (indexed,) = yield from look_up_in_index([plan])
+                    found += indexed
     except ConductorMissingRouteError as error:
         warn(f"{error}, so workflows of earlier tries cannot be found. {without_lookup(plan)}")
     except ConductorRequestError as error:
@@ -134,10 +137,15 @@ def look_up_start(plan: StartPlan, key: StartKey, known: str = "") -> Flow[list[
         yield from _look_up([plan], [(0, key)], ours, known=known)
         return [item for item in ours[0] if item.of_this_run]
     answer = yield from ask(endpoints.get_by_correlation_ids(plan.name, [plan.label]))
+    return (yield from _labelled(plan, key, answer.get(plan.label, ()), known))
+
+
+def _labelled(plan: StartPlan, key: StartKey, workflows: Iterable[Workflow], known: str = "") -> Flow[list[Found]]:
+    """Of the workflows under a label, those that may be the task's."""
     now = yield from current_time()
     return [
         Found(key, workflow, by_label=workflow.workflow_id != known)
-        for workflow in answer.get(plan.label, ())
+        for workflow in workflows
         if workflow.workflow_id == known or (not _is_older(plan, workflow, now) and plan.may_have_started(workflow))
     ]
 
@@ -168,8 +176,11 @@ def search_for_start(plan: StartPlan, key: StartKey, deadline: float) -> Flow[Wo
         pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
-def look_up_archived(plans: Sequence[StartPlan]) -> Flow[list[tuple[Found, ...]]]:
-    """What the search index has of each plan's starts in the present series: the server may have archived it.
+def look_up_in_index(plans: Sequence[StartPlan]) -> Flow[list[tuple[Found, ...]]]:
+    """What the search index has of each plan's starts in the present series, though the look-up did not find it.
+
+    The server may have archived it. On PostgreSQL a look-up also leaves out a workflow whose row is being written
+    (``FOR SHARE SKIP LOCKED`` in PostgresExecutionDAO, seen on 3.32.2), which the index does not.
 
     Of several with one id, it is the oldest: the others are its children, or second starts. A server without an index
     is no error. The plans are for the same definition, and without labels.
@@ -179,36 +190,48 @@ def look_up_archived(plans: Sequence[StartPlan]) -> Flow[list[tuple[Found, ...]]
         for i, plan in enumerate(plans)
         for key in (StartKey(plan.identity.series), *plan.identity.later_keys(plan.identity.series))
     }
-    summaries: dict[str, Workflow] = {}
-    plain = [text for text in wanted if _PLAIN.fullmatch(text)]
-    for begin in range(0, len(plain), ARCHIVED_AT_ONCE):
-        ids = plain[begin : begin + ARCHIVED_AT_ONCE]
+    oldest: dict[str, Workflow] = {}
+    for summary in (yield from _search(plans[0].name, list(wanted))):
+        oldest.setdefault(summary.correlation_id or "", summary)
+    present = yield from read_many([summary.workflow_id for summary in oldest.values()])
+    now = yield from current_time()
+    found: list[list[Found]] = [[] for _ in plans]
+    for text, summary in oldest.items():
+        i, key = wanted[text]
+        workflow = present.get(summary.workflow_id, summary)
+        archived = workflow is summary
+        if not _is_older(plans[i], workflow, now) and not (archived and not summary.status.ended):
+            found[i].append(Found(key, workflow, archived=archived))
+    return [tuple(items) for items in found]
+
+
+def _look_up_label_in_index(plan: StartPlan, label: str) -> Flow[list[Found]]:
+    """What the search index has under a label of the user's own that the server has, and that may be the task's."""
+    present = yield from read_many([item.workflow_id for item in (yield from _search(plan.name, [label]))])
+    return (yield from _labelled(plan, StartKey(plan.identity.series), present.values()))
+
+
+def _search(name: str, correlation_ids: Sequence[str]) -> Flow[list[Workflow]]:
+    """The index's summaries of workflows of this name and these ids, the oldest first; [] from a server without one."""
+    plain = [text for text in correlation_ids if _PLAIN.fullmatch(text)]
+    found = []
+    for begin in range(0, len(plain), SEARCHED_AT_ONCE):
+        ids = plain[begin : begin + SEARCHED_AT_ONCE]
         query = f"correlationId IN ({','.join(ids)})"
         try:
             answer = yield from ask(
-                endpoints.search_workflows(query=query, size=10 * ARCHIVED_AT_ONCE, sort="startTime:ASC")
+                endpoints.search_workflows(query=query, size=10 * SEARCHED_AT_ONCE, sort="startTime:ASC")
             )
         except ConductorRequestError as error:
             if not error.conclusive:
                 raise
-            summaries.clear()
-            break
-        for summary in answer:
-            text = summary.correlation_id
-            if summary.name != plans[0].name or text not in ids or not summary.status.ended:
-                continue
-            began = _milliseconds(summary.data.get("startTime"))
-            if text not in summaries or began < summaries[text].create_time:
-                summaries[text] = replace(summary, data={**summary.data, "createTime": began})
-    present = yield from read_many([summary.workflow_id for summary in summaries.values()])
-    now = yield from current_time()
-    found: list[list[Found]] = [[] for _ in plans]
-    for text, summary in summaries.items():
-        i, key = wanted[text]
-        workflow = present.get(summary.workflow_id, summary)
-        if not _is_older(plans[i], workflow, now):
-            found[i].append(Found(key, workflow, archived=workflow is summary))
-    return [tuple(items) for items in found]
+            return []
+        found += [
+            replace(item, data={**item.data, "createTime": _milliseconds(item.data.get("startTime"))})
+            for item in answer
+            if item.name == name and item.correlation_id in ids
+        ]
+    return sorted(found, key=lambda item: item.create_time)
 
 
 def _milliseconds(time: object) -> int:

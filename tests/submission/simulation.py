@@ -49,6 +49,8 @@ class Server:
 
     looks_up: bool = True
     widens: bool = False
+    locked: bool = False
+    """Whether look-ups leave out what is being written, as PostgreSQL's do; the index does not."""
     task_types: tuple[str, ...] = ("SIMPLE",)
     archived: dict[str, dict[str, Any]] = field(default_factory=dict)
     index_delay: float = 0.0
@@ -159,7 +161,11 @@ class Server:
         if self.no_route:
             raise ConductorMissingRouteError("this server has no such endpoint", method="POST", path=call.path)
         return self._answer(
-            call, {wanted: [data for data in self._visible() if self._fits(data, name, wanted)] for wanted in call.body}
+            call,
+            {
+                wanted: [data for data in self._visible() if self._fits(data, name, wanted) and not self.locked]
+                for wanted in call.body
+            },
         )
 
     def _visible(self) -> list[dict[str, Any]]:

@@ -482,6 +482,28 @@ class TestArchived:
         assert again.retry().run().action is Action.START
 
 
+class TestLookUpThatLeavesOut:
+    """On PostgreSQL, a look-up leaves out a workflow whose row is being written."""
+
+    @pytest.mark.parametrize("label", [None, "monday"])
+    def test_the_index_keeps_a_running_one_from_being_started_again(
+        self, server: Server, airflow: Airflow, label: str | None
+    ) -> None:
+        airflow.label = label
+        airflow.run()
+        server.locked = True
+        started = airflow.retry().run()
+        assert (started.action, started.workflow_id) == (Action.ATTACH, "wf-1")
+        assert len(server.workflows) == 1
+
+    def test_one_that_the_index_still_has_and_the_server_has_not_counts_for_nothing(
+        self, server: Server, unstored: Airflow
+    ) -> None:
+        unstored.run()
+        server.archive("wf-1")
+        assert unstored.retry().run().workflow_id == "wf-2"
+
+
 class TestServerWithoutLookUp:
     @pytest.mark.parametrize("unanswered", [False, True])
     def test_it_is_warned_about_once_where_that_matters(
