@@ -129,6 +129,7 @@ def test_what_was_ended_to_be_deleted_still_counts_as_selected(conductor: Conduc
 
 
 def test_a_selection_that_finds_nothing_is_a_success(conductor: ConductorStandIn) -> None:
+    conductor.add("COMPLETED")
     assert act(ConductorTerminateWorkflowOperator, query="status IN (RUNNING)") == []
     assert acted(conductor) == []
 
