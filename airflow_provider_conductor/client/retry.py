@@ -1,43 +1,70 @@
-"""When a request is sent, and when again: the pace of a connection, and its retries."""
+"""When a request is sent, and when again: the pace of a connection, and its retries (by tenacity)."""
 
 from __future__ import annotations
 
 import logging
-import random
+import sys
 import threading
 from collections.abc import Callable, Generator
+
+from tenacity import (
+    DoAttempt,
+    DoSleep,
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
 from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.client.flow import S, Sleep, T
 
 log = logging.getLogger(__name__)
 
-LONGEST_BACKOFF = 15.0
+BACKOFF = wait_random_exponential(multiplier=0.5, max=15)
+"""Full jitter: between 0 and 0.5 s, 1 s, 2 s … 15 s, so that many callers do not return in step."""
 
 LONGEST_RETRY_AFTER = 60.0
 """Seconds; a server that asks for more is left to the caller, who knows its own deadline."""
 
 
 def repeat(attempt: Callable[[], Generator[S, object, T]], max_attempts: int) -> Generator[S | Sleep, object, T]:
-    """The attempt's result; it is made again where that is allowed and can help.
-
-    The pauses have full jitter (between 0 and 0.5 s, 1 s, 2 s … 15 s), so that many callers do not return in step.
-    """
-    number = 1
+    """The attempt's result; it is made again where that is allowed and can help."""
+    retrying = Retrying(
+        stop=stop_after_attempt(max_attempts),
+        wait=_pause,
+        retry=retry_if_exception(worth_repeating),
+        before_sleep=_log_retry,
+        reraise=True,
+    )
+    state = RetryCallState(retrying, fn=None, args=(), kwargs={})
+    retrying.begin()
     while True:
-        try:
-            return (yield from attempt())
-        except ConductorRequestError as error:
-            if number >= max_attempts or not worth_repeating(error):
-                raise
-            backoff = random.uniform(0, min(2.0 ** min(number - 2, 10), LONGEST_BACKOFF))
-            pause = max(error.retry_after or 0.0, backoff)
-            number += 1
-            log.info("%s; sent again in %.1f s (attempt %d)", error, pause, number)
-        yield Sleep(pause)
+        # The loop of tenacity's own Retrying, with the sleep left to whoever drives the flow.
+        action = retrying.iter(retry_state=state)
+        if isinstance(action, DoAttempt):
+            try:
+                return (yield from attempt())
+            except ConductorRequestError:
+                state.set_exception(sys.exc_info())  # type: ignore[arg-type]  # as tenacity calls it itself
+        elif isinstance(action, DoSleep):
+            state.prepare_for_next_attempt()
+            yield Sleep(float(action))
 
 
-def worth_repeating(error: ConductorRequestError) -> bool:
+def _pause(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return max(float(getattr(error, "retry_after", None) or 0.0), BACKOFF(state))
+
+
+def _log_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    seconds = state.next_action.sleep if state.next_action else 0
+    log.info("%s; sent again in %.1f s (attempt %d)", error, seconds, state.attempt_number + 1)
+
+
+def worth_repeating(error: BaseException) -> bool:
     """Whether the request that failed so may and should be sent once more.
 
     ===========================================  =====================  ================
@@ -54,6 +81,8 @@ def worth_repeating(error: ConductorRequestError) -> bool:
     ``repeatable`` is set where the error is made, for its own request: the one for a token may be repeated before a
     start that may not.
     """
+    if not isinstance(error, ConductorRequestError):
+        return False
     return error.repeatable and (error.retry_after or 0) <= LONGEST_RETRY_AFTER
 
 
