@@ -6,7 +6,7 @@ OLD := .venv/airflow-2.11/bin
 STRICT := airflow_provider_conductor dev benchmarks tests/client/typed_calls.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit coverage matrix docs faults bench soak production lint format demo airflow server lock clean
+.PHONY: help setup test unit coverage matrix docs faults bench soak production backend lint format demo airflow server lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ soak: setup ## Half an hour of waits, with two crashes of the server: none lost,
 production: ## The provider in production shape: PostgreSQL, Redis, Celery, two triggerers; everything lost once (BACKEND=redis)
 	@$(PYTHON) dev/environments.py production
 	.venv/production/bin/python -m dev.production $(if $(BACKEND),--backend $(BACKEND)) $(ARGS)
+
+backend: setup ## The tests on real servers, with a Conductor on another database (BACKEND=postgres|redis, PYTEST_ARGS="-k name")
+	@$(PYTHON) dev/environments.py production
+	.venv/production/bin/python -m dev.production.backend $(if $(BACKEND),--backend $(BACKEND)) $(PYTEST_ARGS)
 
 demo: setup ## The provider at work, on a real Conductor server
 	$(NEW)/python dev/demo.py

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dev.environments import BUILD, ROOT, run, uv
-from dev.production.shape import BACKENDS, ProductionShape
+from dev.production.settings import BACKENDS
+from dev.production.shape import ProductionShape
 from dev.production.trial import Outcome, batch, connections, register, waits
 
 MISSING = {

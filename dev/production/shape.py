@@ -22,14 +22,12 @@ import psycopg
 from dev.conductor_server import ConductorServer
 from dev.examples import airflow_environment, end
 from dev.production.databases import PostgresServer, RedisServer, free_port
+from dev.production.settings import conductor_settings
 from dev.production.switch import Switch
 
-__all__ = ["BACKENDS", "ProductionShape", "conductor_settings"]
+__all__ = ["ProductionShape"]
 
 DAGS = Path(__file__).resolve().parent / "dags"
-
-BACKENDS = ("postgres", "redis")
-"""What Conductor keeps its data in. MySQL is missing: no wheel and no Maven artifact carries a server of it."""
 
 CONNECTIONS = ("dead", "refusing", "hanging")
 """Connections whose way to Conductor can be switched to fail."""
@@ -45,49 +43,12 @@ PARTS: dict[str, Sequence[str]] = {
 """Airflow's processes: one Celery worker of 8, two triggerers."""
 
 
-def conductor_settings(backend: str, postgres_port: int, redis_port: int) -> dict[str, str]:
-    """Conductor's properties for a backend, as its documentation gives them for production."""
-    match backend:
-        case "postgres":
-            return {
-                "conductor.db.type": "postgres",
-                "conductor.queue.type": "postgres",
-                "conductor.external-payload-storage.type": "postgres",
-                "spring.datasource.url": f"jdbc:postgresql://127.0.0.1:{postgres_port}/conductor",
-                "spring.datasource.username": "conductor",
-                "spring.datasource.password": "",
-                "spring.datasource.hikari.maximum-pool-size": "50",
-                "conductor.indexing.enabled": "true",
-                "conductor.indexing.type": "postgres",
-                # Anything above 0 makes the server look for Elasticsearch beside PostgreSQL.
-                "conductor.elasticsearch.version": "0",
-                "conductor.app.taskExecutionPostponeDuration": "10s",
-                "conductor.workflow-execution-lock.type": "postgres",
-                "conductor.app.workflowExecutionLockEnabled": "true",
-            }
-        case "redis":
-            return {
-                "conductor.db.type": "redis_standalone",
-                "conductor.queue.type": "redis_standalone",
-                "conductor.redis.hosts": f"127.0.0.1:{redis_port}:us-east-1c",
-                "conductor.redis-lock.serverAddress": f"redis://127.0.0.1:{redis_port}",
-                "conductor.redis.taskDefCacheRefreshInterval": "1",
-                "conductor.redis.workflowNamespacePrefix": "conductor",
-                "conductor.redis.queueNamespacePrefix": "conductor_queues",
-                "conductor.redis.ssl": "false",
-                "conductor.workflow-execution-lock.type": "redis",
-                "conductor.app.workflowExecutionLockEnabled": "true",
-                "conductor.indexing.enabled": "false",
-            }
-    raise ValueError(f"no settings for {backend!r}; there are {', '.join(BACKENDS)}")
-
-
 class ProductionShape:
     """All servers and processes, each of which may be killed, stopped and started by its name.
 
     Args:
         folder: an empty folder of its own for data and logs.
-        backend: of :data:`BACKENDS`.
+        backend: of ``settings.BACKENDS``.
         celery: False runs tasks in the scheduler's LocalExecutor, without worker and broker.
     """
 

@@ -1,0 +1,58 @@
+"""The tests on real servers, with a Conductor that keeps its data in PostgreSQL or Redis.
+
+python -m dev.production.backend [--backend postgres|redis] [--serve] [PYTEST ARGUMENT ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dev.conductor_server import NEWEST, ConductorServer
+from dev.environments import NEWEST_CELL, ROOT
+from dev.production.databases import PostgresServer, RedisServer
+from dev.production.settings import BACKENDS, conductor_settings
+
+TESTS = ("tests/integration", "tests/testing/test_against_a_server.py", "tests/operators", "-m", "integration")
+"""What talks to the server whose URL is given; the rest starts its own or needs none."""
+
+
+@contextlib.contextmanager
+def conductor_on(backend: str, version: str = NEWEST) -> Iterator[ConductorServer]:
+    """A Conductor on this backend, in a temporary folder."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"conductor-{backend}-")))
+        folder.chmod(0o755)  # PostgreSQL's own user passes through
+        postgres, redis = PostgresServer(folder, "postgres", "conductor"), RedisServer(folder, "redis")
+        stack.enter_context(postgres if backend == "postgres" else redis)
+        settings = conductor_settings(backend, postgres.port, redis.port)
+        yield stack.enter_context(ConductorServer(version, data_dir=folder / "conductor", settings=settings))
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="The tests on real servers, with another database.")
+    parser.add_argument("--backend", default="postgres", choices=BACKENDS)
+    parser.add_argument("--version", default=NEWEST, help="of conductor-oss")
+    parser.add_argument("--serve", action="store_true", help="run no tests, only the server, until Ctrl-C")
+    chosen, pytest_arguments = parser.parse_known_args(given)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with conductor_on(chosen.backend, chosen.version) as server:
+        print(f"Conductor on {chosen.backend}: {server.url}", flush=True)
+        if chosen.serve:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
+            return 0
+        env = {**os.environ, "CONDUCTOR_TEST_SERVER_URL": server.url}
+        command = [str(NEWEST_CELL.python), "-m", "pytest", *(pytest_arguments or TESTS)]
+        return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""Conductor's properties for each database."""
+
+from __future__ import annotations
+
+__all__ = ["BACKENDS", "conductor_settings"]
+
+BACKENDS = ("postgres", "redis")
+"""What Conductor keeps its data in. MySQL is missing: no wheel and no Maven artifact carries a server of it."""
+
+
+def conductor_settings(backend: str, postgres_port: int, redis_port: int) -> dict[str, str]:
+    """Conductor's properties for a backend, as its documentation gives them for production."""
+    match backend:
+        case "postgres":
+            return {
+                "conductor.db.type": "postgres",
+                "conductor.queue.type": "postgres",
+                "conductor.external-payload-storage.type": "postgres",
+                "spring.datasource.url": f"jdbc:postgresql://127.0.0.1:{postgres_port}/conductor",
+                "spring.datasource.username": "conductor",
+                "spring.datasource.password": "",
+                "spring.datasource.hikari.maximum-pool-size": "50",
+                "conductor.indexing.enabled": "true",
+                "conductor.indexing.type": "postgres",
+                # Anything above 0 makes the server look for Elasticsearch beside PostgreSQL.
+                "conductor.elasticsearch.version": "0",
+                "conductor.app.taskExecutionPostponeDuration": "10s",
+                "conductor.workflow-execution-lock.type": "postgres",
+                "conductor.app.workflowExecutionLockEnabled": "true",
+            }
+        case "redis":
+            return {
+                "conductor.db.type": "redis_standalone",
+                "conductor.queue.type": "redis_standalone",
+                "conductor.redis.hosts": f"127.0.0.1:{redis_port}:us-east-1c",
+                "conductor.redis-lock.serverAddress": f"redis://127.0.0.1:{redis_port}",
+                "conductor.redis.taskDefCacheRefreshInterval": "1",
+                "conductor.redis.workflowNamespacePrefix": "conductor",
+                "conductor.redis.queueNamespacePrefix": "conductor_queues",
+                "conductor.redis.ssl": "false",
+                "conductor.workflow-execution-lock.type": "redis",
+                "conductor.app.workflowExecutionLockEnabled": "true",
+                "conductor.indexing.enabled": "false",
+            }
+    raise ValueError(f"no settings for {backend!r}; there are {', '.join(BACKENDS)}")
