@@ -56,7 +56,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!airflow_provider_conductor).*"),
     # Type variables have no entry of their own.
-    (r"py:.*", r".*\.[ST](_co)?"),
+    (r"py:.*", r".*\.[PST](_co)?"),
     # What differs between Airflow versions has no page.
     (r"py:.*", r"airflow_provider_conductor\._airflow\..*"),
 ]
