@@ -25,6 +25,9 @@ UNREADABLE = "an address that cannot be read"
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
+OWN_STORAGE = "/external/"
+"""Below the API's address: where a server hands out what it keeps in its own database (3.32.2 on Postgres)."""
+
 
 class RedirectTarget(NamedTuple):
     """A redirect's address: ``url`` to follow, or "" if it is outside the API; ``shown`` for messages."""
@@ -63,6 +66,29 @@ def _is_below(path: str, base: str) -> bool:
     if "\\" in unquote(path) or {".", ".."} & set(unquote(path).split("/")):
         return False
     return path.startswith(f"{base}/")
+
+
+def own_payload_path(uri: str, api_url: str) -> str:
+    """The path below the API's address of a payload that the server itself hands out; "" for any other address.
+
+    A server gives such an address without scheme and host, and calls itself ``/api``, whatever is in front of it.
+
+    ==============================  ==============================  ===============================
+    address                         the connection's API            path
+    ==============================  ==============================  ===============================
+    ``/api/external/postgres/x``    ``https://host/api``            ``/external/postgres/x``
+    the same                        ``https://host/prefix/api``     the same
+    ``/api/workflow/x``             any                             none: no payload is there
+    ``/api/external/../admin``      any                             none: it leads elsewhere
+    ``//host/api/external/x``       any                             none: a host is named
+    ==============================  ==============================  ===============================
+    """
+    if not uri.startswith("/api/"):
+        return ""
+    own = urlsplit(api_url)
+    url = redirect_target(api_url, api_url, own.path + uri.removeprefix("/api")).url
+    path = url.removeprefix(f"{own.scheme}://{own.netloc}{own.path}")
+    return path if path.startswith(OWN_STORAGE) else ""
 
 
 def refusal(uri: str, settings: ConductorSettings) -> str:

@@ -9,7 +9,13 @@ from typing import Any
 import requests
 from urllib3.exceptions import HTTPError
 
-from airflow_provider_conductor.client.addresses import address_of, may_connect, refusal
+from airflow_provider_conductor.client.addresses import (
+    OWN_STORAGE,
+    address_of,
+    may_connect,
+    own_payload_path,
+    refusal,
+)
 from airflow_provider_conductor.client.body import (
     ACCEPTED,
     Body,
@@ -32,7 +38,7 @@ from airflow_provider_conductor.client.errors import (
     PayloadNotOfferedError,
     server_of,
 )
-from airflow_provider_conductor.client.flow import Flow, ask
+from airflow_provider_conductor.client.flow import Call, Flow, ask
 from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.client.proxies import environment_proxy
 from airflow_provider_conductor.client.retry import repeat
@@ -42,6 +48,9 @@ from airflow_provider_conductor.client.wire import Exchange
 
 MAX_PAYLOAD_BYTES = 256 * 1024 * 1024
 """Most that is read of one payload, after decompression; a stock server stores none over 10 MiB."""
+
+MISSING = "Data with this ID does not exist"
+"""How the message begins that a server on Postgres answers, with status 200, in a missing payload's place (3.32.2)."""
 
 KINDS: dict[int, type[ConductorAnswerError]] = {
     401: ConductorAuthError,
@@ -54,16 +63,20 @@ def fetch_payload(client: ConductorClient, path: str, payload_type: PayloadType)
     """Read the payload that the server keeps at ``path`` of its storage.
 
     The address is the server's, signed and valid for seconds, so it is requested again for each attempt and never
-    shown. It is on another host: neither the connection's token nor its headers or client certificate go there.
+    shown. It is on another host: neither the connection's token nor its headers or client certificate go there. Where
+    the server keeps payloads in its own database, the address is below its API, and the client itself reads it.
 
     Raises:
-        PayloadNotOfferedError: no address, not one of http or https, or more than ``MAX_PAYLOAD_BYTES`` behind it.
+        PayloadNotOfferedError: no address, not one of http or https, or behind it nothing or more than
+            ``MAX_PAYLOAD_BYTES``.
         ConductorRequestError: the server or the storage was unreachable, or refused.
     """
 
     def attempt() -> Flow[dict[str, Any]]:
         try:
             uri = yield from ask(get_external_storage_location(path, payload_type))
+            if own := own_payload_path(uri, client.settings.api_url):
+                return _read((yield from _ask_server(own)), path)
         except ConductorMissingRouteError as error:
             raise PayloadNotOfferedError(str(error)) from error
         if not uri:
@@ -74,6 +87,25 @@ def fetch_payload(client: ConductorClient, path: str, payload_type: PayloadType)
         return _read(_download(client, uri, path), path)
 
     return client.run(repeat(attempt, client.settings.max_attempts))
+
+
+def _ask_server(own_path: str) -> Flow[bytes]:
+    """Read a payload that the server hands out itself."""
+    call = Call(
+        "GET",
+        own_path,
+        lambda answer: answer.content,
+        safe_to_repeat=True,
+        once=True,
+        max_bytes=MAX_PAYLOAD_BYTES,
+        template=OWN_STORAGE,
+    )
+    try:
+        return (yield from ask(call))
+    except NotConductorError as error:
+        if error.status == 200:  # whatever the content is: there is too much of it
+            raise PayloadNotOfferedError(f"it has over {MAX_PAYLOAD_BYTES:,} bytes") from None
+        raise
 
 
 def _download(client: ConductorClient, uri: str, path: str) -> bytes:
@@ -147,4 +179,6 @@ def _read(content: bytes, path: str) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         raise NotConductorError(f"the payload that is stored at {path} is not a JSON object ({len(content)} bytes)")
+    if value.keys() == {"Error"} and str(value["Error"]).startswith(MISSING):
+        raise PayloadNotOfferedError("the server's storage does not have it, or no longer")
     return value

@@ -51,6 +51,8 @@ BULK = {
 }
 """The bulk endpoints, and what each does to one workflow."""
 
+NO_PAYLOAD = {"Error": "Data with this ID does not exist or has been deleted from the external storage."}
+
 DONE: Answer = (200, "application/json", b"")
 
 
@@ -154,7 +156,9 @@ class ConductorStandIn(AbstractContextManager["ConductorStandIn"]):
         requests: what has arrived, in order.
         journal: the same in short, such as "POST /workflow"; a test may add lines of its own.
         instead: a test's own answer to a request, or None for the usual one.
-        stored: path in the external payload storage → the address that it can be read from; a stock server has none.
+        stored: path in the external payload storage → the address that it can be read from; a stock server has none,
+            and one on Postgres gives ``/api/external/postgres/<file>``.
+        payloads: file → the payload that it answers there.
         token_life: seconds for which a token is valid, which the token then says; None: forever, and it says nothing.
         tokens: each token given out and until when it is valid, in seconds since the epoch.
         indexed: the fields that the search index has; a condition on another one is ignored. Empty: it is off, and
@@ -172,6 +176,7 @@ class ConductorStandIn(AbstractContextManager["ConductorStandIn"]):
         self.journal: list[str] = []
         self.instead: Callable[[Request], Answer | None] = lambda request: None
         self.stored: dict[str, str] = {}
+        self.payloads: dict[str, Any] = {}
         self.token_life: float | None = None
         self.tokens: dict[str, float] = {}
         self.indexed = set(INDEXED)
@@ -351,6 +356,8 @@ class ConductorStandIn(AbstractContextManager["ConductorStandIn"]):
             case "GET", ["workflow" | "tasks", "externalstoragelocation"]:
                 path = request.query["path"]
                 return _json(200, {"path": path} | ({"uri": self.stored[path]} if path in self.stored else {}))
+            case "GET", ["external", "postgres", file]:
+                return _json(200, self.payloads.get(file, NO_PAYLOAD))
             case "GET", ["workflow", "search"]:
                 return self._search(request.query)
             case "GET", ["metadata", "taskdefs"] | ["tasks", _, "log"] | ["tasks", "queue", "polldata"]:

@@ -15,7 +15,7 @@ from airflow_provider_conductor.client import (
     endpoints,
     external_storage as payloads,
 )
-from airflow_provider_conductor.client.addresses import redirect_target, refusal
+from airflow_provider_conductor.client.addresses import own_payload_path, redirect_target, refusal
 from airflow_provider_conductor.client.errors import PayloadNotOfferedError
 from airflow_provider_conductor.client.external_storage import fetch_payload
 from airflow_provider_conductor.client.models import PayloadType
@@ -223,6 +223,48 @@ def test_payload_hosts_are_the_only_hosts_and_may_be_anywhere(listed: str, uri: 
 def test_a_payload_host_that_is_none_is_refused(value: Any) -> None:
     with pytest.raises(ConductorConfigError, match="payload_hosts"):
         ConductorSettings.from_connection(host="conductor", extra={"payload_hosts": value})
+
+
+@pytest.mark.parametrize(
+    "api", ["https://c.example.com/api", "https://C.example.com:8443/pre/fix/api", "http://[::1]/x"]
+)
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("/api/external/postgres/8c1d.json", "/external/postgres/8c1d.json"),
+        ("/api/external/postgres/workflow/output/8c1d.json", "/external/postgres/workflow/output/8c1d.json"),
+        ("/api/external/postgres/8c1d.json?part=1", "/external/postgres/8c1d.json?part=1"),
+        ("/api/external", ""),
+        ("/api/workflow/8c1d", ""),
+        ("/api/external/../workflow/8c1d", ""),
+        ("/api/external/../../admin", ""),
+        ("/api/external/%2e%2e/workflow/8c1d", ""),
+        ("/api/external/..%2f..%2fadmin", ""),
+        (r"/api/external\@evil.example.com/x", ""),
+        ("/api/external/x y", ""),
+        ("/api/external/x\r\nHost: evil", ""),
+        ("/api@evil.example.com/external/x", ""),
+        ("/api//evil.example.com/external/x", ""),
+        ("//evil.example.com/api/external/x", ""),
+        ("https://c.example.com/api/external/x", ""),
+        ("/external/postgres/8c1d.json", ""),
+        ("/bucket/8c1d.json", ""),
+        ("api/external/x", ""),
+        ("", ""),
+    ],
+)
+def test_which_addresses_are_payloads_of_the_servers_own(api: str, uri: str, path: str) -> None:
+    assert own_payload_path(uri, api) == path
+
+
+def test_behind_a_gateway_the_servers_own_payloads_are_below_the_connections_address(serve: Serve) -> None:
+    def answer(exchange: faults.Exchange) -> None:
+        own = exchange.request.path == "/prefix/api/external/postgres/x.json"
+        faults.json_answer({"total": 42} if own else {"uri": "/api/external/postgres/x.json"})(exchange)
+
+    server = serve(answer)
+    with ConductorClient(f"http://127.0.0.1:{server.port}/prefix/api") as client:
+        assert fetch_payload(client, "x.json", PayloadType.WORKFLOW_OUTPUT) == {"total": 42}
 
 
 def test_a_name_that_changes_its_address_after_the_check_is_not_read(

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_conductor.client import AsyncConductorClient
+from airflow_provider_conductor.client import AsyncConductorClient, endpoints
+from airflow_provider_conductor.client.models import PayloadType
 from airflow_provider_conductor.exceptions import ConductorBatchFailedError
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowsOperator
 from airflow_provider_conductor.polling.poller import Poller
@@ -147,8 +148,8 @@ async def test_the_triggerer_terminates_with_the_task(lab: BatchLab) -> None:
     assert list(lab.workflows(2).values()) == [["TERMINATED"], ["TERMINATED"]]
 
 
-def test_an_output_in_external_storage_is_told_by_its_place(lab: BatchLab, tmp_path: Path) -> None:
-    """A stock server gives no address to read it from."""
+def test_an_output_in_external_storage_is_fetched_or_told_by_its_place(lab: BatchLab, tmp_path: Path) -> None:
+    """A stock server gives no address to read it from; one on Postgres does."""
     name = lab.define("batch", lab.simple("pack"), outputParameters={"rows": "${pack.output.rows}"})
     task = lab.batch(name, [{"number": 1}, {"number": 2}], result_path=f"file://{tmp_path}/results.jsonl")
     thread, raised = in_a_thread(lambda: task.execute(lab.context(task)))
@@ -160,5 +161,9 @@ def test_an_output_in_external_storage_is_told_by_its_place(lab: BatchLab, tmp_p
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     by_id = {line["workflow_id"]: line for line in lines}
     assert by_id[small]["output"] == {"rows": "x" * 10}
+    path = lab.client.get_workflow(large).external_output_path
+    if lab.client.send(endpoints.get_external_storage_location(path, PayloadType.WORKFLOW_OUTPUT)):
+        assert by_id[large]["output"] == {"rows": "x" * 6_000_000}
+        return
     assert by_id[large]["output"] is None
-    assert by_id[large]["external_output_path"] == lab.client.get_workflow(large).external_output_path
+    assert by_id[large]["external_output_path"] == path

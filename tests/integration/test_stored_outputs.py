@@ -1,4 +1,7 @@
-"""Outputs that a real server moves into its external payload storage, which a stock server lets nobody read."""
+"""Outputs that a real server moves into its external payload storage.
+
+A stock server lets nobody read them; one on Postgres hands them out itself. Which one this is, it is asked.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import ConductorClient, Workflow, endpoints
+from airflow_provider_conductor.client import ConductorClient, Workflow, endpoints, fetch_payload
 from airflow_provider_conductor.client.models import PayloadType
-from airflow_provider_conductor.exceptions import ConductorOutputTooLargeError
+from airflow_provider_conductor.exceptions import ConductorOutputTooLargeError, PayloadNotOfferedError
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
 from tests.integration.client_lab import Lab
 from tests.operators.airflow_standin import context_of, run
@@ -47,23 +50,38 @@ def test_the_server_answers_a_path_in_the_outputs_place(stored: Workflow) -> Non
 
 
 @pytest.mark.parametrize("more", [{"return_output": True}, {"output_path": "rows"}, {"wait_until_task_ref": "pack"}])
-def test_a_task_that_wants_it_fails_and_names_the_path(
+def test_a_task_that_wants_it_gets_it_or_names_the_path(
     stored: Workflow, client: ConductorClient, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
 ) -> None:
     connection = {"conn_type": "conductor", "host": client.settings.api_url}
     monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", json.dumps(connection))
-    arguments = {"return_output": True, "deferrable": False, **more}
+    arguments = {"return_output": True, "deferrable": False, "max_output_bytes": 2 * OVER_THE_THRESHOLD, **more}
     sensor = ConductorWorkflowSensor(task_id="sense", workflow_id=stored.workflow_id, **arguments)
-    path = stored.tasks[0].external_output_path if "wait_until_task_ref" in more else stored.external_output_path
+    of_task = "wait_until_task_ref" in more
+    path = stored.tasks[0].external_output_path if of_task else stored.external_output_path
+    kind = PayloadType.TASK_OUTPUT if of_task else PayloadType.WORKFLOW_OUTPUT
+    if gives_addresses(client, path, kind):
+        found = run(sensor, context_of(sensor))
+        rows = found if "output_path" in more else (found["output"] if of_task else found)["rows"]
+        assert len(rows) == OVER_THE_THRESHOLD
+        return
     with pytest.raises(ConductorOutputTooLargeError, match="gives no address") as told:
         run(sensor, context_of(sensor))
     assert path in str(told.value)
 
 
 @pytest.mark.parametrize("payload_type", list(PayloadType))
-def test_neither_server_gives_an_address_without_a_storage(
+def test_what_no_server_stores_is_told_as_missing(
     client: ConductorClient, old_conductor_server: Any, payload_type: PayloadType
 ) -> None:
-    call = endpoints.get_external_storage_location("some/output.json", payload_type)
+    path = "no-such-output.json"
     with ConductorClient(old_conductor_server.api_url) as old:
-        assert (client.send(call), old.send(call)) == ("", "")
+        for each in (client, old):
+            why = "does not have it" if gives_addresses(each, path, payload_type) else "gives no address"
+            with pytest.raises(PayloadNotOfferedError, match=why):
+                fetch_payload(each, path, payload_type)
+
+
+def gives_addresses(client: ConductorClient, path: str, payload_type: PayloadType) -> bool:
+    """Whether the server has a storage that payloads can be read from."""
+    return bool(client.send(endpoints.get_external_storage_location(path, payload_type)))

@@ -261,6 +261,63 @@ def test_more_than_any_server_stores_is_not_read(
     error_of(sensor(stored(conductor, server), output_path="rows"), ConductorOutputTooLargeError, "over 1,000 bytes")
 
 
+OWN = "/api/external/postgres/8c1d.json"
+"""The address that a server gives whose storage is its own database."""
+
+
+@both_ways
+def test_what_the_server_keeps_in_its_own_database_is_read_there(conductor: ConductorStandIn, deferrable: bool) -> None:
+    workflow_id = stored(conductor, OWN)
+    conductor.payloads["8c1d.json"] = ORDER
+    assert result(sensor(workflow_id, return_output=True, deferrable=deferrable)) == ORDER
+    assert result(sensor(workflow_id, output_path="rows[1].id", deferrable=deferrable)) == 2
+
+
+def test_and_with_the_connections_own_token_and_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ConductorStandIn(key=("id", "secret")) as conductor:
+        monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri(headers={"X-Tenant": "tea"}))
+        conductor.payloads["8c1d.json"] = ORDER
+        assert result(sensor(stored(conductor, OWN), return_output=True)) == ORDER
+        (asked,) = (request for request in conductor.requests if request.path.startswith("/external/"))
+    assert asked.headers["X-Authorization"] in conductor.tokens
+    assert asked.headers["X-Tenant"] == "tea"
+
+
+def test_a_payload_that_the_database_has_no_more_is_told_as_missing(conductor: ConductorStandIn) -> None:
+    told = error_of(
+        sensor(stored(conductor, OWN), return_output=True), ConductorOutputTooLargeError, "does not have it"
+    )
+    assert PATH in str(told)
+
+
+def test_of_the_servers_own_too_no_more_is_read_than_any_server_stores(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payloads, "MAX_PAYLOAD_BYTES", 1_000)
+    conductor.payloads["8c1d.json"] = {"rows": "x" * 5_000}
+    error_of(sensor(stored(conductor, OWN), output_path="rows"), ConductorOutputTooLargeError, "over 1,000 bytes")
+
+
+def test_the_servers_own_payload_is_asked_for_again_where_that_can_help(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri(max_attempts=3))
+    conductor.payloads["8c1d.json"] = ORDER
+    failures = iter([(0, "", b""), (503, "text/html", b"<html>busy</html>")])
+
+    def busy(request: Request) -> tuple[int, str, bytes] | None:
+        return next(failures, None) if request.path.startswith("/external/") else None
+
+    conductor.instead = busy
+    assert result(sensor(stored(conductor, OWN), return_output=True)) == ORDER
+    assert conductor.journal.count("GET /external/postgres/8c1d.json") == 3
+
+
+def test_a_server_without_the_route_to_its_own_payloads_is_no_other_case(conductor: ConductorStandIn) -> None:
+    conductor.instead = lambda request: no_route(request) if request.path.startswith("/external/") else None
+    error_of(sensor(stored(conductor, OWN), return_output=True), ConductorOutputTooLargeError, "no such endpoint")
+
+
 @pytest.mark.parametrize(
     ("where", "told"),
     [
@@ -268,6 +325,8 @@ def test_more_than_any_server_stores_is_not_read(
         ("file:///etc/passwd", "an address of file, not http"),
         ("s3://bucket/8c1d.json", "an address of s3, not http"),
         ("/bucket/8c1d.json", "an address of no scheme"),
+        ("/api/workflow/8c1d", "an address of no scheme"),
+        ("/api/external/../workflow/8c1d", "an address of no scheme"),
     ],
 )
 def test_without_an_address_for_us_the_error_names_the_place(
