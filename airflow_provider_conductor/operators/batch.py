@@ -162,7 +162,8 @@ class ConductorExecuteWorkflowsOperator(WaitArguments, StartsWorkflow):
         message = one_line(event.get("message") or "", 1_000)
         self.log.info("The trigger reported: %s", f"{event['status']} {message}".strip())
         if event["status"] == "error":
-            raise client_error(event.get("error"))(f"the wait failed: {message}")
+            kind = client_error(event.get("error"))
+            raise kind(f"the wait failed: {message}")
         active = stored_active_ids(state)
         try:
             inputs, keys = self._items()
