@@ -13,7 +13,7 @@ import requests
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 from airflow_provider_conductor.client.bounded import BoundedAdapter
-from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Step, drive, steady
+from airflow_provider_conductor.client.flow import Answer, Call, Flow, Sleep, drive
 from airflow_provider_conductor.client.flows import Capabilities
 from airflow_provider_conductor.client.methods import BlockingMethods
 from airflow_provider_conductor.client.settings import ConductorSettings
@@ -74,13 +74,10 @@ class ConductorClient(BlockingMethods):
 
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end and return its result; interrupted, the flow is closed."""
-        now = steady(self._exchange.clock, self._exchange.monotonic)
-        return drive(flow, lambda step: now() if isinstance(step, Now) else self._do(step))
+        return drive(self._exchange.run(flow), self._do)
 
-    def _do(self, step: Step | WireStep) -> Any:
+    def _do(self, step: WireStep) -> Any:
         match step:
-            case Call():
-                return self.send(step)
             case Sleep():
                 return self._sleep(step.seconds)
             case Locked():
@@ -88,7 +85,6 @@ class ConductorClient(BlockingMethods):
                     return drive(step.flow, self._do)
             case Transmission():
                 return self._transmit(step)
-        raise TypeError(f"not a step: {step!r}")
 
     def _transmit(self, sent: Transmission) -> Answer:
         exchange, call = self._exchange, sent.call

@@ -32,7 +32,7 @@ from airflow_provider_conductor.client.errors import (
     NotConductorError,
     server_of,
 )
-from airflow_provider_conductor.client.flow import Answer, Call, Sleep
+from airflow_provider_conductor.client.flow import Answer, Call, Flow, Now, Sleep, Steps, steady
 from airflow_provider_conductor.client.hiding import hide, url_secrets
 from airflow_provider_conductor.client.proxies import environment_proxy
 from airflow_provider_conductor.client.retry import Pace, repeat
@@ -135,6 +135,19 @@ class Exchange:
             return (yield from self._send_once(call, renewed))
 
         return repeat(attempt, 1 if call.once else self.settings.max_attempts)
+
+    def run(self, flow: Flow[T]) -> WireFlow[T]:
+        """A flow with its calls sent, and its clock read here."""
+        now = steady(self.clock, self.monotonic)
+        for step in (steps := Steps(flow)):
+            with steps:
+                if isinstance(step, Call):
+                    steps.reply = yield from self.send(step)
+                elif isinstance(step, Now):
+                    steps.reply = now()
+                else:
+                    steps.reply = yield step
+        return steps.result
 
     def token(self, within: float | None = None, *, refused: str | None = None) -> WireFlow[str]:
         """The token for the next request; one caller at a time asks for it, and gets it though it changes meanwhile."""
