@@ -47,10 +47,9 @@ class ConductorSensorTrigger(SingleWaitTrigger):
         conductor_conn_id: id of the connection. Templated.
         templated: whether there is something to render.
         cancel_on_kill: terminate the workflow with a killed task.
+        stall_timeout, poll_interval, exponential_backoff, max_wait: as in ``ConductorWorkflowTrigger``, in seconds.
         wait_until_task_ref: the task whose end is waited for. Templated.
         task_reference_name, expected_status: the task, and its statuses, that are waited for. Templated.
-        settings: ``stall_timeout``, ``poll_interval``, ``exponential_backoff`` and ``max_wait`` as in
-            ``ConductorWorkflowTrigger``, in seconds.
     """
 
     def __init__(
@@ -62,10 +61,13 @@ class ConductorSensorTrigger(SingleWaitTrigger):
         conductor_conn_id: str = DEFAULT_CONNECTION_ID,
         templated: bool = True,
         cancel_on_kill: bool = False,
+        stall_timeout: float | None = None,
+        poll_interval: float | None = None,
+        exponential_backoff: bool = False,
+        max_wait: float | None = None,
         wait_until_task_ref: str | None = None,
         task_reference_name: str | None = None,
         expected_status: str | Sequence[str] | None = None,
-        **settings: Any,
     ) -> None:
         super().__init__(conductor_conn_id=conductor_conn_id)
         self.workflow_id = workflow_id
@@ -76,7 +78,12 @@ class ConductorSensorTrigger(SingleWaitTrigger):
         self.wait_until_task_ref = wait_until_task_ref
         self.task_reference_name = task_reference_name
         self.expected_status = expected_status
-        self._settings = settings
+        self._settings: dict[str, Any] = {
+            "stall_timeout": stall_timeout,
+            "poll_interval": poll_interval,
+            "exponential_backoff": exponential_backoff,
+            "max_wait": max_wait,
+        }
         self._context: Context | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:

@@ -69,6 +69,11 @@ async def fails(*_: Any) -> None:
     raise RuntimeError("the API is away")
 
 
+def test_an_argument_that_it_does_not_have_is_refused_before_anything_is_stored() -> None:
+    with pytest.raises(TypeError, match="stall_timout"):
+        ConductorSensorTrigger(workflow_id="abc", timeout=60, deferral_timeout=360, stall_timout=5)
+
+
 @pytest.mark.parametrize("push_xcom", [never, fails])
 def test_a_wait_goes_on_without_xcom(
     conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, push_xcom: Any
