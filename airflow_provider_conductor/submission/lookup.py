@@ -20,7 +20,7 @@ from airflow_provider_conductor.polling.missing_workflow import confirm_missing
 from airflow_provider_conductor.submission.earlier_workflows import Found, settle
 from airflow_provider_conductor.submission.errors import WorkflowGoneError
 from airflow_provider_conductor.submission.identity import StartKey
-from airflow_provider_conductor.submission.ownership import SERVER_CLOCKS, own_of
+from airflow_provider_conductor.submission.ownership import SERVER_CLOCKS, is_child, own_of
 from airflow_provider_conductor.submission.start_plan import StartPlan
 from airflow_provider_conductor.submission.start_record import StartRecord
 
@@ -182,25 +182,27 @@ def look_up_in_index(plans: Sequence[StartPlan]) -> Flow[list[tuple[Found, ...]]
     The server may have archived it. On PostgreSQL a look-up also leaves out a workflow whose row is being written
     (``FOR SHARE SKIP LOCKED`` in PostgresExecutionDAO, seen on 3.32.2), which the index does not.
 
-    Of several with one id, it is the oldest: the others are its children, or second starts. A server without an index
-    is no error. The plans are for the same definition, and without labels.
+    Of several with one id, it is the oldest that is no child: the others were started by it, or are second starts. A
+    server without an index is no error. The plans are for the same definition, and without labels.
     """
     wanted = {
         plan.identity.correlation_id(key): (i, key)
         for i, plan in enumerate(plans)
         for key in (StartKey(plan.identity.series), *plan.identity.later_keys(plan.identity.series))
     }
-    oldest: dict[str, Workflow] = {}
-    for summary in (yield from _search(plans[0].name, list(wanted))):
-        oldest.setdefault(summary.correlation_id or "", summary)
-    present = yield from read_many([summary.workflow_id for summary in oldest.values()])
+    summaries = yield from _search(plans[0].name, list(wanted))
+    present = yield from read_many([summary.workflow_id for summary in summaries])
     now = yield from current_time()
-    found: list[list[Found]] = [[] for _ in plans]
-    for text, summary in oldest.items():
-        i, key = wanted[text]
+    oldest: dict[str, Workflow] = {}
+    for summary in summaries:
         workflow = present.get(summary.workflow_id, summary)
-        archived = workflow is summary
-        if not _is_older(plans[i], workflow, now) and not (archived and not summary.status.ended):
+        if not is_child(workflow):  # which is the oldest where its parent was deleted, or restarted since
+            oldest.setdefault(summary.correlation_id or "", workflow)
+    found: list[list[Found]] = [[] for _ in plans]
+    for text, workflow in oldest.items():
+        i, key = wanted[text]
+        archived = workflow.workflow_id not in present
+        if not _is_older(plans[i], workflow, now) and not (archived and not workflow.status.ended):
             found[i].append(Found(key, workflow, archived=archived))
     return [tuple(items) for items in found]
 

@@ -496,6 +496,22 @@ class TestLookUpThatLeavesOut:
         assert (started.action, started.workflow_id) == (Action.ATTACH, "wf-1")
         assert len(server.workflows) == 1
 
+    @pytest.mark.parametrize("child_is", ["RUNNING", "FAILED"])
+    @pytest.mark.parametrize("parent_is", ["deleted", "restarted"])
+    def test_the_index_makes_no_child_the_tasks_own_workflow(
+        self, server: Server, unstored: Airflow, parent_is: str, child_is: str
+    ) -> None:
+        unstored.run()
+        child = server.child("wf-1", "SUB_WORKFLOW", child_is)
+        server.locked = True
+        if parent_is == "deleted":
+            del server.workflows["wf-1"]
+        else:  # which gives it a new time
+            server.workflows["wf-1"]["createTime"] += 1_000
+        started = unstored.retry().run()
+        assert started.workflow_id == ("wf-3" if parent_is == "deleted" else "wf-1")
+        assert server.status(child) == child_is
+
     def test_one_that_the_index_still_has_and_the_server_has_not_counts_for_nothing(
         self, server: Server, unstored: Airflow
     ) -> None:
