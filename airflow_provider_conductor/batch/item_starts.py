@@ -75,7 +75,7 @@ class ItemStarts:
                 missing = [index for index in missing if not found.get(index)]
                 if pause:
                     self._unclear.update(absent)
-            await self._find_in_index(missing, to_terminate)
+            running += await self._find_in_index(missing, to_terminate)
         except ConductorMissingRouteError as error:
             self.findable = False
             self.warn(f"{error}, so workflows of earlier tries cannot be found: they are started again")
@@ -89,11 +89,14 @@ class ItemStarts:
         self.taken_over = True
         return running
 
-    async def _find_in_index(self, missing: list[int], to_terminate: dict[str, str]) -> None:
+    async def _find_in_index(self, missing: list[int], to_terminate: dict[str, str]) -> list[int]:
         """Keep what only the search index shows: what was archived, and what the look-up has left out.
+
+        Returns the items whose workflows run.
 
         Items are sent in order, so a row of ``max_active`` items without a trace means that the rest was never sent.
         """
+        running: list[int] = []
         without = 0
         for begin in range(0, len(missing), SEARCHED_AT_ONCE):
             places = missing[begin : begin + SEARCHED_AT_ONCE]
@@ -101,10 +104,13 @@ class ItemStarts:
             indexed = await self.client.run_patiently(partial(look_up_in_index, plans))
             for index, found in zip(places, indexed, strict=True):
                 without = 0 if found else without + 1
-                if found and not self._runs(index, found, to_terminate) and self.batch.is_pending(index):
+                if found and self._runs(index, found, to_terminate):
+                    running.append(index)
+                elif found and self.batch.is_pending(index):
                     self._found[index] = found
             if without >= self.plan.max_active:
-                return
+                break
+        return running
 
     def _may_show_up(self, absent: list[int]) -> list[int]:
         """Of the items without a trace, those that may have been sent: items are sent in order."""

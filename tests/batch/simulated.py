@@ -38,6 +38,7 @@ class Starting(Server):
         refuses: inputs that it does not take.
         most: how many have run at the same time.
         by_label: correlation id → workflow ids.
+        locked: workflow ids that look-ups leave out, as PostgreSQL does with what is being written.
     """
 
     lasts: float = 3.0
@@ -50,6 +51,7 @@ class Starting(Server):
     due: dict[str, float] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     archived: dict[str, str] = field(default_factory=dict)
+    locked: set[str] = field(default_factory=set)
 
     def archive(self) -> None:
         """What has ended leaves the database; the search index keeps it."""
@@ -128,7 +130,7 @@ class Starting(Server):
             label: [
                 self._whole(workflow_id) | {"workflowName": name, "correlationId": label}
                 for workflow_id in self.by_label.get(label, ())
-                if workflow_id in self.workflows
+                if workflow_id in self.workflows and workflow_id not in self.locked
             ]
             for label in call.body
         }

@@ -127,6 +127,19 @@ async def test_a_try_after_a_crash_does_not_run_again_what_was_archived() -> Non
 
 
 @virtual
+async def test_what_look_ups_leave_out_and_the_index_has_runs_on_as_one_of_the_batch() -> None:
+    server = Starting(lasts=60.0, ends=dict.fromkeys(range(8), "FAILED"))
+    first = driver_of(server, 40, max_active=8)
+    await crash(first, 70.0)
+    running = {workflow_id for workflow_id, (state, _) in server.workflows.items() if state == "RUNNING"}
+    server.locked = {max(running)}
+    driver = driver_of(server, 40, max_active=8, attempt=2)
+    await killed(driver, 10.0)
+    assert server.most == 8
+    assert states(server) == {"FAILED", "TERMINATED"}
+
+
+@virtual
 async def test_it_is_handed_over_when_nothing_moves_and_goes_on() -> None:
     server = Starting(lasts=60.0)
     driver = driver_of(server, 10, max_active=4)
