@@ -253,7 +253,7 @@ def test_a_wall_clock_that_is_set_between_two_pokes_moves_no_limit(
     context = context_of(operator)
     assert not operator.poke(context)
     began = operator._spec.deadline
-    monkeypatch.setattr(operator.hook.client, "_clock", lambda: time.time() + step)
+    monkeypatch.setattr(operator.hook.client._exchange, "clock", lambda: time.time() + step)
     monkeypatch.setattr("airflow_provider_conductor.sensors.base.timezone", SetBy(step))
     assert not operator.poke(context)
     assert operator._spec.deadline == pytest.approx(began + step, abs=1)

@@ -39,7 +39,7 @@ class Crashing:
 
     def _start(self) -> str:
         # Not execute: Airflow 2 guards that of an operator's own class, and stumbles over one from beside it.
-        if self._run.try_number == 1:  # type: ignore[attr-defined]
+        if self._run.ti.try_number == 1:  # type: ignore[attr-defined]
             self._lay_the_mine()
         return str(super()._start())  # type: ignore[misc]
 
