@@ -85,6 +85,7 @@ class ConductorClient(BlockingMethods):
                     return drive(step.flow, self._do)
             case Transmission():
                 return self._transmit(step)
+        raise TypeError(f"not a step: {step!r}")  # "yield" where "yield from" was meant
 
     def _transmit(self, sent: Transmission) -> Answer:
         exchange, call = self._exchange, sent.call

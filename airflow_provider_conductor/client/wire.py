@@ -8,7 +8,7 @@ import ssl
 import time
 import traceback
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
@@ -72,7 +72,7 @@ class Transmission:
 
     call: Call[Any]
     url: str
-    token: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

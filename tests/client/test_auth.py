@@ -21,6 +21,7 @@ from airflow_provider_conductor.client import (
     NotConductorError,
     endpoints,
 )
+from airflow_provider_conductor.client.wire import Transmission
 from tests.client import fault_server as faults
 from tests.client.fault_server import Behaviour, Exchange, FaultServer
 from tests.client.transports import Clock, Meet
@@ -222,4 +223,5 @@ def test_the_token_is_not_shown_in_a_repr_or_an_error(meet: Meet) -> None:
     client, _ = meet(faults.by_path(token=faults.token("t0k3n"), rest=faults.status(500, {"message": "boom"})), **KEY)
     with pytest.raises(ConductorRequestError) as caught:
         client.send(READ)
-    assert "t0k3n" not in f"{caught.value!r}{caught.value}{client.client!r}{client.client._exchange.tokens!r}"
+    sent = Transmission(READ, "https://conductor/api", "t0k3n")
+    assert "t0k3n" not in f"{caught.value!r}{caught.value}{client.client!r}{client.client._exchange.tokens!r}{sent!r}"

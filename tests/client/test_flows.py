@@ -13,7 +13,7 @@ from airflow_provider_conductor.client import (
     ConductorServerError,
     endpoints,
 )
-from airflow_provider_conductor.client.flow import Flow, Now, Sleep
+from airflow_provider_conductor.client.flow import Flow, Now, Sleep, sleep
 from tests.client import fault_server as faults
 from tests.client.transports import Clock, Connect, Serve
 
@@ -98,6 +98,14 @@ def test_calls_of_a_flow_are_repeated_by_the_same_rules(serve: Serve, connect: C
     with pytest.raises(ConductorServerError):
         connect(server).run(flow())
     assert [request.method for request in server.requests] == ["GET", "GET", "POST"]
+
+
+def test_what_is_no_step_is_an_error_and_not_answered_by_nothing(connect: Connect) -> None:
+    def flow() -> Flow[object]:
+        return (yield sleep(1.0))  # without "from"
+
+    with pytest.raises(TypeError, match="not a step: <generator"):
+        connect("http://127.0.0.1:1").run(flow())
 
 
 def test_a_flow_of_nothing_ends(connect: Connect) -> None:
