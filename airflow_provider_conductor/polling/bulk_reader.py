@@ -1,16 +1,18 @@
-"""Poll the status of many workflows, in the way that is cheapest on this server for these workflows."""
+"""Read many workflows in bulk: their status, in the way that is cheapest on this server, or all of them."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.endpoints import reading
 from airflow_provider_conductor.client.errors import (
     ConductorAuthError,
     ConductorMissingRouteError,
@@ -18,9 +20,9 @@ from airflow_provider_conductor.client.errors import (
     ConductorRequestError,
     ConductorTooManyRequestsError,
 )
-from airflow_provider_conductor.client.flow import Answer, Call, drive_async
+from airflow_provider_conductor.client.flow import Answer, Call, T, drive_async
 from airflow_provider_conductor.client.flows import get_workflow_status
-from airflow_provider_conductor.client.models import WorkflowStatus
+from airflow_provider_conductor.client.models import Workflow, WorkflowStatus
 from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
 from airflow_provider_conductor.polling.poller_client import PollerClient
 
@@ -69,6 +71,8 @@ PASSING = 8
 
 STATUSES = frozenset(map(str, WorkflowStatus))
 
+R = TypeVar("R")
+
 
 @dataclass(slots=True)
 class _Way:
@@ -83,16 +87,15 @@ class _Way:
         self.measured_at = now
 
 
-class BulkReader:
-    """Polls by ``bulk/search``, by ``/status``, or by a ``get`` without tasks, in this order of preference.
+class _BulkReader(ABC, Generic[R]):
+    """Reads by ``bulk/search`` where that works, and finds by halving who makes such a request fail.
 
-    Bulk answers contain whole workflows: with large definitions and inputs, one ``/status`` each is cheaper. Both are
-    measured (seconds of a request, the server's included, by ids) unless the bytes decide it. A workflow that makes a
-    bulk request fail, or its answer unreadable, is found by halving, and polled alone from then on.
-
-    Args:
-        timer: replaced by tests.
+    A workflow that makes a bulk request fail, or its answer unreadable, is read alone from then on.
     """
+
+    include_tasks: ClassVar[bool]
+    bulk_within: ClassVar[float | None] = None
+    """Seconds for a bulk answer; None for the read timeout."""
 
     def __init__(self, client: PollerClient, timer: Callable[[], float] = time.perf_counter) -> None:
         self._client = client
@@ -102,13 +105,38 @@ class BulkReader:
         self._alone: dict[str, float] = {}
         self._bytes_each = BULK_BYTES / FIRST_BATCH
         self._last_batch = FIRST_BATCH // GROWTH
-        self._bulk, self._status = _Way(), _Way()
+        self._bulk = _Way()
 
-    async def read(self, ids: Sequence[str]) -> tuple[int, dict[str, PollResult]]:
-        """Poll the first ones of ``ids``.
+    @abstractmethod
+    def _choose(self) -> tuple[bool, int]:
+        """Whether to read in bulk, and how many."""
+
+    @abstractmethod
+    def _parse(self, answer: Answer) -> dict[str, R]:
+        """What a bulk answer has of each workflow; ``ValueError`` where it is none."""
+
+    @abstractmethod
+    async def _read_each(self, batch: Sequence[str], *, measured: bool = True) -> dict[str, R]:
+        """Read one by one; without those that their waits have to read themselves."""
+
+    @abstractmethod
+    async def _read_one(self, workflow_id: str, *, within: float | None = None) -> R | None:
+        """Read one; None where it is unknown."""
+
+    @property
+    def bulk_works(self) -> bool:
+        """Whether bulk requests work, as far as is known now."""
+        return self._client.monotonic() >= self._bulk_again
+
+    def _batch_size(self) -> int:
+        """Ids of the next bulk request."""
+        return max(1, min(endpoints.MAX_BULK_IDS, int(BULK_BYTES / self._bytes_each), self._last_batch * GROWTH))
+
+    async def read(self, ids: Sequence[str]) -> tuple[int, dict[str, R]]:
+        """Read the first ones of ``ids``.
 
         Returns:
-            How many were polled, and the results by id. A wait whose id has no result has to poll by itself: the
+            How many were read, and the results by id. A wait whose id has no result has to poll by itself: the
             server does not know the workflow, or could not answer for it.
 
         Raises:
@@ -120,11 +148,11 @@ class BulkReader:
             now = self._client.monotonic()
             alone = [workflow_id for workflow_id in batch if self._alone.get(workflow_id, now) > now]
             together = [workflow_id for workflow_id in batch if workflow_id not in alone] if alone else batch
-            found: dict[str, PollResult] | None = {}
+            found: dict[str, R] | None = {}
             if together:
                 began = self._timer()
                 try:
-                    size, found = await self._read_bulk(together)
+                    found = await self._read_bulk(together)
                 except ConductorTooManyRequestsError:
                     raise
                 except ConductorRequestError as error:
@@ -133,39 +161,25 @@ class BulkReader:
                     self._bulk.measured(self._timer() - began, len(together), self._client.monotonic())
                     self._bulk_failures = 0
                     self._last_batch = max(len(together), FIRST_BATCH // GROWTH)
-                    self._bytes_each = max(1.0, size / len(together))
             if found is not None:
                 return len(batch), found | await self._read_each(alone, measured=False)
             batch = batch[:STATUS_BATCH]
         return len(batch), await self._read_each(batch)
 
-    def _choose(self) -> tuple[bool, int]:
-        """Whether to poll in bulk, and how many."""
-        now = self._client.monotonic()
-        size = max(1, min(endpoints.MAX_BULK_IDS, int(BULK_BYTES / self._bytes_each), self._last_batch * GROWTH))
-        if now < self._bulk_again:
-            return False, STATUS_BATCH
-        if self._bytes_each <= BULK_BYTES_SURELY or self._bulk.measured_at == -math.inf:
-            return True, size
-        if now >= self._bulk.measured_at + MEASURE_AGAIN:
-            return True, min(size, FIRST_BATCH)
-        if self._bytes_each >= BULK_BYTES_NEVER:
-            return False, STATUS_BATCH
-        if now >= self._status.measured_at + MEASURE_AGAIN:
-            return False, PROBE
-        bulk = self._bulk.seconds_each <= self._status.seconds_each
-        return bulk, size if bulk else STATUS_BATCH
+    async def _read_bulk(self, batch: Sequence[str]) -> dict[str, R]:
+        def parse(answer: Answer) -> tuple[int, dict[str, R]]:
+            return len(answer.content), self._parse(answer)
 
-    async def _read_bulk(self, batch: Sequence[str]) -> tuple[int, dict[str, PollResult]]:
-        """Bytes of the answer, and what it has."""
-        call: Call[Any] = endpoints.bulk_search(batch)
-        # Our own parse: no model for each of a thousand workflows, and the answer's size.
-        call = replace(call, parse=_size_and_items, max_bytes=BULK_BYTES_AT_MOST, once=True)
+        plain: Call[Any] = endpoints.bulk_search(batch, include_tasks=self.include_tasks)
+        call: Call[tuple[int, dict[str, R]]] = replace(
+            plain, parse=parse, max_bytes=BULK_BYTES_AT_MOST, once=True, within=self.bulk_within
+        )
         with self._client.counted(call):
-            size, items = await self._client.current.send(call)
-        return size, {workflow_id: result for item in items for workflow_id, result in _results(item)}
+            size, found = await self._client.current.send(call)
+        self._bytes_each = max(1.0, size / len(batch))
+        return found
 
-    async def _read_despite(self, error: ConductorRequestError, batch: Sequence[str]) -> dict[str, PollResult] | None:
+    async def _read_despite(self, error: ConductorRequestError, batch: Sequence[str]) -> dict[str, R] | None:
         """After a bulk request that failed: what can be read all the same; None where bulk requests do not work now.
 
         The server may lack or refuse it, one broken or very slow workflow fails it for all, and a gateway may cut large
@@ -186,9 +200,9 @@ class BulkReader:
         self._last_batch = FIRST_BATCH // GROWTH
         return None
 
-    async def _read_halves(self, batch: Sequence[str]) -> dict[str, PollResult] | None:
+    async def _read_halves(self, batch: Sequence[str]) -> dict[str, R] | None:
         """Find who makes a bulk request fail; None where it is not one or two of them."""
-        found: dict[str, PollResult] = {}
+        found: dict[str, R] = {}
         culprits: list[str] = []
         failures = 1
         parts = [batch]
@@ -199,7 +213,7 @@ class BulkReader:
                 continue
             for half in (part[: len(part) // 2], part[len(part) // 2 :]):
                 try:
-                    found |= (await self._read_bulk(half))[1]
+                    found |= await self._read_bulk(half)
                 except (ConductorTooManyRequestsError, ConductorAuthError):
                     raise
                 except ConductorRequestError as error:
@@ -213,6 +227,46 @@ class BulkReader:
         self._alone = {name: until for name, until in self._alone.items() if until > now}
         self._alone |= dict.fromkeys(culprits, now + MEASURE_AGAIN)
         return found | await self._read_each(culprits, measured=False)
+
+    async def _send(self, call: Call[T], within: float | None = None) -> T:
+        with self._client.counted(call):
+            return await self._client.current.send(replace(call, once=True, within=within))
+
+
+class BulkReader(_BulkReader[PollResult]):
+    """Polls by ``bulk/search``, by ``/status``, or by a ``get`` without tasks, in this order of preference.
+
+    Bulk answers contain whole workflows: with large definitions and inputs, one ``/status`` each is cheaper. Both are
+    measured (seconds of a request, the server's included, by ids) unless the bytes decide it.
+
+    Args:
+        timer: replaced by tests.
+    """
+
+    include_tasks = False
+
+    def __init__(self, client: PollerClient, timer: Callable[[], float] = time.perf_counter) -> None:
+        super().__init__(client, timer)
+        self._status = _Way()
+
+    def _choose(self) -> tuple[bool, int]:
+        now, size = self._client.monotonic(), self._batch_size()
+        if not self.bulk_works:
+            return False, STATUS_BATCH
+        if self._bytes_each <= BULK_BYTES_SURELY or self._bulk.measured_at == -math.inf:
+            return True, size
+        if now >= self._bulk.measured_at + MEASURE_AGAIN:
+            return True, min(size, FIRST_BATCH)
+        if self._bytes_each >= BULK_BYTES_NEVER:
+            return False, STATUS_BATCH
+        if now >= self._status.measured_at + MEASURE_AGAIN:
+            return False, PROBE
+        bulk = self._bulk.seconds_each <= self._status.seconds_each
+        return bulk, size if bulk else STATUS_BATCH
+
+    def _parse(self, answer: Answer) -> dict[str, PollResult]:
+        # No model for each of a thousand workflows.
+        return {workflow_id: result for item in _items(answer) for workflow_id, result in _results(item)}
 
     async def _read_each(self, batch: Sequence[str], *, measured: bool = True) -> dict[str, PollResult]:
         seen: dict[str, PollResult] = {}
@@ -246,7 +300,7 @@ class BulkReader:
                     seen[workflow_id] = found
 
     async def _read_one(self, workflow_id: str, *, within: float | None = None) -> PollResult | None:
-        """One workflow by ``/status``, or by a ``get`` where the server has none; None where it is unknown."""
+        """By ``/status``, or by a ``get`` where the server has none."""
         capabilities = self._client.current.capabilities
         try:
             workflow = await drive_async(
@@ -256,9 +310,34 @@ class BulkReader:
             return None
         return PollResult(Revision.of(workflow.status, workflow.update_time), _text(workflow.reason))
 
-    async def _send(self, call: Any, within: float | None = None) -> Any:
-        with self._client.counted(call):
-            return await self._client.current.send(replace(call, once=True, within=within))
+
+class WholeReader(_BulkReader[Workflow]):
+    """Reads workflows with their tasks by ``bulk/search``; what that does not answer is left to their waits.
+
+    Read one by one they would have as many bytes, so there is nothing to measure.
+    """
+
+    include_tasks = True
+    bulk_within = PROBE_WITHIN
+
+    def _choose(self) -> tuple[bool, int]:
+        size = self._batch_size()
+        if size == 1 and self._client.monotonic() >= self._bulk.measured_at + MEASURE_AGAIN:
+            size = 2  # these may be smaller
+        bulk = size > 1 and self.bulk_works
+        return bulk, size if bulk else endpoints.MAX_BULK_IDS
+
+    def _parse(self, answer: Answer) -> dict[str, Workflow]:
+        return reading.whole_workflows(answer)
+
+    async def _read_each(self, batch: Sequence[str], *, measured: bool = True) -> dict[str, Workflow]:
+        return {}
+
+    async def _read_one(self, workflow_id: str, *, within: float | None = None) -> Workflow | None:
+        try:
+            return await self._send(endpoints.get_workflow(workflow_id, include_tasks=False), within)
+        except ConductorNotFoundError:
+            return None
 
 
 def _concerns_one(error: ConductorRequestError) -> bool:
@@ -266,11 +345,11 @@ def _concerns_one(error: ConductorRequestError) -> bool:
     return error.conclusive and not error.concerns_server
 
 
-def _size_and_items(answer: Answer) -> tuple[int, list[Any]]:
+def _items(answer: Answer) -> list[Any]:
     found = answer.json()["bulkSuccessfulResults"]
     if not isinstance(found, list):
         raise ValueError("a bulk answer without results")
-    return len(answer.content), found
+    return found
 
 
 def _results(item: Any) -> Iterator[tuple[str, PollResult]]:

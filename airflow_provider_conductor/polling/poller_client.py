@@ -22,7 +22,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorUnreachableError,
     NotConductorError,
 )
-from airflow_provider_conductor.client.flow import Call
+from airflow_provider_conductor.client.flow import Call, T
 from airflow_provider_conductor.polling.outage import Outage
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class PollerClient:
     Attributes:
         current: the connection's client, as it is now; this object closes it.
         requests, errors: sent, and failed for another reason than that the workflow or endpoint is not there.
+        slots: for what waits poll by themselves.
     """
 
     def __init__(
@@ -57,12 +58,12 @@ class PollerClient:
         self.requests = self.errors = 0
         self.outage = outage
         self.monotonic = monotonic
-        self._sleep = sleep
-        self._jitter = jitter
+        self.sleep = sleep
+        self.jitter = jitter
         self._renew = renew
         self._renew_again = -math.inf
         self._retired: list[AsyncConductorClient] = []
-        self._slots = asyncio.Semaphore(POLLS_AT_ONCE)
+        self.slots = asyncio.Semaphore(POLLS_AT_ONCE)
         self._slots_at_deadline = asyncio.Semaphore(POLLS_AT_ONCE)
         self._unanswered: ConductorRequestError | None = None
         self._unanswered_times = 0
@@ -90,14 +91,14 @@ class PollerClient:
         for client in (self.current, *self._retired):
             await client.close()
 
-    async def poll(self, call: Call[Any]) -> Any:
+    async def poll(self, call: Call[T]) -> T:
         """Send it, unless there is an outage."""
-        async with self._slots:
+        async with self.slots:
             if pause := self.outage.own_poll_after(self.monotonic()):
-                await self._sleep(pause)
+                await self.sleep(pause)
             return await self._send(call)
 
-    async def poll_at_deadline(self, call: Call[Any]) -> Any:
+    async def poll_at_deadline(self, call: Call[T]) -> T:
         """Send it whatever happened before, and even if others' requests hang: there is no later time to poll.
 
         After several that got no answer, the many that may have the same deadline are not sent one after the other.
@@ -119,7 +120,7 @@ class PollerClient:
             self._unanswered, self._unanswered_times = None, 0
             return found
 
-    async def _send(self, call: Call[Any]) -> Any:
+    async def _send(self, call: Call[T]) -> T:
         client = self.current
         try:
             with self.counted(call):
@@ -130,7 +131,7 @@ class PollerClient:
             return await self.current.send(call)
         except (ConductorUnreachableError, ConductorTooManyRequestsError) as error:
             # Anything else may be this workflow's alone.
-            self.outage.failed(error, self.monotonic(), self._jitter())
+            self.outage.failed(error, self.monotonic(), self.jitter())
             raise
         self.outage.answered(self.monotonic())
         return found

@@ -345,7 +345,8 @@ class ConductorStandIn(AbstractContextManager["ConductorStandIn"]):
             case "POST", ["workflow"]:
                 return self._start(request.body)
             case "POST", ["workflow", "bulk", "search"]:
-                found = [_in_bulk(self._current(item)) for item in request.body if item in self.workflows]
+                whole = request.query.get("includeTasks") == "true"
+                found = [_in_bulk(self._current(item), whole) for item in request.body if item in self.workflows]
                 missing = {item: "No such workflow" for item in request.body if item not in self.workflows}
                 return _json(200, {"bulkSuccessfulResults": found, "bulkErrorResults": missing})
             case _, ["workflow", "bulk", verb] if verb in BULK:
@@ -476,10 +477,10 @@ def _now() -> int:
     return int(time.time() * 1000)
 
 
-def _in_bulk(workflow: dict[str, Any]) -> dict[str, Any]:
-    """As 3.32 has it in a bulk answer: without tasks and its start, and with another word for its last change."""
+def _in_bulk(workflow: dict[str, Any], whole: bool) -> dict[str, Any]:
+    """As 3.32 has it in a bulk answer: without its start, and with another word for its last change."""
     kept = {key: value for key, value in workflow.items() if key not in ("startTime", "updateTime")}
-    return kept | {"tasks": [], "updatedTime": workflow["updateTime"]}
+    return kept | {"tasks": workflow["tasks"] if whole else [], "updatedTime": workflow["updateTime"]}
 
 
 def no_route(request: Request) -> Answer:

@@ -7,12 +7,15 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import requests
 
 from airflow_provider_conductor.client import AsyncConductorClient, ConductorSettings, endpoints
+from airflow_provider_conductor.client.endpoints.reading import whole_workflows
+from airflow_provider_conductor.client.models import Task, Workflow, fields_of
 from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.polling.wait import wait
 from airflow_provider_conductor.polling.wait_event import WaitEvent
@@ -114,13 +117,48 @@ async def test_many_waits_share_their_requests_and_each_end_is_told(conductor_se
         assert len(events) == MANY - 2
 
 
+async def test_waits_that_begin_with_an_id_alone_begin_in_bulk(conductor_server: Any) -> None:
+    async with Lab(conductor_server.api_url) as lab:
+        ids = await lab.start(MANY)
+        lab.wait_for(*ids, "no-such-workflow")
+        await lab.until(lambda: len(lab.lines) >= MANY)
+        assert lab.poller.counts.requests <= MANY / 2
+        await lab.complete(*ids[:FEW])
+        await lab.until(lambda: sum(waiting.done() for waiting in lab.waits.values()) > FEW)
+        assert {lab.waits[workflow_id].result().status for workflow_id in ids[:FEW]} == {"COMPLETED"}
+        assert lab.waits["no-such-workflow"].result().status == "gone"
+
+
+async def test_a_bulk_answer_with_tasks_has_what_a_read_of_each_has(conductor_server: Any) -> None:
+    async with Lab(conductor_server.api_url) as lab:
+        ids = await lab.start(4)
+        await lab.signal(ids[1], "COMPLETED")
+        await lab.signal(ids[2], "FAILED_WITH_TERMINAL_ERROR")
+        await lab.client.send(endpoints.terminate_workflow(ids[3], "enough"))
+        call = replace(endpoints.bulk_search(ids, include_tasks=True), parse=whole_workflows)
+        found: Any = await lab.client.send(call)
+        for workflow_id in ids:
+            alone = await lab.client.send(endpoints.get_workflow(workflow_id))
+            assert _as_read(found[workflow_id]) == _as_read(alone)
+        await lab.client.send(endpoints.terminate_workflow(ids[0], "enough"))
+
+
+def _as_read(workflow: Workflow) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """All that the views read."""
+    fields = [name for name in fields_of(Workflow) if name != "createTime"]
+    of_tasks = [*fields_of(Task), "retried"]
+    tasks = [{name: task.data.get(name) for name in of_tasks} for task in workflow.tasks]
+    return {name: workflow.data.get(name) for name in fields}, tasks
+
+
 async def test_large_workflows_are_not_read_in_bulk(conductor_server: Any) -> None:
     async with Lab(conductor_server.api_url) as lab:
         asked: list[str] = []
         send = lab.watching.send
 
         async def counting(call: Any) -> Any:
-            asked.append(call.path)
+            if ("includeTasks", "true") not in call.params:  # a first poll reads the tasks, however large
+                asked.append(call.path)
             return await send(call)
 
         lab.watching.send = counting  # type: ignore[method-assign]

@@ -27,6 +27,7 @@ class Step:
 
 CORRELATED = Step("POST", "/workflow/{name}/correlated?includeClosed=true", [LABEL])
 BULK_SEARCH = Step("POST", "/workflow/bulk/search?includeTasks=false", ["{running}", UNKNOWN])
+BULK_SEARCH_WITH_TASKS = Step("POST", "/workflow/bulk/search?includeTasks=true", ["{running}", UNKNOWN])
 
 STEPS: dict[str, tuple[Step, ...]] = {
     "start": (
@@ -43,6 +44,7 @@ STEPS: dict[str, tuple[Step, ...]] = {
         Step("GET", f"/workflow/{UNKNOWN}/status"),
         CORRELATED,
         BULK_SEARCH,
+        BULK_SEARCH_WITH_TASKS,
         Step("GET", "/no/such/route"),
     ),
     "pause and resume": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
@@ -160,6 +161,23 @@ def bulk_workflows(ids: Collection[str]) -> Callable[[Answer], BulkResult]:
         return replace(result, successful=tuple(data for data in result.successful if is_asked(data, answer)))
 
     return read
+
+
+def whole_workflows(answer: Answer) -> dict[str, Workflow]:
+    """The workflows of a bulk answer with their tasks, by id, as a read of each has them.
+
+    One that cannot be read is left out, as are those that the server could not read.
+    """
+    found: dict[str, Workflow] = {}
+    for item in bulk_result(answer).successful:
+        if not isinstance(item, dict) or not isinstance(item.get("tasks"), list):
+            continue
+        # 3.32 says createTime and updatedTime here, and startTime and updateTime elsewhere.
+        times = {"startTime": item.get("createTime"), "updateTime": item.get("updatedTime")}
+        with contextlib.suppress(ValueError):
+            workflow = _as_workflow({**times, **item}, answer)
+            found[workflow.workflow_id] = workflow
+    return found
 
 
 def poll_data(answer: Answer) -> tuple[PollData, ...]:
