@@ -1,76 +1,73 @@
-"""Arguments that an earlier version of this package stored in Airflow's database still make a trigger.
+"""What an earlier version stored in Airflow's database is still read: a wait survives an upgrade in its middle.
 
-One file a released version and trigger lies under ``tests/recorded/trigger_arguments``; they are kept, never changed.
-The one without a trigger in its name is that of a single wait.
+The recordings under ``tests/recorded/stored`` are of released versions, one for each kind of Airflow; they are kept,
+never changed. ``tests/recorded/record_stored.py`` makes those of the version that comes next.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import timezone
 
-from airflow_provider_conductor import __version__
+from airflow_provider_conductor import __version__, _airflow
 from airflow_provider_conductor.polling.wait_spec import WaitState
-from airflow_provider_conductor.testing import ConductorStandIn
+from airflow_provider_conductor.testing import ConductorStandIn, Script
 from airflow_provider_conductor.triggers import (
     ConductorSensorTrigger,
     ConductorWorkflowsTrigger,
     ConductorWorkflowTrigger,
+    sensor as sensor_trigger,
 )
 from airflow_provider_conductor.triggers.base import ConductorTrigger
-from tests.operators.airflow_standin import first_event, sent_through_airflow
+from tests.operators.airflow_standin import context_of, first_event, sent_through_airflow
+from tests.recorded import airflow_rows, record_stored
+from tests.recorded.record_stored import BEGUN, LONG, PACK, TASKS, WATCHED, Store, watched
+from tests.sensors.triggerer import TaskInstanceInTriggerer, push_xcom
 
-RECORDED = sorted((Path(__file__).parent.parent / "recorded" / "trigger_arguments").glob("*.json"))
-PRESENT = [path for path in RECORDED if path.name.startswith(f"{__version__}.")]
-
-each = pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
-
-
-def load(path: Path) -> tuple[Any, dict[str, Any]]:
-    """The trigger that the recorded arguments make, and these."""
-    stored = json.loads(path.read_text())
-    module, _, name = stored["classpath"].rpartition(".")
-    trigger = getattr(importlib.import_module(module), name)(**stored["kwargs"])
-    assert trigger.serialize()[0] == stored["classpath"]
-    return trigger, stored["kwargs"]
+FILES = sorted(record_stored.HERE.glob(f"*/{airflow_rows.KIND}.json"))
 
 
-@pytest.mark.parametrize(
-    "trigger",
-    [
-        ConductorWorkflowTrigger(
-            workflow_id="abc",
-            timeout=60,
-            stall_timeout=300.0,
-            state=WaitState(warned="a standstill", unreachable_since=1.0).to_json(),
-            kill_reason="killed",
-        ),
-        ConductorWorkflowsTrigger(
-            workflow_ids=["abc", "def"],
-            more=True,
-            deadline=9e9,
-            stall_timeout=300.0,
-            kill_reason="killed",
-            timeout_reason="timed out",
-        ),
-        ConductorSensorTrigger(
-            workflow_id="abc",
-            timeout=60.0,
-            deferral_timeout=360.0,
-            poll_interval=0.1,
-            cancel_on_kill=True,
-            task_reference_name="pack",
-            expected_status=["COMPLETED"],
-        ),
-    ],
-    ids=lambda trigger: type(trigger).__name__,
-)
-def test_it_survives_airflows_own_serialisation(trigger: ConductorTrigger) -> None:
+BEFORE = datetime(2026, 1, 1, tzinfo=UTC)
+"""When the recorded tasks began, at the latest: none looks for workflows that are older."""
+
+
+def recordings(kind: str) -> list[Any]:
+    """Each recording of this kind, of each version."""
+    return [
+        pytest.param(name, stored, id=f"{file.parent.name} {name}")
+        for file in FILES
+        for name, stored in json.loads(file.read_text())[kind].items()
+    ]
+
+
+each_trigger = pytest.mark.parametrize(("name", "stored"), recordings("triggers"))
+each_task = pytest.mark.parametrize(("name", "stored"), recordings("tasks"))
+BEGINNINGS = recordings("begun in the triggerer") if _airflow.triggers_render_templates() else []
+
+each_beginning = pytest.mark.parametrize(("name", "stored"), BEGINNINGS)
+
+
+def trigger_of(stored: Mapping[str, Any]) -> Any:
+    return airflow_rows.trigger_from(stored["classpath"], stored["kwargs"])
+
+
+def complete(conductor: ConductorStandIn, workflow_id: str = WATCHED) -> None:
+    conductor.has_tasks(workflow_id, {**PACK, "status": "COMPLETED"})
+    conductor.end(workflow_id, "COMPLETED", output={"shipped": True})
+
+
+# Triggers
+
+
+@pytest.mark.parametrize("name", record_stored.TRIGGERS)
+def test_a_trigger_survives_airflows_own_serialisation(name: str) -> None:
+    trigger = record_stored.TRIGGERS[name]()
     arrived = sent_through_airflow(trigger)
     assert type(arrived) is type(trigger)
     assert arrived.serialize() == trigger.serialize()
@@ -78,37 +75,205 @@ def test_it_survives_airflows_own_serialisation(trigger: ConductorTrigger) -> No
     assert json.loads(json.dumps(arguments, allow_nan=False)) == arguments
 
 
-@each
-def test_arguments_stored_by_an_earlier_version_still_load(path):
-    trigger, stored = load(path)
-    assert stored.items() <= trigger.serialize()[1].items()
+@each_trigger
+def test_a_stored_trigger_waits_to_its_event(conductor: ConductorStandIn, name: str, stored: Any) -> None:
+    watched(conductor)
+    complete(conductor)
+    trigger = trigger_of(stored)
+    assert trigger.serialize()[0] == stored["classpath"]
+    if name == "workflow, full":
+        assert trigger.state != WaitState()
+    event = first_event(trigger)
+    assert event["status"] == {"workflow, full": "task_ended", "workflow, empty": "COMPLETED"}.get(name, "go_on")
 
 
-@each
-def test_and_they_can_be_waited_with(conductor: ConductorStandIn, path):
-    trigger, stored = load(path)
-    match trigger:
-        case ConductorSensorTrigger():
-            trigger.workflow_id, trigger.templated = conductor.add("COMPLETED"), False
-            spec = trigger._rendered_spec()
-            assert spec.stall_timeout == stored["stall_timeout"]
-            assert spec.wait_until_task_ref == stored["task_reference_name"]
-            status = "task_missed"
-        case ConductorWorkflowsTrigger():
-            trigger.workflow_ids = [conductor.add("COMPLETED") for _ in stored["workflow_ids"]]
-            trigger.deadline = None  # which has passed since
-            status = "go_on"
-        case _:
-            assert trigger.state != WaitState()
-            trigger.spec = replace(trigger.spec, workflow_id=conductor.add("COMPLETED"))
-            trigger.state = WaitState()
-            status = "COMPLETED"
-    assert first_event(trigger)["status"] == status
+@each_trigger
+def test_nothing_of_a_stored_trigger_is_lost(name: str, stored: Any) -> None:
+    """Stored again, as the row of another task, it has all that it had."""
+    trigger = trigger_of(stored)
+    again = airflow_rows.trigger_from(stored["classpath"], airflow_rows.trigger_column(trigger))
+    assert again.serialize() == trigger.serialize()
+    if airflow_rows.AS_RECORDED:
+        assert airflow_rows.trigger_column(trigger) == stored["kwargs"]
 
 
-def test_the_present_version_is_recorded():
-    """Record what this version stores, before it is released."""
-    kinds = {json.loads(path.read_text())["classpath"].rpartition(".")[2] for path in PRESENT}
-    assert kinds == {
-        kind.__name__ for kind in (ConductorWorkflowTrigger, ConductorWorkflowsTrigger, ConductorSensorTrigger)
+NEEDED = {"workflow_id", "workflow_ids"}
+"""Arguments that triggers had from the first version on."""
+
+
+@each_trigger
+def test_what_an_older_version_did_not_store_has_its_default(name: str, stored: Any) -> None:
+    trigger = trigger_of(stored)
+    _, arguments = trigger.serialize()
+    for left_out in arguments.keys() - NEEDED:
+        type(trigger)(**{key: value for key, value in arguments.items() if key != left_out})
+    type(trigger)(**{key: value for key, value in arguments.items() if key in NEEDED})
+
+
+@each_trigger
+def test_an_argument_of_a_newer_version_is_refused_by_its_name(name: str, stored: Any) -> None:
+    """It may be what the wait is about. Airflow fails the task; its next try goes on with the workflow."""
+    trigger = trigger_of(stored)
+    with pytest.raises(TypeError, match="colour"):
+        type(trigger)(**trigger.serialize()[1], colour="blue")
+
+
+def test_what_a_newer_version_has_observed_besides_is_left_out() -> None:
+    state = {**record_stored.FULL_STATE, "colour": "blue"}
+    trigger = ConductorWorkflowTrigger(workflow_id=WATCHED, state=state)
+    assert trigger.state.to_json() == record_stored.FULL_STATE
+
+
+# Tasks
+
+
+def resumed(stored: Mapping[str, Any], name: str, conductor: ConductorStandIn) -> tuple[Any, dict[str, Any]]:
+    """The recorded task, in the context in which it is resumed."""
+    conductor.workflows.update(stored["workflows"])
+    task = TASKS[name]()
+    context = context_of(task, start_date=BEFORE)  # kept across a deferral
+    context["dag_run"].start_date = BEFORE
+    context["ti"].xcoms.update(stored["xcom"])
+    context["task_state_store"] = Store(dict(stored["task_state_store"]))
+    return task, context
+
+
+@each_task
+def test_a_stored_task_goes_on_to_its_end(conductor: ConductorStandIn, name: str, stored: Any) -> None:
+    task, context = resumed(stored, name, conductor)
+    conductor.script("orders", lambda given: Script(output={"shipped": given["order"]}))
+    for workflow_id, workflow in stored["workflows"].items():
+        if workflow["status"] == "RUNNING":
+            conductor.end(workflow_id, "COMPLETED", output={"shipped": workflow["input"].get("order")})
+    event = first_event(trigger_of(stored["trigger"]))
+    kwargs = airflow_rows.next_kwargs_from(stored["next_kwargs"], event)
+    found = task.resume_execution(stored["next_method"], kwargs, context)
+    if name == "batch":
+        assert found == [{"shipped": 0}, None, *({"shipped": number} for number in (2, 3, 4))]
+        begun = [body["input"]["order"] for body in conductor.started]
+        assert begun == [4], "the others have been started, or refused, before the upgrade"
+    else:
+        assert found == {"shipped": 1 if name == "execute" else None}
+        assert conductor.started == []
+
+
+@each_task
+def test_a_stored_task_without_what_a_newer_version_stores_goes_on(
+    conductor: ConductorStandIn, name: str, stored: Any
+) -> None:
+    """As an older version would have stored it: only the event. A batch looks its workflows up."""
+    task, context = resumed(stored, name, conductor)
+    conductor.script("orders", lambda given: Script(output={"shipped": given["order"]}))
+    for workflow_id, workflow in stored["workflows"].items():
+        if workflow["status"] == "RUNNING":
+            conductor.end(workflow_id, "COMPLETED", output={"shipped": workflow["input"].get("order")})
+    event = first_event(trigger_of(stored["trigger"]))
+    task.resume_execution(stored["next_method"], {"event": event}, context)
+    orders = [workflow["input"].get("order") for workflow in conductor.workflows.values()]
+    assert len(orders) == len(set(orders)), "each was started once"
+
+
+@each_task
+def test_a_task_that_a_newer_version_has_deferred_fails_by_name_and_ends_nothing(
+    conductor: ConductorStandIn, name: str, stored: Any
+) -> None:
+    task, context = resumed(stored, name, conductor)
+    event = {"status": "COMPLETED", "workflow_id": next(iter(stored["workflows"]))}
+    kwargs = airflow_rows.next_kwargs_from(stored["next_kwargs"], event)
+    with pytest.raises(TypeError, match="colour"):
+        task.resume_execution(stored["next_method"], {**kwargs, "colour": "blue"}, context)
+    assert {request.method for request in conductor.requests} <= {"GET"}
+
+
+@pytest.mark.skipif(_airflow.NEVER_EXPIRE is None, reason="there is no task state store before Airflow 3.3")
+@pytest.mark.parametrize(("name", "stored"), [p for p in recordings("tasks") if p.values[0] != "sensor"])
+def test_the_try_after_the_upgrade_goes_on_from_what_is_on_record(
+    conductor: ConductorStandIn, name: str, stored: Any
+) -> None:
+    """The start record and the batch's checkpoint, which are all that a retry has."""
+    conductor.workflows.update(stored["workflows"])
+    conductor.script("orders", lambda given: Script(output={"shipped": given["order"]}))
+    for workflow_id, workflow in stored["workflows"].items():
+        if workflow["status"] == "RUNNING":
+            conductor.end(workflow_id, "COMPLETED", output={"shipped": workflow["input"]["order"]})
+    task = TASKS[name]()
+    task.deferrable = False
+    context = context_of(task, try_number=2)
+    context["dag_run"].start_date = BEFORE
+    context["task_state_store"] = Store(dict(stored["task_state_store"]))
+    task.execute(context)
+    begun = [body["input"]["order"] for body in conductor.started]
+    assert begun == ([1, 4] if name == "batch" else [])  # the refused one is tried again
+
+
+# Sensors that begin in the triggerer
+
+
+@each_beginning
+def test_a_stored_beginning_goes_on_to_its_end(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch, name: str, stored: Any
+) -> None:
+    monkeypatch.setattr(sensor_trigger, "push_xcom", push_xcom)
+    watched(conductor)
+    complete(conductor)
+    sensor = BEGUN[name]()
+    context = context_of(sensor)
+    context["ti"].xcoms["return_value"] = WATCHED  # of the task "start"
+    trigger = trigger_of(stored)
+    trigger.task_instance = TaskInstanceInTriggerer(context["ti"], sensor)
+    trigger.timeout_after = timezone.utcnow() + LONG + timedelta(minutes=5)
+    trigger.render_template_fields(context)
+    event = first_event(trigger)
+    assert event["workflow_id"] == WATCHED
+    assert event["status"] == ("task_ended" if name == "sensor of a task" else "COMPLETED")
+    sensor.workflow_id = WATCHED  # Airflow renders it for the worker
+    sensor.resume_execution(stored["next_method"], {"event": event}, context)
+
+
+@each_beginning
+def test_a_beginning_without_what_a_newer_version_stores_has_defaults(name: str, stored: Any) -> None:
+    _, arguments = trigger_of(stored).serialize()
+    for left_out in arguments.keys() - {"workflow_id", "timeout", "deferral_timeout"}:
+        ConductorSensorTrigger(**{key: value for key, value in arguments.items() if key != left_out})
+
+
+@each_beginning
+def test_a_newer_beginning_is_refused_by_the_arguments_name(name: str, stored: Any) -> None:
+    _, arguments = trigger_of(stored).serialize()
+    with pytest.raises(TypeError, match="colour"):
+        ConductorSensorTrigger(**arguments, colour="blue")
+
+
+# The recordings
+
+
+def test_the_present_version_is_recorded() -> None:
+    """Record what this version stores, before it is released: ``python -m tests.recorded.record_stored``."""
+    (file,) = [file for file in FILES if file.parent.name == __version__]
+    there = json.loads(file.read_text())
+    assert there["triggers"].keys() == record_stored.TRIGGERS.keys()
+    assert there["tasks"].keys() == TASKS.keys()
+    begun = BEGUN.keys() if airflow_rows.KIND == "airflow-3.3" else set()
+    assert there["begun in the triggerer"].keys() == set(begun)
+
+
+@each_trigger
+def test_the_present_version_stores_no_less(name: str, stored: Any) -> None:
+    """A changed form shows here; then the version before has to be read all the same."""
+    present = record_stored.TRIGGERS[name]().serialize()[1]
+    assert trigger_of(stored).serialize()[1].keys() <= present.keys()
+
+
+def test_both_kinds_of_airflow_are_recorded() -> None:
+    kinds: dict[str, set[str]] = {}
+    for file in record_stored.HERE.glob("*/*.json"):
+        kinds.setdefault(file.parent.name, set()).add(Path(file).stem)
+    assert all(found == {"airflow-2.11", "airflow-3.3"} for found in kinds.values())
+
+
+def test_every_trigger_is_recorded() -> None:
+    assert {type(make()) for make in record_stored.TRIGGERS.values()} == {
+        ConductorWorkflowTrigger,
+        ConductorWorkflowsTrigger,
     }
+    assert issubclass(ConductorSensorTrigger, ConductorTrigger)  # which only a serialised DAG makes: BEGUN
