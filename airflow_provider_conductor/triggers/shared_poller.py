@@ -7,6 +7,7 @@ import logging
 import time
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from socket import gethostname
 from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, Stats
@@ -22,6 +23,10 @@ LOOK_UP_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 
 METRICS_EVERY = 1.0
 """Seconds between two reports of the metrics, at least."""
+
+GAUGES = ("waits", "lag")
+COUNTERS = ("requests", "errors", "polls", "woken")
+"""The fields of :class:`Counts` that are reported, as ``conductor.<field>``; ``docs/monitoring.md`` explains them."""
 
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _SharedPoller]] = WeakKeyDictionary()
 
@@ -95,12 +100,13 @@ class _SharedPoller:
 class _Metrics:
     """Reports a poller's counts to Airflow's Stats, tagged with the connection.
 
-    Gauge ``conductor.waits``, counters ``conductor.requests``, ``conductor.errors``, ``conductor.polls`` and
-    ``conductor.woken``, gauge ``conductor.lag`` (seconds between due and polled).
+    A gauge has the host as well, as a triggerer's gauges of Airflow have: two triggerers must not overwrite each
+    other's.
     """
 
     def __init__(self, conductor_conn_id: str) -> None:
         self._tags = {"conn_id": conductor_conn_id}
+        self._gauge_tags = {**self._tags, "hostname": gethostname()}
         self._reported = Counts()
         self._next = 0.0
 
@@ -110,9 +116,9 @@ class _Metrics:
             return
         self._next = now + METRICS_EVERY
         try:
-            Stats.gauge("conductor.waits", counts.waits, tags=self._tags)
-            Stats.gauge("conductor.lag", round(counts.lag, 3), tags=self._tags)
-            for name in ("requests", "errors", "polls", "woken"):
+            for name in GAUGES:
+                Stats.gauge(f"conductor.{name}", round(getattr(counts, name), 3), tags=self._gauge_tags)
+            for name in COUNTERS:
                 more = getattr(counts, name) - getattr(self._reported, name)
                 if more:
                     Stats.incr(f"conductor.{name}", more, tags=self._tags)

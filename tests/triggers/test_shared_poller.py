@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from socket import gethostname
 from typing import Any
 
 import pytest
@@ -187,10 +188,13 @@ async def test_the_metrics_name_waits_requests_errors_and_lag(
     class Heard:
         @staticmethod
         def gauge(name: str, value: Any, tags: dict[str, str]) -> None:
-            assert tags == {"conn_id": "conductor_default"}
+            assert tags == {"conn_id": "conductor_default", "hostname": gethostname()}
             told.setdefault(name, []).append(value)
 
-        incr = gauge
+        @staticmethod
+        def incr(name: str, count: int, tags: dict[str, str]) -> None:
+            assert tags == {"conn_id": "conductor_default"}
+            told.setdefault(name, []).append(count)
 
     monkeypatch.setattr(sharing, "Stats", Heard)
     monkeypatch.setattr(sharing, "METRICS_EVERY", 0.0)
