@@ -209,12 +209,17 @@ def look_up_in_index(plans: Sequence[StartPlan]) -> Flow[list[tuple[Found, ...]]
 
 def _look_up_label_in_index(plan: StartPlan, label: str) -> Flow[list[Found]]:
     """What the search index has under a label of the user's own that the server has, and that may be the task's."""
-    present = yield from read_many([item.workflow_id for item in (yield from _search(plan.name, [label]))])
+    # The newest, since others may have used the label hundreds of times before.
+    summaries = yield from _search(plan.name, [label], first="DESC")
+    present = yield from read_many([item.workflow_id for item in summaries])
     return (yield from _labelled(plan, StartKey(plan.identity.series), present.values()))
 
 
-def _search(name: str, correlation_ids: Sequence[str]) -> Flow[list[Workflow]]:
-    """The index's summaries of workflows of this name and these ids, the oldest first; [] from a server without one."""
+def _search(name: str, correlation_ids: Sequence[str], first: str = "ASC") -> Flow[list[Workflow]]:
+    """The index's summaries of workflows of this name and these ids, the oldest first; [] from a server without one.
+
+    Of more than fit into an answer, those that are the ``first`` in this order of their start.
+    """
     plain = [text for text in correlation_ids if _PLAIN.fullmatch(text)]
     found = []
     for begin in range(0, len(plain), SEARCHED_AT_ONCE):
@@ -222,7 +227,7 @@ def _search(name: str, correlation_ids: Sequence[str]) -> Flow[list[Workflow]]:
         query = f"correlationId IN ({','.join(ids)})"
         try:
             answer = yield from ask(
-                endpoints.search_workflows(query=query, size=10 * SEARCHED_AT_ONCE, sort="startTime:ASC")
+                endpoints.search_workflows(query=query, size=10 * SEARCHED_AT_ONCE, sort=f"startTime:{first}")
             )
         except ConductorRequestError as error:
             if not error.conclusive:

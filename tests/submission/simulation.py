@@ -182,6 +182,8 @@ class Server:
         ((name, values),) = re.findall(r"^(\w+) ?(?:IN|=) ?(.*)$", dict(call.params)["query"])
         wanted = values.strip("()'").split(",")
         found = [data for data in [*self._visible(), *self.archived.values()] if data.get(name) in wanted]
+        asked = dict(call.params)
+        found.sort(key=lambda data: data["createTime"], reverse=asked.get("sort", "").endswith("DESC"))
         results = [
             {
                 "workflowId": data["workflowId"],
@@ -192,9 +194,9 @@ class Server:
                 "startTime": datetime.fromtimestamp(data["createTime"] / 1000, UTC).isoformat(),
                 "input": str(data["input"]),
             }
-            for data in found
+            for data in found[: int(asked["size"])]
         ]
-        return self._answer(call, {"totalHits": len(results), "results": results})
+        return self._answer(call, {"totalHits": len(found), "results": results})
 
     def _answer(self, call: Call[Any], content: Any) -> Any:
         headers = {"date": formatdate(self.now + self.clock_ahead, usegmt=True)} if self.tells_date else {}

@@ -496,6 +496,16 @@ class TestLookUpThatLeavesOut:
         assert (started.action, started.workflow_id) == (Action.ATTACH, "wf-1")
         assert len(server.workflows) == 1
 
+    def test_so_it_does_where_a_label_has_been_used_hundreds_of_times(self, server: Server, airflow: Airflow) -> None:
+        airflow.label = "nightly"
+        for _ in range(300):
+            server.add("COMPLETED", correlationId="nightly")
+        server.pass_time(3_600)
+        airflow.run_began = server.now
+        ours = airflow.run().workflow_id
+        server.locked = True
+        assert airflow.retry().run().workflow_id == ours
+
     @pytest.mark.parametrize("child_is", ["RUNNING", "FAILED"])
     @pytest.mark.parametrize("parent_is", ["deleted", "restarted"])
     def test_the_index_makes_no_child_the_tasks_own_workflow(
