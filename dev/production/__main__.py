@@ -1,6 +1,7 @@
 """Bring up the production shape, run the trial on it, print a table and write ``build/production.json``.
 
 python -m dev.production [--backend postgres|redis] [--only waits,batch,connections] [--bounded]
+        [--executor celery|local]
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The provider in production shape, on this machine.")
     parser.add_argument("--backend", default="postgres", choices=(*BACKENDS, *MISSING), help="Conductor's database")
     parser.add_argument("--only", default="waits,batch,connections", help="a comma-separated part of the trial")
-    parser.add_argument("--bounded", action="store_true", help="a tenth of it, with LocalExecutor")
+    parser.add_argument("--bounded", action="store_true", help="a tenth of it, with LocalExecutor unless told")
+    parser.add_argument("--executor", choices=("celery", "local"), help="Airflow's; celery unless bounded")
     chosen = parser.parse_args()
     if chosen.backend in MISSING:
         parser.error(f"--backend {chosen.backend}: {MISSING[chosen.backend]}")
@@ -43,11 +45,12 @@ def main() -> int:
     }
     if unknown := set(chosen.only.split(",")) - set(part):
         parser.error(f"--only takes {', '.join(part)}, not {', '.join(sorted(unknown))}")
+    celery = (chosen.executor or ("local" if chosen.bounded else "celery")) == "celery"
     folder = Path(tempfile.mkdtemp(prefix="conductor-production-"))
     install_wheel(folder)
     print(f"Logs are in {folder}", flush=True)
     outcomes: list[Outcome] = []
-    with ProductionShape(folder, chosen.backend, celery=not chosen.bounded) as shape:
+    with ProductionShape(folder, chosen.backend, celery=celery) as shape:
         register(shape)
         for name in chosen.only.split(","):
             outcomes.append(part[name](shape))
