@@ -236,6 +236,8 @@ class ConductorServer:
             "server.port": str(self.port),
             "server.address": "127.0.0.1",
             "logging.level.root": "WARN",
+            # On a loaded machine a request waits for its connection to the database, instead of failing after 30 s.
+            "spring.datasource.hikari.connection-timeout": "300000",
             **self._settings,
         }
         return [

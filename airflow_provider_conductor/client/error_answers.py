@@ -41,6 +41,10 @@ NO_ROUTE = re.compile(r"No static resource|Request method '\w+' (is )?not suppor
 """Messages by which servers report that they lack an endpoint: 3.32 with 404 and 405; 3.13 has none for the first, and
 answers 500 for the second (seen on 3.13.8 and 3.32.2)."""
 
+NO_DATABASE_CONNECTION = "Connection is not available, request timed out"
+"""Part of the 500 of a server whose connections to its database are all in use for 30 s. It says ``retryable: false``,
+but passes, and may come in the middle of what was to be done (seen on 3.32.2)."""
+
 
 class Meaning(NamedTuple):
     """What an error status means; ``passing`` and ``fate_unknown`` concern a call that is, and is not, safe to repeat.
@@ -72,7 +76,7 @@ def meaning_of(status: int, content: bytes) -> Meaning:
     of anybody:
     400, 411, 413, 414, 415, 422, 431                      ConductorBadRequestError            no
     429                                                    ConductorTooManyRequestsError       yes
-    5xx with retryable: true                               ConductorServerError                yes
+    5xx with retryable: true, or no database connection    ConductorServerError                yes
     408, 425, 502-504 without ``retryable``                ConductorServerError                yes
     5xx else                                               ConductorServerError                no
     4xx else, Conductor's own                              ConductorBadRequestError            no
@@ -98,7 +102,7 @@ def meaning_of(status: int, content: bytes) -> Meaning:
         of_definition = any(words in said.lower() for words in DEFINITION_WORDS)
         return Meaning(ConductorDefinitionNotFoundError if of_definition else ConductorNotFoundError, message)
     if status >= 500 or status in GATEWAY_STATUSES:
-        retryable = body.get("retryable") if own else None
+        retryable = (NO_DATABASE_CONNECTION in said or body.get("retryable")) if own else None
         passing = retryable is True or (retryable is None and status in PASSING_STATUSES)
         return Meaning(ConductorServerError, message, passing, fate_unknown=retryable is not False)
     if own or status in REFUSAL_STATUSES:

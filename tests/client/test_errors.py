@@ -70,6 +70,7 @@ CASES = [
     (413, b"", ConductorBadRequestError, False, False),
     (429, b"", ConductorTooManyRequestsError, True, False),
     (500, own(500, "boom", retryable=True), ConductorServerError, True, True),
+    (500, own(500, "HikariPool-1 - Connection is not available, request timed out"), ConductorServerError, True, True),
     (500, own(500, "not paused"), ConductorServerError, False, False),
     (500, HTML, ConductorServerError, False, True),
     (502, HTML, ConductorServerError, True, True),
