@@ -31,12 +31,10 @@ class CountingClient(AsyncConductorClient):
     """Counts what it is asked to send, and knows whether an answer is awaited."""
 
     requests = 0
-    reads = 0
     under_way = 0
 
     async def send(self, call: Call[T]) -> T:
         self.requests += 1
-        self.reads += call.method == "GET"
         self.under_way += 1
         try:
             return await super().send(call)
@@ -85,11 +83,12 @@ class Waits:
         self._ids = workflow_ids
         self._interval = interval
         self._tasks: list[asyncio.Task[None]] = []
+        self._begun: set[str] = set()
 
     async def __aenter__(self) -> Waits:
         self._tasks = [asyncio.create_task(self._one(workflow_id)) for workflow_id in self._ids]
-        # Each wait's first look is its own; further ones may begin before all have had theirs.
-        while self.client.reads < len(self._ids):
+        # A wait logs what its first look has seen; further ones may begin before all have had theirs.
+        while len(self._begun) < len(self._ids):
             await asyncio.sleep(QUIET)
             self._check()
         return self
@@ -104,7 +103,7 @@ class Waits:
 
     async def _one(self, workflow_id: str) -> None:
         spec = WaitSpec(workflow_id=workflow_id, started_at=self.clock(), poll_interval=self._interval())
-        self.events.append(await self.poller.run(wait(spec, _quietly)))
+        self.events.append(await self.poller.run(wait(spec, lambda line: self._begun.add(workflow_id))))
 
     async def at_rest(self) -> None:
         """Until nothing has been asked for a while: not where waits look again and again.
@@ -130,7 +129,3 @@ class Waits:
         self.clock.jump(POLL_INTERVAL + 1)
         await self.at_rest()
         return self.client.requests - requests, time.process_time() - cpu
-
-
-def _quietly(message: str) -> None:
-    """Nobody reads what these waits say."""
