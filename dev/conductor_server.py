@@ -236,8 +236,9 @@ class ConductorServer:
             "server.port": str(self.port),
             "server.address": "127.0.0.1",
             "logging.level.root": "WARN",
-            # On a loaded machine a request waits for its connection to the database, instead of failing after 30 s.
-            "spring.datasource.hikari.connection-timeout": "300000",
+            # Removing a task holds one connection to the database and takes a second (SqliteIndexDAO.removeTask), in up
+            # to ten threads: with the ten of a stock server, all requests may stand still for 30 s, and fail.
+            "spring.datasource.hikari.maximum-pool-size": "32",
             **self._settings,
         }
         return [

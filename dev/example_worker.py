@@ -22,8 +22,7 @@ from dev.sdk_worker import work
 # ---- order_fulfilment ----
 
 ORDERS = 5
-"""How many are worked on at a time, since conductor_batch has hundreds; the three tasks of more than these would take
-all ten connections that a stock server has to its database."""
+"""How many are worked on at a time, since conductor_batch has hundreds."""
 
 
 @worker_task("reserve_stock", thread_count=ORDERS)
