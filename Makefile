@@ -52,7 +52,7 @@ bench: setup ## The provider beside its peers: a table, and build/benchmarks.jso
 soak: setup ## Half an hour of waits, with two crashes of the server: none lost, nothing grows
 	$(NEW)/python -m benchmarks.soak --minutes 30 $(ARGS)
 
-production: ## The provider in production shape: PostgreSQL, Redis, Celery, two triggerers; everything lost once (BACKEND=redis)
+production: ## The provider in production shape: PostgreSQL, Redis, Celery, two triggerers; everything lost once (ARGS=--bounded)
 	@$(PYTHON) dev/environments.py production
 	.venv/production/bin/python -m dev.production $(if $(BACKEND),--backend $(BACKEND)) $(ARGS)
 

@@ -13,7 +13,6 @@ import contextlib
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from dev.conductor_server import ConductorServer, ServerError  # noqa: E402
+from dev.conductor_server import ConductorServer, ServerError, free_port  # noqa: E402
 from dev.examples import airflow_environment, register_definitions, running, running_worker  # noqa: E402
 
 PATIENCE = 240
@@ -117,13 +116,6 @@ def check(parts: dict[str, subprocess.Popen[str]]) -> None:
     for name, process in parts.items():
         if process.poll() is not None:
             raise RuntimeError(f"`airflow {name}` ended with {process.returncode}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ from dev.server_release import (
     release_of,
 )
 
-__all__ = ["NEWEST", "OLDEST", "ConductorServer", "ServerError", "fetch"]
+__all__ = ["NEWEST", "OLDEST", "ConductorServer", "ServerError", "fetch", "free_port"]
 
 # The tests need a server that is up soon, not one that is fast after an hour.
 JAVA_OPTIONS = ("-Xmx2g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -169,7 +169,7 @@ class ConductorServer:
                 self._open_guard()
                 for attempt in range(3):
                     if self._port is None:
-                        self._port = _free_port()
+                        self._port = free_port()
                     try:
                         _insist_on_free(self._port)
                         self._log_before = self._log_size()
@@ -319,7 +319,8 @@ class _PortTakenError(ServerError):
     pass
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback address that nothing listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

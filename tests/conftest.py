@@ -72,6 +72,7 @@ UNHURRIED: dict[str, float | tuple[float, ...]] = {
     "batch.driver.TOGETHER": 0.1,
     "polling.poller.SHORTEST": 0.1,
     "batch.item_starts.LOOKUP_PAUSES": (0.0, 0.01, 0.01),
+    "control.selection.LOOKUP_PAUSES": (0.0, 0.01, 0.01),
     "polling.next_poll.SHORTEST": 0.1,
     "polling.missing_workflow.ASK_AGAIN": (0.01,) * 4,
     "submission.start_once.LOOKUP_PAUSES": (0.0, 0.01, 0.01),

@@ -16,12 +16,12 @@ from airflow_provider_conductor.client.errors import (
     ConductorMissingRouteError,
     ConductorRequestError,
 )
+from airflow_provider_conductor.client.flows import LOOKUP_PAUSES
 from airflow_provider_conductor.submission.earlier_workflows import Action, Found, decide
 from airflow_provider_conductor.submission.errors import StartRefusedError, TaskKilledError, WorkflowTerminatedError
 from airflow_provider_conductor.submission.kill_check import unless_killed
 from airflow_provider_conductor.submission.lookup import (
     IDS_AT_ONCE,
-    LOOKUP_PAUSES,
     SEARCHED_AT_ONCE,
     look_up,
     look_up_in_index,

@@ -25,6 +25,9 @@ from airflow_provider_conductor.client.models import StartWorkflowRequest, TaskS
 READ_AT_ONCE = 100
 """Workflows in one answer: with outputs of 50 kB each it has 5 MB."""
 
+LOOKUP_PAUSES = (0.0, 1.0, 2.0)
+"""Seconds before each look-up by correlation id that may miss what exists: an index takes a moment to show it."""
+
 FIRST_PAUSE = 0.1
 """Seconds before the second poll; a server's own hold reads the workflow as often (every 100 ms on 3.32)."""
 

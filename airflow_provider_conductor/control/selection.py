@@ -10,7 +10,7 @@ from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
 from airflow_provider_conductor.client.errors import ConductorInputError, ConductorRequestError
 from airflow_provider_conductor.client.flow import Flow, ask, current_time, sleep
-from airflow_provider_conductor.client.flows import read_many
+from airflow_provider_conductor.client.flows import LOOKUP_PAUSES, read_many
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.control.conditions import (
     Condition,
@@ -24,9 +24,6 @@ from airflow_provider_conductor.control.conditions import (
 
 PAGE = 1_000
 """Summaries in the answer of one search; servers give up to 5,000."""
-
-LOOKUP_PAUSES = (0.0, 1.0, 2.0)
-"""Seconds before each look-up by correlation ids, until one finds something: a lock is short, and an index lags."""
 
 PASSES = 3
 """How often all pages are read if the index changes in between: what moves up meanwhile is on no page."""
@@ -79,14 +76,10 @@ def select(selection: Selection, *, log: Callable[[str], None]) -> Flow[list[str
     if not conditions:
         raise ConductorInputError("a selection without a condition would match every workflow: nothing was sent")
 
-    def fits(workflow: Workflow) -> bool:
-        return all(condition.fit(workflow) is Fit.YES for condition in conditions)
-
     by_field = {condition.field: condition.values for condition in conditions}
     names, labels = by_field.get("workflowType", ()), by_field.get("correlationId")
     if selection.query is None and labels and len(names) == 1:
-        labelled = yield from _find_labelled(selection, conditions, names[0], labels)
-        ids = [workflow.workflow_id for workflow in labelled if fits(workflow)]
+        ids = yield from _find_labelled(selection, conditions, names[0], labels)
         selection.check_count(len(ids))
         return ids
     ids = yield from _search(selection, conditions)
@@ -94,20 +87,27 @@ def select(selection: Selection, *, log: Callable[[str], None]) -> Flow[list[str
         yield from _check_index(selection)
     workflows = yield from read_many(ids)
     # The index lags behind: a workflow may have changed since, or be gone.
-    kept = [item for item in ids if item in workflows and fits(workflows[item])]
+    kept = [item for item in ids if item in workflows and _fits(conditions, workflows[item])]
     if len(kept) < len(ids):
         log(f"{len(ids) - len(kept):,} of the {len(ids):,} workflows that the index found no longer match")
     return kept
 
 
+def _fits(conditions: Sequence[Condition], workflow: Workflow) -> bool:
+    return all(condition.fit(workflow) is Fit.YES for condition in conditions)
+
+
 def _find_labelled(
     selection: Selection, conditions: Sequence[Condition], name: str, labels: Sequence[str]
-) -> Flow[list[Workflow]]:
-    """The workflows of one name with these correlation ids, by the server's look-up and by its index, oldest first.
+) -> Flow[list[str]]:
+    """The ids of the workflows of one name under these correlation ids that match, oldest first.
 
     On PostgreSQL the look-up leaves out a workflow whose row is being written (``FOR SHARE SKIP LOCKED`` in
-    PostgresExecutionDAO, seen on 3.32.2), so what it does not find may be there. What the index finds besides is read
-    by its id, and both are asked again before it counts that there is none.
+    PostgresExecutionDAO, seen on 3.32.2), so what it does not find may exist. What only the index finds is read by its
+    id. If nothing matches, both are asked again: a lock is short, and an index lags.
+
+    Raises:
+        ConductorRequestError: the look-up or the index did not answer, so it is unknown what exists.
     """
     found: dict[str, Workflow] = {}
     for pause in LOOKUP_PAUSES:
@@ -119,24 +119,25 @@ def _find_labelled(
         except ConductorInputError:  # labels or times that this index cannot search for
             indexed = []
         except ConductorRequestError as error:
-            if error.concerns_server:
+            if not (error.conclusive or error.refused_by_gateway):
                 raise
-            indexed = []
+            indexed = []  # this server has none, or not for these credentials
         found |= yield from read_many([workflow_id for workflow_id in indexed if workflow_id not in found])
-        if found:
-            break
-    else:
+        matching = [workflow for workflow in found.values() if _fits(conditions, workflow)]
+        if matching:
+            return [item.workflow_id for item in sorted(matching, key=lambda workflow: workflow.create_time)]
+    if not found:
         yield from _check_index(selection)
-    return sorted(found.values(), key=lambda workflow: workflow.create_time)
+    return []
 
 
 def _check_index(selection: Selection) -> Flow[None]:
-    """Refuse to take it for "there is none" that an index finds nothing which knows of no workflow at all."""
+    """Fail if the index has no workflow at all: it is off, so that it finds nothing says nothing."""
     if not (yield from ask(endpoints.search_workflows(size=1))).total_hits:
         raise ConductorInputError(
             f"{selection} selects no workflow, but the server's search index has no workflow at all: it is off "
-            "(conductor.indexing.enabled=false), or nothing was ever started. So it is unknown whether there is such a "
-            "workflow, and none was changed. Select by workflow_id"
+            "(conductor.indexing.enabled=false), or nothing was ever started. So it is unknown whether such a workflow "
+            "exists, and none was changed. Select by workflow_id"
         )
 
 

@@ -14,7 +14,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorRequestError,
 )
 from airflow_provider_conductor.client.flow import Flow, ask, current_time, sleep
-from airflow_provider_conductor.client.flows import read_many
+from airflow_provider_conductor.client.flows import LOOKUP_PAUSES, read_many
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.polling.missing_workflow import confirm_missing
 from airflow_provider_conductor.submission.earlier_workflows import Found, settle
@@ -23,9 +23,6 @@ from airflow_provider_conductor.submission.identity import StartKey
 from airflow_provider_conductor.submission.ownership import SERVER_CLOCKS, is_child, own_of
 from airflow_provider_conductor.submission.start_plan import StartPlan
 from airflow_provider_conductor.submission.start_record import StartRecord
-
-LOOKUP_PAUSES = (0.0, 1.0, 2.0)
-"""Seconds before each look-up of a start that may have been sent just now: an index takes a moment."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 """Seconds between look-ups of a start whose fate is unknown."""
@@ -230,7 +227,7 @@ def _search(name: str, correlation_ids: Sequence[str], first: str = "ASC") -> Fl
                 endpoints.search_workflows(query=query, size=10 * SEARCHED_AT_ONCE, sort=f"startTime:{first}")
             )
         except ConductorRequestError as error:
-            if not error.conclusive:
+            if not (error.conclusive or error.refused_by_gateway):
                 raise
             return []
         found += [

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import ConductorConflictError, ConductorRequestError
 from airflow_provider_conductor.client.flow import Call, Flow, ask, sleep
+from airflow_provider_conductor.client.flows import LOOKUP_PAUSES
 from airflow_provider_conductor.client.models import TaskStatus, Workflow, WorkflowStatus
 from airflow_provider_conductor.control.commands import ended_itself, ran_again
 from airflow_provider_conductor.submission.earlier_workflows import Action
-from airflow_provider_conductor.submission.lookup import LOOKUP_PAUSES
 
 
 def run_again(workflow: Workflow, action: Action, log: Callable[[str], None]) -> Flow[Action]:

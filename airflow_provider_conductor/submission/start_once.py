@@ -12,12 +12,12 @@ from airflow_provider_conductor.client.errors import (
     ConductorRequestError,
 )
 from airflow_provider_conductor.client.flow import Flow, ask, current_time, sleep
+from airflow_provider_conductor.client.flows import LOOKUP_PAUSES
 from airflow_provider_conductor.client.termination import terminate
 from airflow_provider_conductor.submission.earlier_workflows import Action, Found, decide, settle
 from airflow_provider_conductor.submission.errors import StartRefusedError, WorkflowTerminatedError
 from airflow_provider_conductor.submission.identity import StartKey
 from airflow_provider_conductor.submission.lookup import (
-    LOOKUP_PAUSES,
     find_earlier,
     look_up,
     look_up_start,

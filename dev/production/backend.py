@@ -1,5 +1,7 @@
 """The tests on real servers, with a Conductor that keeps its data in PostgreSQL or Redis.
 
+On PostgreSQL, a workflow's row is locked first, and what that does to look-ups is compared with docs/guarantees.md.
+
 python -m dev.production.backend [--backend postgres|redis] [--serve] [PYTEST ARGUMENT ...]
 """
 
@@ -18,6 +20,7 @@ from pathlib import Path
 from dev.conductor_server import NEWEST, ConductorServer
 from dev.environments import NEWEST_CELL, ROOT
 from dev.production.databases import PostgresServer, RedisServer
+from dev.production.locked_row import check_locked_row
 from dev.production.settings import BACKENDS, conductor_settings
 
 TESTS = ("tests/integration", "tests/testing/test_against_a_server.py", "tests/operators", "-m", "integration")
@@ -25,15 +28,17 @@ TESTS = ("tests/integration", "tests/testing/test_against_a_server.py", "tests/o
 
 
 @contextlib.contextmanager
-def conductor_on(backend: str, version: str = NEWEST) -> Iterator[ConductorServer]:
-    """A Conductor on this backend, in a temporary folder."""
+def conductor_on(backend: str, version: str = NEWEST) -> Iterator[tuple[ConductorServer, int]]:
+    """A Conductor on this backend, in a temporary folder, and the port of its database."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"conductor-{backend}-")))
         folder.chmod(0o755)  # PostgreSQL's own user passes through
-        postgres, redis = PostgresServer(folder, "postgres", "conductor"), RedisServer(folder, "redis")
-        stack.enter_context(postgres if backend == "postgres" else redis)
-        settings = conductor_settings(backend, postgres.port, redis.port)
-        yield stack.enter_context(ConductorServer(version, data_dir=folder / "conductor", settings=settings))
+        database = (
+            PostgresServer(folder, "postgres", "conductor") if backend == "postgres" else RedisServer(folder, "redis")
+        )
+        settings = conductor_settings(backend, stack.enter_context(database).port)
+        server = ConductorServer(version, data_dir=folder / "conductor", settings=settings)
+        yield stack.enter_context(server), database.port
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -43,15 +48,18 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--serve", action="store_true", help="run no tests, only the server, until Ctrl-C")
     chosen, pytest_arguments = parser.parse_known_args(given)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with conductor_on(chosen.backend, chosen.version) as server:
+    with conductor_on(chosen.backend, chosen.version) as (server, port):
         print(f"Conductor on {chosen.backend}: {server.url}", flush=True)
         if chosen.serve:
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
             return 0
+        faults = check_locked_row(server.api_url, port) if chosen.backend == "postgres" else []
+        for fault in faults:
+            print(f"FAULT {fault}", flush=True)
         env = {**os.environ, "CONDUCTOR_TEST_SERVER_URL": server.url}
         command = [str(NEWEST_CELL.python), "-m", "pytest", *(pytest_arguments or TESTS)]
-        return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
+        return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode or int(bool(faults))
 
 
 if __name__ == "__main__":

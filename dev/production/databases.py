@@ -18,17 +18,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["PostgresServer", "RedisServer", "free_port"]
+from dev.conductor_server import free_port
+
+__all__ = ["PostgresServer", "RedisServer"]
 
 UNPRIVILEGED = "nobody"
 """PostgreSQL refuses to run as root, so root starts it as this user."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _folder_of(module: str) -> Path:

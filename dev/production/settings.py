@@ -8,7 +8,7 @@ BACKENDS = ("postgres", "redis")
 """What Conductor keeps its data in. MySQL is missing: no wheel and no Maven artifact carries a server of it."""
 
 
-def conductor_settings(backend: str, postgres_port: int, redis_port: int) -> dict[str, str]:
+def conductor_settings(backend: str, port: int) -> dict[str, str]:
     """Conductor's properties for a backend, as its documentation gives them for production."""
     match backend:
         case "postgres":
@@ -16,7 +16,7 @@ def conductor_settings(backend: str, postgres_port: int, redis_port: int) -> dic
                 "conductor.db.type": "postgres",
                 "conductor.queue.type": "postgres",
                 "conductor.external-payload-storage.type": "postgres",
-                "spring.datasource.url": f"jdbc:postgresql://127.0.0.1:{postgres_port}/conductor",
+                "spring.datasource.url": f"jdbc:postgresql://127.0.0.1:{port}/conductor",
                 "spring.datasource.username": "conductor",
                 "spring.datasource.password": "",
                 "spring.datasource.hikari.maximum-pool-size": "50",
@@ -32,8 +32,8 @@ def conductor_settings(backend: str, postgres_port: int, redis_port: int) -> dic
             return {
                 "conductor.db.type": "redis_standalone",
                 "conductor.queue.type": "redis_standalone",
-                "conductor.redis.hosts": f"127.0.0.1:{redis_port}:us-east-1c",
-                "conductor.redis-lock.serverAddress": f"redis://127.0.0.1:{redis_port}",
+                "conductor.redis.hosts": f"127.0.0.1:{port}:us-east-1c",
+                "conductor.redis-lock.serverAddress": f"redis://127.0.0.1:{port}",
                 "conductor.redis.taskDefCacheRefreshInterval": "1",
                 "conductor.redis.workflowNamespacePrefix": "conductor",
                 "conductor.redis.queueNamespacePrefix": "conductor_queues",

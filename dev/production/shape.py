@@ -19,9 +19,9 @@ from typing import Any
 
 import psycopg
 
-from dev.conductor_server import ConductorServer
+from dev.conductor_server import ConductorServer, free_port
 from dev.examples import airflow_environment, end
-from dev.production.databases import PostgresServer, RedisServer, free_port
+from dev.production.databases import PostgresServer, RedisServer
 from dev.production.settings import conductor_settings
 from dev.production.switch import Switch
 
@@ -48,12 +48,11 @@ class ProductionShape:
 
     Args:
         folder: an empty folder of its own for data and logs.
-        backend: of ``settings.BACKENDS``.
         celery: False runs tasks in the scheduler's LocalExecutor, without worker and broker.
     """
 
-    def __init__(self, folder: Path, backend: str = "postgres", *, celery: bool = True) -> None:
-        self.folder, self.backend, self.celery = folder, backend, celery
+    def __init__(self, folder: Path, *, celery: bool = True) -> None:
+        self.folder, self.celery = folder, celery
         self._stack = contextlib.ExitStack()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.restarts: dict[str, int] = {}
@@ -79,7 +78,7 @@ class ProductionShape:
         self.airflow_database = enter(PostgresServer(self.folder, "airflow-postgres", "airflow"))
         self.conductor_database = enter(PostgresServer(self.folder, "conductor-postgres", "conductor"))
         self.redis = enter(RedisServer(self.folder, "redis"))
-        settings = conductor_settings(self.backend, self.conductor_database.port, self.redis.port)
+        settings = conductor_settings("postgres", self.conductor_database.port)
         # The access log is where requests are counted.
         access = {
             "basedir": str(self.folder / "tomcat"),
@@ -146,11 +145,11 @@ class ProductionShape:
             return all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor", "triggerer"))
         return False
 
-    def airflow(self, *arguments: str, **env: str) -> str:
+    def airflow(self, *arguments: str) -> str:
         """Run ``airflow …`` to its end; its output."""
         done = subprocess.run(
             [sys.executable, "-m", "airflow", *arguments],
-            env=self._environment | env,
+            env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -160,12 +159,12 @@ class ProductionShape:
             raise RuntimeError(f"airflow {' '.join(arguments)}: exited with {done.returncode}:\n{done.stdout[-3000:]}")
         return done.stdout
 
-    def start(self, name: str, **env: str) -> None:
+    def start(self, name: str) -> None:
         """Start one of Airflow's processes, of :data:`PARTS`."""
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "airflow", *PARTS[name]],
-                env=self._environment | env,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

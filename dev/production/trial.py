@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import psycopg
+
 from airflow_provider_conductor.client import ConductorClient
 from dev.production.shape import ProductionShape
 from dev.production.switch import Mode
@@ -154,7 +156,10 @@ def connections(shape: ProductionShape, count: int, seconds: int) -> Outcome:
     try:
         shape.wait_until(lambda: _states(shape, run, "well") == {"success": count}, PATIENCE)
         outcome.figures["the fourth beside them"] = _event_delays(shape, "trial_connections", run)
-        outcome.figures["the others meanwhile"] = {name: _states(shape, run, name) for name in modes}
+        # A server that answers 401 ends its waits; one that is away or hangs does not.
+        outcome.expect("dead meanwhile", _states(shape, run, "dead"), {"deferred": count})
+        outcome.expect("hanging meanwhile", _states(shape, run, "hanging"), {"deferred": count})
+        outcome.figures["refusing meanwhile"] = _states(shape, run, "refusing")
     finally:
         for name in modes:
             shape.switches[name].to("pass")
@@ -258,7 +263,7 @@ def _watching(shape: ProductionShape) -> Iterator[dict[str, Any]]:
                     [(count,)] = shape.rows(
                         name, "select count(*) from pg_stat_activity where datname = current_database()"
                     )
-                except Exception:  # the database is away, as it should be for a moment
+                except psycopg.Error:  # the database is away, as it should be for a moment
                     continue
                 key = f"most connections at {name}'s database"
                 most[key] = max(most.get(key, 0), count)

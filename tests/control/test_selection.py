@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import ConductorClient, ConductorInputError
+from airflow_provider_conductor.client import ConductorClient, ConductorInputError, ConductorRequestError
 from airflow_provider_conductor.control.selection import Selection, given_ids, select
 from airflow_provider_conductor.testing import ConductorStandIn, Request
 
@@ -155,28 +155,55 @@ def test_what_a_look_up_returns_beside_what_was_asked_is_left_out(conductor: Con
     assert found(conductor, workflow_name="orders", correlation_id="monday") == [ours]
 
 
-def leave_out(conductor: ConductorStandIn, times: float) -> None:
-    """Let the look-up find nothing so often, as PostgreSQL's does while a workflow's row is written."""
-    empty, left = json.dumps({"monday": []}).encode(), [times]
+def leave_out(conductor: ConductorStandIn, workflow_id: str, times: float) -> None:
+    """Let so many look-ups leave this workflow out, as PostgreSQL's do while its row is written."""
+    left = [times]
 
     def instead(request: Request) -> Any:
-        left[0] -= request.path.endswith("/correlated")
-        return (200, "application/json", empty) if request.path.endswith("/correlated") and left[0] >= 0 else None
+        if not request.path.endswith("/correlated") or left[0] <= 0:
+            return None
+        left[0] -= 1
+        others = [item for item in conductor.workflows.values() if item["workflowId"] != workflow_id]
+        return 200, "application/json", json.dumps({"monday": others}).encode()
 
     conductor.instead = instead
 
 
 def test_what_the_look_up_leaves_out_is_found_in_the_index(conductor: ConductorStandIn) -> None:
     ours = conductor.add(correlation_id="monday")
-    leave_out(conductor, math.inf)
+    leave_out(conductor, ours, math.inf)
     assert found(conductor, workflow_name="orders", correlation_id="monday") == [ours]
 
 
-def test_without_an_index_a_look_up_that_finds_nothing_is_repeated(conductor: ConductorStandIn) -> None:
+@pytest.mark.parametrize("others", [[], ["COMPLETED"]])
+def test_without_an_index_a_look_up_without_a_match_is_repeated(conductor: ConductorStandIn, others: list[str]) -> None:
+    for status in others:
+        conductor.add(status, correlation_id="monday")
     ours = conductor.add(correlation_id="monday")
     conductor.indexed.clear()
-    leave_out(conductor, 2)
-    assert found(conductor, workflow_name="orders", correlation_id="monday") == [ours]
+    leave_out(conductor, ours, 2)
+    assert found(conductor, workflow_name="orders", correlation_id="monday", status="RUNNING") == [ours]
+
+
+@pytest.mark.parametrize("who", [{"message": "no"}, {"message": "no", "instance": "conductor-1", "retryable": False}])
+def test_an_index_that_refuses_is_no_index_and_one_that_is_away_proves_nothing(
+    conductor: ConductorStandIn, who: dict[str, Any]
+) -> None:
+    ours = conductor.add(correlation_id="monday")
+    status = [403]
+
+    def instead(request: Request) -> Any:
+        return (status[0], "application/json", json.dumps(who).encode()) if request.path == "/workflow/search" else None
+
+    conductor.instead = instead
+    how = {"workflow_name": "orders", "correlation_id": "monday"}
+    assert found(conductor, **how) == [ours]
+    with pytest.raises(ConductorRequestError, match="403"):
+        found(conductor, workflow_name="orders", correlation_id="tuesday")
+    who.pop("retryable", None)
+    status[0] = 503
+    with pytest.raises(ConductorRequestError, match="503"):
+        found(conductor, **how)
 
 
 @pytest.mark.parametrize("arguments", [{"workflow_name": "orders", "correlation_id": "monday"}, {"status": "FAILED"}])

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from airflow import __version__ as airflow_version
 
+from dev.conductor_server import free_port
 from dev.examples import airflow_environment, end, make_database
 
 __all__ = ["AIRFLOW_2", "RealAirflow", "TaskSeen"]
@@ -89,7 +90,7 @@ class RealAirflow:
     triggerer: bool = True
 
     def __post_init__(self) -> None:
-        port = _free_port()
+        port = free_port()
         url = f"http://127.0.0.1:{port}"
         self.url = url
         self._port = port
@@ -266,13 +267,6 @@ class RealAirflow:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=90) as answer:
             return json.loads(answer.read() or b"null")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager
