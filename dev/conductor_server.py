@@ -237,8 +237,9 @@ class ConductorServer:
             "server.address": "127.0.0.1",
             "logging.level.root": "WARN",
             # Removing a task holds one connection to the database and takes a second (SqliteIndexDAO.removeTask), in up
-            # to ten threads: with the ten of a stock server, all requests may stand still for 30 s, and fail.
-            "spring.datasource.hikari.maximum-pool-size": "32",
+            # to ten threads: with the ten of a stock server, all requests may stand still for 30 s, and fail. Many more
+            # let SQLite refuse writes that come together, which fails workflows ("Error scheduling tasks").
+            "spring.datasource.hikari.maximum-pool-size": "12",
             **self._settings,
         }
         return [

@@ -21,8 +21,8 @@ from dev.sdk_worker import work
 
 # ---- order_fulfilment ----
 
-ORDERS = 5
-"""How many are worked on at a time, since conductor_batch has hundreds."""
+ORDERS = 2
+"""How many are worked on at a time: conductor_batch has hundreds, and SQLite refuses writes that come together."""
 
 
 @worker_task("reserve_stock", thread_count=ORDERS)
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Work for the example workflows.")
     parser.add_argument("api_url", help="the server's API, for example http://127.0.0.1:8080/api")
     chosen = parser.parse_args()
-    work(chosen.api_url, poll_interval_ms=1000)
+    work(chosen.api_url, poll_interval_ms=500)
 
 
 if __name__ == "__main__":
