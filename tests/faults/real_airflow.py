@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow import __version__ as airflow_version
+from cryptography.fernet import Fernet
 
 from dev.conductor_server import free_port
 from dev.examples import airflow_environment, end, make_database
@@ -109,6 +110,9 @@ class RealAirflow:
                 }
             ),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
+            # Without it, the process that writes airflow.cfg makes a key, and one that starts meanwhile has another or
+            # none (seen on 2.11). A triggerer that cannot decrypt the arguments of a trigger ends.
+            "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
             "AIRFLOW__API__BASE_URL": url,
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
             **self.env,
