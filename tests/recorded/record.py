@@ -164,6 +164,13 @@ class Server:
         """The workflow once this task has this status."""
         return self.until(workflow_id, lambda workflow: has(workflow, ref, status))
 
+    def terminated_and_retried(self, workflow_id: str, ref: str) -> None:
+        """As a user does it, once this task is open."""
+        self.opened(workflow_id, ref)
+        self.call("DELETE", f"/workflow/{workflow_id}?reason=oops")
+        self.until(workflow_id, ended)
+        self.call("POST", f"/workflow/{workflow_id}/retry?resumeSubworkflowTasks=false")
+
     def decided(self, name: str, workflow_id: str) -> None:
         """As it has ended once the server was told to evaluate it."""
         self.call("PUT", f"/workflow/decide/{workflow_id}")
@@ -314,18 +321,12 @@ class Scenarios(Server):
 
     def signal_after_retry(self) -> None:
         run = self.run("signal_retried", system("WAIT", "approval"))
-        self.opened(run, "approval")
-        self.call("DELETE", f"/workflow/{run}?reason=oops")
-        self.until(run, ended)
-        self.call("POST", f"/workflow/{run}/retry?resumeSubworkflowTasks=false")
+        self.terminated_and_retried(run, "approval")
         self.later(8, "waiting_for_signal_after_retry", run)
 
     def timed_wait_after_retry(self) -> None:
         run = self.run("wait_retried", nap("5 minutes"))
-        self.opened(run, "cool_down")
-        self.call("DELETE", f"/workflow/{run}?reason=oops")
-        self.until(run, ended)
-        self.call("POST", f"/workflow/{run}/retry?resumeSubworkflowTasks=false")
+        self.terminated_and_retried(run, "cool_down")
         self.later(8, "timed_wait_after_retry", run)
 
     def human(self) -> None:
