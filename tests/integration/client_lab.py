@@ -6,7 +6,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from airflow_provider_conductor.client import ConductorClient, ConductorRequestError, Task, TaskStatus, Workflow
 
@@ -24,6 +24,12 @@ class Lab:
     def __init__(self, api_url: str) -> None:
         self.client = ConductorClient(api_url)
         self.tag = uuid.uuid4().hex[:8]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
 
     def name(self, what: str) -> str:
         return f"{what}_{self.tag}"
@@ -89,6 +95,12 @@ class Lab:
 
     def ended(self, workflow_id: str) -> Workflow:
         return self.eventually(lambda: self.client.get_workflow(workflow_id), lambda found: found.status.ended)
+
+    def end(self, *whats: str) -> None:
+        """Terminate what runs of these definitions."""
+        for name in map(self.name, whats):
+            if running := self.client.get_running_workflows(name):
+                self.client.bulk_terminate(running)
 
     def begin_sub_workflows(self, workflow_id: str) -> None:
         """Have the server evaluate this workflow, where it has no task yet, and what runs below it.

@@ -6,7 +6,6 @@ It has no ``/execute``, no ``/status``, no bulk search and no index.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -25,20 +24,6 @@ from tests.integration.client_lab import Lab
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(scope="module")
-def newest(conductor_server: Any) -> Iterator[Lab]:
-    lab = Lab(conductor_server.api_url)
-    with lab.client:
-        yield lab
-
-
-@pytest.fixture(scope="module")
-def oldest(old_conductor_server: Any) -> Iterator[Lab]:
-    lab = Lab(old_conductor_server.api_url)
-    with lab.client:
-        yield lab
-
-
 @pytest.fixture(params=["newest", "oldest"])
 def lab(request: pytest.FixtureRequest) -> Lab:
     """Either server."""
@@ -50,10 +35,7 @@ def lab(request: pytest.FixtureRequest) -> Lab:
 def nothing_is_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     for name in {"newest", "oldest"} & set(request.fixturenames):
-        there: Lab = request.getfixturevalue(name)
-        running = there.client.get_running_workflows(there.name("orders"))
-        if running:
-            there.client.bulk_terminate(running)
+        request.getfixturevalue(name).end("orders")
 
 
 # Tasks

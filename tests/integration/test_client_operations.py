@@ -25,10 +25,8 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def lab(conductor_server: Any) -> Iterator[Lab]:
-    lab = Lab(conductor_server.api_url)
-    with lab.client:
-        yield lab
+def lab(newest: Lab) -> Lab:
+    return newest
 
 
 @pytest.fixture
@@ -47,12 +45,9 @@ def instant(lab: Lab) -> str:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_running(lab: Lab, request: pytest.FixtureRequest) -> Iterator[None]:
+def nothing_is_left_running(lab: Lab) -> Iterator[None]:
     yield
-    for what in ("orders", "waiting", "parent", "child"):
-        running = lab.client.get_running_workflows(lab.name(what))
-        if running:
-            lab.client.bulk_terminate(running)
+    lab.end("orders", "waiting", "parent", "child")
 
 
 # Start

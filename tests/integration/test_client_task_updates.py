@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,10 +22,8 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def lab(conductor_server) -> Iterator[Lab]:
-    lab = Lab(conductor_server.api_url)
-    with lab.client:
-        yield lab
+def lab(newest: Lab) -> Lab:
+    return newest
 
 
 def waits(lab: Lab) -> str:
@@ -68,12 +65,11 @@ def test_a_signal_reaches_the_first_wait(lab: Lab) -> None:
         lab.client.signal_workflow_task_sync(workflow_id, "COMPLETED")
 
 
-def test_old_servers_have_neither(old_conductor_server) -> None:
-    lab = Lab(old_conductor_server.api_url)
-    for verb in (lab.client.signal_workflow_task_async, lab.client.signal_workflow_task_sync):
+def test_old_servers_have_neither(oldest: Lab) -> None:
+    for verb in (oldest.client.signal_workflow_task_async, oldest.client.signal_workflow_task_sync):
         with pytest.raises(ConductorMissingRouteError):
             verb("abc", "COMPLETED")
-    for verb in (lab.client.update_task_by_ref_name, lab.client.update_task_sync):
+    for verb in (oldest.client.update_task_by_ref_name, oldest.client.update_task_sync):
         with pytest.raises(ConductorMissingRouteError):
             verb("abc", "one", "COMPLETED")
 
@@ -238,7 +234,6 @@ def test_an_output_that_is_not_a_mapping_is_refused(lab: Lab) -> None:
         lab.client.run(dry_run(approval(lab), task_outputs={"approve": "yes"}))
 
 
-def test_the_oldest_server_runs_dry_too(old_conductor_server) -> None:
-    lab = Lab(old_conductor_server.api_url)
-    done = lab.client.run(dry_run(approval(lab), task_outputs={"approve": {"ok": "false"}}))
+def test_the_oldest_server_runs_dry_too(oldest: Lab) -> None:
+    done = oldest.client.run(dry_run(approval(oldest), task_outputs={"approve": {"ok": "false"}}))
     assert (done.status, done.tasks[0].output) == ("COMPLETED", {"ok": "false"})

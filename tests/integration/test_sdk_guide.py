@@ -101,7 +101,7 @@ def guide(conductor_server: Any, tmp_path_factory: pytest.TempPathFactory) -> It
     guide = Guide(conductor_server.api_url)
     worker = Path(__file__).with_name("guide_worker.py")
     log_file = tmp_path_factory.mktemp("guide") / "worker.log"
-    with guide.client, log_file.open("w") as log:
+    with guide, log_file.open("w") as log:
         owner = {"ownerEmail": "tests@example.com", "timeoutSeconds": 0}
         guide.define("idle", guide.simple("pack"), guide.simple("ship"))
         flaky = {"retryCount": 1, "retryLogic": "FIXED", "retryDelaySeconds": 35}
@@ -114,9 +114,7 @@ def guide(conductor_server: Any, tmp_path_factory: pytest.TempPathFactory) -> It
         with running([sys.executable, str(worker), guide.api_url, guide.tag], log=log) as process:
             yield guide
             assert process.poll() is None, log_file.read_text()
-        left = guide.client.get_running_workflows(guide.idle)
-        if left:
-            guide.client.bulk_terminate(left)
+        guide.end("idle")
 
 
 @pytest.fixture(autouse=True)

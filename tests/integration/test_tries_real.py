@@ -94,11 +94,10 @@ class TryLab(Lab):
 
 @pytest.fixture(params=["conductor_server", "old_conductor_server"], ids=["newest", "oldest"])
 def lab(request: pytest.FixtureRequest) -> Iterator[TryLab]:
-    lab = TryLab(request.getfixturevalue(request.param).api_url)
-    more = {"retryCount": 0, "ownerEmail": "tests@example.com", "timeoutSeconds": 0}
-    lab.client.register_task_defs([{"name": lab.name(ref), **more} for ref in ("check", "slow")])
-    yield lab
-    lab.client.close()
+    with TryLab(request.getfixturevalue(request.param).api_url) as lab:
+        more = {"retryCount": 0, "ownerEmail": "tests@example.com", "timeoutSeconds": 0}
+        lab.client.register_task_defs([{"name": lab.name(ref), **more} for ref in ("check", "slow")])
+        yield lab
 
 
 def test_a_workflow_that_ended_itself_is_restarted(lab: TryLab) -> None:
