@@ -236,9 +236,9 @@ class ConductorServer:
             "server.port": str(self.port),
             "server.address": "127.0.0.1",
             "logging.level.root": "WARN",
-            # Removing a task holds one connection to the database and takes a second (SqliteIndexDAO.removeTask), in up
-            # to ten threads: with the ten of a stock server, all requests may stand still for 30 s, and fail. Many more
-            # let SQLite refuse writes that come together, which fails workflows ("Error scheduling tasks").
+            # To remove a task takes two connections to the database at the same time (SqliteIndexDAO.removeTask), in up
+            # to ten threads. With the ten of a stock server, all requests may wait for 30 s and then fail. With many
+            # more, SQLite refuses writes that come together, which fails workflows ("Error scheduling tasks").
             "spring.datasource.hikari.maximum-pool-size": "12",
             **self._settings,
         }

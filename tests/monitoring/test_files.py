@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import pytest
@@ -21,6 +23,24 @@ PAGE = (ROOT / "docs" / "monitoring.md").read_text()
 RULES = yaml.safe_load((ROOT / "monitoring" / "alerts.yml").read_text())
 DASHBOARD = json.loads((ROOT / "monitoring" / "grafana-dashboard.json").read_text())
 ALERTS = [rule for group in RULES["groups"] for rule in group["rules"]]
+
+
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
+OF_AIRFLOW = "Triggerer's async thread was blocked for …"
+
+
+@cache
+def texts() -> list[str]:
+    """Each text in the code of the package, with … where something is filled in."""
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "airflow_provider_conductor").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    docstrings = [node.value for node in nodes if isinstance(node, ast.Expr)]
+    strings = [node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    whole = [node.value for node in strings if node not in docstrings]
+    parts = [node.values for node in nodes if isinstance(node, ast.JoinedStr)]
+    return [re.sub("%[sd]", "…", text) for text in whole] + [
+        "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in found) for found in parts
+    ]
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -126,6 +146,12 @@ def test_each_alert_leads_to_its_section_of_the_runbook(rule: dict[str, Any]) ->
     assert page == ROOT / "docs" / "runbook.md"
     headings = re.findall(r"^## (.+)$", page.read_text(), flags=re.MULTILINE)
     assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("quoted", sorted(set(re.findall(r"`([^`\n]*…[^`\n]*)`", RUNBOOK)) - {OF_AIRFLOW}))
+def test_each_log_line_of_the_runbook_is_in_the_code(quoted: str) -> None:
+    for part in filter(None, map(str.strip, quoted.split("…"))):
+        assert any(part in text for text in texts()), part
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
