@@ -75,7 +75,11 @@ class ItemStarts:
                 missing = [index for index in missing if not found.get(index)]
                 if pause:
                     self._unclear.update(absent)
-            running += await self._find_in_index(missing, to_terminate)
+            for index, items in (await self.look_up_in_index(missing)).items():
+                if self._runs(index, items, to_terminate):
+                    running.append(index)
+                elif self.batch.is_pending(index):
+                    self._found[index] = items
         except ConductorMissingRouteError as error:
             self.findable = False
             self.warn(f"{error}, so workflows of earlier tries cannot be found: they are started again")
@@ -87,29 +91,6 @@ class ItemStarts:
             f"{len(running):,} running ones, which this try waits for"
         )
         self.taken_over = True
-        return running
-
-    async def _find_in_index(self, missing: list[int], to_terminate: dict[str, str]) -> list[int]:
-        """Keep what only the search index shows: what was archived, and what the look-up has left out.
-
-        Returns the items whose workflows run.
-
-        Items are sent in order, so a row of ``max_active`` items without a trace means that the rest was never sent.
-        """
-        running: list[int] = []
-        without = 0
-        for begin in range(0, len(missing), SEARCHED_AT_ONCE):
-            places = missing[begin : begin + SEARCHED_AT_ONCE]
-            plans = [self.plan.plan_of(index) for index in places]
-            indexed = await self.client.run_patiently(partial(look_up_in_index, plans))
-            for index, found in zip(places, indexed, strict=True):
-                without = 0 if found else without + 1
-                if found and self._runs(index, found, to_terminate):
-                    running.append(index)
-                elif found and self.batch.is_pending(index):
-                    self._found[index] = found
-            if without >= self.plan.max_active:
-                break
         return running
 
     def _may_show_up(self, absent: list[int]) -> list[int]:
@@ -138,6 +119,25 @@ class ItemStarts:
             plans = [self.plan.plan_of(index) for index in places[begin : begin + IDS_AT_ONCE]]
             found += await self.client.run_patiently(partial(look_up, plans))
         return found
+
+    async def look_up_in_index(self, missing: list[int]) -> dict[int, tuple[Found, ...]]:
+        """What only the search index has of items that a look-up has not found, in their order.
+
+        Items are sent in order, so a row of ``max_active`` items without a trace means that the rest was never sent.
+        """
+        indexed: dict[int, tuple[Found, ...]] = {}
+        without = 0
+        for begin in range(0, len(missing), SEARCHED_AT_ONCE):
+            places = missing[begin : begin + SEARCHED_AT_ONCE]
+            plans = [self.plan.plan_of(index) for index in places]
+            answer = await self.client.run_patiently(partial(look_up_in_index, plans))
+            for index, found in zip(places, answer, strict=True):
+                without = 0 if found else without + 1
+                if found:
+                    indexed[index] = found
+            if without >= self.plan.max_active:
+                break
+        return indexed
 
     async def prepare(self, index: int) -> bool:
         """Look up this item, and those after it, before it is started; whether it was known already."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from airflow_provider_conductor.batch.item_starts import ItemStarts
@@ -14,7 +14,7 @@ from airflow_provider_conductor.batch.state import Batch
 from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.client.flows import read_many
 from airflow_provider_conductor.client.termination import terminate_concurrently
-from airflow_provider_conductor.submission.earlier_workflows import Action, decide
+from airflow_provider_conductor.submission.earlier_workflows import Action, Found, decide
 from airflow_provider_conductor.submission.lookup import IDS_AT_ONCE
 
 LAST_STARTS = 15.0
@@ -93,8 +93,10 @@ class BatchTermination:
     async def _find_lost_starts(self, reason: str | None) -> None:
         lost = self._lost()
         if lost and self.starts.findable:
-            for index, found in zip(lost, await self.starts.look_up(lost), strict=True):
-                decision = decide(self.plan.plan_of(index), found)
+            found = dict(zip(lost, await self.starts.look_up(lost), strict=True))
+            found |= await self.starts.look_up_in_index([index for index in lost if not found[index]])
+            for index in lost:
+                decision = decide(self.plan.plan_of(index), found[index])
                 if decision.action is Action.ATTACH and decision.workflow is not None:
                     self.batch.begin(index, decision.workflow.workflow_id)
                 else:
@@ -106,17 +108,27 @@ class BatchTermination:
                 self.batch.observe(places[workflow_id], workflow)
 
     async def _find_earlier(self, reason: str | None) -> None:
-        """Terminate what an earlier try has left, where this one was killed before it had found that."""
+        """Terminate what an earlier try has left, where this one was killed before it had found that.
+
+        First what a look-up finds, which is quick; then what only the search index shows.
+        """
         if reason is None or not self.starts.findable or self.starts.taken_over or not self.plan.may_have_started:
             return
+        missing: list[int] = []
         next_place = 0
         while places := self.batch.pending_from(next_place, IDS_AT_ONCE):
             next_place = places[-1] + 1
-            beside: list[str] = []
-            for index, found in zip(places, await self.starts.look_up(places), strict=True):
-                running = [item.workflow.workflow_id for item in found if not item.workflow.status.ended]
-                if running:
-                    self.batch.begin(index, running[0])
-                    beside += running[1:]  # of a start that was sent twice, or of an earlier series
-            await self._terminate(reason)
-            await terminate_concurrently(self.client.run, beside, reason)
+            found = dict(zip(places, await self.starts.look_up(places), strict=True))
+            missing += [index for index in places if not found[index]]
+            await self._terminate_found(found, reason)
+        await self._terminate_found(await self.starts.look_up_in_index(missing), reason)
+
+    async def _terminate_found(self, found: Mapping[int, Iterable[Found]], reason: str) -> None:
+        beside: list[str] = []
+        for index, items in found.items():
+            running = [item.workflow.workflow_id for item in items if not item.workflow.status.ended]
+            if running:
+                self.batch.begin(index, running[0])
+                beside += running[1:]  # of a start that was sent twice, or of an earlier series
+        await self._terminate(reason)
+        await terminate_concurrently(self.client.run, beside, reason)

@@ -139,6 +139,19 @@ async def test_what_look_ups_leave_out_and_the_index_has_runs_on_as_one_of_the_b
     assert states(server) == {"FAILED", "TERMINATED"}
 
 
+@pytest.mark.parametrize("after", [0.5, 1.5, 7.0])
+@virtual
+async def test_a_kill_before_an_earlier_tries_workflows_are_known_ends_what_look_ups_leave_out(after: float) -> None:
+    server = Starting(lasts=600.0)
+    await crash(driver_of(server, 40, max_active=8), 10.0)
+    server.locked = {"w0", "w7"}
+    server.latency = 1.0
+    await killed(driver_of(server, 40, max_active=8, attempt=2), after)
+    assert states(server) == {"TERMINATED"}
+    assert server.asked["start"] == 8
+    assert server.asked["search"] < 8
+
+
 @virtual
 async def test_it_is_handed_over_when_nothing_moves_and_goes_on() -> None:
     server = Starting(lasts=60.0)
@@ -300,9 +313,10 @@ async def test_a_kill_that_cannot_terminate_tells_what_is_left() -> None:
     assert driver.termination.terminated is None
 
 
+@pytest.mark.parametrize("locked", [set(), {"w2"}])
 @virtual
-async def test_a_start_whose_answer_is_lost_to_a_kill_is_found_and_terminated() -> None:
-    server = Starting(latency=2.0, lasts=600.0, lost={2, 3})
+async def test_a_start_whose_answer_is_lost_to_a_kill_is_found_and_terminated(locked: set[str]) -> None:
+    server = Starting(latency=2.0, lasts=600.0, lost={2, 3}, locked=locked)
     driver = driver_of(server, 4)
     await killed(driver, 1.0)
     assert len(server.workflows) == 4
