@@ -13,8 +13,10 @@ from airflow_provider_conductor.control.commands import ended_itself, ran_again
 from airflow_provider_conductor.submission.earlier_workflows import Action
 
 
-def run_again(workflow: Workflow, action: Action, log: Callable[[str], None]) -> Flow[Action]:
+def run_again(workflow: Workflow, action: Action, log: Callable[[str], None]) -> Flow[tuple[Action, WorkflowStatus]]:
     """Retry from the failed tasks, or restart. Where a retry would have no lasting effect, restart and log why.
+
+    Returns what was done, ATTACH where somebody else has run or completed the workflow meanwhile, and its status then.
 
     Seen on 3.32; 3.13 ends a workflow again only at its next evaluation:
 
@@ -36,29 +38,32 @@ def run_again(workflow: Workflow, action: Action, log: Callable[[str], None]) ->
     if action is Action.RETRY:
         workflow = yield from ask(endpoints.get_workflow(workflow_id))
         if _is_alive(workflow.status):
-            return Action.ATTACH
+            return Action.ATTACH, workflow.status
         ended_by = ended_itself(workflow)
         why = f"its task {ended_by!r} (TERMINATE) has ended it, and would end a retry at once"
         if not ended_by:
             resume = not (yield from _has_one_that_ended_itself(workflow))
             retry = endpoints.retry_workflow(workflow_id, resume_subworkflow_tasks=resume)
             try:
-                if not (yield from _send(retry, workflow, log)):
-                    return Action.ATTACH
+                status = yield from _send(retry, workflow, log)
             except ConductorConflictError as error:
                 why = error.message
             else:
+                if status is not None:
+                    return Action.ATTACH, status
                 how = "from its failed tasks" if resume else "from its failed tasks, with new sub-workflows"
                 log(f"workflow {workflow_id} was {workflow.status} and continues {how}")
-                return Action.RETRY
+                return Action.RETRY, WorkflowStatus.RUNNING
         log(f"workflow {workflow_id} is {workflow.status}: {why}; it is restarted instead")
-    yield from _send(endpoints.restart_workflow(workflow_id), workflow, log)
+    status = yield from _send(endpoints.restart_workflow(workflow_id), workflow, log)
+    if status is not None:
+        return Action.ATTACH, status
     log(f"workflow {workflow_id} was {workflow.status} and runs again from its start")
-    return Action.RESTART
+    return Action.RESTART, WorkflowStatus.RUNNING
 
 
-def _send(call: Call[None], before: Workflow, log: Callable[[str], None]) -> Flow[bool]:
-    """Make the workflow run again; False where somebody else has.
+def _send(call: Call[None], before: Workflow, log: Callable[[str], None]) -> Flow[WorkflowStatus | None]:
+    """Make the workflow run again. Returns None; or its status where somebody else has run or completed it before.
 
     Where its effect cannot be read, the server's answer is trusted: the wait will read it.
 
@@ -71,18 +76,19 @@ def _send(call: Call[None], before: Workflow, log: Callable[[str], None]) -> Flo
     except ConductorRequestError as error:
         if not (error.fate_unknown or isinstance(error, ConductorConflictError)):
             raise
-        if not _is_alive((yield from ask(read)).status):
+        status = (yield from ask(read)).status
+        if not _is_alive(status):
             raise
-        return error.fate_unknown
+        return None if error.fate_unknown else status
     for pause in LOOKUP_PAUSES[:2]:
         yield from sleep(pause)
         try:
             after = yield from ask(read)
         except ConductorRequestError as error:
             log(f"could not read workflow {before.workflow_id} after the request to run it again: {error}")
-            return True
+            return None
         if ran_again(before, after):
-            return True
+            return None
     raise ConductorConflictError(
         f"the server accepted the request to run workflow {before.workflow_id} again, but it is still {before.status}"
     )

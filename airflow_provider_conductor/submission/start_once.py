@@ -91,10 +91,9 @@ def start_once(
     if plan.record is not None and plan.record.workflow_id == workflow.workflow_id:
         record = replace(record, sent_at=plan.record.sent_at)
     save(replace(record, workflow_id=workflow.workflow_id, by_label=earlier.by_label))
-    status: str = workflow.status
+    status = workflow.status
     if action is not Action.ATTACH:
-        action = yield from run_again(workflow, action, log)
-        status = "running again"
+        action, status = yield from run_again(workflow, action, log)
     if action is Action.ATTACH:
         log(f"workflow {workflow.workflow_id} of an earlier try is {status}: it is not started again")
     return Started(workflow.workflow_id, action, by_label=earlier.by_label)

@@ -270,17 +270,31 @@ class TestEarlierWorkflow:
         with pytest.raises(ConductorConflictError, match="to run workflow wf-1 again, but it is still FAILED"):
             airflow.run(*at(RUN_AGAIN, lambda server, call: None))
 
-    def test_a_user_who_retried_it_meanwhile_is_not_disturbed(self, server: Server, airflow: Airflow) -> None:
+    @pytest.mark.parametrize(
+        ("retry_from", "at_request", "by_then"),
+        [
+            ("failed_task", "/retry", "RUNNING"),
+            ("failed_task", "/retry", "COMPLETED"),
+            ("failed_task", "/wf-1", "RUNNING"),
+            ("failed_task", "/wf-1", "COMPLETED"),
+            ("start", "/restart", "RUNNING"),
+        ],
+    )
+    def test_a_user_who_ran_it_again_meanwhile_is_not_disturbed(
+        self, server: Server, airflow: Airflow, retry_from: str, at_request: str, by_then: str
+    ) -> None:
+        airflow.retry_from = retry_from
         airflow.run()
         server.end("wf-1", "FAILED")
 
         def user_is_quicker(server: Server, call: Any) -> Any:
-            server.end("wf-1", "RUNNING")
+            server.end("wf-1", by_then)
             return fine(server, call)
 
         airflow.retry()
-        assert airflow.run(*at(RUN_AGAIN, user_is_quicker)).action is Action.ATTACH
-        assert server.running() == ["wf-1"]
+        assert airflow.run(*at(at_request, user_is_quicker)).action is Action.ATTACH
+        assert server.status("wf-1") == by_then
+        assert airflow.lines[-1] == f"workflow wf-1 of an earlier try is {by_then}: it is not started again"
 
     @pytest.mark.parametrize("fault", [answer_lost, done_but_unavailable])
     @pytest.mark.parametrize(("retry_from", "action"), [("failed_task", Action.RETRY), ("start", Action.RESTART)])
