@@ -65,7 +65,7 @@ def find_earlier(plan: StartPlan, log: Callable[[str], None], warn: Callable[[st
     try:
         if current is not None and current.workflow_id is None and current.sent_at is not None:
             log("an earlier try sent a start and received no answer; searching for its workflow")
-            yield from search_for_start(plan, current.key, current.sent_at + plan.search_seconds)
+            recorded = yield from search_for_start(plan, current.key, current.sent_at + plan.search_seconds)
         for pause in pauses:
             yield from sleep(pause)
             ((*found,),) = yield from look_up([plan], log)
@@ -84,7 +84,7 @@ def find_earlier(plan: StartPlan, log: Callable[[str], None], warn: Callable[[st
     except ConductorRequestError as error:
         if recorded is None or current is None:
             raise
-        log(f"could not look for more than workflow {current.workflow_id}, which is on record: {error}")
+        log(f"could not look for more than workflow {recorded.workflow.workflow_id}, which is on record: {error}")
     if recorded is not None and all(item.workflow.workflow_id != recorded.workflow.workflow_id for item in found):
         found.append(recorded)
     return found
@@ -147,8 +147,10 @@ def _labelled(plan: StartPlan, key: StartKey, workflows: Iterable[Workflow], kno
     ]
 
 
-def search_for_start(plan: StartPlan, key: StartKey, deadline: float) -> Flow[Workflow | None]:
+def search_for_start(plan: StartPlan, key: StartKey, deadline: float) -> Flow[Found | None]:
     """Search for the workflow of a start until ``deadline``; None: the server answered to the end, and has none.
+
+    At the end in the search index, too: a server may have archived a short workflow before the search began.
 
     Raises:
         ConductorRequestError: Conductor was unreachable at the end: nothing is known, so nothing may be sent.
@@ -159,7 +161,7 @@ def search_for_start(plan: StartPlan, key: StartKey, deadline: float) -> Flow[Wo
         try:
             stays, _ = settle((yield from look_up_start(plan, key)))
             if stays is not None:
-                return stays.workflow
+                return stays
         except ConductorMissingRouteError:
             raise
         except ConductorRequestError as error:
@@ -168,7 +170,8 @@ def search_for_start(plan: StartPlan, key: StartKey, deadline: float) -> Flow[Wo
         if now >= deadline:
             if failure is not None:
                 raise failure
-            return None
+            indexed = () if plan.label is not None else (yield from look_up_in_index([plan]))[0]
+            return settle(item for item in indexed if item.key == key)[0]
         yield from sleep(min(pause, deadline - now))
         pause = min(pause * 1.5, LONGEST_PAUSE)
 
@@ -192,14 +195,15 @@ def look_up_in_index(plans: Sequence[StartPlan]) -> Flow[list[tuple[Found, ...]]
     now = yield from current_time()
     oldest: dict[str, Workflow] = {}
     for summary in summaries:
-        workflow = present.get(summary.workflow_id, summary)
-        if not is_child(workflow):  # which is the oldest where its parent was deleted, or restarted since
-            oldest.setdefault(summary.correlation_id or "", workflow)
+        workflow, text = present.get(summary.workflow_id, summary), summary.correlation_id or ""
+        # A child is the oldest where its parent was deleted, or restarted since.
+        if not is_child(workflow) and not _is_older(plans[wanted[text][0]], workflow, now):
+            oldest.setdefault(text, workflow)
     found: list[list[Found]] = [[] for _ in plans]
     for text, workflow in oldest.items():
         i, key = wanted[text]
         archived = workflow.workflow_id not in present
-        if not _is_older(plans[i], workflow, now) and not (archived and not workflow.status.ended):
+        if workflow.status.ended or not archived:
             found[i].append(Found(key, workflow, archived=archived))
     return [tuple(items) for items in found]
 

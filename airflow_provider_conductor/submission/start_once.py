@@ -179,12 +179,12 @@ class _Start:
         self.log(f"it is not known whether the workflow was started ({error}); searching for it")
         now = yield from current_time()
         try:
-            workflow = yield from search_for_start(self.plan, self.key, now + self.plan.search_seconds)
+            found = yield from search_for_start(self.plan, self.key, now + self.plan.search_seconds)
         except ConductorRequestError as trouble:
             self.log(f"that is still not known: {trouble}")
             raise error from trouble
-        if workflow is not None:
-            return workflow.workflow_id
+        if found is not None:
+            return found.workflow.workflow_id
         if self.posts < MAX_POSTS:
             self.log("it was not started; it is sent again")
         return None

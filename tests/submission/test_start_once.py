@@ -11,6 +11,7 @@ from airflow_provider_conductor.client import (
     ConductorConflictError,
     ConductorConnectionLostError,
     ConductorError,
+    ConductorTimeoutError,
     ConductorUnreachableError,
 )
 from airflow_provider_conductor.submission.earlier_workflows import Action
@@ -23,6 +24,7 @@ from airflow_provider_conductor.submission.start_once import terminate_starts
 from airflow_provider_conductor.submission.termination_reasons import killed_reason, timed_out_reason
 from tests.submission.simulation import (
     PATIENCE,
+    READ_TIMEOUT,
     Airflow,
     Fault,
     Server,
@@ -476,6 +478,26 @@ class TestArchived:
             assert (started.action, started.workflow_id) == (Action.START, "wf-2")
             assert server.bodies[1]["correlationId"].endswith(":1.1")
 
+    def test_one_that_is_archived_before_its_start_is_answered_is_not_started_again(
+        self, server: Server, airflow: Airflow
+    ) -> None:
+        def quick(server: Server, call: Any) -> Any:
+            server.archive(server.carry_out(call))
+            server.archived["wf-1"]["status"] = "COMPLETED"
+            server.pass_time(READ_TIMEOUT)
+            raise ConductorTimeoutError("no answer", method=call.method, path=call.path, fate_unknown=True)
+
+        started = airflow.run(quick)
+        assert (started.workflow_id, started.posts) == ("wf-1", 1)
+        assert airflow.retry().run().workflow_id == "wf-1"
+
+    def test_nor_is_it_after_a_crash(self, server: Server, airflow: Airflow) -> None:
+        airflow.crash(crash_after)
+        server.end("wf-1", "COMPLETED")
+        server.archive("wf-1")
+        started = airflow.retry().run()
+        assert (started.action, started.workflow_id) == (Action.ATTACH, "wf-1")
+
     def test_an_archived_child_is_not_mistaken_for_it(self, server: Server, unstored: Airflow) -> None:
         server.task_types = ("SUB_WORKFLOW",)
         unstored.run()
@@ -519,6 +541,16 @@ class TestLookUpThatLeavesOut:
         ours = airflow.run().workflow_id
         server.locked = True
         assert airflow.retry().run().workflow_id == ours
+
+    def test_one_of_an_earlier_dag_run_with_the_same_id_hides_nothing(self, server: Server, unstored: Airflow) -> None:
+        unstored.run()
+        server.end("wf-1", "COMPLETED")
+        server.pass_time(3_600)
+        again = replace(unstored, run_began=server.now)
+        ours = again.run().workflow_id
+        server.locked = True
+        assert again.retry().run().workflow_id == ours
+        assert server.running() == [ours]
 
     @pytest.mark.parametrize("child_is", ["RUNNING", "FAILED"])
     @pytest.mark.parametrize("parent_is", ["deleted", "restarted"])
