@@ -32,7 +32,6 @@ from tests.sensors.triggerer import TaskInstanceInTriggerer, push_xcom
 
 FILES = sorted(record_stored.HERE.glob(f"*/{airflow_rows.KIND}.json"))
 
-
 BEFORE = datetime(2026, 1, 1, tzinfo=UTC)
 """When the recorded tasks began, at the latest: none looks for workflows that are older."""
 
@@ -138,13 +137,18 @@ def resumed(stored: Mapping[str, Any], name: str, conductor: ConductorStandIn) -
     return task, context
 
 
-@each_task
-def test_a_stored_task_goes_on_to_its_end(conductor: ConductorStandIn, name: str, stored: Any) -> None:
-    task, context = resumed(stored, name, conductor)
+def complete_orders(conductor: ConductorStandIn, stored: Mapping[str, Any]) -> None:
+    """The recorded workflows complete, and so do those that are started from now on."""
     conductor.script("orders", lambda given: Script(output={"shipped": given["order"]}))
     for workflow_id, workflow in stored["workflows"].items():
         if workflow["status"] == "RUNNING":
             conductor.end(workflow_id, "COMPLETED", output={"shipped": workflow["input"].get("order")})
+
+
+@each_task
+def test_a_stored_task_goes_on_to_its_end(conductor: ConductorStandIn, name: str, stored: Any) -> None:
+    task, context = resumed(stored, name, conductor)
+    complete_orders(conductor, stored)
     event = first_event(trigger_of(stored["trigger"]))
     kwargs = airflow_rows.next_kwargs_from(stored["next_kwargs"], event)
     found = task.resume_execution(stored["next_method"], kwargs, context)
@@ -163,10 +167,7 @@ def test_a_stored_task_without_what_a_newer_version_stores_goes_on(
 ) -> None:
     """As an older version would have stored it: only the event. A batch looks its workflows up."""
     task, context = resumed(stored, name, conductor)
-    conductor.script("orders", lambda given: Script(output={"shipped": given["order"]}))
-    for workflow_id, workflow in stored["workflows"].items():
-        if workflow["status"] == "RUNNING":
-            conductor.end(workflow_id, "COMPLETED", output={"shipped": workflow["input"].get("order")})
+    complete_orders(conductor, stored)
     event = first_event(trigger_of(stored["trigger"]))
     task.resume_execution(stored["next_method"], {"event": event}, context)
     orders = [workflow["input"].get("order") for workflow in conductor.workflows.values()]
@@ -185,17 +186,13 @@ def test_a_task_that_a_newer_version_has_deferred_fails_by_name_and_ends_nothing
     assert {request.method for request in conductor.requests} <= {"GET"}
 
 
-@pytest.mark.skipif(_airflow.NEVER_EXPIRE is None, reason="there is no task state store before Airflow 3.3")
 @pytest.mark.parametrize(("name", "stored"), [p for p in recordings("tasks") if p.values[0] != "sensor"])
 def test_the_try_after_the_upgrade_goes_on_from_what_is_on_record(
     conductor: ConductorStandIn, name: str, stored: Any
 ) -> None:
-    """The start record and the batch's checkpoint, which are all that a retry has."""
+    """The start record and the batch's checkpoint are all that a retry has; before Airflow 3.3, only the look-up."""
     conductor.workflows.update(stored["workflows"])
-    conductor.script("orders", lambda given: Script(output={"shipped": given["order"]}))
-    for workflow_id, workflow in stored["workflows"].items():
-        if workflow["status"] == "RUNNING":
-            conductor.end(workflow_id, "COMPLETED", output={"shipped": workflow["input"]["order"]})
+    complete_orders(conductor, stored)
     task = TASKS[name]()
     task.deferrable = False
     context = context_of(task, try_number=2)
