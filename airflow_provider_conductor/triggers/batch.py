@@ -13,6 +13,7 @@ from airflow_provider_conductor.batch.handover import FREE_FOR, worth_a_worker
 from airflow_provider_conductor.client.flow import steady
 from airflow_provider_conductor.client.models import WorkflowStatus
 from airflow_provider_conductor.client.termination import terminate_concurrently
+from airflow_provider_conductor.connection_form import DEFAULT_CONNECTION_ID
 from airflow_provider_conductor.polling.durations import seconds
 from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.polling.wait_event import TIMEOUT
@@ -34,7 +35,7 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
         max_active: how many may run at a time; None for as many as ``workflow_ids``.
         timeout, poll_interval, started_at, deadline: as in ``ConductorWorkflowTrigger``.
         stall_timeout: seconds (or timedelta) without progress after which a workflow counts as ended.
-        kwargs: ``conductor_conn_id``, ``kill_reason``, ``timeout_reason``, as there.
+        conductor_conn_id, kill_reason, timeout_reason: as there.
 
     Raises:
         ValueError: an argument that cannot be used, by name.
@@ -44,6 +45,7 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
         self,
         *,
         workflow_ids: Sequence[str],
+        conductor_conn_id: str = DEFAULT_CONNECTION_ID,
         more: bool = False,
         max_active: int | None = None,
         timeout: float | timedelta | None = None,
@@ -51,9 +53,10 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
         poll_interval: float | timedelta | None = None,
         started_at: float | None = None,
         deadline: float | None = None,
-        **kwargs: Any,
+        kill_reason: str | None = None,
+        timeout_reason: str | None = None,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(conductor_conn_id=conductor_conn_id, kill_reason=kill_reason, timeout_reason=timeout_reason)
         self.workflow_ids = list(workflow_ids)
         self.more = more
         self.max_active = len(self.workflow_ids) if max_active is None else max_active
