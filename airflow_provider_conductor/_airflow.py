@@ -117,11 +117,11 @@ class TaskStateStore:
 
 @dataclass(frozen=True, slots=True)
 class TaskNow:
-    """What the metadata database says of a trigger's task.
+    """What the metadata database has of a trigger's task.
 
     Args:
         state: None where the task has just been cleared; :data:`DELETED` where its dag run has been deleted.
-        deferred_last: whether its deferral is the last that was heard of it: no worker has taken over since.
+        deferred_last: whether its deferral is the last that is known of it: no worker has taken over since.
     """
 
     state: str | None
@@ -137,7 +137,7 @@ async def task_now(task_instance: TaskInstanceKey) -> TaskNow:
 
     Raises:
         Exception: whatever the database or Airflow's API raises, and a :class:`LookupError` where the answer cannot be
-            told to be this task's.
+            identified as this task's.
     """
     from asgiref.sync import sync_to_async
 

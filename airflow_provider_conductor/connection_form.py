@@ -1,4 +1,4 @@
-"""The fields of a Conductor connection, as every Airflow version wants to be told of them.
+"""The fields of a Conductor connection, in the form that each version of Airflow takes.
 
 Airflow 3 reads them from the provider info, 2.11 asks the hook; both are made from the client's one table.
 """

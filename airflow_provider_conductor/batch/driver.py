@@ -35,7 +35,7 @@ TAKEOVER = 2.0
 """Seconds in which a worker that takes over reads by itself what the triggerer has seen."""
 
 WARNINGS = 5
-"""Warnings about single workflows that are logged; further ones say the same of others."""
+"""Warnings about single workflows that are logged; further ones would repeat them."""
 
 
 def waiting_for(

@@ -1,4 +1,4 @@
-"""How many failures a batch bears."""
+"""How many failures a batch allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch's inputs: a list of dicts, and what tells them apart."""
+"""A batch's inputs: a list of dicts, and what identifies each."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def checked(inputs: Any, *, later: Callable[[Any], bool] = lambda item: False) -
 
 
 def keys_of(inputs: Sequence[Mapping[str, Any]], item_key: str | None) -> list[str]:
-    """What tells the items apart: the field ``item_key`` of each, or its place in the list.
+    """What identifies each item: the field ``item_key`` of each, or its place in the list.
 
     Raises:
         ValueError: a field that is missing, is no text or number, or is the same in two items.
@@ -49,7 +49,7 @@ def keys_of(inputs: Sequence[Mapping[str, Any]], item_key: str | None) -> list[s
         value = item.get(item_key)
         if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
             raise ValueError(
-                f"workflow_inputs[{index}][{item_key!r}] must be text or a whole number, to tell the items apart, "
+                f"workflow_inputs[{index}][{item_key!r}] must be text or a whole number, to identify the item, "
                 f"not {value!r}"
             )
         if str(value) in places:

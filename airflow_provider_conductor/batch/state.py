@@ -51,7 +51,7 @@ class Batch:
     """The items of a batch, by their places in the list: to be started, active (started, not ended), or ended.
 
     Attributes:
-        keys: what tells the items apart, the same at every rendering.
+        keys: what identifies each item, the same at every rendering.
         began: when this try began with the batch, seconds since the epoch.
         before: how many had ended before that, in earlier tries.
         items: what this process knows of the items it has met.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
 
 MARK = "workflow_input"
-"""The key by which a dict of start arguments is told from an input."""
+"""The key that distinguishes a dict of start arguments from an input."""
 
 
 class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOperator):
@@ -147,7 +147,7 @@ def conductor_task(
 
     Args:
         python_callable: the function; given by the bare form ``@task.conductor``.
-        multiple_outputs: give each key of the workflow's output an XCom of its own. Not told from the function's
+        multiple_outputs: give each key of the workflow's output an XCom of its own. Not inferred from the function's
             return annotation, which is that of the input.
         kwargs: the arguments of
             :class:`~airflow_provider_conductor.operators.execute.ConductorExecuteWorkflowOperator` but

@@ -225,7 +225,7 @@ class ConductorHook(BaseHook):
         return self.settings.workflow_url(workflow_id)
 
     def test_connection(self) -> tuple[bool, str]:
-        """One cheap authenticated read; tells a wrong host, credentials, a stranger and TLS trouble apart."""
+        """One cheap authenticated read; each of host, credentials, TLS and a foreign API has a message of its own."""
         try:
             # One attempt: this is about what the server answers now.
             with ConductorClient(replace(self.settings, max_attempts=1)) as client:
@@ -255,7 +255,7 @@ def _settings(connection: Connection) -> ConductorSettings:
 
 
 def _masked(settings: ConductorSettings) -> ConductorSettings:
-    """The settings, after Airflow was told which of them no log may show."""
+    """The settings, after Airflow has been given those that it masks in logs."""
     for secret in (*settings.secrets, *url_secrets(environment_proxy(settings.api_url))):
         mask_secret(secret)
     return settings

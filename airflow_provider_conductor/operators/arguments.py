@@ -1,4 +1,4 @@
-"""What can be told of an argument when the DAG is parsed, before any template is rendered."""
+"""What can be checked of an argument when the DAG is parsed, before any template is rendered."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def rendered_mapping(value: Any, name: str) -> Mapping[str, Any]:
 
 
 def check_output_path(output_path: Any) -> Any:
-    """Refuse what is no path, where it can be told: not while it is a template, or comes from another task."""
+    """Refuse what is no path, unless it is known only when the task runs: a template, or another task's result."""
     if output_path is not None and not is_template(output_path):
         from airflow_provider_conductor.client.output_path import OutputPath
 

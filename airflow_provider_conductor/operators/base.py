@@ -104,7 +104,7 @@ class ConductorOperator(TextRenderingMixin, LineageMixin, BaseOperator):
             raise AirflowTaskKilledError(KILLED) from None
 
     def _about(self, workflow_id: str) -> AboutWorkflow:
-        """What an error says of its workflow."""
+        """The attributes of an error that name its workflow."""
         return {"workflow_id": workflow_id, "url": self.hook.workflow_url(workflow_id)}
 
     def _announce(self, workflow_id: str) -> None:

@@ -52,7 +52,7 @@ class ConductorExecuteWorkflowsOperator(WaitArguments, StartsWorkflow):
         workflow_name: name of the definition; ``version``, ``workflow_def``, ``priority``, ``task_to_domain`` and
             ``pass_context``, as ``ConductorStartWorkflowOperator`` has them, are the same for all.
         workflow_inputs: a list (or another iterable, or a template of one) of dicts, one workflow each.
-        item_key: name of an input field that tells the items apart, such as ``order_id``. Left out, it is the place in
+        item_key: name of an input field that identifies an item, such as ``order_id``. Left out, it is the place in
             the list: then the list must be the same in a retry.
         max_active: how many workflows may run at a time, 1 to 10,000.
         failure_policy: when the task fails: ``any`` workflow failed, ``all`` did, or more than a share of them (0.05).
@@ -191,7 +191,7 @@ class ConductorExecuteWorkflowsOperator(WaitArguments, StartsWorkflow):
         return self._run_batch(batch, self._batch_plan(plan_of, batch, deadline, may_have_started=True))
 
     def _items(self) -> tuple[list[Mapping[str, Any]], list[str]]:
-        """The inputs, and what tells them apart; refused as a whole before anything is sent."""
+        """The inputs and their keys; refused as a whole before anything is sent."""
         try:
             inputs = checked(self.workflow_inputs)
             return inputs, keys_of(inputs, self.item_key or None)
@@ -383,7 +383,7 @@ class ConductorExecuteWorkflowsOperator(WaitArguments, StartsWorkflow):
 
 
 def _series(plan: StartPlan) -> dict[str, int]:
-    """What tells a checkpoint from those of other series."""
+    """What identifies the series of a checkpoint."""
     return {"first_try": plan.identity.series, "max_tries": plan.max_tries}
 
 

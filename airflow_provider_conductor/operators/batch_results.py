@@ -54,7 +54,7 @@ class BatchResults:
         """The list of outputs, or the path they were written to.
 
         Raises:
-            ConductorBatchFailedError: more failed than the policy bears.
+            ConductorBatchFailedError: more failed than the policy allows.
             ConductorOutputTooLargeError: the outputs are over ``max_output_bytes``, and there is no path.
         """
         batch = self.batch
@@ -155,7 +155,7 @@ class BatchResults:
         except ConductorOutputTooLargeError as error:
             if not self.result_path:
                 raise
-            self.log.warning("The results say only where it is kept: %s", error)
+            self.log.warning("The results have only its location: %s", error)
             return result
 
 

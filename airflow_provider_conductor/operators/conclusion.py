@@ -106,7 +106,7 @@ class ConclusionMixin(DeferralMixin):
         return None
 
     def _timed_out(self, event: WaitEvent) -> ConductorWorkflowTimeoutError:
-        """Apply ``on_timeout``; the error that says so."""
+        """Apply ``on_timeout``; returns the error."""
         from airflow_provider_conductor.polling.wait_event import STALLED
 
         event = self._with_reasons(event)
@@ -203,7 +203,7 @@ class ConclusionMixin(DeferralMixin):
     def _task_result(self, workflow: Workflow | None, event: WaitEvent) -> dict[str, Any] | None:
         """The result where ``wait_until_task_ref`` was reached: the task's output, and the workflow's status.
 
-        Of a workflow that cannot be read any more, what the event has said: no output, perhaps no status.
+        Of a workflow that cannot be read any more, what the event has: no output, perhaps no status.
         """
         from airflow_provider_conductor.operators.output import Output
 

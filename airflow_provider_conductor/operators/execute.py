@@ -59,8 +59,8 @@ class ConductorExecuteWorkflowOperator(WaitOperator, StartsWorkflow):
     Takes the arguments of :class:`ConductorStartWorkflowOperator`, and:
 
     Args:
-        wait_for_seconds: how long the task waits on the worker before it says that the workflow still runs and
-            goes on waiting (deferred, if ``deferrable``). Any value works.
+        wait_for_seconds: how long the task waits on the worker before it logs that the workflow is still running, and
+            continues to wait (deferred, if ``deferrable``). Any value works.
         wait_for_completion: False: the task ends after ``wait_for_seconds`` with what there is then.
         wait_until_task_ref: wait only until the task with this reference name has ended; in a loop with the
             iteration, as in ``ship__2``.

@@ -42,7 +42,7 @@ class KillGuard:
     def begin(self, run: TaskRun, execution_timeout: timedelta | None) -> None:
         """Take note of whose task this is, and of its ``execution_timeout``."""
         self.label = run.label
-        # timedelta.max is how some say "no limit", and no moment is as far off as that.
+        # timedelta.max stands for "no limit", and no moment is as far off as that.
         if execution_timeout is not None and execution_timeout.total_seconds() <= LONGEST:
             began = timezone.utcnow().timestamp() if run.started_at is None else run.started_at
             self.alarm_at = began + execution_timeout.total_seconds()

@@ -1,6 +1,6 @@
-"""What OpenLineage is told of a task's workflow, where its provider is installed.
+"""What OpenLineage gets of a task's workflow, where its provider is installed.
 
-Its listener asks after the task has ended. What is told is what the task knows by then: nothing is asked of anybody.
+Its listener runs after the task has ended, and gets what the task knows by then: no request is made.
 """
 
 from __future__ import annotations

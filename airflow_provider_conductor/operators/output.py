@@ -123,7 +123,7 @@ def check_storable(
     workflow_id: str = "",
     url: str = "",
 ) -> None:
-    """Refuse what Airflow 3 cannot keep as a task's result; ``name`` says whose it is, ``way_out`` what helps.
+    """Refuse what Airflow 3 cannot keep as a task's result; messages have its ``name`` and the ``way_out``.
 
     ==========================================================  =====================================
     in a text, a key or a number                                refused by

@@ -23,7 +23,7 @@ RECORD_KEY = "conductor_start"
 """Key of the start's record in the task state store. It survives a clear, so the record names its try series."""
 
 BY_LABEL_KEY = "conductor_by_label"
-"""Key in XCom that says, after a deferral, that the workflow may be another task's."""
+"""Key in XCom that notes, across a deferral, that the workflow may be another task's."""
 
 OTHER_SERIES = -1
 """The ``max_tries`` given to a record of another series whose own is by chance the present one's."""
@@ -205,7 +205,7 @@ class StartsWorkflow(ConductorOperator):
         )
 
     def _task_context(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Which task this is, as plain JSON; ``url`` is of the task instance's log, None where Airflow does not say."""
+        """Which task this is, as plain JSON; ``url`` is of the task instance's log, None where Airflow has none."""
         from airflow_provider_conductor.client.errors import ConductorInputError
 
         try:

@@ -170,7 +170,7 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         except (AirflowSensorTimeout, AirflowSkipException) as error:
             if not self._guard.protects or self._last is None:
                 raise
-            # Airflow's own count of the time came before the look that would have found it over.
+            # Airflow's own count of the time came before the poll that would have found it over.
             timed_out = self._timed_out(replace(self._last, status=TIMEOUT))
             raise self._leniently(timed_out) from error
 
@@ -305,7 +305,7 @@ def _why_not_in_triggerer(sensor: BaseOperator, arguments: Mapping[str, Any]) ->
     the case                                                  why
     ========================================================  ==================================================
     Airflow before 3.3                                        its triggerer renders no templates
-    a mapped sensor, or one in a mapped task group            which of them it is, is told on the worker only
+    a mapped sensor, or one in a mapped task group            its map index is known on the worker only
     an argument that is neither text nor a task's output      its triggerer gets plain values only
     a template, in a DAG with macros or filters of its own    they are functions, which never leave the DAG's file
     ========================================================  ==================================================

@@ -32,7 +32,7 @@ class ConductorTaskSensor(ConductorSensor):
             COMPLETED_WITH_ERRORS, FAILED, FAILED_WITH_TERMINAL_ERROR, TIMED_OUT, CANCELED, SKIPPED. Left out: the task
             has ended well. SCHEDULED and IN_PROGRESS pass by: one that is over before it was seen counts as missed.
         return_output: put the task's output into XCom.
-        output_path: a part of the output, to put there instead; says ``return_output`` with it.
+        output_path: a part of the output, to put there instead; implies ``return_output``.
 
     Raises:
         ConductorTaskUnreachableError: the status cannot be reached any more: the task ended otherwise and is not
@@ -73,7 +73,7 @@ class ConductorTaskSensor(ConductorSensor):
                 event, f"it ended as {event.status} and was archived: what became of its task cannot be read any more"
             )
         if event.status == TASK_ENDED:
-            self.log.info("Task %r of workflow %s is there", self.task_reference_name, event.workflow_id)
+            self.log.info("Task %r of workflow %s has the expected status", self.task_reference_name, event.workflow_id)
         return super()._outcome(event, deadline)
 
     def _why_unreachable(self, event: WaitEvent) -> str:

@@ -11,15 +11,15 @@ from airflow_provider_conductor.sensors.base import ConductorSensor
 class ConductorWorkflowSensor(ConductorSensor):
     """Wait for somebody else's workflow, in poke, reschedule and deferrable mode alike.
 
-    It terminates nothing unless told. ``timeout``, ``soft_fail``, ``poke_interval`` and the like are Airflow's own.
+    It terminates nothing by default. ``timeout``, ``soft_fail``, ``poke_interval`` and the like are Airflow's own.
 
     Args:
         workflow_id: the workflow.
         wait_until_task_ref: wait only until the task with this reference name has ended; in a loop with the
             iteration, as in ``ship__2``.
         return_output: put the workflow's output into XCom.
-        output_path: a part of the output, like ``order.total`` or ``rows[0].id``, to put there instead; says
-            ``return_output`` with it.
+        output_path: a part of the output, like ``order.total`` or ``rows[0].id``, to put there instead; implies
+            ``return_output``.
         deferrable: wait in the triggerer. Default: Airflow's ``default_deferrable``.
         start_from_trigger: begin there too, without a worker, where Airflow can (3.3 and later); implies
             ``deferrable``. A worker then only concludes.

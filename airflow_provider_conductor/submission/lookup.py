@@ -44,8 +44,8 @@ def find_earlier(plan: StartPlan, log: Callable[[str], None], warn: Callable[[st
     """What earlier tries started, by the record and by correlation ids.
 
     An earlier try may have died just after it sent its start, so the server gets a moment to show the workflow; or
-    all of ``search_seconds``, where a record says that a start was sent. A record of this series says what was sent
-    in it; a missing one does not say that nothing was, since it may not have been saved.
+    all of ``search_seconds``, where a record shows that a start was sent. A record of this series has what was sent
+    in it; a missing one does not mean that nothing was, since it may not have been saved.
 
     Under a label, which others may use too, a workflow on record is the only one that counts.
 
@@ -320,7 +320,7 @@ def _found_of(
 
 
 def _created(workflow: Workflow, now: float) -> float:
-    """When it was created, on this machine's clock; ``observed_at`` tells the server's clock from ours."""
+    """When it was created, on this machine's clock; ``observed_at`` shows how far the server's is ahead."""
     ahead = now - workflow.observed_at / 1000 if workflow.observed_at else 0.0
     return workflow.create_time / 1000 + ahead
 

@@ -49,7 +49,7 @@ def own_of(
     ===================================================================  ========
 
     ``eldest`` is one of ``known`` that may have been restarted since, and so counts as older than all others;
-    ``started_so`` tells whether a workflow has the input that we send.
+    ``started_so`` returns whether a workflow has the input that we send.
     """
     roots = [workflow for workflow in workflows if not is_child(workflow)]
     if len(roots) > 1:
@@ -71,7 +71,7 @@ def own_of(
 
 
 def _can_start_workflows(workflow: Workflow) -> bool:
-    """By its definition: its tasks do not tell, since a restart clears them."""
+    """By its definition: its tasks do not show it, since a restart clears them."""
     definition = workflow.data.get("workflowDefinition")
     if not isinstance(definition, Mapping) or definition.get("failureWorkflow"):
         return True

@@ -29,7 +29,7 @@ FURTHER = ("createdBy", "externalInputPayloadStoragePath")
 """Fields of a start request that are no arguments, and are sent as they are."""
 
 _KEYS = ("idempotencyKey", "idempotencyStrategy")
-"""Not sent: the SDK's request says FAIL by default, which would make an error of a lost answer's repetition."""
+"""Not sent: the SDK's request has FAIL by default, which would make an error of a lost answer's repetition."""
 
 
 def given_later(value: Any) -> bool:

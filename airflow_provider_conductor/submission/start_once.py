@@ -37,7 +37,7 @@ MAX_POSTS = 3
 class Started:
     """The workflow of this series, how it was obtained, and how many starts were sent.
 
-    With ``by_label``, nothing but a label and its input tell that it is this task's: it may be another's.
+    With ``by_label``, only a label and its input connect it with this task: it may be another's.
     """
 
     workflow_id: str

@@ -37,7 +37,7 @@ class StartPlan:
         context_input: added to the input. It differs from try to try, so workflows are not compared by it.
         max_tries: the task instance's, saved with the start.
         series_began: when the try series began, or the dag run where that is not known; older workflows are not its.
-        run_began: when the dag run began; tells it from an earlier dag run with the same id.
+        run_began: when the dag run began; distinguishes it from an earlier dag run with the same id.
         record: what the task's last start saved, of whichever series.
         keeps_records: whether the next try can read what this one saves.
         search_seconds: how long to search for a start whose fate is unknown before it is sent again.

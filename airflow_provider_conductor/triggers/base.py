@@ -96,7 +96,7 @@ class ConductorTrigger(BaseTrigger):
             message = one_line(error, MESSAGE_LIMIT)
             event = {**self._ids_of_event, "status": ERROR, "message": message, "error": type(error).__name__}
         except asyncio.CancelledError:
-            if not triggers_hear_of_kills():  # nothing but the cancellation tells of a kill then
+            if not triggers_hear_of_kills():  # a kill is only a cancellation then
                 await self.on_kill()
             raise
         yield TriggerEvent(event)
@@ -143,7 +143,7 @@ def is_kill(task: TaskNow) -> bool:
     """Whether the task of a cancelled trigger has certainly been killed while it was deferred.
 
     Airflow cancels a trigger, and 3.3 calls its ``on_kill``, also when it moves the trigger to another triggerer. One
-    that has stood still for a while (a paused machine, an unreachable database) learns of that late: the other
+    that has stood still for a while (a paused machine, an unreachable database) notices that late: the other
     triggerer may have delivered the event, and the task may have gone on, and ended, since. Its workflow may run on
     rightfully then: after ``wait_until_task_ref``, in a batch, with ``on_timeout="leave"``, until a retry.
 
@@ -157,7 +157,7 @@ def is_kill(task: TaskNow) -> bool:
     deleted                                          any           yes   with its dag run: no worker comes any more
     scheduled, queued                                any           no    the event is delivered; or it was cleared, and
                                                                          the next try ends what runs from before
-    running, restarting                              any           no    a worker has it, which hears of kills itself
+    running, restarting                              any           no    a worker has it, and its ``on_kill`` is called
     up_for_retry, up_for_reschedule                  any           no    a worker has had it, and the next try goes on
     removed, and whatever else Airflow may add       any           no    nothing is certain
     ================================================ ============= ===== =============================================

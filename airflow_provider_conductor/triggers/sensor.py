@@ -196,7 +196,7 @@ class ConductorSensorTrigger(SingleWaitTrigger):
 
 
 class _SinglePulls:
-    """A task instance whose ``xcom_pull`` asks for the XCom of a task that is not mapped, unless told otherwise.
+    """A task instance whose ``xcom_pull``, by default, asks for the XCom of a task that is not mapped.
 
     Airflow's own asks for those of all map indexes then, and a triggerer's supervisor (3.3.2) never answers that.
     """
