@@ -126,7 +126,7 @@ class ConductorHook(BaseHook):
         *,
         timeout: float | timedelta | None = None,
         stall_timeout: float | timedelta | None = None,
-        poll_interval: float | None = None,
+        poll_interval: float | timedelta | None = None,
         wait_until_task_ref: str | None = None,
     ) -> Workflow:
         """Wait, on this worker, until the workflow (or that task) has ended; log why it is still running.
@@ -134,7 +134,7 @@ class ConductorHook(BaseHook):
         Args:
             timeout: seconds (or timedelta) for the whole wait; None waits on.
             stall_timeout: seconds (or timedelta) without progress.
-            poll_interval: seconds between polls; None adapts them to the workflow.
+            poll_interval: seconds (or timedelta) between polls; None adapts them to the workflow.
 
         Returns the workflow with its tasks, whatever its status.
 
@@ -155,18 +155,18 @@ class ConductorHook(BaseHook):
         )
         event = self.client.run(wait(spec, to_log(self.log.info)))
         url = self.workflow_url(workflow_id)
+        about = {"workflow_id": workflow_id, "url": url, "reason": event.message}
         if event.status in (TIMEOUT, STALLED):
             raise ConductorWorkflowTimeoutError(
                 f"{event.status}: Conductor workflow {workflow_id} did not end in time. Last state: {event.message}. "
                 f"See {url}",
-                workflow_id=workflow_id,
+                **about,
             )
         if event.status == TASK_MISSED:
             raise ConductorTaskUnreachableError(
                 f"Conductor workflow {workflow_id}: {event.message}. See {url}",
-                workflow_id=workflow_id,
                 task_reference_name=wait_until_task_ref or "",
-                url=url,
+                **about,
             )
         workflow = None if event.status == GONE else self.client.run(read_ended(workflow_id, spec.deadline))
         if workflow is not None:

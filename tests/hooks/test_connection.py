@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from airflow.models.connection import Connection as StoredConnection
 from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_conductor.client import ConductorAuthError
-from airflow_provider_conductor.exceptions import ConductorTaskUnreachableError
+from airflow_provider_conductor.exceptions import ConductorTaskUnreachableError, ConductorWorkflowTimeoutError
 from airflow_provider_conductor.hooks import ConductorHook, conductor as hook_module
 from airflow_provider_conductor.testing import ConductorStandIn
 from airflow_provider_conductor.testing.server import TOKEN
@@ -258,3 +259,13 @@ def test_a_task_that_never_comes_is_an_error(conductor: ConductorStandIn) -> Non
     with pytest.raises(ConductorTaskUnreachableError, match=r"without a task 'pack' \(its tasks: 'pack__1'") as missed:
         ConductorHook().wait_for_workflow(workflow_id, wait_until_task_ref="pack")
     assert (missed.value.workflow_id, missed.value.task_reference_name) == (workflow_id, "pack")
+
+
+@pytest.mark.parametrize("limit", [{"timeout": 0.3}, {"stall_timeout": timedelta(seconds=0.3)}])
+def test_a_limit_ends_the_wait_and_not_the_workflow(conductor: ConductorStandIn, limit: dict[str, Any]) -> None:
+    workflow_id = conductor.add(tasks=[{**PACK, "status": "SCHEDULED"}])
+    with pytest.raises(ConductorWorkflowTimeoutError, match="did not end in time") as over:
+        ConductorHook().wait_for_workflow(workflow_id, poll_interval=timedelta(seconds=0.1), **limit)
+    assert (over.value.workflow_id, over.value.url) == (workflow_id, ConductorHook().workflow_url(workflow_id))
+    assert "pack__1" in over.value.reason
+    assert conductor.status(workflow_id) == "RUNNING"
