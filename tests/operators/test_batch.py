@@ -361,7 +361,9 @@ def test_inputs_that_are_gone_fail_the_task_and_leave_nothing_unattended(
     assert words in str(told.value)
 
 
-def test_of_inputs_that_changed_what_is_gone_is_ended(orders: Orders) -> None:
+@pytest.mark.parametrize("left_out", [False, True])
+def test_of_inputs_that_changed_what_is_gone_is_ended(orders: Orders, left_out: bool) -> None:
+    """And nothing else, though the first look-up leaves it out, as PostgreSQL's do with what is being written."""
     orders.never = {0, 1}
     task = batch(workflow_inputs=TWO, item_key="order", deferrable=True, wait_for_seconds=0)
     context = context_of(task)
@@ -370,7 +372,18 @@ def test_of_inputs_that_changed_what_is_gone_is_ended(orders: Orders) -> None:
     for workflow in orders.conductor.workflows.values():
         if workflow["input"]["order"] == 1:
             orders.conductor.plays(workflow["workflowId"], Script(after=0.1, output={"shipped": 1}))
+    orders.never = {0}
     task.deferrable = False
+    look_ups: list[Request] = []
+
+    def without_the_first(request: Request) -> tuple[int, str, bytes] | None:
+        if not request.path.endswith("/correlated"):
+            return None
+        look_ups.append(request)
+        return (200, "application/json", b"{}") if len(look_ups) == 1 else None
+
+    if left_out:
+        orders.conductor.instead = without_the_first
     assert resume(task, context, deferral, GO_ON) == [{"shipped": 1}, {"shipped": 2}]
     assert (orders.status(0), orders.status(1)) == ("TERMINATED", "COMPLETED")
 
