@@ -353,18 +353,28 @@ class ConductorExecuteWorkflowsOperator(WaitArguments, StartsWorkflow):
 
     def _terminate_without_input(self, active: Sequence[str], plans: Sequence[StartPlan]) -> None:
         """Of what ran before the deferral, terminate what belongs to none of the present inputs."""
+        from airflow_provider_conductor.client.flows import read_many
+
+        expected = {plan.identity.correlation_id(key) for plan in plans for key in plan.identity.all_keys()}
         try:
-            known = {workflow.workflow_id for workflow in self._found(plans)}
+            workflows = self.hook.client.run(read_many(active))
         except ConductorError as error:
             self.log.warning("The workflows whose inputs are gone cannot be identified, and still run: %s", error)
             return
-        if orphans := [workflow_id for workflow_id in active if workflow_id not in known]:
+        if orphans := [
+            workflow.workflow_id for workflow in workflows.values() if workflow.correlation_id not in expected
+        ]:
             self.log.warning("Some inputs are gone. %s", self._terminate_orphans(orphans))
 
     def _found(self, plans: Sequence[StartPlan]) -> list[Workflow]:
-        from airflow_provider_conductor.submission.lookup import look_up
+        """What a look-up finds of them, and what only the search index has of the others."""
+        from airflow_provider_conductor.submission.lookup import look_up, look_up_in_index
 
-        return [item.workflow for items in self.hook.client.run(look_up(plans)) for item in items]
+        found = self.hook.client.run(look_up(plans))
+        missing = [plan for plan, items in zip(plans, found, strict=True) if not items]
+        if missing:
+            found += self.hook.client.run(look_up_in_index(missing))
+        return [item.workflow for items in found for item in items]
 
     def _end_after_silence(self) -> None:
         if self.on_timeout == "leave":

@@ -88,3 +88,8 @@ class TaskIdentity:
     def later_keys(self, first_try: int) -> list[StartKey]:
         """The further generations a series can have: a try makes at most one."""
         return [StartKey(first_try, generation) for generation in range(1, self.try_number - first_try + 1)]
+
+    def all_keys(self) -> list[StartKey]:
+        """Every start that this task can have made in this dag run."""
+        tries = range(1, self.try_number + 1)
+        return [key for first_try in tries for key in (StartKey(first_try), *self.later_keys(first_try))]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowsOperator
-from airflow_provider_conductor.testing import ConductorStandIn, Script
+from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
 from tests.operators.airflow_standin import refusal
 
 INPUTS = [{"order": number} for number in range(12)]
@@ -55,6 +55,18 @@ class Orders:
         if order in self.fail:
             return Script(self.after, "FAILED", reason=self.fail[order], tasks=tasks)
         return Script(None if order in self.never else self.after, output={"shipped": order}, tasks=tasks)
+
+    def leave_out(self, look_ups: int) -> None:
+        """So many look-ups by correlation id find nothing, as PostgreSQL's do while a workflow is being written."""
+
+        def instead(request: Request) -> tuple[int, str, bytes] | None:
+            nonlocal look_ups
+            if not request.path.endswith("/correlated") or look_ups == 0:
+                return None
+            look_ups -= 1
+            return 200, "application/json", b"{}"
+
+        self.conductor.instead = instead
 
     @property
     def sent(self) -> list[int]:
