@@ -160,7 +160,8 @@ class _BulkReader(ABC, Generic[R]):
                 else:
                     self._bulk.measured(self._timer() - began, len(together), self._client.monotonic())
                     self._bulk_failures = 0
-                    self._last_batch = max(len(together), FIRST_BATCH // GROWTH)
+                    # Halved at most: the few ids that remain after a large request must not make the next one small.
+                    self._last_batch = max(len(together), self._last_batch // 2, FIRST_BATCH // GROWTH)
             if found is not None:
                 return len(batch), found | await self._read_each(alone, measured=False)
             batch = batch[:STATUS_BATCH]

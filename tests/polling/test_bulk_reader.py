@@ -74,6 +74,32 @@ async def test_bulk_requests_grow_to_a_thousand_ids() -> None:
     assert max(server.batches) == 1_000
 
 
+@pytest.mark.parametrize(("count", "requests"), [(10, 1), (250, 1), (1_000, 1), (1_010, 2), (5_000, 5)])
+@in_virtual_time
+async def test_the_few_ids_that_remain_do_not_make_the_next_request_small(count: int, requests: int) -> None:
+    server = Server()
+    server.add(*names(count))
+    reader = reader_of(server)
+    for _ in range(10):
+        server.batches.clear()
+        await read_all(reader, names(count))
+    assert len(server.batches) == requests
+
+
+@in_virtual_time
+async def test_after_small_requests_a_large_one_is_approached_in_steps() -> None:
+    """Those workflows may be larger."""
+    server = Server()
+    server.add(*names(1_000))
+    reader = reader_of(server)
+    await read_all(reader, names(1_000))
+    for _ in range(10):
+        await read_all(reader, names(5))
+    server.batches.clear()
+    await read_all(reader, names(1_000))
+    assert server.batches == [48, 192, 760]
+
+
 @in_virtual_time
 async def test_a_bulk_answer_is_kept_to_some_bytes() -> None:
     server = Server(padding=1_500)
