@@ -1,9 +1,8 @@
 """One poller for all waits of a connection in an event loop.
 
 The waits' pauses lie in a queue. Those due together are polled together. A wait whose workflow has not changed pauses
-on without being woken, so it costs next to nothing. One whose workflow has changed polls by itself, logs why it is
-still running, and pauses again. Waits that begin without knowing anything of their workflows make their first polls
-together.
+on without being woken, so it costs next to nothing. One whose workflow has changed reads it with its tasks, logs why
+it is still running, and pauses again. Such reads share requests, too, as do those of waits that begin.
 
 All moments in here are on the monotonic clock. A wait's own are on the wall clock as it was when the wait began here,
 since they cross processes: ``PausedWait.ahead`` is the difference.
@@ -27,13 +26,13 @@ from airflow_provider_conductor.client.errors import ConductorAuthError, Conduct
 from airflow_provider_conductor.client.flow import Flow, Now, Sleep, Step, drive_async
 from airflow_provider_conductor.polling.bulk_reader import BulkReader
 from airflow_provider_conductor.polling.event_stream import EventStreams
-from airflow_provider_conductor.polling.first_polls import FirstPolls, id_to_read
 from airflow_provider_conductor.polling.next_poll import LONGEST, SHORTEST, adaptive_pause
 from airflow_provider_conductor.polling.observation import LAST_POLL
 from airflow_provider_conductor.polling.outage import Outage
 from airflow_provider_conductor.polling.pause_queue import PausedWait, PauseQueue
 from airflow_provider_conductor.polling.poll_pause import PollPause, PollResult
 from airflow_provider_conductor.polling.poller_client import PollerClient
+from airflow_provider_conductor.polling.shared_reads import POLL_DATA, SharedPollData, SharedReads, id_to_read
 
 T = TypeVar("T")
 
@@ -87,7 +86,8 @@ class Poller:
         self.outage = Outage()
         self._client = PollerClient(client, renew, self.outage, monotonic=monotonic, sleep=sleep, jitter=jitter)
         self._reader = BulkReader(self._client)
-        self._first_polls = FirstPolls(self._client)
+        self._shared_reads = SharedReads(self._client)
+        self._shared_poll_data = SharedPollData(self._client)
         self._on_counts = on_counts
         self._clock = clock
         self._monotonic = monotonic
@@ -113,17 +113,14 @@ class Poller:
         """Drive one wait, and poll on its behalf in its pauses. Cancelled, it is closed and leaves nothing behind."""
         self.counts.waits += 1
         held = ""
-        begins = True
         ahead = self._clock() - self._monotonic()
 
         def do(step: Step) -> Awaitable[Any]:
-            nonlocal held, begins
-            if isinstance(step, PollPause):
-                begins = begins and step.revision is None
-                if not held:
-                    held = step.workflow_id
-                    self._streams.hold(held)
-            return self._do(step, ahead, begins)
+            nonlocal held
+            if isinstance(step, PollPause) and not held:
+                held = step.workflow_id
+                self._streams.hold(held)
+            return self._do(step, ahead)
 
         try:
             return await drive_async(flow, do)
@@ -136,7 +133,7 @@ class Poller:
     async def close(self) -> None:
         """Stop polling; waits still in a pause are left to whoever cancels them."""
         await self._streams.close()
-        await self._first_polls.close()
+        await self._shared_reads.close()
         for task in (self._sweeping, self._polling):
             if task is not None:
                 task.cancel()
@@ -145,7 +142,7 @@ class Poller:
         self._report_counts()
         await self._client.close()
 
-    def _do(self, step: Step, ahead: float, begins: bool) -> Awaitable[Any]:
+    def _do(self, step: Step, ahead: float) -> Awaitable[Any]:
         # No coroutine that awaits another: ten thousand waits pause in theirs.
         if isinstance(step, PollPause):
             return self._pause(step, ahead)
@@ -155,8 +152,10 @@ class Poller:
             return self._now(ahead)
         if step.within is not None and step.within <= LAST_POLL:
             return self._client.poll_at_deadline(step)
-        if begins and (workflow_id := id_to_read(step)):
-            return self._first_polls.read(workflow_id, step)
+        if workflow_id := id_to_read(step):
+            return self._shared_reads.read(workflow_id, step)
+        if step.route == POLL_DATA:
+            return self._shared_poll_data.read(step)
         return self._client.poll(step)
 
     async def _now(self, ahead: float) -> float:

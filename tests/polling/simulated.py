@@ -104,7 +104,7 @@ class Server:
 
     async def _answer(self, call: Call[T]) -> T:
         path, _, last = call.path.rpartition("/")
-        kind = {"search": "bulk", "status": "status"}.get(last, "get")
+        kind = {"search": "bulk", "status": "status", "polldata": "polldata"}.get(last, "get")
         if kind == "bulk" and path == "/workflow":
             kind = "index"
         self.asked[kind] += 1
@@ -125,6 +125,8 @@ class Server:
         match kind:
             case "index":
                 body: Any = {"totalHits": 0, "results": []}
+            case "polldata":
+                body = []
             case "bulk":
                 self.batches.append(len(call.body))
                 if self.broken & set(call.body):

@@ -1,8 +1,9 @@
-"""Waits that begin with an id alone: their first polls are read together, and none of them harms another."""
+"""Waits that read whole workflows at almost the same time share requests, and none of them harms another."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,15 +13,18 @@ from airflow_provider_conductor.client import (
     ConductorSettings,
     ConductorTimeoutError,
     ConductorTooManyRequestsError,
+    endpoints,
 )
 from airflow_provider_conductor.client.endpoints.reading import whole_workflows
 from airflow_provider_conductor.client.flow import Answer
 from airflow_provider_conductor.polling.bulk_reader import BULK_BYTES, PROBE_WITHIN
-from airflow_provider_conductor.polling.first_polls import GATHER
+from airflow_provider_conductor.polling.observation import LAST_POLL
 from airflow_provider_conductor.polling.poller import Poller
+from airflow_provider_conductor.polling.shared_reads import GATHER
 from airflow_provider_conductor.polling.wait import wait
 from airflow_provider_conductor.polling.wait_event import WaitEvent
 from airflow_provider_conductor.polling.wait_spec import WaitSpec
+from tests.polling.builders import live, sub, task
 from tests.polling.simulated import ROUTE, Server, begin, end, names, server_error, start, waits_on, watch, watcher_of
 from tests.polling.virtual_time import in_virtual_time, now
 
@@ -58,8 +62,58 @@ async def test_a_thousand_waits_of_25_seconds_cost_few_requests(pause: float) ->
     await asyncio.sleep(25 - MANY * pause)
     server.end(*names(MANY))
     assert await statuses_of(waits) == ["COMPLETED"] * MANY
-    assert requests_of(server) <= AT_MOST
+    assert requests_of(server) <= AT_MOST, (server.asked, server.batches)
     assert server.asked["get"] <= 5, "the very first one, and those that come alone"
+
+
+def no_task_open(server: Server, began: int, name: str) -> None:
+    """Read again after ten seconds: from then on it may be blocked."""
+    server.answers[name] = {"startTime": began}
+
+
+def without_a_worker(server: Server, began: int, name: str) -> None:
+    """The queue's poll data are read, too."""
+    waits = task(kind="SIMPLE", taskId=name, scheduledTime=began - 60_000)
+    server.answers[name] = {"startTime": began - 60_000, "tasks": [waits]}
+
+
+def in_a_sub_workflow(server: Server, began: int, name: str) -> None:
+    """That is read, too."""
+    server.add(f"below-{name}")
+    below = sub(runs=f"below-{name}", taskId=name, scheduledTime=began, startTime=began)
+    server.answers[name] = {"startTime": began, "tasks": [below]}
+
+
+@pytest.mark.parametrize("ends", ["COMPLETED", "FAILED"])
+@pytest.mark.parametrize("shape", [no_task_open, without_a_worker, in_a_sub_workflow])
+@in_virtual_time
+async def test_waits_of_any_shape_cost_few_requests(shape: Callable[[Server, int, str], None], ends: str) -> None:
+    server, poller = watch(*names(MANY))
+    for name in names(MANY):
+        shape(server, int(now() * 1000), name)
+    waits = await begin_apart(poller, MANY, 0.001)
+    await asyncio.sleep(25 - MANY * 0.001)
+    server.end(*server.workflows, status=ends)
+    assert await statuses_of(waits) == [ends] * MANY
+    assert requests_of(server) <= AT_MOST, (server.asked, server.batches)
+
+
+TAKEN = {"wait_until_task_ref": "pick", "wait_until_task_status": "IN_PROGRESS"}
+"""Only the tasks show that a worker takes one, so each poll reads them."""
+
+
+@in_virtual_time
+async def test_waits_that_read_the_tasks_each_second_cost_few_requests() -> None:
+    server, poller = watch(*names(200))
+    for name in names(200):
+        began = int(now() * 1000)
+        server.answers[name] = {"startTime": began, "tasks": [task("pick", taskId=name, scheduledTime=began)]}
+    waits = [begin(poller, name, **TAKEN) for name in names(200)]
+    await asyncio.sleep(25)
+    for name in names(200):
+        server.answers[name] = {"tasks": [live("pick", taskId=name)]}
+    assert await statuses_of(waits) == ["task_ended"] * 200
+    assert requests_of(server) <= AT_MOST, server.asked
 
 
 @in_virtual_time
@@ -163,7 +217,7 @@ async def test_one_poisoned_workflow_harms_no_other(poison: str) -> None:
     done = [name for name, waiting in zip(names(MANY), waits, strict=True) if waiting.done()]
     assert done == (["w500"] if poison in itself else [])
     if poison != "forbidden":  # nobody can say of which workflow the server speaks
-        assert requests_of(server) <= AT_MOST
+        assert requests_of(server) <= AT_MOST, (server.asked, server.batches)
     server.end(*server.workflows)
     server.broken, server.too_deep, server.answers = set(), set(), {}
     assert await statuses_of(waits) == [
@@ -235,7 +289,7 @@ async def test_too_many_requests_at_the_beginning_are_waited_out(retry_after: fl
     await asyncio.sleep(retry_after)
     assert requests_of(server) <= 2
     await asyncio.sleep(60)
-    assert requests_of(server) <= AT_MOST
+    assert requests_of(server) <= AT_MOST, (server.asked, server.batches)
     server.end(*names(MANY))
     assert await statuses_of(waits) == ["COMPLETED"] * MANY
 
@@ -260,11 +314,32 @@ async def test_bulk_requests_that_hang_delay_the_first_polls_once() -> None:
 
 
 @in_virtual_time
+async def test_reads_with_tasks_that_hang_make_no_deadline_late() -> None:
+    server, poller = watch(*names(8))
+    began, ends = int(now() * 1000), now() + 40
+    for name in names(8):
+        server.answers[name] = {"startTime": began, "tasks": [task("pick", scheduledTime=began)]}
+    waits = [begin(poller, name, deadline=ends, **TAKEN) for name in names(8)]
+    await asyncio.sleep(22)
+    answer = server._answer
+
+    async def hanging(call: Any) -> Any:
+        if ("includeTasks", "true") in call.params:
+            await asyncio.sleep(call.within)
+            raise ConductorTimeoutError("no answer", repeatable=True, **ROUTE)
+        return await answer(call)
+
+    server._answer = hanging  # type: ignore[method-assign]
+    assert await statuses_of(waits) == ["timeout"] * 8
+    assert now() <= ends + LAST_POLL + 5
+
+
+@in_virtual_time
 async def test_a_server_that_hangs_at_the_beginning_gets_a_few_requests() -> None:
     server, poller = watch(*names(MANY), hangs=True)
     waits = [begin(poller, name) for name in names(MANY)]
     await asyncio.sleep(300)
-    assert requests_of(server) <= AT_MOST
+    assert requests_of(server) <= AT_MOST, (server.asked, server.batches)
     server.hangs = False
     await asyncio.sleep(90)
     server.end(*names(MANY))
@@ -286,7 +361,7 @@ def test_an_unexpected_error_lets_each_wait_poll_by_itself(caplog: pytest.LogCap
         async def broken(ids: Any) -> Any:
             raise ZeroDivisionError("a defect")
 
-        poller._first_polls._reader.read = broken  # type: ignore[method-assign]
+        poller._shared_reads._reader.read = broken  # type: ignore[method-assign]
         waits = [begin(poller, name) for name in names(30)]
         await asyncio.sleep(0.9)
         assert server.asked == {"get": 30}
@@ -314,3 +389,52 @@ def test_a_bulk_answer_has_the_times_under_other_names() -> None:
     found = whole_workflows(Answer(200, {}, b'{"bulkSuccessfulResults": [%s, %s, 7, null]}' % (one, bare)))
     assert set(found) == {"a"}, "one without its tasks is left to its wait"
     assert (found["a"].start_time, found["a"].update_time) == (5, 6)
+
+
+# Poll data
+
+
+async def poll_data(poller: Poller, *queues: str) -> list[Any]:
+    reads = [poller._shared_poll_data.read(endpoints.get_poll_data(queue)) for queue in queues]
+    return await asyncio.gather(*reads, return_exceptions=True)
+
+
+@in_virtual_time
+async def test_poll_data_of_a_queue_are_read_once_for_many_waits() -> None:
+    server, poller = watch()
+    assert await poll_data(poller, *["pick"] * MANY, *["pack"] * MANY) == [()] * 2 * MANY
+    assert server.asked == {"polldata": 2}
+
+
+@in_virtual_time
+async def test_poll_data_are_read_anew_each_time_they_are_wanted() -> None:
+    server, poller = watch()
+    for _ in range(3):
+        await poll_data(poller, "pick")
+    assert server.asked == {"polldata": 3}
+
+
+@in_virtual_time
+async def test_poll_data_that_hang_do_so_once_for_all() -> None:
+    server, poller = watch(hangs=True)
+    began = now()
+    answers = await poll_data(poller, *["pick"] * MANY)
+    assert {type(answer) for answer in answers} == {ConductorTimeoutError}
+    assert now() - began < 2 * server.settings.read_timeout
+
+
+@in_virtual_time
+async def test_one_wait_that_is_cancelled_leaves_the_others_their_poll_data() -> None:
+    server, poller = watch()
+    reads = [start(poller._shared_poll_data.read(endpoints.get_poll_data("pick"))) for _ in range(10)]
+    await asyncio.sleep(0)
+    reads[0].cancel()
+    assert await asyncio.gather(*reads[1:]) == [()] * 9
+    assert server.asked == {"polldata": 2}
+
+
+@in_virtual_time
+async def test_poll_data_are_not_kept() -> None:
+    _server, poller = watch()
+    await poll_data(poller, *names(100))
+    assert not poller._shared_poll_data._queues
