@@ -53,7 +53,6 @@ def replace_rows(airflow: RealAirflow, dag_id: str, workflow_ids: list[str]) -> 
         assert set(changed) == {1}
 
 
-@pytest.mark.skipif(not airflow_rows.AS_RECORDED, reason="there are no recordings of this Airflow's own rows")
 def test_deferred_tasks_survive_an_upgrade_in_the_middle(
     direct: ConductorClient, conductor_server: Any, tmp_path: Path, report: Callable[[str], None]
 ) -> None:

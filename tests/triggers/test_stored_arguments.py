@@ -7,7 +7,7 @@ never changed. ``tests/recorded/record_stored.py`` makes those of the version th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,13 @@ def recordings(kind: str) -> list[Any]:
 
 each_trigger = pytest.mark.parametrize(("name", "stored"), recordings("triggers"))
 each_task = pytest.mark.parametrize(("name", "stored"), recordings("tasks"))
-BEGINNINGS = recordings("begun in the triggerer") if _airflow.triggers_render_templates() else []
 
-each_beginning = pytest.mark.parametrize(("name", "stored"), BEGINNINGS)
+
+def each_beginning(test: Callable[..., None]) -> Callable[..., None] | None:
+    """For each sensor that begins in the triggerer; no test at all where Airflow has none that begins there."""
+    if not _airflow.triggers_render_templates():
+        return None
+    return pytest.mark.parametrize(("name", "stored"), recordings("begun in the triggerer"))(test)
 
 
 def trigger_of(stored: Mapping[str, Any]) -> Any:
@@ -200,7 +204,7 @@ def test_the_try_after_the_upgrade_goes_on_from_what_is_on_record(
     context["task_state_store"] = Store(dict(stored["task_state_store"]))
     task.execute(context)
     begun = [body["input"]["order"] for body in conductor.started]
-    assert begun == ([1, 4] if name == "batch" else [])  # the refused one is tried again
+    assert sorted(begun) == ([1, 4] if name == "batch" else [])  # the refused one is tried again
 
 
 # Sensors that begin in the triggerer
