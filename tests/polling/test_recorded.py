@@ -1,4 +1,4 @@
-"""What a real server answered is understood, on the newest and on the oldest version served."""
+"""What a real server answered is understood, on the newest and the oldest version served, and on one between."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from airflow_provider_conductor.polling.root_cause import Cause, root_cause
 from airflow_provider_conductor.polling.timeline import timeline
 from tests.polling.recordings import load, recordings
 
-NEW, OLD = "conductor-3.32.2", "conductor-3.13.8"
+NEW, MIDDLE, OLD = "conductor-3.32.2", "conductor-3.21.14", "conductor-3.13.8"
+VERSIONS = [NEW, MIDDLE, OLD]
 
 PHASES = {
     Phase.WORKING: (
@@ -57,10 +58,11 @@ CAUSES = {
     Cause.NO_TASK: "ended_failed_without_a_task",
 }
 
-# A permissive task is one like any other to 3.13, and its TERMINATE task cannot terminate: it completes.
+# A permissive task is one like any other to 3.13, and up to 3.21 a TERMINATE task cannot terminate: it completes.
 OTHERWISE = {
     f"{OLD}/permissive_failed.json": (Phase.ENDED, Cause.TASK_FAILED),
     f"{OLD}/ended_by_terminate_task_terminated.json": (Phase.ENDED, None),
+    f"{MIDDLE}/ended_by_terminate_task_terminated.json": (Phase.ENDED, None),
 }
 
 STANDS_STILL = {phase for phase in Phase if not phase.should_move}
@@ -89,7 +91,7 @@ def test_every_recording_is_in_its_phase(name: str) -> None:
     assert (progress.stalled_since is None) is (phase in STANDS_STILL)
 
 
-@pytest.mark.parametrize("version", [NEW, OLD])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_every_phase_has_been_recorded(version: str) -> None:
     seen = {expected(name)[0] for name in recordings() if name.startswith(version)}
     assert seen == set(Phase) - {Phase.UNREAD} - ({Phase.RATE_LIMITED} - seen)
@@ -141,14 +143,14 @@ BLOCKERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("scenario", BLOCKERS)
-@pytest.mark.parametrize("version", [NEW, OLD])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_blocker_is_understood(version: str, scenario: str) -> None:
     [blocker] = load(f"{version}/{scenario}.json").assess().blockers
     expected = BLOCKERS[scenario]
     assert {name: attrgetter(name)(blocker) for name in expected} == expected
 
 
-@pytest.mark.parametrize("version", [NEW, OLD])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_what_a_rerun_in_a_fork_leaves_unscheduled_is_named(version: str) -> None:
     progress = load(f"{version}/join_after_a_rerun_in_a_fork.json").assess()
     assert (progress.blockers, progress.unscheduled) == ((), ("then_1", "first_3", "then_3", "join"))
@@ -160,7 +162,7 @@ def test_a_wait_until_a_date_ends_at_that_date() -> None:
     assert describe(recording.assess(), recording.now).startswith("cool_down waits until 14:02:00 UTC")
 
 
-@pytest.mark.parametrize("version", [NEW, OLD])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_system_tasks_retry_waits_since_it_was_due(version: str) -> None:
     recording = load(f"{version}/retry_delay_of_a_system_task.json")
     retry = recording.workflow.tasks[1]
@@ -213,7 +215,7 @@ def test_what_was_at_fault_is_found(name: str) -> None:
         assert found == value or (isinstance(value, str) and value and value in found), field
 
 
-@pytest.mark.parametrize("version", [NEW, OLD])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_joins_counters_are_no_progress(version: str) -> None:
     before, after = load(f"{version}/fork_at_rest.json"), load(f"{version}/fork_at_rest_later.json")
     assert before.workflow.data != after.workflow.data
@@ -223,7 +225,7 @@ def test_a_joins_counters_are_no_progress(version: str) -> None:
     assert next_message(after.assess(), after.now, logged) == ("", logged)
 
 
-@pytest.mark.parametrize("version", [NEW, OLD])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_branch_that_ends_is_progress(version: str) -> None:
     assert (
         load(f"{version}/fork_mixed.json").assess().fingerprint
@@ -231,7 +233,7 @@ def test_a_branch_that_ends_is_progress(version: str) -> None:
     )
 
 
-@pytest.mark.parametrize("version", [NEW, OLD])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_stall_clock_starts_anew_with_a_resume(version: str) -> None:
     recording = load(f"{version}/queued_after_resume.json")
     task = recording.workflow.tasks[0]
