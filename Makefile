@@ -56,9 +56,9 @@ production: ## The provider in production shape: PostgreSQL, Redis, Celery, two 
 	@$(PYTHON) dev/environments.py production
 	.venv/production/bin/python -m dev.production $(if $(BACKEND),--backend $(BACKEND)) $(ARGS)
 
-backend: setup ## The tests on real servers, with a Conductor on another database (BACKEND=postgres|redis, PYTEST_ARGS="-k name")
+backend: setup ## The tests on real servers, with another Conductor (BACKEND=sqlite|postgres|redis, VERSION=3.21.14, PYTEST_ARGS="-k name")
 	@$(PYTHON) dev/environments.py production
-	.venv/production/bin/python -m dev.production.backend $(if $(BACKEND),--backend $(BACKEND)) $(PYTEST_ARGS)
+	.venv/production/bin/python -m dev.production.backend $(if $(BACKEND),--backend $(BACKEND)) $(if $(VERSION),--version $(VERSION)) $(PYTEST_ARGS)
 
 demo: setup ## The provider at work, on a real Conductor server
 	$(NEW)/python dev/demo.py

@@ -72,7 +72,7 @@ SQLITE = (
     "--conductor.elasticsearch.version=0",
     "--conductor.app.workflowExecutionLockEnabled=true",
     "--conductor.workflow-execution-lock.type=local_only",
-    "--spring.datasource.url=jdbc:sqlite:c123.db?busy_timeout=15000&journal_mode=WAL&transaction_mode=IMMEDIATE",
+    "--spring.datasource.url=jdbc:sqlite:c123.db?busy_timeout=120000&journal_mode=WAL&transaction_mode=IMMEDIATE",
     "--loadSample=false",
 )
 """What a server has by default from 3.22 on; before, its queues are in Redis, and without one every start answers 500.
