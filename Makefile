@@ -6,7 +6,7 @@ OLD := .venv/airflow-2.11/bin
 STRICT := airflow_provider_conductor dev benchmarks tests/client/typed_calls.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit coverage matrix docs faults bench soak production backend lint format demo airflow server lock clean
+.PHONY: help setup test unit coverage matrix docs faults bench soak scale production backend lint format demo airflow server lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ unit: setup ## The tests that need no Conductor server, on Airflow 3.3 (PYTEST_A
 coverage: setup ## Which lines of the package no test runs, on Airflow 3.3 (PYTEST_ARGS="-m 'not integration'")
 	COVERAGE_CORE=sysmon $(NEW)/python -m pytest --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
 
-matrix: ## What imports Airflow, on 2.11 to 3.3 with Python 3.11 to 3.13 (CELLS="3.0.6-3.12 3.3.2-3.13")
+matrix: ## What imports Airflow, on 2.11 to 3.3 with Python 3.11 to 3.14 (CELLS="3.0.6-3.12 3.3.2-3.13")
 	@$(PYTHON) dev/matrix.py --pytest-args="$$PYTEST_ARGS" $(CELLS)
 
 docs: ## The site of docs/ and the API reference, in build/docs; a broken link or reference fails
@@ -51,6 +51,10 @@ bench: setup ## The provider beside its peers: a table, and build/benchmarks.jso
 
 soak: setup ## Half an hour of waits, with two crashes of the server: none lost, nothing grows
 	$(NEW)/python -m benchmarks.soak --minutes 30 $(ARGS)
+
+scale: setup ## What 10,000 running workflows cost a Conductor on PostgreSQL: CPU of both, build/bulk_at_scale.json (ARGS="--count 1000")
+	@$(PYTHON) dev/environments.py production
+	.venv/production/bin/python -m benchmarks.bulk_at_scale $(ARGS)
 
 production: ## The provider in production shape: PostgreSQL, Redis, Celery, two triggerers; everything lost once (ARGS=--bounded)
 	@$(PYTHON) dev/environments.py production

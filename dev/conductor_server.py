@@ -249,7 +249,8 @@ class ConductorServer:
             "-cp",
             os.pathsep.join(map(str, jars)),
             layout["main"],
-            *self._release.options,
+            # Spring makes a list of what is given twice.
+            *(option for option in self._release.options if option[2:].partition("=")[0] not in settings),
             *(f"--{key}={value}" for key, value in settings.items()),
         ]
 

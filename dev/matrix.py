@@ -34,7 +34,7 @@ def run(environment: Environment, arguments: Sequence[str], servers: str) -> tup
     """Make the cell's environment and run its tests there; pytest's exit code and closing line."""
     make_all([environment])
     with (LOGS / f"{cell_name(environment)}.log").open("w") as log:
-        cell = start(environment, arguments, servers=servers, say=lambda line: print(line, file=log))
+        cell = start(environment, arguments, servers=servers, say=lambda line: print(line, file=log, flush=True))
         try:
             result = cell.result()
         finally:
