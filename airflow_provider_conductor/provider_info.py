@@ -26,6 +26,7 @@ def get_provider_info() -> dict[str, Any]:
             for kind in ("hooks", "operators", "sensors", "triggers")
         },
         "task-decorators": [{"name": "conductor", "class-name": f"{PACKAGE}.decorators.conductor_task"}],
+        "notifications": [f"{PACKAGE}.notifications.ConductorNotifier"],
         "extra-links": [
             f"{PACKAGE}.links.conductor.ConductorDefinitionLink",
             f"{PACKAGE}.links.conductor.ConductorWorkflowLink",

@@ -18,7 +18,7 @@ PACKAGE = "airflow_provider_conductor"
 
 PARSED = tuple(
     f"from {PACKAGE}.{package} import {name}"
-    for package in ("decorators", "links", "operators", "sensors")
+    for package in ("decorators", "links", "notifications", "operators", "sensors")
     for name in import_module(f"{PACKAGE}.{package}").__all__
 )
 """What DAG files import."""
@@ -78,6 +78,8 @@ LOADED = {PACKAGE} | {
         "exceptions",
         "links",
         "links.conductor",
+        "notifications",
+        "notifications.conductor",
         "operators",
         "operators.arguments",
         "operators.base",
@@ -118,6 +120,7 @@ DEAR = ("aiohttp", "airflow.triggers", "conductor", "requests", "tenacity")
 
 OPERATORS = """
 from airflow_provider_conductor.decorators import conductor_task
+from airflow_provider_conductor.notifications import ConductorNotifier
 from airflow_provider_conductor.operators import *
 from airflow_provider_conductor.sensors import *
 ConductorStartWorkflowOperator(task_id="a", workflow_name="orders")
@@ -135,6 +138,7 @@ ConductorSignalWorkflowOperator(task_id="g", workflow_id="1")
 ConductorWorkflowSensor(task_id="h", workflow_id="1", deferrable=True)
 ConductorTaskSensor(task_id="i", workflow_id="1", task_reference_name="ship", expected_status="COMPLETED")
 conductor_task(lambda: {}, task_id="j", workflow_name="orders")
+ConductorNotifier(action="start", workflow_name="refund", workflow_input={"order": "{{ params.order }}"})
 """
 
 

@@ -15,6 +15,7 @@ from airflow_provider_conductor.client.settings import EXTRA_FIELDS
 from airflow_provider_conductor.decorators import conductor_task
 from airflow_provider_conductor.hooks import ConductorHook
 from airflow_provider_conductor.links import ConductorWorkflowLink
+from airflow_provider_conductor.notifications import ConductorNotifier
 from airflow_provider_conductor.provider_info import get_provider_info
 
 DISTRIBUTION = "airflow-provider-conductor"
@@ -55,6 +56,10 @@ def test_each_module_it_names_exists(manager: ProvidersManager) -> None:
     assert {name.split(".")[1] for name in modules} == {"hooks", "operators", "sensors", "triggers"}
     for name in modules:
         __import__(name)
+
+
+def test_airflow_lists_the_notifier(manager: ProvidersManager) -> None:
+    assert f"{ConductorNotifier.__module__.rpartition('.')[0]}.ConductorNotifier" in manager.notification
 
 
 def shown_fields(manager: ProvidersManager) -> dict[str, Any]:

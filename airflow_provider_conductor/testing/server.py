@@ -351,6 +351,8 @@ class ConductorStandIn(AbstractContextManager["ConductorStandIn"]):
                 return _json(200, {"bulkSuccessfulResults": found, "bulkErrorResults": missing})
             case _, ["workflow", "bulk", verb] if verb in BULK:
                 return self._bulk(request.body, verb, request.query)
+            case "POST", ["tasks"]:
+                return self._update_task(request.body)
             case "POST", ["workflow", name, "correlated"]:
                 closed = request.query.get("includeClosed") == "true"
                 return _json(200, {label: self._correlated(name, label, closed) for label in request.body})
@@ -427,6 +429,16 @@ class ConductorStandIn(AbstractContextManager["ConductorStandIn"]):
             else:
                 refused[workflow_id] = json.loads(body)["message"]
         return _json(200, {"bulkSuccessfulResults": worked, "bulkErrorResults": refused})
+
+    def _update_task(self, update: Mapping[str, Any]) -> Answer:
+        """The task as it is updated, if it is open; the workflow runs on until its script, or a test, ends it."""
+        workflow = self.workflows.get(update["workflowInstanceId"])
+        if workflow is None:
+            return _error(404, f"No such workflow found by id: {update['workflowInstanceId']}")
+        for task in workflow["tasks"]:
+            if task["taskId"] == update["taskId"] and task["status"] in ("SCHEDULED", "IN_PROGRESS"):
+                task.update({key: value for key, value in update.items() if key != "workflowInstanceId"})
+        return 200, "text/plain", update["taskId"].encode()
 
     def _run_again(self, workflow_id: str, **changes: Any) -> Answer:
         now = _now()

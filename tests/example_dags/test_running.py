@@ -125,6 +125,16 @@ def test_conductor_approval_is_given_by_airflow(results):
     assert done["wait_until_live"] == {"published": "autumn, approved by conductor_approval"}
 
 
+def test_conductor_callbacks_act_when_a_task_fails(results, client):
+    workflow = client.get_workflow(results["conductor_callbacks"]["propose_prices"])
+    approval = workflow.latest_attempt("approve")
+    assert (str(workflow.status), str(approval.status)) == ("FAILED", "FAILED_WITH_TERMINAL_ERROR")
+    assert approval.reason == "try_in_shop failed: the shop knows no prices of 12 % more"
+    run_id = workflow.correlation_id.partition(":conductor_callbacks:")[2].removesuffix(":propose_prices:-1:1")
+    (restored,) = client.get_by_correlation_ids("price_change", [run_id])[run_id]
+    assert restored.input == {"catalogue": "winter, restored", "change_percent": 0}
+
+
 def test_conductor_definitions_runs_what_it_has_registered(results, client):
     done = results["conductor_definitions"]
     registered = done["register_definitions"]
