@@ -242,7 +242,17 @@ class ConductorTaskNotReadyError(ConductorOperatorError):
 
 
 class ConductorWorkflowTimeoutError(ConductorOperatorError):
-    """``timeout``, ``stall_timeout`` or ``execution_timeout`` ended the wait."""
+    """``timeout``, ``stall_timeout`` or ``execution_timeout`` ended the wait.
+
+    Attributes:
+        waits_for: what the workflow was waiting for: ``no worker``, or one of ``working``, ``retry due``, ``queued``,
+            ``rate limited``, ``join blocked``, ``retry delay``, ``postponed``, ``start delay``, ``timed wait``,
+            ``waiting for a signal``, ``waiting for a person``, ``paused``, ``inside a sub-workflow``; "" if unknown.
+    """
+
+    def __init__(self, message: str, *, waits_for: str = "", **more: str) -> None:
+        super().__init__(message, **more)
+        self.waits_for = waits_for
 
 
 class ConductorSensorTimeoutError(ConductorWorkflowTimeoutError, AirflowSensorTimeout):

@@ -24,7 +24,7 @@ STOREYS = (
     ("control", "definitions", "polling", "submission"),
     ("batch",),
     ("_airflow", "connection_form", "exceptions", "hooks", "links", "triggers"),
-    ("decorators", "notifications", "operators", "provider_info", "sensors"),
+    ("decorators", "notifications", "operators", "provider_info", "retries", "sensors"),
     ("testing",),
 )
 """From the ground up; what stands beside each other in a line may use each other one way."""

@@ -160,6 +160,7 @@ class ConductorHook(BaseHook):
             raise ConductorWorkflowTimeoutError(
                 f"{event.status}: Conductor workflow {workflow_id} did not end in time. Last state: {event.message}. "
                 f"See {url}",
+                waits_for=event.waits_for,
                 **about,
             )
         if event.status == TASK_MISSED:

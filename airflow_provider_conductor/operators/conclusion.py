@@ -115,8 +115,7 @@ class ConclusionMixin(DeferralMixin):
         return self._timeout_error(
             f"{'stall_timeout' if event.status == STALLED else 'timeout'}: Conductor workflow {workflow_id} did not "
             f"end in time; {done}. Last state: {event.message}. See {self.hook.workflow_url(workflow_id)}",
-            workflow_id,
-            reason=event.message,
+            event,
         )
 
     def _apply_on_timeout(self, workflow_id: str) -> str:
@@ -191,8 +190,10 @@ class ConclusionMixin(DeferralMixin):
             **about,
         )
 
-    def _timeout_error(self, message: str, workflow_id: str, *, reason: str) -> ConductorWorkflowTimeoutError:
-        return ConductorWorkflowTimeoutError(message, reason=reason, **self._about(workflow_id))
+    def _timeout_error(self, message: str, event: WaitEvent) -> ConductorWorkflowTimeoutError:
+        return ConductorWorkflowTimeoutError(
+            message, reason=event.message, waits_for=event.waits_for, **self._about(event.workflow_id)
+        )
 
     def _result(self, workflow: Workflow) -> Any:
         """The workflow's output, or the part ``output_path`` picks, within ``max_output_bytes``."""

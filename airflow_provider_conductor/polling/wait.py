@@ -40,6 +40,7 @@ from airflow_provider_conductor.polling.user_actions import Lifecycle, user_acti
 from airflow_provider_conductor.polling.wait_event import (
     GONE,
     GONE_REASON,
+    NO_WORKER,
     STALLED,
     STILL_RUNNING,
     TASK_ENDED,
@@ -220,6 +221,14 @@ class _Wait:
             workflow=seen.workflow if seen is not None and seen.whole else None,
         )
 
+    def overdue(self, status: str, message: str) -> WaitEvent:
+        """The event of a wait that a limit ends, with what the workflow was waiting for."""
+        waits_for = ""
+        if self.progress is not None:
+            unpolled = any(blocker.unpolled_since is not None for blocker in self.progress.blockers)
+            waits_for = NO_WORKER if unpolled else str(self.progress.phase)
+        return replace(self.event(status, message), waits_for=waits_for)
+
     def is_wrong_address(self, error: ConductorRequestError, now: float) -> bool:
         """Whether the first answer shows it, or something in front of Conductor has refused for too long."""
         passes = (
@@ -287,10 +296,10 @@ class _Wait:
         )
         match judgement.verdict:
             case Verdict.TIMED_OUT:
-                return self.event(TIMEOUT, what), now
+                return self.overdue(TIMEOUT, what), now
             case Verdict.STALLED:
                 since = clock_time(seen.clock.server(judgement.since or now), seen.server_now)
-                return self.event(STALLED, f"no progress since {since}: {what}"), now
+                return self.overdue(STALLED, f"no progress since {since}: {what}"), now
             case Verdict.WARN if seen.progress is not None:
                 self.state.warned = seen.progress.fingerprint
                 self.warn(f"a task has had no worker for 10 min: {what}")

@@ -21,6 +21,8 @@ GONE = "gone"
 GONE_REASON = "neither Conductor nor its search index has this workflow; how it ended is unknown"
 ERROR = "error"
 
+NO_WORKER = "no worker"
+
 MESSAGE_LIMIT = 1_000
 """Characters of an event's message: it is stored in Airflow's metadata database."""
 
@@ -46,6 +48,8 @@ class WaitEvent:
 
     Attributes:
         message: why, for users.
+        waits_for: at a timeout or standstill, what the workflow was waiting for: ``no worker`` or one of ``Phase``; ""
+            if that is not known.
         error: name of the error's class in :mod:`~airflow_provider_conductor.client.errors` if the status is ``error``.
         state: what another process needs to continue the wait; None for an event that has crossed processes.
         next_poll: when the next poll is due, if only the workflow counts (a sensor's next poke).
@@ -56,6 +60,7 @@ class WaitEvent:
     status: str
     message: str = ""
     error: str = ""
+    waits_for: str = ""
     state: WaitState | None = field(default=None, repr=False, compare=False)
     next_poll: float | None = field(default=None, compare=False)
     workflow: Workflow | None = field(default=None, repr=False, compare=False)
@@ -67,7 +72,8 @@ class WaitEvent:
     def to_json(self) -> dict[str, Any]:
         """The event as Airflow stores it."""
         data = {"workflow_id": self.workflow_id, "status": self.status, "message": self.message}
-        return data | {"error": self.error} if self.error else data
+        more = {"error": self.error, "waits_for": self.waits_for}
+        return data | {key: value for key, value in more.items() if value}
 
     @classmethod
     def from_json(cls, event: object) -> WaitEvent:
@@ -83,4 +89,5 @@ class WaitEvent:
             status=event["status"],
             message=str(event.get("message") or ""),
             error=str(event.get("error") or ""),
+            waits_for=str(event.get("waits_for") or ""),
         )

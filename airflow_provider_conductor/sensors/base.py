@@ -291,11 +291,13 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
     def _task_result(self, workflow: Workflow | None, event: WaitEvent) -> Any:
         return super()._task_result(workflow, event) if self.return_output or self.output_path else None
 
-    def _timeout_error(self, message: str, workflow_id: str, *, reason: str) -> ConductorWorkflowTimeoutError:
+    def _timeout_error(self, message: str, event: WaitEvent) -> ConductorWorkflowTimeoutError:
         # The execution_timeout is retried, as Airflow's own error for it is; a sensor's timeout is not.
         if self._guard.execution_timeout_is_over:
-            return super()._timeout_error(message, workflow_id, reason=reason)
-        return ConductorSensorTimeoutError(message, reason=reason, **self._about(workflow_id))
+            return super()._timeout_error(message, event)
+        return ConductorSensorTimeoutError(
+            message, reason=event.message, waits_for=event.waits_for, **self._about(event.workflow_id)
+        )
 
 
 def _why_not_in_triggerer(sensor: BaseOperator, arguments: Mapping[str, Any]) -> str:

@@ -97,6 +97,6 @@ class ConductorTaskSensor(ConductorSensor):
         result = super()._task_result(workflow, event)
         return result["output"] if result else None
 
-    def _timeout_error(self, message: str, workflow_id: str, *, reason: str) -> ConductorWorkflowTimeoutError:
+    def _timeout_error(self, message: str, event: WaitEvent) -> ConductorWorkflowTimeoutError:
         missing = f"task {self.task_reference_name!r} is not {self._expected.replace(',', ' or ')}"
-        return super()._timeout_error(f"{missing}: {message}", workflow_id, reason=reason)
+        return super()._timeout_error(f"{missing}: {message}", event)
