@@ -35,7 +35,7 @@ DAGS = [block for block in RUN if block.has_dag]
 NOT_RUN = 0
 """Blocks that are marked as not run."""
 
-PATIENCE = 300
+PATIENCE = 900
 
 named = pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.name)
 
