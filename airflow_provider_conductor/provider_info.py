@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_conductor import __version__
+from airflow_provider_conductor._options import declared
 from airflow_provider_conductor.connection_form import CONNECTION_TYPE, HOOK_NAME, conn_fields, ui_field_behaviour
 
 INTEGRATION = "Conductor"
@@ -14,6 +15,7 @@ PACKAGE = "airflow_provider_conductor"
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description; imports nothing of Airflow."""
     return {
+        "config": declared(),
         "package-name": "airflow-provider-conductor",
         "name": "Conductor",
         "description": "Start `Conductor <https://conductor-oss.org/>`__ workflows, wait for them, and control them.",

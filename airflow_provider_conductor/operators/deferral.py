@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from airflow.providers.common.compat.sdk import AirflowException, timezone
 
 from airflow_provider_conductor._airflow import TIMEOUT_FORESTALLS_RESUMPTION, note_deferred, note_resumed
+from airflow_provider_conductor._options import DEFAULT_STALL_TIMEOUT, DEFAULT_TIMEOUT, MAX_OUTPUT_BYTES
 from airflow_provider_conductor.operators.arguments import default_deferrable, one_of
 from airflow_provider_conductor.operators.base import ConductorOperator
 from airflow_provider_conductor.polling.durations import seconds
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     Operator = ConductorOperator
 else:
     Operator = object  # a mixin: Airflow's metaclass would give it an __init__, which cuts off those after it
-
-DEFAULT_MAX_OUTPUT_BYTES = 1_048_576
-"""1 MiB of JSON: far over what a DAG passes between tasks, far under what hurts the metadata database."""
 
 BACKSTOP = timedelta(minutes=5)
 """How long after its own deadline a trigger may answer before Airflow's deferral timeout ends the wait."""
@@ -53,15 +51,15 @@ class DeferralMixin(Operator):
         poll_interval: float | timedelta | None,
         stall_timeout: float | timedelta | None,
         on_timeout: OnTimeout,
-        max_output_bytes: int,
+        max_output_bytes: int | None,
     ) -> None:
-        """Check the options and set them, with durations in seconds and Airflow's ``default_deferrable``."""
+        """Check the options and set them, with durations in seconds and the defaults of Airflow's configuration."""
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self.poll_interval = seconds(poll_interval, "poll_interval")
-        self.stall_timeout = seconds(stall_timeout, "stall_timeout")
+        self.stall_timeout = seconds(stall_timeout, "stall_timeout") or DEFAULT_STALL_TIMEOUT.get()
         one_of(on_timeout, ("terminate", "leave"), "on_timeout")
         self.on_timeout = on_timeout
-        self.max_output_bytes = max_output_bytes
+        self.max_output_bytes = MAX_OUTPUT_BYTES.get() if max_output_bytes is None else max_output_bytes
 
     def _defer_to(self, trigger: type, arguments: dict[str, Any], **resumed_with: Any) -> NoReturn:
         """Defer the wait to a trigger with these arguments; Airflow's own deferral timeout is only a backstop."""
@@ -121,11 +119,11 @@ class WaitArguments(DeferralMixin, ConductorOperator):
         timeout: float | timedelta | None = None,
         stall_timeout: float | timedelta | None = None,
         on_timeout: OnTimeout = "terminate",
-        max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
+        max_output_bytes: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.timeout = seconds(timeout, "timeout")
+        self.timeout = seconds(timeout, "timeout") or DEFAULT_TIMEOUT.get()
         self._set_wait_options(
             deferrable=deferrable,
             poll_interval=poll_interval,

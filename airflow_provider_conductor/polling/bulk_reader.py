@@ -26,9 +26,6 @@ from airflow_provider_conductor.client.models import Workflow, WorkflowStatus
 from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
 from airflow_provider_conductor.polling.poller_client import PollerClient
 
-BULK_BYTES = 2_000_000
-"""Bytes that a bulk answer should have: parsing them blocks the event loop for about 20 ms."""
-
 BULK_BYTES_AT_MOST = 16_000_000
 """Bytes of a bulk answer that are read: if workflows are larger than those before, the answer is dropped."""
 
@@ -103,7 +100,7 @@ class _BulkReader(ABC, Generic[R]):
         self._bulk_again = -math.inf
         self._bulk_failures = 0
         self._alone: dict[str, float] = {}
-        self._bytes_each = BULK_BYTES / FIRST_BATCH
+        self._bytes_each = client.limits.bulk_answer_bytes / FIRST_BATCH
         self._last_batch = FIRST_BATCH // GROWTH
         self._bulk = _Way()
 
@@ -130,7 +127,8 @@ class _BulkReader(ABC, Generic[R]):
 
     def _batch_size(self) -> int:
         """Ids of the next bulk request."""
-        return max(1, min(endpoints.MAX_BULK_IDS, int(BULK_BYTES / self._bytes_each), self._last_batch * GROWTH))
+        fitting = int(self._client.limits.bulk_answer_bytes / self._bytes_each)
+        return max(1, min(endpoints.MAX_BULK_IDS, fitting, self._last_batch * GROWTH))
 
     async def read(self, ids: Sequence[str]) -> tuple[int, dict[str, R]]:
         """Read the first ones of ``ids``.

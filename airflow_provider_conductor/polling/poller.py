@@ -31,7 +31,7 @@ from airflow_provider_conductor.polling.observation import LAST_POLL
 from airflow_provider_conductor.polling.outage import Outage
 from airflow_provider_conductor.polling.pause_queue import PausedWait, PauseQueue
 from airflow_provider_conductor.polling.poll_pause import PollPause, PollResult
-from airflow_provider_conductor.polling.poller_client import PollerClient
+from airflow_provider_conductor.polling.poller_client import PollerClient, PollerLimits
 from airflow_provider_conductor.polling.shared_reads import POLL_DATA, SharedPollData, SharedReads, id_to_read
 
 T = TypeVar("T")
@@ -68,6 +68,7 @@ class Poller:
         renew: makes the connection's client anew: called when the server refuses the credentials or stays unreachable,
             since somebody may have changed the connection.
         on_counts: called with the counts after each sweep.
+        limits: what it takes of its event loop and of the server.
         clock, monotonic, sleep, jitter: replaced by tests.
     """
 
@@ -77,6 +78,7 @@ class Poller:
         *,
         renew: Callable[[], Awaitable[AsyncConductorClient]] | None = None,
         on_counts: Callable[[Counts], None] | None = None,
+        limits: PollerLimits | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -84,7 +86,9 @@ class Poller:
     ) -> None:
         self.counts = Counts()
         self.outage = Outage()
-        self._client = PollerClient(client, renew, self.outage, monotonic=monotonic, sleep=sleep, jitter=jitter)
+        self._client = PollerClient(
+            client, renew, self.outage, limits or PollerLimits(), monotonic=monotonic, sleep=sleep, jitter=jitter
+        )
         self._reader = BulkReader(self._client)
         self._shared_reads = SharedReads(self._client)
         self._shared_poll_data = SharedPollData(self._client)

@@ -8,6 +8,7 @@ import math
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_conductor.client.aio import AsyncConductorClient
@@ -30,9 +31,19 @@ log = logging.getLogger(__name__)
 RENEW_PAUSE = 30.0
 """Seconds for which a connection that has not changed is not looked up again."""
 
-POLLS_AT_ONCE = 8
-"""Requests of woken waits under way at the same time, and as many of waits at their deadline; the rest of the pool's
-connections is the sweep's."""
+
+@dataclass(frozen=True, slots=True)
+class PollerLimits:
+    """What a poller takes of its event loop and of the server.
+
+    Attributes:
+        polls_at_once: requests of woken waits under way at the same time, and as many of waits at their deadline; the
+            rest of the pool's connections is the sweep's.
+        bulk_answer_bytes: size that a bulk answer should have: parsing 2 MB blocks the event loop for about 20 ms.
+    """
+
+    polls_at_once: int = 8
+    bulk_answer_bytes: int = 2_000_000
 
 
 class PollerClient:
@@ -49,6 +60,7 @@ class PollerClient:
         client: AsyncConductorClient,
         renew: Callable[[], Awaitable[AsyncConductorClient]] | None,
         outage: Outage,
+        limits: PollerLimits,
         *,
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
@@ -57,14 +69,15 @@ class PollerClient:
         self.current = client
         self.requests = self.errors = 0
         self.outage = outage
+        self.limits = limits
         self.monotonic = monotonic
         self.sleep = sleep
         self.jitter = jitter
         self._renew = renew
         self._renew_again = -math.inf
         self._retired: list[AsyncConductorClient] = []
-        self.slots = asyncio.Semaphore(POLLS_AT_ONCE)
-        self._slots_at_deadline = asyncio.Semaphore(POLLS_AT_ONCE)
+        self.slots = asyncio.Semaphore(limits.polls_at_once)
+        self._slots_at_deadline = asyncio.Semaphore(limits.polls_at_once)
         self._unanswered: ConductorRequestError | None = None
         self._unanswered_times = 0
         self._unanswered_at = -math.inf
@@ -111,7 +124,7 @@ class PollerClient:
                 found = await self._send(call)
             except (ConductorUnreachableError, ConductorConnectionLostError, ConductorTooManyRequestsError) as error:
                 self._unanswered_times += 1
-                if self._unanswered_times >= POLLS_AT_ONCE:
+                if self._unanswered_times >= self.limits.polls_at_once:
                     self._unanswered, self._unanswered_at = error, self.monotonic()
                 raise
             except ConductorRequestError:

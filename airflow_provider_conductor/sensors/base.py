@@ -28,7 +28,6 @@ from airflow_provider_conductor.operators.arguments import check_output_path, gi
 from airflow_provider_conductor.operators.base import ConductorOperator
 from airflow_provider_conductor.operators.deferral import (
     BACKSTOP,
-    DEFAULT_MAX_OUTPUT_BYTES,
     TRIGGER_FAILED,
     OnTimeout,
 )
@@ -79,7 +78,7 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         stall_timeout: float | timedelta | None = None,
         on_timeout: OnTimeout = "leave",
         cancel_on_kill: bool = False,
-        max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
+        max_output_bytes: int | None = None,
         **kwargs: Any,
     ) -> None:
         if poke_interval is not None:

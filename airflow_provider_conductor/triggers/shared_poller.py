@@ -12,9 +12,11 @@ from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, Stats
 
+from airflow_provider_conductor._options import BULK_ANSWER_BYTES, POLLS_AT_ONCE
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.polling.poller import Counts, Poller
+from airflow_provider_conductor.polling.poller_client import PollerLimits
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +79,10 @@ class _SharedPoller:
             await self._made.result().close()
 
     async def _make(self) -> Poller:
-        return Poller(await self._patient_client(), renew=self._client, on_counts=_Metrics(self._conn_id))
+        limits = PollerLimits(POLLS_AT_ONCE.get(), BULK_ANSWER_BYTES.get())
+        return Poller(
+            await self._patient_client(), renew=self._client, on_counts=_Metrics(self._conn_id), limits=limits
+        )
 
     async def _client(self) -> AsyncConductorClient:
         from airflow_provider_conductor.hooks.conductor import ConductorHook

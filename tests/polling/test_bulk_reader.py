@@ -18,7 +18,6 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.polling.bulk_reader import (
     BULK_AGAIN,
-    BULK_BYTES,
     FIRST_BATCH,
     MEASURE_AGAIN,
     PASSING,
@@ -26,6 +25,7 @@ from airflow_provider_conductor.polling.bulk_reader import (
     BulkReader,
 )
 from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
+from airflow_provider_conductor.polling.poller_client import PollerLimits
 from tests.polling.simulated import (
     ROUTE,
     Server,
@@ -106,7 +106,7 @@ async def test_a_bulk_answer_is_kept_to_some_bytes() -> None:
     server.add(*names(6_000))
     await read_all(reader_of(server), names(6_000))
     assert set(server.asked) == {"bulk"}
-    assert all(size * 1_600 <= BULK_BYTES * 1.1 for size in server.batches)
+    assert all(size * 1_600 <= PollerLimits().bulk_answer_bytes * 1.1 for size in server.batches)
 
 
 @in_virtual_time

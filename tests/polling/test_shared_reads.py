@@ -17,9 +17,10 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.client.endpoints.reading import whole_workflows
 from airflow_provider_conductor.client.flow import Answer
-from airflow_provider_conductor.polling.bulk_reader import BULK_BYTES, PROBE_WITHIN
+from airflow_provider_conductor.polling.bulk_reader import PROBE_WITHIN
 from airflow_provider_conductor.polling.observation import LAST_POLL
 from airflow_provider_conductor.polling.poller import Poller
+from airflow_provider_conductor.polling.poller_client import PollerLimits
 from airflow_provider_conductor.polling.shared_reads import GATHER
 from airflow_provider_conductor.polling.wait import wait
 from airflow_provider_conductor.polling.wait_event import WaitEvent
@@ -164,7 +165,7 @@ async def test_large_workflows_share_a_request_as_far_as_their_bytes_allow() -> 
     waits = waits_on(watcher_of(server), server, 300)
     await asyncio.sleep(0.9)
     assert sum(server.batches) == 299
-    assert max(server.batches[1:]) * 100_000 <= BULK_BYTES
+    assert max(server.batches[1:]) * 100_000 <= PollerLimits().bulk_answer_bytes
     server.end(*names(300))
     assert await statuses_of(waits) == ["COMPLETED"] * 300
 

@@ -1,0 +1,120 @@
+"""The options of Airflow's configuration in the section ``[conductor]``, declared in the provider info."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+SECTION = "conductor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """An option whose value is a number.
+
+    Attributes:
+        default: None: nothing applies where the option is not set.
+        at_least: smaller values are refused.
+        at_most: larger values are refused; None: any.
+    """
+
+    name: str
+    description: str
+    kind: type[int] | type[float]
+    default: int | None = None
+    at_least: float = 0
+    at_most: float | None = None
+    example: str
+    version_added: str = "0.1.0"
+
+    def declared(self) -> dict[str, Any]:
+        """As the provider info has it."""
+        return {
+            "description": self.description,
+            "type": "integer" if self.kind is int else "float",
+            "version_added": self.version_added,
+            "example": self.example,
+            "default": "" if self.default is None else str(self.default),
+        }
+
+    def get(self) -> Any:
+        """The configured value, or the default.
+
+        Raises:
+            ValueError: it is set to something that cannot be used.
+        """
+        from airflow.providers.common.compat.sdk import conf
+
+        text = str(conf.get(SECTION, self.name, fallback="") or "").strip()
+        if not text:
+            return self.default
+        try:
+            value = self.kind(text)
+        except ValueError:
+            value = self.kind(self.at_least) - 1
+        if not self.at_least <= value <= (float("inf") if self.at_most is None else self.at_most):
+            limit = "" if self.at_most is None else f", at most {self.at_most:g}"
+            what = "a whole number" if self.kind is int else "a number of seconds"
+            raise ValueError(f"[{SECTION}] {self.name} must be {what}, at least {self.at_least:g}{limit}, not {text!r}")
+        return value
+
+
+DEFAULT_TIMEOUT = Option(
+    name="default_timeout",
+    description="Seconds for the wait of one try, where an operator has no ``timeout``. Empty: no limit. Sensors have "
+    "Airflow's own default.",
+    kind=float,
+    at_least=1,
+    at_most=315_360_000,
+    example="86400",
+)
+DEFAULT_STALL_TIMEOUT = Option(
+    name="default_stall_timeout",
+    description="Seconds without progress after which a wait ends, where an operator or a sensor has no "
+    "``stall_timeout``. Empty: no limit.",
+    kind=float,
+    at_least=1,
+    at_most=315_360_000,
+    example="7200",
+)
+MAX_OUTPUT_BYTES = Option(
+    name="max_output_bytes",
+    description="The largest output, in bytes of JSON, that an operator or a sensor writes to XCom, where it has no "
+    "``max_output_bytes``.",
+    kind=int,
+    default=1_048_576,
+    at_least=1,
+    example="4194304",
+)
+POLLS_AT_ONCE = Option(
+    name="polls_at_once",
+    description="Requests of a triggerer that may be under way at the same time to a connection's server, apart from "
+    "the bulk requests.",
+    kind=int,
+    default=8,
+    at_least=1,
+    at_most=100,
+    example="16",
+)
+BULK_ANSWER_BYTES = Option(
+    name="bulk_answer_bytes",
+    description="The size, in bytes, that the answer to a bulk request of a triggerer should have. Larger answers need "
+    "fewer requests, and block the triggerer for longer: 2 MB for about 20 ms.",
+    kind=int,
+    default=2_000_000,
+    at_least=100_000,
+    at_most=16_000_000,
+    example="4000000",
+)
+
+OPTIONS = (DEFAULT_TIMEOUT, DEFAULT_STALL_TIMEOUT, MAX_OUTPUT_BYTES, POLLS_AT_ONCE, BULK_ANSWER_BYTES)
+
+
+def declared() -> dict[str, Any]:
+    """The section as the provider info has it; imports nothing of Airflow."""
+    return {
+        SECTION: {
+            "description": "Defaults and limits of the provider for Conductor.",
+            "options": {option.name: option.declared() for option in OPTIONS},
+        }
+    }
