@@ -56,6 +56,7 @@ LOADED = {PACKAGE} | {
     for module in (
         "_airflow",
         "_exports",
+        "_options",
         "batch",
         "batch.failure_policy",
         "batch.inputs",
