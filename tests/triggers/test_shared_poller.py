@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from socket import gethostname
 from typing import Any
@@ -127,6 +128,40 @@ async def test_each_connection_has_a_watcher_of_its_own(
         conductor.end(workflow_id, "COMPLETED")
     await asyncio.gather(*running)
     assert sorted(looked_up) == ["conductor_default", "other"]
+
+
+async def test_connections_that_fail_hold_up_no_other(
+    conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One server is gone, one answers nothing, one requires a key; the fourth's waits end as ever."""
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=MANY) as silent,
+        ConductorStandIn(("key", "s3cret")) as refusing,
+    ):
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            ports = {"dead": gone.getsockname()[1], "hanging": silent.getsockname()[1], "refusing": refusing.port}
+        for name, port in ports.items():
+            uri = conductor.connection_uri().replace(f":{conductor.port}/", f":{port}/")
+            monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", uri)
+        ids = [conductor.add() for _ in range(MANY)]
+        others = {
+            name: [asyncio.create_task(event_of(waiting_for(workflow_id, name))) for workflow_id in ids]
+            for name in ports
+        }
+        running = [asyncio.create_task(event_of(waiting_for(workflow_id))) for workflow_id in ids]
+        # The fourth's waits go on being polled together, in requests that are answered.
+        await until(lambda: sum(len(r.body or ()) == MANY for r in conductor.requests) >= 3)
+        for workflow_id in ids:
+            conductor.end(workflow_id, "COMPLETED")
+        assert {event["status"] for event in await asyncio.gather(*running)} == {"COMPLETED"}
+        refused = await asyncio.gather(*others["refusing"])
+        assert {event["error"] for event in refused} == {"ConductorAuthError"}
+        for name in ("dead", "hanging"):
+            assert not any(task.done() for task in others[name]), name
+            for task in others[name]:
+                task.cancel()
+        await asyncio.gather(*others["dead"], *others["hanging"], return_exceptions=True)
+    assert pollers() == 0
 
 
 async def test_a_cancelled_first_trigger_takes_nothing_from_the_second(
