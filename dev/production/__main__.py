@@ -1,6 +1,6 @@
 """Bring up the production shape, run the trial on it, print a table and write ``build/production.json``.
 
-python -m dev.production [--only waits,batch,connections] [--bounded]
+python -m dev.production [--only waits,batch,connections] [--size whole|bounded|smallest]
         [--executor celery|local]
 """
 
@@ -15,8 +15,12 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
+from dev.conductor_server import NEWEST
 from dev.environments import BUILD, ROOT, run, uv
 from dev.production.shape import ProductionShape
 from dev.production.trial import Outcome, batch, connections, register, waits
@@ -28,44 +32,73 @@ UNTRIED = {
 }
 """What Conductor may keep its data in as well, and why the trial does not run there."""
 
+WRITTEN = ROOT / "build" / "production.json"
+
+
+class Size(NamedTuple):
+    """How much of everything; of waits, the number and their seconds."""
+
+    waits: tuple[int, int]
+    batch: int
+    connections: int
+
+
+SIZES = {
+    "whole": Size(waits=(300, 600), batch=2000, connections=50),
+    "bounded": Size(waits=(30, 120), batch=200, connections=5),
+    "smallest": Size(waits=(8, 90), batch=50, connections=5),
+}
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="The provider in production shape, on this machine.")
     parser.add_argument("--backend", default="postgres", help="Conductor's database; only postgres")
     parser.add_argument("--only", default="waits,batch,connections", help="a comma-separated part of the trial")
-    parser.add_argument("--bounded", action="store_true", help="a tenth of it, with LocalExecutor unless told")
-    parser.add_argument("--executor", choices=("celery", "local"), help="Airflow's; celery unless bounded")
+    parser.add_argument("--size", choices=SIZES, default="whole", help="how much of everything")
+    parser.add_argument("--executor", choices=("celery", "local"), default="celery", help="Airflow's")
     chosen = parser.parse_args()
     if chosen.backend != "postgres":
         parser.error(f"--backend {chosen.backend}: {UNTRIED.get(chosen.backend, 'not a database of Conductor')}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
+    size = SIZES[chosen.size]
     part: dict[str, Callable[[ProductionShape], Outcome]] = {
-        "waits": lambda shape: waits(shape, *((30, 120) if chosen.bounded else (300, 600))),
-        "batch": lambda shape: batch(shape, 200 if chosen.bounded else 2000),
-        "connections": lambda shape: connections(shape, *((5, 60) if chosen.bounded else (50, 300))),
+        "waits": lambda shape: waits(shape, *size.waits),
+        "batch": lambda shape: batch(shape, size.batch),
+        "connections": lambda shape: connections(shape, size.connections),
     }
     if unknown := set(chosen.only.split(",")) - set(part):
         parser.error(f"--only takes {', '.join(part)}, not {', '.join(sorted(unknown))}")
-    celery = (chosen.executor or ("local" if chosen.bounded else "celery")) == "celery"
     folder = Path(tempfile.mkdtemp(prefix="conductor-production-"))
     install_wheel(folder)
     print(f"Logs are in {folder}", flush=True)
     outcomes: list[Outcome] = []
-    with ProductionShape(folder, celery=celery) as shape:
+    with ProductionShape(folder, celery=chosen.executor == "celery") as shape:
         register(shape)
         for name in chosen.only.split(","):
             outcomes.append(part[name](shape))
             show(outcomes[-1])
+            WRITTEN.parent.mkdir(exist_ok=True)
+            WRITTEN.write_text(
+                json.dumps({"machine": machine(), "outcomes": [vars(each) for each in outcomes]}, indent=1)
+            )
     failed = any(outcome.faults for outcome in outcomes)
     if not failed:
         shutil.rmtree(folder, ignore_errors=True)
-    machine = {"cores": os.cpu_count(), "python": platform.python_version()}
-    written = ROOT / "build" / "production.json"
-    written.parent.mkdir(exist_ok=True)
-    written.write_text(json.dumps({"machine": machine, "outcomes": [vars(outcome) for outcome in outcomes]}, indent=1))
-    print(f"{'FAILED' if failed else 'passed'}; {written.relative_to(ROOT)}")
+    print(f"\n{'FAILED' if failed else 'passed'}; {WRITTEN.relative_to(ROOT)}")
     return 1 if failed else 0
+
+
+def machine() -> dict[str, object]:
+    """What the figures depend on."""
+    return {
+        "cores": os.cpu_count(),
+        "memory, GB": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        "python": platform.python_version(),
+        "airflow": version("apache-airflow"),
+        "conductor": NEWEST,
+        "on": datetime.now(UTC).date().isoformat(),
+    }
 
 
 def install_wheel(folder: Path) -> None:
@@ -76,11 +109,13 @@ def install_wheel(folder: Path) -> None:
 
 
 def show(outcome: Outcome) -> None:
-    print(f"\n{outcome.name}")
+    """Print a table in Markdown."""
+    print(f"\n| {outcome.name} | |\n|---|---|")
     for what, found in outcome.figures.items():
-        print(f"  {what:<40} {found}")
+        row = ", ".join(f"{key} {value}" for key, value in found.items()) if isinstance(found, dict) else found
+        print(f"| {what} | {row} |")
     for fault in outcome.faults:
-        print(f"  FAULT {fault}")
+        print(f"FAULT {fault}")
     sys.stdout.flush()
 
 

@@ -96,6 +96,10 @@ class ProductionShape:
             if name != "worker" or self.celery:
                 self.start(name)
         self.wait_until(self._is_healthy, 600)
+        if self.restarts:
+            name = next(iter(self.restarts))
+            text = (self.folder / f"{name}.log").read_text(errors="replace")
+            raise RuntimeError(f"{name} does not keep running:\n{text[-3000:]}")
 
     def _airflow_environment(self) -> dict[str, str]:
         port = free_port()
@@ -105,7 +109,8 @@ class ProductionShape:
             "CORE__EXECUTOR": "CeleryExecutor" if self.celery else "LocalExecutor",
             "CORE__DAGS_FOLDER": str(DAGS),
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "CORE__PARALLELISM": "32",
+            # What the one worker runs, and as many that it has fetched ahead.
+            "CORE__PARALLELISM": "16",
             "CORE__MAX_ACTIVE_TASKS_PER_DAG": "1000",
             "CORE__FERNET_KEY": base64.urlsafe_b64encode(os.urandom(32)).decode(),
             "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
@@ -120,6 +125,9 @@ class ProductionShape:
             "API_AUTH__JWT_SECRET": secrets.token_urlsafe(48),
             # On a loaded machine a task's process waits long for its turn; a lost one is found all the same.
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+            "WORKERS__EXECUTION_API_TIMEOUT": "30",
+            # What a killed worker had fetched ahead is queued again after that time; ten minutes if not set.
+            "SCHEDULER__TASK_QUEUED_TIMEOUT": "300",
             "DAG_PROCESSOR__PARSING_PROCESSES": "1",
             "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
@@ -131,7 +139,7 @@ class ProductionShape:
             airflow_environment(self.folder / "airflow", self.conductor.url)
             | {f"AIRFLOW__{key}": value for key, value in settings.items()}
             | {f"AIRFLOW_CONN_CONDUCTOR_{name}": _connection(port) for name, port in ways.items()}
-            # The installed wheel is tried, not the checkout.
+            # The installed wheel is tried, not the checkout; nor is it in the working directory, see `start`.
             | {"PYTHONPATH": ""}
         )
 
@@ -149,6 +157,7 @@ class ProductionShape:
         """Run ``airflow …`` to its end; its output."""
         done = subprocess.run(
             [sys.executable, "-m", "airflow", *arguments],
+            cwd=self.folder,
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -164,6 +173,7 @@ class ProductionShape:
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "airflow", *PARTS[name]],
+                cwd=self.folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

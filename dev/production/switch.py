@@ -43,8 +43,10 @@ class Switch:
 
     def to(self, mode: Mode) -> None:
         """Behave so from now on."""
-        self._mode = mode
+        was, self._mode = self._mode, mode
         self._call(self._cut(close=mode == "dead"))
+        if was == "dead" and mode != "dead":
+            self._call(self._listen())
 
     def _call(self, work: object) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(30)  # type: ignore[arg-type]

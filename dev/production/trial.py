@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -21,6 +22,9 @@ from dev.production.shape import ProductionShape
 from dev.production.switch import Mode
 
 __all__ = ["Outcome", "batch", "connections", "register", "waits"]
+
+MODES: dict[str, Mode] = {"dead": "dead", "refusing": "401", "hanging": "hang"}
+"""How the way to Conductor fails, for each connection that does."""
 
 PATIENCE = 3600.0
 """Seconds that a run may take on a loaded machine."""
@@ -41,35 +45,39 @@ class Outcome:
 
 
 def register(shape: ProductionShape) -> None:
-    """Register the trial's workflows: one timer each, as long as the input says."""
+    """Register the trial's workflows: one timer each, as long as the input says; one that waits to be completed."""
     timer = {
         "name": "timer",
         "taskReferenceName": "timer",
         "type": "WAIT",
         "inputParameters": {"duration": "${workflow.input.seconds} seconds"},
     }
+    held = {"name": "held", "taskReferenceName": "held", "type": "WAIT"}
+    tasks = {"trial_wait": timer, "trial_batch": timer, "trial_held": held}
     with ConductorClient(shape.conductor.api_url) as client:
         client.register_workflow_defs(
             [
-                {"name": name, "version": 1, "ownerEmail": "trial@example.com", "schemaVersion": 2, "tasks": [timer]}
-                for name in ("trial_wait", "trial_batch")
+                {"name": name, "version": 1, "ownerEmail": "trial@example.com", "schemaVersion": 2, "tasks": [task]}
+                for name, task in tasks.items()
             ]
         )
 
 
 def waits(shape: ProductionShape, count: int, seconds: int) -> Outcome:
     """``count`` mapped deferred waits; each server and process is lost once while they start and run."""
-    outcome = Outcome(f"{count} waits of {seconds} s, everything lost once")
-    run = _trigger(shape, "trial_waits", waits=count, seconds=seconds)
-    with _watching(shape) as most:
+    outcome = Outcome(f"{count} mapped deferred waits of {seconds} s")
+    with _watching(shape, outcome):
+        run = _trigger(shape, "trial_waits", waits=count, seconds=seconds)
         for share, (label, disturb) in zip((0.2, 0.4, 0.6, 0.8, 1.0, 1.0), _disturbances(shape), strict=False):
             wanted = int(count * share)
 
             def enough(wanted: int = wanted) -> bool:
-                return len(_workflows(shape, "trial_wait", run)) >= wanted
+                return len(_workflows(shape, "trial_wait", run)) >= wanted or bool(_ended(shape, "trial_waits", run))
 
             shape.wait_until(enough, PATIENCE)
-            _say(f"{label}, with {len(_workflows(shape, 'trial_wait', run))} workflows")
+            started = len(_workflows(shape, "trial_wait", run))
+            _report(f"{label}, with {started} workflows")
+            outcome.figures[f"workflows started when: {label}"] = started
             disturb()
         state = shape.wait_until(lambda: _ended(shape, "trial_waits", run), PATIENCE)
     outcome.expect("DAG run", state, "success")
@@ -83,9 +91,16 @@ def waits(shape: ProductionShape, count: int, seconds: int) -> Outcome:
     outcome.expect("tasks", dict(Counter(state for _, _, state, _, _ in tasks)), {"success": count})
     outcome.figures["tries"] = dict(Counter(tries for _, _, _, tries, _ in tasks))
     _count_workflows(outcome, shape, run, count)
-    _measure(outcome, shape, "trial_waits", run, tasks)
-    outcome.figures |= most
-    outcome.figures["restarted by the supervisor"] = dict(shape.restarts)
+    ends = _ends(shape, run)
+    events = _events(shape, "trial_waits", run)
+    outcome.figures["waits that moved between triggerers"] = sum(len(event.triggerers) > 1 for event in events.values())
+    outcome.figures["ends by triggerer's job"] = dict(Counter(job for event in events.values() for job in event.fired))
+    outcome.figures["workflow's end to trigger's event, s"] = _delays(
+        ends, {key: event.at for key, event in events.items()}
+    )
+    outcome.figures["workflow's end to task's success, s"] = _delays(
+        ends, {(task, index): ended for task, index, _, _, ended in tasks}
+    )
     return outcome
 
 
@@ -128,62 +143,109 @@ def _disturbances(shape: ProductionShape) -> Iterator[tuple[str, Callable[[], No
 def batch(shape: ProductionShape, count: int) -> Outcome:
     """One batch of ``count`` workflows; the Celery worker is killed when a third has been started."""
     outcome = Outcome(f"a batch of {count}, the worker lost in the middle")
-    run = _trigger(shape, "trial_batch", waits=count, seconds=2)
     name = "worker" if shape.celery else "scheduler"
-    shape.wait_until(lambda: len(_workflows(shape, "trial_batch", run)) >= count // 3, PATIENCE)
-    outcome.figures["started when it was lost"] = len(_workflows(shape, "trial_batch", run))
-    shape.kill(name)
-    shape.start(name)
-    outcome.expect("DAG run", shape.wait_until(lambda: _ended(shape, "trial_batch", run), PATIENCE), "success")
+    with _watching(shape, outcome):
+        run = _trigger(shape, "trial_batch", waits=count, seconds=2)
+        shape.wait_until(
+            lambda: len(_workflows(shape, "trial_batch", run)) >= count // 3 or _ended(shape, "trial_batch", run),
+            PATIENCE,
+        )
+        shape.kill(name)
+        started = len(_workflows(shape, "trial_batch", run))
+        _report(f"{name} SIGKILLed, with {started} workflows")
+        outcome.figures[f"workflows started when the {name} was lost"] = started
+        shape.start(name)
+        state = shape.wait_until(lambda: _ended(shape, "trial_batch", run), PATIENCE)
+    if started >= count:
+        outcome.faults.append(f"the {name} was lost when all had been started")
+    outcome.expect("DAG run", state, "success")
+    [(tries,)] = shape.rows(
+        "airflow", "select try_number from task_instance where run_id = %s and task_id = 'batch'", run
+    )
+    outcome.figures["tries"] = tries
     _count_workflows(outcome, shape, run, count, name="trial_batch")
     return outcome
 
 
-def connections(shape: ProductionShape, count: int, seconds: int) -> Outcome:
+def connections(shape: ProductionShape, count: int) -> Outcome:
     """``count`` waits on each of four connections. While all wait, three connections' servers begin to fail.
 
-    The fourth's delays are compared with those of the same waits alone.
+    The fourth's workflows are then completed one by one. Its delays are compared with those of the same waits alone.
     """
-    outcome = Outcome(f"{count} waits on each of four connections, three of which fail")
-    alone = _trigger(shape, "trial_connections_alone", waits=count, seconds=seconds)
-    shape.wait_until(lambda: _ended(shape, "trial_connections_alone", alone), PATIENCE)
-    outcome.figures["the fourth alone"] = _event_delays(shape, "trial_connections_alone", alone)
-    run = _trigger(shape, "trial_connections", waits=count, seconds=seconds)
-    shape.wait_until(lambda: len(_workflows(shape, "trial_wait", run)) >= 4 * count, PATIENCE)
-    modes: dict[str, Mode] = {"dead": "dead", "refusing": "401", "hanging": "hang"}
-    for name, mode in modes.items():
-        shape.switches[name].to(mode)
-    try:
-        shape.wait_until(lambda: _states(shape, run, "well") == {"success": count}, PATIENCE)
-        outcome.figures["the fourth beside them"] = _event_delays(shape, "trial_connections", run)
-        # A server that answers 401 ends its waits; one that is away or hangs does not.
-        outcome.expect("dead meanwhile", _states(shape, run, "dead"), {"deferred": count})
-        outcome.expect("hanging meanwhile", _states(shape, run, "hanging"), {"deferred": count})
-        outcome.figures["refusing meanwhile"] = _states(shape, run, "refusing")
-    finally:
-        for name in modes:
-            shape.switches[name].to("pass")
+    outcome = Outcome(f"{count} deferred waits on each of four connections, three of which fail meanwhile")
+    figures = {}
+    with _watching(shape, outcome):
+        alone = _trigger(shape, "trial_connections_alone", waits=count)
+        _wait_until_deferred(shape, "trial_connections_alone", alone, count)
+        _complete(shape, alone, "well")
+        shape.wait_until(lambda: _ended(shape, "trial_connections_alone", alone), PATIENCE)
+        figures["alone"] = _event_delays(shape, "trial_connections_alone", alone)
+        _report("the fourth connection's waits have ended alone")
+        run = _trigger(shape, "trial_connections", waits=count)
+        _wait_until_deferred(shape, "trial_connections", run, 4 * count)
+        for name, mode in MODES.items():
+            shape.switches[name].to(mode)
+        _report("three connections fail")
+        try:
+            _complete(shape, run, "well")
+            shape.wait_until(lambda: _states(shape, run, "well") == {"success": count}, PATIENCE)
+            figures["beside them"] = _event_delays(shape, "trial_connections", run)
+            # A server that answers 401 ends its waits; one that is unreachable or hangs does not.
+            for name in ("dead", "hanging"):
+                outcome.expect(f"{name}: tasks meanwhile", dict(_states(shape, run, name)), {"deferred": count})
+            outcome.figures["refusing: tasks meanwhile"] = dict(_states(shape, run, "refusing"))
+        finally:
+            for name in MODES:
+                shape.switches[name].to("pass")
+        _report("the three pass again")
+        for name in MODES:
+            _complete(shape, run, name, pause=0)
+        shape.wait_until(lambda: _ended(shape, "trial_connections", run), PATIENCE)
+    for name in ("dead", "hanging"):
+        outcome.expect(f"{name}: tasks in the end", dict(_states(shape, run, name)), {"success": count})
+    outcome.figures["refusing: tasks in the end"] = dict(_states(shape, run, "refusing"))
+    _count_workflows(outcome, shape, run, 4 * count, name="trial_held")
+    for label, delays in figures.items():
+        outcome.figures[f"the fourth {label}: workflow's end to trigger's event, s"] = delays
+        if delays.get("n") != count:
+            outcome.faults.append(f"the fourth {label}: {delays.get('n', 0)} events, expected {count}")
+    if all(figures.values()):
+        one, other = figures.values()
+        ratio = {key: round(other[key] / one[key], 2) for key in ("median", "p95")}
+        outcome.figures["beside them, as a multiple of alone"] = ratio
     return outcome
 
 
-def _states(shape: ProductionShape, run: str, task: str) -> dict[str, int]:
-    rows = shape.rows("airflow", "select state from task_instance where run_id = %s and task_id = %s", run, task)
-    return dict(Counter(row[0] for row in rows))
+def _wait_until_deferred(shape: ProductionShape, dag: str, run: str, count: int) -> None:
+    def deferred() -> bool:
+        [(found,)] = shape.rows(
+            "airflow",
+            "select count(*) from task_instance where dag_id = %s and run_id = %s and state = 'deferred'",
+            dag,
+            run,
+        )
+        return bool(found == count or _ended(shape, dag, run))
+
+    shape.wait_until(deferred, PATIENCE)
+
+
+def _complete(shape: ProductionShape, run: str, task: str, pause: float = 1.0) -> None:
+    """Complete the workflows of a task's map indexes, one after the other."""
+    with ConductorClient(shape.conductor.api_url) as client:
+        for label, workflow_id, status, _ in _workflows(shape, "trial_held", run):
+            if f":{task}:" in label and status == "RUNNING":
+                client.update_task_by_ref_name(workflow_id, "held", "COMPLETED")
+                time.sleep(pause)
 
 
 def _event_delays(shape: ProductionShape, dag: str, run: str) -> dict[str, float]:
-    """From each workflow's end to its trigger's event, in seconds, by the triggers' logs."""
-    ends = {row[0]: row[3] for row in _workflows(shape, "trial_wait", run)}
-    delays = []
-    folder = shape.folder / "airflow" / "logs" / f"dag_id={dag}" / f"run_id={run}" / "task_id=well"
-    for log in folder.rglob("*.trigger.*.log"):
-        index = log.parent.name.removeprefix("map_index=")
-        end = next((end for label, end in ends.items() if re.search(rf":well:{index}:\d+$", label)), None)
-        for line in log.read_text().splitlines():
-            if "Trigger fired event" in line and end is not None:
-                fired = datetime.fromisoformat(json.loads(line)["timestamp"].replace("Z", "+00:00"))
-                delays.append((fired - end).total_seconds())
-    return _spread(delays)
+    fired = {key: event.at for key, event in _events(shape, dag, run).items() if key[0] == "well"}
+    return _delays(_ends(shape, run, "trial_held"), fired)
+
+
+def _states(shape: ProductionShape, run: str, task: str) -> Counter[str]:
+    rows = shape.rows("airflow", "select state from task_instance where run_id = %s and task_id = %s", run, task)
+    return Counter(row[0] for row in rows)
 
 
 def _trigger(shape: ProductionShape, dag: str, **conf: Any) -> str:
@@ -216,26 +278,50 @@ def _count_workflows(outcome: Outcome, shape: ProductionShape, run: str, count: 
     outcome.expect("statuses", dict(Counter(row[2] for row in found)), {"COMPLETED": count})
 
 
-def _measure(outcome: Outcome, shape: ProductionShape, dag: str, run: str, tasks: list[tuple[Any, ...]]) -> None:
-    """Delays from each workflow's end to its task's success, and what the logs tell."""
-    ends = {row[0]: row[3] for row in _workflows(shape, "trial_wait", run)}
-    # A correlation id ends with the task's id, its map index and the try of the series.
-    delays = []
-    for task, index, _, _, ended in tasks:
-        mine = [end for label, end in ends.items() if re.search(rf":{re.escape(task)}:{index}:\d+$", label)]
-        if mine and ended:
-            delays.append((ended - mine[0]).total_seconds())
-    outcome.figures["workflow's end to task's success, s"] = _spread(delays)
-    logs = (shape.folder / "airflow" / "logs" / f"dag_id={dag}" / f"run_id={run}").rglob("*.trigger.*.log")
-    outcome.figures["trigger logs by triggerer job"] = dict(Counter(path.name.split(".trigger.")[1] for path in logs))
-    blocked = 0
-    for part in ("triggerer1", "triggerer2"):
-        blocked += (shape.folder / f"{part}.log").read_text(errors="replace").count("async thread was blocked")
-    outcome.figures["blocked-loop warnings"] = blocked
-    minutes: Counter[str] = Counter()
-    for log in (shape.folder / "tomcat").rglob("*access*"):
-        minutes.update(line[:16] for line in log.read_text().splitlines() if "/health" not in line)
-    outcome.figures["requests a minute at Conductor"] = _spread(list(minutes.values()))
+Key = tuple[str, int]
+"""A task's id and its map index."""
+
+
+def _ends(shape: ProductionShape, run: str, name: str = "trial_wait") -> dict[Key, datetime]:
+    """When each task's workflow has ended. A correlation id ends with task id, map index and the series' first try."""
+    ends = {}
+    for label, _, _, end in _workflows(shape, name, run):
+        task, index, _ = label.rsplit(":", 3)[1:]
+        if end.year > 1970:
+            ends[task, int(index)] = end
+    return ends
+
+
+@dataclass
+class Event:
+    """What the triggers' logs tell of one task."""
+
+    triggerers: list[str] = field(default_factory=list)
+    """Jobs of the triggerers that ran its trigger."""
+    fired: list[str] = field(default_factory=list)
+    """Those that fired its event."""
+    at: datetime | None = None
+    """The first event."""
+
+
+def _events(shape: ProductionShape, dag: str, run: str) -> dict[Key, Event]:
+    events: dict[Key, Event] = {}
+    folder = shape.folder / "airflow" / "logs" / f"dag_id={dag}" / f"run_id={run}"
+    for log in folder.rglob("*.trigger.*.log"):
+        parts = dict(part.partition("=")[::2] for part in log.relative_to(folder).parts[:-1])
+        event = events.setdefault((parts["task_id"], int(parts.get("map_index", -1))), Event())
+        job = re.search(r"\.trigger\.(\d+)\.log$", log.name)
+        event.triggerers.append(job[1] if job else log.name)
+        for line in log.read_text().splitlines():
+            if "Trigger fired event" in line:
+                at = datetime.fromisoformat(json.loads(line)["timestamp"].replace("Z", "+00:00"))
+                event.at = min(at, event.at or at)
+                event.fired.append(event.triggerers[-1])
+    return events
+
+
+def _delays(ends: Mapping[Key, datetime], then: Mapping[Key, datetime | None]) -> dict[str, float]:
+    return _spread([(at - ends[key]).total_seconds() for key, at in then.items() if at is not None and key in ends])
 
 
 def _spread(values: list[float]) -> dict[str, float]:
@@ -243,39 +329,74 @@ def _spread(values: list[float]) -> dict[str, float]:
         return {}
     ordered = sorted(values)
     return {
-        "median": round(statistics.median(ordered), 1),
-        "p99": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))], 1),
-        "max": round(ordered[-1], 1),
+        "median": round(statistics.median(ordered), 2),
+        "p95": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))], 2),
+        "max": round(ordered[-1], 2),
         "n": len(ordered),
     }
 
 
 @contextmanager
-def _watching(shape: ProductionShape) -> Iterator[dict[str, Any]]:
-    """Meanwhile, the most connections that were open at each database."""
-    most: dict[str, Any] = {}
+def _watching(shape: ProductionShape, outcome: Outcome) -> Iterator[None]:
+    """Add what was seen meanwhile: open connections, the machine's load, requests, blocked event loops."""
+    most: dict[str, int] = {}
+    loads: list[float] = []
     done = threading.Event()
 
     def watch() -> None:
         while not done.wait(5):
+            loads.append(os.getloadavg()[0])
             for name in ("airflow", "conductor"):
                 try:
                     [(count,)] = shape.rows(
                         name, "select count(*) from pg_stat_activity where datname = current_database()"
                     )
-                except psycopg.Error:  # the database is away, as it should be for a moment
+                except psycopg.Error:  # the database is being restarted
                     continue
-                key = f"most connections at {name}'s database"
-                most[key] = max(most.get(key, 0), count)
+                # One of them is this one.
+                most[name] = max(most.get(name, 0), count - 1)
 
+    begin = datetime.now(UTC)
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        yield most
+        yield
     finally:
         done.set()
         watcher.join()
+    end = datetime.now(UTC)
+    outcome.figures["took, s"] = round((end - begin).total_seconds())
+    outcome.figures["load of the machine"] = _spread(loads)
+    outcome.figures["most connections at Airflow's database"] = most.get("airflow")
+    outcome.figures["most connections at Conductor's database"] = most.get("conductor")
+    outcome.figures["requests a minute at Conductor"] = _spread(_requests(shape, begin, end))
+    outcome.figures["blocked event loops in triggerers, s"] = _spread(_blocked(shape, begin))
+    outcome.figures["restarted after they ended by themselves"] = dict(shape.restarts)
 
 
-def _say(line: str) -> None:
+def _requests(shape: ProductionShape, begin: datetime, end: datetime) -> list[float]:
+    """Requests of each full minute, by Conductor's access log; health checks left out."""
+    minutes = {
+        (begin + timedelta(minutes=n)).astimezone().strftime("%Y-%m-%dT%H:%M"): 0
+        for n in range(1, int((end - begin).total_seconds() // 60))
+    }
+    for log in (shape.folder / "tomcat").rglob("*access*"):
+        for line in log.read_text().splitlines():
+            if line[:16] in minutes and "/health" not in line:
+                minutes[line[:16]] += 1
+    return list(minutes.values())
+
+
+def _blocked(shape: ProductionShape, since: datetime) -> list[float]:
+    """How long triggers' event loops did nothing else, where Airflow warned of it (0.2 s and more)."""
+    found = []
+    for part in ("triggerer1", "triggerer2"):
+        text = (shape.folder / f"{part}.log").read_text(errors="replace")
+        for at, seconds in re.findall(r"^(\S+Z) .*async thread was blocked for ([\d.]+) seconds", text, re.MULTILINE):
+            if datetime.fromisoformat(at.replace("Z", "+00:00")) >= since:
+                found.append(float(seconds))
+    return found
+
+
+def _report(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
