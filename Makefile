@@ -56,7 +56,7 @@ scale: setup ## What 10,000 running workflows cost a Conductor on PostgreSQL: CP
 	@$(PYTHON) dev/environments.py production
 	.venv/production/bin/python -m benchmarks.bulk_at_scale $(ARGS)
 
-production: ## The provider in production shape: PostgreSQL, Redis, Celery, two triggerers; everything lost once (ARGS=--bounded)
+production: ## The provider in production shape: PostgreSQL, Redis, Celery, two triggerers; everything lost once (ARGS="--size bounded --only waits")
 	@$(PYTHON) dev/environments.py production
 	.venv/production/bin/python -m dev.production $(if $(BACKEND),--backend $(BACKEND)) $(ARGS)
 
