@@ -190,7 +190,7 @@ def connections(shape: ProductionShape, count: int) -> Outcome:
             _complete(shape, run, "well")
             shape.wait_until(lambda: _states(shape, run, "well") == {"success": count}, PATIENCE)
             figures["beside them"] = _event_delays(shape, "trial_connections", run)
-            # A server that answers 401 ends its waits; one that is unreachable or hangs does not.
+            # One that is unreachable or hangs ends no wait; one that answers 401 for long does.
             for name in ("dead", "hanging"):
                 outcome.expect(f"{name}: tasks meanwhile", dict(_states(shape, run, name)), {"deferred": count})
             outcome.figures["refusing: tasks meanwhile"] = dict(_states(shape, run, "refusing"))
