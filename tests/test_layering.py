@@ -22,15 +22,15 @@ ROOT = Path(airflow_provider_conductor.__file__).parent
 STOREYS = (
     ("_exports",),
     ("client",),
-    ("control", "definitions", "polling", "submission"),
+    ("control", "definitions", "polling", "submission", "watching"),
     ("batch",),
     ("_airflow", "_options", "connection_form", "exceptions", "hooks", "links", "triggers"),
-    ("decorators", "notifications", "operators", "provider_info", "retries", "sensors"),
+    ("assets", "decorators", "notifications", "operators", "provider_info", "retries", "sensors"),
     ("testing",),
 )
 """From the ground up; what stands beside each other in a line may use each other one way."""
 
-WITHOUT_AIRFLOW = ("batch", "client", "control", "definitions", "polling", "submission")
+WITHOUT_AIRFLOW = ("batch", "client", "control", "definitions", "polling", "submission", "watching")
 
 INTERNAL = (
     "_airflow",
@@ -42,6 +42,7 @@ INTERNAL = (
     "definitions",
     "polling",
     "submission",
+    "watching",
 )
 
 FLOOR = {name: floor for floor, names in enumerate(STOREYS) for name in names}

@@ -13,8 +13,10 @@ INDEXED = ("workflowType", "workflowId", "correlationId", "status", "startTime",
 _CONDITION = re.compile(r"([a-zA-Z]+)\s?(=|>|<|IN)\s?(.*)")
 
 
-def search(workflows: Sequence[Mapping[str, Any]], query: str, indexed: Collection[str]) -> list[dict[str, Any]]:
-    """Find workflows as an SQL index does, the first started first.
+def search(
+    workflows: Sequence[Mapping[str, Any]], query: str, indexed: Collection[str], sort: str = ""
+) -> list[dict[str, Any]]:
+    """Find workflows as an SQL index does, the first started first, or as ``sort`` has it (``updateTime:ASC``).
 
     It splits the query at exactly " AND ", does not trim, and ignores fields that it does not know.
 
@@ -39,7 +41,9 @@ def search(workflows: Sequence[Mapping[str, Any]], query: str, indexed: Collecti
             found = [item for item in found if re.fullmatch(pattern, item.get(name) or "")]
         else:
             found = [item for item in found if item.get(name) in values]
-    return sorted(found, key=lambda item: item["startTime"])
+    field, _, order = sort.partition(":")
+    by = field if field in indexed and order.upper() in ("ASC", "DESC") else "startTime"
+    return sorted(found, key=lambda item: str(item.get(by) or ""), reverse=order.upper() == "DESC")
 
 
 def _is_beyond(time: str, operator: str, at: str) -> bool:
@@ -56,4 +60,4 @@ def _summary(workflow: Mapping[str, Any]) -> dict[str, Any]:
     times = {key: _iso(workflow[key]) for key in ("startTime", "updateTime")}
     end = {"endTime": _iso(workflow["endTime"])} if workflow["endTime"] else {}
     definition = {"workflowType": workflow["workflowName"], "version": workflow["workflowVersion"]}
-    return {**definition, **texts, **times, **end}
+    return {**definition, **texts, **times, **end, "parentWorkflowId": workflow.get("parentWorkflowId") or ""}

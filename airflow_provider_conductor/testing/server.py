@@ -410,7 +410,7 @@ class ConductorStandIn(AbstractContextManager["ConductorStandIn"]):
     def _search(self, query: Mapping[str, str]) -> Answer:
         try:
             workflows = [self._current(item) for item in self.workflows] if self.indexed else []
-            found = search(workflows, query.get("query", ""), self.indexed)
+            found = search(workflows, query.get("query", ""), self.indexed, query.get("sort", ""))
         except ValueError as error:
             return _error(400, str(error))
         start, size = int(query["start"]), int(query["size"])
