@@ -42,6 +42,18 @@ def triggers_render_templates() -> bool:
     return hasattr(BaseTrigger, "render_template_fields")
 
 
+def watchers_exist() -> bool:
+    """Whether an asset can be updated by a trigger (from Airflow 3.0 on)."""
+    return find_spec("airflow.sdk") is not None
+
+
+def events_are_confirmed() -> bool:
+    """Whether an asset's trigger gets to know what was stored, and has where to keep how far it is (Airflow 3.3)."""
+    from airflow.triggers import base
+
+    return hasattr(getattr(base, "BaseEventTrigger", None), "create_shared_stream_producer")
+
+
 def rendered_to_text(template: Template, context: Context) -> str:
     """A compiled Jinja template as text."""
     try:  # Airflow 3
@@ -245,6 +257,7 @@ __all__ = [
     "TIMEOUT_FORESTALLS_RESUMPTION",
     "TaskNow",
     "TaskStateStore",
+    "events_are_confirmed",
     "first_poke",
     "note_deferred",
     "note_resumed",
@@ -253,5 +266,6 @@ __all__ = [
     "task_now",
     "triggers_hear_of_kills",
     "triggers_render_templates",
+    "watchers_exist",
     "xcom_is_json_in_database",
 ]

@@ -1,4 +1,4 @@
-"""Triggers that wait for Conductor workflows.
+"""Triggers that wait for Conductor workflows, and one that schedules DAGs by their ends.
 
 Import the names in ``__all__`` from this package; its modules are internal.
 """
@@ -11,8 +11,16 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger as ConductorWorkflowsTrigger
     from airflow_provider_conductor.triggers.sensor import ConductorSensorTrigger as ConductorSensorTrigger
     from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger as ConductorWorkflowTrigger
+    from airflow_provider_conductor.triggers.workflow_event import (
+        ConductorWorkflowEventTrigger as ConductorWorkflowEventTrigger,
+    )
 
 __all__, __getattr__ = exports(
     __name__,
-    {"ConductorSensorTrigger": "sensor", "ConductorWorkflowTrigger": "workflow", "ConductorWorkflowsTrigger": "batch"},
+    {
+        "ConductorSensorTrigger": "sensor",
+        "ConductorWorkflowEventTrigger": "workflow_event",
+        "ConductorWorkflowTrigger": "workflow",
+        "ConductorWorkflowsTrigger": "batch",
+    },
 )
