@@ -27,6 +27,7 @@ def get_provider_info() -> dict[str, Any]:
             kind: [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.{kind}"]}]
             for kind in ("hooks", "operators", "sensors", "triggers")
         },
+        "asset-uris": [{"schemes": ["conductor"], "handler": f"{PACKAGE}.assets.sanitize_uri"}],
         "task-decorators": [{"name": "conductor", "class-name": f"{PACKAGE}.decorators.conductor_task"}],
         "notifications": [f"{PACKAGE}.notifications.ConductorNotifier"],
         "extra-links": [

@@ -39,7 +39,10 @@ class Passing:
 
     def forward(self) -> bytes:
         with socket.create_connection(self.upstream, timeout=60) as server:
-            server.sendall(self.head.replace(b"Connection: keep-alive", b"Connection: close") + self.body)
+            head = self.head.replace(b"Connection: keep-alive", b"Connection: close")
+            if b"\r\nconnection: close" not in head.lower():  # aiohttp leaves out what HTTP/1.1 takes for granted
+                head = head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+            server.sendall(head + self.body)
             return b"".join(iter(lambda: server.recv(65536), b""))
 
     def reset(self) -> None:
