@@ -232,27 +232,35 @@ def _runner(events: list[Any], failures: list[Any]) -> Any:
     return Runner()  # type: ignore[no-untyped-call]
 
 
-def _workload(number: int, trigger: Any) -> Any:
-    """What the supervisor would hand over for a row of the database."""
+def workloads(kind: str, ids: Sequence[str]) -> list[Any]:
+    """What the supervisor would hand over for the rows of the database.
+
+    Made of one trigger: objects of a class share the names of their attributes, as far as the first thirty or so have
+    all of them. These would lack those that the runner sets, and each of ten thousand triggers would have a dict.
+    """
     from airflow.executors.workloads.trigger import RunTrigger
     from airflow.models.trigger import Trigger
 
-    classpath, kwargs = trigger.serialize()
-    return RunTrigger(id=number, classpath=classpath, encrypted_kwargs=Trigger.encrypt_kwargs(kwargs), ti=None)
+    classpath, kwargs = _trigger(kind, ids[0]).serialize()
+    return [
+        RunTrigger(
+            id=number,
+            classpath=classpath,
+            encrypted_kwargs=Trigger.encrypt_kwargs(kwargs | {"workflow_id": workflow_id}),
+            ti=None,
+        )
+        for number, workflow_id in enumerate(ids)
+    ]
 
 
-def _triggers(kind: str, ids: Sequence[str]) -> list[Any]:
+def _trigger(kind: str, workflow_id: str) -> Any:
     if kind == "empty":
         from benchmarks.empty_trigger import EmptyTrigger
 
-        return [EmptyTrigger(workflow_id) for workflow_id in ids]
+        return EmptyTrigger(workflow_id)
     from airflow_provider_conductor.triggers import ConductorWorkflowTrigger
 
-    now = time.time()
-    return [
-        ConductorWorkflowTrigger(workflow_id=workflow_id, conductor_conn_id=CONN_ID, started_at=now)
-        for workflow_id in ids
-    ]
+    return ConductorWorkflowTrigger(workflow_id=workflow_id, conductor_conn_id=CONN_ID, started_at=time.time())
 
 
 async def _serve(kind: str, orders: AsyncIterator[Any], answers: TextIO) -> None:
@@ -268,16 +276,16 @@ async def _serve(kind: str, orders: AsyncIterator[Any], answers: TextIO) -> None
     runner = _runner(events, failures)
     watchdog = _Watchdog()
     running = asyncio.create_task(runner.arun())
-    workloads = [_workload(number, trigger) for number, trigger in enumerate(_triggers(kind, ids))]
+    rows = workloads(kind, ids)
     watching = asyncio.create_task(watchdog.run())
     # The first of its kind imports what all need: that is no trigger's cost, but once a triggerer's life.
-    runner.to_create.append(workloads[0])
+    runner.to_create.append(rows[0])
     await _steady()
     first_ms = watchdog.blocked * 1e3
     before = resident()
     watchdog.forget()
-    runner.to_create.extend(workloads[1:])
-    del workloads
+    runner.to_create.extend(rows[1:])
+    del rows
     async for word in orders:
         if word == "measure":
             while len(runner.triggers) < len(ids) and not failures:  # noqa: ASYNC110 (Airflow tells nobody)

@@ -7,7 +7,6 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from airflow_provider_conductor.polling.next_poll import LONGEST
 from airflow_provider_conductor.polling.outage import Outage
@@ -23,12 +22,12 @@ SPARE = 64
 """Places in the heap that may mean nothing any more, besides as many as there are waits."""
 
 
-@dataclass(slots=True, eq=False)
-class PausedWait:
-    """One wait in its pause. Moments are on the monotonic clock.
+class PausedWait(asyncio.Future[PollResult | None]):
+    """One wait in its pause, which ends with this future. Moments are on the monotonic clock.
+
+    Python's garbage collector walks through all objects of ten thousand waits, so each has as few as possible.
 
     Attributes:
-        done: takes the answer to the wait.
         ahead: seconds by which the wait's own clock is ahead of the monotonic one.
         due, earliest: when it is polled, and when it may be polled together with others.
         polled: whether it is being polled, or will be next; it has no place in the heap then.
@@ -37,15 +36,15 @@ class PausedWait:
         blind: whether the last answer about it had no ``updateTime``.
     """
 
-    pause: PollPause
-    done: asyncio.Future[PollResult | None]
-    ahead: float
-    due: float = 0.0
-    earliest: float = 0.0
-    polled: bool = False
-    prompted: bool = False
-    told_of: int = 0
-    blind: bool = False
+    __slots__ = ("ahead", "blind", "due", "earliest", "pause", "polled", "prompted", "told_of")
+
+    def __init__(self, pause: PollPause, ahead: float) -> None:
+        super().__init__()
+        self.pause = pause
+        self.ahead = ahead
+        self.due = self.earliest = 0.0
+        self.polled = self.prompted = self.blind = False
+        self.told_of = 0
 
     @property
     def wake_at(self) -> float:
@@ -54,11 +53,11 @@ class PausedWait:
 
     def is_at(self, due: float) -> bool:
         """Whether the place at ``due`` in the heap is its own; a prompt leaves an earlier one behind."""
-        return self.due == due and not self.polled and not self.done.done()
+        return self.due == due and not self.polled and not self.done()
 
 
 class PauseQueue:
-    """A heap of :class:`PausedWait`, and which of them wait for a workflow.
+    """A heap of :class:`PausedWait`, and all of them, also those that are being polled.
 
     Attributes:
         sooner: set when the next one is due sooner than before.
@@ -69,8 +68,7 @@ class PauseQueue:
         self._outage = outage
         self._heap: list[tuple[float, int, PausedWait]] = []
         self._order = itertools.count()
-        self._waits = 0
-        self._by_id: dict[str, set[PausedWait]] = {}
+        self._waits: set[PausedWait] = set()
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -81,16 +79,11 @@ class PauseQueue:
         return self._heap[0][0] if self._heap else math.inf
 
     def register(self, waiting: PausedWait) -> None:
-        """Note what it waits for, so that a prompt finds it."""
-        self._waits += 1
-        self._by_id.setdefault(waiting.pause.workflow_id, set()).add(waiting)
+        """Note it, so that a prompt finds it."""
+        self._waits.add(waiting)
 
     def unregister(self, waiting: PausedWait) -> None:
-        self._waits -= 1
-        others = self._by_id[waiting.pause.workflow_id]
-        others.discard(waiting)
-        if not others:
-            del self._by_id[waiting.pause.workflow_id]
+        self._waits.discard(waiting)
         self._compact()
 
     def push(self, waiting: PausedWait, now: float, seconds: float) -> None:
@@ -103,9 +96,11 @@ class PauseQueue:
 
     def prompt(self, workflow_id: str, now: float) -> None:
         """Make those who wait for it due at once."""
-        for waiting in self._by_id.get(workflow_id, ()):
+        for waiting in self._waits:
+            if waiting.pause.workflow_id != workflow_id:
+                continue
             waiting.prompted = True
-            if not waiting.done.done() and not waiting.polled and waiting.due > now:
+            if not waiting.done() and not waiting.polled and waiting.due > now:
                 waiting.due = waiting.earliest = now
                 self._push(waiting)
 
@@ -139,6 +134,6 @@ class PauseQueue:
         self._compact()
 
     def _compact(self) -> None:
-        if len(self._heap) > 2 * self._waits + SPARE:
+        if len(self._heap) > 2 * len(self._waits) + SPARE:
             self._heap = [item for item in self._heap if item[2].is_at(item[0])]
             heapq.heapify(self._heap)

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from airflow_provider_conductor.client.aio import AsyncConductorClient
 from airflow_provider_conductor.client.errors import ConductorAuthError, ConductorRequestError
-from airflow_provider_conductor.client.flow import Flow, Now, Sleep, Step, drive_async
+from airflow_provider_conductor.client.flow import Flow, Now, Sleep, Step, Steps
 from airflow_provider_conductor.polling.bulk_reader import BulkReader
 from airflow_provider_conductor.polling.event_stream import EventStreams
 from airflow_provider_conductor.polling.next_poll import LONGEST, SHORTEST, adaptive_pause
@@ -118,16 +118,22 @@ class Poller:
         self.counts.waits += 1
         held = ""
         ahead = self._clock() - self._monotonic()
-
-        def do(step: Step) -> Awaitable[Any]:
-            nonlocal held
-            if isinstance(step, PollPause) and not held:
-                held = step.workflow_id
-                self._streams.hold(held)
-            return self._do(step, ahead)
-
         try:
-            return await drive_async(flow, do)
+            for step in (steps := Steps(flow)):
+                with steps:
+                    if not isinstance(step, PollPause):
+                        steps.reply = await self._do(step, ahead)
+                        continue
+                    if not held:
+                        held = step.workflow_id
+                        self._streams.hold(held)
+                    waiting = self._pause(step, ahead)
+                    try:
+                        # No coroutine that awaits another: ten thousand waits pause in theirs.
+                        steps.reply = await waiting
+                    finally:
+                        self._queue.unregister(waiting)
+            return steps.result
         finally:
             self.counts.waits -= 1
             if held:
@@ -147,9 +153,6 @@ class Poller:
         await self._client.close()
 
     def _do(self, step: Step, ahead: float) -> Awaitable[Any]:
-        # No coroutine that awaits another: ten thousand waits pause in theirs.
-        if isinstance(step, PollPause):
-            return self._pause(step, ahead)
         if isinstance(step, Sleep):
             return self._sleep(step.seconds)
         if isinstance(step, Now):
@@ -165,8 +168,8 @@ class Poller:
     async def _now(self, ahead: float) -> float:
         return self._monotonic() + ahead
 
-    async def _pause(self, pause: PollPause, ahead: float) -> PollResult | None:
-        waiting = PausedWait(pause, asyncio.get_running_loop().create_future(), ahead)
+    def _pause(self, pause: PollPause, ahead: float) -> PausedWait:
+        waiting = PausedWait(pause, ahead)
         self._queue.register(waiting)
         if pause.away and self.outage.error is not None:
             waiting.told_of = self.outage.number
@@ -177,10 +180,7 @@ class Poller:
             self._sweeping = asyncio.create_task(
                 self._sweep_on(), name="conductor-poller", context=contextvars.Context()
             )
-        try:
-            return await waiting.done
-        finally:
-            self._queue.unregister(waiting)
+        return waiting
 
     def _prompt(self, workflow_id: str) -> None:
         """Something has happened to it: poll now. An answer that is under way may be from before."""
@@ -222,7 +222,7 @@ class Poller:
         """
         now = self._monotonic()
         if now >= self._alarm:
-            polled = [item for item in (*self._due, *self._polled) if item.polled and not item.done.done()]
+            polled = [item for item in (*self._due, *self._polled) if item.polled and not item.done()]
             self._wake_all(item for item in polled if item.wake_at <= now)
             self._alarm = min((item.wake_at for item in polled if item.wake_at > now), default=math.inf)
         self._due += self._queue.take_due(now, lambda waiting: self._is_to_be_polled(waiting, now))
@@ -255,7 +255,7 @@ class Poller:
                 for waiting in due:
                     if not renewed:
                         self._wake(waiting)
-                    elif not waiting.done.done():
+                    elif not waiting.done():
                         self._queue.push(waiting, now, 0.0)
             except ConductorRequestError as error:
                 self.outage.failed(error, self._monotonic(), self._jitter())
@@ -275,7 +275,7 @@ class Poller:
         """Poll those due and answer them; each that has been answered leaves the list."""
         by_id: dict[str, list[PausedWait]] = {}
         for waiting in due:
-            if not waiting.done.done():
+            if not waiting.done():
                 by_id.setdefault(waiting.pause.workflow_id, []).append(waiting)
         ids = list(by_id)
         polled = 0
@@ -295,7 +295,7 @@ class Poller:
         """Let it pause on if nothing has changed; without a result it has to poll by itself."""
         self.counts.polls += 1
         pause = waiting.pause
-        if waiting.done.done():
+        if waiting.done():
             return
         if result is None or pause.revision is None:
             return self._wake(waiting)
@@ -310,9 +310,9 @@ class Poller:
         self._queue.push(waiting, now, seconds)
 
     def _wake(self, waiting: PausedWait, result: PollResult | None = None) -> None:
-        if not waiting.done.done():
+        if not waiting.done():
             self.counts.woken += 1
-            waiting.done.set_result(result)
+            waiting.set_result(result)
 
     def _wake_all(self, waits: Iterable[PausedWait]) -> None:
         for waiting in waits:
@@ -322,7 +322,7 @@ class Poller:
         """Nothing is sent now. A wait that is due learns of an outage once: it logs that, and its limits count."""
         now, outage = self._monotonic(), self.outage
         for waiting in waits:
-            if waiting.done.done():
+            if waiting.done():
                 continue
             if waiting.told_of == outage.number or outage.is_rate_limit:
                 self._queue.push(waiting, now, 0.0)

@@ -23,7 +23,7 @@ class ServerClock:
     def observed(cls, server_time: int, *, sent: float, received: float) -> ServerClock:
         """Read it off the ``Date`` of one answer, in ms; 0 where it had none: then the clocks count as equal."""
         ahead = server_time / 1000 + RESOLUTION / 2 - (sent + received) / 2
-        return cls(0.0 if not server_time or abs(ahead) <= RESOLUTION + (received - sent) / 2 else ahead)
+        return EQUAL if not server_time or abs(ahead) <= RESOLUTION + (received - sent) / 2 else cls(ahead)
 
     def server(self, ours: float) -> int:
         """What the server's clock says at this moment of ours, in ms."""
@@ -32,3 +32,7 @@ class ServerClock:
     def ours(self, server: int) -> float:
         """What our clock says at this moment of the server's, in seconds."""
         return server / 1000 - self.ahead
+
+
+EQUAL = ServerClock()
+"""Both say the same."""

@@ -114,11 +114,14 @@ class WaitState:
             return cls()
         return state
 
-    def bound_pause(self, latest: float) -> None:
-        """Poll by ``latest`` at the latest: the clock may have been set, or that of another machine may differ."""
+    def begin_again(self, latest: float) -> None:
+        """Begin with a poll, whatever is left of the pause.
+
+        The wait polls by itself by ``latest``: the clock may have been set, or that of another machine may differ.
+        """
         if self.pause is not None:
             wake_at, blind_wake_at = min(self.pause.wake_at, latest), min(self.pause.blind_wake_at, latest)
-            self.pause = replace(self.pause, wake_at=wake_at, blind_wake_at=blind_wake_at)
+            self.pause = replace(self.pause, seconds=0.0, wake_at=wake_at, blind_wake_at=blind_wake_at)
 
 
 def _changed(data: WaitSpec | WaitState) -> dict[str, Any]:

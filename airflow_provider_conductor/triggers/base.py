@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_conductor._airflow import DELETED, TaskNow, task_now, triggers_hear_of_kills
 from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.flow import Flow
-from airflow_provider_conductor.client.text import one_line, to_log
+from airflow_provider_conductor.client.text import LINE_LIMIT, one_line
 from airflow_provider_conductor.connection_form import DEFAULT_CONNECTION_ID
 from airflow_provider_conductor.polling.durations import seconds
 from airflow_provider_conductor.polling.poller import Poller
@@ -101,10 +101,21 @@ class ConductorTrigger(BaseTrigger):
             raise
         yield TriggerEvent(event)
 
-    def _wait_flow(self, poller: Poller, spec: WaitSpec, state: WaitState, log: Callable[..., None]) -> Flow[WaitEvent]:
+    @property
+    def log(self) -> Any:
+        """The class's own: one for each trigger, as Airflow makes it, takes several of the objects in :meth:`run`."""
+        return self.logger() if self._log is None else self._log
+
+    def _wait_flow(self, poller: Poller, spec: WaitSpec, state: WaitState) -> Flow[WaitEvent]:
         """A wait that leaves workers' reasons out: a triggerer masks only the secrets that it has seen itself."""
         reasons = poller.client.settings.triggerer_reasons
-        return wait(spec, to_log(log), state=state, warn=to_log(self.log.warning), reasons=reasons)
+        return wait(spec, self._log_line, state=state, warn=self._log_warning, reasons=reasons)
+
+    def _log_line(self, line: str) -> None:
+        self.log.info("%s", one_line(line, LINE_LIMIT))
+
+    def _log_warning(self, line: str) -> None:
+        self.log.warning("%s", one_line(line, LINE_LIMIT))
 
     async def on_kill(self) -> None:
         """The task was marked or cleared: Airflow's call, from 3.3 on.

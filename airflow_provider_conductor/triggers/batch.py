@@ -13,6 +13,7 @@ from airflow_provider_conductor.batch.handover import FREE_FOR, worth_a_worker
 from airflow_provider_conductor.client.flow import steady
 from airflow_provider_conductor.client.models import WorkflowStatus
 from airflow_provider_conductor.client.termination import terminate_concurrently
+from airflow_provider_conductor.client.text import LINE_LIMIT, one_line
 from airflow_provider_conductor.connection_form import DEFAULT_CONNECTION_ID
 from airflow_provider_conductor.polling.durations import seconds
 from airflow_provider_conductor.polling.poller import Poller
@@ -120,8 +121,11 @@ class ConductorWorkflowsTrigger(ConductorTrigger):
         """Wait for one; its id if it completed. Its event may hold the whole workflow, so it is not kept."""
         limits = {"stall_timeout": self.stall_timeout, "poll_interval": self.poll_interval}
         spec, state = waiting_for(workflow_id, now, began=self.started_at, **limits)
-        event = await poller.run(self._wait_flow(poller, spec, state, self.log.debug))
+        event = await poller.run(self._wait_flow(poller, spec, state))
         return workflow_id if event.status == WorkflowStatus.COMPLETED else None
+
+    def _log_line(self, line: str) -> None:
+        self.log.debug("%s", one_line(line, LINE_LIMIT))
 
     @property
     def _subject(self) -> str:

@@ -24,7 +24,7 @@ class SingleWaitTrigger(ConductorTrigger):
     state: WaitState
 
     async def _wait(self, poller: Poller) -> dict[str, Any]:
-        event = await poller.run(self._wait_flow(poller, self.spec, self.state, self.log.info))
+        event = await poller.run(self._wait_flow(poller, self.spec, self.state))
         if self.timeout_reason is not None and event.status in (TIMEOUT, STALLED):
             await self._terminate(poller, self.timeout_reason)
         return event.to_json()

@@ -782,7 +782,7 @@ def test_a_pause_is_bounded_where_the_clock_was_set() -> None:
     state = sent(world.wait(return_after=0))
     world.now -= 1e6
     assert state.pause is not None
-    state.bound_pause(world.now + 3_600)
+    state.begin_again(world.now + 3_600)
     assert state.pause.wake_at == state.pause.blind_wake_at == world.now + 3_600
 
 
