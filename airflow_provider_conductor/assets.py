@@ -52,7 +52,7 @@ def conductor_workflow_asset(
         include_sub_workflows: whether the end of a sub-workflow counts.
         conductor_conn_id: id of the connection.
         poll_interval, index_lag, catch_up, max_output_bytes: as for
-            :class:`~airflow_provider_conductor.triggers.ConductorWorkflowEventTrigger`.
+            :class:`~airflow_provider_conductor.triggers.workflow_event.ConductorWorkflowEventTrigger`.
 
     Raises:
         ConductorInputError: an argument that cannot be used, or an Airflow before 3.0.
