@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,6 +46,24 @@ os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_airflow_home}/
 # A busy machine is no failure.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what this Airflow cannot have."""
+    running = _numbers(version("apache-airflow"))
+    left_out: list[pytest.Item] = []
+    for item in items:
+        for mark in item.iter_markers("airflow_versions"):
+            if not _numbers(mark.kwargs.get("since", "0")) <= running < _numbers(mark.kwargs.get("before", "99")):
+                left_out.append(item)
+                break
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _numbers(airflow_version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in airflow_version.split(".")[:2])
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

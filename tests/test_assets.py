@@ -8,14 +8,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from airflow_provider_conductor._airflow import watchers_exist
 from airflow_provider_conductor.assets import conductor_workflow_asset, sanitize_uri
 from airflow_provider_conductor.exceptions import ConductorInputError
 
-from_airflow_3 = pytest.mark.skipif(not watchers_exist(), reason="Airflow 2 has no asset watchers")
+from_airflow_3 = pytest.mark.airflow_versions(since="3.0")
 
 
-@pytest.mark.skipif(watchers_exist(), reason="from Airflow 3 on, there are watchers")
+@pytest.mark.airflow_versions(before="3.0")
 def test_airflow_2_is_told_why_not() -> None:
     with pytest.raises(ConductorInputError, match=re.escape("asset watchers came with Airflow 3.0")):
         conductor_workflow_asset("orders")

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor._airflow import events_are_confirmed
 from airflow_provider_conductor.client import ConductorClient
 from airflow_provider_conductor.triggers.event_inbox import AT_ONCE
 from dev.examples import register_definitions, running_worker
@@ -28,7 +27,7 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.airflow,
     pytest.mark.faults,
-    pytest.mark.skipif(not events_are_confirmed(), reason="positions are kept from Airflow 3.3 on"),
+    pytest.mark.airflow_versions(since="3.3"),
 ]
 
 BURST = 120

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor._airflow import events_are_confirmed, watchers_exist
 from airflow_provider_conductor.testing import ConductorStandIn
 from airflow_provider_conductor.triggers import ConductorWorkflowEventTrigger
 
-pytestmark = pytest.mark.skipif(not watchers_exist(), reason="Airflow 2 has no asset watchers")
+pytestmark = pytest.mark.airflow_versions(since="3.0")
 
-confirmed = pytest.mark.skipif(not events_are_confirmed(), reason="Airflow confirms events from 3.3 on")
+confirmed = pytest.mark.airflow_versions(since="3.3")
 
 
 class Store:
