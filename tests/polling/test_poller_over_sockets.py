@@ -71,8 +71,11 @@ class Conductor:
     def answer(self, exchange: Exchange) -> None:
         path = exchange.request.path.removeprefix("/api")
         if path == "/workflow/bulk/search":
-            found = [self.whole(name) for name in exchange.request.json() if name in self.workflows]
+            asked = exchange.request.json()
+            found = [self.whole(name) for name in asked if name in self.workflows]
             body = {"bulkSuccessfulResults": found, "bulkErrorResults": {}}
+            if self.bulk:
+                self.told.update(asked)
             behaviour = told.json_answer(body) if self.bulk else no_route(path)
         elif path == "/workflow/search":
             behaviour = told.json_answer({"totalHits": 0, "results": []})
