@@ -178,7 +178,7 @@ class ConductorNotifier(BaseNotifier):
         identity = TaskIdentity(
             prefix=settings.identity_prefix or "airflow",
             dag_id=_attribute(of, "dag_id"),
-            run_id=_attribute(of, "run_id"),
+            run_id=_run_id(of),
             task_id=_attribute(ti, "task_id"),
             map_index=-1 if ti is None or ti.map_index is None else ti.map_index,
             try_number=1,
@@ -224,10 +224,15 @@ class ConductorNotifier(BaseNotifier):
         if not reason:
             ti: Any = context.get("ti")
             of: Any = ti or context.get("dag_run")
-            label = label_of(ti) if ti is not None else f"{_attribute(of, 'dag_id')} run {_attribute(of, 'run_id')}"
+            label = label_of(ti) if ti is not None else f"{_attribute(of, 'dag_id')} run {_run_id(of)}"
             reason = killed_reason(f"{label} called back")
         done = yield from terminate([workflow_id], readable(reason))
         return f"Conductor workflow {workflow_id}: {done.describe(workflow_id)}"
+
+
+def _run_id(of: Any) -> str:
+    """A deadline's dag run has it under the name that it has in Airflow's REST API (seen on 3.3.2)."""
+    return _attribute(of, "run_id") or _attribute(of, "dag_run_id")
 
 
 def _attribute(of: Any, name: str) -> str:

@@ -181,18 +181,18 @@ def test_a_workflow_that_has_ended_keeps_its_status(
 # Contexts
 
 
-@pytest.mark.parametrize("dag_run", [{"dag_id": "nightly", "run_id": "manual__1"}, None])
+@pytest.mark.parametrize("dag_run", [{"dag_id": "nightly", "dag_run_id": "manual__1"}, None])
 def test_the_simple_context_of_a_deadline_is_enough(conductor: ConductorStandIn, dag_run: Any) -> None:
     conductor.script("escalate", lambda given: Script())
     notifier = ConductorNotifier(
         action="start",
         workflow_name="escalate",
-        workflow_input={"run": "{{ dag_run.run_id if dag_run else '' }}"},
+        workflow_input={"run": "{{ dag_run.dag_run_id if dag_run else '' }}"},
         context={"dag_run": dag_run, "deadline": {"id": "1"}, "dag": None},
     )
     act(notifier, notifier.context, "awaited")
     (body,) = conductor.started
-    run_id = dag_run["run_id"] if dag_run else ""
+    run_id = dag_run["dag_run_id"] if dag_run else ""
     assert body["input"] == {"run": run_id}
     assert f":{run_id}:" in body["correlationId"]
 
