@@ -26,7 +26,7 @@ def start(slot: str, **more: Any) -> dict[str, Any]:
 
 def deadline() -> dict[str, Any]:
     """A deadline that the run misses, where Airflow has any (3.1)."""
-    if not find_spec("airflow.sdk.definitions.deadline"):
+    if not (find_spec("airflow.sdk") and find_spec("airflow.sdk.definitions.deadline")):
         return {}
     from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
 
