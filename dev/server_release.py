@@ -77,9 +77,9 @@ SQLITE = (
 )
 """What a server has by default from 3.22 on; before, its queues are in Redis, and without one every start answers 500.
 
-That is for a look at 3.21.14. Under load, starts fail at once there ("SQLITE_BUSY"); with
+With these, 3.21.14 answers single requests. Under load, starts fail at once ("SQLITE_BUSY"); with
 ``transaction_mode=IMMEDIATE`` they wait, but while the tests deleted workflows, its pool was left with connections that
-never worked again ("cannot rollback"). The tests run on PostgreSQL: ``make backend VERSION=3.21.14``.
+never worked again ("cannot rollback"). Nightly, it is tried on PostgreSQL: ``make backend VERSION=3.21.14``.
 """
 
 
