@@ -58,7 +58,7 @@ scale: setup ## What 10,000 running workflows cost a Conductor on PostgreSQL: CP
 
 production: ## The provider in production shape: PostgreSQL, Redis, Celery, two triggerers; everything lost once (ARGS="--size bounded --only waits")
 	@$(PYTHON) dev/environments.py production
-	.venv/production/bin/python -m dev.production $(if $(BACKEND),--backend $(BACKEND)) $(ARGS)
+	.venv/production/bin/python -m dev.production $(ARGS)
 
 backend: setup ## The tests on real servers, with another Conductor (BACKEND=sqlite|postgres|redis, VERSION=3.21.14, PYTEST_ARGS="-k name")
 	@$(PYTHON) dev/environments.py production

@@ -25,13 +25,6 @@ from dev.environments import BUILD, ROOT, run, uv
 from dev.production.shape import ProductionShape
 from dev.production.trial import Outcome, batch, connections, register, waits
 
-UNTRIED = {
-    "redis": "the trial counts workflows in Conductor's search index, which is off there; "
-    "`make backend BACKEND=redis` runs the tests on real servers",
-    "mysql": "no wheel and no Maven artifact carries a MySQL or MariaDB server, and this command installs nothing else",
-}
-"""What Conductor may keep its data in as well, and why the trial does not run there."""
-
 WRITTEN = ROOT / "build" / "production.json"
 
 
@@ -52,13 +45,10 @@ SIZES = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="The provider in production shape, on this machine.")
-    parser.add_argument("--backend", default="postgres", help="Conductor's database; only postgres")
     parser.add_argument("--only", default="waits,batch,connections", help="a comma-separated part of the trial")
     parser.add_argument("--size", choices=SIZES, default="whole", help="how much of everything")
     parser.add_argument("--executor", choices=("celery", "local"), default="celery", help="Airflow's")
     chosen = parser.parse_args()
-    if chosen.backend != "postgres":
-        parser.error(f"--backend {chosen.backend}: {UNTRIED.get(chosen.backend, 'not a database of Conductor')}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     size = SIZES[chosen.size]

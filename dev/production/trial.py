@@ -294,7 +294,7 @@ def _ends(shape: ProductionShape, run: str, name: str = "trial_wait") -> dict[Ke
 
 @dataclass
 class Event:
-    """What the triggers' logs tell of one task."""
+    """What the triggers' logs have of one task."""
 
     triggerers: list[str] = field(default_factory=list)
     """Jobs of the triggerers that ran its trigger."""
