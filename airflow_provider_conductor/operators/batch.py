@@ -361,17 +361,21 @@ class ConductorExecuteWorkflowsOperator(WaitArguments, StartsWorkflow):
         except ConductorError as error:
             self.log.warning("The workflows whose inputs are gone cannot be identified, and still run: %s", error)
             return
-        if orphans := [
-            workflow.workflow_id for workflow in workflows.values() if workflow.correlation_id not in expected
-        ]:
+        orphans = [item.workflow_id for item in workflows.values() if item.correlation_id not in expected]
+        if orphans:
             self.log.warning("Some inputs are gone. %s", self._terminate_orphans(orphans))
 
     def _found(self, plans: Sequence[StartPlan]) -> list[Workflow]:
-        """What a look-up finds of them, and what only the search index has of the others."""
+        """What a look-up finds of them, and what only the search index has of others that may have been started.
+
+        Items are started in order, so many at a time.
+        """
         from airflow_provider_conductor.submission.lookup import look_up, look_up_in_index
 
         found = self.hook.client.run(look_up(plans))
-        missing = [plan for plan, items in zip(plans, found, strict=True) if not items]
+        last = max((index for index, items in enumerate(found) if items), default=-1)
+        started = range(min(len(plans), last + 1 + active_limit(self.max_active)))
+        missing = [plans[index] for index in started if not found[index]]
         if missing:
             found += self.hook.client.run(look_up_in_index(missing))
         return [item.workflow for items in found for item in items]

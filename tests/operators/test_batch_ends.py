@@ -264,6 +264,16 @@ def test_a_deferral_that_airflow_ends_does_with_what_runs_what_was_asked(
     assert [orders.status(number) for number in (2, 3, 4, 5)] == ["COMPLETED", left, left, "FAILED"]
 
 
+def test_only_items_that_may_have_been_started_are_searched_for(orders: Orders) -> None:
+    many = [{"order": number} for number in range(1_000)]
+    task, context = unanswered(orders, workflow_inputs=many, max_active=12)
+    orders.conductor.requests.clear()
+    with pytest.raises(AirflowException):
+        task.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
+    assert [orders.status(number) for number in (3, 4)] == ["TERMINATED", "TERMINATED"]
+    assert len([request for request in orders.conductor.requests if request.path == "/workflow/search"]) == 1
+
+
 def test_a_trigger_that_failed_leaves_sound_workflows(orders: Orders) -> None:
     task, context = unanswered(orders)
     with pytest.raises(AirflowException):
