@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+from airflow_provider_conductor.polling.durations import LONGEST
 
 SECTION = "conductor"
 
@@ -14,25 +18,23 @@ class Option:
 
     Attributes:
         default: None: nothing applies where the option is not set.
-        at_least: smaller values are refused.
-        at_most: larger values are refused; None: any.
+        at_least, at_most: smaller and larger values are refused.
     """
 
     name: str
     description: str
     kind: type[int] | type[float]
     default: int | None = None
-    at_least: float = 0
-    at_most: float | None = None
+    at_least: int = 1
+    at_most: float = math.inf
     example: str
-    version_added: str = "0.1.0"
 
     def declared(self) -> dict[str, Any]:
         """As the provider info has it."""
         return {
             "description": self.description,
             "type": "integer" if self.kind is int else "float",
-            "version_added": self.version_added,
+            "version_added": "0.1.0",
             "example": self.example,
             "default": "" if self.default is None else str(self.default),
         }
@@ -43,20 +45,26 @@ class Option:
         Raises:
             ValueError: it is set to something that cannot be used.
         """
-        from airflow.providers.common.compat.sdk import conf
-
-        text = str(conf.get(SECTION, self.name, fallback="") or "").strip()
+        text = configured(self.name)
         if not text:
             return self.default
         try:
             value = self.kind(text)
         except ValueError:
-            value = self.kind(self.at_least) - 1
-        if not self.at_least <= value <= (float("inf") if self.at_most is None else self.at_most):
-            limit = "" if self.at_most is None else f", at most {self.at_most:g}"
+            value = math.nan
+        if not self.at_least <= value <= self.at_most:
             what = "a whole number" if self.kind is int else "a number of seconds"
-            raise ValueError(f"[{SECTION}] {self.name} must be {what}, at least {self.at_least:g}{limit}, not {text!r}")
+            limit = f", at most {self.at_most:.0f}" if math.isfinite(self.at_most) else ""
+            raise ValueError(f"[{SECTION}] {self.name} must be {what}, at least {self.at_least}{limit}, not {text!r}")
         return value
+
+
+@cache
+def configured(name: str) -> str:
+    """What Airflow's configuration has, "" for nothing; read once in a process: each operator of a DAG file asks."""
+    from airflow.providers.common.compat.sdk import conf
+
+    return str(conf.get(SECTION, name, fallback="") or "").strip()
 
 
 DEFAULT_TIMEOUT = Option(
@@ -64,8 +72,7 @@ DEFAULT_TIMEOUT = Option(
     description="Seconds for the wait of one try, where an operator has no ``timeout``. Empty: no limit. Sensors have "
     "Airflow's own default.",
     kind=float,
-    at_least=1,
-    at_most=315_360_000,
+    at_most=LONGEST,
     example="86400",
 )
 DEFAULT_STALL_TIMEOUT = Option(
@@ -73,8 +80,7 @@ DEFAULT_STALL_TIMEOUT = Option(
     description="Seconds without progress after which a wait ends, where an operator or a sensor has no "
     "``stall_timeout``. Empty: no limit.",
     kind=float,
-    at_least=1,
-    at_most=315_360_000,
+    at_most=LONGEST,
     example="7200",
 )
 MAX_OUTPUT_BYTES = Option(
@@ -83,7 +89,6 @@ MAX_OUTPUT_BYTES = Option(
     "``max_output_bytes``.",
     kind=int,
     default=1_048_576,
-    at_least=1,
     example="4194304",
 )
 POLLS_AT_ONCE = Option(
@@ -92,7 +97,6 @@ POLLS_AT_ONCE = Option(
     "the bulk requests.",
     kind=int,
     default=8,
-    at_least=1,
     at_most=100,
     example="16",
 )

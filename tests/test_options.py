@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from airflow.configuration import conf
 from airflow.providers_manager import ProvidersManager
 
-from airflow_provider_conductor._options import MAX_OUTPUT_BYTES, OPTIONS, POLLS_AT_ONCE, SECTION, Option
+from airflow_provider_conductor._options import MAX_OUTPUT_BYTES, OPTIONS, POLLS_AT_ONCE, SECTION, Option, configured
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorExecuteWorkflowsOperator
 from airflow_provider_conductor.polling.poller_client import PollerLimits
 from airflow_provider_conductor.provider_info import get_provider_info
@@ -22,7 +23,16 @@ from airflow_provider_conductor.triggers.shared_poller import shared_poller
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 
 
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    """Another process would read the configuration anew."""
+    configured.cache_clear()
+    yield
+    configured.cache_clear()
+
+
 def configure(monkeypatch: pytest.MonkeyPatch, **values: object) -> None:
+    configured.cache_clear()
     for name, value in values.items():
         monkeypatch.setenv(f"AIRFLOW__{SECTION.upper()}__{name.upper()}", str(value))
 
