@@ -104,8 +104,8 @@ class ConductorNotifier(BaseNotifier):
         self.task_output = task_output
         self.reason = reason
         self.context: Any = context or {}
-        foreign = [name for name in self.template_fields[1:] if getattr(self, name) is not None]
-        if foreign := [name for name in foreign if name not in ARGUMENTS_OF[action]]:
+        own = ("conductor_conn_id", *ARGUMENTS_OF[action])
+        if foreign := [name for name in self.template_fields if name not in own and getattr(self, name) is not None]:
             raise ValueError(
                 f"action={action!r} takes no {', '.join(foreign)}; it takes {', '.join(sorted(ARGUMENTS_OF[action]))}"
             )

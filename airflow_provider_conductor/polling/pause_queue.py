@@ -32,11 +32,11 @@ class PausedWait(asyncio.Future[PollResult | None]):
         due, earliest: when it is polled, and when it may be polled together with others.
         polled: whether it is being polled, or will be next; it has no place in the heap then.
         prompted: whether something has happened to its workflow while it was being polled.
-        told_of: the number of the outage that it has been told of.
+        outage_seen: the number of the last outage that it was woken for.
         blind: whether the last answer about it had no ``updateTime``.
     """
 
-    __slots__ = ("ahead", "blind", "due", "earliest", "pause", "polled", "prompted", "told_of")
+    __slots__ = ("ahead", "blind", "due", "earliest", "outage_seen", "pause", "polled", "prompted")
 
     def __init__(self, pause: PollPause, ahead: float) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class PausedWait(asyncio.Future[PollResult | None]):
         self.ahead = ahead
         self.due = self.earliest = 0.0
         self.polled = self.prompted = self.blind = False
-        self.told_of = 0
+        self.outage_seen = 0
 
     @property
     def wake_at(self) -> float:

@@ -172,7 +172,7 @@ class Poller:
         waiting = PausedWait(pause, ahead)
         self._queue.register(waiting)
         if pause.away and self.outage.error is not None:
-            waiting.told_of = self.outage.number
+            waiting.outage_seen = self.outage.number
         self._queue.push(waiting, self._monotonic(), 0.0 if pause.workflow_id in self._prompted else pause.seconds)
         self._prompted.discard(pause.workflow_id)
         if self._sweeping is None or self._sweeping.done():
@@ -324,10 +324,10 @@ class Poller:
         for waiting in waits:
             if waiting.done():
                 continue
-            if waiting.told_of == outage.number or outage.is_rate_limit:
+            if waiting.outage_seen == outage.number or outage.is_rate_limit:
                 self._queue.push(waiting, now, 0.0)
             else:
-                waiting.told_of = outage.number
+                waiting.outage_seen = outage.number
                 self._wake(waiting)
 
     def _report_counts(self) -> None:

@@ -54,7 +54,7 @@ class ConductorWorkflowEventTrigger(BaseEventTrigger):
         index_lag: seconds (or timedelta) by which the search index may show an end later than others.
         catch_up: seconds (or timedelta) of ends that are reported after the triggerer was away.
         max_output_bytes: an output up to this size, as JSON, is part of the event.
-        asset_name: tells apart the triggers of several assets that watch the same workflows.
+        asset_name: distinguishes the triggers of several assets that watch the same workflows.
 
     Raises:
         ConductorInputError: an argument that cannot be used, or an Airflow without asset watchers.
@@ -129,7 +129,7 @@ class ConductorWorkflowEventTrigger(BaseEventTrigger):
                 yield TriggerEvent(inbox.confirm(end))
 
     def shared_stream_key(self) -> str | None:
-        """From Airflow 3.3 on, a stream of the trigger's own, since only streams are told what has been stored."""
+        """From Airflow 3.3 on, a stream of the trigger's own: Airflow confirms to streams what it has stored."""
         if not events_are_confirmed() or self.asset_state_store is None:
             return None
         key = _key(self.serialize()[1])

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.text import one_line
+from airflow_provider_conductor.control.conditions import time_in
 from airflow_provider_conductor.watching.ends import End
 
 NAME_LIMIT = 500
@@ -22,7 +23,7 @@ def payload(end: End, workflow: Workflow | None, *, url: str, max_output_bytes: 
         url: its page in Conductor's UI.
     """
     summary = end.summary
-    started = End.of(Workflow({"updateTime": summary.data.get("startTime")})).updated
+    started = time_in(summary.data, "startTime")
     output, omitted = _output(end, workflow, max_output_bytes)
     return {
         "event_id": f"{end.workflow_id}:{end.time}",

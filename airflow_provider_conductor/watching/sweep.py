@@ -160,7 +160,7 @@ def _read(workflow_ids: Sequence[str]) -> Flow[dict[str, Workflow]]:
 
 
 def _query(wanted: Sequence[Wanted], since: int) -> str:
-    """For all of them at once; what cannot be asked for is left out, and sorted out by :meth:`Wanted.may_be`."""
+    """For all of them at once; what a query cannot express is left out, and filtered by :meth:`Wanted.may_be`."""
     statuses = sorted({status for one in wanted for status in one.statuses})
     conditions = [
         Condition("status", "IN", tuple(statuses)),
