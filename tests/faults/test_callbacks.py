@@ -1,4 +1,4 @@
-"""The notifier in each slot of a real Airflow: on a worker, in the DAG processor, and in the triggerer."""
+"""The notifier in each slot of a real Airflow (worker, DAG processor, triggerer), and retries by cause."""
 
 from __future__ import annotations
 
@@ -42,5 +42,12 @@ def test_each_callback_acts(
         finally:
             report(f"workflows by slot: {called()} of {SLOTS}")
         ids = "select value from xcom where task_id = 'begin' and key = 'workflow_id' and dag_id = ?"
-        workflow = direct.get_workflow(json.loads(airflow.query(ids, "calling_back")[0][0]))
-        assert (workflow.status, workflow.reason) == ("TERMINATED", "terminated by a callback")
+        begun = [direct.get_workflow(json.loads(value)) for (value,) in airflow.query(ids, "calling_back")]
+        assert len(begun) == 2, "a mapped task's callback acts on the workflow of its own map index"
+        assert {(workflow.status, workflow.reason) for workflow in begun} == {
+            ("TERMINATED", "terminated by a callback")
+        }
+        if find_spec("airflow.sdk") and find_spec("airflow.sdk.definitions.retry_policy"):
+            decided = "select task_id, state, try_number, retry_delay_override from task_instance where dag_id = ?"
+            expected = {("lacks_worker", "up_for_retry", 1, 900.0), ("is_refused", "failed", 1, None)}
+            airflow.wait_until(lambda: set(airflow.query(decided, "retried_by_cause")) == expected)

@@ -1,4 +1,7 @@
-"""A DAG that fails, is late and retried; its callbacks start workflows. ``CALLING_BACK`` says that it is there."""
+"""A DAG that fails, is late and retried, with callbacks that start workflows; and one that is retried by cause (3.3).
+
+``CALLING_BACK`` names this run of the test; without it, there are none.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_conductor.notifications import ConductorNotifier
-from airflow_provider_conductor.operators import ConductorStartWorkflowOperator
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorStartWorkflowOperator
+
+AIRFLOW_3 = find_spec("airflow.sdk") is not None
+HAS_POLICIES = AIRFLOW_3 and find_spec("airflow.sdk.definitions.retry_policy") is not None
 
 
 def start(slot: str, **more: Any) -> dict[str, Any]:
@@ -24,9 +30,16 @@ def start(slot: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def workflow(**step: Any) -> dict[str, Any]:
+    """A definition of one task, which no worker polls."""
+    name = f"fault_{step['type'].lower()}"
+    task = {"name": name, "taskReferenceName": "step", **step}
+    return {"name": name, "version": 1, "schemaVersion": 2, "ownerEmail": "tests@example.com", "tasks": [task]}
+
+
 def deadline() -> dict[str, Any]:
     """A deadline that the run misses, where Airflow has any (3.1)."""
-    if not (find_spec("airflow.sdk") and find_spec("airflow.sdk.definitions.deadline")):
+    if not (AIRFLOW_3 and find_spec("airflow.sdk.definitions.deadline")):
         return {}
     from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
 
@@ -45,11 +58,11 @@ if os.environ.get("CALLING_BACK"):
         on_failure_callback=ConductorNotifier(**start("dag")),
         **deadline(),
     ):
-        begin = ConductorStartWorkflowOperator(
+        begin = ConductorStartWorkflowOperator.partial(
             task_id="begin",
             workflow_name="fault_waits",
             on_success_callback=ConductorNotifier(action="terminate", reason="terminated by a callback"),
-        )
+        ).expand(workflow_input=[{"number": 1}, {"number": 2}])
 
         @task(
             retries=1,
@@ -62,3 +75,22 @@ if os.environ.get("CALLING_BACK"):
             raise ValueError("it fails")
 
         begin >> fail()
+
+    if HAS_POLICIES:
+        from airflow_provider_conductor.retries import ConductorRetryPolicy
+
+        with DAG(
+            "retried_by_cause",
+            schedule="@once",
+            start_date=datetime(2026, 1, 1),
+            catchup=False,
+            is_paused_upon_creation=False,
+            default_args={"retries": 3, "retry_delay": timedelta(seconds=1), "retry_policy": ConductorRetryPolicy()},
+        ):
+            ConductorExecuteWorkflowOperator(
+                task_id="lacks_worker", workflow_def=workflow(type="SIMPLE"), timeout=20, deferrable=True
+            )
+            ends = {"terminationStatus": "FAILED", "terminationReason": "no such customer"}
+            ConductorExecuteWorkflowOperator(
+                task_id="is_refused", workflow_def=workflow(type="TERMINATE", inputParameters=ends), deferrable=True
+            )
