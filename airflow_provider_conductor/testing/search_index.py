@@ -7,7 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-INDEXED = ("workflowType", "workflowId", "correlationId", "status", "startTime", "updateTime", "endTime")
+INDEXED = (
+    *("workflowType", "workflowId", "correlationId", "status"),
+    *("startTime", "updateTime", "endTime", "parentWorkflowId"),
+)
 """The fields of a workflow that the SQL indexes of 3.32.2 have; earlier ones have no end times."""
 
 _CONDITION = re.compile(r"([a-zA-Z]+)\s?(=|>|<|IN)\s?(.*)")

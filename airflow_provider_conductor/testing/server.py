@@ -354,8 +354,7 @@ class ConductorStandIn(AbstractContextManager["ConductorStandIn"]):
             case "POST", ["tasks"]:
                 return self._update_task(request.body)
             case "POST", ["workflow", name, "correlated"]:
-                closed = request.query.get("includeClosed") == "true"
-                return _json(200, {label: self._correlated(name, label, closed) for label in request.body})
+                return _json(200, {label: self._correlated(name, label, request.query) for label in request.body})
             case "GET", ["workflow" | "tasks", "externalstoragelocation"]:
                 path = request.query["path"]
                 return _json(200, {"path": path} | ({"uri": self.stored[path]} if path in self.stored else {}))
@@ -399,10 +398,11 @@ class ConductorStandIn(AbstractContextManager["ConductorStandIn"]):
         self.workflows[workflow_id].update(input=body.get("input") or {}, idempotencyKey=key)
         return 200, "text/plain", self._run(workflow_id).encode()
 
-    def _correlated(self, name: str, label: str, closed: bool) -> list[dict[str, Any]]:
+    def _correlated(self, name: str, label: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        closed, whole = (query.get(key) == "true" for key in ("includeClosed", "includeTasks"))
         found = [self._current(item) for item in self.workflows]
         return [
-            item
+            item if whole else {**item, "tasks": []}
             for item in found
             if (item["workflowName"], item["correlationId"]) == (name, label) and (closed or item["status"] in RUNS)
         ]
@@ -435,9 +435,11 @@ class ConductorStandIn(AbstractContextManager["ConductorStandIn"]):
         workflow = self.workflows.get(update["workflowInstanceId"])
         if workflow is None:
             return _error(404, f"No such workflow found by id: {update['workflowInstanceId']}")
-        for task in workflow["tasks"]:
-            if task["taskId"] == update["taskId"] and task["status"] in ("SCHEDULED", "IN_PROGRESS"):
-                task.update({key: value for key, value in update.items() if key != "workflowInstanceId"})
+        task = next((task for task in workflow["tasks"] if task["taskId"] == update["taskId"]), None)
+        if task is None:
+            return _error(404, f"No such task found by id: {update['taskId']}")
+        if task["status"] in ("SCHEDULED", "IN_PROGRESS"):
+            task.update({key: value for key, value in update.items() if key != "workflowInstanceId"})
         return 200, "text/plain", update["taskId"].encode()
 
     def _run_again(self, workflow_id: str, **changes: Any) -> Answer:
