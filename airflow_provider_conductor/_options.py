@@ -93,8 +93,8 @@ MAX_OUTPUT_BYTES = Option(
 )
 POLLS_AT_ONCE = Option(
     name="polls_at_once",
-    description="Requests of a triggerer that may be under way at the same time to a connection's server, apart from "
-    "the bulk requests.",
+    description="Requests of single waits that a triggerer may have under way at the same time to a connection's "
+    "server, and as many of waits at their deadline. Bulk requests do not count.",
     kind=int,
     default=8,
     at_most=100,

@@ -25,7 +25,7 @@ from airflow_provider_conductor.client.wire import Exchange, Locked, Transmissio
 T = TypeVar("T")
 
 POOL = 24
-"""Connections of a client's requests: eight each for the shared poller, for waits' own polls, and for their last."""
+"""Connections of a client's requests. A shared poller sets as many as its limits allow."""
 
 SILENCE = 45.0
 """Seconds without a byte after which an event stream is dead: the server's heartbeat comes every 15 s."""
@@ -47,6 +47,9 @@ class AsyncConductorClient(AsyncMethods):
         settings: where the server is, or just its API address, or a ``Configuration`` of the Python SDK.
         sleep, clock, monotonic: replaced by tests; seconds, seconds since the epoch, seconds on a monotonic clock.
 
+    Attributes:
+        pool: connections of its requests; read when the first one is sent.
+
     An async context manager; :meth:`close` gives the sockets back.
     """
 
@@ -60,6 +63,7 @@ class AsyncConductorClient(AsyncMethods):
     ) -> None:
         self.settings = ConductorSettings.of(settings)
         self.capabilities = Capabilities()
+        self.pool = POOL
         self._exchange = Exchange(self.settings, clock, monotonic)
         self._lock = asyncio.Lock()
         self._sleep = sleep
@@ -154,7 +158,7 @@ class AsyncConductorClient(AsyncMethods):
             total=limit + self.settings.connect_timeout if call.within is None else limit,
             sock_connect=exchange.connect_timeout(call),
         )
-        session = self._session(POOL)
+        session = self._session(self.pool)
         try:
             async with session.request(
                 call.method,

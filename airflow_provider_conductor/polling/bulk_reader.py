@@ -24,7 +24,7 @@ from airflow_provider_conductor.client.flow import Answer, Call, T, drive_async
 from airflow_provider_conductor.client.flows import get_workflow_status
 from airflow_provider_conductor.client.models import Workflow, WorkflowStatus
 from airflow_provider_conductor.polling.poll_pause import PollResult, Revision
-from airflow_provider_conductor.polling.poller_client import PollerClient
+from airflow_provider_conductor.polling.poller_client import STATUS_AT_ONCE, PollerClient
 
 BULK_BYTES_AT_MOST = 16_000_000
 """Bytes of a bulk answer that are read: if workflows are larger than those before, the answer is dropped."""
@@ -59,9 +59,6 @@ PROBE_WITHIN = 10.0
 
 STATUS_BATCH = 200
 """Ids polled by ``/status`` before their waits get the answers."""
-
-STATUS_AT_ONCE = 8
-"""``/status`` requests under way at the same time."""
 
 PASSING = 8
 """Failures of single workflows in a row after which the server has failed, not the workflows."""

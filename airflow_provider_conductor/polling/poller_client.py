@@ -28,6 +28,9 @@ from airflow_provider_conductor.polling.outage import Outage
 
 log = logging.getLogger(__name__)
 
+STATUS_AT_ONCE = 8
+"""A sweep's ``/status`` requests under way at the same time."""
+
 RENEW_PAUSE = 30.0
 """Seconds for which a connection that has not changed is not looked up again."""
 
@@ -37,13 +40,17 @@ class PollerLimits:
     """What a poller takes of its event loop and of the server.
 
     Attributes:
-        polls_at_once: requests of woken waits under way at the same time, and as many of waits at their deadline; the
-            rest of the pool's connections is the sweep's.
+        polls_at_once: requests of woken waits under way at the same time, and as many of waits at their deadline.
         bulk_answer_bytes: size that a bulk answer should have: parsing 2 MB blocks the event loop for about 20 ms.
     """
 
     polls_at_once: int = 8
     bulk_answer_bytes: int = 2_000_000
+
+    @property
+    def connections(self) -> int:
+        """Of the client's pool: the sweep must not wait until others' requests are answered."""
+        return STATUS_AT_ONCE + 2 * self.polls_at_once
 
 
 class PollerClient:
@@ -67,6 +74,7 @@ class PollerClient:
         jitter: Callable[[], float],
     ) -> None:
         self.current = client
+        self.current.pool = limits.connections
         self.requests = self.errors = 0
         self.outage = outage
         self.limits = limits
@@ -98,6 +106,7 @@ class PollerClient:
             return before is not self.current
         self._retired.append(before)  # some of its requests may be under way
         self.current = fresh
+        self.current.pool = self.limits.connections
         return True
 
     async def close(self) -> None:

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from airflow_provider_conductor.client import AsyncConductorClient, ConductorSettings
+from airflow_provider_conductor.client import AsyncConductorClient, ConductorSettings, endpoints
 from airflow_provider_conductor.client.aio import POOL
+from airflow_provider_conductor.polling.outage import Outage
 from airflow_provider_conductor.polling.poller import Poller
+from airflow_provider_conductor.polling.poller_client import PollerClient, PollerLimits
 from airflow_provider_conductor.polling.wait import wait
 from airflow_provider_conductor.polling.wait_event import WaitEvent
 from airflow_provider_conductor.polling.wait_spec import WaitSpec
@@ -164,3 +166,30 @@ async def test_every_wait_is_answered_once_whatever_the_network_does(
     await poller.close()
     assert server.most_open <= POOL
     await until(lambda: not server.open)
+
+
+@pytest.mark.parametrize("renewed", [False, True], ids=["first connection", "renewed connection"])
+async def test_as_many_polls_are_under_way_as_the_limit_allows(renewed: bool, request: pytest.FixtureRequest) -> None:
+    server = FaultServer(told.silent)
+    request.addfinalizer(server.stop)
+
+    async def changed() -> AsyncConductorClient:
+        return AsyncConductorClient(ConductorSettings(server.api_url))
+
+    client = PollerClient(
+        AsyncConductorClient(ConductorSettings(server.api_url, read_timeout=50)),
+        changed,
+        Outage(),
+        PollerLimits(polls_at_once=POOL + 6),
+        monotonic=time.monotonic,
+        sleep=asyncio.sleep,
+        jitter=random.random,
+    )
+    assert not renewed or await client.renewed()
+    polls = [asyncio.create_task(client.poll(endpoints.get_workflow(f"w{number}"))) for number in range(2 * POOL)]
+    await until(lambda: server.most_open >= POOL + 6)
+    for poll in polls:
+        poll.cancel()
+    await asyncio.wait(polls)
+    await client.close()
+    assert server.most_open == POOL + 6
