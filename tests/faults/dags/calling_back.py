@@ -58,7 +58,7 @@ if os.environ.get("CALLING_BACK"):
         on_failure_callback=ConductorNotifier(**start("dag")),
         **deadline(),
     ):
-        begin = ConductorStartWorkflowOperator.partial(
+        ConductorStartWorkflowOperator.partial(
             task_id="begin",
             workflow_name="fault_waits",
             on_success_callback=ConductorNotifier(action="terminate", reason="terminated by a callback"),
@@ -74,7 +74,7 @@ if os.environ.get("CALLING_BACK"):
         def fail() -> None:
             raise ValueError("it fails")
 
-        begin >> fail()
+        fail()  # after a mapped task, 2.11 may count a try that never runs
 
     if HAS_POLICIES:
         from airflow_provider_conductor.retries import ConductorRetryPolicy
