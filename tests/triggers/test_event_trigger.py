@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.testing import ConductorStandIn
+from airflow_provider_conductor.testing import ConductorStandIn, Request
+from airflow_provider_conductor.testing.server import Answer
 from airflow_provider_conductor.triggers import ConductorWorkflowEventTrigger
 
 pytestmark = pytest.mark.airflow_versions(since="3.0")
@@ -99,14 +101,62 @@ async def test_many_watchers_share_a_search(conductor: ConductorStandIn) -> None
         assert [len(events) for events in found] == [1] * 50
 
 
-async def test_an_outage_ends_nothing(conductor: ConductorStandIn) -> None:
+HOSTILE: dict[str, Answer] = {
+    "unavailable": (503, "text/plain", b"later"),
+    "unauthorized": (401, "application/json", b'{"message": "no valid token"}'),
+    "broken": (500, "text/html", b"<html>"),
+    "hangs up": (0, "", b""),
+    "a sign-in page": (200, "text/html", b"<html>"),
+    "no answer's shape": (200, "application/json", b"[]"),
+    "no workflows": (200, "application/json", b'{"totalHits": 2, "results": [7, null]}'),
+    "nameless workflows": (200, "application/json", b'{"totalHits": 1, "results": [{}]}'),
+}
+
+
+@pytest.mark.parametrize("of_search", [True, False], ids=["the search", "the read of what was found"])
+@pytest.mark.parametrize("answer", HOSTILE.values(), ids=HOSTILE)
+async def test_an_outage_ends_nothing(conductor: ConductorStandIn, of_search: bool, answer: Answer) -> None:
+    refused: list[Request] = []
+
+    def refuse(request: Request) -> Answer | None:
+        if (request.path == "/workflow/search") is not of_search:
+            return None
+        refused.append(request)
+        return answer
+
     conductor.add("COMPLETED")
     async with running(trigger()) as events:
         await until(lambda: searches(conductor) > 1)
-        conductor.instead = lambda request: (503, "text/plain", b"later")
-        await asyncio.sleep(0.5)
+        conductor.instead = refuse
         ended = conductor.add("COMPLETED")
+        await until(lambda: refused and (len(refused) > 1 or events))
         conductor.instead = lambda request: None
+        await until(lambda: events)
+        later = conductor.add("COMPLETED", output={"parcel": "P-7"})
+        await until(lambda: len(events) > 1)
+    assert [event["workflow_id"] for event in events] == [ended, later]
+    assert events[1]["output"] == {"parcel": "P-7"}
+
+
+async def test_a_search_that_hangs_ends_nothing(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri(read_timeout=0.3))
+    released, hung = threading.Event(), threading.Event()
+
+    def hang(request: Request) -> Answer | None:
+        hung.set()
+        released.wait(30)
+        return None
+
+    conductor.add("COMPLETED")
+    async with running(trigger()) as events:
+        await until(lambda: searches(conductor) > 1)
+        conductor.instead = hang
+        await until(hung.is_set)
+        ended = conductor.add("COMPLETED")
+        before = searches(conductor)
+        await until(lambda: searches(conductor) > before)
+        conductor.instead = lambda request: None
+        released.set()
         await until(lambda: events)
     assert [event["workflow_id"] for event in events] == [ended]
 
