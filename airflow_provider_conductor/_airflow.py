@@ -96,6 +96,11 @@ class TaskInstance(TaskInstanceKey, Protocol):
     def xcom_pull(self, task_ids: str, *, key: str, map_indexes: int) -> Any: ...
 
 
+def tasks_have_state_store() -> bool:
+    """Whether a task can remember something across its tries and pokes: from Airflow 3.3 on."""
+    return NEVER_EXPIRE is not None
+
+
 class TaskStateStore:
     """What a task remembers across its tries: Airflow 3.3's ``task_state_store``; before it, nothing.
 
@@ -103,7 +108,7 @@ class TaskStateStore:
     """
 
     def __init__(self, context: Context) -> None:
-        self._store: Any = context.get("task_state_store") if NEVER_EXPIRE is not None else None
+        self._store: Any = context.get("task_state_store") if tasks_have_state_store() else None
 
     def __bool__(self) -> bool:
         return self._store is not None

@@ -29,6 +29,7 @@ with DAG(
         wait_for_seconds=2,
         deferrable=True,
         timeout=timedelta(minutes=10),
+        warn_after="p95",  # of how long the last hundred orders took
     )
 
     @task

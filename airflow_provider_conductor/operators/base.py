@@ -43,6 +43,8 @@ class ConductorOperator(TextRenderingMixin, LineageMixin, BaseOperator):
 
     _run: TaskRun
     """The try that this process executes."""
+    _context: Context
+    """Airflow's, of this try."""
 
     def __init__(self, *, conductor_conn_id: str = DEFAULT_CONNECTION_ID, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -83,7 +85,7 @@ class ConductorOperator(TextRenderingMixin, LineageMixin, BaseOperator):
 
     def _begin(self, context: Context) -> TaskRun:
         """What each of Airflow's ways into this operator does first: note which try this is."""
-        self._run = TaskRun.of(context)
+        self._context, self._run = context, TaskRun.of(context)
         self._guard.begin(self._run, self.execution_timeout)
         return self._run
 

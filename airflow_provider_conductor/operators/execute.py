@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.operators.arguments import check_output_path
+from airflow_provider_conductor.operators.slow_runs import Callback
 from airflow_provider_conductor.operators.submission import BY_LABEL_KEY, StartsWorkflow
 from airflow_provider_conductor.operators.waiting import WaitOperator
 from airflow_provider_conductor.polling.durations import patience
@@ -70,6 +71,9 @@ class ConductorExecuteWorkflowOperator(WaitOperator, StartsWorkflow):
         stall_timeout: seconds (or timedelta) without progress.
         on_timeout: ``terminate`` the workflow when a timeout ends the wait, or ``leave`` it running.
         cancel_on_kill: terminate the workflow when Airflow kills the task.
+        warn_after: log a warning when the run takes longer than this: seconds (or timedelta), or a percentile like
+            ``p95`` of how long the last hundred completed runs of the workflow took.
+        on_warning_callback: called with Airflow's context then, on a worker: a function or notifier, or several.
         output_path: a part of the output, like ``order.total`` or ``rows[0].id``, that is the result in its place.
         max_output_bytes: largest output (or part of it) written to XCom.
 
@@ -91,9 +95,12 @@ class ConductorExecuteWorkflowOperator(WaitOperator, StartsWorkflow):
         wait_for_seconds: float | timedelta = 10,
         wait_for_completion: bool = True,
         wait_until_task_ref: str | None = None,
+        warn_after: float | timedelta | str | None = None,
+        on_warning_callback: Callback | Sequence[Callback] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._set_warning(warn_after, on_warning_callback)
         self.wait_for_seconds = patience(wait_for_seconds, "wait_for_seconds")
         self.wait_for_completion = wait_for_completion
         self.wait_until_task_ref = wait_until_task_ref
@@ -118,6 +125,7 @@ class ConductorExecuteWorkflowOperator(WaitOperator, StartsWorkflow):
             self.log.info("Still RUNNING after %g s: %s", self.wait_for_seconds, event.message)
             if not self.wait_for_completion:
                 return self._snapshot(event)
+            spec = self._with_usual_duration(spec, event)
             if self.deferrable:
                 self._defer_wait(spec, event.state)
             event = self._wait_here(spec, event.state)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,6 +16,7 @@ from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY
 from airflow_provider_conductor.operators.arguments import check_output_path
 from airflow_provider_conductor.operators.conclusion import ConclusionMixin
 from airflow_provider_conductor.operators.deferral import WaitArguments
+from airflow_provider_conductor.operators.slow_runs import SlowRunMixin
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 
 
-class WaitMixin(ConclusionMixin):
+class WaitMixin(SlowRunMixin, ConclusionMixin):
     """One wait: its spec, its poll loop on the worker, its deferral, its conclusion."""
 
     def _wait_spec(self, workflow_id: str) -> WaitSpec:
@@ -36,6 +39,7 @@ class WaitMixin(ConclusionMixin):
             stall_timeout=self.stall_timeout,
             poll_interval=self.poll_interval,
             wait_until_task_ref=self.wait_until_task_ref,
+            **self._known_warning(),
         )
 
     def _protect(self, workflow_id: str) -> None:
@@ -64,11 +68,19 @@ class WaitMixin(ConclusionMixin):
     ) -> WaitEvent:
         """Wait on the worker, to the end or for ``return_after`` seconds."""
         from airflow_provider_conductor.polling.wait import wait
+        from airflow_provider_conductor.polling.wait_event import SLOW
 
+        until = None if return_after is None else time.monotonic() + return_after
         try:
-            return self.hook.client.run(
-                wait(spec, to_log(self.log.info), state=state, warn=to_log(self.log.warning), return_after=return_after)
-            )
+            while True:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                event = self.hook.client.run(
+                    wait(spec, to_log(self.log.info), state=state, warn=to_log(self.log.warning), return_after=left)
+                )
+                if event.status != SLOW:
+                    return event
+                self._call_back(event)
+                state = event.state
         except ConductorError as error:
             self._guard.release()  # the next try goes on with the workflow
             raise self._broken_off(spec.workflow_id, type(error), str(error)) from error
@@ -84,7 +96,7 @@ class WaitMixin(ConclusionMixin):
         self._defer_to(ConductorWorkflowTrigger, {**spec.to_json(), "state": observed})
 
     def execute_complete(self, context: Context, event: Any = None, deadline: float | None = None) -> Any:
-        """Take over from the triggerer.
+        """Take over from the triggerer, or give back to it a wait that continues.
 
         Args:
             deadline: when the whole wait is over; a server that is unreachable now is waited for until then.
@@ -92,7 +104,7 @@ class WaitMixin(ConclusionMixin):
         Raises:
             ConductorTriggerEventError: an event of an unknown shape.
         """
-        from airflow_provider_conductor.polling.wait_event import WaitEvent
+        from airflow_provider_conductor.polling.wait_event import SLOW, WaitEvent
 
         self._begin(context)
         try:
@@ -101,6 +113,11 @@ class WaitMixin(ConclusionMixin):
             raise ConductorTriggerEventError(f"the trigger sent an unknown event, so the task fails: {error}") from None
         self._protect(known.workflow_id)
         self.log.info("The trigger reported: %s", f"{known.status} {known.message}".strip())
+        if known.status == SLOW:
+            self._call_back(known)
+            spec = replace(self._wait_spec(known.workflow_id), deadline=deadline)
+            began = self._run.started_at
+            self._defer_wait(spec if began is None else replace(spec, started_at=began), known.state)
         return self._conclude(known, deadline)
 
     def _end_after_silence(self) -> None:

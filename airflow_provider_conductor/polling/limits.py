@@ -9,7 +9,7 @@ from enum import StrEnum
 from airflow_provider_conductor.polling.blocker import Phase
 from airflow_provider_conductor.polling.progress import Progress
 from airflow_provider_conductor.polling.server_clock import ServerClock
-from airflow_provider_conductor.polling.wait_spec import WaitSpec
+from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 
 UNPOLLED_WARNING = 600.0
 """Seconds for which no worker has polled a task's queue after which users are warned, unless ``stall_timeout`` acts."""
@@ -66,3 +66,10 @@ def judge(spec: WaitSpec, progress: Progress | None, now: float, clock: ServerCl
     if now < since + limit:
         return Judgement(Verdict.KEEP_WAITING, poll_by=min(spec.end, since + limit))
     return Judgement(verdict, since=since, poll_by=spec.end)
+
+
+def slow_at(spec: WaitSpec, state: WaitState, progress: Progress | None, clock: ServerClock) -> float:
+    """When users are to be warned that the run takes long; infinity for never, or not any more."""
+    if spec.warn_after is None or state.slow or progress is None:
+        return math.inf
+    return clock.ours(progress.started) + spec.warn_after

@@ -19,7 +19,7 @@ from airflow_provider_conductor.client.flows import reached
 from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.polling.awaited_task import AwaitedTask, awaited_task, task_statuses, why_missing
 from airflow_provider_conductor.polling.formatting import clock_time, duration
-from airflow_provider_conductor.polling.limits import Verdict, judge
+from airflow_provider_conductor.polling.limits import Verdict, judge, slow_at
 from airflow_provider_conductor.polling.messages import Logged, describe, next_message
 from airflow_provider_conductor.polling.missing_workflow import confirm_missing
 from airflow_provider_conductor.polling.next_poll import (
@@ -41,6 +41,7 @@ from airflow_provider_conductor.polling.wait_event import (
     GONE,
     GONE_REASON,
     NO_WORKER,
+    SLOW,
     STALLED,
     STILL_RUNNING,
     TASK_ENDED,
@@ -102,7 +103,10 @@ def wait(
     """
     began = yield from current_time()
     state = WaitState() if state is None else state
-    state.begin_again(began + JUST_IN_CASE)
+    latest = began + JUST_IN_CASE
+    if state.pause is not None and not state.slow and spec.warn_after is not None:
+        latest = min(latest, state.pause.started + spec.warn_after)  # perhaps not known when the pause was made
+    state.begin_again(latest)
     return_at = math.inf if return_after is None else began + return_after
     waiting = _Wait(
         spec=spec,
@@ -304,12 +308,24 @@ class _Wait:
             case Verdict.WARN if seen.progress is not None:
                 self.state.warned = seen.progress.fingerprint
                 self.warn(f"a task has had no worker for 10 min: {what}")
+        slow = slow_at(self.spec, self.state, seen.progress, seen.clock)
+        if is_slow := now >= slow:
+            self.state.slow, slow = True, math.inf
+            self.warn(self._slow(seen, what))
         if seen.progress is not None:
-            self.limit = judgement.poll_by
+            self.limit = min(judgement.poll_by, slow)
         at, unhurried = self._next_poll(seen.revision, now)
+        if is_slow and self.spec.reports_slow:
+            return self.overdue(SLOW, self._slow(seen, what)), now
         if now >= self.return_at:
             return replace(self.event(STILL_RUNNING, what), next_poll=unhurried), now
         return None, at
+
+    def _slow(self, seen: Observation, what: str) -> str:
+        """The warning that the run takes long."""
+        started = seen.server_now if self.progress is None else self.progress.started
+        age, usual = duration(seen.server_now - started), duration((self.spec.warn_after or 0.0) * 1000)
+        return f"the workflow has been running for {age}, longer than {usual}: {what}"
 
     def _log_changes(self, seen: Observation) -> None:
         """Log what users have done, and what has changed; nothing if nothing has."""

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_conductor.client.text import one_line
+from airflow_provider_conductor.polling.wait_spec import WaitState
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Workflow
-    from airflow_provider_conductor.polling.wait_spec import WaitState
 
 TIMEOUT = "timeout"
 STALLED = "stalled"
 TASK_ENDED = "task_ended"
 TASK_MISSED = "task_missed"
 STILL_RUNNING = "still_running"
+SLOW = "slow"
 GONE = "gone"
 GONE_REASON = "neither Conductor nor its search index has this workflow; how it ended is unknown"
 ERROR = "error"
@@ -42,6 +43,7 @@ class WaitEvent:
     ``timeout``                                       the deadline has passed
     ``stalled``                                       there was no progress for ``stall_timeout``
     ``gone``                                          the server does not know the workflow (any more)
+    ``slow``                                          the run takes longer than ``warn_after``; it is still RUNNING
     ``still_running``                                 the time that the caller waits has passed; never from a trigger
     ``error``                                         waiting cannot help; only from a trigger
     ================================================  ====================================================
@@ -51,7 +53,8 @@ class WaitEvent:
         waits_for: at a timeout or standstill, what the workflow was waiting for: ``no worker`` or one of ``Phase``; ""
             if that is not known.
         error: name of the error's class in :mod:`~airflow_provider_conductor.client.errors` if the status is ``error``.
-        state: what another process needs to continue the wait; None for an event that has crossed processes.
+        state: what another process needs to continue the wait; of the events that cross processes, only ``slow``
+            has it.
         next_poll: when the next poll is due, if only the workflow counts (a sensor's next poke).
         workflow: the workflow with its tasks, if the last poll read them and the event has not crossed processes.
     """
@@ -72,7 +75,8 @@ class WaitEvent:
     def to_json(self) -> dict[str, Any]:
         """The event as Airflow stores it."""
         data = {"workflow_id": self.workflow_id, "status": self.status, "message": self.message}
-        more = {"error": self.error, "waits_for": self.waits_for}
+        state = self.state.to_json() if self.status == SLOW and self.state is not None else None
+        more = {"error": self.error, "waits_for": self.waits_for, "state": state}
         return data | {key: value for key, value in more.items() if value}
 
     @classmethod
@@ -84,10 +88,14 @@ class WaitEvent:
         """
         if not isinstance(event, Mapping) or not isinstance(event.get("status"), str) or not event.get("workflow_id"):
             raise ValueError(f"not the event of a wait for a workflow: {event!r}")
+        workflow_id, state = str(event["workflow_id"]), None
+        if event["status"] == SLOW:
+            state = WaitState.from_json(workflow_id, event.get("state") or {})
         return cls(
-            workflow_id=str(event["workflow_id"]),
+            workflow_id=workflow_id,
             status=event["status"],
             message=str(event.get("message") or ""),
             error=str(event.get("error") or ""),
             waits_for=str(event.get("waits_for") or ""),
+            state=state,
         )

@@ -29,6 +29,8 @@ class WaitSpec:
         stall_timeout: time without progress after which the wait is over; None for a warning only.
         poll_interval: between polls; None adapts to the workflow.
         exponential_backoff, max_wait: Airflow's sensor arguments, applied to ``poll_interval``.
+        warn_after: seconds after the run's start at which users are warned that it still runs; None for never.
+        reports_slow: whether the wait then returns ``slow`` to its caller, which acts and continues it.
         wait_until_task_ref: wait only until this task has ended, or has one of
         wait_until_task_status: these statuses, joined by commas.
     """
@@ -40,6 +42,8 @@ class WaitSpec:
     poll_interval: float | None = None
     exponential_backoff: bool = False
     max_wait: float | None = None
+    warn_after: float | None = None
+    reports_slow: bool = False
     wait_until_task_ref: str | None = None
     wait_until_task_status: str = ""
 
@@ -59,6 +63,7 @@ class WaitState:
 
     Attributes:
         logged: what has been logged about the workflow, so that nothing is logged twice.
+        slow: whether users have been warned that the run takes long.
         warned: the standstill that has been warned about, see ``Progress.fingerprint``.
         lifecycle: what users had done to the workflow at the last poll that read its tasks.
         unreachable_since: since when Conductor has been unreachable.
@@ -67,6 +72,7 @@ class WaitState:
     """
 
     logged: Logged = NOTHING_LOGGED
+    slow: bool = False
     warned: str = ""
     lifecycle: Lifecycle | None = None
     unreachable_since: float | None = None
@@ -92,6 +98,7 @@ class WaitState:
             at, situations = data.get("logged", NOTHING_LOGGED)
             state = cls(
                 logged=Logged(int(at), tuple(map(str, situations))),
+                slow=bool(data.get("slow", False)),
                 warned=str(data.get("warned", "")),
                 unreachable_since=_number(data.get("unreachable_since")),
                 refused_since=_number(data.get("refused_since")),

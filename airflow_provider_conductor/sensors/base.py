@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (
     timezone,
 )
 
-from airflow_provider_conductor._airflow import first_poke, triggers_render_templates
+from airflow_provider_conductor._airflow import first_poke, tasks_have_state_store, triggers_render_templates
 from airflow_provider_conductor.exceptions import (
     ConductorArgumentRefusedError,
     ConductorSensorTimeoutError,
@@ -32,6 +32,7 @@ from airflow_provider_conductor.operators.deferral import (
     OnTimeout,
 )
 from airflow_provider_conductor.operators.kill_guard import alarm_margin
+from airflow_provider_conductor.operators.slow_runs import Callback
 from airflow_provider_conductor.operators.waiting import WaitMixin
 from airflow_provider_conductor.polling.durations import patience, seconds
 
@@ -79,6 +80,8 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         on_timeout: OnTimeout = "leave",
         cancel_on_kill: bool = False,
         max_output_bytes: int | None = None,
+        warn_after: float | timedelta | str | None = None,
+        on_warning_callback: Callback | Sequence[Callback] | None = None,
         **kwargs: Any,
     ) -> None:
         if poke_interval is not None:
@@ -105,6 +108,12 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         )
         self.output_path = check_output_path(output_path)
         self.cancel_on_kill = cancel_on_kill
+        self._set_warning(warn_after, on_warning_callback)
+        if self.on_warning_callback and self.reschedule and not self.deferrable and not tasks_have_state_store():
+            raise ValueError(
+                "on_warning_callback with mode='reschedule' needs Airflow 3.3 or later: before, nothing remembers "
+                "between two pokes that it was called. Use deferrable=True or mode='poke'"
+            )
 
     def _begin_in_triggerer(self, **awaited: Any) -> None:
         """Let Airflow begin there if that was asked for and can be; ``awaited`` are further templated arguments."""
@@ -161,7 +170,7 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
             spec = self._wait_spec(self.workflow_id)
             event = self._wait_here(spec, return_after=0)
             if event.status == STILL_RUNNING:
-                self._defer_wait(spec, event.state)
+                self._defer_wait(self._with_usual_duration(spec, event), event.state)
             return self._conclude(event, spec.deadline)
         self._spec, self._state = self._wait_of_pokes(context)
         try:
@@ -195,6 +204,7 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         stored = self._run.state_store.get(POKES_KEY)
         if stored and stored["started_at"] >= began - 1:  # else it is of an earlier try
             state = WaitState.from_json(self.workflow_id, stored.get("state"))
+            spec = replace(spec, warn_after=stored.get("warn_after", spec.warn_after))
         return replace(spec, started_at=began, deadline=began + self.timeout), state
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
@@ -207,8 +217,9 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         self._spec = spec = self._moved_with_clock(self._spec)
         self._last = self._wait_here(spec, self._state, return_after=0)
         if self._last.status == STILL_RUNNING:
+            self._spec = spec = self._with_usual_duration(spec, self._last)
             if self.reschedule:
-                stored = {"started_at": spec.started_at, "state": self._state.to_json()}
+                stored = {"started_at": spec.started_at, "state": self._state.to_json(), "warn_after": spec.warn_after}
                 self._run.state_store.set(POKES_KEY, stored)
             return False
         return PokeReturnValue(is_done=True, xcom_value=self._conclude(self._last, spec.deadline))
@@ -307,6 +318,7 @@ def _why_not_in_triggerer(sensor: BaseOperator, arguments: Mapping[str, Any]) ->
     ========================================================  ==================================================
     Airflow before 3.3                                        its triggerer renders no templates
     a mapped sensor, or one in a mapped task group            its map index is known on the worker only
+    ``warn_after``                                            the last runs are looked up, and callbacks called, there
     an argument that is neither text nor a task's output      its triggerer gets plain values only
     a template, in a DAG with macros or filters of its own    they are functions, which never leave the DAG's file
     ========================================================  ==================================================
@@ -315,6 +327,8 @@ def _why_not_in_triggerer(sensor: BaseOperator, arguments: Mapping[str, Any]) ->
         return "it needs Airflow 3.3 or later"
     if getattr(sensor, "_BaseOperator__from_mapped", False) or _is_mapped(sensor):
         return "it is mapped"
+    if getattr(sensor, "warn_after", None) is not None:
+        return "it has warn_after"
     for name, value in arguments.items():
         if not _plain(_as_template(value)):
             return f"{name} is neither a text nor a task's output"

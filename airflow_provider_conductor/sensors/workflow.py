@@ -27,6 +27,9 @@ class ConductorWorkflowSensor(ConductorSensor):
         stall_timeout: seconds (or timedelta) without progress.
         on_timeout: ``leave`` the workflow running when a timeout ends the wait, or ``terminate`` it.
         cancel_on_kill: terminate the workflow when Airflow kills the task.
+        warn_after: log a warning when the run takes longer than this: seconds (or timedelta), or a percentile like
+            ``p95`` of how long the last hundred completed runs of the workflow took.
+        on_warning_callback: called with Airflow's context then, on a worker: a function or notifier, or several.
         max_output_bytes: largest output (or part of it) written to XCom.
         conductor_conn_id: connection of type ``conductor``.
 

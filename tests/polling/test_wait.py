@@ -21,15 +21,18 @@ from airflow_provider_conductor.client import (
     Workflow,
     WorkflowStatus,
 )
+from airflow_provider_conductor.client.flow import Now
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.messages import Logged
 from airflow_provider_conductor.polling.next_poll import CLOSE_POLL_PAUSE, CLOSE_POLLS_FOR
 from airflow_provider_conductor.polling.observation import FEW_TASKS, LAST_POLL
 from airflow_provider_conductor.polling.poll_pause import PollPause, Revision
 from airflow_provider_conductor.polling.user_actions import Lifecycle
+from airflow_provider_conductor.polling.wait import wait
 from airflow_provider_conductor.polling.wait_event import (
     GONE,
     MESSAGE_LIMIT,
+    SLOW,
     STALLED,
     STILL_RUNNING,
     TASK_ENDED,
@@ -43,6 +46,7 @@ from tests.polling.world import T0, Patience, World, failing, sent, unreachable
 
 QUICK = settings(deadline=None, max_examples=25)
 jitters = some.floats(0, 0.999)
+HUMAN = task("ok", "IN_PROGRESS", kind="HUMAN", started=0)
 DONE = workflow(live(), status="COMPLETED", endTime=at(1))
 
 
@@ -338,6 +342,39 @@ def test_without_a_stall_timeout_there_is_one_warning_after_ten_minutes() -> Non
     assert warning.startswith("a task has had no worker for 10 min: charge_card has been queued since 22:13:20 UTC")
     (line,) = [when for when in world.looks if when == pytest.approx(600, abs=0.2)]
     assert line
+
+
+def test_a_slow_run_is_warned_of_exactly_when_it_becomes_slow() -> None:
+    world = World([(0, workflow(HUMAN)), (7200, DONE)])
+    assert world.wait(world.spec(warn_after=1234.0)).status == "COMPLETED"
+    [warning] = world.warned
+    assert warning.startswith("the workflow has been running for 20 min, longer than 20 min: ok has been waiting")
+    assert [when for when in world.looks if when == pytest.approx(1234, abs=0.2)]
+
+
+def test_a_caller_that_acts_on_it_continues_where_it_was() -> None:
+    world = World([(0, workflow(HUMAN)), (7200, DONE)])
+    spec = world.spec(warn_after=1234.0, reports_slow=True)
+    slow = world.wait(spec)
+    assert (slow.status, slow.waits_for) == (SLOW, "waiting for a person")
+    crossed = WaitEvent.from_json(json.loads(json.dumps(slow.to_json())))
+    assert crossed.state is not None
+    assert world.wait(spec, state=crossed.state).status == "COMPLETED"
+    assert len(world.warned) == 1
+
+
+def test_a_limit_that_is_found_out_after_the_first_pause_counts_too() -> None:
+    """The pause that goes to the triggerer was made before it."""
+    world = World([(0, workflow(HUMAN)), (7200, DONE)])
+    spec = world.spec()
+    state = sent(world.wait(spec, return_after=10))
+    assert state.pause is not None
+    assert state.pause.wake_at > T0 + 1000
+    flow = wait(replace(spec, warn_after=100.0), world.said.append, state=state)
+    assert isinstance(next(flow), Now)
+    pause = flow.send(world.now)
+    assert isinstance(pause, PollPause)
+    assert pause.wake_at == pytest.approx(T0 + 100, abs=0.1)
 
 
 def test_the_warning_is_not_given_again_by_the_next_poke() -> None:
@@ -726,6 +763,8 @@ specs = some.builds(
     stall_timeout=some.none() | some.floats(1, 1e6),
     poll_interval=some.none() | some.floats(1, 1e6),
     exponential_backoff=some.booleans(),
+    warn_after=some.none() | some.floats(1, 1e6),
+    reports_slow=some.booleans(),
     wait_until_task_ref=some.none() | some.text(),
 )
 pauses = some.builds(

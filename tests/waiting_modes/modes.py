@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred, timezone
@@ -118,10 +119,11 @@ def run_task(
     states = _States()
     try:
         operator, fresh = process()
+        step = partial(operator.execute, fresh)
         while True:
             assert time.monotonic() - began < PATIENCE, f"not over after {PATIENCE} s"
             try:
-                outcome.result = operator.execute(fresh)
+                outcome.result = step()
                 break
             except TaskDeferred as deferral:
                 outcome.deferrals += 1
@@ -129,12 +131,12 @@ def run_task(
                 event = _event_of(deferral, heard)
                 operator, fresh = process()
                 sent = json.loads(json.dumps(deferral.kwargs or {}))
-                outcome.result = operator.resume_execution(deferral.method_name, {**sent, "event": event}, fresh)
-                break
+                step = partial(operator.resume_execution, deferral.method_name, {**sent, "event": event}, fresh)
             except AirflowRescheduleException as later:
                 outcome.reschedules += 1
                 time.sleep(max(0.0, (later.reschedule_date - timezone.utcnow()).total_seconds()))
                 operator, fresh = process()
+                step = partial(operator.execute, fresh)
     except AssertionError:
         raise
     except Exception as error:
