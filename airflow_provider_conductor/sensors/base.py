@@ -216,8 +216,11 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
             self._spec, self._state = self._wait_of_pokes(context)
         self._spec = spec = self._moved_with_clock(self._spec)
         self._last = self._wait_here(spec, self._state, return_after=0)
+        compared = self._with_usual_duration(spec, self._last) if self._last.status == STILL_RUNNING else spec
+        if compared is not spec:  # perhaps it is slow already
+            self._spec = spec = compared
+            self._last = self._wait_here(spec, self._state, return_after=0)
         if self._last.status == STILL_RUNNING:
-            self._spec = spec = self._with_usual_duration(spec, self._last)
             if self.reschedule:
                 stored = {"started_at": spec.started_at, "state": self._state.to_json(), "warn_after": spec.warn_after}
                 self._run.state_store.set(POKES_KEY, stored)
