@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.client import ConductorClient, Workflow, endpoints
+from dev.conductor_server import ConductorServer
 from tests.faults.proxy import FaultProxy
 from tests.recorded import airflow_rows
 
@@ -57,6 +58,13 @@ def direct(conductor_server: Any) -> Iterator[ConductorClient]:
     with ConductorClient(conductor_server.api_url) as client:
         client.register_workflow_defs([WAITS, ENDS])
         yield client
+
+
+@pytest.fixture
+def own_server() -> Iterator[ConductorServer]:
+    """A server that a test may kill."""
+    with ConductorServer() as server:
+        yield server
 
 
 @pytest.fixture

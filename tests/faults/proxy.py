@@ -7,6 +7,9 @@ what it did by kind.
 from __future__ import annotations
 
 import contextlib
+import http.client
+import io
+import json
 import re
 import socket
 import struct
@@ -15,9 +18,21 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import BinaryIO
 
-__all__ = ["FaultProxy", "Kind", "Passing", "cut_after", "cut_before", "cut_in_answer", "fine", "late", "unavailable"]
+__all__ = [
+    "FaultProxy",
+    "Kind",
+    "Passing",
+    "cut_after",
+    "cut_before",
+    "cut_in_answer",
+    "fine",
+    "late",
+    "late_index",
+    "unavailable",
+]
 
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -110,6 +125,42 @@ def late(seconds: float, *, request: bool) -> Kind:
 
     kind.__name__ = f"late_{'request' if request else 'answer'}"
     return kind
+
+
+def late_index(lag: Callable[[str], float]) -> Kind:
+    """A search does not find a workflow until so many seconds, by its id, after its last change."""
+
+    def kind(passing: Passing) -> None:
+        answer = passing.forward()
+        if passing.line == "GET /api/workflow/search":
+            answer = _without_newest(answer, lag)
+        passing.client.sendall(answer)
+
+    return kind
+
+
+class _Received:
+    """What ``HTTPResponse`` needs of a socket."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def makefile(self, mode: str) -> BinaryIO:
+        return io.BytesIO(self._answer)
+
+
+def _without_newest(answer: bytes, lag: Callable[[str], float]) -> bytes:
+    response = http.client.HTTPResponse(_Received(answer))  # type: ignore[arg-type]
+    response.begin()
+    found = json.loads(response.read())
+    found["results"] = [
+        each
+        for each in found["results"]
+        if datetime.fromisoformat(each["updateTime"]).timestamp() <= time.time() - lag(each["workflowId"])
+    ]
+    body = json.dumps(found).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}Date: {response.headers['Date']}\r\nConnection: close\r\n\r\n".encode() + body
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +90,6 @@ def test_nor_does_a_worker_that_just_falls_silent(
     direct: ConductorClient, conductor_server: Any, tmp_path: Path, report: Report
 ) -> None:
     run_points(SLOW_POINTS, tmp_path, direct, conductor_server.url, report)
-
-
-@pytest.fixture
-def own_server() -> Iterator[ConductorServer]:
-    """A server that a test may kill."""
-    with ConductorServer() as server:
-        yield server
 
 
 @pytest.mark.faults

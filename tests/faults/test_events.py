@@ -5,33 +5,39 @@ One Airflow for all of it: its start takes longer than each of the steps.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import uuid
+import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_conductor.client import ConductorClient
+from airflow_provider_conductor.triggers import ConductorWorkflowEventTrigger
 from airflow_provider_conductor.triggers.event_inbox import AT_ONCE
+from dev.conductor_server import ConductorServer
 from dev.examples import register_definitions, running_worker
 from tests.faults.conftest import ENDS
 from tests.faults.dags.events import MANY
-from tests.faults.proxy import FaultProxy, Kind, fine
+from tests.faults.proxy import FaultProxy, Kind, fine, late_index
 from tests.faults.real_airflow import RealAirflow, real_airflow
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.airflow,
     pytest.mark.faults,
-    pytest.mark.airflow_versions(since="3.3"),
+    pytest.mark.airflow_versions(since="3.0"),
 ]
 
 BURST = 120
-"""Workflows that end while the triggerer is killed."""
+"""Workflows that end while one of the programs is killed."""
+
+LATEST = 30.0
+"""Seconds by which the index is late at most."""
 
 
 class Seen:
@@ -61,17 +67,37 @@ class Seen:
         return [event for value in values for event in (json.loads(value) if isinstance(value, str) else value)]
 
 
+@pytest.fixture
+def own_proxy(own_server: ConductorServer) -> Iterator[FaultProxy]:
+    proxy = FaultProxy(own_server.api_url)
+    yield proxy
+    proxy.stop()
+
+
+@pytest.mark.airflow
+@pytest.mark.airflow_versions(since="3.3")
 def test_a_workflows_end_schedules_a_dag(
-    direct: ConductorClient, proxy: FaultProxy, tmp_path: Path, report: Callable[[str], None]
+    own_server: ConductorServer, own_proxy: FaultProxy, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
-    register_definitions(direct.settings.api_url)
+    with ConductorClient(own_server.api_url) as client:
+        _schedule_dags(client, own_server, own_proxy, tmp_path, report)
+
+
+def _schedule_dags(
+    client: ConductorClient,
+    own_server: ConductorServer,
+    proxy: FaultProxy,
+    tmp_path: Path,
+    report: Callable[[str], None],
+) -> None:
+    register_definitions(client.settings.api_url)
     prefix = f"event_{uuid.uuid4().hex[:8]}"
     name = f"{prefix}_ends"
     sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW"}
     parent = {**ENDS, "name": f"{prefix}_parent", "outputParameters": {}}
     child = {**ENDS, "name": f"{prefix}_parted"}
     parent["tasks"] = [{**sub, "subWorkflowParam": {"name": child["name"], "version": 1}}]
-    direct.register_workflow_defs([{**ENDS, "name": name}, child, parent])
+    client.register_workflow_defs([{**ENDS, "name": name}, child, parent])
     searches: list[float] = []
 
     def count(line: str) -> Kind:
@@ -80,7 +106,7 @@ def test_a_workflows_end_schedules_a_dag(
         return fine
 
     proxy.choose = count
-    before = direct.start_workflow_by_name(name, {"number": -1})
+    before = client.start_workflow_by_name(name, {"number": -1})
     settings = {
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "20",
@@ -88,7 +114,7 @@ def test_a_workflows_end_schedules_a_dag(
     }
     with (
         (tmp_path / "worker.log").open("w") as log,
-        running_worker(direct.settings.api_url, log=log),
+        running_worker(client.settings.api_url, log=log),
         real_airflow(tmp_path, proxy.url, EVENTS_DAGS=prefix, **settings) as airflow,
     ):
         seen = Seen(airflow, prefix)
@@ -103,7 +129,7 @@ def test_a_workflows_end_schedules_a_dag(
         assert 1 <= polls <= seconds / 2 + 2
 
         # One end, one event, one run; not for what ended before, not for a DAG that is paused.
-        first = direct.start_workflow_by_name(name, {"number": 0}, correlation_id="label 7")
+        first = client.start_workflow_by_name(name, {"number": 0}, correlation_id="label 7")
         airflow.wait_until(seen.ends, 120)
         (event,) = seen.ends()
         assert (event["workflow_id"], event["status"], event["correlation_id"]) == (first, "COMPLETED", "label 7")
@@ -115,36 +141,80 @@ def test_a_workflows_end_schedules_a_dag(
         assert not airflow.query("select id from dag_run where dag_id = 'paused'")
 
         # The example DAG, as it is.
-        order = direct.start_workflow_by_name("order_fulfilment", {"order_id": "A-1007", "amount": 129.9})
-        airflow.wait_until(lambda: direct.get_workflow_status(order).status.ended, 300)
+        order = client.start_workflow_by_name("order_fulfilment", {"order_id": "A-1007", "amount": 129.9})
+        airflow.wait_until(lambda: client.get_workflow_status(order).status.ended, 300)
         airflow.wait_until(lambda: seen.runs("book_finished_orders"), 300)
         assert "B6-A-1007" in seen.runs("book_finished_orders")
 
         # A sub-workflow's end is no event.
-        parent_id = direct.start_workflow_by_name(parent["name"], {"number": 1})
+        parent_id = client.start_workflow_by_name(parent["name"], {"number": 1})
         airflow.wait_until(lambda: seen.events("parents"), 120)
 
-        # Killed in the middle.
-        started = [direct.start_workflow_by_name(name, {"number": number}) for number in range(1, BURST // 2)]
-        airflow.wait_until(lambda: len(seen.ends()) > 5, 120)
-        airflow.kill("triggerer")
-        killed_at = len(seen.ends())
-        started += [direct.start_workflow_by_name(name, {"number": number}) for number in range(BURST // 2, BURST + 1)]
-        airflow.start("triggerer")
-        wanted = {first, *started}
-        airflow.wait_until(lambda: {found["workflow_id"] for found in seen.ends()} >= wanted, 400)
+        # Each killed in the middle, one after the other.
+        def end_some(more: int) -> None:
+            started.update(client.start_workflow_by_name(name, {"number": number}) for number in range(more))
+
+        started, killed_at = {first}, []
+        for victim in ("triggerer", "scheduler", "Conductor"):
+            seen_before = len(seen.ends())
+            end_some(BURST // 2)
+            airflow.wait_until(lambda before=seen_before: len(seen.ends()) > before + 5, 300)
+            killed_at.append(f"{victim} after {len(seen.ends())}")
+            if victim == "Conductor":
+                own_server.kill()
+                own_server.restart()
+                end_some(BURST // 2)
+            else:
+                airflow.kill(victim)
+                end_some(BURST // 2)
+                airflow.start(victim)
+            airflow.wait_until(lambda: {found["workflow_id"] for found in seen.ends()} >= started, 600)
         time.sleep(20)
         counts = Counter(found["event_id"] for found in seen.ends())
         twice = {event_id for event_id, times in counts.items() if times > 1}
-        report(f"killed after {killed_at} of {len(wanted)} events: {len(twice)} came twice, none was lost")
-        assert {found["workflow_id"] for found in seen.ends()} == wanted
+        report(f"killed {', '.join(killed_at)} of {len(started)} events: {len(twice)} came twice, none was lost")
+        assert {found["workflow_id"] for found in seen.ends()} == started
         assert max(counts.values()) <= 2
         assert len(twice) <= AT_ONCE
 
         assert {found["workflow_id"] for found in seen.events("parents")} == {parent_id}
         # Airflow 3.3.2 may leave an event that comes while it makes a run to the run after the next event.
-        last = direct.start_workflow_by_name(name, {"number": BURST + 1})
+        last = client.start_workflow_by_name(name, {"number": BURST + 1})
         airflow.wait_until(lambda: last in {found["workflow_id"] for found in seen.ends()}, 120)
         airflow.wait_until(lambda: set(seen.runs("booked")) == {found["event_id"] for found in seen.ends()}, 300)
         report(f"{len(counts)} ends in {len(airflow.query('select id from dag_run where dag_id = ?', 'booked'))} runs")
         assert not airflow.query("select id from dag_run where dag_id = 'paused'")
+
+
+async def test_an_index_that_is_late_loses_nothing_and_repeats_nothing(
+    direct: ConductorClient, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each workflow appears by itself up to 30 s late, so later ends before earlier ones."""
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", f'{{"conn_type": "conductor", "host": "{proxy.url}"}}')
+    proxy.choose = lambda line: late_index(lambda workflow_id: zlib.crc32(workflow_id.encode()) % 1000 / 1000 * LATEST)
+    name = f"late_{uuid.uuid4().hex[:8]}"
+    direct.register_workflow_defs([{**ENDS, "name": name}])
+    watch = ConductorWorkflowEventTrigger(workflow_name=name, poll_interval=1)
+    found: list[str] = []
+
+    async def collect() -> None:
+        async for event in watch.run():
+            found.append(event.payload["workflow_id"])
+
+    collecting = asyncio.create_task(collect())
+    try:
+        while proxy.counts["kind other"] < 2:  # noqa: ASYNC110 - another program's
+            await asyncio.sleep(0.1)
+        ended = []
+        for number in range(BURST):
+            ended.append(await asyncio.to_thread(direct.start_workflow_by_name, name, {"number": number}))
+            await asyncio.sleep(0.2)
+        async with asyncio.timeout(300):
+            while len(found) < BURST:  # noqa: ASYNC110
+                await asyncio.sleep(0.5)
+        await asyncio.sleep(10)
+    finally:
+        collecting.cancel()
+        await asyncio.wait([collecting])
+    assert found != ended, "none was late"
+    assert sorted(found) == sorted(ended)
