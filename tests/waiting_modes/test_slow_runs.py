@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_conductor._airflow import tasks_have_state_store
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
 from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
 from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
-from tests.operators.airflow_standin import AIRFLOW_2
 from tests.waiting_modes.modes import ALL, SENSOR, Heard, Outcome, run_task
 
 SLOW = "longer than"
+
+FORGETFUL = () if tasks_have_state_store() else ("sensor reschedule",)
+"""Modes whose pokes know nothing of each other on this Airflow."""
 
 
 class EndsAfterWarning(Heard):
@@ -63,7 +66,7 @@ def searches(conductor: ConductorStandIn) -> list[Request]:
 def test_a_slow_run_is_warned_of_once_and_then_awaited(conductor: ConductorStandIn, mode: str) -> None:
     outcome = waits(conductor, mode)
     assert outcome.error is None
-    if not (AIRFLOW_2 and mode == "sensor reschedule"):  # whose pokes know nothing of each other there
+    if mode not in FORGETFUL:
         assert len(warnings(outcome)) == 1, outcome.lines
     assert "the workflow has been running for" in outcome.told(SLOW)
     assert outcome.deferrals <= 1
@@ -73,7 +76,7 @@ def test_a_slow_run_is_warned_of_once_and_then_awaited(conductor: ConductorStand
 @pytest.mark.parametrize("mode", ALL)
 def test_the_callback_is_called_once_and_the_wait_continues(conductor: ConductorStandIn, mode: str) -> None:
     calls: list[dict[str, Any]] = []
-    if AIRFLOW_2 and mode == "sensor reschedule":
+    if mode in FORGETFUL:
         with pytest.raises(ValueError, match=r"needs Airflow 3\.3 or later"):
             ConductorWorkflowSensor(
                 task_id="wait", workflow_id="w", mode="reschedule", deferrable=False, warn_after=1,
@@ -94,7 +97,7 @@ def test_the_callback_is_called_once_and_the_wait_continues(conductor: Conductor
 @pytest.mark.parametrize("mode", ALL)
 def test_a_run_that_is_not_slow_is_not_warned_of(conductor: ConductorStandIn, mode: str) -> None:
     calls: list[Any] = []
-    mode_arguments = {} if AIRFLOW_2 and mode == "sensor reschedule" else {"on_warning_callback": calls.append}
+    mode_arguments = {} if mode in FORGETFUL else {"on_warning_callback": calls.append}
     outcome = waits(conductor, mode, warn_after=600, ends_after=1, **mode_arguments)
     assert outcome.error is None
     assert not warnings(outcome)
@@ -106,7 +109,7 @@ def test_a_timeout_counts_from_the_beginning_of_the_wait_and_not_from_the_warnin
     conductor: ConductorStandIn, mode: str
 ) -> None:
     conductor.default_script = Script(after=600)
-    callback = {} if AIRFLOW_2 and mode == "sensor reschedule" else {"on_warning_callback": lambda context: None}
+    callback = {} if mode in FORGETFUL else {"on_warning_callback": lambda context: None}
     if mode in SENSOR:
         more: dict[str, Any] = {"workflow_id": conductor.add(), "poke_interval": 0.1}
         kind: type = ConductorWorkflowSensor
@@ -126,7 +129,7 @@ def test_the_last_runs_give_the_percentile(conductor: ConductorStandIn, mode: st
     assert outcome.error is None
     assert "Of the last 100 completed runs of orders, 95 % took at most" in outcome.told("a warning follows")
     assert warnings(outcome)
-    if not (AIRFLOW_2 and mode == "sensor reschedule"):
+    if mode not in FORGETFUL:
         assert len(searches(conductor)) == 1
 
 
