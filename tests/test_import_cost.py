@@ -95,6 +95,7 @@ LOADED = {PACKAGE} | {
         "operators.kill_guard",
         "operators.lineage",
         "operators.rendering",
+        "operators.slow_runs",
         "operators.submission",
         "operators.task_run",
         "operators.waiting",

@@ -80,6 +80,11 @@ class _ConductorDecoratedOperator(DecoratedOperator, ConductorExecuteWorkflowOpe
             ) from None
         return super().execute(context)
 
+    @staticmethod
+    def xcom_push(context: Context, key: str, value: Any, *_: Any) -> None:
+        """Push one of several outputs. The ``DecoratedOperator`` of Airflow 3.0 wants this method, and lacks it."""
+        context["ti"].xcom_push(key=key, value=value)
+
     def _take(self, returned: Any) -> None:
         """Make the arguments of the start of what the function returned.
 

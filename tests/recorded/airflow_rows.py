@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from airflow import __version__ as airflow_version
@@ -42,7 +43,7 @@ def trigger_from(classpath: str, column: Mapping[str, Any]) -> Any:
     if AS_RECORDED:
         row.encrypted_kwargs = get_fernet().encrypt(json.dumps(column).encode()).decode()
     kwargs = row.kwargs
-    if not AIRFLOW_2:
+    if find_spec("airflow.serialization.decoders"):  # from Airflow 3.2 on
         from airflow.serialization.decoders import smart_decode_trigger_kwargs
 
         kwargs = {name: smart_decode_trigger_kwargs(value) for name, value in kwargs.items()}

@@ -10,8 +10,9 @@ from socket import gethostname
 from typing import Any
 
 import pytest
+from airflow.models import Connection
 from airflow.providers.common.compat import connection
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, Connection
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_conductor.polling.wait_spec import WaitSpec
 from airflow_provider_conductor.testing import ConductorStandIn, Request
