@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiohttp
 from yarl import URL
@@ -40,12 +40,12 @@ PAUSE_AFTER = 1_000_000
 """Bytes of a body after which the event loop gets its turn."""
 
 
-class AsyncConductorClient(AsyncMethods):
-    """One pooled session with one Conductor server, inside one event loop.
+class AsyncTransport:
+    """One pooled session with one server, inside one event loop: what sends calls and drives flows.
 
     Args:
-        settings: where the server is, or just its API address, or a ``Configuration`` of the Python SDK.
-        sleep, clock, monotonic: replaced by tests; seconds, seconds since the epoch, seconds on a monotonic clock.
+        exchange: what makes requests of calls, and values of answers.
+        sleep: replaced by tests; seconds.
 
     Attributes:
         pool: connections of its requests; read when the first one is sent.
@@ -53,18 +53,10 @@ class AsyncConductorClient(AsyncMethods):
     An async context manager; :meth:`close` gives the sockets back.
     """
 
-    def __init__(
-        self,
-        settings: ConductorSettings | str | Any,
-        *,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.settings = ConductorSettings.of(settings)
-        self.capabilities = Capabilities()
+    def __init__(self, exchange: Exchange, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self.settings = exchange.settings
         self.pool = POOL
-        self._exchange = Exchange(self.settings, clock, monotonic)
+        self._exchange = exchange
         self._lock = asyncio.Lock()
         self._sleep = sleep
         self._sessions: dict[int, aiohttp.ClientSession] = {}
@@ -72,7 +64,7 @@ class AsyncConductorClient(AsyncMethods):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.settings.api_url!r})"
 
-    async def __aenter__(self) -> AsyncConductorClient:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -118,39 +110,6 @@ class AsyncConductorClient(AsyncMethods):
             case Transmission():
                 return await self._transmit(step)
         raise TypeError(f"not a step: {step!r}")
-
-    async def listen(self, workflow_id: str) -> AsyncGenerator[str, None]:
-        """The kinds of events in the server's stream of this workflow (``done``, ``error`` …), "" when it opens.
-
-        It continues until the server ends it. Servers before 3.32 have no such stream.
-
-        Raises:
-            ConductorMissingRouteError, ConductorNotFoundError: no such endpoint; no such workflow.
-            ConductorTimeoutError: nothing for :data:`SILENCE`, not even the server's heartbeat.
-            ConductorRequestError: any other failure; nothing is repeated.
-        """
-        call, exchange = endpoints.event_stream(workflow_id), self._exchange
-        headers = exchange.headers(call, await drive_async(exchange.token(), self._do))
-        try:
-            async with self._session(0).get(  # in the pool of the requests, so many that stay would leave no room
-                URL(exchange.url(call), encoded=True),
-                headers=headers | {"Accept": "text/event-stream", "Accept-Encoding": "identity"},
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=self.settings.connect_timeout, sock_read=SILENCE
-                ),
-                allow_redirects=False,
-                proxy=exchange.proxy,
-            ) as response:
-                if response.status != 200 or response.content_type != "text/event-stream":
-                    exchange.value(call, _answer(response, await response.content.read(ANSWER_LIMIT)))
-                yield ""
-                async for line in response.content:
-                    if line.startswith(b"event:"):
-                        yield line[6:].decode(errors="replace").strip()
-        except aiohttp.SocketTimeoutError as error:
-            raise exchange.error(call, ConductorTimeoutError, f"nothing came for {SILENCE:g} s") from error
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise exchange.no_answer(call, *_failure(error)) from exchange.cause(error)
 
     async def _transmit(self, sent: Transmission) -> Answer:
         exchange, call, limit = self._exchange, sent.call, self._exchange.read_timeout(sent.call)
@@ -204,6 +163,64 @@ class AsyncConductorClient(AsyncMethods):
             session._retry_connection = False
             self._sessions[limit] = session
         return self._sessions[limit]
+
+
+class AsyncConductorClient(AsyncTransport, AsyncMethods):
+    """The asyncio client of one Conductor server.
+
+    Args:
+        settings: where the server is, or just its API address, or a ``Configuration`` of the Python SDK.
+        sleep, clock, monotonic: replaced by tests; seconds, seconds since the epoch, seconds on a monotonic clock.
+
+    Attributes:
+        pool: connections of its requests; read when the first one is sent.
+
+    An async context manager; :meth:`close` gives the sockets back.
+    """
+
+    def __init__(
+        self,
+        settings: ConductorSettings | str | Any,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(Exchange(ConductorSettings.of(settings), clock, monotonic), sleep)
+        self.capabilities = Capabilities()
+
+    async def listen(self, workflow_id: str) -> AsyncGenerator[str, None]:
+        """The kinds of events in the server's stream of this workflow (``done``, ``error`` …), "" when it opens.
+
+        It continues until the server ends it. Servers before 3.32 have no such stream.
+
+        Raises:
+            ConductorMissingRouteError, ConductorNotFoundError: no such endpoint; no such workflow.
+            ConductorTimeoutError: nothing for :data:`SILENCE`, not even the server's heartbeat.
+            ConductorRequestError: any other failure; nothing is repeated.
+        """
+        call, exchange = endpoints.event_stream(workflow_id), self._exchange
+        headers = exchange.headers(call, await drive_async(exchange.token(), self._do))
+        try:
+            async with self._session(0).get(  # in the pool of the requests, so many that stay would leave no room
+                URL(exchange.url(call), encoded=True),
+                headers=headers | {"Accept": "text/event-stream", "Accept-Encoding": "identity"},
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=self.settings.connect_timeout, sock_read=SILENCE
+                ),
+                allow_redirects=False,
+                proxy=exchange.proxy,
+            ) as response:
+                if response.status != 200 or response.content_type != "text/event-stream":
+                    exchange.value(call, _answer(response, await response.content.read(ANSWER_LIMIT)))
+                yield ""
+                async for line in response.content:
+                    if line.startswith(b"event:"):
+                        yield line[6:].decode(errors="replace").strip()
+        except aiohttp.SocketTimeoutError as error:
+            raise exchange.error(call, ConductorTimeoutError, f"nothing came for {SILENCE:g} s") from error
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise exchange.no_answer(call, *_failure(error)) from exchange.cause(error)
 
 
 def _answer(response: aiohttp.ClientResponse, content: bytes, read: Any = UNREAD) -> Answer:

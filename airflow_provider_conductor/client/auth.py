@@ -34,9 +34,14 @@ SHORTEST_LIFE = 60
 
 @dataclass(slots=True)
 class TokenKeeper:
-    """The token of one connection."""
+    """The token of one connection.
+
+    Args:
+        fetch: makes the request for a token of a key id and secret.
+    """
 
     settings: ConductorSettings
+    fetch: Callable[[str, str], Call[Token]] = endpoints.fetch_token
     _token: str = field(default="", repr=False)
     _before: str = field(default="", repr=False)
     _stale_at: float = 0.0
@@ -72,7 +77,7 @@ class TokenKeeper:
         if fresh or self._open_server or not self.settings.authenticated:
             return self._token
         try:
-            token = yield from send(endpoints.fetch_token(self.settings.key_id, self.settings.key_secret))
+            token = yield from send(self.fetch(self.settings.key_id, self.settings.key_secret))
         except ConductorMissingRouteError as error:
             log.warning(
                 "%s has no /token endpoint, so it is an open server: the connection's key is not sent to it",

@@ -90,6 +90,7 @@ class Task:
     data: Mapping[str, Any]
 
     task_id = _text("taskId")
+    workflow_id = _text("workflowInstanceId")
     reference_name = _text("referenceTaskName", "Inside a do-while it carries the iteration (``ship__2``).")
     task_type = _text("taskType", "The definition's name for a SIMPLE task, the kind for a system task (WAIT, JOIN …).")
     retried_task_id = _text("retriedTaskId", "The attempt that this one follows.")

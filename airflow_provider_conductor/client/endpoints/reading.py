@@ -93,6 +93,13 @@ def task_or_none(answer: Answer) -> Task | None:
     return Task(data)
 
 
+def tasks(answer: Answer) -> tuple[Task, ...]:
+    found = objects(answer)
+    for data in found:
+        check_task(data)
+    return tuple(map(Task, found))
+
+
 def _page(answer: Answer) -> tuple[int, list[Any]]:
     data = an_object(answer)
     if not isinstance(results := data.get("results"), list):

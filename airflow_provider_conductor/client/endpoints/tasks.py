@@ -35,6 +35,14 @@ def poll_task(task_type: str, worker_id: str | None = None, domain: str | None =
     return call("GET /tasks/poll/{task_type}", reading.task_or_none, task_type, query=query, safe_to_repeat=False)
 
 
+def poll_tasks(
+    task_type: str, count: int, worker_id: str | None = None, domain: str | None = None
+) -> Call[tuple[Task, ...]]:
+    """Take up to ``count`` tasks as a worker does. Never sent twice: a lost answer has taken tasks."""
+    query = {"workerid": worker_id, "domain": domain, "count": count}
+    return call("GET /tasks/poll/batch/{task_type}", reading.tasks, task_type, query=query, safe_to_repeat=False)
+
+
 def update_task(
     workflow_id: str,
     task_id: str,
