@@ -22,23 +22,25 @@ ROOT = Path(airflow_provider_conductor.__file__).parent
 STOREYS = (
     ("_exports",),
     ("client",),
-    ("control", "definitions", "polling", "submission", "watching"),
+    ("control", "dag_runs", "definitions", "polling", "submission", "watching"),
     ("batch",),
     ("_airflow", "_options", "connection_form", "exceptions", "hooks", "links", "triggers"),
-    ("assets", "decorators", "notifications", "operators", "provider_info", "retries", "sensors"),
+    ("assets", "cli", "decorators", "notifications", "operators", "provider_info", "retries", "sensors"),
     ("testing",),
 )
 """From the ground up; what stands beside each other in a line may use each other one way."""
 
-WITHOUT_AIRFLOW = ("batch", "client", "control", "definitions", "polling", "submission", "watching")
+WITHOUT_AIRFLOW = ("batch", "client", "control", "dag_runs", "definitions", "polling", "submission", "watching")
 
 INTERNAL = (
     "_airflow",
     "_exports",
     "_options",
     "batch",
+    "cli",
     "connection_form",
     "control",
+    "dag_runs",
     "definitions",
     "polling",
     "submission",
