@@ -29,6 +29,7 @@ def get_provider_info() -> dict[str, Any]:
         },
         "asset-uris": [{"schemes": ["conductor"], "handler": f"{PACKAGE}.assets.sanitize_uri"}],
         "task-decorators": [{"name": "conductor", "class-name": f"{PACKAGE}.decorators.conductor_task"}],
+        "cli": [f"{PACKAGE}.cli.conductor_commands"],
         "notifications": [f"{PACKAGE}.notifications.ConductorNotifier"],
         "extra-links": [
             f"{PACKAGE}.links.conductor.ConductorDefinitionLink",
