@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import json
@@ -82,6 +83,7 @@ class RealAirflow:
         conductor_url: where the connection ``conductor_default`` leads.
         env: more environment variables.
         triggerer: whether it has one.
+        rest_api: whether Airflow 2.11 has a webserver; Airflow 3 always serves its API.
     """
 
     home: Path
@@ -89,6 +91,7 @@ class RealAirflow:
     conductor_url: str
     env: Mapping[str, str] = field(default_factory=dict)
     triggerer: bool = True
+    rest_api: bool = False
 
     def __post_init__(self) -> None:
         port = free_port()
@@ -127,16 +130,23 @@ class RealAirflow:
                 "dag-processor": ["dag-processor"],
                 **self._commands,
             }
+        elif self.rest_api:
+            address = ["--hostname", "127.0.0.1", "--port", str(port)]
+            self._commands = {"webserver": ["webserver", "--workers", "1", *address], **self._commands}
+            self._env["AIRFLOW__API__AUTH_BACKENDS"] = "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth"
 
     def __enter__(self) -> RealAirflow:
         try:
             make_database(self.home)
             with contextlib.closing(sqlite3.connect(self.home / "airflow.db")) as database:
                 database.execute("pragma journal_mode=wal")
+            if "webserver" in self._commands:
+                names = ["--firstname", "A", "--lastname", "B", "--email", "a@example.com"]
+                self.command("users", "create", "--username", "admin", "--password", "admin", "--role", "Admin", *names)
             for name in self._commands:
                 if name != "triggerer" or self.triggerer:
                     self.start(name)
-                if name == "api-server":
+                if name in ("api-server", "webserver"):
                     # The scheduler's workers give a task up that they cannot announce there.
                     self.wait_until(self._listens)
         except BaseException:
@@ -259,12 +269,27 @@ class RealAirflow:
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """A request to Airflow 3's API, as its user would send it."""
-        passwords = json.loads((self.home / "simple_auth_manager_passwords.json.generated").read_text())
-        token = self._request("POST", "/auth/token", {"username": "admin", "password": passwords["admin"]})
-        return self._request(method, path, body, token["access_token"])
+        return self._request(method, path, body, self.authorization())
 
-    def _request(self, method: str, path: str, body: Any, token: str = "") -> Any:
-        headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+    def authorization(self) -> str:
+        """The header ``Authorization`` of its user."""
+        if AIRFLOW_2:
+            return f"Basic {base64.b64encode(b'admin:admin').decode()}"
+        token = self._request("POST", "/auth/token", {"username": "admin", "password": self._password()})
+        return f"Bearer {token['access_token']}"
+
+    def api_connection(self) -> str:
+        """The connection to its REST API, for an environment variable."""
+        return json.dumps({"conn_type": "http", "host": self.url, "login": "admin", "password": self._password()})
+
+    def _password(self) -> str:
+        if AIRFLOW_2:
+            return "admin"
+        passwords = json.loads((self.home / "simple_auth_manager_passwords.json.generated").read_text())
+        return str(passwords["admin"])
+
+    def _request(self, method: str, path: str, body: Any, authorization: str = "") -> Any:
+        headers = {"Content-Type": "application/json", **({"Authorization": authorization} if authorization else {})}
         request = urllib.request.Request(
             self.url + path, None if body is None else json.dumps(body).encode(), headers, method=method
         )
@@ -274,10 +299,12 @@ class RealAirflow:
 
 
 @contextlib.contextmanager
-def real_airflow(home: Path, conductor_url: str, *, triggerer: bool = True, **env: str) -> Iterator[RealAirflow]:
+def real_airflow(
+    home: Path, conductor_url: str, *, triggerer: bool = True, rest_api: bool = False, **env: str
+) -> Iterator[RealAirflow]:
     """One at a time in this checkout: beside another, on a small machine, it would be late for its own deadlines."""
     here = Path(__file__).parent
-    with alone(here), RealAirflow(home, here / "dags", conductor_url, env, triggerer) as airflow:
+    with alone(here), RealAirflow(home, here / "dags", conductor_url, env, triggerer, rest_api) as airflow:
         yield airflow
 
 
