@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from airflow.providers_manager import ProvidersManager
 
+from airflow_provider_conductor import cli
 from airflow_provider_conductor._airflow import watchers_exist
 from airflow_provider_conductor.hooks import ConductorHook
 from dev.examples import (
@@ -172,7 +174,16 @@ def python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert (ROOT / arguments[0]).is_file()
 
 
+def airflow_conductor(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"] == {
+        "airflow-conductor": "airflow_provider_conductor.cli:main"
+    }
+    cli.parser().parse_args(arguments)
+
+
 def airflow(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    if arguments[0] == "conductor" and not hasattr(ProvidersManager, "cli_command_functions"):  # before 3.2
+        return
     words = [word for word in arguments[:3] if re.fullmatch(r"[a-z-]+", word)][:2]
     command = [str(Path(sys.executable).parent / "airflow"), *words, "--help"]
     said = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True, env=dict(os.environ))
@@ -182,6 +193,7 @@ def airflow(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 COMMANDS: dict[str, Callable[[list[str], pytest.MonkeyPatch], None]] = {
     "airflow": airflow,
+    "airflow-conductor": airflow_conductor,
     "export": export,
     "make": make,
     "pip": pip,

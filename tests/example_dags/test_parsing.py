@@ -7,6 +7,8 @@ import json
 import pytest
 
 from airflow_provider_conductor._airflow import watchers_exist
+from airflow_provider_conductor.dag_runs.request import TASK_TYPE
+from airflow_provider_conductor.dag_runs.worker import TASK_DEFINITION
 from dev.examples import DAGS, DEFINITIONS
 from dev.run_dags import read_dags
 
@@ -40,7 +42,15 @@ def test_each_definition_uses_known_tasks():
         assert {task["name"] for task in workflow["tasks"] if task["type"] == "SIMPLE"} <= known
 
 
-def test_each_dag_names_a_defined_workflow():
+def test_each_dag_names_a_defined_workflow_or_is_a_step_of_one():
+    steps = "".join(path.read_text() for path in DEFINITIONS.iterdir())
     for name in EXAMPLES:
         source = (DAGS / f"{name}.py").read_text()
-        assert any(f'name="{path.stem}"' in source for path in DEFINITIONS.iterdir()), name
+        named = any(f'name="{path.stem}"' in source for path in DEFINITIONS.iterdir())
+        assert named or f'"dag_id": "{name}"' in steps, name
+
+
+def test_the_task_that_runs_a_dag_is_defined_as_the_worker_defines_it():
+    (defined,) = [task for task in json.loads((DEFINITIONS / "tasks.json").read_text()) if task["name"] == TASK_TYPE]
+    kept = ("name", "retryCount", "timeoutSeconds", "timeoutPolicy", "responseTimeoutSeconds")
+    assert {key: defined[key] for key in kept} == {key: TASK_DEFINITION[key] for key in kept}

@@ -147,6 +147,10 @@ def test_conductor_definitions_runs_what_it_has_registered(results, client):
     assert client.get_workflow_def("stock_report")["outputParameters"] == {"shelf": "${reserve_stock.output.shelf}"}
 
 
+def test_count_stock_counts_without_a_workflow_too(results):
+    assert results["count_stock"]["count_parcels"] == 7
+
+
 def test_code_of_the_sdk_runs_as_it_is(results):
     done = results["conductor_sdk"]
     assert done["fulfil_order"] == {"order_id": "A-1007", "charged": 129.9, "parcel": "B6-A-1007"}
