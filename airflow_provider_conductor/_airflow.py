@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseSensorOperator, Context
     from jinja2 import Template
+    from opentelemetry.trace import Span, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -242,6 +244,77 @@ def _task_state_from_database(ti: TaskInstanceKey) -> str | None:
     return None if row[0] is None else str(row[0])
 
 
+INSTRUMENTATION = "airflow_provider_conductor"
+"""The name of this package's tracer."""
+
+FLUSH_MILLISECONDS = 5_000
+"""How long the export of a task's spans may take where Airflow does not do it when the task ends (before 3.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpan:
+    """The span of a task in the process that executes it.
+
+    Attributes:
+        carrier: its W3C trace context: ``traceparent``, and ``tracestate`` where it has one.
+        tracer: makes spans where Airflow's go.
+        flush: to call when they have been made.
+    """
+
+    carrier: Mapping[str, str]
+    tracer: Tracer
+    flush: Callable[[], object]
+
+
+def task_span(ti: TaskInstanceKey, dag_run: Any) -> TaskSpan | None:
+    """The span of the task that runs in this process, or None where nothing is traced.
+
+    ==============================================  =================================================================
+    the case, the first that applies                the span
+    ==============================================  =================================================================
+    Airflow 2.11, with ``[traces] otel_on``         the task instance's, whose ids the scheduler derives from the
+                                                    names and the number of the try (``airflow/traces/utils.py``). A
+                                                    current span is its executor's, inherited by a fork
+    Airflow 3.0 or 3.1, with ``[traces] otel_on``   the task instance's, which its executor keeps and sends along
+    a span is current, and recorded                 that: Airflow 3.2 and later has one in each process of a task, an
+                                                    instrumentation of the user's own perhaps elsewhere
+    otherwise                                       None, and OpenTelemetry has not been imported
+    ==============================================  =================================================================
+    """
+    if find_spec("airflow.traces") is not None:  # before Airflow 3.2
+        from airflow.providers.common.compat.sdk import conf
+
+        if conf.getboolean("traces", "otel_on", fallback=False):
+            return _task_span_of_scheduler(ti, dag_run)
+    trace: Any = sys.modules.get("opentelemetry.trace")
+    current: Span | None = trace and trace.get_current_span()
+    if current is None or not current.is_recording():
+        return None
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    return TaskSpan(carrier, trace.get_tracer(INSTRUMENTATION), flush=lambda: None)
+
+
+def _task_span_of_scheduler(ti: TaskInstanceKey, dag_run: Any) -> TaskSpan | None:
+    from airflow.traces.tracer import Trace
+
+    if hasattr(ti, "context_carrier"):  # Airflow 3
+        carrier = dict(ti.context_carrier or {})
+    elif dag_run.start_date is None:
+        return None
+    else:
+        from airflow.traces.utils import gen_span_id_from_ti_key, gen_trace_id
+
+        carrier = {"traceparent": f"00-{gen_trace_id(dag_run)}-{gen_span_id_from_ti_key(ti)}-01"}
+    tracer: Any = Trace.get_tracer(INSTRUMENTATION)
+    processor = getattr(tracer, "span_processor", None)
+    if processor is None or not carrier:  # OpenTelemetry is not installed, or the task instance has no span
+        return None
+    return TaskSpan(carrier, tracer, flush=lambda: processor.force_flush(FLUSH_MILLISECONDS))
+
+
 def first_poke(sensor: BaseSensorOperator, context: Context) -> datetime | None:
     """When a rescheduled sensor poked first in this series of tries, or None where this is the first poke."""
     ti = context["ti"]
@@ -261,6 +334,7 @@ __all__ = [
     "DELETED",
     "TIMEOUT_FORESTALLS_RESUMPTION",
     "TaskNow",
+    "TaskSpan",
     "TaskStateStore",
     "events_are_confirmed",
     "first_poke",
@@ -269,6 +343,7 @@ __all__ = [
     "push_xcom",
     "state_in_answer",
     "task_now",
+    "task_span",
     "triggers_hear_of_kills",
     "triggers_render_templates",
     "watchers_exist",

@@ -17,6 +17,8 @@ from airflow_provider_conductor.exceptions import (
 from airflow_provider_conductor.operators.deferral import DeferralMixin
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_provider_conductor.client.models import Workflow
     from airflow_provider_conductor.operators.output import Output
     from airflow_provider_conductor.polling.wait_event import WaitEvent
@@ -46,7 +48,6 @@ class ConclusionMixin(DeferralMixin):
         """What :meth:`_conclude` returns or raises."""
         from airflow_provider_conductor.polling import wait_event as waits
         from airflow_provider_conductor.polling.root_cause import Failure
-        from airflow_provider_conductor.polling.timeline import timeline
 
         workflow_id = event.workflow_id
         url = self.hook.workflow_url(workflow_id)
@@ -54,14 +55,16 @@ class ConclusionMixin(DeferralMixin):
             case "COMPLETED" | waits.TASK_ENDED:
                 workflow = self._read(event, deadline)
                 if workflow is not None and event.status == "COMPLETED":
-                    self.log.info("Workflow %s completed\n%s", workflow_id, timeline(workflow))
+                    self._show_completed(workflow)
                 if self.wait_until_task_ref:
                     return self._task_result(workflow, event)
                 return None if workflow is None else self._result(workflow)
             case "FAILED" | "TIMED_OUT" | "TERMINATED":
                 from airflow_provider_conductor.operators.failures import failure_of
 
-                error, self._lineage_of = failure_of(event, deadline, url, client=self.hook.client, log=self.log)
+                error, self._lineage_of = failure_of(
+                    event, deadline, url, client=self.hook.client, log=self.log, traced=self._trace
+                )
                 raise error
             case waits.GONE:
                 raise ConductorWorkflowFailedError(
@@ -76,6 +79,21 @@ class ConclusionMixin(DeferralMixin):
             case waits.TIMEOUT | waits.STALLED:
                 raise self._timed_out(event)
         raise self._broken_off(workflow_id, client_error(event.error), event.message)
+
+    def _show_completed(self, workflow: Workflow) -> None:
+        """Its timeline, in the log and as spans."""
+        from airflow_provider_conductor.polling.timeline import timeline
+
+        self.log.info("Workflow %s completed\n%s", workflow.workflow_id, timeline(workflow))
+        self._trace(workflow)
+
+    def _trace(self, workflow: Workflow, below: Mapping[str, Workflow] | None = None) -> None:
+        """Make spans of the workflow's timeline under the span in which the task began to wait, if that is traced."""
+        span = self._run.span
+        if span is not None:
+            from airflow_provider_conductor.operators.tracing import emit_spans
+
+            emit_spans(span, self._waits_under or span.carrier, workflow, below or {}, log=self.log)
 
     @property
     def _output_wanted(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -27,6 +28,9 @@ TRIGGER_FAILED = "__fail__"
 """The method Airflow resumes a task in when its trigger failed or ran out of time. Which error it raises then differs
 with the version, and a sensor turns it into a timeout or a skip."""
 
+SPAN_KEY = "trace"
+"""Among the arguments of a resumption: the W3C trace context of the process that deferred, where that was traced."""
+
 OnTimeout = Literal["terminate", "leave"]
 
 
@@ -40,6 +44,9 @@ class DeferralMixin(Operator):
     on_timeout: OnTimeout
     max_output_bytes: int
     cancel_on_kill: bool
+
+    _waits_under: Mapping[str, str] | None = None
+    """The W3C trace context of the process that began this try's wait, where a deferral has ended that."""
 
     if TYPE_CHECKING:
         do_xcom_push: bool
@@ -67,6 +74,9 @@ class DeferralMixin(Operator):
         if self.cancel_on_kill:
             note_deferred(self._run.ti)
         self._guard.release()  # from now on a kill is the trigger's business
+        span = self._run.span
+        if span is not None:
+            resumed_with[SPAN_KEY] = dict(self._waits_under or span.carrier)
         # Where Airflow resumes nothing that could, the trigger terminates after a timeout.
         forestalled = TIMEOUT_FORESTALLS_RESUMPTION and self.execution_timeout is not None
         left = None if deadline is None else timedelta(seconds=max(0.0, deadline - timezone.utcnow().timestamp()))
@@ -92,11 +102,13 @@ class DeferralMixin(Operator):
         run = self._begin(context)
         if self.cancel_on_kill:
             note_resumed(run.ti)
+        next_kwargs = dict(next_kwargs or {})
+        self._waits_under = next_kwargs.pop(SPAN_KEY, None)
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowException:
             if next_method == TRIGGER_FAILED:
-                if "timeout" in str((next_kwargs or {}).get("error", "")).lower():
+                if "timeout" in str(next_kwargs.get("error", "")).lower():
                     self._end_after_silence()
                 else:
                     # A connection that could not be looked up perhaps. The next try goes on with what runs.

@@ -40,7 +40,7 @@ class ConductorStartWorkflowOperator(StartsWorkflow):
         cancel_on_kill: terminate what is being started when Airflow kills the task, and, after a clear, what
             still runs from before.
         pass_context: put which Airflow task this is, and the address of its log, into the workflow's input under
-            ``airflow``, for workers to log.
+            ``airflow``, for workers to log; also its W3C trace context and its OpenLineage run, where they are on.
         conductor_conn_id: connection of type ``conductor``.
 
     Returns the workflow's id, which is also in XCom under ``workflow_id``; its page in Conductor's UI is under
@@ -151,6 +151,8 @@ class ConductorExecuteWorkflowOperator(WaitOperator, StartsWorkflow):
         output: Any = None if self.output_path else {}
         if event.status == "COMPLETED":
             completed = self._read(event, time.time())
+            if completed is not None:
+                self._show_completed(completed)
             output = None if completed is None else self._result(completed)
         else:
             try:

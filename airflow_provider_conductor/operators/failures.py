@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -21,9 +22,19 @@ from airflow_provider_conductor.submission.termination_reasons import ended_by_o
 
 
 def failure_of(
-    event: WaitEvent, deadline: float | None, url: str, *, client: ConductorClient, log: Logger
+    event: WaitEvent,
+    deadline: float | None,
+    url: str,
+    *,
+    client: ConductorClient,
+    log: Logger,
+    traced: Callable[[Workflow, Mapping[str, Workflow]], object] | None = None,
 ) -> tuple[ConductorWorkflowFailedError, Workflow | None]:
-    """The error of a workflow that ended badly, with cause, attempts, reason, log lines; and the workflow, if read."""
+    """The error of a workflow that ended badly, with cause, attempts, reason, log lines; and the workflow, if read.
+
+    Args:
+        traced: called with the workflow, and the sub-workflows that were read, by id.
+    """
     workflow, unread = event.workflow, "the server has archived or deleted it since"
     try:
         workflow = workflow or client.run(read_ended(event.workflow_id, deadline))
@@ -41,8 +52,11 @@ def failure_of(
             reported,
             url=url,
         ), None
-    failure = client.run(diagnose(workflow))
+    below: dict[str, Workflow] = {}
+    failure = client.run(diagnose(workflow, below))
     log.info("Workflow %s ended as %s\n%s", workflow.workflow_id, workflow.status, timeline(workflow))
+    if traced is not None:
+        traced(workflow, below)
     if failure is None:  # it was retried or restarted between the event and this read
         return ConductorWorkflowFailedError(
             f"Conductor workflow {event.workflow_id} ended as {event.status} ({event.message or 'no reason given'}) "

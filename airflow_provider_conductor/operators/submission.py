@@ -28,11 +28,11 @@ BY_LABEL_KEY = "conductor_by_label"
 OTHER_SERIES = -1
 """The ``max_tries`` given to a record of another series whose own is by chance the present one's."""
 
+CONTEXT_KEY = "airflow"
+"""The key of the workflow's input that has the Airflow task's ids and its trace context (``pass_context``)."""
+
 MIN_SEARCH_SECONDS = 30.0
 """Seconds of the search for a start of unknown fate, at least: a server may take that long to show its workflow."""
-
-CONTEXT_KEY = "airflow"
-"""The key of the workflow's input that has the Airflow task's ids (``pass_context``)."""
 
 
 def check_context_key(workflow_input: Any) -> None:
@@ -205,7 +205,10 @@ class StartsWorkflow(ConductorOperator):
         )
 
     def _task_context(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Which task this is, as plain JSON; ``url`` is of the task instance's log, None where Airflow has none."""
+        """Which task this is, as plain JSON; ``url`` is of the task instance's log, None where Airflow has none.
+
+        With its W3C trace context where it is traced.
+        """
         from airflow_provider_conductor.client.errors import ConductorInputError
 
         try:
@@ -220,7 +223,8 @@ class StartsWorkflow(ConductorOperator):
         run, date = self._run, self._run.logical_date
         ids = {name: getattr(run.ti, name) for name in ("dag_id", "run_id", "task_id", "try_number")}
         more = {"map_index": run.map_index, "logical_date": date and date.isoformat(), "url": run.log_url}
-        return {CONTEXT_KEY: {**ids, **more}}
+        span = run.span
+        return {CONTEXT_KEY: {**ids, **more, **(span.carrier if span else {})}}
 
     def _save_record(self, record: StartRecord) -> None:
         """Save it for a later try. Where it cannot be saved, the start goes ahead, and a later try asks the server."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_conductor._airflow import TaskStateStore
+from airflow_provider_conductor._airflow import TaskStateStore, task_span
 from airflow_provider_conductor.submission.identity import TaskIdentity
 from airflow_provider_conductor.submission.start_record import StartRecord, first_try_of_series
 from airflow_provider_conductor.submission.termination_reasons import label_of
@@ -14,7 +14,7 @@ from airflow_provider_conductor.submission.termination_reasons import label_of
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_conductor._airflow import TaskInstance
+    from airflow_provider_conductor._airflow import TaskInstance, TaskSpan
 
 DEFAULT_IDENTITY_PREFIX = "airflow"
 
@@ -25,6 +25,7 @@ class TaskRun:
 
     Attributes:
         ti: Airflow's task instance.
+        dag_run: Airflow's dag run.
         map_index: -1 for a task that is not mapped.
         max_tries: as Airflow has it now; a clear raises it.
         started_at, dag_run_started_at: when the try, and its dag run, began: seconds since the epoch, or None where
@@ -35,6 +36,7 @@ class TaskRun:
     """
 
     ti: TaskInstance
+    dag_run: Any
     map_index: int
     max_tries: int
     started_at: float | None
@@ -50,6 +52,7 @@ class TaskRun:
         dag_run = context["dag_run"]
         return cls(
             ti=ti,
+            dag_run=dag_run,
             map_index=-1 if ti.map_index is None else ti.map_index,
             max_tries=ti.max_tries or 0,
             started_at=_seconds(ti.start_date),
@@ -63,6 +66,11 @@ class TaskRun:
     def log_url(self) -> str | None:
         """The page of the task instance's log, or None. It is read on demand: 2.11 needs its configuration for it."""
         return getattr(self.ti, "log_url", None) or None
+
+    @property
+    def span(self) -> TaskSpan | None:
+        """The task's span in this process, or None where nothing is traced; looked up on demand."""
+        return task_span(self.ti, self.dag_run)
 
     @property
     def label(self) -> str:

@@ -61,9 +61,13 @@ ADVICE_BY_WORKER = {
 AGAIN = "then clear this Airflow task or retry the workflow in Conductor; it continues from the failed task"
 
 
-def diagnose(workflow: Workflow) -> Flow[Failure | None]:
-    """Find the root cause, down through the sub-workflows, and its log lines; what cannot be read is left out."""
-    below: dict[str, Workflow] = {}
+def diagnose(workflow: Workflow, below: dict[str, Workflow] | None = None) -> Flow[Failure | None]:
+    """Find the root cause, down through the sub-workflows, and its log lines; what cannot be read is left out.
+
+    Args:
+        below: gets the sub-workflows that are read, by id.
+    """
+    below = {} if below is None else below
     failure = root_cause(workflow, below)
     try:
         while failure is not None and failure.unread_sub_workflow_id:
