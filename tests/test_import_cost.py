@@ -63,6 +63,7 @@ LOADED = {PACKAGE} | {
         "batch.state",
         "client",
         "client.errors",
+        "client.lineage",
         "client.output_path",
         "client.plain",
         "client.statuses",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from airflow_provider_conductor.client.lineage import CONTEXT_KEY
 from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.text import to_log
 from airflow_provider_conductor.exceptions import AirflowTaskKilledError, ConductorStartRefusedError
@@ -27,9 +28,6 @@ BY_LABEL_KEY = "conductor_by_label"
 
 OTHER_SERIES = -1
 """The ``max_tries`` given to a record of another series whose own is by chance the present one's."""
-
-CONTEXT_KEY = "airflow"
-"""The key of the workflow's input that has the Airflow task's ids and its trace context (``pass_context``)."""
 
 MIN_SEARCH_SECONDS = 30.0
 """Seconds of the search for a start of unknown fate, at least: a server may take that long to show its workflow."""
@@ -207,7 +205,7 @@ class StartsWorkflow(ConductorOperator):
     def _task_context(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Which task this is, as plain JSON; ``url`` is of the task instance's log, None where Airflow has none.
 
-        With its W3C trace context where it is traced.
+        With its W3C trace context where it is traced, and its run of OpenLineage where that is on.
         """
         from airflow_provider_conductor.client.errors import ConductorInputError
 
@@ -223,8 +221,8 @@ class StartsWorkflow(ConductorOperator):
         run, date = self._run, self._run.logical_date
         ids = {name: getattr(run.ti, name) for name in ("dag_id", "run_id", "task_id", "try_number")}
         more = {"map_index": run.map_index, "logical_date": date and date.isoformat(), "url": run.log_url}
-        span = run.span
-        return {CONTEXT_KEY: {**ids, **more, **(span.carrier if span else {})}}
+        span, lineage = run.span, self._lineage_context(run.ti)
+        return {CONTEXT_KEY: {**ids, **more, **(span.carrier if span else {}), **lineage}}
 
     def _save_record(self, record: StartRecord) -> None:
         """Save it for a later try. Where it cannot be saved, the start goes ahead, and a later try asks the server."""
