@@ -138,6 +138,12 @@ def test_conductor_callbacks_act_when_a_task_fails(results, client):
     assert restored.input == {"catalogue": "winter, restored", "change_percent": 0}
 
 
+def test_conductor_traces_gives_the_workflow_its_task(results):
+    done = results["conductor_traces"]
+    assert done["fulfil_order"] == {"order_id": "A-1008", "charged": 12.5, "parcel": "B6-A-1008"}
+    assert done["show_trace"] == {"task_id": "fulfil_order", "try_number": 1}
+
+
 def test_conductor_definitions_runs_what_it_has_registered(results, client):
     done = results["conductor_definitions"]
     registered = done["register_definitions"]
