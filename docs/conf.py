@@ -45,7 +45,8 @@ apidoc_modules = [
 autodoc_class_signature = "mixed"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-autodoc_mock_imports = ["pytest"]  # of the fixtures, which no other module needs
+# Of the fixtures, and of what is imported only where OpenLineage is on; no other module needs them.
+autodoc_mock_imports = ["pytest", "airflow.providers.openlineage", "openlineage"]
 napoleon_numpy_docstring = False
 # "workflow_id, status: …" below "Attributes:" is one entry for several.
 napoleon_use_ivar = True
