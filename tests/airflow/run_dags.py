@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,20 @@ def outcome(dag_id: str) -> dict[str, Any]:
     return found
 
 
+def bundle() -> tuple[Any, ...]:
+    """Name and version of the DAG bundle, which Airflow 3 wants."""
+    if not find_spec("airflow.dag_processing.bundles"):
+        return ()
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+    DagBundlesManager().sync_bundles_to_db()
+    return "dags-folder", None
+
+
 def main() -> None:
     bag = read_dags()
     if hasattr(bag, "sync_to_db"):
-        bag.sync_to_db()
+        bag.sync_to_db(*bundle())
     outcomes: dict[str, Any] = {"import errors": {str(file): error for file, error in bag.import_errors.items()}}
     for dag_id, dag in bag.dags.items():
         if dag_id == "killed":

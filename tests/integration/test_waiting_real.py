@@ -101,8 +101,8 @@ def exponential_backoff_is_announced(lab: WaitingLab) -> None:
         lab.hears(f"ship failed (attempt {attempt} of 4")
     lab.work("ship")
     outcome = lab.completes()
-    assert re.search(r"\(in (1?[1-9]|[12]0) s\)$", outcome.told("attempt 1 of 4"))
-    assert re.search(r"\(in (2[1-9]|3\d|40) s\)$", outcome.told("attempt 2 of 4"))
+    assert re.search(r"\(in (1?[1-9]|[12]0) s\)$", outcome.told("failed (attempt 1 of 4"))
+    assert re.search(r"\(in (2[1-9]|3\d|40) s\)$", outcome.told("failed (attempt 2 of 4"))
 
 
 @scenario

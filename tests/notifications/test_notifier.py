@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from airflow_provider_conductor.client import ConductorConnectionLostError, Cond
 from airflow_provider_conductor.control.task_choice import CompletionRefusedError
 from airflow_provider_conductor.notifications import ConductorNotifier
 from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
-from tests.operators.airflow_standin import AIRFLOW_2, context_of
+from tests.operators.airflow_standin import context_of
 
 HUMAN = {
     "taskId": "7",
@@ -225,18 +226,22 @@ def test_what_cannot_be_done_is_an_error(
     assert {request.method for request in conductor.requests} <= {"GET"}
 
 
+@pytest.mark.parametrize(
+    "raises",
+    [
+        pytest.param(False, marks=pytest.mark.airflow_versions(before="3.1")),
+        pytest.param(True, marks=pytest.mark.airflow_versions(since="3.3")),
+    ],
+)
 def test_airflow_is_what_raises_or_logs_it(
-    conductor: ConductorStandIn, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    conductor: ConductorStandIn, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch, raises: bool
 ) -> None:
-    """2.11 logs what a notifier raises; 3.x logs it, and raises it on to what has called it."""
+    """2.11 and 3.0 log what a notifier raises; 3.3 logs it, and raises it on to what has called it."""
 
     def lost(self: Any, context: Any) -> None:
         raise ConductorConnectionLostError("lost", method="GET", path="/")
 
     monkeypatch.setattr(ConductorNotifier, "notify", lost)
     notifier = ConductorNotifier(action="terminate", workflow_id="x")
-    if AIRFLOW_2:
+    with pytest.raises(ConductorConnectionLostError) if raises else nullcontext():
         notifier(context)
-    else:
-        with pytest.raises(ConductorConnectionLostError):
-            notifier(context)

@@ -47,6 +47,10 @@ def trigger_from(classpath: str, column: Mapping[str, Any]) -> Any:
         from airflow.serialization.decoders import smart_decode_trigger_kwargs
 
         kwargs = {name: smart_decode_trigger_kwargs(value) for name, value in kwargs.items()}
+    elif not AIRFLOW_2:
+        from airflow.serialization.serialized_objects import smart_decode_trigger_kwargs
+
+        kwargs = smart_decode_trigger_kwargs(kwargs)
     module, _, name = row.classpath.rpartition(".")
     return getattr(import_module(module), name)(**kwargs)
 
