@@ -287,7 +287,7 @@ def test_a_search_finds_the_same_in_the_same_order(found: Found, condition: str,
 @pytest.mark.integration
 def test_a_condition_on_an_unknown_field_is_ignored(found: Found) -> None:
     """So it is on SQLite; PostgreSQL refuses it."""
-    server, stand_in = found.urls
+    stand_in, server = found.urls
     ours, theirs = (found.answer(url, "unknown = 7", "updateTime:ASC") for url in (stand_in, server))
     assert ours["totalHits"] == len(found.workflows)
     if "totalHits" in theirs:
