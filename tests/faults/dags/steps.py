@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from airflow_provider_conductor.notifications import ConductorNotifier
 SETTINGS: dict[str, Any] = {"schedule": None, "start_date": datetime(2026, 1, 1), "catchup": False}
 
 if os.environ.get("STEP_DAGS"):
-    with DAG("step_counts", is_paused_upon_creation=False, **SETTINGS):
+    # On a busy machine, SQLite may be locked for longer than a task's worker waits.
+    patient = {"retries": 20, "retry_delay": timedelta(seconds=1)}
+    with DAG("step_counts", is_paused_upon_creation=False, default_args=patient, **SETTINGS):
 
         @task
         def count(dag_run: Any = None, ti: Any = None) -> dict[str, int]:
