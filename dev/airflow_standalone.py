@@ -18,7 +18,10 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -66,35 +69,54 @@ def serve(home: Path, port: int, conductor_port: int | None) -> None:
         stack.enter_context(running_worker(server.api_url, log=worker_log))
 
         print("Airflow starts ...", flush=True)
-        url = f"http://127.0.0.1:{port}"
-        env = airflow_environment(home, server.url) | {
-            "AIRFLOW__API__BASE_URL": url,
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
-        }
         log = stack.enter_context((home / "airflow.log").open("w"))
-        with running(["airflow", "db", "migrate"], log=log, env=env) as migrate:
-            if migrate.wait(timeout=300):
-                raise RuntimeError("`airflow db migrate` failed")
-        parts = {
-            name: stack.enter_context(running(["airflow", name, *arguments], log=log, env=env))
-            for name, arguments in {
-                "api-server": ["--host", "127.0.0.1", "--port", str(port)],
-                "scheduler": ["--skip-serve-logs"],
-                "dag-processor": [],
-                "triggerer": ["--skip-serve-logs"],
-            }.items()
-        }
-        wait_until_healthy(url, parts)
-
-        passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
-        print(f"Airflow    {url}    user admin, password {passwords['admin']}")
+        airflow = stack.enter_context(running_airflow(home, server.url, port, log))
+        print(f"Airflow    {airflow.url}    user admin, password {airflow.password}")
         print(f"Conductor  {server.url}")
         print("Ctrl-C ends both.", flush=True)
         while True:
             time.sleep(1)
-            check(parts)
+            check(airflow.parts)
+
+
+@dataclass(frozen=True)
+class RunningAirflow:
+    """An Airflow on the loopback address, all of whose parts are healthy."""
+
+    url: str
+    password: str
+    parts: dict[str, subprocess.Popen[str]]
+
+
+@contextlib.contextmanager
+def running_airflow(home: Path, conductor_url: str, port: int, log: IO[str]) -> Iterator[RunningAirflow]:
+    """Airflow's parts and `airflow conductor worker`; `home` gets their database if it has none."""
+    url = f"http://127.0.0.1:{port}"
+    env = airflow_environment(home, conductor_url) | {
+        "AIRFLOW__API__BASE_URL": url,
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+    }
+    with contextlib.ExitStack() as stack:
+
+        def start(*command: str) -> subprocess.Popen[str]:
+            return stack.enter_context(running(["airflow", *command], log=log, env=env))
+
+        if start("db", "migrate").wait(timeout=300):
+            raise RuntimeError("`airflow db migrate` failed")
+        parts = {
+            "api-server": start("api-server", "--host", "127.0.0.1", "--port", str(port)),
+            "scheduler": start("scheduler", "--skip-serve-logs"),
+            "dag-processor": start("dag-processor"),
+            "triggerer": start("triggerer", "--skip-serve-logs"),
+        }
+        wait_until_healthy(url, parts)
+        password = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())["admin"]
+        connection = {"conn_type": "http", "host": url, "login": "admin", "password": password}
+        env["AIRFLOW_CONN_AIRFLOW_DEFAULT"] = json.dumps(connection)
+        parts["conductor worker"] = start("conductor", "worker")
+        yield RunningAirflow(url, password, parts)
 
 
 def wait_until_healthy(url: str, parts: dict[str, subprocess.Popen[str]]) -> None:

@@ -28,6 +28,7 @@ from typing import IO, Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from dev.circle import show_circle  # noqa: E402
 from dev.conductor_server import ConductorServer, ServerError  # noqa: E402
 from dev.examples import airflow_environment, register_definitions, running, running_worker  # noqa: E402
 
@@ -88,6 +89,11 @@ def demo(home: Path, log: IO[str], *, keep: bool) -> bool:
         command = [sys.executable, str(ROOT / "dev" / "run_dags.py"), *STORIES]
         with running(command, log=log, env=env, stdout=subprocess.PIPE) as airflow:
             succeeded = Narrator(log).follow(airflow)
+        if succeeded:
+            print("\nThe circle: a workflow's end starts a DAG, whose workflow waits for another DAG.", flush=True)
+            step("  Airflow's scheduler, triggerer and API server start ...")
+            whole = stack.enter_context((home.parent / "airflow.log").open("w"))
+            succeeded = show_circle(home / "circle", server, whole, lambda line: step(f"  {line}"))
 
         print()
         step(f"{'Done' if succeeded else 'FAILED'}, {time.monotonic() - begun:.0f} s after the start.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from airflow_provider_conductor.client.aio import AsyncConductorClient
@@ -14,6 +14,7 @@ from airflow_provider_conductor.client.errors import (
     ConductorRequestError,
 )
 from airflow_provider_conductor.client.flow import Call
+from airflow_provider_conductor.client.lineage import dag_run_conf
 from airflow_provider_conductor.client.models import Task
 from airflow_provider_conductor.dag_runs import report
 from airflow_provider_conductor.dag_runs.airflow_api import AirflowApi, DagRun
@@ -107,7 +108,7 @@ class TaskService:
             return None
         self.open_runs.add(run_id)
         try:
-            run = await self.airflow.send(self.api.trigger(request, run_id))
+            run = await self.airflow.send(self.api.trigger(self._with_lineage(request, task), run_id))
         except AirflowRefusedError as error:
             if error.status != 409:
                 self.open_runs.discard(run_id)
@@ -124,6 +125,16 @@ class TaskService:
             raise RequestError(
                 f"logical_date {request.logical_date} is that of another run of {request.dag_id}"
             ) from None
+
+    def _with_lineage(self, request: DagRunRequest, task: Task) -> DagRunRequest:
+        """The same, with the workflow as the run's parent in OpenLineage, if the task was given what that takes."""
+        lineage = dag_run_conf(
+            task.input,
+            workflow_id=task.workflow_id,
+            workflow_name=str(task.data.get("workflowType") or ""),
+            api_url=self.conductor.settings.api_url,
+        )
+        return replace(request, conf={**lineage, **request.conf})
 
     async def _inherited(self, task: Task, request: DagRunRequest) -> DagRun | None:
         """The run of an attempt before, if that was lost with its worker, and the run is open or has succeeded."""

@@ -70,6 +70,30 @@ def served(airflow: FakeAirflow, queue: TaskQueue) -> Served:
     return Served(airflow, queue)
 
 
+PARENT = {
+    "parentRunId": "01900000-0000-7000-8000-000000000001",
+    "parentJobName": "shop.order",
+    "parentJobNamespace": "airflow",
+}
+
+
+def test_the_workflow_is_the_runs_parent_in_openlineage(served: Served) -> None:
+    own = {"openlineage": {"own": True}}
+    served.queue.add("t1", {"dag_id": "etl", "airflow": {"openlineage": PARENT}}, workflowType="orders")
+    served.serve()
+    served.queue.add("t2", {"dag_id": "etl", "airflow": {"openlineage": PARENT}, "conf": own}, workflowType="orders")
+    served.serve()
+    served.queue.add("t3", {"dag_id": "etl", "airflow": None})
+    served.serve()
+    given, kept, none = (served.airflow.runs["etl", f"conductor__{task_id}"]["conf"] for task_id in ("t1", "t2", "t3"))
+    lineage = given["openlineage"]
+    assert lineage["parentJobName"] == "orders"
+    assert lineage["parentJobNamespace"] == f"conductor://127.0.0.1:{served.queue.server.port}"
+    assert lineage["rootParentRunId"] == PARENT["parentRunId"]
+    assert kept == own
+    assert none == {}
+
+
 def test_a_run_is_started_and_returned_to_the_queue(served: Served) -> None:
     served.queue.add("t1", {"dag_id": "etl", "conf": {"a": 1}, "note": "n"})
     update = served.serve()

@@ -12,7 +12,7 @@ from airflow_provider_conductor.dag_runs.worker import TASK_DEFINITION
 from dev.examples import DAGS, DEFINITIONS
 from dev.run_dags import read_dags
 
-FROM_AIRFLOW_3 = () if watchers_exist() else ("book_finished_orders",)
+FROM_AIRFLOW_3 = () if watchers_exist() else ("book_finished_orders", "restock_after_orders")
 """There is nothing to watch an asset with before."""
 
 EXAMPLES = sorted(path.stem for path in DAGS.glob("*.py") if path.stem not in FROM_AIRFLOW_3)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.integration
 
 PATIENCE = 900
 
-SCHEDULED = ("book_finished_orders",)
+SCHEDULED = ("book_finished_orders", "restock_after_orders")
 """By the end of a workflow, which takes a triggerer that watches: see ``tests/faults/test_events.py``."""
 
 EXAMPLES = sorted(path.stem for path in DAGS.glob("*.py") if path.stem not in SCHEDULED)
