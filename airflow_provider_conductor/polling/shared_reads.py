@@ -35,6 +35,7 @@ class _Read:
     """A read to be sent with others; ``done`` takes the workflow, or None where the wait has to read by itself."""
 
     workflow_id: str
+    call: Call[Workflow]
     done: asyncio.Future[Workflow | None]
 
 
@@ -63,7 +64,7 @@ class SharedReads:
         if lone or not self._reader.bulk_works:
             self._sent_at = now
             return await self._client.poll(call)
-        read = _Read(workflow_id, asyncio.get_running_loop().create_future())
+        read = _Read(workflow_id, call, asyncio.get_running_loop().create_future())
         if not self._gathered:
             # A context of its own: the first wait's log is not where lines about all of them belong.
             reading = asyncio.create_task(self._gather(), name="conductor-shared-reads", context=contextvars.Context())
@@ -91,7 +92,9 @@ class SharedReads:
             reads, self._gathered = self._gathered, []
             self._sent_at = self._client.monotonic()
         try:
-            await self._answer(reads)
+            left = await self._answer(reads)
+            if len(left) > 1:  # several waits for tasks of one workflow
+                _resolve(left, {left[0].workflow_id: await self._client.poll(left[0].call)})
         except ConductorRequestError:
             pass  # each wait finds out by itself, without a request where the outage forbids it
         except Exception as error:  # a defect of ours must not leave anybody waiting forever
@@ -99,8 +102,8 @@ class SharedReads:
         finally:
             _resolve(reads, {})
 
-    async def _answer(self, reads: Sequence[_Read]) -> None:
-        """Read and answer them, as far as that works.
+    async def _answer(self, reads: Sequence[_Read]) -> Sequence[_Read]:
+        """Read and answer them, as far as that works; returns those of a single workflow, which are left.
 
         Raises:
             ConductorRequestError: Conductor is unreachable, or refuses.
@@ -111,7 +114,7 @@ class SharedReads:
                 reads = [read for read in reads if not read.done.done()]
                 ids = list(dict.fromkeys(read.workflow_id for read in reads))
                 if len(ids) <= 1:
-                    return
+                    return reads
                 if pause := outage.own_poll_after(client.monotonic()):
                     await client.sleep(pause)
                 try:
