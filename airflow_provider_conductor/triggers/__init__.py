@@ -10,7 +10,10 @@ from airflow_provider_conductor._exports import exports
 if TYPE_CHECKING:
     from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger as ConductorWorkflowsTrigger
     from airflow_provider_conductor.triggers.sensor import ConductorSensorTrigger as ConductorSensorTrigger
-    from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger as ConductorWorkflowTrigger
+    from airflow_provider_conductor.triggers.workflow import (
+        ConductorWorkflowStepTrigger as ConductorWorkflowStepTrigger,
+        ConductorWorkflowTrigger as ConductorWorkflowTrigger,
+    )
     from airflow_provider_conductor.triggers.workflow_event import (
         ConductorWorkflowEventTrigger as ConductorWorkflowEventTrigger,
     )
@@ -20,6 +23,7 @@ __all__, __getattr__ = exports(
     {
         "ConductorSensorTrigger": "sensor",
         "ConductorWorkflowEventTrigger": "workflow_event",
+        "ConductorWorkflowStepTrigger": "workflow",
         "ConductorWorkflowTrigger": "workflow",
         "ConductorWorkflowsTrigger": "batch",
     },
