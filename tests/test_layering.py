@@ -22,18 +22,15 @@ ROOT = Path(airflow_provider_conductor.__file__).parent
 STOREYS = (
     ("_exports",),
     ("client",),
-    ("control", "dag_runs", "definitions", "mirrors", "polling", "submission", "watching"),
+    ("control", "dag_runs", "definitions", "polling", "submission", "watching"),
     ("batch",),
     ("_airflow", "_options", "connection_form", "exceptions", "hooks", "links", "triggers"),
     ("assets", "cli", "decorators", "notifications", "operators", "provider_info", "retries", "sensors"),
-    ("task_groups",),
     ("testing",),
 )
 """From the ground up; what stands beside each other in a line may use each other one way."""
 
-WITHOUT_AIRFLOW = (
-    *("batch", "client", "control", "dag_runs", "definitions", "mirrors", "polling", "submission", "watching"),
-)
+WITHOUT_AIRFLOW = ("batch", "client", "control", "dag_runs", "definitions", "polling", "submission", "watching")
 
 INTERNAL = (
     "_airflow",
@@ -45,7 +42,6 @@ INTERNAL = (
     "control",
     "dag_runs",
     "definitions",
-    "mirrors",
     "polling",
     "submission",
     "watching",

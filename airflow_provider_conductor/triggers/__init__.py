@@ -10,10 +10,7 @@ from airflow_provider_conductor._exports import exports
 if TYPE_CHECKING:
     from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger as ConductorWorkflowsTrigger
     from airflow_provider_conductor.triggers.sensor import ConductorSensorTrigger as ConductorSensorTrigger
-    from airflow_provider_conductor.triggers.workflow import (
-        ConductorWorkflowStepTrigger as ConductorWorkflowStepTrigger,
-        ConductorWorkflowTrigger as ConductorWorkflowTrigger,
-    )
+    from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger as ConductorWorkflowTrigger
     from airflow_provider_conductor.triggers.workflow_event import (
         ConductorWorkflowEventTrigger as ConductorWorkflowEventTrigger,
     )
@@ -23,7 +20,6 @@ __all__, __getattr__ = exports(
     {
         "ConductorSensorTrigger": "sensor",
         "ConductorWorkflowEventTrigger": "workflow_event",
-        "ConductorWorkflowStepTrigger": "workflow",
         "ConductorWorkflowTrigger": "workflow",
         "ConductorWorkflowsTrigger": "batch",
     },

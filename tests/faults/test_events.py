@@ -33,8 +33,11 @@ pytestmark = [
     pytest.mark.airflow_versions(since="3.0"),
 ]
 
-BURST = 120
+BURST = 340
 """Workflows that end while one of the programs is killed."""
+
+LATE = 120
+"""Workflows that end while the index is late."""
 
 LATEST = 30.0
 """Seconds by which the index is late at most."""
@@ -206,11 +209,11 @@ async def test_an_index_that_is_late_loses_nothing_and_repeats_nothing(
         while proxy.counts["kind other"] < 2:  # noqa: ASYNC110 - another program's
             await asyncio.sleep(0.1)
         ended = []
-        for number in range(BURST):
+        for number in range(LATE):
             ended.append(await asyncio.to_thread(direct.start_workflow_by_name, name, {"number": number}))
             await asyncio.sleep(0.2)
         async with asyncio.timeout(300):
-            while len(found) < BURST:  # noqa: ASYNC110
+            while len(found) < LATE:  # noqa: ASYNC110
                 await asyncio.sleep(0.5)
         await asyncio.sleep(10)
     finally:
