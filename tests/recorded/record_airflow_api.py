@@ -3,7 +3,7 @@
     .venv/airflow-3.3/bin/python -m tests.recorded.record_airflow_api --conductor http://localhost:8080
 
 An Airflow is started with the DAGs of ``tests/faults/dags/steps.py``; the answers are written to
-``airflow_api/<version>.json``, with the id of the run as RUN and without times.
+``airflow_api/<version>.json``, with the id of the run as RUN, and without times and this machine's folders.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ from tests.faults.real_airflow import real_airflow
 HERE = Path(__file__).parent / "airflow_api"
 
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)?")
+
+DAGS = Path(__file__).parents[1] / "faults" / "dags"
+
+FILE_TOKEN = re.compile(r'("file_token": *")[^"]*')
+"""The DAG file's path, encoded (2.11)."""
 
 IN_STATE = "select 1 from dag_run where dag_id = ? and state = ?"
 
@@ -78,6 +83,7 @@ class Recording(AirflowClient):
         except Exception as raised:
             error = type(raised).__name__
         text = TIME.sub("TIME", self.last.content.decode().replace(run_id, "RUN"))
+        text = FILE_TOKEN.sub(r"\1TOKEN", text.replace(str(DAGS), "DAGS"))
         try:
             body = json.loads(text)
         except ValueError:
