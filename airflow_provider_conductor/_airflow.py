@@ -344,6 +344,7 @@ __all__ = [
     "state_in_answer",
     "task_now",
     "task_span",
+    "tasks_have_state_store",
     "triggers_hear_of_kills",
     "triggers_render_templates",
     "watchers_exist",

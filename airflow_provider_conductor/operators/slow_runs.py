@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from airflow_provider_conductor.client.errors import ConductorInputError, ConductorRequestError
 from airflow_provider_conductor.operators.base import ConductorOperator
-from airflow_provider_conductor.polling.durations import seconds
+from airflow_provider_conductor.polling.durations import percentile, seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -33,6 +33,9 @@ class SlowRunMixin(Operator):
     warn_after: float | str | None = None
     on_warning_callback: Sequence[Callback] = ()
 
+    _compared = False
+    """Whether the last runs have been looked up for this wait; once is enough, whatever was found."""
+
     def _set_warning(
         self,
         warn_after: float | timedelta | str | None,
@@ -44,13 +47,7 @@ class SlowRunMixin(Operator):
             ValueError: one that cannot be used.
         """
         if isinstance(warn_after, str):
-            from airflow_provider_conductor.polling.usual_duration import percent_of
-
-            if percent_of(warn_after) is None:
-                raise ValueError(
-                    "warn_after must be a number of seconds (or a timedelta), or a percentile from 'p1' to 'p99', "
-                    f"like 'p95', not {warn_after!r}"
-                )
+            percentile(warn_after, "warn_after")
             self.warn_after = warn_after
         else:
             self.warn_after = seconds(warn_after, "warn_after")
@@ -73,15 +70,16 @@ class SlowRunMixin(Operator):
 
         Whatever goes wrong with the search: only the warning is missing then.
         """
-        if not isinstance(self.warn_after, str) or spec.warn_after is not None:
+        if not isinstance(self.warn_after, str) or self._compared:
             return spec
+        self._compared = True
         from airflow_provider_conductor.polling.formatting import duration
-        from airflow_provider_conductor.polling.usual_duration import FEWEST_RUNS, percent_of, usual_duration
+        from airflow_provider_conductor.polling.usual_duration import FEWEST_RUNS, usual_duration
 
         client = self.hook.client
         try:
             workflow = event.workflow or client.get_workflow(spec.workflow_id, include_tasks=False)
-            usual = client.run(usual_duration(workflow.name, percent_of(self.warn_after) or 0))
+            usual = client.run(usual_duration(workflow.name, percentile(self.warn_after, "warn_after")))
         except (ConductorInputError, ConductorRequestError) as error:
             self.log.warning("No warning after %s of the last runs: the search failed: %s", self.warn_after, error)
             return spec

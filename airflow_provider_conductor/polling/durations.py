@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 LONGEST = 10 * 365 * 86_400.0
 """Ten years. What is longer is a mistake, or is meant as no limit; and the calendar ends in the year 9999."""
+
+_PERCENTILE = re.compile(r"p([1-9][0-9]?)")
+
+
+def percentile(text: str, name: str) -> int:
+    """95 for ``p95``.
+
+    Raises:
+        ValueError: it is none from ``p1`` to ``p99``.
+    """
+    found = _PERCENTILE.fullmatch(text)
+    if found is None:
+        raise ValueError(
+            f"{name} must be a number of seconds (or a timedelta), or a percentile from 'p1' to 'p99', like 'p95', "
+            f"not {text!r}"
+        )
+    return int(found[1])
 
 
 def patience(value: float | timedelta, name: str) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 from airflow_provider_conductor.client import endpoints
@@ -14,14 +13,6 @@ LAST_RUNS = 100
 
 FEWEST_RUNS = 20
 """With fewer, one single slow run would be the 95 % that others are compared with."""
-
-_PERCENT = re.compile(r"p([1-9][0-9]?)")
-
-
-def percent_of(text: str) -> int | None:
-    """95 for ``p95``; from 1 to 99, else None."""
-    found = _PERCENT.fullmatch(text)
-    return int(found[1]) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +41,7 @@ def usual_duration(name: str, percent: int) -> Flow[UsualDuration]:
     for summary in found:
         started, ended = time_in(summary.data, "startTime"), time_in(summary.data, "endTime")
         ended = ended or time_in(summary.data, "updateTime")  # indexes up to 3.32.0 have no end
-        if summary.name == name and summary.status.successful and started and ended:
+        if summary.name == name and summary.data.get("status") == "COMPLETED" and started and ended:
             took.append(max(0, ended - started) / 1000)
     if len(took) < FEWEST_RUNS:
         return UsualDuration(percent, len(took), None)

@@ -309,14 +309,15 @@ class _Wait:
                 self.state.warned = seen.progress.fingerprint
                 self.warn(f"a task has had no worker for 10 min: {what}")
         slow = slow_at(self.spec, self.state, seen.progress, seen.clock)
-        if is_slow := now >= slow:
-            self.state.slow, slow = True, math.inf
-            self.warn(self._slow(seen, what))
+        slow_message = ""
+        if now >= slow:
+            self.state.slow, slow, slow_message = True, math.inf, self._slow(seen, what)
+            self.warn(slow_message)
         if seen.progress is not None:
             self.limit = min(judgement.poll_by, slow)
         at, unhurried = self._next_poll(seen.revision, now)
-        if is_slow and self.spec.reports_slow:
-            return self.overdue(SLOW, self._slow(seen, what)), now
+        if slow_message and self.spec.reports_slow:
+            return self.overdue(SLOW, slow_message), now
         if now >= self.return_at:
             return replace(self.event(STILL_RUNNING, what), next_poll=unhurried), now
         return None, at

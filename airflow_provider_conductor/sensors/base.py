@@ -205,6 +205,7 @@ class ConductorSensor(WaitMixin, ConductorOperator, BaseSensorOperator):
         if stored and stored["started_at"] >= began - 1:  # else it is of an earlier try
             state = WaitState.from_json(self.workflow_id, stored.get("state"))
             spec = replace(spec, warn_after=stored.get("warn_after", spec.warn_after))
+            self._compared = "warn_after" in stored
         return replace(spec, started_at=began, deadline=began + self.timeout), state
 
     def poke(self, context: Context) -> bool | PokeReturnValue:

@@ -64,7 +64,8 @@ class ConductorWorkflowTrigger(SingleWaitTrigger):
         poll_interval: seconds between polls; None adapts to the workflow.
         wait_until_task_ref: wait only until the task with this reference name has ended.
         wait_until_task_status: wait for this status of the task, or one of several.
-        warn_after: seconds after the run's start at which a warning is logged that it still runs; None for no warning.
+        warn_after: seconds (or timedelta) after the run's start at which a warning is logged that it still runs; None
+            for no warning.
         reports_slow: fire the event ``slow`` then, which has the ``state`` to continue with. Set by this package's
             operators.
         exponential_backoff, max_wait: increase ``poll_interval`` as Airflow's sensors do, up to so many seconds.
@@ -92,7 +93,7 @@ class ConductorWorkflowTrigger(SingleWaitTrigger):
         wait_until_task_status: str | Sequence[str] = "",
         exponential_backoff: bool = False,
         max_wait: float | None = None,
-        warn_after: float | None = None,
+        warn_after: float | timedelta | None = None,
         reports_slow: bool = False,
         started_at: float | None = None,
         deadline: float | None = None,
@@ -110,7 +111,7 @@ class ConductorWorkflowTrigger(SingleWaitTrigger):
             poll_interval=seconds(poll_interval, "poll_interval"),
             exponential_backoff=exponential_backoff,
             max_wait=max_wait,
-            warn_after=warn_after,
+            warn_after=seconds(warn_after, "warn_after"),
             reports_slow=reports_slow,
             wait_until_task_ref=wait_until_task_ref,
             wait_until_task_status="" if wait_until_task_status == "" else joined_statuses(wait_until_task_status),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from datetime import datetime
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import DAG
+from airflow.serialization import serialized_objects
 
 from airflow_provider_conductor._airflow import tasks_have_state_store
+from airflow_provider_conductor.notifications import ConductorNotifier
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
 from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
 from airflow_provider_conductor.testing import ConductorStandIn, Request, Script
+from airflow_provider_conductor.triggers import ConductorWorkflowTrigger
 from tests.waiting_modes.modes import ALL, SENSOR, Heard, Outcome, run_task
 
 SLOW = "longer than"
@@ -142,18 +148,40 @@ def test_the_percentile_is_that_of_the_last_hundred(conductor: ConductorStandIn)
     assert warnings(waits(conductor, "execute deferrable", warn_after="p99"))
 
 
-def test_few_runs_say_nothing(conductor: ConductorStandIn) -> None:
+@pytest.mark.parametrize("mode", ALL)
+def test_few_runs_are_looked_up_once_and_nothing_follows(conductor: ConductorStandIn, mode: str) -> None:
     has_run(conductor, *[0.1] * 19)
-    outcome = waits(conductor, "execute deferrable", warn_after="p95", ends_after=1)
+    outcome = waits(conductor, mode, warn_after="p95", ends_after=1)
     assert "the index has 19 completed ones of orders, and 20 are needed" in outcome.told("No warning after p95")
     assert not warnings(outcome)
+    if mode not in FORGETFUL:
+        assert len(searches(conductor)) == 1
 
 
-def test_a_search_that_fails_costs_only_the_warning(conductor: ConductorStandIn) -> None:
+@pytest.mark.parametrize("mode", ALL)
+def test_a_search_that_fails_costs_only_the_warning(conductor: ConductorStandIn, mode: str) -> None:
     conductor.instead = lambda request: (500, "text/plain", b"no index") if "search" in request.path else None
-    outcome = waits(conductor, "execute on the worker", warn_after="p95", ends_after=1)
+    outcome = waits(conductor, mode, warn_after="p95", ends_after=1)
     assert outcome.error is None
     assert outcome.told("No warning after p95 of the last runs: the search failed")
+    if mode not in FORGETFUL:
+        assert len(searches(conductor)) == 1
+
+
+def test_what_an_index_has_of_unknown_shapes_does_not_count(conductor: ConductorStandIn) -> None:
+    has_run(conductor, *[0.1] * 20)
+    strange = [
+        {"workflowType": "orders", "workflowId": "1", "status": "ASLEEP", "startTime": 1, "endTime": 2},
+        {"workflowType": "orders", "workflowId": "2", "status": "COMPLETED", "startTime": "soon", "endTime": []},
+        {"workflowType": "orders", "workflowId": "3", "status": "COMPLETED"},
+    ]
+    answer = json.dumps({"totalHits": 3, "results": strange}).encode()
+    conductor.instead = lambda request: (
+        (200, "application/json", answer) if request.path == "/workflow/search" else None
+    )
+    outcome = waits(conductor, "execute deferrable", warn_after="p95", ends_after=1)
+    assert outcome.error is None
+    assert outcome.told("No warning after p95 of the last runs")
 
 
 def test_what_ends_soon_costs_no_search(conductor: ConductorStandIn) -> None:
@@ -192,3 +220,21 @@ def test_a_sensor_that_warns_begins_on_a_worker(conductor: ConductorStandIn) -> 
     sensor = ConductorWorkflowSensor(task_id="wait", workflow_id="w", start_from_trigger=True, warn_after=5)
     assert sensor.deferrable
     assert not sensor.start_from_trigger
+
+
+def test_mapped_tasks_take_both(conductor: ConductorStandIn) -> None:
+    """Airflow stores the DAG with what ``partial`` got; a worker reads it in the DAG's file."""
+    notifier = ConductorNotifier(action="terminate", workflow_id="w")
+    with DAG("mapped", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+        mapped = ConductorExecuteWorkflowOperator.partial(
+            task_id="wait", workflow_name="orders", warn_after="p95", on_warning_callback=[notifier, print]
+        ).expand(workflow_input=[{"a": 1}, {"a": 2}])
+    storage = getattr(serialized_objects, "DagSerialization", serialized_objects.SerializedDAG)
+    stored = json.dumps(storage.to_dict(dag))
+    assert "wait" in stored
+    assert mapped.partial_kwargs["warn_after"] == "p95"
+
+
+def test_a_trigger_refuses_what_is_no_duration() -> None:
+    with pytest.raises(ValueError, match="warn_after must be a number of seconds"):
+        ConductorWorkflowTrigger(workflow_id="w", warn_after=-1)
