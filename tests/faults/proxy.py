@@ -28,6 +28,7 @@ __all__ = [
     "cut_after",
     "cut_before",
     "cut_in_answer",
+    "every_kind",
     "fine",
     "late",
     "late_index",
@@ -127,6 +128,19 @@ def late(seconds: float, *, request: bool) -> Kind:
     return kind
 
 
+def every_kind(read_timeout: float) -> tuple[Kind, ...]:
+    """Each way in which a request or its answer is lost; ``read_timeout`` in seconds, of the client."""
+    return (
+        cut_before,
+        cut_after,
+        cut_in_answer(),
+        unavailable(before=True),
+        unavailable(before=False),
+        late(read_timeout + 1, request=True),
+        late(read_timeout + 1, request=False),
+    )
+
+
 def late_index(lag: Callable[[str], float]) -> Kind:
     """A search does not find a workflow until so many seconds, by its id, after its last change."""
 
@@ -136,6 +150,7 @@ def late_index(lag: Callable[[str], float]) -> Kind:
             answer = _without_newest(answer, lag)
         passing.client.sendall(answer)
 
+    kind.__name__ = "late_index"
     return kind
 
 

@@ -18,7 +18,7 @@ import pytest
 from airflow_provider_conductor.client import ConductorClient
 from airflow_provider_conductor.dag_runs.report import run_id_of
 from tests.dag_runs.fake_airflow import LOGIN, PASSWORD, FakeAirflow
-from tests.faults.proxy import FaultProxy, Kind, cut_after, cut_before, cut_in_answer, fine, late, unavailable
+from tests.faults.proxy import FaultProxy, every_kind, fine
 from tests.faults.test_dag_steps import Workers, define_step
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
@@ -29,15 +29,7 @@ RUN_SECONDS = 3.0
 
 READ_TIMEOUT = 10
 
-FAULTS: list[Kind] = [
-    cut_before,
-    cut_after,
-    cut_in_answer(),
-    unavailable(before=True),
-    unavailable(before=False),
-    late(READ_TIMEOUT + 1, request=True),
-    late(READ_TIMEOUT + 1, request=False),
-]
+FAULTS = every_kind(READ_TIMEOUT)
 
 
 @pytest.fixture(params=[1, 2], ids=["version 1", "version 2"])

@@ -77,19 +77,18 @@ def own_proxy(own_server: ConductorServer) -> Iterator[FaultProxy]:
     proxy.stop()
 
 
+@pytest.fixture
+def client(own_server: ConductorServer) -> Iterator[ConductorClient]:
+    with ConductorClient(own_server.api_url) as client:
+        yield client
+
+
 @pytest.mark.airflow
 @pytest.mark.airflow_versions(since="3.3")
 def test_a_workflows_end_schedules_a_dag(
-    own_server: ConductorServer, own_proxy: FaultProxy, tmp_path: Path, report: Callable[[str], None]
-) -> None:
-    with ConductorClient(own_server.api_url) as client:
-        _schedule_dags(client, own_server, own_proxy, tmp_path, report)
-
-
-def _schedule_dags(
     client: ConductorClient,
     own_server: ConductorServer,
-    proxy: FaultProxy,
+    own_proxy: FaultProxy,
     tmp_path: Path,
     report: Callable[[str], None],
 ) -> None:
@@ -108,7 +107,7 @@ def _schedule_dags(
             searches.append(time.monotonic())
         return fine
 
-    proxy.choose = count
+    own_proxy.choose = count
     before = client.start_workflow_by_name(name, {"number": -1})
     settings = {
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
@@ -118,7 +117,7 @@ def _schedule_dags(
     with (
         (tmp_path / "worker.log").open("w") as log,
         running_worker(client.settings.api_url, log=log),
-        real_airflow(tmp_path, proxy.url, EVENTS_DAGS=prefix, **settings) as airflow,
+        real_airflow(tmp_path, own_proxy.url, EVENTS_DAGS=prefix, **settings) as airflow,
     ):
         seen = Seen(airflow, prefix)
         airflow.wait_until(lambda: seen.positions() == MANY + 3, 600)
@@ -206,7 +205,7 @@ async def test_an_index_that_is_late_loses_nothing_and_repeats_nothing(
 
     collecting = asyncio.create_task(collect())
     try:
-        while proxy.counts["kind other"] < 2:  # noqa: ASYNC110 - another program's
+        while proxy.counts["late_index other"] < 2:  # noqa: ASYNC110 - another program's
             await asyncio.sleep(0.1)
         ended = []
         for number in range(LATE):

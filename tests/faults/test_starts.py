@@ -29,12 +29,9 @@ from tests.faults.conftest import WAITS
 from tests.faults.proxy import (
     FaultProxy,
     Kind,
-    cut_after,
-    cut_before,
     cut_in_answer,
+    every_kind,
     fine,
-    late,
-    unavailable,
 )
 
 pytestmark = pytest.mark.integration
@@ -48,15 +45,7 @@ PATIENCE = 12.0
 THREADS = 8
 TRIES = 6
 
-KINDS: tuple[Kind, ...] = (
-    cut_before,
-    cut_after,
-    cut_in_answer(),
-    unavailable(before=True),
-    unavailable(before=False),
-    late(READ_TIMEOUT + 1, request=True),
-    late(READ_TIMEOUT + 1, request=False),
-)
+KINDS = every_kind(READ_TIMEOUT)
 
 BOUNDED = int(os.environ.get("CONDUCTOR_TEST_STARTS", "150"))
 """Starts of the run that every change has to pass."""

@@ -160,6 +160,15 @@ async def test_two_waits_for_one_workflow_share_its_answer() -> None:
 
 
 @in_virtual_time
+async def test_many_waits_for_one_workflow_cost_what_two_cost() -> None:
+    server, poller = watch("a")
+    waits = [begin(poller, "a") for _ in range(300)]
+    await asyncio.sleep(0.9)
+    assert server.asked == {"get": 2}
+    await end(poller, *waits)
+
+
+@in_virtual_time
 async def test_large_workflows_share_a_request_as_far_as_their_bytes_allow() -> None:
     server = Server(padding=100_000)
     waits = waits_on(watcher_of(server), server, 300)
