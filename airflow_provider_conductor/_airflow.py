@@ -23,8 +23,11 @@ with suppress(ImportError):  # Airflow 3.3
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 DEFERRED_KEY = "conductor_deferred"
-"""XCom key that has the number of the try that is deferred, and null when a worker has taken over from the triggerer.
+"""XCom key that has the number of the try that is deferred, and 0 when a worker has taken over from the triggerer.
 Airflow wipes it with the next try."""
+
+NOT_DEFERRED = 0
+"""No try's number. Not null, which the API of Airflow 3.0 refuses (422, ``xcoms.py:set_xcom``; 3.1 takes it)."""
 
 TIMEOUT_FORESTALLS_RESUMPTION = find_spec("airflow.sdk") is None
 """Airflow 2.11 raises ``execution_timeout`` before it resumes a task whose time is over: no method of it is called."""
@@ -172,7 +175,7 @@ def note_deferred(ti: TaskInstance) -> None:
 
 def note_resumed(ti: TaskInstance) -> None:
     """Write to XCom that a worker has taken over: what becomes of the task now is no trigger's business."""
-    ti.xcom_push(key=DEFERRED_KEY, value=None)
+    ti.xcom_push(key=DEFERRED_KEY, value=NOT_DEFERRED)
 
 
 async def push_xcom(ti: TaskInstanceKey, key: str, value: Any) -> None:
@@ -193,7 +196,7 @@ def _task_now(ti: TaskInstanceKey) -> TaskNow:
     deferred_in = XCom.get_one(
         key=DEFERRED_KEY, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index
     )
-    return TaskNow(state, deferred_last=deferred_in is not None and deferred_in == ti.try_number)
+    return TaskNow(state, deferred_last=deferred_in == ti.try_number)
 
 
 def _task_state(ti: TaskInstanceKey) -> str | None:
