@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_2_PLUS
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseSensorOperator, Context
     from jinja2 import Template
@@ -31,6 +33,10 @@ NOT_DEFERRED = 0
 
 TIMEOUT_FORESTALLS_RESUMPTION = find_spec("airflow.sdk") is None
 """Airflow 2.11 raises ``execution_timeout`` before it resumes a task whose time is over: no method of it is called."""
+
+RETRIES_MAY_RESUME = AIRFLOW_V_3_0_PLUS and not AIRFLOW_V_3_2_PLUS
+"""Whether Airflow may resume a retry with the event that ended the deferral of the try before it: 3.0, and the first of
+3.1 (apache/airflow#56704)."""
 
 
 def triggers_hear_of_kills() -> bool:
@@ -322,7 +328,8 @@ def first_poke(sensor: BaseSensorOperator, context: Context) -> datetime | None:
     """When a rescheduled sensor poked first in this series of tries, or None where this is the first poke."""
     ti = context["ti"]
     if hasattr(ti, "get_first_reschedule_date"):  # Airflow 3
-        return ti.get_first_reschedule_date(context)
+        first: datetime | str | None = ti.get_first_reschedule_date(context)
+        return datetime.fromisoformat(first) if isinstance(first, str) else first  # in dag.test() of 3.0 it is text
     from airflow.sensors.base import _orig_start_date
 
     first_try = (ti.max_tries or 0) - (sensor.retries or 0) + 1
@@ -335,6 +342,7 @@ def first_poke(sensor: BaseSensorOperator, context: Context) -> datetime | None:
 __all__ = [
     "DEFERRED_KEY",
     "DELETED",
+    "RETRIES_MAY_RESUME",
     "TIMEOUT_FORESTALLS_RESUMPTION",
     "TaskNow",
     "TaskSpan",

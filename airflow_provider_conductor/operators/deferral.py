@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException, timezone
 
-from airflow_provider_conductor._airflow import TIMEOUT_FORESTALLS_RESUMPTION, note_deferred, note_resumed
+from airflow_provider_conductor._airflow import (
+    DEFERRED_KEY,
+    RETRIES_MAY_RESUME,
+    TIMEOUT_FORESTALLS_RESUMPTION,
+    note_deferred,
+    note_resumed,
+)
 from airflow_provider_conductor._options import DEFAULT_STALL_TIMEOUT, DEFAULT_TIMEOUT, MAX_OUTPUT_BYTES
 from airflow_provider_conductor.operators.arguments import default_deferrable, one_of
 from airflow_provider_conductor.operators.base import ConductorOperator
@@ -71,7 +77,7 @@ class DeferralMixin(Operator):
     def _defer_to(self, trigger: type, arguments: dict[str, Any], **resumed_with: Any) -> NoReturn:
         """Defer the wait to a trigger with these arguments; Airflow's own deferral timeout is only a backstop."""
         deadline = arguments.get("deadline")
-        if self.cancel_on_kill:
+        if self.cancel_on_kill or RETRIES_MAY_RESUME:
             note_deferred(self._run.ti)
         self._guard.release()  # from now on a kill is the trigger's business
         span = self._run.span
@@ -100,7 +106,10 @@ class DeferralMixin(Operator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral; Airflow's own timeout of it calls neither ``execute_complete`` nor ``on_kill``."""
         run = self._begin(context)
-        if self.cancel_on_kill:
+        if RETRIES_MAY_RESUME and run.pull(DEFERRED_KEY) not in (None, run.ti.try_number):
+            self.log.info("Airflow resumes this try with the event of the one before it; it is executed instead")
+            return self.execute(context)
+        if self.cancel_on_kill or RETRIES_MAY_RESUME:
             note_resumed(run.ti)
         next_kwargs = dict(next_kwargs or {})
         self._waits_under = next_kwargs.pop(SPAN_KEY, None)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, timezone
+from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred, timezone
 
 from airflow_provider_conductor._airflow import NEVER_EXPIRE
 from airflow_provider_conductor.exceptions import ConductorInvalidStateError, ConductorWorkflowTimeoutError
@@ -25,6 +25,7 @@ from tests.operators.airflow_standin import (
     error_of,
     first_event,
     result,
+    resume,
     run,
     sent_through_airflow,
 )
@@ -84,6 +85,22 @@ def test_a_next_try_goes_on_with_the_workflow_of_a_failed_trigger(conductor: Con
     with pytest.raises(AirflowException):
         execute(retries=1).resume_execution("__fail__", {"error": FAILURE}, context)
     assert result(execute(deferrable=True, retries=1), try_number=2) == {"total": 42}
+    assert len(conductor.started) == 1
+
+
+def test_a_retry_that_airflow_resumes_is_executed(conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow 3.0 resumes it with the event of the try before it, and keeps the XComs."""
+    monkeypatch.setattr("airflow_provider_conductor.operators.deferral.RETRIES_MAY_RESUME", True)
+    conductor.default_script = Script(after=SOON, output={"total": 42})
+    operator = execute(deferrable=True, retries=1)
+    context = context_of(operator)
+    deferred(operator, context)
+    with pytest.raises(AirflowException):
+        operator.resume_execution("__fail__", {"error": FAILURE}, context)
+    context["ti"].try_number = 2
+    with pytest.raises(TaskDeferred) as again:
+        operator.resume_execution("__fail__", {"error": FAILURE}, context)
+    assert resume(operator, context, again.value) == {"total": 42}
     assert len(conductor.started) == 1
 
 
