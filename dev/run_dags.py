@@ -23,6 +23,26 @@ def read_dags(folder: Path | None = None) -> Any:
     return DagBag(folder)
 
 
+def run_as_a_worker_does() -> None:
+    """Give tasks in `dag.test()` their log's page (Airflow 3.0), and callbacks the exception (before 3.3)."""
+    try:
+        from airflow.sdk.execution_time import task_runner
+    except ImportError:  # Airflow 2.11
+        return
+    run_task, finalize = task_runner.run, task_runner.finalize
+
+    def run(ti: Any, context: Any, log: Any) -> Any:
+        if hasattr(task_runner, "get_log_url_from_ti"):
+            ti.log_url = task_runner.get_log_url_from_ti(ti)
+        return run_task(ti, context, log)
+
+    def finalize_with_exception(ti: Any, state: Any, context: Any, log: Any, error: Any = None) -> None:
+        context["exception"] = error
+        finalize(ti, state, context, log, error)
+
+    task_runner.run, task_runner.finalize = run, finalize_with_exception
+
+
 def run(dag: Any) -> dict[str, Any]:
     """The run's state, and of each of its tasks the state and the result."""
     dag_run = dag.test()
@@ -44,6 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run DAGs to their end, without a scheduler.")
     parser.add_argument("dag_id", nargs="+")
     dag_ids = parser.parse_args().dag_id
+    run_as_a_worker_does()
     dags = read_dags().dags
     succeeded = True
     for dag_id in dag_ids:

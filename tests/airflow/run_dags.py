@@ -23,7 +23,7 @@ from airflow.models.taskreschedule import TaskReschedule
 from airflow.utils.session import create_session
 
 from airflow_provider_conductor.client import ConductorClient
-from dev.run_dags import read_dags
+from dev.run_dags import read_dags, run_as_a_worker_does
 
 AIRFLOW_2 = airflow_version.startswith("2.")
 
@@ -89,6 +89,7 @@ def bundle() -> tuple[Any, ...]:
 
 
 def main() -> None:
+    run_as_a_worker_does()
     bag = read_dags()
     if hasattr(bag, "sync_to_db"):
         bag.sync_to_db(*bundle())
