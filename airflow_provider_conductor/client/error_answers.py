@@ -41,9 +41,19 @@ NO_ROUTE = re.compile(r"No static resource|Request method '\w+' (is )?not suppor
 """Messages by which servers report that they lack an endpoint: 3.32 with 404 and 405; 3.13 has none for the first, and
 answers 500 for the second (seen on 3.13.8 and 3.32.2)."""
 
-NO_DATABASE_CONNECTION = "Connection is not available, request timed out"
-"""Part of the 500 of a server whose connections to its database are all in use for 30 s. It says ``retryable: false``,
-but passes, and may come in the middle of what was to be done (seen on 3.32.2)."""
+DATABASE_TROUBLE = re.compile(
+    r"Connection is (not available|closed)|SQLITE_(BUSY|LOCKED)|database is locked"
+    # What the drivers of PostgreSQL and MySQL report of the same.
+    r"|connection has been closed|terminating connection due to|database system is (starting up|shutting down)"
+    r"|I/O error occurred while sending to the backend|Communications link failure"
+    r"|deadlock (detected|found)|could not serialize access|Lock wait timeout exceeded"
+    # Of Redis.
+    r"|Could not get a resource from the pool",
+    re.IGNORECASE,
+)
+"""Messages by which servers report that their database was away, or busy with others: no connection for 30 s, a lock of
+SQLite, a restart of PostgreSQL (the first line, seen on 3.32.2; recorded in ``tests/recorded/database_trouble``). They
+say ``retryable: false``, but the trouble passes, and may come in the middle of what was to be done."""
 
 
 class Meaning(NamedTuple):
@@ -76,15 +86,16 @@ def meaning_of(status: int, content: bytes) -> Meaning:
     of anybody:
     400, 411, 413, 414, 415, 422, 431                      ConductorBadRequestError            no
     429                                                    ConductorTooManyRequestsError       yes
-    5xx with retryable: true, or no database connection    ConductorServerError                yes
+    5xx with retryable: true, or DATABASE_TROUBLE         ConductorServerError                yes
     408, 425, 502-504 without ``retryable``                ConductorServerError                yes
     5xx else                                               ConductorServerError                no
     4xx else, Conductor's own                              ConductorBadRequestError            no
     4xx else, of anybody else                              NotConductorError                   yes
     =====================================================  ==================================  ==========
 
-    The fate of a call is unknown after any 5xx that does not say ``retryable: false``, and after a NotConductorError: a
-    gateway may have given up on a server that is still working on it.
+    The fate of a call is unknown after any 5xx that does not say ``retryable: false``, after trouble with the server's
+    database, whatever it says, and after a NotConductorError: a gateway may have given up on a server that is still
+    working on it.
     """
     body = _json_object(content)
     own = _is_conductors(body)
@@ -102,7 +113,7 @@ def meaning_of(status: int, content: bytes) -> Meaning:
         of_definition = any(words in said.lower() for words in DEFINITION_WORDS)
         return Meaning(ConductorDefinitionNotFoundError if of_definition else ConductorNotFoundError, message)
     if status >= 500 or status in GATEWAY_STATUSES:
-        retryable = (NO_DATABASE_CONNECTION in said or body.get("retryable")) if own else None
+        retryable = (bool(DATABASE_TROUBLE.search(said)) or body.get("retryable")) if own else None
         passing = retryable is True or (retryable is None and status in PASSING_STATUSES)
         return Meaning(ConductorServerError, message, passing, fate_unknown=retryable is not False)
     if own or status in REFUSAL_STATUSES:

@@ -25,6 +25,7 @@ from airflow_provider_conductor.client import (
 )
 from airflow_provider_conductor.client.flow import Answer
 from airflow_provider_conductor.client.wire import Exchange
+from tests.recorded import record_database_trouble
 
 
 def error_of(status: int, body: Any, *, safe: bool = True) -> ConductorRequestError:
@@ -71,6 +72,7 @@ CASES = [
     (429, b"", ConductorTooManyRequestsError, True, False),
     (500, own(500, "boom", retryable=True), ConductorServerError, True, True),
     (500, own(500, "HikariPool-1 - Connection is not available, request timed out"), ConductorServerError, True, True),
+    (500, own(500, "ERROR: deadlock detected"), ConductorServerError, True, True),
     (500, own(500, "not paused"), ConductorServerError, False, False),
     (500, HTML, ConductorServerError, False, True),
     (502, HTML, ConductorServerError, True, True),
@@ -130,6 +132,14 @@ def test_the_body_decides_what_an_error_status_means(
     assert type(safe) is type(unsafe) is kind
     assert (safe.repeatable, safe.fate_unknown) == (repeatable, False)
     assert (unsafe.repeatable, unsafe.fate_unknown) == (False, unknown)
+
+
+@pytest.mark.parametrize("answer", record_database_trouble.recorded(), ids=lambda answer: answer["body"]["message"])
+def test_trouble_with_the_servers_database_passes_and_leaves_the_fate_of_a_start_open(answer: dict[str, Any]) -> None:
+    assert answer["body"]["retryable"] is False
+    safe, unsafe = error_of(answer["status"], answer["body"]), error_of(answer["status"], answer["body"], safe=False)
+    assert safe.repeatable
+    assert unsafe.fate_unknown
 
 
 QUESTIONS = {

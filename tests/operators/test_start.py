@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_conductor.client import ConductorRequestError
 from airflow_provider_conductor.exceptions import ConductorStartRefusedError
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorStartWorkflowOperator
-from airflow_provider_conductor.testing import ConductorStandIn
+from airflow_provider_conductor.testing import ConductorStandIn, Request
 from tests.operators.airflow_standin import context_of, error_of, refusal
 
 
@@ -76,6 +76,28 @@ def test_a_refused_input_is_not_retried_and_a_server_in_trouble_is(conductor: Co
     conductor.instead = lambda request: refusal(500, "out of disk")
     error = error_of(operator, ConductorRequestError, "out of disk")
     assert not isinstance(error, AirflowFailException)
+
+
+@pytest.mark.parametrize("was_started", [False, True])
+def test_a_start_that_met_trouble_with_the_database_is_one_workflow(
+    conductor: ConductorStandIn, was_started: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such an answer says ``retryable: false``; of some starts that were answered so, there is a workflow."""
+    monkeypatch.setattr("airflow_provider_conductor.operators.submission.MIN_SEARCH_SECONDS", 0.0)
+    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", conductor.connection_uri(read_timeout=1))
+    troubled: list[str] = []
+
+    def trouble(request: Request) -> tuple[int, str, bytes] | None:
+        if (request.method, request.path) != ("POST", "/workflow") or troubled:
+            return None
+        troubled.append(conductor._start(request.body)[2].decode() if was_started else "none")
+        return refusal(500, "Connection is closed")
+
+    conductor.instead = trouble
+    operator = start()
+    assert operator.execute(context_of(operator)) == conductor.only_workflow
+    assert (conductor.only_workflow in troubled) == was_started
+    assert len(conductor.started) == (1 if was_started else 2)
 
 
 def test_a_version_that_is_no_number_is_refused_before_anything_is_sent(conductor: ConductorStandIn) -> None:
