@@ -86,7 +86,7 @@ def meaning_of(status: int, content: bytes) -> Meaning:
     of anybody:
     400, 411, 413, 414, 415, 422, 431                      ConductorBadRequestError            no
     429                                                    ConductorTooManyRequestsError       yes
-    5xx with retryable: true, or DATABASE_TROUBLE         ConductorServerError                yes
+    5xx with retryable: true, or DATABASE_TROUBLE          ConductorServerError                yes
     408, 425, 502-504 without ``retryable``                ConductorServerError                yes
     5xx else                                               ConductorServerError                no
     4xx else, Conductor's own                              ConductorBadRequestError            no
