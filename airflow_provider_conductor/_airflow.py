@@ -328,8 +328,7 @@ def first_poke(sensor: BaseSensorOperator, context: Context) -> datetime | None:
     """When a rescheduled sensor poked first in this series of tries, or None where this is the first poke."""
     ti = context["ti"]
     if hasattr(ti, "get_first_reschedule_date"):  # Airflow 3
-        first: datetime | str | None = ti.get_first_reschedule_date(context)
-        return datetime.fromisoformat(first) if isinstance(first, str) else first  # in dag.test() of 3.0 it is text
+        return ti.get_first_reschedule_date(context)
     from airflow.sensors.base import _orig_start_date
 
     first_try = (ti.max_tries or 0) - (sensor.retries or 0) + 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,17 @@ def read_dags(folder: Path | None = None) -> Any:
 
 
 def run_as_a_worker_does() -> None:
-    """Give tasks in `dag.test()` their log's page (Airflow 3.0), and callbacks the exception (before 3.3)."""
+    """Fill in what `dag.test()` lacks: the exception of callbacks before 3.3, and on 3.0 the page of a task's log.
+
+    On 3.0 also the date of a first poke, which is a text there: any sensor in reschedule mode fails with it.
+    """
     try:
         from airflow.sdk.execution_time import task_runner
     except ImportError:  # Airflow 2.11
         return
+    instance: Any = task_runner.RuntimeTaskInstance
     run_task, finalize = task_runner.run, task_runner.finalize
+    first_poke = instance.get_first_reschedule_date
 
     def run(ti: Any, context: Any, log: Any) -> Any:
         if hasattr(task_runner, "get_log_url_from_ti"):
@@ -40,7 +46,12 @@ def run_as_a_worker_does() -> None:
         context["exception"] = error
         finalize(ti, state, context, log, error)
 
+    def date_of_first_poke(ti: Any, context: Any) -> datetime | None:
+        found: Any = first_poke(ti, context)
+        return datetime.fromisoformat(found) if isinstance(found, str) else found
+
     task_runner.run, task_runner.finalize = run, finalize_with_exception
+    instance.get_first_reschedule_date = date_of_first_poke
 
 
 def run(dag: Any) -> dict[str, Any]:
