@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tests.operators.batch_standin import Orders
     from tests.operators.workflows import Workflows
 
+NOT_HERE = pytest.StashKey[dict[str, list[str]]]()
+"""What the Conductor under test lacks → the tests that were left out for it."""
+
 pytest_plugins = ["airflow_provider_conductor.testing.fixtures"]
 
 # Where the shell forbids bytecode files, each process that imports Airflow would compile it anew, for seconds. They are
@@ -49,7 +52,7 @@ settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what this Airflow cannot have."""
+    """Leave out what this Airflow, or the Conductor whose URL is given, cannot have."""
     running = _numbers(version("apache-airflow"))
     left_out: list[pytest.Item] = []
     for item in items:
@@ -57,17 +60,54 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if not _numbers(mark.kwargs.get("since", "0")) <= running < _numbers(mark.kwargs.get("before", "99")):
                 left_out.append(item)
                 break
+        else:
+            why = _why_not_here(item)
+            if why is not None:
+                left_out.append(item)
+            if why:
+                config.stash.setdefault(NOT_HERE, {}).setdefault(why, []).append(item.nodeid)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def _why_not_here(item: pytest.Item) -> str | None:
+    """What the Conductor under test lacks that the test needs, or "" if it has what the test wants missing.
+
+    A test that covers a route needs it. The newest release with SQLite, which runs where no URL is given, has
+    everything.
+    """
+    names = {
+        kind: [name for mark in item.iter_markers(kind) for name in mark.args] for kind in ("needs", "covers", "lacks")
+    }
+    needs = [*names["needs"], *(name for name in names["covers"] if " /" in name)]
+    if not needs and not names["lacks"]:
+        return None
+    url = os.environ.get("CONDUCTOR_TEST_SERVER_URL")
+    if not url:
+        return "" if names["lacks"] else None
+    from tests.integration.abilities import unmet
+
+    return unmet(f"{_root(url)}/api", needs, names["lacks"])
+
+
+def _root(url: str) -> str:
+    return url.rstrip("/").removesuffix("/api")
 
 
 def _numbers(airflow_version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in airflow_version.split(".")[:2])
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """What tests have counted: their property "counted", which comes here from whichever process they ran in."""
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """What tests have counted: their property "counted", which comes here from whichever process they ran in.
+
+    And those that were left out, since the server lacks what they are about.
+    """
+    for why, names in config.stash.get(NOT_HERE, {}).items():
+        terminalreporter.section(f"left out: {len(names)} tests, since this server {why}")
+        for name in names:
+            terminalreporter.write_line(name)
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
     counted = [line for report in reports for name, line in report.user_properties if name == "counted"]
     if counted:
@@ -142,7 +182,7 @@ class RunningServer:
 def _server(version: str, variable: str) -> Iterator[ConductorServer | RunningServer]:
     url = os.environ.get(variable)
     if url:
-        yield RunningServer(url.rstrip("/").removesuffix("/api"))
+        yield RunningServer(_root(url))
         return
     if shared := os.environ.get(VARIABLE):
         yield RunningServer(ask_for(version, shared))

@@ -186,7 +186,7 @@ class _Start:
         if found is not None:
             return found.workflow.workflow_id
         if self.posts < MAX_POSTS:
-            self.log("it was not started; it is sent again")
+            self.log("no workflow of it was found; it is sent again")
         return None
 
     def _check_duplicates(self, workflow_id: str) -> Flow[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
 from airflow_provider_conductor.client import ConductorClient, ConductorRequestError, Task, TaskStatus, Workflow
+from tests.integration.abilities import abilities
 
 __all__ = ["PATIENCE", "Lab"]
 
@@ -30,6 +31,11 @@ class Lab:
 
     def __exit__(self, *_: object) -> None:
         self.client.close()
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """What its server can do, see there."""
+        return abilities(self.client.settings.api_url)
 
     def name(self, what: str) -> str:
         return f"{what}_{self.tag}"

@@ -67,10 +67,19 @@ class BatchLab(Lab):
 
 
 @pytest.fixture
-def lab(conductor_server: Any, monkeypatch: pytest.MonkeyPatch) -> BatchLab:
-    connection = {"conn_type": "conductor", "host": conductor_server.url}
+def lab(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> BatchLab:
+    server: Any = request.getfixturevalue(getattr(request, "param", "conductor_server"))
+    connection = {"conn_type": "conductor", "host": server.url}
     monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", json.dumps(connection))
-    return BatchLab(conductor_server.api_url)
+    return BatchLab(server.api_url)
+
+
+without_look_up = pytest.mark.parametrize(
+    "lab",
+    [pytest.param("conductor_server", marks=pytest.mark.lacks("look-up")), "old_conductor_server"],
+    ids=["newest", "oldest"],
+    indirect=True,
+)
 
 
 def tried_on(lab: BatchLab, task: ConductorExecuteWorkflowsOperator) -> Any:
@@ -88,6 +97,7 @@ def tried_on(lab: BatchLab, task: ConductorExecuteWorkflowsOperator) -> Any:
     return run(task, lab.context(task, attempt=task.retries + 1))
 
 
+@pytest.mark.needs("look-up")
 @pytest.mark.parametrize("many", [150, pytest.param(2_000, marks=pytest.mark.faults)])
 @pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
 def test_many_with_a_crash_in_the_middle(lab: BatchLab, deferrable: bool, many: int) -> None:
@@ -128,12 +138,35 @@ def test_a_kill_terminates_what_runs_and_the_next_try_starts_it_anew(lab: BatchL
     lab.eventually(
         lambda: (run := task._batch_run) is not None and run.batch.active == 20 and not run.driver.tasks.starting
     )
+    running = lab.client.get_running_workflows(name)
     task.on_kill()
     thread.join(60)
-    counted = Counter(status for statuses in lab.workflows(30).values() for status in statuses)
-    assert counted == {"TERMINATED": 20}
+    assert lab.client.get_running_workflows(name) == []
+    assert Counter(str(lab.client.get_workflow(item).status) for item in running) == {"TERMINATED": 20}
 
 
+@without_look_up
+def test_without_a_look_up_a_batch_keeps_its_worker_and_a_next_try_starts_again_and_both_say_so(
+    lab: BatchLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = lab.wait()
+    for attempt in (1, 2):
+        task = lab.batch(name, [{"number": 1}, {"number": 2}], deferrable=True, wait_for_seconds=0)
+        warned: list[str] = []
+        monkeypatch.setattr(task.log, "warning", lambda line, *values, to=warned: to.append(line % values))
+        thread, raised = in_a_thread(lambda task=task, attempt=attempt: task.execute(lab.context(task, attempt)))
+        lab.eventually(lambda attempt=attempt: len(lab.client.get_running_workflows(name)), (2 * attempt).__eq__)
+        lab.eventually(
+            lambda warned=warned: any("does not find workflows by their correlation id" in line for line in warned)
+        )
+        assert thread.is_alive()
+        assert not raised
+        task._batch_run.thread.cancel()  # type: ignore[union-attr]
+        thread.join(60)
+    lab.end("batch")
+
+
+@pytest.mark.needs("look-up")
 async def test_the_triggerer_terminates_with_the_task(lab: BatchLab) -> None:
     name = lab.wait()
     task = lab.batch(name, [{"number": 1}, {"number": 2}], deferrable=True, wait_for_seconds=0)

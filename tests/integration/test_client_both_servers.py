@@ -1,6 +1,6 @@
-"""Operations that few DAGs need, on the newest and the oldest server, and what is done where the oldest lacks one.
+"""Operations that few DAGs need, on the newest and the oldest server, and what is done where a server lacks one.
 
-It has no ``/execute``, no ``/status``, no bulk search and no index.
+The oldest has no ``/execute``, no ``/status``, no bulk search and no index.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from airflow_provider_conductor.client import (
     ConductorSettings,
     endpoints,
 )
+from airflow_provider_conductor.client.flows import read_many
 from tests.integration.client_lab import Lab
 
 pytestmark = pytest.mark.integration
@@ -29,6 +30,17 @@ def lab(request: pytest.FixtureRequest) -> Lab:
     """Either server."""
     found: Lab = request.getfixturevalue(request.param)
     return found
+
+
+def without(*abilities: str) -> pytest.MarkDecorator:
+    """On the oldest server, and on the one under test if it lacks these, too."""
+    newest = pytest.param("newest", marks=pytest.mark.lacks(*abilities))
+    return pytest.mark.parametrize("lab", [newest, "oldest"], indirect=True)
+
+
+EXECUTE = "POST /workflow/execute/{name}/{version}"
+STATUS = "GET /workflow/{workflowId}/status"
+BULK_SEARCH = "POST /workflow/bulk/search"
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +64,7 @@ def test_a_workflows_tasks_come_in_pages_and_by_status(newest: Lab) -> None:
     assert [task.reference_name for task in done] == ["pack"]
 
 
+@pytest.mark.needs("index")
 @pytest.mark.covers("GET /workflow/search-by-tasks", "GET /tasks/search")
 def test_a_search_finds_tasks_and_their_workflows(newest: Lab) -> None:
     workflow_id = newest.client.start_workflow_by_name(newest.define_orders())
@@ -141,7 +154,7 @@ def test_definitions_are_listed(lab: Lab) -> None:
     assert lab.client.get_workflow_names_and_versions()[name] == [1, 3]
 
 
-# What the oldest server lacks
+# What a server lacks
 
 
 def test_the_oldest_server_lacks_these_routes(oldest: Lab) -> None:
@@ -157,10 +170,11 @@ def test_the_oldest_server_lacks_these_routes(oldest: Lab) -> None:
     assert client.get_workflow(workflow_id).status == "RUNNING"
 
 
-def test_an_execution_starts_and_polls(oldest: Lab) -> None:
-    orders = oldest.define_orders()
-    with ConductorClient(oldest.client.settings) as client:
-        workflow = client.execute_workflow({"name": oldest.define_instant(), "input": {"a": 3}}, wait_for_seconds=10)
+@without(EXECUTE)
+def test_an_execution_starts_and_polls(lab: Lab) -> None:
+    orders = lab.define_orders()
+    with ConductorClient(lab.client.settings) as client:
+        workflow = client.execute_workflow({"name": lab.define_instant(), "input": {"a": 3}}, wait_for_seconds=10)
         assert (workflow.status, workflow.output) == ("COMPLETED", {"a": 3})
         assert client.capabilities.execute is False
         running = client.execute_workflow({"name": orders}, wait_for_seconds=1)
@@ -169,14 +183,16 @@ def test_an_execution_starts_and_polls(oldest: Lab) -> None:
         client.terminate_workflow(running.workflow_id)
 
 
-def test_an_execution_without_a_definition_is_an_error_of_its_own(oldest: Lab) -> None:
+@without(EXECUTE)
+def test_an_execution_without_a_definition_is_an_error_of_its_own(lab: Lab) -> None:
     with pytest.raises(ConductorDefinitionNotFoundError):
-        oldest.client.execute_workflow({"name": oldest.name("nobody")}, wait_for_seconds=5)
+        lab.client.execute_workflow({"name": lab.name("nobody")}, wait_for_seconds=5)
 
 
-def test_a_status_is_the_workflow_without_its_tasks(oldest: Lab) -> None:
-    with ConductorClient(oldest.client.settings) as client:
-        workflow_id = client.start_workflow_by_name(oldest.define_orders())
+@without(STATUS)
+def test_a_status_is_the_workflow_without_its_tasks(lab: Lab) -> None:
+    with ConductorClient(lab.client.settings) as client:
+        workflow_id = client.start_workflow_by_name(lab.define_orders())
         assert client.get_workflow_status(workflow_id).status == "RUNNING"
         assert client.capabilities.status is False
         client.terminate_workflow(workflow_id, "enough")
@@ -184,31 +200,37 @@ def test_a_status_is_the_workflow_without_its_tasks(oldest: Lab) -> None:
         assert (ended.status, ended.tasks) == ("TERMINATED", ())
 
 
-async def test_the_asyncio_client_falls_back_alike(oldest: Lab) -> None:
-    async with AsyncConductorClient(oldest.client.settings) as client:
-        workflow = await client.execute_workflow(
-            {"name": oldest.define_instant(), "input": {"a": 3}}, wait_for_seconds=10
-        )
+@without(EXECUTE, STATUS)
+async def test_the_asyncio_client_falls_back_alike(lab: Lab) -> None:
+    async with AsyncConductorClient(lab.client.settings) as client:
+        workflow = await client.execute_workflow({"name": lab.define_instant(), "input": {"a": 3}}, wait_for_seconds=10)
         assert workflow.output == {"a": 3}
         status = await client.get_workflow_status(workflow.workflow_id)
         assert status.status == "COMPLETED"
         assert (client.capabilities.execute, client.capabilities.status) == (False, False)
-        with pytest.raises(ConductorMissingRouteError):
-            await client.send(endpoints.bulk_search([workflow.workflow_id]))
 
 
-def test_missing_workflows_definitions_and_routes_are_different_errors(oldest: Lab) -> None:
+@without(BULK_SEARCH)
+def test_many_workflows_are_read_one_by_one(lab: Lab) -> None:
+    workflow_id = lab.client.start_workflow_by_name(lab.define_instant())
+    with pytest.raises(ConductorMissingRouteError):
+        lab.client.send(endpoints.bulk_search([workflow_id]))
+    assert list(lab.client.run(read_many([workflow_id, "no-such-id"]))) == [workflow_id]
+
+
+@without(EXECUTE, STATUS)
+def test_missing_workflows_definitions_and_routes_are_different_errors(lab: Lab) -> None:
     for call, kind in [
         (endpoints.get_workflow("no-such-id"), ConductorNotFoundError),
         (endpoints.get_workflow_status("no-such-id"), ConductorMissingRouteError),
         (endpoints.execute_workflow({"name": "x"}), ConductorMissingRouteError),
         (endpoints.fetch_token("id", "secret"), ConductorMissingRouteError),
-        (endpoints.start_workflow_by_name(oldest.name("nobody")), ConductorDefinitionNotFoundError),
-        (endpoints.start_workflow({"name": oldest.name("nobody")}), ConductorDefinitionNotFoundError),
-        (endpoints.get_workflow_def(oldest.name("nobody")), ConductorDefinitionNotFoundError),
+        (endpoints.start_workflow_by_name(lab.name("nobody")), ConductorDefinitionNotFoundError),
+        (endpoints.start_workflow({"name": lab.name("nobody")}), ConductorDefinitionNotFoundError),
+        (endpoints.get_workflow_def(lab.name("nobody")), ConductorDefinitionNotFoundError),
     ]:
         with pytest.raises(kind) as caught:
-            oldest.client.send(call)
+            lab.client.send(call)
         assert type(caught.value) is kind, call.path
 
 
@@ -230,21 +252,28 @@ def test_the_bulk_verbs_work(oldest: Lab) -> None:
     assert oldest.client.get_workflow(workflow_id).reason == "enough"
 
 
-def test_without_an_index_a_look_up_by_correlation_id_finds_nothing(oldest: Lab) -> None:
-    orders = oldest.define_orders()
-    workflow_id = oldest.client.start_workflow_by_name(orders, correlation_id=oldest.name("lost"))
-    assert oldest.client.get_by_correlation_ids(orders, [oldest.name("lost")]) == {oldest.name("lost"): ()}
-    assert len(oldest.client.search_workflows(f"workflowId IN ({workflow_id})")) == 0
-    oldest.client.terminate_workflow(workflow_id)
+@without("look-up", "index")
+def test_without_an_index_look_ups_and_searches_find_nothing(lab: Lab) -> None:
+    orders = lab.define_orders()
+    workflow_id = lab.client.start_workflow_by_name(orders, correlation_id=lab.name("lost"))
+    assert lab.client.get_by_correlation_ids(orders, [lab.name("lost")]) == {lab.name("lost"): ()}
+    assert len(lab.client.search_workflows(f"workflowId IN ({workflow_id})")) == 0
+    of_task = f"taskDefName IN ({lab.name('pack')})"
+    assert len(lab.client.search_tasks(of_task)) == len(lab.client.search_workflows_by_tasks(of_task)) == 0
+    lab.client.terminate_workflow(workflow_id)
 
 
-def test_logs_and_missing_tasks_are_nothing_rather_than_an_error(oldest: Lab) -> None:
-    workflow_id = oldest.client.start_workflow_by_name(oldest.define_orders())
-    task = oldest.take("pack")
-    oldest.client.log_task(task.task_id, "a line")
-    assert oldest.client.get_task_logs(task.task_id) == ()
+@without("index")
+def test_without_an_index_no_log_of_a_task_is_kept(lab: Lab) -> None:
+    workflow_id = lab.client.start_workflow_by_name(lab.define_orders())
+    task = lab.take("pack")
+    lab.client.log_task(task.task_id, "a line")
+    assert lab.client.get_task_logs(task.task_id) == ()
+    lab.client.terminate_workflow(workflow_id)
+
+
+def test_a_missing_task_is_nothing_rather_than_an_error(oldest: Lab) -> None:
     assert oldest.client.get_task("no-such-id") is None
-    oldest.client.terminate_workflow(workflow_id)
 
 
 def test_a_key_for_an_open_server_is_ignored(oldest: Lab) -> None:

@@ -83,6 +83,7 @@ def test_an_inline_definition_needs_no_registration(client: ConductorClient, lab
 
     lab.define("other", lab.simple("inline"))
     definition = ConductorWorkflow(executor=None, name=lab.name("never_registered"), version=1)
+    definition.owner_email("tests@example.com")
     definition >> SimpleTask(lab.name("inline"), "inline")
     definition.output_parameters({"done": "${inline.output.done}"})
     workflow_id = client.start_workflow(
@@ -103,8 +104,9 @@ def test_a_wait_longer_than_any_hold_gets_the_output(client: ConductorClient, la
     request = {"name": name, "input": {"a": 1}, "correlationId": lab.name("long")}
     workflow = client.execute_workflow(request, wait_for_seconds=300)
     assert (workflow.status, workflow.output) == ("COMPLETED", {"a": 1})
-    started = client.get_by_correlation_ids(name, [lab.name("long")])[lab.name("long")]
-    assert [item.workflow_id for item in started] == [workflow.workflow_id]
+    if "look-up" in lab.abilities:
+        started = client.get_by_correlation_ids(name, [lab.name("long")])[lab.name("long")]
+        assert [item.workflow_id for item in started] == [workflow.workflow_id]
 
 
 @pytest.mark.covers("POST /workflow/bulk/search")
@@ -140,6 +142,7 @@ def test_the_status_alone_is_small(client: ConductorClient, lab: Lab, instant: s
     assert (full.output, full.variables) == ({"a": 1}, {"seen": 1})
 
 
+@pytest.mark.needs("look-up")
 @pytest.mark.covers("POST /workflow/{name}/correlated")
 def test_a_workflow_is_found_by_its_correlation_id_running_or_ended(
     client: ConductorClient, lab: Lab, orders: str, instant: str
@@ -157,6 +160,7 @@ def test_a_workflow_is_found_by_its_correlation_id_running_or_ended(
     assert len(with_tasks.tasks) == 1
 
 
+@pytest.mark.needs("look-up")
 def test_a_correlation_id_may_hold_anything(client: ConductorClient, orders: str, lab: Lab) -> None:
     odd = f"airflow:a/b c?d#e%2F:ü+&=:{lab.tag}"
     workflow_id = client.start_workflow({"name": orders, "correlationId": odd})
@@ -174,10 +178,11 @@ def test_running_workflows_are_listed_by_name(client: ConductorClient, lab: Lab,
     assert client.get_running_workflows(lab.name("nobody")) == []
 
 
+@pytest.mark.needs("index")
 @pytest.mark.covers("GET /workflow/search")
 def test_a_search_finds_what_the_index_has(client: ConductorClient, lab: Lab, orders: str) -> None:
     ids = {client.start_workflow({"name": orders, "correlationId": lab.name("searched")}) for _ in range(3)}
-    query = f"workflowType IN ({orders}) AND correlationId = '{lab.name('searched')}' AND status IN (RUNNING)"
+    query = f"workflowType IN ({orders}) AND correlationId IN ({lab.name('searched')}) AND status IN (RUNNING)"
     found = lab.eventually(lambda: client.search_workflows(query, sort="startTime:DESC"), lambda page: len(page) == 3)
     assert {workflow.workflow_id for workflow in found} == ids
     assert {workflow.name for workflow in found} == {orders}
@@ -343,14 +348,12 @@ def test_a_worker_polls_reports_and_logs(client: ConductorClient, lab: Lab, orde
     assert polled.last_poll_time > 0
 
     assert client.get_task_logs(task.task_id) == ()
+    lines = {'packed "half", 50 % ü', "the other half"} if "index" in lab.abilities else set()
     client.log_task(task.task_id, 'packed "half", 50 % ü')
     assert client.update_task(
         workflow_id, task.task_id, "IN_PROGRESS", callback_after_seconds=0, logs=["the other half"]
     )
-    assert set(lab.eventually(lambda: client.get_task_logs(task.task_id), lambda lines: len(lines) == 2)) == {
-        'packed "half", 50 % ü',
-        "the other half",
-    }
+    lab.eventually(lambda: set(client.get_task_logs(task.task_id)), lines.__eq__)
     again = lab.take("pack")
     assert again.task_id == task.task_id
     assert client.update_task(workflow_id, task.task_id, "COMPLETED", {"packed": 1}) == task.task_id
@@ -404,6 +407,7 @@ def test_task_definitions_are_kept_replaced_and_removed(client: ConductorClient,
 # What is not there
 
 
+@pytest.mark.needs("POST /workflow/execute/{name}/{version}", "GET /workflow/{workflowId}/status")
 def test_missing_workflows_definitions_and_routes_are_different_errors(client: ConductorClient, lab: Lab) -> None:
     from airflow_provider_conductor.client.flow import Call
 

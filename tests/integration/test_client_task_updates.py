@@ -13,6 +13,7 @@ from airflow_provider_conductor.client import (
     ConductorInputError,
     ConductorMissingRouteError,
     ConductorNotFoundError,
+    ConductorTimeoutError,
 )
 from airflow_provider_conductor.client.errors import ConductorDryRunIncompleteError
 from airflow_provider_conductor.definitions.dry_run import dry_run
@@ -195,6 +196,7 @@ def test_a_task_of_a_sub_workflow_without_an_output_is_named_and_nothing_runs_on
     assert lab.client.get_running_workflows(inner) == []
 
 
+@pytest.mark.needs("look-up")
 def test_a_run_that_the_server_does_not_end_is_started_once_and_ended(lab: Lab) -> None:
     """3.32.2 works for minutes on a run with an output left and a sub-workflow that lacks one."""
     inner = lab.define("inner", lab.simple("pack"))
@@ -209,6 +211,19 @@ def test_a_run_that_the_server_does_not_end_is_started_once_and_ended(lab: Lab) 
         lambda: [found.status for found in lab.client.search_workflows(query=query).results] == ["TERMINATED"]
     )
     assert lab.client.get_running_workflows(inner) == []
+
+
+@pytest.mark.lacks("look-up")
+def test_a_run_that_is_not_ended_and_cannot_be_found_is_left_with_the_timeouts_error(lab: Lab) -> None:
+    inner = lab.define("inner", lab.simple("pack"))
+    outer = lab.define("stuck", below(inner), lab.simple("ship"))
+    with (
+        ConductorClient(replace(lab.client.settings, read_timeout=3)) as impatient,
+        pytest.raises(ConductorTimeoutError),
+    ):
+        impatient.run(dry_run(outer, task_outputs={"ship": {}}))
+    assert len(lab.client.get_running_workflows(outer)) == 1
+    lab.end("stuck", "inner")
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,9 @@ ANSWER = {"answer": 42}
 LONG_ENOUGH_TO_FAIL = 12
 """Seconds in which a worker has raised at the first attempt, and after which the next is not due yet."""
 
+needs_execute = pytest.mark.needs("POST /workflow/execute/{name}/{version}")
+"""The SDK's own ``execute`` fails with 404 where the server has none; ours then starts and polls."""
+
 FIRST_ATTEMPT_FAILED = [("flaky_task_ref", "FAILED"), ("flaky_task_ref", "SCHEDULED")]
 
 
@@ -77,6 +80,7 @@ class Guide(Lab):
         workflow = ConductorWorkflow(
             executor=self.executor, name=self.sample, description="Test Create Workflow", version=1
         )
+        workflow.owner_email("tests@example.com")  # 3.21.14 wants one
         workflow.input_parameters(["a", "b"])
         workflow >> SimpleTask(self.name("simple_task"), "simple_task_ref")
         return workflow
@@ -109,6 +113,7 @@ def guide(conductor_server: Any, tmp_path_factory: pytest.TempPathFactory) -> It
             [owner | {"name": guide.name("simple_task")}, owner | flaky | {"name": guide.name("flaky_task")}]
         )
         failing = ConductorWorkflow(executor=None, name=guide.flaky, version=1)
+        failing.owner_email("tests@example.com")
         failing >> SimpleTask(guide.name("flaky_task"), "flaky_task_ref")
         guide.client.register_workflow_defs([guide.workflow(), failing])
         with running([sys.executable, str(worker), guide.api_url, guide.tag], log=log) as process:
@@ -151,6 +156,7 @@ def test_start_using_start_workflow_request(guide: Guide) -> None:
     workflow = ConductorWorkflow(
         executor=guide.executor, name=guide.sample, description="Test Create Workflow", version=1
     )
+    workflow.owner_email("tests@example.com")
     workflow.input_parameters(["a", "b"])
     workflow >> SimpleTask(guide.name("simple_task"), "simple_task_ref")
     workflow_def = workflow.to_workflow_def()
@@ -216,6 +222,7 @@ def test_execute_workflow(guide: Guide) -> None:
     assert guide.run(operator)["output"] == ANSWER
 
 
+@needs_execute
 @pytest.mark.covers("execute, to the end")
 def test_execute_to_the_end(guide: Guide) -> None:
     request = StartWorkflowRequest(name=guide.sample, version=1, input={})
@@ -230,6 +237,7 @@ def test_execute_to_the_end(guide: Guide) -> None:
 # wait_for_seconds and task retries
 
 
+@needs_execute
 @pytest.mark.covers("RUNNING and no output")
 def test_running_and_empty_while_a_retry_is_due(guide: Guide) -> None:
     run = guide.executor.execute(name=guide.flaky, version=1, workflow_input={}, wait_for_seconds=LONG_ENOUGH_TO_FAIL)
@@ -247,6 +255,7 @@ def test_running_and_empty_while_a_retry_is_due(guide: Guide) -> None:
         guide.client.terminate_workflow(workflow_id)
 
 
+@needs_execute
 @pytest.mark.covers("wait_for_seconds=70")
 def test_seventy_seconds_are_too_many_for_a_stock_server_and_not_for_us(guide: Guide) -> None:
     label = guide.name("theirs")
@@ -262,13 +271,18 @@ def test_seventy_seconds_are_too_many_for_a_stock_server_and_not_for_us(guide: G
         operator = ConductorExecuteWorkflowOperator(task_id="covers", workflow_name=guide.flaky, wait_for_seconds=70)
         return guide.run(operator)
 
+    def started() -> list[str]:
+        running = map(guide.client.get_workflow, guide.client.get_running_workflows(guide.flaky))
+        return [workflow.workflow_id for workflow in running if workflow.correlation_id == label]
+
     with ThreadPoolExecutor() as both:
-        failed, output = both.submit(theirs), ours()
+        failed = both.submit(theirs)
+        (left,) = guide.eventually(started)
+        output = ours()
     # The server ends the hold with a 500 that names no workflow, and the workflow it started runs on.
     assert failed.result().status == 500
-    (left,) = guide.client.get_by_correlation_ids(guide.flaky, [label])[label]
-    assert left.workflow_id not in str(failed.result())
-    assert guide.output(left.workflow_id) == output == ANSWER
+    assert left not in str(failed.result())
+    assert guide.output(left) == output == ANSWER
 
 
 # Debugging a stuck workflow
@@ -292,13 +306,16 @@ def test_check_the_conductor_ui(guide: Guide, stuck: str) -> None:
 def test_inspect_task_statuses(guide: Guide, stuck: str) -> None:
     wf = guide.executor.get_workflow(stuck, include_tasks=True)
     theirs = [(task.reference_task_name, task.status, task.reason_for_incompletion) for task in wf.tasks]
-    # The attempt to come keeps the reason of the one before.
-    assert theirs == [(ref, status, "card service down") for ref, status in FIRST_ATTEMPT_FAILED]
+    # The attempt to come keeps the reason of the one before; on 3.21.14 it has none.
+    assert [(ref, status) for ref, status, _ in theirs] == FIRST_ATTEMPT_FAILED
+    assert {reason for _, _, reason in theirs} <= {"card service down", None}
+    assert theirs[0][2] == "card service down"
 
     ours = guide.hook.client.get_workflow(stuck, include_tasks=True)
-    assert [(task.reference_name, str(task.status), task.reason) for task in ours.tasks] == theirs
+    assert [(task.reference_name, str(task.status), task.reason or None) for task in ours.tasks] == theirs
 
 
+@needs_execute
 @pytest.mark.covers("WorkflowRun.reason_for_incompletion")
 def test_the_run_itself_does_not_say_why(guide: Guide) -> None:
     """``WorkflowRun.reason_for_incompletion`` is deprecated; our answer to the same call has the tasks with reasons."""
@@ -311,6 +328,7 @@ def test_the_run_itself_does_not_say_why(guide: Guide) -> None:
         guide.client.terminate_workflow(workflow_id)
 
 
+@pytest.mark.needs("index")
 @pytest.mark.covers("GET /tasks/{taskId}/log", "read the worker's log")
 def test_read_the_worker_logs(guide: Guide, stuck: str) -> None:
     """The SDK sends the traceback of a worker's exception along with its failure; the guide looks in its terminal."""

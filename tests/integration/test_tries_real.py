@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_conductor.client.endpoints import start_body
 from airflow_provider_conductor.submission.earlier_workflows import Action, Found
+from airflow_provider_conductor.submission.errors import WorkflowGoneError
 from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
 from airflow_provider_conductor.submission.start_once import Started, start_once, terminate_starts
 from airflow_provider_conductor.submission.start_plan import StartPlan
@@ -153,8 +154,12 @@ def test_a_workflow_whose_task_failed_runs_on_from_it(lab: TryLab) -> None:
 
 
 stores = pytest.mark.parametrize("keeps", [False, True], ids=["no store", "store"])
+found_again = pytest.mark.parametrize(
+    "keeps", [pytest.param(False, marks=pytest.mark.needs("look-up")), True], ids=["no store", "store"]
+)
 
 
+@pytest.mark.needs("index")
 @stores
 def test_a_completed_and_archived_workflow_is_not_run_again(conductor_server: Any, keeps: bool) -> None:
     lab = TryLab(conductor_server.api_url, keeps)
@@ -168,7 +173,7 @@ def test_a_completed_and_archived_workflow_is_not_run_again(conductor_server: An
     assert (again.action, again.workflow_id) == (Action.ATTACH, ours)
 
 
-@stores
+@found_again
 @pytest.mark.parametrize("kind", ["SUB_WORKFLOW", "START_WORKFLOW", "failureWorkflow"])
 def test_a_retry_and_a_clear_take_the_workflow_and_leave_its_child(
     conductor_server: Any, kind: str, keeps: bool
@@ -198,3 +203,40 @@ def test_a_retry_and_a_clear_take_the_workflow_and_leave_its_child(
     assert lab.status(child) == ("TERMINATED" if kind == "SUB_WORKFLOW" else "RUNNING")
     lab.client.run(terminate_starts(replace(anew, record=lab.records[-1] if keeps else None), "over", lambda _: None))
     lab.client.terminate_workflow(child)
+
+
+# Without a look-up
+
+
+@pytest.fixture(
+    params=[pytest.param("conductor_server", marks=pytest.mark.lacks("look-up", "index")), "old_conductor_server"],
+    ids=["newest", "oldest"],
+)
+def blind(request: pytest.FixtureRequest) -> str:
+    """The URL of a server that finds no workflow by a correlation id or a search."""
+    url: str = request.getfixturevalue(request.param).api_url
+    return url
+
+
+@stores
+def test_without_a_look_up_a_retry_finds_what_is_on_record_or_starts_another_and_says_so(
+    blind: str, keeps: bool
+) -> None:
+    lab = TryLab(blind, keeps)
+    name = lab.define("orders", lab.simple("check"))
+    first, again = (lab.start(lab.plan(name, attempt)) for attempt in (1, 2))
+    assert (again.workflow_id == first.workflow_id) is keeps
+    warned = [line for line in lab.said if "is not found by its correlation id" in line]
+    assert any("a retry starts another" in line for line in warned) is not keeps
+    assert len(lab.client.get_running_workflows(name)) == (1 if keeps else 2)
+    lab.end("orders")
+
+
+def test_without_an_index_a_workflow_on_record_that_is_gone_is_not_started_again(blind: str) -> None:
+    lab = TryLab(blind, keeps=True)
+    name = lab.define_instant()
+    ours = lab.start(lab.plan(name, 1)).workflow_id
+    assert lab.ended(ours).status == "COMPLETED"
+    lab.client.delete_workflow(ours, archive_workflow=True)
+    with pytest.raises(WorkflowGoneError):
+        lab.start(lab.plan(name, 2))

@@ -247,18 +247,19 @@ def a_failure_two_levels_down(lab: WaitingLab) -> None:
     message = str(outcome.error)
     first = message.splitlines()[0]
     assert "to_middle/to_inner/pack failed (attempt 2 of 2): box too small" in first
-    for told in (
-        ", which to_middle/to_inner runs",
-        "last log lines (2 of 2)",
-        "    none is larger than 30 cm",
-        "What to do",
-    ):
-        assert told in message
+    assert ", which to_middle/to_inner runs" in message
+    assert "What to do" in message
     assert f"/execution/{outcome.workflow_id}" in message
     error = outcome.error
     assert (error.task_reference_name, error.attempts, error.reason) == ("pack", 2, "box too small")
     assert error.workflow_id == outcome.workflow_id != error.failed_workflow_id
-    assert error.log_lines == ("measured 7 boxes", "none is larger than 30 cm")
+    if "index" in lab.abilities:
+        assert "last log lines (2 of 2)" in message
+        assert "    none is larger than 30 cm" in message
+        assert error.log_lines == ("measured 7 boxes", "none is larger than 30 cm")
+    else:
+        assert "log lines" not in message
+        assert error.log_lines == ()
     assert outcome.told("to_middle/to_inner/pack")
 
 
@@ -358,8 +359,8 @@ def scripts_that_fail(lab: WaitingLab) -> None:
     for number, (task, permanent, failed, why) in enumerate(
         (
             (script(lab, "check", "throw new Error('no stock')"), True, " (attempt 1", "Error: no stock"),
-            (lambda_task, False, " (attempt 1", "Cannot read property 'b' of undefined"),
-            (lab.system("SWITCH", "check", **way), False, " (attempt 1", "Cannot read property 'b' of undefined"),
+            (lambda_task, False, " (attempt 1", "Cannot read property "),  # each JavaScript has its own words for it
+            (lab.system("SWITCH", "check", **way), False, " (attempt 1", "Cannot read property "),
             (endless_loop, True, "", "Unable to evaluate condition"),
             (script(lab, "check", "while (true) {}"), False, " (attempt 1", "Script not evaluated within"),
         )
@@ -410,15 +411,20 @@ def an_archived_workflow_has_an_end(lab: WaitingLab) -> None:
         lab.work("charge_card", status, reason=DOWN)
         lab.ended(workflow_id)
         query = f"workflowId IN ({workflow_id}) AND status IN ({status})"
-        lab.eventually(lambda query=query: list(lab.client.search_workflows(query=query)))
+        if "index" in lab.abilities:
+            lab.eventually(lambda query=query: list(lab.client.search_workflows(query=query)))
         lab.client.delete_workflow(workflow_id, archive_workflow=True)
         ended[status] = run_task(ConductorWorkflowSensor, workflow_id=workflow_id, deferrable=True)
     ended["gone"] = run_task(ConductorWorkflowSensor, workflow_id="0f7d3c36-aaaa-bbbb-cccc-" + lab.tag * 2)
+    assert "is gone" in str(ended["gone"].error)
+    if "index" not in lab.abilities:
+        for each in ended.values():
+            assert "how it ended is unknown" in str(each.error)
+        return
     assert ended["COMPLETED"].error is None
     assert ended["COMPLETED"].told("Conductor has archived the workflow; its search index has it as COMPLETED")
     assert type(ended["FAILED"].error) is ConductorWorkflowFailedError
     assert "ended as FAILED" in str(ended["FAILED"].error)
-    assert "is gone" in str(ended["gone"].error)
 
 
 # What is said of each phase: of those that no scenario above comes to

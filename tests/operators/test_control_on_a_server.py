@@ -32,8 +32,12 @@ both_servers = pytest.mark.parametrize(
 )
 newest_server = pytest.mark.parametrize("workflows", ["conductor_server"], ids=["newest"], indirect=True)
 LONG_AGO = 1_767_222_000_000
-
-oldest_server = pytest.mark.parametrize("workflows", ["old_conductor_server"], ids=["oldest"], indirect=True)
+without_an_index = pytest.mark.parametrize(
+    "workflows",
+    [pytest.param("conductor_server", marks=pytest.mark.lacks("index")), "old_conductor_server"],
+    ids=["newest", "oldest"],
+    indirect=True,
+)
 
 
 def act(kind: type, workflow_id: Any = None, **arguments: Any) -> Outcome:
@@ -176,7 +180,7 @@ def test_a_restart_takes_the_latest_definition_or_not(workflows: Workflows, late
 
 @pytest.mark.covers("DELETE /workflow/{workflowId}/remove")
 @newest_server
-@pytest.mark.parametrize("archive", [True, False])
+@pytest.mark.parametrize("archive", [pytest.param(True, marks=pytest.mark.needs("index")), False])
 def test_what_is_deleted_is_in_the_index_or_not(workflows: Workflows, archive: bool) -> None:
     one = workflows.one("COMPLETED")
     succeed(ConductorDeleteWorkflowOperator, one, archive=archive)
@@ -320,6 +324,7 @@ def test_more_than_a_thousand_go_in_chunks_and_those_that_fail_are_named(workflo
 # Selection
 
 
+@pytest.mark.needs("look-up", "index")
 @newest_server
 def test_a_query_selects_up_to_its_bound(workflows: Workflows) -> None:
     name, label = f"{workflows.name}_waiting", uuid.uuid4().hex
@@ -338,6 +343,7 @@ def test_a_query_selects_up_to_its_bound(workflows: Workflows) -> None:
     assert set(succeed(ConductorTerminateWorkflowOperator, query=query)) == set(ids)
 
 
+@pytest.mark.needs("index", "end times")
 @newest_server
 def test_times_select(workflows: Workflows) -> None:
     """The index has them to the millisecond; what it finds is compared with the workflows themselves."""
@@ -360,7 +366,7 @@ def test_times_select(workflows: Workflows) -> None:
     assert succeed(ConductorTerminateWorkflowOperator, workflow_name=name, started_before="2100-01-01") == [running]
 
 
-@oldest_server
+@without_an_index
 def test_without_an_index_a_selection_that_finds_nothing_is_a_failure(workflows: Workflows) -> None:
     one = workflows.one("RUNNING", correlation_id="monday")
     for how in (
@@ -371,3 +377,14 @@ def test_without_an_index_a_selection_that_finds_nothing_is_a_failure(workflows:
         assert "search index has no workflow at all" in str(outcome.error)
     assert workflows.status(one) == "RUNNING"
     workflows.end([one])
+
+
+@pytest.mark.needs("index")
+@pytest.mark.lacks("end times")
+@newest_server
+def test_without_end_times_in_the_index_a_selection_by_them_is_a_failure(workflows: Workflows) -> None:
+    one = workflows.one("TERMINATED")
+    how: dict[str, Any] = {"workflow_name": workflows.name, "ended_after": "2026-01-01"}
+    outcome = act(ConductorDeleteWorkflowOperator, archive=False, **how)
+    assert outcome.error is not None
+    assert workflows.status(one) == "TERMINATED"

@@ -29,10 +29,16 @@ def routes(document: dict[str, Any]) -> dict[str, list[str]]:
     return {resource: sorted(lines, key=lambda line: line.split()[::-1]) for resource, lines in found.items()}
 
 
+def read_document(url: str) -> dict[str, Any]:
+    """The OpenAPI document of a running server."""
+    with urllib.request.urlopen(f"{url.rstrip('/')}/api-docs", timeout=120) as answer:
+        document: dict[str, Any] = json.load(answer)
+        return document
+
+
 def read(url: str) -> dict[str, list[str]]:
     """The routes of a running server."""
-    with urllib.request.urlopen(f"{url.rstrip('/')}/api-docs", timeout=120) as answer:
-        return routes(json.load(answer))
+    return routes(read_document(url))
 
 
 def main() -> None:
