@@ -144,11 +144,16 @@ def _cause(workflow: Workflow, sub_workflows: Mapping[str, Workflow], depth: int
             return _at(failure, task, cause=Cause.TERMINATE_TASK)
     culprit = _culprit(workflow)
     if culprit is None:
-        canceled = [task for task in workflow.tasks if task.known_status is TaskStatus.CANCELED and not task.retried]
+        # The server ends a workflow first, and cancels its tasks a moment later (seen on 3.21.14).
+        stopped = [
+            task
+            for task in workflow.tasks
+            if (task.is_open or task.known_status is TaskStatus.CANCELED) and not task.retried
+        ]
         return replace(
             failure,
             cause=_WITHOUT_TASK.get(status, Cause.NO_TASK),
-            open_tasks=tuple(task.reference_name for task in canceled if not is_container(task)),
+            open_tasks=tuple(task.reference_name for task in stopped if not is_container(task)),
         )
     if culprit.sub_workflow_id and depth < MAX_DEPTH:
         below = sub_workflows.get(culprit.sub_workflow_id)

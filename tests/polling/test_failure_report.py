@@ -97,8 +97,10 @@ def test_a_sub_workflow_that_somebody_terminated_is_told_as_that() -> None:
     )
 
 
-def test_what_was_still_open_is_named() -> None:
-    run = workflow(*(task(f"t{n}", "CANCELED") for n in range(9)), join(status="CANCELED"), status="TERMINATED")
+@pytest.mark.parametrize("status", ["CANCELED", "SCHEDULED", "IN_PROGRESS"])
+def test_what_was_still_open_is_named(status: str) -> None:
+    """Conductor 3.21.14 ends a workflow before it cancels its tasks."""
+    run = workflow(*(task(f"t{n}", status) for n in range(9)), join(status=status), status="TERMINATED")
     failure = cause_of(run)
     assert len(failure.open_tasks) == 9
     assert "Open at that time: t0, t1, t2, t3, t4 and 4 more." in explain(failure)
