@@ -25,6 +25,10 @@ from airflow_provider_conductor.control.conditions import (
 PAGE = 1_000
 """Summaries in the answer of one search; servers give up to 5,000."""
 
+NO_END_TIMES = (
+    "The indexes of servers up to 3.32.0 have no end times: select by status and by started_before or startTime"
+)
+
 PASSES = 3
 """How often all pages are read if the index changes in between: what moves up meanwhile is on no page."""
 
@@ -82,7 +86,12 @@ def select(selection: Selection, *, log: Callable[[str], None]) -> Flow[list[str
         ids = yield from _find_labelled(selection, conditions, names[0], labels)
         selection.check_count(len(ids))
         return ids
-    ids = yield from _search(selection, conditions)
+    try:
+        ids = yield from _search(selection, conditions)
+    except ConductorRequestError as error:
+        if error.conclusive and "endTime" in by_field:  # on PostgreSQL, a field that the index lacks is an error
+            log(f"no workflow was changed. {NO_END_TIMES}")
+        raise
     if not ids:
         yield from _check_index(selection)
     workflows = yield from read_many(ids)
@@ -184,8 +193,7 @@ def _matches_all(conditions: Sequence[Condition], summary: Workflow) -> bool:
             )
         advice = "Select by workflow_id, or by workflow_name with correlation_id"
         if condition.field == "endTime":
-            no_times = "The indexes of servers up to 3.32.0 have no end times"
-            advice = f"{no_times}: select by status and by started_before or startTime"
+            advice = NO_END_TIMES
         found = f"the server's search index has found workflow {summary.workflow_id}{why}"
         raise ConductorInputError(f"{found}. No workflow was changed. {advice}")
     return Fit.NEARLY not in fits

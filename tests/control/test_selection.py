@@ -206,6 +206,20 @@ def test_an_index_that_refuses_is_no_index_and_one_that_is_away_proves_nothing(
         found(conductor, **how)
 
 
+def test_an_index_that_refuses_end_times_is_an_error_with_what_to_select_by(conductor: ConductorStandIn) -> None:
+    """So 3.21.14 does on PostgreSQL."""
+    conductor.add("COMPLETED")
+    refused = json.dumps({"message": "no such column", "status": 500, "retryable": False}).encode()
+    conductor.instead = lambda request: (
+        (500, "application/json", refused) if request.path == "/workflow/search" else None
+    )
+    for arguments, advised in (({"ended_after": "2026-01-01"}, True), ({"status": "COMPLETED"}, False)):
+        conductor.journal.clear()
+        with pytest.raises(ConductorRequestError, match="no such column"):
+            found(conductor, **arguments)
+        assert any("select by status and by started_before" in line for line in conductor.journal) is advised
+
+
 @pytest.mark.parametrize("arguments", [{"workflow_name": "orders", "correlation_id": "monday"}, {"status": "FAILED"}])
 def test_nothing_is_found_only_by_a_server_that_knows_of_something(
     conductor: ConductorStandIn, arguments: dict[str, Any]

@@ -386,5 +386,5 @@ def test_without_end_times_in_the_index_a_selection_by_them_is_a_failure(workflo
     one = workflows.one("TERMINATED")
     how: dict[str, Any] = {"workflow_name": workflows.name, "ended_after": "2026-01-01"}
     outcome = act(ConductorDeleteWorkflowOperator, archive=False, **how)
-    assert outcome.error is not None
+    assert "500" in str(outcome.error)
     assert workflows.status(one) == "TERMINATED"
