@@ -66,29 +66,33 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 left_out.append(item)
             if why:
                 config.stash.setdefault(NOT_HERE, {}).setdefault(why, []).append(item.nodeid)
+    # A process of xdist's has no summary; the main one has that of the last to end.
+    getattr(config, "workeroutput", {})["not_here"] = config.stash.get(NOT_HERE, {})
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a process of xdist's has left out."""
+    node.config.stash[NOT_HERE] = getattr(node, "workeroutput", {}).get("not_here", {})
+
+
 def _why_not_here(item: pytest.Item) -> str | None:
     """What the Conductor under test lacks that the test needs, or "" if it has what the test wants missing.
 
-    A test that covers a route needs it. The newest release with SQLite, which runs where no URL is given, has
-    everything.
+    The newest release with SQLite, which runs where no URL is given, has everything.
     """
-    names = {
-        kind: [name for mark in item.iter_markers(kind) for name in mark.args] for kind in ("needs", "covers", "lacks")
-    }
-    needs = [*names["needs"], *(name for name in names["covers"] if " /" in name)]
-    if not needs and not names["lacks"]:
+    needs, lacks = ([name for mark in item.iter_markers(kind) for name in mark.args] for kind in ("needs", "lacks"))
+    if not needs and not lacks:
         return None
     url = os.environ.get("CONDUCTOR_TEST_SERVER_URL")
     if not url:
-        return "" if names["lacks"] else None
+        return "" if lacks else None
     from tests.integration.abilities import unmet
 
-    return unmet(f"{_root(url)}/api", needs, names["lacks"])
+    return unmet(f"{_root(url)}/api", needs, lacks)
 
 
 def _root(url: str) -> str:

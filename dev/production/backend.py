@@ -1,5 +1,6 @@
 """The tests on real servers, with a Conductor of any version that keeps its data in SQLite, PostgreSQL or Redis.
 
+What a test needs and the server lacks is found out, and the tests left out for it are listed at the end.
 On PostgreSQL, a workflow's row is locked first, and what that does to look-ups is compared with docs/guarantees.md.
 
 python -m dev.production.backend [--backend sqlite|postgres|redis] [--version V] [--serve] [PYTEST ARGUMENT ...]
@@ -29,6 +30,8 @@ TESTS = (
     "tests/operators",
     "-m",
     "integration and not faults",
+    "-n",
+    "2",
 )
 """What talks to the server whose URL is given; the rest starts its own or needs none."""
 

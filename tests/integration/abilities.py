@@ -12,7 +12,7 @@ from typing import TypeVar
 from airflow_provider_conductor.client import ConductorClient, ConductorRequestError
 from tests.recorded.record_routes import read_document, routes
 
-__all__ = ["ABILITIES", "abilities", "unmet"]
+__all__ = ["ABILITIES", "EXECUTE", "abilities", "unmet"]
 
 ABILITIES = {
     "look-up": "finds no workflow by its correlation id",
@@ -21,6 +21,11 @@ ABILITIES = {
     "event stream": "streams no events of a workflow",
 }
 """An ability → what is said of a server without it. A route, as in ``POST /workflow/bulk/search``, is one, too."""
+
+EXECUTE = "POST /workflow/execute/{name}/{version}"
+"""A route that 3.21.14 lacks. It also stands for what cannot be found out without harm, or without a worker: that
+release leaves an endless script running for good, with a core of the server's, and a task's next attempt has no reason.
+"""
 
 T = TypeVar("T")
 

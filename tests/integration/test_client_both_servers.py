@@ -53,6 +53,7 @@ def nothing_is_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
 # Tasks
 
 
+@pytest.mark.needs("GET /workflow/{workflowId}/tasks")
 @pytest.mark.covers("GET /workflow/{workflowId}/tasks")
 def test_a_workflows_tasks_come_in_pages_and_by_status(newest: Lab) -> None:
     workflow_id = newest.client.start_workflow_by_name(newest.define_orders())

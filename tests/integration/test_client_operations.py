@@ -132,6 +132,7 @@ def test_a_dry_run_uses_the_outputs_it_is_given(client: ConductorClient, orders:
 # Read
 
 
+@pytest.mark.needs("GET /workflow/{workflowId}/status")
 @pytest.mark.covers("GET /workflow/{workflowId}/status")
 def test_the_status_alone_is_small(client: ConductorClient, lab: Lab, instant: str) -> None:
     workflow_id = client.start_workflow({"name": instant, "input": {"a": 1}})

@@ -53,6 +53,7 @@ def test_a_task_is_updated_by_its_name(lab: Lab) -> None:
         lab.client.update_task_sync(workflow_id, "two", "COMPLETED")
 
 
+@pytest.mark.needs("POST /tasks/{workflowId}/{status}/signal")
 @pytest.mark.covers("POST /tasks/{workflowId}/{status}/signal", "POST /tasks/{workflowId}/{status}/signal/sync")
 def test_a_signal_reaches_the_first_wait(lab: Lab) -> None:
     workflow_id = waits(lab)
@@ -196,16 +197,25 @@ def test_a_task_of_a_sub_workflow_without_an_output_is_named_and_nothing_runs_on
     assert lab.client.get_running_workflows(inner) == []
 
 
-@pytest.mark.needs("look-up")
-def test_a_run_that_the_server_does_not_end_is_started_once_and_ended(lab: Lab) -> None:
-    """3.32.2 works for minutes on a run with an output left and a sub-workflow that lacks one."""
+def run_that_does_not_end(lab: Lab, error: type[Exception], match: str = "") -> tuple[str, str]:
+    """Names of a workflow and its sub-workflow, whose dry run fails with this error.
+
+    3.32.2 works for minutes on a run with an output left and a sub-workflow that lacks one.
+    """
     inner = lab.define("inner", lab.simple("pack"))
     outer = lab.define("stuck", below(inner), lab.simple("ship"))
     with (
         ConductorClient(replace(lab.client.settings, read_timeout=3)) as impatient,
-        pytest.raises(ConductorDryRunIncompleteError, match=r"for 'below → pack' \(pack_\w+\); it has .* 'ship'$"),
+        pytest.raises(error, match=match or None),
     ):
         impatient.run(dry_run(outer, task_outputs={"ship": {}}))
+    return outer, inner
+
+
+@pytest.mark.needs("look-up")
+def test_a_run_that_the_server_does_not_end_is_started_once_and_ended(lab: Lab) -> None:
+    says = r"for 'below → pack' \(pack_\w+\); it has .* 'ship'$"
+    outer, inner = run_that_does_not_end(lab, ConductorDryRunIncompleteError, says)
     query = f"workflowType IN ({outer})"
     lab.eventually(
         lambda: [found.status for found in lab.client.search_workflows(query=query).results] == ["TERMINATED"]
@@ -215,13 +225,7 @@ def test_a_run_that_the_server_does_not_end_is_started_once_and_ended(lab: Lab) 
 
 @pytest.mark.lacks("look-up")
 def test_a_run_that_is_not_ended_and_cannot_be_found_is_left_with_the_timeouts_error(lab: Lab) -> None:
-    inner = lab.define("inner", lab.simple("pack"))
-    outer = lab.define("stuck", below(inner), lab.simple("ship"))
-    with (
-        ConductorClient(replace(lab.client.settings, read_timeout=3)) as impatient,
-        pytest.raises(ConductorTimeoutError),
-    ):
-        impatient.run(dry_run(outer, task_outputs={"ship": {}}))
+    outer, _ = run_that_does_not_end(lab, ConductorTimeoutError)
     assert len(lab.client.get_running_workflows(outer)) == 1
     lab.end("stuck", "inner")
 

@@ -295,3 +295,16 @@ def test_where_that_goes_wrong_the_task_fails_as_it_would_have(
         task.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
     assert type(raised.value).__name__ in ("TaskDeferralTimeout", "TaskDeferralError")
     assert any("could not be terminated" in line for line in lines)
+
+
+# A server without a look-up
+
+
+def test_without_a_look_up_a_batch_keeps_its_worker_and_says_so(
+    orders: Orders, logged: Callable[[Any], list[str]]
+) -> None:
+    orders.conductor.looks_up, orders.after = False, 1.0
+    task = batch(deferrable=True, wait_for_seconds=0)
+    lines = logged(task)
+    assert len(task.execute(context_of(task))) == 12
+    assert sum("does not find workflows by their correlation id" in line for line in lines) == 1

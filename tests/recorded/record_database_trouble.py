@@ -38,7 +38,7 @@ def recorded() -> list[dict[str, Any]]:
 
 
 class Clients:
-    """Clients of one server that start workflows until told to stop."""
+    """Clients of one server that start workflows until ``stop`` is set."""
 
     def __init__(self, api_url: str, count: int) -> None:
         self.api_url, self.stop = api_url, threading.Event()
