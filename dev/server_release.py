@@ -83,6 +83,15 @@ never worked again ("cannot rollback"). Nightly, it is tried on PostgreSQL: ``ma
 """
 
 
+UNSYNCED = "--spring.datasource.url=jdbc:sqlite:c123.db?busy_timeout=15000&journal_mode=WAL&synchronous=OFF"
+"""The default, without waiting for the disk: what is written survives the server's death, not the machine's.
+
+Under the load of the tests, SQLite refuses a write that meets another one, and Conductor then fails a workflow
+by itself ("Error scheduling tasks"). Of 30 clients' workflows, five times as many completed in a minute with this, and
+as seldom did one fail so.
+"""
+
+
 def release_of(version: str) -> Release:
     major, minor = (int(part) for part in version.split(".")[:2])
     if (major, minor) < (3, 15):
@@ -95,7 +104,7 @@ def release_of(version: str) -> Release:
         return Release(version, "com.netflix.conductor", java=17, options=options)
     if (major, minor) < (3, 22):
         return Release(version, "org.conductoross", java=17, options=SQLITE)
-    return Release(version, "org.conductoross", java=21, options=())
+    return Release(version, "org.conductoross", java=21, options=(UNSYNCED,))
 
 
 def cache_folder() -> Path:

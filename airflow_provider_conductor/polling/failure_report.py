@@ -58,6 +58,14 @@ ADVICE_BY_WORKER = {
     "timeoutSeconds in the task definition, {again}.",
 }
 
+SCHEDULING_FAILED = "Error scheduling tasks"
+"""How the reason begins if the server failed the workflow since it could not store the next tasks (seen on 3.32.2)."""
+
+ADVICE_ON_SCHEDULING = (
+    "Conductor could not store the next tasks, mostly because its database was busy or away: see Conductor's log. Then "
+    "clear this Airflow task."
+)
+
 AGAIN = "then clear this Airflow task or retry the workflow in Conductor; it continues from the failed task"
 
 
@@ -122,6 +130,8 @@ def _headline(failure: Failure) -> str:
 def _advice(failure: Failure) -> str:
     if failure.unread_sub_workflow_id and failure.cause is Cause.TASK_FAILED:
         return f"Find and fix the cause in sub-workflow {one_line(failure.unread_sub_workflow_id)}, {AGAIN}."
+    if failure.cause is Cause.NO_TASK and failure.reason.startswith(SCHEDULING_FAILED):
+        return ADVICE_ON_SCHEDULING
     advice = ADVICE | (ADVICE_BY_WORKER if failure.by_worker else {})
     return advice[failure.cause or Cause.TASK_FAILED].format(
         again=AGAIN, kind=one_line(failure.task_kind, NAME_LIMIT), queue=queue_name(failure.queue, failure.domain)

@@ -77,8 +77,7 @@ def outcome(conductor_server, tmp_path_factory) -> dict[str, dict]:
         running(script, log=log, env=env) as process,
     ):
         assert process.wait(PATIENCE) == 0, (home / "log").read_text()
-    print((home / "log").read_text())  # noqa: T201 - shown with the tests that fail
-    return json.loads((home / "outcome.json").read_text())
+    return json.loads((home / "outcome.json").read_text()) | {"log": (home / "log").read_text()}
 
 
 def dag_file(block: Block) -> str:
@@ -88,13 +87,13 @@ def dag_file(block: Block) -> str:
 @pytest.mark.integration
 @pytest.mark.parametrize("block", RUN, ids=lambda block: block.name)
 def test_python_runs(block, outcome):
-    assert outcome["blocks"][block.name] == ""
+    assert outcome["blocks"][block.name] == "", outcome["log"]
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("block", DAGS, ids=lambda block: block.name)
 def test_a_dag_runs_to_its_end(block, outcome):
-    assert outcome["dags"][dag_file(block)] == {"error": ""}
+    assert outcome["dags"][dag_file(block)] == {"error": ""}, outcome["log"]
 
 
 @of("python")

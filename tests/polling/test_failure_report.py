@@ -106,6 +106,13 @@ def test_what_was_still_open_is_named(status: str) -> None:
     assert "Open at that time: t0, t1, t2, t3, t4 and 4 more." in explain(failure)
 
 
+def test_a_server_that_could_not_store_the_next_tasks_is_to_blame() -> None:
+    """As 3.32.2 ends a workflow where SQLite refuses a write."""
+    reason = "Error scheduling tasks: [6c0e8636], for workflow: wf-1"
+    run = workflow(task(status="CANCELED"), status="FAILED", reasonForIncompletion=reason)
+    assert "mostly because its database was busy or away" in explain(cause_of(run))
+
+
 def test_trying_again_is_of_no_use_where_the_worker_says_so() -> None:
     assert cause_of(workflow(failed(status=TERMINAL), **FAILED)).terminal
     assert not cause_of(workflow(failed(), **FAILED)).terminal
