@@ -115,6 +115,14 @@ def test_each_metric_is_on_the_dashboard() -> None:
     assert in_prometheus().keys() == set(re.findall(r"airflow_\w+", shown))
 
 
+def test_the_mapping_of_the_page_leaves_the_names_that_queries_have() -> None:
+    (block,) = re.findall(r"```yaml\n(.+?)```", PAGE, flags=re.DOTALL)
+    (mapping,) = yaml.safe_load(block)["mappings"]
+    pattern = re.escape(mapping["match"]).replace(r"\*", r"([^.]*)")
+    mapped = {re.sub(f"^{pattern}$", mapping["name"].replace("$1", r"\1"), metric.name) for metric in documented()}
+    assert mapped == in_prometheus().keys()
+
+
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target["legendFormat"])
 def test_rates_cover_several_exports_of_opentelemetry(target: dict[str, Any]) -> None:
     """Grafana's ``$__rate_interval`` is four times this; Airflow exports once a minute."""
@@ -175,6 +183,17 @@ def test_each_alert_is_complete(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"warning", "critical"}
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
     assert re.fullmatch(r"\d+m", rule["for"])
+
+
+def test_waits_not_polled_fires_after_half_an_hour_also_of_a_triggerer_that_reports_nothing() -> None:
+    """A window shorter than ``for``: a counter that has just begun has not risen, and must not be an alert."""
+    (rule,) = [rule for rule in ALERTS if rule["alert"] == "ConductorWaitsNotPolled"]
+    (window,) = re.findall(r"increase\(.+\[(\d+)m\]", rule["expr"])
+    wait = int(rule["for"].removesuffix("m"))
+    assert int(window) < wait
+    assert int(window) + wait == 30
+    (kept,) = re.findall(r"last_over_time\(.+\[(\d+)h:1m\]\) > 0", rule["expr"])
+    assert int(kept) * 60 > int(window) + wait
 
 
 def test_the_page_lists_the_alerts() -> None:
