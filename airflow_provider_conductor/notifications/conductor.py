@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from copy import copy
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from uuid import uuid4
 
@@ -104,6 +106,7 @@ class ConductorNotifier(BaseNotifier):
         self.task_output = task_output
         self.reason = reason
         self.context: Any = context or {}
+        self._may_be_repeated = False
         own = ("conductor_conn_id", *ARGUMENTS_OF[action])
         if foreign := [name for name in self.template_fields if name not in own and getattr(self, name) is not None]:
             raise ValueError(
@@ -119,8 +122,19 @@ class ConductorNotifier(BaseNotifier):
             one_of(status, STATUSES, "status")
 
     def __call__(self, *args: Any) -> None:
-        """Act, with a copy: Airflow renders the templates in place, and may call the same object for other tasks."""
-        super(ConductorNotifier, copy(self)).__call__(*args)
+        """Act, with a copy: Airflow renders the templates in place, and may call the same object for other tasks.
+
+        A DAG's templates raise for what the context lacks. Airflow 3 has no exception for a task whose worker was lost
+        (seen on 3.3.2), so ``{{ exception }}`` is empty there.
+        """
+        call = copy(self)
+        if len(args) == 1:  # 2.11 has a way to call it without a context
+            # A notifier's fields are added to the context, which another callback may get after this one.
+            context: Any = dict(args[0]) if isinstance(args[0], dict) else args[0]
+            call._may_be_repeated = _is_of_lost_worker(context)
+            context.setdefault("exception", "")
+            args = (context,)
+        super(ConductorNotifier, call).__call__(*args)
 
     def notify(self, context: Context) -> None:
         """Act, blocking: in a worker or the DAG processor. Templates are rendered already."""
@@ -161,7 +175,8 @@ class ConductorNotifier(BaseNotifier):
 
     def _start(self, context: Context, settings: ConductorSettings) -> Flow[str]:
         from airflow_provider_conductor.client.plain import read_json
-        from airflow_provider_conductor.submission.identity import TaskIdentity
+        from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
+        from airflow_provider_conductor.submission.lookup import search_for_start
         from airflow_provider_conductor.submission.start_once import start_once
         from airflow_provider_conductor.submission.start_plan import StartPlan, make_start_body
 
@@ -175,6 +190,10 @@ class ConductorNotifier(BaseNotifier):
         ti: Any = context.get("ti")
         dag_run: Any = context.get("dag_run")
         of = ti or dag_run
+        body = make_start_body({**dict.fromkeys(("workflow_def", "task_to_domain")), **arguments}, {})
+        call = uuid4().hex
+        if self._may_be_repeated:
+            call = sha256(json.dumps([ti.try_number, body], sort_keys=True).encode()).hexdigest()
         identity = TaskIdentity(
             prefix=settings.identity_prefix or "airflow",
             dag_id=_attribute(of, "dag_id"),
@@ -183,17 +202,23 @@ class ConductorNotifier(BaseNotifier):
             map_index=-1 if ti is None or ti.map_index is None else ti.map_index,
             try_number=1,
             first_try=1,
-            item=f"callback-{uuid4().hex[:12]}",  # each call starts one workflow
+            item=f"callback-{call[:12]}",  # each call starts one workflow
         )
         now = time.time()
+        began = dag_run.start_date.timestamp() if self._may_be_repeated and dag_run.start_date else now
         plan = StartPlan(
             identity=identity,
-            body=make_start_body({**dict.fromkeys(("workflow_def", "task_to_domain")), **arguments}, {}),
-            series_began=now,
-            run_began=now,
+            body=body,
+            series_began=began,
+            run_began=began,
             search_seconds=max(settings.read_timeout, SEARCH_SECONDS),
         )
         log = to_log(self.log.info)
+        if self._may_be_repeated and plan.label is None:
+            found = yield from search_for_start(plan, StartKey(identity.series), deadline=now)
+            if found is not None:
+                workflow_id = found.workflow.workflow_id
+                return f"Airflow repeats this callback, which has started {settings.workflow_url(workflow_id)}"
         started = yield from start_once(
             plan, log=log, warn=to_log(self.log.warning), save=lambda record: None, check_duplicates=False
         )
@@ -228,6 +253,16 @@ class ConductorNotifier(BaseNotifier):
             reason = killed_reason(f"{label} called back")
         done = yield from terminate([workflow_id], readable(reason))
         return f"Conductor workflow {workflow_id}: {done.describe(workflow_id)}"
+
+
+def _is_of_lost_worker(context: Mapping[str, Any]) -> bool:
+    """Whether Airflow 3 calls back in the DAG processor, for a task whose worker was lost.
+
+    It may do that twice: for the heartbeat that did not come, and for the executor's event (seen on 3.3.2;
+    apache/airflow#68008). The task instance has no ``start_date`` there, and a DAG's callback has a reason.
+    """
+    ti = context.get("ti")
+    return ti is not None and not hasattr(ti, "start_date") and "reason" not in context
 
 
 def _run_id(of: Any) -> str:

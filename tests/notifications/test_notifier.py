@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import DAG, BaseOperator
 
 from airflow_provider_conductor.client import ConductorConnectionLostError, ConductorNotFoundError
 from airflow_provider_conductor.control.task_choice import CompletionRefusedError
@@ -85,6 +86,17 @@ def test_unusable_arguments_are_refused_when_the_dag_is_parsed(arguments: Any, w
 # Each action
 
 
+def test_a_callback_without_an_exception_acts_too(conductor: ConductorStandIn, context: dict[str, Any]) -> None:
+    """As of a task whose worker was lost: the templates of a DAG raise for what the context lacks."""
+    conductor.script("refund", lambda given: Script())
+    with DAG("orders", schedule=None) as dag:
+        pass
+    notifier = ConductorNotifier(action="start", workflow_name="refund", workflow_input={"why": "{{ exception }}"})
+    notifier({**context, "dag": dag})
+    notifier({**context, "dag": dag, "exception": ValueError("no tea left")})
+    assert [started["input"]["why"] for started in conductor.started] == ["", "no tea left"]
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_it_starts_a_workflow(conductor: ConductorStandIn, context: dict[str, Any], way: str) -> None:
     conductor.script("refund", lambda given: Script())
@@ -111,6 +123,28 @@ def test_each_call_starts_one(conductor: ConductorStandIn, context: dict[str, An
         act(notifier, {**context, "params": {"order": order}})
     assert [body["input"]["order"] for body in conductor.started] == ["7", "8"]
     assert len({body["correlationId"] for body in conductor.started}) == 2
+
+
+@pytest.mark.parametrize(
+    ("again", "more", "starts"),
+    [
+        pytest.param({}, {}, 1, id="the same call"),
+        pytest.param({"try_number": 2}, {}, 2, id="of another try"),
+        pytest.param({"task_id": "pay"}, {}, 2, id="of another task"),
+        pytest.param({}, {"params": {"order": 8}}, 2, id="with another input"),
+        pytest.param({}, {"reason": "task_failure"}, 2, id="of the DAG, whose last task it was"),
+        pytest.param({"start_date": None}, {}, 2, id="on a worker"),
+    ],
+)
+def test_a_call_that_airflow_repeats_for_a_lost_worker_starts_one(
+    conductor: ConductorStandIn, context: dict[str, Any], again: dict[str, Any], more: dict[str, Any], starts: int
+) -> None:
+    conductor.script("refund", lambda given: Script())
+    notifier = ConductorNotifier(action="start", workflow_name="refund", workflow_input={"order": "{{ params.order }}"})
+    ti = {name: getattr(context["ti"], name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
+    act(notifier, {**context, "ti": SimpleNamespace(**ti)})
+    act(notifier, {**context, **more, "ti": SimpleNamespace(**(ti | again))})
+    assert len(conductor.started) == starts
 
 
 @pytest.mark.parametrize("label", [None, "refunds"])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from typing import Any
@@ -18,16 +19,23 @@ from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperato
 AIRFLOW_3 = find_spec("airflow.sdk") is not None
 HAS_POLICIES = AIRFLOW_3 and find_spec("airflow.sdk.definitions.retry_policy") is not None
 
+LOST = f"{os.environ.get('CALLING_BACK')}_lost"
 
-def start(slot: str, **more: Any) -> dict[str, Any]:
+
+def start(slot: str) -> dict[str, Any]:
     run_id = "{{ dag_run.run_id or dag_run.dag_run_id }}"  # a deadline's is as the REST API has it
     return {
         "action": "start",
         "workflow_name": "fault_ends",
-        "workflow_input": {"number": slot},
+        "workflow_input": {"number": slot, "exception": "{{ exception }}"},
         "correlation_id": f"{os.environ['CALLING_BACK']}:{slot}:{run_id}",
-        **more,
     }
+
+
+def lose_the_worker(context: Any, result: Any = None) -> None:
+    """End as with its machine: Airflow finds it by a heartbeat that does not come."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def workflow(**step: Any) -> dict[str, Any]:
@@ -37,15 +45,19 @@ def workflow(**step: Any) -> dict[str, Any]:
     return {"name": name, "version": 1, "schemaVersion": 2, "ownerEmail": "tests@example.com", "tasks": [task]}
 
 
-def deadline() -> dict[str, Any]:
-    """A deadline that the run misses, where Airflow has any (3.1)."""
+def deadlines() -> dict[str, Any]:
+    """Deadlines that the run misses, where Airflow has any (3.1)."""
     if not (AIRFLOW_3 and find_spec("airflow.sdk.definitions.deadline")):
         return {}
-    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+    from airflow import sdk
 
-    late = AsyncCallback(ConductorNotifier, kwargs=start("deadline"))
-    reference = DeadlineReference.DAGRUN_QUEUED_AT
-    return {"deadline": DeadlineAlert(reference=reference, interval=timedelta(seconds=1), callback=late)}
+    def missed(callback: Any) -> Any:
+        return sdk.DeadlineAlert(sdk.DeadlineReference.DAGRUN_QUEUED_AT, timedelta(seconds=1), callback)
+
+    in_triggerer = missed(sdk.AsyncCallback(ConductorNotifier, kwargs=start("deadline")))
+    if not hasattr(sdk, "SyncCallback"):  # before 3.2
+        return {"deadline": in_triggerer}
+    return {"deadline": [in_triggerer, missed(sdk.SyncCallback(ConductorNotifier, kwargs=start("sync_deadline")))]}
 
 
 if os.environ.get("CALLING_BACK"):
@@ -56,13 +68,24 @@ if os.environ.get("CALLING_BACK"):
         catchup=False,
         is_paused_upon_creation=False,
         on_failure_callback=ConductorNotifier(**start("dag")),
-        **deadline(),
+        **deadlines(),
     ):
         ConductorStartWorkflowOperator.partial(
             task_id="begin",
             workflow_name="fault_waits",
             on_success_callback=ConductorNotifier(action="terminate", reason="terminated by a callback"),
         ).expand(workflow_input=[{"number": 1}, {"number": 2}])
+
+        ConductorStartWorkflowOperator(
+            task_id="is_lost",
+            workflow_name="fault_waits",
+            post_execute=lose_the_worker,
+            on_failure_callback=[
+                # Without a correlation id of its own, one workflow is started though 3.3 calls back twice.
+                ConductorNotifier(**{**start("lost"), "workflow_name": LOST, "correlation_id": None}),
+                ConductorNotifier(action="terminate"),
+            ],
+        )
 
         @task(
             retries=1,
