@@ -1,4 +1,7 @@
-"""DAGs scheduled by the ends of workflows; ``EVENTS_DAGS`` is the prefix of their names and of the workflows'."""
+"""DAGs scheduled by the ends of workflows; ``EVENTS_DAGS`` is the prefix of the workflows' names.
+
+With ``EVENTS_MANY``, there are more than the one DAG.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,8 @@ def scheduled(name: str, schedule: Any, **more: Any) -> None:
 if PREFIX:
     ended = conductor_workflow_asset(f"{PREFIX}_ends", poll_interval=2)
     scheduled("booked", ended)
+
+if os.environ.get("EVENTS_MANY"):
     scheduled("paused", ended, is_paused_upon_creation=True)
     scheduled(
         "parents", conductor_workflow_asset(workflow_name_prefix=f"{PREFIX}_par", name="parents", poll_interval=2)
