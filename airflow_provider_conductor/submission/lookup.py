@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.endpoints.reading import has_name
 from airflow_provider_conductor.client.errors import (
     ConductorMissingRouteError,
     ConductorNotFoundError,
@@ -237,7 +238,7 @@ def _search(name: str, correlation_ids: Sequence[str], first: str = "ASC") -> Fl
         found += [
             replace(item, data={**item.data, "createTime": _milliseconds(item.data.get("startTime"))})
             for item in answer
-            if item.name == name and item.correlation_id in ids
+            if has_name(item, name) and item.correlation_id in ids
         ]
     return sorted(found, key=lambda item: item.create_time)
 

@@ -227,7 +227,6 @@ def listed(**workflow: str) -> dict[str, str]:
     "somebody_elses",
     [
         listed(workflowName="payments"),
-        listed(workflowName="Orders"),
         listed(workflowName=""),
         listed(correlationId="monday"),
         listed(correlationId="Monday 2"),
@@ -244,6 +243,13 @@ def test_a_look_up_by_correlation_id_returns_exact_matches_only(somebody_elses: 
         "Monday": ["w2"],
         "MONDAY": [],
     }
+
+
+def test_a_look_up_by_a_name_in_another_case_returns_what_a_start_by_it_runs() -> None:
+    """With MySQL's default collation, a start of ``Orders`` runs ``orders``; the look-up finds it by either name."""
+    call = endpoints.get_by_correlation_ids("Orders", ["Monday"])
+    found = call.parse(answer(json.dumps({"Monday": [listed(workflowName="orders")]}).encode()))
+    assert [item.name for item in found["Monday"]] == ["orders"]
 
 
 def test_a_bulk_search_gives_what_was_asked_for_to_the_letter() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_conductor.client import ConductorDefinitionNotFoundError
 from airflow_provider_conductor.client.endpoints import start_body
 from airflow_provider_conductor.submission.earlier_workflows import Action, Found
 from airflow_provider_conductor.submission.errors import WorkflowGoneError
@@ -240,3 +241,17 @@ def test_without_an_index_a_workflow_on_record_that_is_gone_is_not_started_again
     lab.client.delete_workflow(ours, archive_workflow=True)
     with pytest.raises(WorkflowGoneError):
         lab.start(lab.plan(name, 2))
+
+
+def test_a_name_in_another_case_is_refused_or_what_it_started_is_found_again(lab: TryLab) -> None:
+    """With MySQL's default collation, a start of ``ORDERS`` runs the definition ``orders``."""
+    lab.define("orders", lab.simple("check"))
+    other_case = lab.name("orders").swapcase()
+    try:
+        first = lab.start(lab.plan(other_case, 1))
+    except ConductorDefinitionNotFoundError:
+        return
+    assert lab.client.get_workflow(first.workflow_id).name == lab.name("orders")
+    assert lab.start(lab.plan(other_case, 2)) == Started(first.workflow_id, Action.ATTACH)
+    assert lab.client.get_running_workflows(lab.name("orders")) == [first.workflow_id]
+    lab.client.terminate_workflow(first.workflow_id)

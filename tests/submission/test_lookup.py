@@ -70,6 +70,14 @@ def test_keys_that_differ_only_in_case_are_two_starts(server: Server) -> None:
     assert looked_up(server, several) == [[workflow_id] for workflow_id in ours]
 
 
+def test_a_workflow_has_the_name_of_its_definition_in_whatever_case_the_plan_has_it(server: Server) -> None:
+    """With MySQL's default collation, a start of ``ORDERS`` runs the definition ``orders``."""
+    server.widens = True
+    [plan] = plans(1)
+    ours = add(server, plan, name="orders")
+    assert looked_up(server, [replace(plan, body={"name": "ORDERS"})]) == [[ours]]
+
+
 @pytest.mark.parametrize(
     ("count", "requests"), [(0, []), (1, [1]), (IDS_AT_ONCE, [IDS_AT_ONCE]), (IDS_AT_ONCE + 1, [IDS_AT_ONCE, 1])]
 )

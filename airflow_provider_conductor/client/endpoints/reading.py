@@ -123,8 +123,17 @@ def versions(answer: Answer) -> dict[str, list[int]]:
     return {name: sorted(int(item["version"]) for item in found) for name, found in an_object(answer).items()}
 
 
+def has_name(workflow: Workflow, name: str) -> bool:
+    """Whether a workflow may be one that was started by this name; case does not count.
+
+    With MySQL's default collation, a start of ``Orders`` runs the definition ``orders``, and the workflow has that name
+    (seen on 3.32.2 with MariaDB). Where case counts, a look-up by ``Orders`` does not find ``orders``.
+    """
+    return workflow.name.casefold() == name.casefold()
+
+
 def correlated(name: str, ids: Collection[str]) -> Callable[[Answer], dict[str, tuple[Workflow, ...]]]:
-    """Reads {id: (workflows…)}, exactly those of this name and these ids.
+    """Reads {id: (workflows…)}, those of this name and exactly these ids.
 
     MySQL's default collation ignores case, and servers that look up in a search index read ``*`` and quotes in an id
     as a pattern. So a server may answer with other workflows.
@@ -133,7 +142,7 @@ def correlated(name: str, ids: Collection[str]) -> Callable[[Answer], dict[str, 
     def read(answer: Answer) -> dict[str, tuple[Workflow, ...]]:
         found = {key: [_as_workflow(item, answer) for item in items or ()] for key, items in an_object(answer).items()}
         return {
-            key: tuple(item for item in items if item.name == name and item.correlation_id == key)
+            key: tuple(item for item in items if has_name(item, name) and item.correlation_id == key)
             for key, items in found.items()
             if key in ids
         }
