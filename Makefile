@@ -60,7 +60,7 @@ production: ## The provider in production shape: PostgreSQL, Redis, Celery, two 
 	@$(PYTHON) dev/environments.py production
 	.venv/production/bin/python -m dev.production $(ARGS)
 
-backend: setup ## The tests on real servers, with another Conductor (BACKEND=sqlite|postgres|redis, VERSION=3.21.14, PYTEST_ARGS="-k name")
+backend: setup ## The tests on real servers, with another Conductor (BACKEND=sqlite|postgres|mysql|redis, VERSION=3.21.14, PYTEST_ARGS="-k name")
 	@$(PYTHON) dev/environments.py production
 	.venv/production/bin/python -m dev.production.backend $(if $(BACKEND),--backend $(BACKEND)) $(if $(VERSION),--version $(VERSION)) $(PYTEST_ARGS)
 

