@@ -212,7 +212,7 @@ def run_that_does_not_end(lab: Lab, error: type[Exception], match: str = "") -> 
     return outer, inner
 
 
-@pytest.mark.needs("look-up")
+@pytest.mark.needs("look-up", "index")
 def test_a_run_that_the_server_does_not_end_is_started_once_and_ended(lab: Lab) -> None:
     says = r"for 'below → pack' \(pack_\w+\); it has .* 'ship'$"
     outer, inner = run_that_does_not_end(lab, ConductorDryRunIncompleteError, says)

@@ -12,8 +12,8 @@ from tests.recorded.record_lookups import Lookups, measure, recorded
 pytestmark = pytest.mark.integration
 
 
-def kind(found: Lookups) -> tuple[bool, bool]:
-    return found.answers, found.has_index
+def kind(found: Lookups) -> tuple[bool, bool, bool]:
+    return found.answers, found.has_index, found.sees_case
 
 
 @pytest.mark.parametrize("server", ["conductor_server", "old_conductor_server"], ids=["newest", "oldest"])
@@ -23,7 +23,7 @@ def test_the_server_answers_as_one_that_is_recorded(server: str, request: pytest
     with ConductorClient(api_url) as client:
         found = measure(client, 16)
     assert kind(found) in {kind(each) for each in recorded().values()}
-    assert found.other_case == 0
+    assert found.other_case in (0, found.workflows)
     assert (found.never, found.indexed_never) == (
         0 if found.answers else found.workflows,
         0 if found.has_index else found.workflows,

@@ -1,8 +1,8 @@
 """Records what a Conductor answers to starts while its database is away, or busy with other writes.
 
-    .venv/production/bin/python -m tests.recorded.record_database_trouble sqlite|postgres [--version 3.32.2]
+    .venv/production/bin/python -m tests.recorded.record_database_trouble sqlite|postgres|mysql [--version 3.32.2]
 
-On SQLite with many connections, many clients start, end and delete workflows at the same time. On PostgreSQL a few do,
+On SQLite with many connections, many clients start, end and delete workflows at the same time. On the others a few do,
 while the database is restarted twice. Each kind of answer is written to ``database_trouble/<version>-<backend>.json``,
 with the number of workflows that the starts so answered had left.
 """
@@ -29,7 +29,9 @@ HERE = Path(__file__).parent / "database_trouble"
 NAME = "troubled"
 SOON = {"duration": "1 seconds"}
 MANY_CONNECTIONS = {"spring.datasource.hikari.maximum-pool-size": "50"}
-CLIENTS = {"sqlite": 50, "postgres": 12}
+CLIENTS = {"sqlite": 50, "postgres": 12, "mysql": 12}
+RESTARTS = {"postgres": (signal.SIGINT, signal.SIGQUIT), "mysql": (signal.SIGTERM, signal.SIGKILL)}
+"""A shutdown that does not wait for clients, and one that is like a crash."""
 
 
 def recorded() -> list[dict[str, Any]]:
@@ -97,13 +99,15 @@ def main() -> None:
         clients = Clients(server.api_url, CLIENTS[chosen.backend])
         for thread in clients.threads:
             thread.start()
-        for number in (signal.SIGINT, signal.SIGQUIT):
-            time.sleep(chosen.seconds / 3)
-            if database is not None:
+        if database is None:
+            time.sleep(chosen.seconds)
+        else:
+            for number in RESTARTS[chosen.backend]:
+                time.sleep(chosen.seconds / 3)
                 database.stop(number)
                 time.sleep(6)
                 database.start()
-        time.sleep(chosen.seconds / 3)
+            time.sleep(chosen.seconds / 3)
         clients.stop.set()
         for thread in clients.threads:
             thread.join()

@@ -17,11 +17,12 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from airflow_provider_conductor.client import ConductorClient
+from airflow_provider_conductor.client import ConductorClient, endpoints
+from airflow_provider_conductor.client.endpoints import reading
 
 HERE = Path(__file__).parent / "lookups"
 
@@ -39,7 +40,7 @@ class Lookups:
         late: by a later one.
         never: by none within ``PATIENCE``.
         left_out: look-ups, of ``asked_while_written``, that did not find a workflow that had been found before.
-        other_case: found under their correlation id in another case.
+        other_case: answered by the server under their correlation id in another case; the client leaves these out.
         indexed_at_once, indexed_late, indexed_never: the same in the search index.
         longest: seconds until the last that was late was found, by look-up or in the index.
     """
@@ -63,6 +64,11 @@ class Lookups:
         return self.never < self.workflows
 
     @property
+    def sees_case(self) -> bool:
+        """Whether the look-up tells ``Monday`` from ``monday``."""
+        return self.other_case == 0
+
+    @property
     def has_index(self) -> bool:
         return self.indexed_never < self.workflows
 
@@ -84,6 +90,10 @@ def measure(client: ConductorClient, count: int) -> Lookups:
     def looked_up(label: str) -> bool:
         return bool(client.get_by_correlation_ids(name, [label]).get(label))
 
+    def answered(label: str) -> bool:
+        call = endpoints.get_by_correlation_ids(name, [label])
+        return bool(client.send(replace(call, parse=reading.an_object)).get(label))
+
     def searched(label: str) -> bool:
         answer = client.search_workflows(query=f"correlationId IN ({label})")
         return any(item.correlation_id == label for item in answer)
@@ -102,7 +112,9 @@ def measure(client: ConductorClient, count: int) -> Lookups:
         workflow_id = client.start_workflow_by_name(name, correlation_id=label)
         first, there, after = until(lambda: looked_up(label))
         first_indexed, indexed, after_indexed = until(lambda: searched(label))
-        other_case = looked_up(label.swapcase())
+        other_case = answered(label.swapcase())
+        if looked_up(label.swapcase()):
+            raise AssertionError("the client takes a correlation id in another case for the same")
         while_written = []
         for write in (client.pause_workflow, client.resume_workflow) if there else ():
             with ThreadPoolExecutor(1) as writer:

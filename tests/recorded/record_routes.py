@@ -31,7 +31,7 @@ def routes(document: dict[str, Any]) -> dict[str, list[str]]:
 
 def read_document(url: str) -> dict[str, Any]:
     """The OpenAPI document of a running server."""
-    with urllib.request.urlopen(f"{url.rstrip('/')}/api-docs", timeout=120) as answer:
+    with urllib.request.urlopen(f"{url.rstrip('/')}/api-docs", timeout=600) as answer:
         document: dict[str, Any] = json.load(answer)
         return document
 
