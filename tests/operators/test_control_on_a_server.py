@@ -32,12 +32,14 @@ both_servers = pytest.mark.parametrize(
 )
 newest_server = pytest.mark.parametrize("workflows", ["conductor_server"], ids=["newest"], indirect=True)
 LONG_AGO = 1_767_222_000_000
-without_an_index = pytest.mark.parametrize(
-    "workflows",
-    [pytest.param("conductor_server", marks=pytest.mark.lacks("index")), "old_conductor_server"],
-    ids=["newest", "oldest"],
-    indirect=True,
-)
+
+
+def without(*abilities: str) -> pytest.MarkDecorator:
+    """The newest server, if it lacks all of these, and the oldest, which has neither look-up nor index."""
+    newest = pytest.param("conductor_server", marks=pytest.mark.lacks(*abilities))
+    return pytest.mark.parametrize(
+        "workflows", [newest, "old_conductor_server"], ids=["newest", "oldest"], indirect=True
+    )
 
 
 def act(kind: type, workflow_id: Any = None, **arguments: Any) -> Outcome:
@@ -366,17 +368,36 @@ def test_times_select(workflows: Workflows) -> None:
     assert succeed(ConductorTerminateWorkflowOperator, workflow_name=name, started_before="2100-01-01") == [running]
 
 
-@without_an_index
+@without("index")
 def test_without_an_index_a_selection_that_finds_nothing_is_a_failure(workflows: Workflows) -> None:
     one = workflows.one("RUNNING", correlation_id="monday")
     for how in (
         {"query": f"workflowType IN ({workflows.name})"},
-        {"workflow_name": workflows.name, "correlation_id": "monday"},
+        {"workflow_name": workflows.name, "correlation_id": "tuesday"},
     ):
         outcome = act(ConductorTerminateWorkflowOperator, **how)
         assert "search index has no workflow at all" in str(outcome.error)
     assert workflows.status(one) == "RUNNING"
     workflows.end([one])
+
+
+@without("look-up", "index")
+def test_what_neither_look_up_nor_index_finds_is_not_taken_for_missing(workflows: Workflows) -> None:
+    one = workflows.one("RUNNING", correlation_id="monday")
+    outcome = act(ConductorTerminateWorkflowOperator, workflow_name=workflows.name, correlation_id="monday")
+    assert "search index has no workflow at all" in str(outcome.error)
+    assert workflows.status(one) == "RUNNING"
+    workflows.end([one])
+
+
+@newest_server
+@pytest.mark.needs("look-up")
+def test_the_look_up_selects_with_or_without_an_index(workflows: Workflows) -> None:
+    one, other = (workflows.one("RUNNING", correlation_id=label) for label in ("monday", "Monday"))
+    how = {"workflow_name": workflows.name, "correlation_id": "monday"}
+    assert succeed(ConductorTerminateWorkflowOperator, **how) == [one]
+    assert workflows.status(other) == "RUNNING"
+    workflows.end([other])
 
 
 @pytest.mark.needs("index")
