@@ -52,8 +52,9 @@ DATABASE_TROUBLE = re.compile(
     re.IGNORECASE,
 )
 """Messages by which servers report that their database was away, or busy with others: no connection for 30 s, a lock of
-SQLite, a restart of PostgreSQL (the first line, seen on 3.32.2; recorded in ``tests/recorded/database_trouble``). They
-say ``retryable: false``, but the trouble passes, and may come in the middle of what was to be done."""
+SQLite, a restart of PostgreSQL or MariaDB, a deadlock (the first line, "Communications link failure" and "Deadlock
+found" were seen on 3.32.2; recorded in ``tests/recorded/database_trouble``). They say ``retryable: false``, but the
+trouble passes, and may come in the middle of what was to be done."""
 
 
 class Meaning(NamedTuple):

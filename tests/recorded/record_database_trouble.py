@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import random
+import re
 import signal
 import threading
 import time
@@ -113,7 +114,8 @@ def main() -> None:
             thread.join()
         kinds: dict[str, dict[str, Any]] = {}
         for mark, answer in clients.refused.items():
-            kind = kinds.setdefault(json.dumps(answer), {**answer, "starts": 0, "workflows": 0})
+            without_times = re.sub(r"\d+", "", json.dumps(answer["body"]))
+            kind = kinds.setdefault(f"{answer['status']} {without_times}", {**answer, "starts": 0, "workflows": 0})
             kind["starts"] += 1
             kind["workflows"] += clients.workflows(mark)
     HERE.mkdir(exist_ok=True)
