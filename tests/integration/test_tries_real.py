@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.client import ConductorDefinitionNotFoundError
 from airflow_provider_conductor.client.endpoints import start_body
 from airflow_provider_conductor.submission.earlier_workflows import Action, Found
-from airflow_provider_conductor.submission.errors import WorkflowGoneError
+from airflow_provider_conductor.submission.errors import StartRefusedError, WorkflowGoneError
 from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
 from airflow_provider_conductor.submission.start_once import Started, start_once, terminate_starts
 from airflow_provider_conductor.submission.start_plan import StartPlan
@@ -249,7 +248,7 @@ def test_a_name_in_another_case_is_refused_or_what_it_started_is_found_again(lab
     other_case = lab.name("orders").swapcase()
     try:
         first = lab.start(lab.plan(other_case, 1))
-    except ConductorDefinitionNotFoundError:
+    except StartRefusedError:
         return
     assert lab.client.get_workflow(first.workflow_id).name == lab.name("orders")
     assert lab.start(lab.plan(other_case, 2)) == Started(first.workflow_id, Action.ATTACH)
