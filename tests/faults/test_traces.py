@@ -1,7 +1,8 @@
-"""One trace of a real Airflow's tasks and a real Conductor's workflows, as a collector gets it."""
+"""One trace, and one lineage, of a real Airflow's tasks and a real Conductor's workflows, as a collector gets it."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import threading
@@ -78,6 +79,18 @@ def workflow_ids(airflow: RealAirflow, task_id: str) -> list[str]:
     return [json.loads(value) for (value,) in rows]
 
 
+NOTHING_IS_KILLED = {
+    # So a slow start of a task must not be taken for its death.
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "600",
+    "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "600",
+}
+
+
+def ended(airflow: RealAirflow) -> bool:
+    states = [seen.state for seen in airflow.tasks()]
+    return len(states) == len(TRIES) and all(state in ("success", "failed") for state in states)
+
+
 def test_a_workflow_is_in_the_trace_of_the_task_that_started_it(
     direct: ConductorClient, conductor_server: Any, tmp_path: Path, collector: Collector
 ) -> None:
@@ -89,9 +102,7 @@ def test_a_workflow_is_in_the_trace_of_the_task_that_started_it(
         "AIRFLOW__TRACES__OTEL_PORT": port,
         "OTEL_TRACES_EXPORTER": "otlp_proto_http",
         "NO_PROXY": "127.0.0.1",
-        # Nothing is killed here, so a slow start of a task must not be taken for its death.
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "600",
-        "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "600",
+        **NOTHING_IS_KILLED,
     }
     with real_airflow(tmp_path, conductor_server.url, **env) as airflow:
 
@@ -101,11 +112,7 @@ def test_a_workflow_is_in_the_trace_of_the_task_that_started_it(
         def of_workflows() -> list[Span]:
             return [span for span in ours() if "conductor.workflow_name" in span.attributes]
 
-        def ended() -> bool:
-            states = [seen.state for seen in airflow.tasks()]
-            return len(states) == len(TRIES) and all(state in ("success", "failed") for state in states)
-
-        airflow.wait_until(ended)
+        airflow.wait_until(lambda: ended(airflow))
         try:
             airflow.wait_until(lambda: len(of_workflows()) == sum(TRIES.values()), seconds=60)
         except AssertionError:
@@ -142,3 +149,57 @@ def test_a_workflow_is_in_the_trace_of_the_task_that_started_it(
             ]
             (trace_id,) = {span.trace_id for span in ours()}
             assert "task_run.on_worker" in {span.name for span in collector.spans if span.trace_id == trace_id}
+
+
+def test_a_workflow_is_a_run_below_the_run_of_the_task_that_started_it(
+    direct: ConductorClient, conductor_server: Any, tmp_path: Path
+) -> None:
+    sent = tmp_path / "lineage"
+    sent.mkdir()
+    env = {
+        "TRACED": "1",
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "file", "log_file_path": str(sent / "event")}),
+        "AIRFLOW__OPENLINEAGE__NAMESPACE": "here",
+        "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "120",
+        "AIRFLOW__CORE__TASK_SUCCESS_OVERTIME": "150",
+        **NOTHING_IS_KILLED,
+    }
+
+    def events() -> list[dict[str, Any]]:
+        """Those that have been written, each in a file of its own."""
+        found = []
+        for path in sorted(sent.iterdir()):
+            with contextlib.suppress(json.JSONDecodeError):  # not yet as a whole
+                found.append(json.loads(path.read_text()))
+        return found
+
+    def runs() -> dict[str, list[dict[str, Any]]]:
+        """The workflows' events by run."""
+        runs: dict[str, list[dict[str, Any]]] = {}
+        for event in events():
+            if event["job"]["namespace"] == conductor_server.url.replace("http", "conductor"):
+                runs.setdefault(event["run"]["runId"], []).append(event)
+        return runs
+
+    with real_airflow(tmp_path, conductor_server.url, **env) as airflow:
+        airflow.wait_until(lambda: ended(airflow), 600)
+        airflow.wait_until(lambda: len(runs()) == sum(TRIES.values()) and all(len(of) == 2 for of in runs().values()))
+    by_airflow = [event for event in events() if event["job"]["namespace"] == "here"]
+    jobs = {event["run"]["runId"]: event["job"]["name"] for event in by_airflow}
+    tries = []
+    for run_id, found in runs().items():
+        workflow = direct.get_workflow(run_id)
+        context = workflow.input["airflow"]
+        handed_over = context["openlineage"]
+        task_id = context["task_id"]
+        assert {event["eventType"] for event in found} == {"START", "FAIL" if task_id == "fails" else "COMPLETE"}
+        for event in found:
+            assert event["job"]["name"] == workflow.name
+            parent = event["run"]["facets"]["parent"]
+            assert parent["run"]["runId"] == handed_over["parentRunId"]
+            assert jobs[parent["run"]["runId"]] == parent["job"]["name"] == f"traced.{task_id}"
+            root = parent["root"]
+            assert root["run"]["runId"] == handed_over["rootParentRunId"]
+            assert jobs[root["run"]["runId"]] == root["job"]["name"] == "traced"
+        tries.append((task_id, handed_over["parentRunId"]))
+    assert len(set(tries)) == sum(TRIES.values()), "each try has a run of its own"
