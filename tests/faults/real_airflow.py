@@ -118,6 +118,8 @@ class RealAirflow:
             # Without it, the process that writes airflow.cfg makes a key, and one that starts meanwhile has another or
             # none (seen on 2.11). A triggerer that cannot decrypt the arguments of a trigger ends.
             "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
+            # The same: an API server that has another key than the scheduler refuses every task (seen on 3.1.8).
+            "AIRFLOW__API_AUTH__JWT_SECRET": Fernet.generate_key().decode(),
             "AIRFLOW__API__BASE_URL": url,
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
             **self.env,
