@@ -11,10 +11,13 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 
+from airflow_provider_conductor.polling.poller import Poller
+from airflow_provider_conductor.polling.wait import wait
+from airflow_provider_conductor.polling.wait_spec import WaitSpec
 from benchmarks import polling
 from benchmarks.comparison import AtMost, Comparison
 from benchmarks.registry import Bench, row
-from benchmarks.watching import Waits
+from benchmarks.watching import CountingClient, Waits
 
 SHORTEST, LONGEST = 1.0, 60.0
 """Seconds between a wait's looks."""
@@ -56,6 +59,40 @@ async def _requests(bench: Bench) -> list[Comparison]:
         n=1,
     )
     return [together, over_a_minute]
+
+
+@row("begins", "requests of short waits that begin with an id alone")
+def begins(bench: Bench) -> list[Comparison]:
+    """As with ``start_from_trigger``: no worker has read the workflow, so the first poll is the triggerer's."""
+    return [asyncio.run(_begins(bench))]
+
+
+async def _begins(bench: Bench) -> Comparison:
+    count, seconds = bench.count(1_000, 20), bench.count(25, 2)
+    ids = await asyncio.to_thread(bench.lab.take_running, count)
+    async with CountingClient(bench.lab.api_url) as client:
+        poller = Poller(client)
+        waits = []
+        for workflow_id in ids:
+            spec = WaitSpec(workflow_id=workflow_id, started_at=time.time())
+            waits.append(asyncio.create_task(poller.run(wait(spec, lambda line: None))))
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(bench.lab.complete, ids)
+        events = await asyncio.gather(*waits)
+        await poller.close()
+    if wrong := [event for event in events if event.status != "COMPLETED"]:
+        raise RuntimeError(f"{len(wrong)} waits ended otherwise, the first with {wrong[0]}")
+    return Comparison(
+        what=f"{count:,} waits of {seconds} s, and until all are completed",
+        unit="requests",
+        ours=client.requests,
+        peer="a request for each first poll",
+        theirs=count,
+        n=1,
+        goal=AtMost(200.0),
+        note=f"{poller.counts.polls:,} polls",
+    )
 
 
 @row("cpu", "CPU of a sweep of a thousand")

@@ -15,7 +15,7 @@ from benchmarks.registry import ROWS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-CHEAP = ("get", "parse", "requests", "cpu")
+CHEAP = ("get", "parse", "requests", "begins", "cpu")
 
 FIELDS = {"what", "unit", "ours", "peer", "theirs", "n", "goal", "note", "ratio", "judged", "reached"}
 
