@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -20,6 +21,11 @@ from airflow_provider_conductor.dag_runs.airflow_api import AirflowApi, ApiVersi
 T = TypeVar("T")
 
 PASSING = (429, 502, 503, 504)
+
+AT_ONCE = 4
+"""Calls under way. Airflow's API server has 15 connections to its database by default (``[database]
+sql_alchemy_pool_size`` and ``max_overflow``). Since 3.2 it also waits for one in its event loop: once all 15 are taken,
+none is given back before the wait of 30 s is over (apache/airflow#66493). Other workers, and tasks, share them."""
 
 
 class AirflowApiError(ConductorRequestError):
@@ -136,7 +142,7 @@ class AirflowExchange(Exchange):
 
 
 class AirflowClient(AsyncTransport):
-    """The asyncio client of one Airflow's REST API.
+    """The asyncio client of one Airflow's REST API. Has at most :data:`AT_ONCE` calls under way, others wait.
 
     Attributes:
         ui_base: base of links to Airflow's UI.
@@ -146,6 +152,11 @@ class AirflowClient(AsyncTransport):
         self._airflow = AirflowExchange(settings)
         super().__init__(self._airflow)
         self.ui_base = settings.ui_base
+        self._turn = asyncio.Semaphore(AT_ONCE)
+
+    async def send(self, call: Call[T]) -> T:
+        async with self._turn:
+            return await super().send(call)
 
     async def find_api(self) -> AirflowApi:
         """Find out which version of the API this Airflow has.

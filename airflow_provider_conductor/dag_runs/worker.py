@@ -86,7 +86,7 @@ class Worker:
         """Serve tasks until :meth:`stop`. An outage of a server is waited for."""
         conductor_settings, airflow_settings = self._settings
         async with AsyncConductorClient(conductor_settings) as conductor, AirflowClient(airflow_settings) as airflow:
-            conductor.pool = airflow.pool = self._spec.concurrency + 4
+            conductor.pool = self._spec.concurrency + 4
             api = await self._patiently("Airflow", airflow.find_api)
             if api is None:
                 return

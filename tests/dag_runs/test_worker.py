@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.dag_runs import worker as module
+from airflow_provider_conductor.dag_runs.airflow_client import AT_ONCE
 from airflow_provider_conductor.dag_runs.worker import TASK_DEFINITION, Worker
 from airflow_provider_conductor.dag_runs.worker_spec import WorkerSpec
 from airflow_provider_conductor.testing import Request
@@ -49,6 +52,31 @@ class Running:
     async def __aexit__(self, *_: object) -> None:
         self.worker.stop()
         await asyncio.wait_for(self._task, PATIENCE)
+
+
+async def test_few_requests_to_airflow_are_under_way(airflow: FakeAirflow, queue: TaskQueue) -> None:
+    """Its API server answers nobody once all its connections to its database are taken."""
+    together = threading.Barrier(AT_ONCE)
+    lock, under_way = threading.Lock(), 0
+    most: list[int] = []
+
+    def count(request: Request) -> None:
+        nonlocal under_way
+        with lock:
+            under_way += 1
+            most.append(under_way)
+        if request.path.endswith("/dagRuns") and request.method == "POST" and len(airflow.starts) < AT_ONCE:
+            together.wait(PATIENCE)
+            time.sleep(0.2)
+        with lock:
+            under_way -= 1
+
+    for number in range(4 * AT_ONCE):
+        queue.add(f"t{number}", {"dag_id": "etl"})
+    airflow.instead = count
+    async with Running(airflow, queue, concurrency=16) as running:
+        await running.until(lambda: len(airflow.starts) == 4 * AT_ONCE)
+    assert max(most) == AT_ONCE
 
 
 async def test_it_serves_until_it_is_stopped(airflow: FakeAirflow, queue: TaskQueue) -> None:
