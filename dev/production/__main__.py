@@ -1,6 +1,6 @@
 """Bring up the production shape, run the trial on it, print a table and write ``build/production.json``.
 
-python -m dev.production [--only waits,batch,connections] [--size whole|bounded|smallest]
+python -m dev.production [--only waits,batch,connections,steps,ends] [--size whole|bounded|smallest]
         [--executor celery|local]
 """
 
@@ -22,8 +22,10 @@ from typing import NamedTuple
 
 from dev.conductor_server import NEWEST
 from dev.environments import BUILD, ROOT, run, uv
+from dev.production.other_way import ends, steps
+from dev.production.outcome import Outcome
 from dev.production.shape import ProductionShape
-from dev.production.trial import Outcome, batch, connections, register, waits
+from dev.production.trial import batch, connections, register, waits
 
 WRITTEN = ROOT / "build" / "production.json"
 
@@ -34,18 +36,22 @@ class Size(NamedTuple):
     waits: tuple[int, int]
     batch: int
     connections: int
+    steps: int
+    ends: int
 
 
 SIZES = {
-    "whole": Size(waits=(300, 600), batch=2000, connections=50),
-    "bounded": Size(waits=(30, 120), batch=200, connections=5),
-    "smallest": Size(waits=(8, 90), batch=50, connections=5),
+    "whole": Size(waits=(300, 600), batch=2000, connections=50, steps=300, ends=1000),
+    "bounded": Size(waits=(30, 120), batch=200, connections=5, steps=30, ends=160),
+    "smallest": Size(waits=(8, 90), batch=50, connections=5, steps=8, ends=80),
 }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="The provider in production shape, on this machine.")
-    parser.add_argument("--only", default="waits,batch,connections", help="a comma-separated part of the trial")
+    parser.add_argument(
+        "--only", default="waits,batch,connections,steps,ends", help="a comma-separated part of the trial"
+    )
     parser.add_argument("--size", choices=SIZES, default="whole", help="how much of everything")
     parser.add_argument("--executor", choices=("celery", "local"), default="celery", help="Airflow's")
     chosen = parser.parse_args()
@@ -56,6 +62,8 @@ def main() -> int:
         "waits": lambda shape: waits(shape, *size.waits),
         "batch": lambda shape: batch(shape, size.batch),
         "connections": lambda shape: connections(shape, size.connections),
+        "steps": lambda shape: steps(shape, size.steps),
+        "ends": lambda shape: ends(shape, size.ends),
     }
     if unknown := set(chosen.only.split(",")) - set(part):
         parser.error(f"--only takes {', '.join(part)}, not {', '.join(sorted(unknown))}")

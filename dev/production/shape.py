@@ -42,6 +42,11 @@ PARTS: dict[str, Sequence[str]] = {
 }
 """Airflow's processes: one Celery worker of 8, two triggerers."""
 
+DAG_WORKER = ("conductor", "worker", "--conductor-conn-id", "conductor_well", "--status-interval", "2")
+
+FURTHER_PARTS: dict[str, Sequence[str]] = {"dag-worker1": DAG_WORKER, "dag-worker2": DAG_WORKER}
+"""Processes that one part of the trial starts and ends: workers that run DAGs for workflows."""
+
 
 class ProductionShape:
     """All servers and processes, each of which may be killed, stopped and started by its name.
@@ -104,6 +109,9 @@ class ProductionShape:
     def _airflow_environment(self) -> dict[str, str]:
         port = free_port()
         self.url = url = f"http://127.0.0.1:{port}"
+        passwords = self.folder / "passwords.json"
+        password = secrets.token_hex(12)
+        passwords.write_text(json.dumps({"admin": password}))
         database = f"127.0.0.1:{self.airflow_database.port}/airflow"
         settings = {
             "CORE__EXECUTOR": "CeleryExecutor" if self.celery else "LocalExecutor",
@@ -112,6 +120,7 @@ class ProductionShape:
             # What the one worker runs, and as many that it has fetched ahead.
             "CORE__PARALLELISM": "16",
             "CORE__MAX_ACTIVE_TASKS_PER_DAG": "1000",
+            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
             "CORE__FERNET_KEY": base64.urlsafe_b64encode(os.urandom(32)).decode(),
             "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
             "DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://airflow@{database}",
@@ -139,6 +148,11 @@ class ProductionShape:
             airflow_environment(self.folder / "airflow", self.conductor.url)
             | {f"AIRFLOW__{key}": value for key, value in settings.items()}
             | {f"AIRFLOW_CONN_CONDUCTOR_{name}": _connection(port) for name, port in ways.items()}
+            | {
+                "AIRFLOW_CONN_AIRFLOW_DEFAULT": json.dumps(
+                    {"conn_type": "http", "host": url, "login": "admin", "password": password}
+                )
+            }
             # The installed wheel is tried, not the checkout; nor is it in the working directory, see `start`.
             | {"PYTHONPATH": ""}
         )
@@ -169,10 +183,10 @@ class ProductionShape:
         return done.stdout
 
     def start(self, name: str) -> None:
-        """Start one of Airflow's processes, of :data:`PARTS`."""
+        """Start a process, of :data:`PARTS` or :data:`FURTHER_PARTS`."""
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", *PARTS[name]],
+                [sys.executable, "-m", "airflow", *(PARTS | FURTHER_PARTS)[name]],
                 cwd=self.folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import statistics
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-import psycopg
-
 from airflow_provider_conductor.client import ConductorClient
+from dev.production.outcome import Outcome, report, spread, watching
 from dev.production.shape import ProductionShape
 from dev.production.switch import Mode
 
-__all__ = ["Outcome", "batch", "connections", "register", "waits"]
+__all__ = [
+    "PATIENCE",
+    "batch",
+    "conductor_lost",
+    "connections",
+    "lost",
+    "moved",
+    "register",
+    "restarted",
+    "waits",
+]
 
 MODES: dict[str, Mode] = {"dead": "dead", "refusing": "401", "hanging": "hang"}
 """How the way to Conductor fails, for each connection that does."""
@@ -30,22 +35,8 @@ PATIENCE = 3600.0
 """Seconds that a run may take on a loaded machine."""
 
 
-@dataclass
-class Outcome:
-    """What was counted: ``figures`` are for the table, ``faults`` is what must be empty."""
-
-    name: str
-    figures: dict[str, Any] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
-
-    def expect(self, what: str, found: object, expected: object) -> None:
-        self.figures[what] = found
-        if found != expected:
-            self.faults.append(f"{what}: {found}, expected {expected}")
-
-
 def register(shape: ProductionShape) -> None:
-    """Register the trial's workflows: one timer each, as long as the input says; one that waits to be completed."""
+    """Register the trial's workflows, of one task each: a timer, one held open, one that ends at once, a DAG run."""
     timer = {
         "name": "timer",
         "taskReferenceName": "timer",
@@ -53,7 +44,19 @@ def register(shape: ProductionShape) -> None:
         "inputParameters": {"duration": "${workflow.input.seconds} seconds"},
     }
     held = {"name": "held", "taskReferenceName": "held", "type": "WAIT"}
-    tasks = {"trial_wait": timer, "trial_batch": timer, "trial_held": held}
+    note = {
+        "name": "note",
+        "taskReferenceName": "note",
+        "type": "SET_VARIABLE",
+        "inputParameters": {"seen": "${workflow.input.number}"},
+    }
+    step = {
+        "name": "airflow_dag",
+        "taskReferenceName": "step",
+        "type": "SIMPLE",
+        "inputParameters": {"dag_id": "trial_step", "conf": "${workflow.input}", "xcoms": ["answer"]},
+    }
+    tasks = {"trial_wait": timer, "trial_batch": timer, "trial_held": held, "trial_end": note, "trial_steps": step}
     with ConductorClient(shape.conductor.api_url) as client:
         client.register_workflow_defs(
             [
@@ -66,7 +69,7 @@ def register(shape: ProductionShape) -> None:
 def waits(shape: ProductionShape, count: int, seconds: int) -> Outcome:
     """``count`` mapped deferred waits; each server and process is lost once while they start and run."""
     outcome = Outcome(f"{count} mapped deferred waits of {seconds} s")
-    with _watching(shape, outcome):
+    with watching(shape, outcome):
         run = _trigger(shape, "trial_waits", waits=count, seconds=seconds)
         for share, (label, disturb) in zip((0.2, 0.4, 0.6, 0.8, 1.0, 1.0), _disturbances(shape), strict=False):
             wanted = int(count * share)
@@ -76,7 +79,7 @@ def waits(shape: ProductionShape, count: int, seconds: int) -> Outcome:
 
             shape.wait_until(enough, PATIENCE)
             started = len(_workflows(shape, "trial_wait", run))
-            _report(f"{label}, with {started} workflows")
+            report(f"{label}, with {started} workflows")
             outcome.figures[f"workflows started when: {label}"] = started
             disturb()
         state = shape.wait_until(lambda: _ended(shape, "trial_waits", run), PATIENCE)
@@ -104,47 +107,64 @@ def waits(shape: ProductionShape, count: int, seconds: int) -> Outcome:
     return outcome
 
 
-def _disturbances(shape: ProductionShape) -> Iterator[tuple[str, Callable[[], None]]]:
-    def lose(name: str) -> Callable[[], None]:
-        def act() -> None:
-            shape.kill(name)
-            shape.start(name)
+def lost(shape: ProductionShape, name: str) -> Callable[[], None]:
+    """SIGKILL one of Airflow's processes and start it again."""
 
-        return act
+    def act() -> None:
+        shape.kill(name)
+        shape.start(name)
 
-    def move() -> None:
-        # Longer than the health threshold: its triggers are given to the other one while it still has them.
-        shape.pause("triggerer2")
+    return act
+
+
+def moved(shape: ProductionShape, name: str) -> Callable[[], None]:
+    """Stop a triggerer longer than its health threshold: its triggers are given to another while it has them."""
+
+    def act() -> None:
+        shape.pause(name)
         time.sleep(50)
-        shape.resume("triggerer2")
+        shape.resume(name)
 
-    def restart(server: Any) -> Callable[[], None]:
-        def act() -> None:
-            server.stop()
-            time.sleep(5)
-            server.start()
+    return act
 
-        return act
 
-    def restart_conductor() -> None:
+def restarted(server: Any) -> Callable[[], None]:
+    """Restart a database, or what else has ``stop`` and ``start``."""
+
+    def act() -> None:
+        server.stop()
+        time.sleep(5)
+        server.start()
+
+    return act
+
+
+def conductor_lost(shape: ProductionShape) -> Callable[[], None]:
+    """SIGKILL Conductor, and start it after 20 s."""
+
+    def act() -> None:
         shape.conductor.kill()
         time.sleep(20)
         shape.conductor.restart()
 
+    return act
+
+
+def _disturbances(shape: ProductionShape) -> Iterator[tuple[str, Callable[[], None]]]:
     if shape.celery:
-        yield "Celery worker SIGKILLed", lose("worker")
-    yield "triggerer SIGKILLed", lose("triggerer1")
-    yield "Conductor SIGKILLed, away for 20 s and its start", restart_conductor
-    yield "Conductor's PostgreSQL restarted", restart(shape.conductor_database)
-    yield "triggerer stopped past its health threshold, then continued", move
-    yield "Airflow's PostgreSQL restarted", restart(shape.airflow_database)
+        yield "Celery worker SIGKILLed", lost(shape, "worker")
+    yield "triggerer SIGKILLed", lost(shape, "triggerer1")
+    yield "Conductor SIGKILLed, away for 20 s and its start", conductor_lost(shape)
+    yield "Conductor's PostgreSQL restarted", restarted(shape.conductor_database)
+    yield "triggerer stopped past its health threshold, then continued", moved(shape, "triggerer2")
+    yield "Airflow's PostgreSQL restarted", restarted(shape.airflow_database)
 
 
 def batch(shape: ProductionShape, count: int) -> Outcome:
     """One batch of ``count`` workflows; the Celery worker is killed when a third has been started."""
     outcome = Outcome(f"a batch of {count}, the worker lost in the middle")
     name = "worker" if shape.celery else "scheduler"
-    with _watching(shape, outcome):
+    with watching(shape, outcome):
         run = _trigger(shape, "trial_batch", waits=count, seconds=2)
         shape.wait_until(
             lambda: len(_workflows(shape, "trial_batch", run)) >= count // 3 or _ended(shape, "trial_batch", run),
@@ -152,7 +172,7 @@ def batch(shape: ProductionShape, count: int) -> Outcome:
         )
         shape.kill(name)
         started = len(_workflows(shape, "trial_batch", run))
-        _report(f"{name} SIGKILLed, with {started} workflows")
+        report(f"{name} SIGKILLed, with {started} workflows")
         outcome.figures[f"workflows started when the {name} was lost"] = started
         shape.start(name)
         state = shape.wait_until(lambda: _ended(shape, "trial_batch", run), PATIENCE)
@@ -174,18 +194,18 @@ def connections(shape: ProductionShape, count: int) -> Outcome:
     """
     outcome = Outcome(f"{count} deferred waits on each of four connections, three of which fail meanwhile")
     figures = {}
-    with _watching(shape, outcome):
+    with watching(shape, outcome):
         alone = _trigger(shape, "trial_connections_alone", waits=count)
         _wait_until_deferred(shape, "trial_connections_alone", alone, count)
         _complete(shape, alone, "well")
         shape.wait_until(lambda: _ended(shape, "trial_connections_alone", alone), PATIENCE)
         figures["alone"] = _event_delays(shape, "trial_connections_alone", alone)
-        _report("the fourth connection's waits have ended alone")
+        report("the fourth connection's waits have ended alone")
         run = _trigger(shape, "trial_connections", waits=count)
         _wait_until_deferred(shape, "trial_connections", run, 4 * count)
         for name, mode in MODES.items():
             shape.switches[name].to(mode)
-        _report("three connections fail")
+        report("three connections fail")
         try:
             _complete(shape, run, "well")
             shape.wait_until(lambda: _states(shape, run, "well") == {"success": count}, PATIENCE)
@@ -197,7 +217,7 @@ def connections(shape: ProductionShape, count: int) -> Outcome:
         finally:
             for name in MODES:
                 shape.switches[name].to("pass")
-        _report("the three pass again")
+        report("the three pass again")
         for name in MODES:
             _complete(shape, run, name, pause=0)
         shape.wait_until(lambda: _ended(shape, "trial_connections", run), PATIENCE)
@@ -321,82 +341,4 @@ def _events(shape: ProductionShape, dag: str, run: str) -> dict[Key, Event]:
 
 
 def _delays(ends: Mapping[Key, datetime], then: Mapping[Key, datetime | None]) -> dict[str, float]:
-    return _spread([(at - ends[key]).total_seconds() for key, at in then.items() if at is not None and key in ends])
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    if not values:
-        return {}
-    ordered = sorted(values)
-    return {
-        "median": round(statistics.median(ordered), 2),
-        "p95": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))], 2),
-        "max": round(ordered[-1], 2),
-        "n": len(ordered),
-    }
-
-
-@contextmanager
-def _watching(shape: ProductionShape, outcome: Outcome) -> Iterator[None]:
-    """Add what was seen meanwhile: open connections, the machine's load, requests, blocked event loops."""
-    most: dict[str, int] = {}
-    loads: list[float] = []
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(5):
-            loads.append(os.getloadavg()[0])
-            for name in ("airflow", "conductor"):
-                try:
-                    [(count,)] = shape.rows(
-                        name, "select count(*) from pg_stat_activity where datname = current_database()"
-                    )
-                except psycopg.Error:  # the database is being restarted
-                    continue
-                # One of them is this one.
-                most[name] = max(most.get(name, 0), count - 1)
-
-    begin = datetime.now(UTC)
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
-    end = datetime.now(UTC)
-    outcome.figures["took, s"] = round((end - begin).total_seconds())
-    outcome.figures["load of the machine"] = _spread(loads)
-    outcome.figures["most connections at Airflow's database"] = most.get("airflow")
-    outcome.figures["most connections at Conductor's database"] = most.get("conductor")
-    outcome.figures["requests a minute at Conductor"] = _spread(_requests(shape, begin, end))
-    outcome.figures["blocked event loops in triggerers, s"] = _spread(_blocked(shape, begin))
-    outcome.figures["restarted after they ended by themselves"] = dict(shape.restarts)
-
-
-def _requests(shape: ProductionShape, begin: datetime, end: datetime) -> list[float]:
-    """Requests of each full minute, by Conductor's access log; health checks left out."""
-    minutes = {
-        (begin + timedelta(minutes=n)).astimezone().strftime("%Y-%m-%dT%H:%M"): 0
-        for n in range(1, int((end - begin).total_seconds() // 60))
-    }
-    for log in (shape.folder / "tomcat").rglob("*access*"):
-        for line in log.read_text().splitlines():
-            if line[:16] in minutes and "/health" not in line:
-                minutes[line[:16]] += 1
-    return list(minutes.values())
-
-
-def _blocked(shape: ProductionShape, since: datetime) -> list[float]:
-    """How long triggers' event loops did nothing else, where Airflow warned of it (0.2 s and more)."""
-    found = []
-    for part in ("triggerer1", "triggerer2"):
-        text = (shape.folder / f"{part}.log").read_text(errors="replace")
-        for at, seconds in re.findall(r"^(\S+Z) .*async thread was blocked for ([\d.]+) seconds", text, re.MULTILINE):
-            if datetime.fromisoformat(at.replace("Z", "+00:00")) >= since:
-                found.append(float(seconds))
-    return found
-
-
-def _report(line: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+    return spread([(at - ends[key]).total_seconds() for key, at in then.items() if at is not None and key in ends])

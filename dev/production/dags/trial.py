@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import DAG, get_current_context, task, task_group
 
+from airflow_provider_conductor.assets import conductor_workflow_asset
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorExecuteWorkflowsOperator
 
 # The retries outlast a restart of Conductor, which takes two minutes on a loaded machine.
@@ -57,3 +58,27 @@ for dag_id, names in {
                 poll_interval=2,
             ).expand(workflow_input=inputs.override(task_id=f"{name}_inputs")())
     globals()[dag_id] = dag
+
+with DAG("trial_step", schedule=None, start_date=datetime(2026, 1, 1), default_args=DEFAULTS, max_active_runs=1000):
+
+    @task
+    def answer() -> int:
+        conf = get_current_context()["dag_run"].conf or {}
+        return int(conf["number"])
+
+    answer()
+
+with DAG(
+    "trial_ends",
+    schedule=conductor_workflow_asset("trial_end", conductor_conn_id="conductor_well"),
+    start_date=datetime(2026, 1, 1),
+    default_args=DEFAULTS,
+):
+
+    @task
+    def note(triggering_asset_events: Any = None) -> list[str]:
+        """The events that this run has got."""
+        events = [event for found in triggering_asset_events.values() for event in found]
+        return [event.extra["payload"]["event_id"] for event in events]
+
+    note()
