@@ -40,7 +40,7 @@ def trigger(**arguments: Any) -> ConductorWorkflowEventTrigger:
     return ConductorWorkflowEventTrigger(**given)
 
 
-async def until(what: Callable[[], Any], seconds: float = 20.0) -> None:
+async def until(what: Callable[[], Any], seconds: float = 120.0) -> None:
     async with asyncio.timeout(seconds):
         while not what():  # noqa: ASYNC110 - what changes is another program's
             await asyncio.sleep(0.05)

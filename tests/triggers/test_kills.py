@@ -116,7 +116,7 @@ async def test_a_cancelled_trigger_leaves_nothing_behind(
     now_in_state(monkeypatch, "deferred")
     before = len(asyncio.all_tasks())
     ids = [conductor.add() for _ in range(5)]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         await run_until_cancelled(waiting(kind, *ids), conductor)
     assert len(asyncio.all_tasks()) == before
     assert conductor.sent("DELETE") == []

@@ -32,7 +32,7 @@ async def event_of(trigger: ConductorWorkflowTrigger) -> dict[str, Any]:
     return payload
 
 
-async def until(condition: Any, seconds: float = 30.0) -> None:
+async def until(condition: Any, seconds: float = 120.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - it is the stand-in's threads that change it
             await asyncio.sleep(0.02)
@@ -334,7 +334,7 @@ async def test_a_cancelled_trigger_does_not_look_on(
 ) -> None:
     made = failing(monkeypatch, conductor, AWAY, 1_000)
     running = asyncio.create_task(anext(waiting_for("abc").run()))
-    await asyncio.wait_for(made.first.wait(), 20)
+    await asyncio.wait_for(made.first.wait(), 120)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
