@@ -56,9 +56,9 @@ scale: setup ## What 10,000 running workflows cost a Conductor on PostgreSQL: CP
 	@$(PYTHON) dev/environments.py production
 	.venv/production/bin/python -m benchmarks.bulk_at_scale $(ARGS)
 
-production: ## The provider in production shape: PostgreSQL, Redis, Celery, two triggerers; everything lost once (ARGS="--size bounded --only waits")
+production: ## The provider in production shape: PostgreSQL, Redis, Celery, two triggerers; everything lost once (BACKEND=mysql|redis, ARGS="--size bounded --only waits")
 	@$(PYTHON) dev/environments.py production
-	.venv/production/bin/python -m dev.production $(ARGS)
+	.venv/production/bin/python -m dev.production $(if $(BACKEND),--backend $(BACKEND)) $(ARGS)
 
 backend: setup ## The tests on real servers, with another Conductor (BACKEND=sqlite|postgres|mysql|redis, VERSION=3.21.14, PYTEST_ARGS="-k name")
 	@$(PYTHON) dev/environments.py production

@@ -1,7 +1,7 @@
 """Bring up the production shape, run the trial on it, print a table and write ``build/production.json``.
 
 python -m dev.production [--only waits,batch,connections,steps,ends] [--size whole|bounded|smallest]
-        [--executor celery|local]
+        [--executor celery|local] [--backend postgres|mysql|redis]
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dev.conductor_server import NEWEST
 from dev.environments import BUILD, ROOT, run, uv
 from dev.production.other_way import ends, steps
 from dev.production.outcome import Outcome
+from dev.production.settings import BACKENDS
 from dev.production.shape import ProductionShape
 from dev.production.trial import batch, connections, register, waits
 
@@ -53,6 +54,7 @@ def main() -> int:
         "--only", default="waits,batch,connections,steps,ends", help="a comma-separated part of the trial"
     )
     parser.add_argument("--size", choices=SIZES, default="whole", help="how much of everything")
+    parser.add_argument("--backend", choices=BACKENDS, default="postgres", help="what Conductor keeps its data in")
     parser.add_argument("--executor", choices=("celery", "local"), default="celery", help="Airflow's")
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -71,7 +73,7 @@ def main() -> int:
     install_wheel(folder)
     print(f"Logs are in {folder}", flush=True)
     outcomes: list[Outcome] = []
-    with ProductionShape(folder, celery=chosen.executor == "celery") as shape:
+    with ProductionShape(folder, chosen.backend, celery=chosen.executor == "celery") as shape:
         register(shape)
         for name in chosen.only.split(","):
             outcomes.append(part[name](shape))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from dev.conductor_server import JAVA_OPTIONS, NEWEST, ConductorServer
 from dev.environments import NEWEST_CELL, ROOT
-from dev.production.databases import DatabaseServer, MariaDbServer, PostgresServer, RedisServer
+from dev.production.databases import DatabaseServer, PostgresServer, database_for_conductor
 from dev.production.locked_row import check_locked_row
 from dev.production.settings import BACKENDS, conductor_settings
 
@@ -44,15 +44,7 @@ def conductor_on(
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"conductor-{backend}-")))
         folder.chmod(0o755)  # PostgreSQL's own user passes through
-        match backend:
-            case "postgres":
-                database: DatabaseServer | None = PostgresServer(folder, "postgres", "conductor")
-            case "mysql":
-                database = MariaDbServer(folder, "mysql", "conductor")
-            case "redis":
-                database = RedisServer(folder, "redis")
-            case _:
-                database = None
+        database = None if backend == "sqlite" else database_for_conductor(backend, folder)
         settings = conductor_settings(backend, stack.enter_context(database).port) if database else {}
         if backend == "postgres" and version.startswith("3.21."):
             # Its lock in PostgreSQL keeps out the thread that has it (PostgresLockDAO), so a failure takes 30 s to end.

@@ -21,10 +21,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psycopg
+
 from dev.conductor_server import free_port
 from dev.server_release import cache_folder, fetch_artifact, only_one
 
-__all__ = ["DatabaseServer", "MariaDbServer", "PostgresServer", "RedisServer"]
+__all__ = ["DatabaseServer", "MariaDbServer", "PostgresServer", "RedisServer", "database_for_conductor"]
 
 MARIADB = "11.4.5"
 """The newest that is packed; the jar of 10.11 is the only other one."""
@@ -153,6 +155,12 @@ class PostgresServer(DatabaseServer):
                 self._run("createdb", *self._address, "-O", name, name)
         return self
 
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Rows of the first of its databases."""
+        name = self.databases[0]
+        with psycopg.connect(host="127.0.0.1", port=self.port, user=name, dbname=name) as connection:
+            return list(connection.execute(sql, values).fetchall())
+
     @property
     def _address(self) -> tuple[str, ...]:
         return ("-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres")
@@ -271,3 +279,15 @@ class RedisServer(DatabaseServer):
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         super().stop(number)
+
+
+def database_for_conductor(backend: str, folder: Path) -> DatabaseServer:
+    """An empty database for a Conductor, not started yet."""
+    match backend:
+        case "postgres":
+            return PostgresServer(folder, "conductor-postgres", "conductor")
+        case "mysql":
+            return MariaDbServer(folder, "conductor-mysql", "conductor")
+        case "redis":
+            return RedisServer(folder, "conductor-redis")
+    raise ValueError(f"there is no database server for {backend!r}")

@@ -36,21 +36,21 @@ def steps(shape: ProductionShape, count: int) -> Outcome:
         ("Conductor SIGKILLed, away for 20 s and its start", conductor_lost(shape)),
         ("the other worker of DAG runs SIGKILLed", lost(shape, workers[1])),
         ("Airflow's PostgreSQL restarted", restarted(shape.airflow_database)),
-        ("Conductor's PostgreSQL restarted", restarted(shape.conductor_database)),
+        ("Conductor's database restarted", restarted(shape.conductor_database)),
     ]
-    shape.wait_until(lambda: shape.rows("airflow", "select 1 from dag where dag_id = 'trial_step'"), 600)
+    shape.wait_until(lambda: shape.rows("select 1 from dag where dag_id = 'trial_step'"), 600)
     for name in workers:
         shape.start(name)
     with watching(shape, outcome), ConductorClient(shape.conductor.api_url) as client:
         started = [client.start_workflow_by_name("trial_steps", {"number": number}) for number in range(count)]
         for number, (label, disturb) in enumerate(disturbances, 1):
             wanted = count * number // (len(disturbances) + 1)
-            shape.wait_until(lambda wanted=wanted: _completed(shape, "trial_steps") >= wanted, PATIENCE)  # type: ignore[misc]
-            found = _completed(shape, "trial_steps")
+            shape.wait_until(lambda wanted=wanted: _by_status(shape, "trial_steps")["COMPLETED"] >= wanted, PATIENCE)  # type: ignore[misc]
+            found = _by_status(shape, "trial_steps")["COMPLETED"]
             report(f"{label}, with {found} workflows completed")
             outcome.figures[f"workflows completed when: {label}"] = found
             disturb()
-        shape.wait_until(lambda: _open(shape, "trial_steps") == 0, PATIENCE)
+        shape.wait_until(lambda: not _by_status(shape, "trial_steps")["RUNNING"], PATIENCE)
         workflows = [client.get_workflow(workflow_id) for workflow_id in started]
     for name in workers:
         shape.kill(name)
@@ -59,7 +59,7 @@ def steps(shape: ProductionShape, count: int) -> Outcome:
     wrong = [xcoms for xcoms, number in answers if xcoms != {"answer": number}]
     outcome.expect("tasks without the XCom of their own run", len(wrong), 0)
     expected = {run_id_of(task.task_id) for each in workflows for task in each.tasks}
-    runs = shape.rows("airflow", "select run_id, state from dag_run where dag_id = 'trial_step'")
+    runs = shape.rows("select run_id, state from dag_run where dag_id = 'trial_step'")
     outcome.expect("DAG runs", dict(Counter(state for _, state in runs)), {"success": count})
     outcome.expect("DAG runs that are no task's, or tasks without one", len({run for run, _ in runs} ^ expected), 0)
     return outcome
@@ -79,7 +79,7 @@ def ends(shape: ProductionShape, count: int) -> Outcome:
     ]
     part = count // (len(disturbances) + 1)
     with watching(shape, outcome), ConductorClient(shape.conductor.api_url) as client:
-        shape.wait_until(lambda: shape.rows("airflow", "select 1 from asset_state_store"), 600)
+        shape.wait_until(lambda: shape.rows("select 1 from asset_state_store"), 600)
         started: set[str] = set()
 
         def end_some() -> None:
@@ -108,30 +108,18 @@ def ends(shape: ProductionShape, count: int) -> Outcome:
     outcome.figures["events that came twice"] = sum(number > 1 for number in times.values())
     outcome.figures["events that came more often"] = sum(number > 2 for number in times.values())
     outcome.expect("ends that no DAG run has read", len(expected - _noted(shape)), 0)
-    runs = shape.rows("airflow", "select state, count(*) from dag_run where dag_id = 'trial_ends' group by state")
+    runs = shape.rows("select state, count(*) from dag_run where dag_id = 'trial_ends' group by state")
     outcome.figures["DAG runs"] = dict(runs)
     return outcome
 
 
-def _completed(shape: ProductionShape, name: str) -> int:
-    return _count(shape, name, "status = 'COMPLETED'")
-
-
-def _open(shape: ProductionShape, name: str) -> int:
-    return _count(shape, name, "status = 'RUNNING'")
-
-
-def _count(shape: ProductionShape, name: str, which: str) -> int:
-    [(found,)] = shape.rows(
-        "conductor", f"select count(*) from workflow_index where workflow_type = %s and {which}", name
-    )
-    return int(found)
+def _by_status(shape: ProductionShape, name: str) -> Counter[str]:
+    return Counter(found["status"] for found in shape.workflows(name))
 
 
 def _events(shape: ProductionShape) -> list[dict[str, Any]]:
     """What the trial's asset has got."""
     rows = shape.rows(
-        "airflow",
         "select e.extra from asset_event e join asset a on a.id = e.asset_id where a.name like %s",
         "%/workflow/trial_end",
     )
@@ -140,6 +128,6 @@ def _events(shape: ProductionShape) -> list[dict[str, Any]]:
 
 def _noted(shape: ProductionShape) -> set[str]:
     """The ids of events that DAG runs have read."""
-    rows = shape.rows("airflow", "select value from xcom where dag_id = 'trial_ends' and key = 'return_value'")
+    rows = shape.rows("select value from xcom where dag_id = 'trial_ends' and key = 'return_value'")
     values = [json.loads(value) if isinstance(value, str) else value for (value,) in rows]
     return {event for value in values for event in (json.loads(value) if isinstance(value, str) else value)}

@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 
+from dev.production.databases import PostgresServer
 from dev.production.shape import ProductionShape
 
 __all__ = ["Outcome", "report", "spread", "watching"]
@@ -56,11 +57,11 @@ def watching(shape: ProductionShape, outcome: Outcome) -> Iterator[None]:
     def watch() -> None:
         while not done.wait(5):
             loads.append(os.getloadavg()[0])
-            for name in ("airflow", "conductor"):
+            for name, server in {"airflow": shape.airflow_database, "conductor": shape.conductor_database}.items():
+                if not isinstance(server, PostgresServer):
+                    continue
                 try:
-                    [(count,)] = shape.rows(
-                        name, "select count(*) from pg_stat_activity where datname = current_database()"
-                    )
+                    [(count,)] = server.rows("select count(*) from pg_stat_activity where datname = current_database()")
                 except psycopg.Error:  # the database is being restarted
                     continue
                 # One of them is this one.

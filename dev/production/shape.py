@@ -17,12 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import psycopg
-
 from dev.conductor_server import ConductorServer, free_port
 from dev.examples import airflow_environment, end
-from dev.production.databases import PostgresServer, RedisServer
+from dev.production.databases import PostgresServer, RedisServer, database_for_conductor
 from dev.production.settings import conductor_settings
+from dev.production.stored import NOT_NOW, stored_workflows
 from dev.production.switch import Switch
 
 __all__ = ["ProductionShape"]
@@ -53,11 +52,12 @@ class ProductionShape:
 
     Args:
         folder: an empty folder of its own for data and logs.
+        backend: what Conductor keeps its data in.
         celery: False runs tasks in the scheduler's LocalExecutor, without worker and broker.
     """
 
-    def __init__(self, folder: Path, *, celery: bool = True) -> None:
-        self.folder, self.celery = folder, celery
+    def __init__(self, folder: Path, backend: str = "postgres", *, celery: bool = True) -> None:
+        self.folder, self.backend, self.celery = folder, backend, celery
         self._stack = contextlib.ExitStack()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.restarts: dict[str, int] = {}
@@ -81,9 +81,9 @@ class ProductionShape:
         self.folder.chmod(0o755)
         enter = self._stack.enter_context
         self.airflow_database = enter(PostgresServer(self.folder, "airflow-postgres", "airflow"))
-        self.conductor_database = enter(PostgresServer(self.folder, "conductor-postgres", "conductor"))
+        self.conductor_database = enter(database_for_conductor(self.backend, self.folder))
         self.redis = enter(RedisServer(self.folder, "redis"))
-        settings = conductor_settings("postgres", self.conductor_database.port)
+        settings = conductor_settings(self.backend, self.conductor_database.port)
         # The access log is where requests are counted.
         access = {
             "basedir": str(self.folder / "tomcat"),
@@ -208,11 +208,13 @@ class ProductionShape:
     def resume(self, name: str) -> None:
         _signal_tree(self._processes[name].pid, signal.SIGCONT)
 
-    def rows(self, database: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Rows of ``airflow``'s or ``conductor``'s database."""
-        server = self.airflow_database if database == "airflow" else self.conductor_database
-        with psycopg.connect(host="127.0.0.1", port=server.port, user=database, dbname=database) as connection:
-            return list(connection.execute(sql, values).fetchall())
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Rows of Airflow's database."""
+        return self.airflow_database.rows(sql, *values)
+
+    def workflows(self, name: str) -> list[dict[str, Any]]:
+        """The workflows of this name that Conductor has stored, see :func:`stored_workflows`."""
+        return [found for found in stored_workflows(self.conductor_database) if found["workflowName"] == name]
 
     def wait_until(self, what: Callable[[], Any], seconds: float) -> Any:
         """The first true value of ``what``. A process that ends by itself is started again, as systemd would.
@@ -227,7 +229,7 @@ class ProductionShape:
                     self.restarts[name] = self.restarts.get(name, 0) + 1
                     self.start(name)
             # A database that restarts is no failure of the trial.
-            with contextlib.suppress(psycopg.Error):
+            with contextlib.suppress(*NOT_NOW):
                 if found := what():
                     return found
             time.sleep(1)

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_conductor.client import ConductorClient
@@ -85,7 +85,6 @@ def waits(shape: ProductionShape, count: int, seconds: int) -> Outcome:
         state = shape.wait_until(lambda: _ended(shape, "trial_waits", run), PATIENCE)
     outcome.expect("DAG run", state, "success")
     tasks = shape.rows(
-        "airflow",
         "select task_id, map_index, state, try_number, end_date from task_instance where dag_id = %s and run_id = %s "
         "and task_id in ('mapped', 'group.grouped')",
         "trial_waits",
@@ -155,7 +154,7 @@ def _disturbances(shape: ProductionShape) -> Iterator[tuple[str, Callable[[], No
         yield "Celery worker SIGKILLed", lost(shape, "worker")
     yield "triggerer SIGKILLed", lost(shape, "triggerer1")
     yield "Conductor SIGKILLed, away for 20 s and its start", conductor_lost(shape)
-    yield "Conductor's PostgreSQL restarted", restarted(shape.conductor_database)
+    yield "Conductor's database restarted", restarted(shape.conductor_database)
     yield "triggerer stopped past its health threshold, then continued", moved(shape, "triggerer2")
     yield "Airflow's PostgreSQL restarted", restarted(shape.airflow_database)
 
@@ -179,9 +178,7 @@ def batch(shape: ProductionShape, count: int) -> Outcome:
     if started >= count:
         outcome.faults.append(f"the {name} was lost when all had been started")
     outcome.expect("DAG run", state, "success")
-    [(tries,)] = shape.rows(
-        "airflow", "select try_number from task_instance where run_id = %s and task_id = 'batch'", run
-    )
+    [(tries,)] = shape.rows("select try_number from task_instance where run_id = %s and task_id = 'batch'", run)
     outcome.figures["tries"] = tries
     _count_workflows(outcome, shape, run, count, name="trial_batch")
     return outcome
@@ -239,7 +236,6 @@ def connections(shape: ProductionShape, count: int) -> Outcome:
 def _wait_until_deferred(shape: ProductionShape, dag: str, run: str, count: int) -> None:
     def deferred() -> bool:
         [(found,)] = shape.rows(
-            "airflow",
             "select count(*) from task_instance where dag_id = %s and run_id = %s and state = 'deferred'",
             dag,
             run,
@@ -252,9 +248,9 @@ def _wait_until_deferred(shape: ProductionShape, dag: str, run: str, count: int)
 def _complete(shape: ProductionShape, run: str, task: str, pause: float = 1.0) -> None:
     """Complete the workflows of a task's map indexes, one after the other."""
     with ConductorClient(shape.conductor.api_url) as client:
-        for label, workflow_id, status, _ in _workflows(shape, "trial_held", run):
-            if f":{task}:" in label and status == "RUNNING":
-                client.update_task_by_ref_name(workflow_id, "held", "COMPLETED")
+        for found in _workflows(shape, "trial_held", run):
+            if f":{task}:" in found["correlationId"] and found["status"] == "RUNNING":
+                client.update_task_by_ref_name(found["workflowId"], "held", "COMPLETED")
                 time.sleep(pause)
 
 
@@ -264,38 +260,32 @@ def _event_delays(shape: ProductionShape, dag: str, run: str) -> dict[str, float
 
 
 def _states(shape: ProductionShape, run: str, task: str) -> Counter[str]:
-    rows = shape.rows("airflow", "select state from task_instance where run_id = %s and task_id = %s", run, task)
+    rows = shape.rows("select state from task_instance where run_id = %s and task_id = %s", run, task)
     return Counter(row[0] for row in rows)
 
 
 def _trigger(shape: ProductionShape, dag: str, **conf: Any) -> str:
     run = f"trial-{int(time.time())}"
-    shape.wait_until(lambda: shape.rows("airflow", "select 1 from dag where dag_id = %s", dag), 600)
+    shape.wait_until(lambda: shape.rows("select 1 from dag where dag_id = %s", dag), 600)
     shape.airflow("dags", "trigger", dag, "--run-id", run, "--conf", json.dumps(conf))
     return run
 
 
 def _ended(shape: ProductionShape, dag: str, run: str) -> str | None:
-    rows = shape.rows("airflow", "select state from dag_run where dag_id = %s and run_id = %s", dag, run)
+    rows = shape.rows("select state from dag_run where dag_id = %s and run_id = %s", dag, run)
     return rows[0][0] if rows and rows[0][0] in ("success", "failed") else None
 
 
-def _workflows(shape: ProductionShape, name: str, run: str) -> list[tuple[Any, ...]]:
-    """Correlation id, id, status and end of all workflows of a DAG run, in Conductor's own database."""
-    return shape.rows(
-        "conductor",
-        "select correlation_id, workflow_id, status, end_time from workflow_index "
-        "where workflow_type = %s and correlation_id like %s",
-        name,
-        f"%{run}%",
-    )
+def _workflows(shape: ProductionShape, name: str, run: str) -> list[dict[str, Any]]:
+    """All workflows of a DAG run, in Conductor's own database."""
+    return [found for found in shape.workflows(name) if run in str(found.get("correlationId"))]
 
 
 def _count_workflows(outcome: Outcome, shape: ProductionShape, run: str, count: int, name: str = "trial_wait") -> None:
     found = _workflows(shape, name, run)
     outcome.expect("workflows", len(found), count)
-    outcome.expect("correlation ids", len({row[0] for row in found}), count)
-    outcome.expect("statuses", dict(Counter(row[2] for row in found)), {"COMPLETED": count})
+    outcome.expect("correlation ids", len({item["correlationId"] for item in found}), count)
+    outcome.expect("statuses", dict(Counter(item["status"] for item in found)), {"COMPLETED": count})
 
 
 Key = tuple[str, int]
@@ -305,10 +295,10 @@ Key = tuple[str, int]
 def _ends(shape: ProductionShape, run: str, name: str = "trial_wait") -> dict[Key, datetime]:
     """When each task's workflow has ended. A correlation id ends with task id, map index and the series' first try."""
     ends = {}
-    for label, _, _, end in _workflows(shape, name, run):
-        task, index, _ = label.rsplit(":", 3)[1:]
-        if end.year > 1970:
-            ends[task, int(index)] = end
+    for found in _workflows(shape, name, run):
+        task, index, _ = found["correlationId"].rsplit(":", 3)[1:]
+        if found.get("endTime"):
+            ends[task, int(index)] = datetime.fromtimestamp(found["endTime"] / 1000, UTC)
     return ends
 
 
