@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_conductor.operators import ConductorStartWorkflowOperator
 from airflow_provider_conductor.sensors import ConductorWorkflowSensor
+from tests.faults.dags.runs_once import RUNS_ONCE
 
 STARTED = "{{ ti.xcom_pull(task_ids='start') }}"
 
 for name in os.environ.get("BEGINNING_DAGS", "").split():
     with DAG(
         f"begins_{name}",
-        schedule="@once",
-        start_date=datetime(2026, 1, 1),
-        catchup=False,
-        is_paused_upon_creation=False,
+        **RUNS_ONCE,
         default_args={"retries": 0},
     ) as dag:
         start = ConductorStartWorkflowOperator(task_id="start", workflow_name="fault_waits", version=1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from datetime import datetime, timedelta
+from datetime import timedelta
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_conductor.notifications import ConductorNotifier
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorStartWorkflowOperator
+from tests.faults.dags.runs_once import RUNS_ONCE
 
 AIRFLOW_3 = find_spec("airflow.sdk") is not None
 HAS_POLICIES = AIRFLOW_3 and find_spec("airflow.sdk.definitions.retry_policy") is not None
@@ -63,10 +64,7 @@ def deadlines() -> dict[str, Any]:
 if os.environ.get("CALLING_BACK"):
     with DAG(
         "calling_back",
-        schedule="@once",
-        start_date=datetime(2026, 1, 1),
-        catchup=False,
-        is_paused_upon_creation=False,
+        **RUNS_ONCE,
         on_failure_callback=ConductorNotifier(**start("dag")),
         **deadlines(),
     ):
@@ -104,10 +102,7 @@ if os.environ.get("CALLING_BACK"):
 
         with DAG(
             "retried_by_cause",
-            schedule="@once",
-            start_date=datetime(2026, 1, 1),
-            catchup=False,
-            is_paused_upon_creation=False,
+            **RUNS_ONCE,
             default_args={"retries": 3, "retry_delay": timedelta(seconds=1), "retry_policy": ConductorRetryPolicy()},
         ):
             ConductorExecuteWorkflowOperator(

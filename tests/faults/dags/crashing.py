@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_conductor.client import ConductorClient
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorStartWorkflowOperator
+from tests.faults.dags.runs_once import RUNS_ONCE
 
 
 def die() -> None:
@@ -86,10 +87,7 @@ for wanted in os.environ.get("CRASH_DAGS", "").split():
     point, _, how = wanted.partition("-")
     with DAG(
         f"crash_{wanted.replace('-', '.')}",
-        schedule="@once",
-        start_date=datetime(2026, 1, 1),
-        catchup=False,
-        is_paused_upon_creation=False,
+        **RUNS_ONCE,
     ) as dag:
         shared: dict[str, Any] = {
             "task_id": "crashing",

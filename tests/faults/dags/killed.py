@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
+from tests.faults.dags.runs_once import RUNS_ONCE
 
 for wanted in os.environ.get("KILLED_DAGS", "").split():
     way, mode, shape = wanted.split("-")
@@ -22,10 +23,7 @@ for wanted in os.environ.get("KILLED_DAGS", "").split():
         limits["timeout"] = 8
     with DAG(
         f"killed_{way}.{mode}.{shape}",
-        schedule="@once",
-        start_date=datetime(2026, 1, 1),
-        catchup=False,
-        is_paused_upon_creation=False,
+        **RUNS_ONCE,
         dagrun_timeout=timedelta(seconds=60) if way == "dagrun_timeout" else None,
     ) as dag:
         arguments: dict[str, Any] = {

@@ -6,21 +6,18 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorExecuteWorkflowsOperator
+from tests.faults.dags.runs_once import RUNS_ONCE
 
 for wanted in os.environ.get("MOVED_DAGS", "").split():
     kind, shape = wanted.split("-")
     with DAG(
         f"moved_{kind}.{shape}",
-        schedule="@once",
-        start_date=datetime(2026, 1, 1),
-        catchup=False,
-        is_paused_upon_creation=False,
+        **RUNS_ONCE,
     ) as dag:
         arguments: dict[str, Any] = {
             "task_id": "moved",

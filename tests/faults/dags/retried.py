@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
+from tests.faults.dags.runs_once import RUNS_ONCE
 
 for wanted in os.environ.get("RETRIED_DAGS", "").split():
     retry_from: Any = wanted
     with DAG(
         f"retried_{wanted}",
-        schedule="@once",
-        start_date=datetime(2026, 1, 1),
-        catchup=False,
-        is_paused_upon_creation=False,
+        **RUNS_ONCE,
     ) as dag:
         ConductorExecuteWorkflowOperator(
             task_id="retried",

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
+from tests.faults.dags.runs_once import RUNS_ONCE
 
 
 def workflow(name: str, **step: Any) -> dict[str, Any]:
@@ -22,10 +23,7 @@ def workflow(name: str, **step: Any) -> dict[str, Any]:
 if os.environ.get("TRACED"):
     with DAG(
         "traced",
-        schedule="@once",
-        start_date=datetime(2026, 1, 1),
-        catchup=False,
-        is_paused_upon_creation=False,
+        **RUNS_ONCE,
         default_args={"pass_context": True, "wait_for_seconds": 0},
     ):
         pause = workflow("fault_pause", type="WAIT", inputParameters={"duration": "4 seconds"})
