@@ -57,7 +57,7 @@ def watching(shape: ProductionShape, outcome: Outcome) -> Iterator[None]:
     def watch() -> None:
         while not done.wait(5):
             loads.append(os.getloadavg()[0])
-            for name, server in {"airflow": shape.airflow_database, "conductor": shape.conductor_database}.items():
+            for name, server in {"Airflow": shape.airflow_database, "Conductor": shape.conductor_database}.items():
                 if not isinstance(server, PostgresServer):
                     continue
                 try:
@@ -78,8 +78,8 @@ def watching(shape: ProductionShape, outcome: Outcome) -> Iterator[None]:
     end = datetime.now(UTC)
     outcome.figures["took, s"] = round((end - begin).total_seconds())
     outcome.figures["load of the machine"] = spread(loads)
-    outcome.figures["most connections at Airflow's database"] = most.get("airflow")
-    outcome.figures["most connections at Conductor's database"] = most.get("conductor")
+    for name, count in most.items():
+        outcome.figures[f"most connections at {name}'s database"] = count
     outcome.figures["requests a minute at Conductor"] = spread(_requests(shape, begin, end))
     outcome.figures["blocked event loops in triggerers, s"] = spread(_blocked(shape, begin))
     outcome.figures["restarted after they ended by themselves"] = dict(shape.restarts)
