@@ -38,6 +38,8 @@ AIRFLOWS = {
     "3.3": ("3.11", "3.12", "3.13", "3.14"),
 }
 NEWEST = "3.3"
+BROWSED = ("3.1", "3.2", "3.3")
+"""The Airflows whose pages are tested in a browser: those that show a plugin's."""
 PREFERRED = ("3.13", "3.12", "3.11")
 """Python 3.14 only in the matrix: not every tool of the others has been tried on it."""
 
@@ -174,7 +176,9 @@ def lock() -> None:
         resolve(tools.stem, tools.with_suffix(".in"))
     for airflow in AIRFLOWS:
         name = f"airflow-{airflow}"
-        resolve(name, "pyproject.toml", "--extra", "dev", "--extra", "sdk", REQUIREMENTS / f"{name}.in")
+        extras = ("dev", "sdk", *(["browser"] if airflow in BROWSED else []))
+        chosen = [word for extra in extras for word in ("--extra", extra)]
+        resolve(name, "pyproject.toml", *chosen, REQUIREMENTS / f"{name}.in")
     # The docs read the package, so they need what it needs; of the versions that the tests have.
     for cell in CI:
         resolve(
