@@ -23,14 +23,14 @@ STOREYS = (
     ("_exports",),
     ("client",),
     ("control", "dag_runs", "definitions", "polling", "submission", "watching"),
-    ("batch",),
+    ("batch", "view"),
     ("_airflow", "_options", "connection_form", "exceptions", "hooks", "links", "triggers"),
-    ("assets", "cli", "decorators", "notifications", "operators", "provider_info", "retries", "sensors"),
+    ("assets", "cli", "decorators", "notifications", "operators", "provider_info", "retries", "sensors", "ui"),
     ("testing",),
 )
 """From the ground up; what stands beside each other in a line may use each other one way."""
 
-WITHOUT_AIRFLOW = ("batch", "client", "control", "dag_runs", "definitions", "polling", "submission", "watching")
+WITHOUT_AIRFLOW = ("batch", "client", "control", "dag_runs", "definitions", "polling", "submission", "view", "watching")
 
 INTERNAL = (
     "_airflow",
@@ -44,6 +44,8 @@ INTERNAL = (
     "definitions",
     "polling",
     "submission",
+    "ui",
+    "view",
     "watching",
 )
 

@@ -97,7 +97,7 @@ class ConductorHook(BaseHook):
             settings = ConductorSettings.of(self._configuration)
             mask_secret(settings.key_secret)  # as Airflow does with a connection's password
             return _masked(settings)
-        return _settings(self.get_connection(self.conductor_conn_id))
+        return connection_settings(self.get_connection(self.conductor_conn_id))
 
     @cached_property
     def client(self) -> ConductorClient:
@@ -118,7 +118,7 @@ class ConductorHook(BaseHook):
         connection = await get_async_connection(self.conductor_conn_id)
         # Reading the extra and masking secrets asks Airflow's supervisor, blocking. In asgiref's thread, since the
         # question goes through the triggerer's own loop: from another thread it is answered late or never.
-        return AsyncConductorClient(await sync_to_async(_settings)(connection))
+        return AsyncConductorClient(await sync_to_async(connection_settings)(connection))
 
     def wait_for_workflow(
         self,
@@ -250,7 +250,12 @@ class ConductorHook(BaseHook):
         return True, f"Conductor at {self.settings.api_url} answers"
 
 
-def _settings(connection: Connection) -> ConductorSettings:
+def connection_settings(connection: Connection) -> ConductorSettings:
+    """The settings in an Airflow connection, whose secrets Airflow then masks.
+
+    Raises:
+        ConductorConfigError: a field that cannot be used, by name.
+    """
     fields = {name: getattr(connection, name) for name in ("host", "schema", "port", "login", "password")}
     return _masked(ConductorSettings.from_connection(**fields, extra=connection.extra_dejson))
 

@@ -109,11 +109,15 @@ def next_message(progress: Progress, now: int, logged: Logged) -> tuple[str, Log
         return "", logged
     pause = max(REPEAT_AFTER, REPEAT_SHARE * (now - progress.started))
     # What can stay as it is for long must be the last line of the log.
-    needs_user = all(b.phase in _NEEDS_USER or b.unpolled_since is not None for b in progress.blockers)
-    if situation in situations and not needs_user and 0 <= now - at < pause:
+    if situation in situations and not needs_user(progress) and 0 <= now - at < pause:
         return "", logged
     kept = [item for item in situations if item != situation][-REMEMBERED + 1 :]
     return describe(progress, now), Logged(now, (*kept, situation))
+
+
+def needs_user(progress: Progress) -> bool:
+    """Whether nothing of what the workflow waits for changes unless somebody acts, or starts a worker."""
+    return all(b.phase in _NEEDS_USER or b.unpolled_since is not None for b in progress.blockers)
 
 
 def _situation(progress: Progress) -> str:

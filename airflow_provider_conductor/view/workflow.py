@@ -1,0 +1,150 @@
+"""A workflow as Airflow's UI shows it: the graph, what it waits for or why it failed, and what can be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.errors import ConductorNotFoundError
+from airflow_provider_conductor.client.flow import Flow, ask, current_time
+from airflow_provider_conductor.client.models import Workflow, WorkflowStatus
+from airflow_provider_conductor.client.text import one_line, readable
+from airflow_provider_conductor.polling.blocker import PICKUP_GRACE, Phase
+from airflow_provider_conductor.polling.failure_report import diagnose, explain
+from airflow_provider_conductor.polling.messages import describe, needs_user
+from airflow_provider_conductor.polling.observation import Observation, observe
+from airflow_provider_conductor.polling.root_cause import Failure
+from airflow_provider_conductor.polling.server_clock import EQUAL
+from airflow_provider_conductor.view.actions import workflow_actions
+from airflow_provider_conductor.view.graph import attempt_json, graph
+
+PATIENCE = 15.0
+"""Seconds for all that is read of one workflow; whoever looks at a page does not wait longer."""
+
+POLL_AFTER = 2.0
+"""Seconds between two reads of a workflow that somebody looks at."""
+
+TASKS_A_SECOND = 500
+"""A workflow with more tasks than twice this is read less often: its answer has megabytes."""
+
+MAX_DEPTH = 12
+"""Levels of sub-workflows that can be opened below the task's own workflow."""
+
+Mask: TypeAlias = Callable[[Any], Any]
+"""Hides the secrets in text, or in JSON by the names of its keys."""
+
+
+class NotBelowError(Exception):
+    """A workflow that does not belong to the task instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What was read of a workflow at one time, for everybody who looks at it.
+
+    Attributes:
+        failure: why it ended unsuccessfully; None if it did not.
+    """
+
+    seen: Observation
+    failure: Failure | None
+
+    @property
+    def workflow(self) -> Workflow:
+        return self.seen.workflow
+
+    @property
+    def poll_after(self) -> float | None:
+        """Seconds until it is worth another read; None if it has ended."""
+        if self.workflow.status.ended:
+            return None
+        return max(POLL_AFTER, len(self.workflow.data.get("tasks") or ()) / TASKS_A_SECOND)
+
+    def to_json(self, mask: Mask, url: str) -> dict[str, Any]:
+        """As the front end reads it; what workers and users have written is masked.
+
+        Args:
+            url: its page in Conductor's own UI.
+        """
+        workflow, progress = self.workflow, self.seen.progress
+        blocker, needs_somebody = waits_for(self.seen)
+        blockers = progress.blockers if progress is not None else ()
+        blocked = {(*blocker.path, blocker.reference_name)[0] for blocker in blockers}
+        if self.failure is not None:
+            blocked = {(*self.failure.path, self.failure.task_reference_name)[0]}
+        return {
+            "workflow": {
+                "id": workflow.workflow_id,
+                "name": workflow.name,
+                "version": workflow.version,
+                "status": str(workflow.status),
+                "reason": mask(one_line(workflow.reason, 1_000)) if workflow.reason else "",
+                "correlation_id": workflow.correlation_id,
+                "started": workflow.create_time,
+                "ended": workflow.end_time if workflow.status.ended else 0,
+                "updated": workflow.update_time,
+                "url": url,
+                "parent_id": workflow.parent_workflow_id,
+            },
+            "blocker": mask(blocker),
+            "needs_somebody": needs_somebody,
+            "failure": mask(readable(explain(self.failure))) if self.failure is not None else "",
+            "graph": [node.to_json() for node in graph(workflow, blocked)],
+            "attempts": [_masked(attempt_json(task), mask) for task in workflow.tasks],
+            "actions": workflow_actions(workflow),
+            "poll_after": self.poll_after,
+            "server_time": self.seen.server_now,
+        }
+
+
+def waits_for(seen: Observation) -> tuple[str, bool]:
+    """What a workflow waits for, in the words of the task's log, and whether it goes on only if somebody acts."""
+    progress, now = seen.progress, seen.server_now
+    if progress is None or seen.workflow.status.ended:
+        return seen.unread, False
+    nobody_is_asked = not progress.blockers and progress.phase is not Phase.PAUSED
+    needs_somebody = needs_user(progress)
+    if nobody_is_asked:
+        needs_somebody = bool(progress.unscheduled) and now - progress.since >= PICKUP_GRACE
+    return seen.unread or describe(progress, now), needs_somebody
+
+
+def _masked(attempt: dict[str, Any], mask: Mask) -> dict[str, Any]:
+    return {**attempt, "reason": mask(attempt["reason"])} if attempt["reason"] else attempt
+
+
+def read_view(workflow_id: str) -> Flow[View]:
+    """Read a workflow, what it waits for, and the root cause of its failure.
+
+    Raises:
+        ConductorRequestError: Conductor is unreachable, refuses, or does not know the workflow.
+    """
+    now = yield from current_time()
+    seen = yield from observe(workflow_id, EQUAL, whole=True, end=now + PATIENCE)
+    failure = None
+    if seen.workflow.status.ended and seen.workflow.status is not WorkflowStatus.COMPLETED and seen.whole:
+        failure = yield from diagnose(seen.workflow)
+    return View(seen, failure)
+
+
+def check_below(workflow: Workflow, root_id: str) -> Flow[None]:
+    """Check that a workflow is the task instance's own, or a sub-workflow of it at any depth.
+
+    Raises:
+        NotBelowError: it is neither.
+    """
+    above, parent = workflow.workflow_id, workflow.parent_workflow_id
+    for _ in range(MAX_DEPTH):
+        if above == root_id:
+            return
+        if not parent:
+            break
+        above = parent
+        if above != root_id:
+            try:
+                parent = (yield from ask(endpoints.get_workflow(above, include_tasks=False))).parent_workflow_id
+            except ConductorNotFoundError:
+                break
+    raise NotBelowError(f"{workflow.workflow_id} is no sub-workflow of this task's workflow {root_id}")
