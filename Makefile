@@ -6,7 +6,7 @@ OLD := .venv/airflow-2.11/bin
 STRICT := airflow_provider_conductor dev benchmarks tests/client/typed_calls.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit coverage matrix docs faults bench soak scale production backend lint format demo airflow server lock clean
+.PHONY: help setup test unit coverage matrix docs faults bench soak scale production backend lint format demo airflow server ui lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,9 +73,12 @@ airflow: setup ## Airflow with the example DAGs, and a Conductor server beside i
 server: ## A Conductor server in the foreground (ARGS="--version 3.13.8 --port 8080")
 	$(PYTHON) dev/conductor_server.py $(ARGS)
 
+ui: ## The pages in Airflow's UI: checks, tests, and the bundle in airflow_provider_conductor/ui/static, which is committed
+	cd ui && npm ci --no-audit --no-fund && npm run check && npm test && npm run build
+
 lock: ## Resolve requirements/*.txt anew
 	$(PYTHON) dev/environments.py --lock
 
 clean: ## Remove the environments and what tools left behind
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/api
+	rm -rf .venv ui/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/api
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

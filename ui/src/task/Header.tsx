@@ -1,0 +1,111 @@
+import type { ReactNode } from "react";
+import { WORKFLOW_VERBS, type WorkflowView } from "../api/contract";
+import { clock, duration } from "../format";
+import { useConductorClock } from "../live/clock";
+import { Copyable, Ellipsis, StatusBadge } from "../parts/small";
+import { isRunningWorkflow } from "../status";
+import { ActionButton } from "./ActionButton";
+import { useTaskContext } from "./context";
+
+export function Header({ view }: { view: WorkflowView }) {
+  const { request, busy } = useTaskContext();
+  const { workflow } = view;
+  const running = isRunningWorkflow(workflow.status);
+  const now = useConductorClock(view.server_time, running);
+  return (
+    <header className="header">
+      <div className="title">
+        <StatusBadge status={workflow.status} />
+        <h1>
+          <Ellipsis text={workflow.name} />
+        </h1>
+        {workflow.version !== null && <span className="muted">version {workflow.version}</span>}
+        {view.may_act && (
+          <div className="actions" role="group" aria-label="Actions on the workflow">
+            {WORKFLOW_VERBS.map((verb) => (
+              <ActionButton
+                key={verb}
+                verb={verb}
+                permission={view.actions[verb] ?? { allowed: false, why: "Not offered for this workflow." }}
+                busy={busy}
+                onClick={() => request(verb, workflow)}
+              />
+            ))}
+          </div>
+        )}
+      </div>
+      <dl className="facts">
+        <Fact name="Id">
+          <Copyable text={workflow.id} what="the workflow's id" />
+        </Fact>
+        {workflow.started ? <Fact name="Started">{clock(workflow.started, view.server_time)}</Fact> : null}
+        {workflow.ended && !running ? <Fact name="Ended">{clock(workflow.ended, view.server_time)}</Fact> : null}
+        {workflow.started ? (
+          <Fact name="Duration">{duration((running ? now : workflow.ended || now) - workflow.started)}</Fact>
+        ) : null}
+        {workflow.correlation_id && (
+          <Fact name="Correlation id">
+            <Ellipsis text={workflow.correlation_id} />
+          </Fact>
+        )}
+        {workflow.url && (
+          <Fact name="Conductor's UI">
+            <Copyable text={workflow.url} what="the address in Conductor's UI" />
+          </Fact>
+        )}
+      </dl>
+    </header>
+  );
+}
+
+function Fact({ name, children }: { name: string; children: ReactNode }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}
+
+/** Why the workflow stands still, or why it failed: in the words of the task's log. */
+export function Cause({ view }: { view: WorkflowView }) {
+  const { blocker, failure, needs_somebody } = view;
+  return (
+    <>
+      {failure && (
+        <section className="cause failed" aria-label="Why it failed">
+          <CauseIcon />
+          <div>
+            <h2>Why it failed</h2>
+            <p data-testid="failure" className="words" tabIndex={0}>
+              {failure}
+            </p>
+          </div>
+        </section>
+      )}
+      {blocker && (
+        <section
+          className={`cause ${needs_somebody ? "urgent" : "waiting"}`}
+          aria-label={needs_somebody ? "It needs somebody" : "What it waits for"}
+        >
+          <CauseIcon />
+          <div>
+            <h2>{needs_somebody ? "It needs somebody" : "What it waits for"}</h2>
+            <p data-testid="blocker" data-needs-somebody={needs_somebody} className="words">
+              {blocker}
+            </p>
+          </div>
+        </section>
+      )}
+    </>
+  );
+}
+
+function CauseIcon() {
+  return (
+    <svg viewBox="0 0 20 20" className="cause-icon" aria-hidden="true" focusable="false">
+      <path d="M10 2.2L18.5 17h-17z" />
+      <path d="M10 8v4M10 14.3v.4" />
+    </svg>
+  );
+}
