@@ -57,7 +57,9 @@ export function NodeButton({ node, view }: { node: Node; view: WorkflowView }) {
   // The most telling first: what doesn't fit is cut off at the end, and is in the tooltip and in the details.
   const facts = [
     length?.text ?? "",
-    attempt && (attempt.attempt > 1 || isFailed(attempt.status)) ? attemptNumber(attempt) : "",
+    attempt && (attempt.attempt > 1 || (isFailed(attempt.status) && attempt.max_attempts !== null))
+      ? attemptNumber(attempt)
+      : "",
     node.type,
     attempt?.worker ?? "",
   ].filter(Boolean);

@@ -12,7 +12,7 @@ export function SubWorkflow({ node, view }: { node: Node; view: WorkflowView }) 
     <div className={`box sub ${open ? "open" : ""}`} role="group" aria-label={`Sub-workflow ${node.ref}`}>
       <div className="box-head">
         <NodeButton node={node} view={view} />
-        {id !== "" && <OpenToggle id={id} what={node.ref} />}
+        {id !== "" && <OpenToggle id={id} what={node.ref} kind="button" />}
       </div>
       {open && <OpenedLevel id={id}>{(inside) => <Graph view={inside} />}</OpenedLevel>}
     </div>

@@ -61,7 +61,11 @@ export function ActionForm({ verb, subject, busy, onSend, onCancel }: Props) {
 
   useEffect(() => {
     const field = box.current?.querySelector<HTMLElement>("input, textarea, [data-testid=confirm]");
+    const before = document.activeElement;
     field?.focus();
+    return () => {
+      if (before instanceof HTMLElement) before.focus();
+    };
   }, []);
 
   const submit = (event: FormEvent) => {
@@ -103,7 +107,7 @@ export function ActionForm({ verb, subject, busy, onSend, onCancel }: Props) {
       <p id={`${id}-text`}>{EXPLAINED[verb]}</p>
       {WITH_REASON.has(verb) && (
         <label>
-          Reason (Conductor and Airflow's audit log keep it)
+          Reason, kept by Conductor
           <input
             data-testid="reason"
             value={reason}

@@ -126,7 +126,7 @@ function Body({ view, selection, attempts, busy, onSelect, onAct, data }: BodyPr
 function AttemptFacts({ attempt, now }: { attempt: Attempt; now: number }) {
   const length = attemptDuration(attempt, now);
   const facts: [string, string][] = [
-    ["Attempt", attemptNumber(attempt)],
+    ["Attempt", attemptNumber(attempt).replace("attempt ", "")],
     ["Scheduled", clock(attempt.scheduled, now)],
     ["Started", clock(attempt.started, now)],
     ["Ended", clock(attempt.ended, now)],

@@ -74,7 +74,7 @@ export function Cause({ view }: { view: WorkflowView }) {
     <>
       {failure && (
         <section className="cause failed" aria-label="Why it failed">
-          <CauseIcon />
+          <CauseIcon shape="warning" />
           <div>
             <h2>Why it failed</h2>
             <p data-testid="failure" className="words" tabIndex={0}>
@@ -88,7 +88,7 @@ export function Cause({ view }: { view: WorkflowView }) {
           className={`cause ${needs_somebody ? "urgent" : "waiting"}`}
           aria-label={needs_somebody ? "It needs somebody" : "What it waits for"}
         >
-          <CauseIcon />
+          <CauseIcon shape={needs_somebody ? "warning" : "clock"} />
           <div>
             <h2>{needs_somebody ? "It needs somebody" : "What it waits for"}</h2>
             <p data-testid="blocker" data-needs-somebody={needs_somebody} className="words">
@@ -101,11 +101,17 @@ export function Cause({ view }: { view: WorkflowView }) {
   );
 }
 
-function CauseIcon() {
+function CauseIcon({ shape }: { shape: "warning" | "clock" }) {
   return (
     <svg viewBox="0 0 20 20" className="cause-icon" aria-hidden="true" focusable="false">
-      <path d="M10 2.2L18.5 17h-17z" />
-      <path d="M10 8v4M10 14.3v.4" />
+      {shape === "clock" ? (
+        <>
+          <circle cx="10" cy="10" r="8" />
+          <path d="M10 5.5V10l3 2" />
+        </>
+      ) : (
+        <path d="M10 2.2L18.5 17h-17zM10 8v4M10 14.3v.4" />
+      )}
     </svg>
   );
 }

@@ -4,19 +4,29 @@ import { Copyable, Ellipsis, Loading, StatusBadge } from "../parts/small";
 import { ActionButton } from "./ActionButton";
 import { useTaskContext } from "./context";
 
-export function OpenToggle({ id, what }: { id: string; what: string }) {
+export function OpenToggle({ id, what, kind }: { id: string; what: string; kind: "button" | "chevron" }) {
   const { opened, toggle } = useTaskContext();
   const open = opened.has(id);
   return (
     <button
       type="button"
-      className="button small"
+      className={kind === "button" ? "button small" : "icon-button chevron"}
       data-testid={`open-${what}`}
       aria-expanded={open}
       aria-label={`${open ? "Close" : "Open"} sub-workflow ${what}`}
       onClick={() => toggle(id)}
     >
-      {open ? "Close" : "Open"}
+      {kind === "button" ? (
+        open ? (
+          "Close"
+        ) : (
+          "Open"
+        )
+      ) : (
+        <svg viewBox="0 0 16 16" aria-hidden="true" focusable="false">
+          <path d={open ? "M4 6l4 4 4-4" : "M6 4l4 4-4 4"} />
+        </svg>
+      )}
     </button>
   );
 }

@@ -20,14 +20,16 @@ export function Timeline({ view }: { view: WorkflowView }) {
       <div className="axis" aria-hidden="true">
         <span className="axis-name">Time since the start</span>
         <div className="track">
-          {ticks(span).map((at) => (
-            <span key={at} className="tick" style={{ left: `${(at / (span.to - span.from)) * 100}%` }}>
-              {at === 0 ? "0" : duration(at)}
-            </span>
-          ))}
+          {ticks(span)
+            .filter((at) => at <= (span.to - span.from) * 0.95)
+            .map((at) => (
+              <span key={at} className="tick" style={{ left: `${(at / (span.to - span.from)) * 100}%` }}>
+                {at === 0 ? "0" : duration(at)}
+              </span>
+            ))}
         </div>
       </div>
-      <Rows view={view} span={span} now={now} />
+      <Rows view={view} span={span} now={now} depth={0} />
     </div>
   );
 }
@@ -36,26 +38,29 @@ interface RowsProps {
   view: WorkflowView;
   span: Span;
   now: number;
+  depth: number;
 }
 
-function Rows({ view, span, now }: RowsProps) {
+function Rows({ view, span, now, depth }: RowsProps) {
   const { filter, opened } = useTaskContext();
   const [limit, setLimit] = useState(ROWS);
   const { rows, hidden } = useMemo(() => timelineRows(view, filter, limit), [view, filter, limit]);
   return (
     <>
       {rows.length === 0 && <p className="muted nothing">No task matches the filter.</p>}
-      <ol className="rows">
+      <ol className="rows" style={{ "--depth": depth } as CSSProperties}>
         {rows.map((row) => {
           const sub = isNewest(row, view) ? (row.node?.sub_workflow_id ?? "") : "";
           return (
             <li key={row.attempt.id}>
               <div className="row-line">
+                {sub !== "" && <OpenToggle id={sub} what={row.attempt.ref} kind="chevron" />}
                 <Bar row={row} view={view} span={span} now={now} />
-                {sub !== "" && <OpenToggle id={sub} what={row.attempt.ref} />}
               </div>
               {sub !== "" && opened.has(sub) && (
-                <OpenedLevel id={sub}>{(inside) => <Rows view={inside} span={span} now={now} />}</OpenedLevel>
+                <OpenedLevel id={sub}>
+                  {(inside) => <Rows view={inside} span={span} now={now} depth={depth + 1} />}
+                </OpenedLevel>
               )}
             </li>
           );
@@ -73,7 +78,7 @@ function Rows({ view, span, now }: RowsProps) {
 const isNewest = ({ attempt, node }: Row, view: WorkflowView): boolean =>
   view.attempts[node?.attempts.at(-1) ?? -1]?.id === attempt.id;
 
-function Bar({ row, view, span, now }: RowsProps & { row: Row }) {
+function Bar({ row, view, span, now }: Omit<RowsProps, "depth"> & { row: Row }) {
   const { selection, select } = useTaskContext();
   const { attempt, node } = row;
   const element = useReveal<HTMLButtonElement>(view, attempt.ref);
@@ -105,7 +110,7 @@ function Bar({ row, view, span, now }: RowsProps & { row: Row }) {
     >
       <StatusIcon status={attempt.status} />
       <span className="bar-name ellipsis">{attempt.ref}</span>
-      {attempt.attempt > 1 && <span className="flag quiet">{attempt.attempt}</span>}
+      {(node?.attempts.length ?? 0) > 1 && <span className="flag quiet">{attempt.attempt}</span>}
       {blocked && <span className="flag">blocked</span>}
       <span className="track">
         {queued && <span className="piece queued" style={placed(queued)} />}

@@ -137,7 +137,7 @@ function WaitRow({ wait, onOpen }: { wait: Wait; onOpen: () => void }) {
       <td>
         <button
           type="button"
-          className="link"
+          className="link stack"
           onClick={(event) => {
             event.stopPropagation();
             onOpen();
@@ -154,7 +154,7 @@ function WaitRow({ wait, onOpen }: { wait: Wait; onOpen: () => void }) {
       </td>
       <td className="nowrap">{wait.since ? duration(Date.now() - wait.since) : ""}</td>
       <td className="wide">
-        {wait.needs_somebody && <span className="flag">needs somebody</span>}
+        {wait.needs_somebody && <span className="flag">needs somebody</span>}{" "}
         {wait.stalled && <span className="flag">stalled</span>} {wait.blocker}
       </td>
     </tr>

@@ -73,7 +73,7 @@ function Row({ row, onOpen }: { row: RunRow; onOpen: () => void }) {
       <td>
         <button
           type="button"
-          className="link"
+          className="link pair"
           title={row.task_id}
           onClick={(event) => {
             event.stopPropagation();
@@ -89,8 +89,12 @@ function Row({ row, onOpen }: { row: RunRow; onOpen: () => void }) {
         {row.try_number > 1 && <span className="muted"> try {row.try_number}</span>}
       </td>
       <td>
-        {workflow && <Ellipsis text={workflow.name} />}
-        {workflow && workflow.version !== null && <span className="muted"> v{workflow.version}</span>}
+        {workflow && (
+          <span className="pair">
+            <Ellipsis text={workflow.name} />
+            {workflow.version !== null && <span className="muted">v{workflow.version}</span>}
+          </span>
+        )}
       </td>
       <td>{workflow && <StatusBadge status={workflow.status} />}</td>
       <td className="nowrap">{workflow && clock(workflow.started, now)}</td>
