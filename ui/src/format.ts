@@ -1,4 +1,5 @@
 import type { Attempt, Time } from "./api/contract";
+import { moment } from "./timezone";
 
 /** 3.1 s, 2 min 5 s, 4 h 10 min, 3 d 2 h */
 export function duration(ms: number): string {
@@ -14,16 +15,16 @@ export function duration(ms: number): string {
   return two(Math.floor(whole / 86400), "d", Math.floor((whole % 86400) / 3600), "h");
 }
 
-const pad = (value: number) => String(value).padStart(2, "0");
-
-/** The browser's time of day, with the date unless it is the day of `reference`. */
+/** The time of day, with the date unless it is the day of `reference`. */
 export function clock(time: Time, reference: number): string {
   if (!time) return "";
-  const date = new Date(time);
-  const text = `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
-  if (date.toDateString() === new Date(reference).toDateString()) return text;
-  return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())} ${text}`;
+  const shown = moment(time);
+  return shown.date === moment(reference).date ? shown.time : `${shown.date} ${shown.time}`;
 }
+
+/** The same with the time zone, as the log's messages have it. */
+export const clockWithZone = (time: Time, reference: number): string =>
+  time ? `${clock(time, reference)} ${moment(time).zone}` : "";
 
 export function bytes(count: number): string {
   if (count < 1000) return `${count} bytes`;

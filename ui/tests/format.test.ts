@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { bytes, duration } from "../src/format";
+import { bytes, clock, clockWithZone, duration } from "../src/format";
 import { bar, piece, ticks } from "../src/timeline/layout";
 import { Sample } from "./samples";
 
@@ -21,6 +21,34 @@ describe("durations", () => {
     [4200, "4.2 kB"],
     [5_100_000, "5.1 MB"],
   ])("%i bytes are %s", (count, text) => expect(bytes(count)).toBe(text));
+});
+
+describe("times", () => {
+  const noon = Date.UTC(2026, 0, 15, 12, 0, 5);
+
+  it.each([
+    ['"Asia/Tokyo"', "21:00:05", "21:00:05 GMT+9"],
+    ['"UTC"', "12:00:05", "12:00:05 UTC"],
+  ])("are shown in the zone that is chosen in Airflow: %s", (zone, time, withZone) => {
+    window.localStorage.setItem("timezone", zone);
+    expect(clock(noon, noon)).toBe(time);
+    expect(clockWithZone(noon, noon)).toBe(withZone);
+  });
+
+  it.each([[null], ["not JSON"], ['"Nowhere/Land"'], ["{}"]])("are the browser's with %s chosen", (zone) => {
+    if (zone !== null) window.localStorage.setItem("timezone", zone);
+    const local = new Date(noon);
+    const time = [local.getHours(), local.getMinutes(), local.getSeconds()].map((part) =>
+      String(part).padStart(2, "0"),
+    );
+    expect(clock(noon, noon)).toBe(time.join(":"));
+  });
+
+  it("have the date of another day, and are empty when unknown", () => {
+    window.localStorage.setItem("timezone", '"Asia/Tokyo"');
+    expect(clock(noon, noon + 4 * 3_600_000)).toBe("2026-01-15 21:00:05");
+    expect([clock(0, noon), clock(null, noon), clockWithZone(0, noon)]).toEqual(["", "", ""]);
+  });
 });
 
 describe("the time axis", () => {

@@ -1,5 +1,8 @@
-import { cleanup } from "@testing-library/react";
+import { cleanup, configure } from "@testing-library/react";
 import { afterEach, beforeEach, vi } from "vitest";
+
+// A machine may be slow; what never comes fails all the same.
+configure({ asyncUtilTimeout: 30_000 });
 
 export const media = { dark: false, listeners: new Set<() => void>() };
 

@@ -301,11 +301,13 @@ describe("sub-workflows", () => {
     fireEvent.click(screen.getByTestId("open-sub"));
     await screen.findByTestId("node-inside");
     await act(() => vi.advanceTimersByTimeAsync(2100));
-    expect(server.callsOf("GET", /workflow=/).length).toBe(2);
+    const read = () => server.callsOf("GET", /workflow=/).length;
+    expect(read()).toBeGreaterThan(1);
     fireEvent.click(screen.getByTestId("open-sub"));
     expect(screen.queryByTestId("node-inside")).toBeNull();
+    const before = read();
     await act(() => vi.advanceTimersByTimeAsync(10_000));
-    expect(server.callsOf("GET", /workflow=/).length).toBe(2);
+    expect(read()).toBe(before);
   });
 
   it("are not opened for a failed optional task of a workflow that goes on", async () => {
@@ -373,7 +375,7 @@ describe("the details", () => {
     fireEvent.click(screen.getByTestId("node-pack_order"));
     const panel = await screen.findByTestId("details");
     expect((await within(panel).findByTestId("reason-text")).textContent).toBe("reason of pack_order-2");
-    expect(within(panel).getByTestId("log").textContent).toContain("no paper");
+    expect(within(panel).getByTestId("log").textContent).toContain("  no paper");
     fireEvent.change(within(panel).getByTestId("attempts"), { target: { value: "pack_order-1" } });
     await waitFor(() => expect(within(panel).getByTestId("reason-text").textContent).toBe("reason of pack_order-1"));
   });
@@ -435,7 +437,8 @@ describe("actions", () => {
   it("are sent as JSON with the header that other sites cannot set; the page says what happened, and polls at once", async () => {
     const sample = new Sample();
     server.post(POSTED, { body: { message: "paused workflow wf-1, which was RUNNING", changed: true } });
-    await show(sample.view([sample.node("a")]));
+    // It has no next poll of its own, so the second one is due to the action.
+    await show(sample.view([sample.node("a")], { poll_after: null }));
     fireEvent.click(screen.getByTestId("action-pause"));
     const message = await screen.findByTestId("message");
     expect(message.textContent).toBe("paused workflow wf-1, which was RUNNING");
@@ -584,6 +587,6 @@ describe("a page that nobody looks at", () => {
     await act(() => vi.advanceTimersByTimeAsync(60_000));
     expect(server.calls.length).toBe(before);
     act(() => setHidden(false));
-    await waitFor(() => expect(server.calls.length).toBe(before + 1));
+    await waitFor(() => expect(server.calls.length).toBeGreaterThan(before));
   });
 });

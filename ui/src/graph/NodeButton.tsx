@@ -9,13 +9,16 @@ import { useTaskContext } from "../task/context";
 export const newestAttempt = (node: Node, view: WorkflowView): Attempt | undefined =>
   view.attempts[node.attempts.at(-1) ?? -1];
 
+/** The server marks what blocks a workflow that runs, and what made it fail. */
+const flagOf = (node: Node): string => (!node.blocked ? "" : isFailed(node.status) ? "cause" : "blocked");
+
 /** "pack_order, SIMPLE, FAILED, attempt 2 of 4, 3.1 s, worker w1" */
 export function accessibleName(node: Node, attempt: Attempt | undefined, now: number): string {
   const parts = [
     node.name === node.ref ? node.ref : `${node.ref} (${node.name})`,
     node.type,
     statusText(node.status),
-    node.blocked ? "blocked" : "",
+    flagOf(node),
     node.optional ? "optional" : "",
     attempt ? attemptNumber(attempt) : "",
     attempt ? (attemptDuration(attempt, now)?.text ?? "") : "",
@@ -53,6 +56,7 @@ export function NodeButton({ node, view }: { node: Node; view: WorkflowView }) {
   const element = useReveal<HTMLButtonElement>(view, node.ref);
   const workflow = view.workflow.id;
   const selected = selection?.workflow === workflow && selection.ref === node.ref;
+  const failed = isFailed(node.status);
   const length = attempt && attemptDuration(attempt, now);
   // The most telling first: what doesn't fit is cut off at the end, and is in the tooltip and in the details.
   const facts = [
@@ -67,7 +71,7 @@ export function NodeButton({ node, view }: { node: Node; view: WorkflowView }) {
     <button
       ref={element}
       type="button"
-      className={`node tone-${lookOf(node.status).tone} ${node.blocked ? "blocked" : ""}`}
+      className={`node tone-${lookOf(node.status).tone} ${node.blocked && !failed ? "blocked" : ""}`}
       data-testid={`node-${node.ref}`}
       data-status={node.status}
       aria-label={accessibleName(node, attempt, now)}
@@ -78,7 +82,7 @@ export function NodeButton({ node, view }: { node: Node; view: WorkflowView }) {
       <span className="node-line">
         <StatusIcon status={node.status} />
         <span className="node-name ellipsis">{node.ref}</span>
-        {node.blocked && <span className="flag">blocked</span>}
+        {node.blocked && <span className={`flag ${failed ? "bad" : ""}`}>{flagOf(node)}</span>}
         {node.optional && <span className="flag quiet">optional</span>}
       </span>
       <span className="node-line">

@@ -244,7 +244,7 @@ function LogSection({ data, now }: { data: TaskDetails; now: number }) {
       {log_error && <p className="field-error">{log_error}</p>}
       {log.length > 0 && (
         <pre tabIndex={0} aria-label="Worker log" data-testid="log">
-          {log.map(({ time, text }) => `${clock(time, now)}  ${text}\n`).join("")}
+          {log.map(({ time, text }) => `${time ? `${clock(time, now)}  ` : ""}${text}\n`).join("")}
         </pre>
       )}
     </details>

@@ -1,6 +1,6 @@
 import type { ReactNode } from "react";
 import { WORKFLOW_VERBS, type WorkflowView } from "../api/contract";
-import { clock, duration } from "../format";
+import { clockWithZone, duration } from "../format";
 import { useConductorClock } from "../live/clock";
 import { Copyable, Ellipsis, StatusBadge } from "../parts/small";
 import { isRunningWorkflow } from "../status";
@@ -38,8 +38,10 @@ export function Header({ view }: { view: WorkflowView }) {
         <Fact name="Id">
           <Copyable text={workflow.id} what="the workflow's id" />
         </Fact>
-        {workflow.started ? <Fact name="Started">{clock(workflow.started, view.server_time)}</Fact> : null}
-        {workflow.ended && !running ? <Fact name="Ended">{clock(workflow.ended, view.server_time)}</Fact> : null}
+        {workflow.started ? <Fact name="Started">{clockWithZone(workflow.started, view.server_time)}</Fact> : null}
+        {workflow.ended && !running ? (
+          <Fact name="Ended">{clockWithZone(workflow.ended, view.server_time)}</Fact>
+        ) : null}
         {workflow.started ? (
           <Fact name="Duration">{duration((running ? now : workflow.ended || now) - workflow.started)}</Fact>
         ) : null}

@@ -4,7 +4,7 @@ import { attemptDuration, attemptNumber, count, duration } from "../format";
 import { useReveal } from "../graph/NodeButton";
 import { useConductorClock } from "../live/clock";
 import { StatusIcon } from "../parts/StatusIcon";
-import { isRunningWorkflow, lookOf } from "../status";
+import { isFailed, isRunningWorkflow, lookOf } from "../status";
 import { useTaskContext } from "../task/context";
 import { OpenedLevel, OpenToggle } from "../task/Level";
 import { MORE } from "../tree/cap";
@@ -86,7 +86,7 @@ function Bar({ row, view, span, now }: Omit<RowsProps, "depth"> & { row: Row }) 
   const { queued, run } = bar(attempt, now, span);
   const length = attemptDuration(attempt, now);
   const tone = lookOf(attempt.status).tone;
-  const blocked = Boolean(node?.blocked) && isNewest(row, view);
+  const blocked = Boolean(node?.blocked) && !isFailed(attempt.status) && isNewest(row, view);
   const selected = selection?.workflow === workflow && selection.attempt === attempt.id;
   const words = [
     attempt.ref,

@@ -1,6 +1,6 @@
 import type { Connection, HealthView as Health, Queue, TaskInstance, Wait } from "../api/contract";
 import { healthUrl } from "../api/places";
-import { clock, count, duration } from "../format";
+import { clockWithZone, count, duration } from "../format";
 import { asTheServerSays, usePoller } from "../live/usePoller";
 import { Calm, Ellipsis, ErrorBanner, Loading } from "../parts/small";
 import { StatusIcon } from "../parts/StatusIcon";
@@ -88,7 +88,7 @@ function QueueRow({ queue }: { queue: Queue }) {
       <td>{domain}</td>
       <td className="number">{waiting.toLocaleString("en")}</td>
       <td>{polled ? "polling" : <span className="flag">no worker polls</span>}</td>
-      <td className="nowrap">{last_poll ? clock(last_poll, Date.now()) : "never"}</td>
+      <td className="nowrap">{last_poll ? clockWithZone(last_poll, Date.now()) : "never"}</td>
       <td>
         <Ellipsis text={worker} />
       </td>

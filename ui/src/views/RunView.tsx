@@ -1,6 +1,6 @@
 import type { RunRow, RunView as Run, TaskInstance } from "../api/contract";
 import { runUrl } from "../api/places";
-import { clock, count, duration } from "../format";
+import { clockWithZone, count, duration } from "../format";
 import { asTheServerSays, usePoller } from "../live/usePoller";
 import { Calm, Ellipsis, ErrorBanner, Loading, StatusBadge } from "../parts/small";
 import { isRunningWorkflow } from "../status";
@@ -97,7 +97,7 @@ function Row({ row, onOpen }: { row: RunRow; onOpen: () => void }) {
         )}
       </td>
       <td>{workflow && <StatusBadge status={workflow.status} />}</td>
-      <td className="nowrap">{workflow && clock(workflow.started, now)}</td>
+      <td className="nowrap">{workflow && clockWithZone(workflow.started, now)}</td>
       <td className="nowrap">{workflow?.started ? duration((ended || now) - workflow.started) : ""}</td>
       <td className="wide">
         {row.error && <span className="field-error">{row.error}</span>}
