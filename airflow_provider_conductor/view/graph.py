@@ -7,9 +7,9 @@ themselves. So the tree has the whole structure, and whoever draws it needs no l
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from airflow_provider_conductor.client.models import Task, Workflow
 from airflow_provider_conductor.client.text import one_line
@@ -31,6 +31,9 @@ KINDS = {
     "SUB_WORKFLOW": "sub_workflow",
 }
 """How a type is drawn; all others are single tasks."""
+
+Mask: TypeAlias = Callable[[Any], Any]
+"""Hides the secrets in text, or in JSON by the names of its keys."""
 
 _ITERATION = re.compile(r"__\d+$")
 
@@ -101,7 +104,7 @@ def graph(workflow: Workflow, blocked: Collection[str] = ()) -> list[Node]:
     return nodes + list(drawing.others())
 
 
-def attempt_json(task: Task) -> dict[str, Any]:
+def attempt_json(task: Task, mask: Mask) -> dict[str, Any]:
     """One attempt, without its input and output."""
     number, of = attempts_of(task)
     return {
@@ -117,7 +120,7 @@ def attempt_json(task: Task) -> dict[str, Any]:
         "domain": task.domain,
         "iteration": task.iteration,
         "poll_count": task.poll_count,
-        "reason": one_line(task.reason, REASON_LIMIT) if task.reason else "",
+        "reason": mask(one_line(task.reason, REASON_LIMIT)) if task.reason else "",
     }
 
 

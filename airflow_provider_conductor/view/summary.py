@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.view.workflow import Mask, View, waits_for
+from airflow_provider_conductor.view.graph import Mask
+from airflow_provider_conductor.view.workflow import View, waits_for
 
 LONG = 600_000
 """Milliseconds without progress after which a wait warns, and a list calls the workflow stalled."""

@@ -14,8 +14,8 @@ from airflow_provider_conductor.client.text import one_line, readable
 from airflow_provider_conductor.definitions.task_tree import defined_tasks
 from airflow_provider_conductor.polling.observation import once
 from airflow_provider_conductor.view.actions import task_actions
-from airflow_provider_conductor.view.graph import attempt_json
-from airflow_provider_conductor.view.workflow import PATIENCE, Mask
+from airflow_provider_conductor.view.graph import Mask, attempt_json
+from airflow_provider_conductor.view.workflow import PATIENCE
 
 PAYLOAD_LIMIT = 100_000
 """Characters of an input or output that are shown."""
@@ -44,7 +44,7 @@ class Details:
         task = self.task
         definition = dict(task.definition) if task is not None else {}
         return {
-            "attempt": attempt_json(task) if task is not None else None,
+            "attempt": attempt_json(task, mask) if task is not None else None,
             "name": str(self.defined.get("name") or (task.task_type if task is not None else self.ref)),
             "type": task.kind if task is not None else str(self.defined.get("type") or "SIMPLE"),
             "description": one_line(definition.get("description") or self.defined.get("description") or "", 1_000),

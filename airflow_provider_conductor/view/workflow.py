@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import ConductorNotFoundError
@@ -18,7 +17,7 @@ from airflow_provider_conductor.polling.observation import Observation, observe
 from airflow_provider_conductor.polling.root_cause import Failure
 from airflow_provider_conductor.polling.server_clock import EQUAL
 from airflow_provider_conductor.view.actions import workflow_actions
-from airflow_provider_conductor.view.graph import attempt_json, graph
+from airflow_provider_conductor.view.graph import Mask, attempt_json, graph
 
 PATIENCE = 15.0
 """Seconds for all that is read of one workflow; whoever looks at a page does not wait longer."""
@@ -31,9 +30,6 @@ TASKS_A_SECOND = 500
 
 MAX_DEPTH = 12
 """Levels of sub-workflows that can be opened below the task's own workflow."""
-
-Mask: TypeAlias = Callable[[Any], Any]
-"""Hides the secrets in text, or in JSON by the names of its keys."""
 
 
 class NotBelowError(Exception):
@@ -92,7 +88,7 @@ class View:
             "needs_somebody": needs_somebody,
             "failure": mask(readable(explain(self.failure))) if self.failure is not None else "",
             "graph": [node.to_json() for node in graph(workflow, blocked)],
-            "attempts": [_masked(attempt_json(task), mask) for task in workflow.tasks],
+            "attempts": [attempt_json(task, mask) for task in workflow.tasks],
             "actions": workflow_actions(workflow),
             "poll_after": self.poll_after,
             "server_time": self.seen.server_now,
@@ -109,10 +105,6 @@ def waits_for(seen: Observation) -> tuple[str, bool]:
     if nobody_is_asked:
         needs_somebody = bool(progress.unscheduled) and now - progress.since >= PICKUP_GRACE
     return seen.unread or describe(progress, now), needs_somebody
-
-
-def _masked(attempt: dict[str, Any], mask: Mask) -> dict[str, Any]:
-    return {**attempt, "reason": mask(attempt["reason"])} if attempt["reason"] else attempt
 
 
 def read_view(workflow_id: str) -> Flow[View]:

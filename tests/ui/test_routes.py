@@ -1,0 +1,374 @@
+"""Each route: who may use it, which workflows it shows, and what it says where it cannot."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.testing import ConductorStandIn
+from tests.ui.conftest import Api
+
+pytestmark = pytest.mark.airflow_versions(since="3.1")
+
+Add = Callable[..., None]
+
+PATH = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": "-1", "name": "app.js"}
+
+
+def has(conductor: ConductorStandIn, name: str, status: str = "RUNNING", **more: Any) -> str:
+    """A workflow with these further fields."""
+    workflow_id = conductor.add(status, name=name)
+    conductor.workflows[workflow_id].update(more)
+    return workflow_id
+
+
+def routes() -> Iterator[tuple[str, str]]:
+    """Method and path of each route, filled in."""
+    from airflow_provider_conductor.ui.app import make_app
+
+    for route in make_app().routes:
+        for method in sorted(route.methods):
+            yield method, "/conductor" + re.sub(r"\{(\w+)\}", lambda match: PATH[match[1]], route.path)
+
+
+def test_the_routes_are_these() -> None:
+    assert sorted(routes()) == [
+        ("GET", "/conductor/api/dags/d/runs/r/tasks/t/-1/task"),
+        ("GET", "/conductor/api/dags/d/runs/r/tasks/t/-1/workflow"),
+        ("GET", "/conductor/api/dags/d/runs/r/workflows"),
+        ("GET", "/conductor/api/health"),
+        ("GET", "/conductor/assets/app.js"),
+        ("GET", "/conductor/health"),
+        ("GET", "/conductor/run"),
+        ("GET", "/conductor/task"),
+        ("POST", "/conductor/api/dags/d/runs/r/tasks/t/-1/actions"),
+    ]
+
+
+def test_each_route_wants_a_login(api: Api) -> None:
+    for method, path in routes():
+        answer = api.get(path, None) if method == "GET" else api.post(path, {}, None)
+        assert answer.status_code == 401, (method, path)
+
+
+def test_each_route_wants_rights(api: Api) -> None:
+    for method, path in routes():
+        answer = api.get(path, "nobody") if method == "GET" else api.post(path, {}, "nobody")
+        assert answer.status_code == 403, (method, path)
+
+
+def test_a_viewer_reads_and_changes_nothing(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    workflow_id = has(conductor, "watched")
+    add("d1", "r", "wait", workflow_id=workflow_id)
+    path = "/conductor/api/dags/d1/runs/r/tasks/wait/-1"
+
+    shown = api.get(f"{path}/workflow", "vera")
+    refused = api.post(f"{path}/actions", {"verb": "terminate", "workflow": workflow_id}, "vera")
+
+    assert shown.status_code == 200, shown.text
+    assert shown.json()["may_act"] is False
+    assert api.get(f"{path}/workflow", "ada").json()["may_act"] is True
+    assert refused.status_code == 403
+    assert conductor.status(workflow_id) == "RUNNING"
+    # What the menu's page shows of connections is not for those who may not see connections.
+    assert api.get("/conductor/api/health", "vera").status_code == 403
+    assert api.get("/conductor/api/health", "otto").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{"X-Conductor-Request": ""}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}]
+)
+def test_what_another_site_sends_is_refused(
+    api: Api, add: Add, conductor: ConductorStandIn, headers: dict[str, str]
+) -> None:
+    workflow_id = has(conductor, "watched")
+    run_id = "-".join(headers.values()) or "none"
+    add("d2", run_id, "wait", workflow_id=workflow_id)
+
+    body = {"verb": "terminate", "workflow": workflow_id}
+    answer = api.post(f"/conductor/api/dags/d2/runs/{run_id}/tasks/wait/-1/actions", body, **headers)
+
+    assert answer.status_code == 403
+    assert "does not come from Airflow's UI" in answer.json()["detail"]
+    assert conductor.status(workflow_id) == "RUNNING"
+
+
+def test_a_form_of_another_site_is_refused(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    """Without JavaScript, a page can make a browser send a form, with Airflow's cookie."""
+    workflow_id = has(conductor, "watched")
+    add("d3", "r", "wait", workflow_id=workflow_id)
+    api.client.cookies.set("_token", api.token("ada"))
+    try:
+        answer = api.client.post(
+            "/conductor/api/dags/d3/runs/r/tasks/wait/-1/actions", data={"verb": "terminate", "workflow": workflow_id}
+        )
+    finally:
+        api.client.cookies.clear()
+    assert answer.status_code in (403, 422)
+    assert conductor.status(workflow_id) == "RUNNING"
+
+
+def test_a_workflow_is_shown_only_through_a_task_instance_that_names_it(
+    api: Api, add: Add, conductor: ConductorStandIn
+) -> None:
+    own, another = has(conductor, "own"), has(conductor, "another")
+    add("d4", "r", "wait", workflow_id=own)
+    path = "/conductor/api/dags/d4/runs/r/tasks/wait/-1"
+
+    answers = [
+        api.get(f"{path}/workflow?workflow={another}"),
+        api.get(f"{path}/task?workflow={another}&ref=any"),
+        api.post(f"{path}/actions", {"verb": "terminate", "workflow": another}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [404, 404, 404]
+    assert all("is no sub-workflow of this task's workflow" in answer.json()["detail"] for answer in answers)
+    assert conductor.status(another) == "RUNNING"
+
+
+def test_a_sub_workflow_is_shown_through_the_task_of_its_parent(
+    api: Api, add: Add, conductor: ConductorStandIn
+) -> None:
+    own = has(conductor, "own")
+    middle = has(conductor, "middle", parentWorkflowId=own)
+    below = has(conductor, "below", parentWorkflowId=middle)
+    add("d5", "r", "wait", workflow_id=own)
+    path = "/conductor/api/dags/d5/runs/r/tasks/wait/-1"
+
+    shown = api.get(f"{path}/workflow?workflow={below}")
+    ended = api.post(f"{path}/actions", {"verb": "terminate", "workflow": below, "reason": "too old"})
+
+    assert (shown.status_code, shown.json()["workflow"]["name"]) == (200, "below")
+    assert (ended.status_code, ended.json()["changed"]) == (200, True)
+    assert conductor.status(below) == "TERMINATED"
+    assert conductor.reason(below) == "terminated in Airflow's UI by ada: too old"
+    assert conductor.status(own) == "RUNNING"
+
+
+def test_mapped_task_instances_have_their_own_workflows(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    ids = [has(conductor, "mapped"), has(conductor, "mapped")]
+    for index, workflow_id in enumerate(ids):
+        add("d6", "r", "wait", map_index=index, workflow_id=workflow_id)
+
+    answers = [api.get(f"/conductor/api/dags/d6/runs/r/tasks/wait/{index}/workflow").json() for index in (0, 1)]
+
+    assert [answer["workflow"]["id"] for answer in answers] == ids
+    assert [answer["task"]["map_index"] for answer in answers] == [0, 1]
+    assert api.get("/conductor/api/dags/d6/runs/r/tasks/wait/-1/workflow").status_code == 404
+
+
+@pytest.mark.airflow_versions(since="3.3")
+def test_a_new_try_has_the_workflow_of_its_record(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    workflow_id = has(conductor, "kept")
+    add("d7", "r", "wait", record={"max_tries": 0, "first_try": 1, "workflow_id": workflow_id})
+    answer = api.get("/conductor/api/dags/d7/runs/r/tasks/wait/-1/workflow")
+    assert (answer.status_code, answer.json()["workflow"]["id"]) == (200, workflow_id)
+
+
+@pytest.mark.parametrize("in_xcom", [None, 7, "", ["a"], {"id": "a"}])
+def test_a_task_without_a_workflow_says_so(api: Api, add: Add, conductor: ConductorStandIn, in_xcom: Any) -> None:
+    run_id = f"r{type(in_xcom).__name__}"
+    add("d8", run_id, "wait", workflow_id=in_xcom)
+    answer = api.get(f"/conductor/api/dags/d8/runs/{run_id}/tasks/wait/-1/workflow")
+    assert answer.status_code == 404
+    assert "This task has no Conductor workflow" in answer.json()["detail"]
+
+
+def test_a_task_instance_that_is_gone_says_so(api: Api) -> None:
+    answer = api.get("/conductor/api/dags/never/runs/r/tasks/wait/-1/workflow")
+    assert answer.status_code == 404
+    assert "no such task instance" in answer.json()["detail"]
+
+
+def test_a_workflow_that_conductor_has_forgotten_says_so(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    add("d9", "r", "wait", workflow_id="deleted-long-ago")
+    answer = api.get("/conductor/api/dags/d9/runs/r/tasks/wait/-1/workflow")
+    assert answer.status_code == 404
+    assert "Conductor does not know it" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("conn_id", "connection", "why"),
+    [
+        ("away", "conductor://127.0.0.1:1", "could not read Conductor (connection away)"),
+        ("missing", None, "knows no connection 'missing': define it where the API server finds it"),
+        (
+            "wrong",
+            '{"conn_type": "conductor", "host": "h", "extra": {"no_such": 1}}',
+            "connection 'wrong' cannot be used",
+        ),
+    ],
+)
+def test_a_conductor_out_of_reach_says_why(
+    api: Api, add: Add, monkeypatch: pytest.MonkeyPatch, conn_id: str, connection: str | None, why: str
+) -> None:
+    if connection is not None:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", connection)
+    add("d10", conn_id, "wait", workflow_id="any", conn_id=conn_id)
+
+    answer = api.get(f"/conductor/api/dags/d10/runs/{conn_id}/tasks/wait/-1/workflow")
+    rows = api.get(f"/conductor/api/dags/d10/runs/{conn_id}/workflows").json()["rows"]
+
+    assert answer.status_code == 502
+    assert why in answer.json()["detail"]
+    assert why in rows[0]["error"]
+
+
+def test_no_secret_of_the_connection_leaves_the_server(api: Api, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ConductorStandIn(key=("the-key-id", "the-key-secret")) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_KEYED", server.connection_uri())
+        workflow_id = has(server, "secret", input={"password": "hunter2", "note": "the-key-secret"})
+        server.has_tasks(
+            workflow_id,
+            {
+                "referenceTaskName": "use",
+                "taskType": "SIMPLE",
+                "status": "IN_PROGRESS",
+                "taskId": "t1",
+                "inputData": {"api_key": "hunter2", "note": "the-key-secret"},
+                "reasonForIncompletion": "the-key-secret",
+            },
+        )
+        add("d11", "r", "wait", workflow_id=workflow_id, conn_id="keyed")
+        path = "/conductor/api/dags/d11/runs/r/tasks/wait/-1"
+        answers = [
+            api.get(f"{path}/workflow"),
+            api.get(f"{path}/task?workflow={workflow_id}&ref=use"),
+            api.get("/conductor/api/dags/d11/runs/r/workflows"),
+            api.get("/conductor/api/health"),
+        ]
+    for answer in answers:
+        assert answer.status_code == 200
+        assert "the-key-secret" not in answer.text
+        assert "hunter2" not in answer.text
+    assert "***" in answers[1].text
+
+
+def test_an_unchanged_workflow_is_not_sent_again(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    workflow_id = has(conductor, "unchanged")
+    add("d12", "r", "wait", workflow_id=workflow_id)
+    path = "/conductor/api/dags/d12/runs/r/tasks/wait/-1/workflow"
+
+    first = api.get(path)
+    second = api.get(path, **{"If-None-Match": first.headers["ETag"]})
+    conductor.end(workflow_id, "COMPLETED")
+    api.post(path.replace("/workflow", "/actions"), {"verb": "pause", "workflow": workflow_id})  # reads anew
+    third = api.get(path, **{"If-None-Match": first.headers["ETag"]})
+
+    assert (first.status_code, second.status_code, second.content) == (200, 304, b"")
+    assert (third.status_code, third.json()["workflow"]["status"]) == (200, "COMPLETED")
+
+
+def test_all_who_look_share_one_read(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    workflow_id = has(conductor, "popular")
+    add("d13", "r", "wait", workflow_id=workflow_id)
+    path = "/conductor/api/dags/d13/runs/r/tasks/wait/-1/workflow"
+    api.get(path)
+    reads = len(conductor.sent("GET"))
+    for user in ("ada", "vera", "otto"):
+        assert api.get(path, user).status_code == 200
+    # The answer may have become too old once on a slow machine; each for himself would have been three.
+    assert len(conductor.sent("GET")) - reads <= 1
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ({"verb": "explode", "workflow": "w"}, "body.verb: Input should be 'pause'"),
+        ({"verb": "pause"}, "body.workflow: Field required"),
+        ({"verb": "pause", "workflow": "w", "unknown": 1}, "body.unknown: Extra inputs are not permitted"),
+        (
+            {"verb": "complete", "workflow": "w", "task": "t", "output": [1]},
+            "body.output: Input should be a valid dict",
+        ),
+        ({"verb": "terminate", "workflow": "w", "reason": "x" * 501}, "body.reason: String should have at most 500"),
+        ([], "body: Input should be a valid dictionary"),
+    ],
+)
+def test_a_request_that_cannot_be_read_says_what_was_expected(api: Api, add: Add, body: Any, why: str) -> None:
+    answer = api.post("/conductor/api/dags/d/runs/r/tasks/t/-1/actions", body)
+    assert answer.status_code == 422
+    assert why in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "wanted"), [("rerun", "ref"), ("skip", "ref"), ("complete", "task"), ("fail", "task")]
+)
+def test_an_action_on_a_task_wants_the_task(
+    api: Api, add: Add, conductor: ConductorStandIn, verb: str, wanted: str
+) -> None:
+    workflow_id = has(conductor, "any")
+    add("d14", verb, "wait", workflow_id=workflow_id)
+    answer = api.post(
+        f"/conductor/api/dags/d14/runs/{verb}/tasks/wait/-1/actions", {"verb": verb, "workflow": workflow_id}
+    )
+    assert answer.status_code == 422
+    assert f"{verb} needs {wanted}" in answer.json()["detail"]
+
+
+def test_an_action_is_written_to_the_audit_log(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    workflow_id = has(conductor, "audited")
+    add("d15", "r", "wait", workflow_id=workflow_id)
+    body = {"verb": "pause", "workflow": workflow_id}
+    for user in ("ada", "vera"):
+        api.post("/conductor/api/dags/d15/runs/r/tasks/wait/-1/actions", body, user)
+
+    (entry,) = api.get("/api/v2/eventLogs?dag_id=d15").json()["event_logs"]
+
+    assert conductor.status(workflow_id) == "PAUSED"
+    assert (entry["event"], entry["owner"], entry["task_id"], entry["run_id"]) == (
+        "conductor_action",
+        "ada",
+        "wait",
+        "r",
+    )
+    assert json.loads(entry["extra"])["verb"] == "pause"
+
+
+def test_a_refused_action_says_why_in_the_words_of_the_buttons(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    workflow_id = has(conductor, "done", status="COMPLETED")
+    add("d16", "r", "wait", workflow_id=workflow_id)
+    answer = api.post(
+        "/conductor/api/dags/d16/runs/r/tasks/wait/-1/actions", {"verb": "pause", "workflow": workflow_id}
+    )
+    assert answer.status_code == 409
+    assert answer.json()["detail"] == (
+        f'workflow {workflow_id} is COMPLETED: there is nothing to pause; "Restart" runs it again'
+    )
+
+
+def test_a_dag_run_has_all_its_workflows(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    running, ended = has(conductor, "running"), has(conductor, "ended", status="FAILED")
+    add("d17", "r", "first", workflow_id=running)
+    add("d17", "r", "second", workflow_id=ended, state="failed")
+    add("d17", "r", "third", workflow_id="unknown-to-the-server")
+    add("d17", "r", "fourth")
+
+    answer = api.get("/conductor/api/dags/d17/runs/r/workflows").json()
+
+    rows = {row["task_id"]: row for row in answer["rows"]}
+    assert list(rows) == ["first", "second", "third"]
+    assert rows["first"]["workflow"]["status"] == "RUNNING"
+    assert rows["first"]["blocker"]
+    assert (rows["second"]["state"], rows["second"]["workflow"]["status"]) == ("failed", "FAILED")
+    assert (rows["third"]["workflow"], rows["third"]["error"]) == (
+        None,
+        "Conductor does not know workflow unknown-to-the-server",
+    )
+    assert answer["poll_after"] is not None
+
+
+def test_text_of_workers_that_is_no_unicode_is_sent_all_the_same(
+    api: Api, add: Add, conductor: ConductorStandIn
+) -> None:
+    workflow_id = has(conductor, "odd \ud800 <script>alert(1)</script>")
+    add("d18", "r", "wait", workflow_id=workflow_id)
+    answer = api.get("/conductor/api/dags/d18/runs/r/tasks/wait/-1/workflow")
+    assert answer.status_code == 200
+    assert json.loads(answer.content)["workflow"]["name"] == "odd \ud800 <script>alert(1)</script>"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
