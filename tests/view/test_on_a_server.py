@@ -1,0 +1,227 @@
+"""The pages' reads and buttons on real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client import Workflow
+from airflow_provider_conductor.client.statuses import TaskStatus
+from airflow_provider_conductor.polling.messages import describe
+from airflow_provider_conductor.view.actions import Action, ActionRefusedError, Request, perform
+from airflow_provider_conductor.view.graph import graph
+from airflow_provider_conductor.view.queues import Queue, read_queues
+from airflow_provider_conductor.view.task import NoSuchTaskError, read_details
+from airflow_provider_conductor.view.workflow import NotBelowError, View, check_below, read_view
+from tests.integration.client_lab import Lab
+from tests.view.test_graph import drawn
+
+pytestmark = pytest.mark.integration
+
+
+def unmasked(value: Any) -> Any:
+    return value
+
+
+@pytest.fixture(scope="module", params=["conductor_server", "old_conductor_server"], ids=["newest", "oldest"])
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    lab = Lab(request.getfixturevalue(request.param).api_url)
+    yield lab
+    lab.client.close()
+
+
+def view_of(lab: Lab, workflow_id: str) -> View:
+    return lab.client.run(read_view(workflow_id))
+
+
+def press(lab: Lab, workflow_id: str, action: Action, **more: Any) -> tuple[str, bool]:
+    return lab.client.run(perform(Request(action=action, workflow_id=workflow_id, user="ada", **more)))
+
+
+def ends_as(lab: Lab, workflow_id: str, status: str) -> Workflow:
+    def read() -> Workflow | None:
+        found = lab.client.get_workflow(workflow_id)
+        return found if found.status == status else None
+
+    found = lab.eventually(read)
+    assert found is not None
+    return found
+
+
+def test_all_kinds_of_branches(conductor_server: Any) -> None:
+    with Lab(conductor_server.api_url) as lab:
+        _all_kinds(lab)
+
+
+def _all_kinds(lab: Lab) -> None:
+    def instant(ref: str) -> dict[str, Any]:
+        return {"name": ref, "taskReferenceName": ref, "type": "SET_VARIABLE", "inputParameters": {"v": 1}}
+
+    switch = {
+        "evaluatorType": "value-param",
+        "expression": "k",
+        "inputParameters": {"k": "fast"},
+        "decisionCases": {"fast": [instant("quick")], "slow": [instant("slow")]},
+        "defaultCase": [instant("other")],
+    }
+    loop = {
+        "loopCondition": "if ($.loop['iteration'] < 2) { true; } else { false; }",
+        "loopOver": [instant("step")],
+    }
+    name = lab.define(
+        "kinds",
+        instant("first"),
+        lab.system("FORK_JOIN", "fork", forkTasks=[[instant("left")], [instant("right")]]),
+        lab.system("JOIN", "join", joinOn=["left", "right"]),
+        lab.system("SWITCH", "choice", **switch),
+        lab.system("DO_WHILE", "loop", **loop),
+        lab.system("WAIT", "wait"),
+        instant("last"),
+    )
+    workflow_id = lab.client.start_workflow_by_name(name)
+    lab.eventually(lambda: lab.client.get_workflow(workflow_id).latest_attempt("wait"))
+
+    view = view_of(lab, workflow_id)
+    assert drawn(graph(view.workflow)) == [
+        "first:COMPLETED",
+        ("fork:COMPLETED", {"branch 1": ["left:COMPLETED"], "branch 2": ["right:COMPLETED"]}),
+        "join:COMPLETED",
+        (
+            "choice:COMPLETED",
+            {"case fast": ["quick:COMPLETED"], "-case slow": ["slow:"], "-default": ["other:"]},
+        ),
+        ("loop:COMPLETED", {"iteration 1": ["step__1:COMPLETED"], "iteration 2": ["step__2:COMPLETED"]}),
+        "wait:IN_PROGRESS",
+        "last:",
+    ]
+    shown = view.to_json(unmasked, "https://conductor/execution")
+    assert shown["needs_somebody"] is True
+    assert view.seen.progress is not None
+    assert shown["blocker"] == describe(view.seen.progress, view.seen.server_now)
+    assert shown["blocker"].startswith("wait has been waiting since")
+    assert [node["ref"] for node in shown["graph"] if node["blocked"]] == ["wait"]
+    lab.client.terminate_workflow(workflow_id)
+
+
+def test_the_buttons_of_a_workflow_one_after_the_other(lab: Lab) -> None:
+    name = lab.define("buttons", lab.system("HUMAN", "decide"), lab.system("HUMAN", "then"))
+    workflow_id = lab.client.start_workflow_by_name(name)
+    lab.eventually(lambda: lab.client.get_workflow(workflow_id).latest_attempt("decide"))
+
+    assert press(lab, workflow_id, Action.PAUSE)[1] is True
+    assert lab.client.get_workflow(workflow_id).status == "PAUSED"
+    assert press(lab, workflow_id, Action.PAUSE) == (f"workflow {workflow_id} is PAUSED: it is already paused", False)
+    with pytest.raises(ActionRefusedError, match='there is nothing to retry; "Resume" resumes it'):
+        press(lab, workflow_id, Action.RETRY)
+    assert press(lab, workflow_id, Action.RESUME)[1] is True
+
+    task = lab.client.get_workflow(workflow_id).latest_attempt("decide")
+    assert task is not None
+    message, changed = press(lab, workflow_id, Action.COMPLETE, task_id=task.task_id, output={"price": 7})
+    assert changed is True
+    assert message.endswith("is COMPLETED")
+    done = lab.client.get_workflow(workflow_id).latest_attempt("decide")
+    assert done is not None
+    assert (done.status, done.output["price"], done.worker_id) == (TaskStatus.COMPLETED, 7, "airflow-ui:ada")
+
+    lab.eventually(lambda: lab.client.get_workflow(workflow_id).latest_attempt("then"))
+    then = lab.client.get_workflow(workflow_id).latest_attempt("then")
+    assert then is not None
+    press(lab, workflow_id, Action.FAIL, task_id=then.task_id, reason="too dear", terminal=True)
+    ended = ends_as(lab, workflow_id, "FAILED")
+    assert "failed in Airflow's UI by ada: too dear" in ended.reason
+    failed = view_of(lab, workflow_id).to_json(unmasked, "")
+    assert "failed in Airflow's UI by ada: too dear" in failed["failure"]
+    assert failed["blocker"] == ""
+    assert [node["ref"] for node in failed["graph"] if node["blocked"]] == ["then"]
+    assert failed["poll_after"] is None
+
+    press(lab, workflow_id, Action.RETRY)
+    assert lab.client.get_workflow(workflow_id).status == "RUNNING"
+    press(lab, workflow_id, Action.TERMINATE, reason="enough")
+    assert ends_as(lab, workflow_id, "TERMINATED").reason == "terminated in Airflow's UI by ada: enough"
+    press(lab, workflow_id, Action.RERUN, ref="then")
+    assert lab.client.get_workflow(workflow_id).status == "RUNNING"
+    press(lab, workflow_id, Action.TERMINATE)
+    press(lab, workflow_id, Action.RESTART)
+    lab.eventually(lambda: lab.client.get_workflow(workflow_id).latest_attempt("decide"))
+    press(lab, workflow_id, Action.SKIP, ref="then", output={"skipped": True})
+    again = lab.client.get_workflow(workflow_id).latest_attempt("decide")
+    assert again is not None
+    press(lab, workflow_id, Action.COMPLETE, task_id=again.task_id)
+    ended = ends_as(lab, workflow_id, "COMPLETED")
+    skipped = ended.latest_attempt("then")
+    assert skipped is not None
+    assert skipped.status is TaskStatus.SKIPPED
+
+
+def test_the_details_of_a_task(lab: Lab) -> None:
+    name = lab.define("details", lab.simple("pack"), lab.simple("never"))
+    workflow_id = lab.client.start_workflow_by_name(name, {"size": 3})
+    task = lab.take("pack")
+    lab.client.log_task(task.task_id, "packing <b>now</b>")
+    lab.eventually(lambda: lab.client.get_task_logs(task.task_id))  # some servers write them to an index
+    workflow = lab.client.get_workflow(workflow_id)
+
+    details = lab.client.run(read_details(workflow, "pack")).to_json(unmasked)
+    assert details["attempt"]["id"] == task.task_id
+    assert [line["text"] for line in details["log"]] == ["packing <b>now</b>"]
+    assert details["actions"]["complete"]["allowed"] is False
+    assert lab.client.run(read_details(workflow, "pack", task.task_id)).to_json(unmasked) == details
+
+    unreached = lab.client.run(read_details(workflow, "never")).to_json(unmasked)
+    assert (unreached["attempt"], unreached["type"], unreached["actions"]["skip"]["allowed"]) == (None, "SIMPLE", True)
+    for ref, task_id in (("unheard-of", ""), ("pack", "unheard-of"), ("never", task.task_id)):
+        with pytest.raises(NoSuchTaskError):
+            lab.client.run(read_details(workflow, ref, task_id))
+    lab.client.terminate_workflow(workflow_id)
+
+
+def test_a_sub_workflow_belongs_to_those_above_it_alone(lab: Lab) -> None:
+    inner = lab.define("inner", lab.system("WAIT", "wait"))
+    middle = lab.define("middle", lab.system("SUB_WORKFLOW", "in", subWorkflowParam={"name": inner, "version": 1}))
+    outer = lab.define("outer", lab.system("SUB_WORKFLOW", "mid", subWorkflowParam={"name": middle, "version": 1}))
+    workflow_id = lab.client.start_workflow_by_name(outer)
+
+    def below(parent: str, ref: str) -> str:
+        def read() -> str:
+            lab.begin_sub_workflows(parent)
+            task = lab.client.get_workflow(parent).latest_attempt(ref)
+            return task.sub_workflow_id if task is not None else ""
+
+        return lab.eventually(read)
+
+    middle_id = below(workflow_id, "mid")
+    inner_id = below(middle_id, "in")
+    innermost = lab.client.get_workflow(inner_id)
+    for above in (workflow_id, middle_id, inner_id):
+        lab.client.run(check_below(innermost, above))
+    with pytest.raises(NotBelowError):
+        lab.client.run(check_below(lab.client.get_workflow(middle_id), inner_id))
+    with pytest.raises(NotBelowError):
+        lab.client.run(check_below(innermost, lab.client.start_workflow_by_name(inner)))
+    lab.client.terminate_workflow(workflow_id)
+
+
+def test_queues_without_workers(lab: Lab) -> None:
+    name = lab.define("queues", lab.simple("unpolled"))
+    polled = lab.define("polled", lab.simple("popular"))
+    domain = {lab.name("unpolled"): "blue"}
+    ids = [lab.client.start_workflow_by_name(polled) for _ in range(2)]
+    lab.take("popular")
+    ids.append(lab.client.start_workflow({"name": name, "version": 1, "taskToDomain": domain}))
+
+    def waiting() -> dict[str, Queue]:
+        queues = lab.client.run(read_queues())
+        found = {queue.name: queue for queue in queues if queue.name in (lab.name("unpolled"), lab.name("popular"))}
+        return found if len(found) == 2 else {}
+
+    found = lab.eventually(waiting)
+    unpolled, popular = found[lab.name("unpolled")], found[lab.name("popular")]
+    assert (unpolled.domain, unpolled.waiting, unpolled.last_poll, unpolled.polled) == ("blue", 1, 0, False)
+    assert popular.last_poll > 0
+    assert popular.worker
+    for workflow_id in ids:
+        lab.client.terminate_workflow(workflow_id)
