@@ -65,6 +65,24 @@ describe("polling", () => {
     expect(polls()).toBe(3);
   });
 
+  it("reads what has ended a few times more after an action, which may revive it a little later", async () => {
+    const answers: Data[] = [
+      { text: "ended", poll_after: null },
+      { text: "still ended", poll_after: null },
+    ];
+    server.get(/health/, () => ({ body: answers.length > 1 ? answers.shift() : answers[0] }));
+    poller.start();
+    await pass(60);
+    expect(polls()).toBe(1);
+    pollAllNow();
+    await pass(600);
+    expect(polls()).toBe(12);
+    pollAllNow();
+    answers.splice(0, 2, { text: "running", poll_after: 5 });
+    await pass(2.1);
+    expect(poller.getSnapshot().data?.text).toBe("running");
+  });
+
   it("does not poll while the page is hidden, and polls at once when it is shown again", async () => {
     server.get(/health/, { body: { text: "a", poll_after: 2 } });
     poller.start();

@@ -447,7 +447,7 @@ describe("actions", () => {
     expect(call!.url).toBe("./api/dags/orders/runs/manual__1/tasks/fulfil/-1/actions");
     expect(call!.headers).toMatchObject({ "Content-Type": "application/json", "X-Conductor-Request": "airflow-ui" });
     expect(call!.body).toEqual({ verb: "pause", workflow: "wf-1" });
-    await waitFor(() => expect(server.callsOf("GET", WORKFLOW).length).toBe(2));
+    await waitFor(() => expect(server.callsOf("GET", WORKFLOW).length).toBeGreaterThan(1));
   });
 
   it("that the server refuses are shown with its reason", async () => {

@@ -8,11 +8,14 @@ export interface Snapshot<T> {
 const LONGEST_PAUSE = 60;
 const SHORTEST_PAUSE = 2;
 
+/** Conductor takes a moment to carry out an action in the workflows above and below the one that it was sent to. */
+const AFTER_ACTION = 20;
+
 const running = new Set<Poller<unknown>>();
 
 /** After an action: whatever is on the page may have changed. */
 export function pollAllNow(): void {
-  for (const poller of running) poller.pollNow();
+  for (const poller of running) poller.pollAfterAction();
 }
 
 /**
@@ -22,7 +25,7 @@ export function pollAllNow(): void {
  * |---|---|
  * | answer with `poll_after` | waits so many seconds |
  * | 304 | keeps data and pause |
- * | `poll_after` null | stops, until `pollNow` |
+ * | `poll_after` null | stops, until `pollNow`; shortly after an action it goes on a little longer |
  * | error | keeps the data, and waits twice as long each time, up to a minute |
  * | the page is hidden | stops; polls at once when it is shown again |
  */
@@ -34,6 +37,7 @@ export class Poller<T> {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private request: AbortController | null = null;
   private again = false;
+  private actionUntil = 0;
 
   constructor(
     private readonly url: string,
@@ -70,6 +74,11 @@ export class Poller<T> {
     else void this.poll();
   }
 
+  pollAfterAction(): void {
+    this.actionUntil = Date.now() + AFTER_ACTION * 1000;
+    this.pollNow();
+  }
+
   private readonly onVisibility = (): void => {
     if (document.hidden) clearTimeout(this.timer);
     else if (this.pause() !== null) this.pollNow();
@@ -100,7 +109,8 @@ export class Poller<T> {
   /** Seconds until the next poll; null: none. */
   private pause(): number | null {
     const { data } = this.snapshot;
-    const usual = data === null ? SHORTEST_PAUSE : this.pauseAfter(data);
+    const soon = data === null || Date.now() < this.actionUntil ? SHORTEST_PAUSE : null;
+    const usual = (data === null ? null : this.pauseAfter(data)) ?? soon;
     if (this.failures === 0) return usual;
     return Math.min(LONGEST_PAUSE, Math.max(SHORTEST_PAUSE, usual ?? 0) * 2 ** Math.min(this.failures, 10));
   }

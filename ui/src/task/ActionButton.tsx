@@ -7,7 +7,7 @@ export const VERB_WORDS: Record<Verb, string> = {
   retry: "Retry from failed task",
   restart: "Restart",
   terminate: "Terminate",
-  rerun: "Rerun from here",
+  rerun: "Rerun from this task",
   skip: "Skip",
   complete: "Complete",
   fail: "Fail",

@@ -1,5 +1,5 @@
 import type { Branch, Node } from "../api/contract";
-import { summaryOfBranch, summaryOfNode, sum } from "./summary";
+import { ENDED, RUNNING, sum, summaryOfBranch, summaryOfNode, type Rank } from "./summary";
 
 /** Nodes drawn at first; a page with more than a few hundred is slow to draw and to read. */
 export const BUDGET = 300;
@@ -17,17 +17,27 @@ export interface Gap<T> {
   hidden: T[];
 }
 
-const byUrgency = <T>(items: readonly T[], rank: (item: T) => number): number[] =>
-  items.map((_, index) => index).sort((a, b) => rank(items[a]!) - rank(items[b]!) || a - b);
+const byUrgency = (ranks: readonly Rank[]): number[] =>
+  ranks.map((_, index) => index).sort((a, b) => ranks[a]! - ranks[b]! || a - b);
 
-/** The nodes of a sequence in their order: the most urgent and the first ones, gaps where others are left out. */
+/** What is urgent, then its neighbourhood: without anything urgent, from the first node on. */
+function aroundTheUrgent(ranks: readonly Rank[]): number[] {
+  const focus = byUrgency(ranks)[0] ?? 0;
+  const center = ranks[focus]! <= RUNNING ? focus : 0;
+  const weights = ranks.map((rank, index) => (rank <= RUNNING ? rank : ENDED + Math.abs(index - center)));
+  return weights.map((_, index) => index).sort((a, b) => weights[a]! - weights[b]! || a - b);
+}
+
+/** The nodes of a sequence in their order: the most urgent and those around, gaps where others are left out. */
 export function capSequence(nodes: readonly Node[], budget: number, extra: number): (Shown<Node> | Gap<Node>)[] {
-  if (extra === 0 && sum(nodes.map(summaryOfNode)).tasks <= budget) {
+  const summaries = nodes.map(summaryOfNode);
+  if (extra === 0 && sum(summaries).tasks <= budget) {
     return nodes.map((item) => ({ item, budget }));
   }
   const limit = Math.max(20, Math.min(BUDGET, budget)) + extra;
   const all = nodes.length <= limit + SLACK;
-  const visible = new Set(byUrgency(nodes, (node) => summaryOfNode(node).rank).slice(0, all ? nodes.length : limit));
+  const ranks = summaries.map(({ rank }) => rank);
+  const visible = new Set(all ? nodes.keys() : aroundTheUrgent(ranks).slice(0, limit));
   const nested = nodes.filter((node, index) => visible.has(index) && node.branches.length > 0).length;
   const share = nested === 0 ? 0 : Math.max(20, Math.floor((budget - (visible.size - nested)) / nested));
   const result: (Shown<Node> | Gap<Node>)[] = [];
@@ -53,7 +63,7 @@ export function capBranches(
   const per = Math.max(10, Math.floor(budget / Math.min(branches.length, BRANCHES)));
   let limit = 0;
   let used = 0;
-  const order = byUrgency(branches, (branch) => summaryOfBranch(branch).rank);
+  const order = byUrgency(branches.map((branch) => summaryOfBranch(branch).rank));
   for (const index of order) {
     const weight = Math.min(per, summaryOfBranch(branches[index]!).tasks);
     if (limit > 0 && (limit >= BRANCHES || used + weight > budget)) break;
