@@ -12,29 +12,35 @@ export function StatusBadge({ status }: { status: string }) {
   );
 }
 
-function copy(text: string): Promise<void> {
-  // The Clipboard API exists on https and localhost only; Airflow is often neither.
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+/** The Clipboard API exists on https and localhost only, and Airflow is often neither. */
+async function copy(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copyByHand(text);
+  }
+}
+
+function copyByHand(text: string): boolean {
+  const before = document.activeElement;
   const area = document.createElement("textarea");
   area.value = text;
   area.setAttribute("readonly", "");
   area.className = "visually-hidden";
   document.body.append(area);
+  area.focus();
   area.select();
   const done = document.execCommand("copy");
   area.remove();
-  return done ? Promise.resolve() : Promise.reject(new Error("The browser refused to copy."));
+  if (before instanceof HTMLElement) before.focus();
+  return done;
 }
 
 /** A value to take along: the sandbox of Airflow's frame forbids links to other windows. */
 export function Copyable({ text, what }: { text: string; what: string }) {
   const [said, setSaid] = useState("");
-  const onClick = () => {
-    copy(text).then(
-      () => setSaid("copied"),
-      () => setSaid("select it and copy it by hand"),
-    );
-  };
+  const onClick = async () => setSaid((await copy(text)) ? "copied" : "select it and copy it by hand");
   return (
     <span className="copyable">
       <code title={text}>{text}</code>

@@ -86,78 +86,76 @@ export function ActionForm({ verb, subject, busy, onSend, onCancel }: Props) {
   };
 
   return (
-    <form
-      ref={box}
-      className="action-form"
+    <div
       role="alertdialog"
       aria-labelledby={`${id}-title`}
       aria-describedby={`${id}-text`}
       data-testid="confirm-dialog"
-      noValidate
-      onSubmit={submit}
       onKeyDown={(event) => {
         if (event.key !== "Escape") return;
         event.stopPropagation();
         onCancel();
       }}
     >
-      <strong id={`${id}-title`} className="ellipsis" title={subject}>
-        {word}: {subject}
-      </strong>
-      <p id={`${id}-text`}>{EXPLAINED[verb]}</p>
-      {WITH_REASON.has(verb) && (
-        <label>
-          Reason, kept by Conductor
-          <input
-            data-testid="reason"
-            value={reason}
-            maxLength={500}
-            autoComplete="off"
-            onChange={(event) => setReason(event.target.value)}
-          />
-        </label>
-      )}
-      {WITH_OUTPUT.has(verb) && (
-        <label>
-          Output, a JSON object (may be empty)
-          <textarea
-            data-testid="output"
-            rows={4}
-            spellCheck={false}
-            value={output}
-            aria-invalid={error !== ""}
-            aria-describedby={error ? `${id}-error` : undefined}
-            onChange={(event) => {
-              setOutput(event.target.value);
-              setError("");
-            }}
-          />
-        </label>
-      )}
-      {error && (
-        <p id={`${id}-error`} className="field-error" role="alert" data-testid="output-error">
-          {error}
-        </p>
-      )}
-      {verb === "fail" && (
-        <label className="check">
-          <input type="checkbox" checked={terminal} onChange={(event) => setTerminal(event.target.checked)} />
-          No retry by Conductor
-        </label>
-      )}
-      <div className="buttons">
-        <button
-          type="submit"
-          className={`button ${verb === "terminate" || verb === "fail" ? "danger-solid" : "solid"}`}
-          data-testid="confirm"
-          disabled={busy}
-        >
-          {word}
-        </button>
-        <button type="button" className="button" data-testid="cancel" onClick={onCancel}>
-          Cancel
-        </button>
-      </div>
-    </form>
+      <form ref={box} className="action-form" noValidate onSubmit={submit}>
+        <strong id={`${id}-title`} className="ellipsis" title={subject}>
+          {word}: {subject}
+        </strong>
+        <p id={`${id}-text`}>{EXPLAINED[verb]}</p>
+        {WITH_REASON.has(verb) && (
+          <label>
+            Reason, kept by Conductor
+            <input
+              data-testid="reason"
+              value={reason}
+              maxLength={500}
+              autoComplete="off"
+              onChange={(event) => setReason(event.target.value)}
+            />
+          </label>
+        )}
+        {WITH_OUTPUT.has(verb) && (
+          <label>
+            Output, a JSON object (may be empty)
+            <textarea
+              data-testid="output"
+              rows={4}
+              spellCheck={false}
+              value={output}
+              aria-invalid={error !== ""}
+              aria-describedby={error ? `${id}-error` : undefined}
+              onChange={(event) => {
+                setOutput(event.target.value);
+                setError("");
+              }}
+            />
+          </label>
+        )}
+        {error && (
+          <p id={`${id}-error`} className="field-error" role="alert" data-testid="output-error">
+            {error}
+          </p>
+        )}
+        {verb === "fail" && (
+          <label className="check">
+            <input type="checkbox" checked={terminal} onChange={(event) => setTerminal(event.target.checked)} />
+            No retry by Conductor
+          </label>
+        )}
+        <div className="buttons">
+          <button
+            type="submit"
+            className={`button ${verb === "terminate" || verb === "fail" ? "danger-solid" : "solid"}`}
+            data-testid="confirm"
+            disabled={busy}
+          >
+            {word}
+          </button>
+          <button type="button" className="button" data-testid="cancel" onClick={onCancel}>
+            Cancel
+          </button>
+        </div>
+      </form>
+    </div>
   );
 }
