@@ -13,7 +13,7 @@ from tests.polling.recordings import load, recordings
 
 
 def drawn(nodes: list[Node]) -> list[Any]:
-    """The tree in short: ``ref:STATUS``, in a pair with its branches if it has any (``?`` undecided, ``-`` not taken)."""
+    """The tree in short: ``ref:STATUS``, with branches in a pair; these are ``?`` undecided, or ``-`` not taken."""
     marks = {True: "", False: "-", None: "?"}
     shown: list[Any] = []
     for node in nodes:
