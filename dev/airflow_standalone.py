@@ -18,10 +18,13 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
+
+import requests
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -29,7 +32,14 @@ sys.path.insert(0, str(ROOT))
 from dev.conductor_server import ConductorServer, ServerError, free_port  # noqa: E402
 from dev.examples import airflow_environment, register_definitions, running, running_worker  # noqa: E402
 
-PATIENCE = 240
+T = TypeVar("T")
+
+PATIENCE = 300
+
+STUCK = "approval"
+"""Its workflow waits until somebody completes the task ``approve``."""
+
+DAGS_TO_SEE = ("order_pipeline", "nightly_model_training", "stop_and_retry", STUCK)
 
 
 def main() -> int:
@@ -73,10 +83,19 @@ def serve(home: Path, port: int, conductor_port: int | None) -> None:
         airflow = stack.enter_context(running_airflow(home, server.url, port, log))
         print(f"Airflow    {airflow.url}    user admin, password {airflow.password}")
         print(f"Conductor  {server.url}")
+        print(f"What waits for a person: {run_dags(AirflowReader(airflow))}")
         print("Ctrl-C ends both.", flush=True)
         while True:
             time.sleep(1)
             check(airflow.parts)
+
+
+def run_dags(reader: AirflowReader) -> str:
+    """Start a run of each DAG that has something to show; returns the page of the one that gets stuck."""
+    for dag_id in DAGS_TO_SEE:
+        reader.until(partial(reader.get, f"/dags/{dag_id}"), f"the DAG {dag_id}")
+        run_id = reader.run(dag_id)
+    return f"{reader.airflow.url}/dags/{STUCK}/runs/{run_id}/tasks/wait_for_approval/plugin/conductor_task"
 
 
 @dataclass(frozen=True)
@@ -86,6 +105,45 @@ class RunningAirflow:
     url: str
     password: str
     parts: dict[str, subprocess.Popen[str]]
+
+
+class AirflowReader:
+    """Reads an Airflow's REST API."""
+
+    def __init__(self, airflow: RunningAirflow) -> None:
+        self.airflow = airflow
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy between two programs of one machine
+        login = {"username": "admin", "password": airflow.password}
+        token = self._session.post(f"{airflow.url}/auth/token", json=login, timeout=60).json()["access_token"]
+        self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def get(self, path: str) -> Any:
+        """The answer's JSON; {} for an error."""
+        answer = self._session.get(f"{self.airflow.url}/api/v2{path}", timeout=60)
+        return answer.json() if answer.ok else {}
+
+    def run(self, dag_id: str) -> str:
+        """Start a run of the DAG, and return its id."""
+        body = {"logical_date": None}
+        answer = self._session.post(f"{self.airflow.url}/api/v2/dags/{dag_id}/dagRuns", json=body, timeout=60)
+        answer.raise_for_status()
+        return str(answer.json()["dag_run_id"])
+
+    def until(self, what: Callable[[], T], meaning: str) -> T:
+        """The first true value, while all parts of Airflow run."""
+        ends = time.monotonic() + PATIENCE
+        while not (found := what()):
+            check(self.airflow.parts)
+            if time.monotonic() > ends:
+                raise RuntimeError(f"{meaning}: not within {PATIENCE} s")
+            time.sleep(0.5)
+        return found
+
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """The DAG's runs, the first first."""
+        runs: list[dict[str, Any]] = self.get(f"/dags/{dag_id}/dagRuns?order_by=id").get("dag_runs", [])
+        return runs
 
 
 @contextlib.contextmanager

@@ -5,51 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, TypeVar
-
-import requests
+from typing import IO
 
 from airflow_provider_conductor.client import ConductorClient
-from dev.airflow_standalone import RunningAirflow, check, running_airflow
+from dev.airflow_standalone import AirflowReader, running_airflow
 from dev.conductor_server import ConductorServer, free_port
 
 DAG = "restock_after_orders"
 
 PATIENCE = 300
-
-T = TypeVar("T")
-
-
-class AirflowReader:
-    """Reads an Airflow's REST API."""
-
-    def __init__(self, airflow: RunningAirflow) -> None:
-        self.airflow = airflow
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy between two programs of one machine
-        login = {"username": "admin", "password": airflow.password}
-        token = self._session.post(f"{airflow.url}/auth/token", json=login, timeout=60).json()["access_token"]
-        self._session.headers["Authorization"] = f"Bearer {token}"
-
-    def get(self, path: str) -> Any:
-        """The answer's JSON; {} for an error."""
-        answer = self._session.get(f"{self.airflow.url}/api/v2{path}", timeout=60)
-        return answer.json() if answer.ok else {}
-
-    def until(self, what: Callable[[], T], meaning: str) -> T:
-        """The first true value, while all parts of Airflow run."""
-        ends = time.monotonic() + PATIENCE
-        while not (found := what()):
-            check(self.airflow.parts)
-            if time.monotonic() > ends:
-                raise RuntimeError(f"{meaning}: not within {PATIENCE} s")
-            time.sleep(0.5)
-        return found
-
-    def runs(self, dag_id: str) -> list[dict[str, Any]]:
-        """The DAG's runs, the first first."""
-        runs: list[dict[str, Any]] = self.get(f"/dags/{dag_id}/dagRuns?order_by=id").get("dag_runs", [])
-        return runs
 
 
 def show_circle(home: Path, server: ConductorServer, log: IO[str], say: Callable[[str], None]) -> bool:

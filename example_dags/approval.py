@@ -1,7 +1,8 @@
 """New prices go live when a person has approved them.
 
 The workflow stops at a HUMAN task. A sensor waits for that one task, a second one for the rest of the workflow; both
-are deferred, so a wait of days costs no worker slot. To approve, complete the task, in the UI of your own or with
+are deferred, so a wait of days costs no worker slot. To approve, complete the task: in the tab "Conductor" of
+`wait_for_approval` in Airflow's UI, in a UI of your own, or with
 
     curl -X POST -H 'Content-Type: application/json' -d '{"approved_by": "Ana"}' \
         CONDUCTOR/api/tasks/WORKFLOW_ID/approve/COMPLETED
@@ -41,7 +42,7 @@ with DAG(
 
     @task
     def note_approver(approval: dict) -> str:
-        return f"approved by {approval['output']['approved_by']}"
+        return f"approved by {approval['output'].get('approved_by', 'somebody')}"
 
     wait_until_live = ConductorWorkflowSensor(
         task_id="wait_until_live",
