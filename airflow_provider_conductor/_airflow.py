@@ -338,6 +338,31 @@ def first_poke(sensor: BaseSensorOperator, context: Context) -> datetime | None:
     return began
 
 
+def skip_downstream(context: Context, task_id: str, *, all_of_them: bool) -> None:
+    """Skip what follows directly, or all that is downstream; teardowns are not skipped.
+
+    Airflow 3 does that by an exception of its own (``DownstreamTasksSkipped``), after which the task is a success.
+    """
+    task = context["task"]
+    relatives = task.get_flat_relatives(upstream=False) if all_of_them else task.get_direct_relatives(upstream=False)
+    skipped = [found for found in relatives if not found.is_teardown]
+    if skipped:
+        _brancher(task_id).skip(ti=context["ti"], tasks=skipped)
+
+
+def branch_into(context: Context, task_id: str, branches: list[str]) -> None:
+    """Skip what follows directly, but these tasks or task groups; raises as :func:`skip_downstream` does."""
+    _brancher(task_id).do_branch(context, branches)
+
+
+def _brancher(task_id: str) -> Any:
+    """Airflow's own mixin, whose import a DAG file need not pay for."""
+    from airflow.providers.common.compat.sdk import BranchMixIn
+
+    brancher = type("Brancher", (BranchMixIn,), {"task_id": task_id})
+    return brancher()
+
+
 __all__ = [
     "DEFERRED_KEY",
     "DELETED",
@@ -346,11 +371,13 @@ __all__ = [
     "TaskNow",
     "TaskSpan",
     "TaskStateStore",
+    "branch_into",
     "events_are_confirmed",
     "first_poke",
     "note_deferred",
     "note_resumed",
     "push_xcom",
+    "skip_downstream",
     "state_in_answer",
     "task_now",
     "task_span",

@@ -18,6 +18,7 @@ What operators and sensors raise of their own is an ``AirflowException``, which 
         ├── ConductorTriggerEventError                      the trigger sent an event of an unknown shape
         ├── AirflowTaskKilledError                          Airflow killed the task
         └── ConductorPermanentError                         never retried (also AirflowFailException)
+            ├── ConductorApprovalRejectedError              somebody rejected, and ``on_reject`` is "fail"
             ├── ConductorArgumentRefusedError               an argument was rendered to something unusable
             ├── ConductorDefinitionRefusedError             a definition cannot be registered
             ├── ConductorStartRefusedError                  there is no such definition, or the input was refused
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AirflowTaskKilledError",
+    "ConductorApprovalRejectedError",
     "ConductorArgumentRefusedError",
     "ConductorBatchFailedError",
     "ConductorBatchFailedPermanentlyError",
@@ -273,6 +275,18 @@ class ConductorTriggerEventError(ConductorOperatorError):
 
 class AirflowTaskKilledError(ConductorOperatorError):
     """Airflow killed the task (cleared, marked, SIGTERM); what it had running was terminated, or left as asked."""
+
+
+class ConductorApprovalRejectedError(ConductorPermanentError):
+    """Somebody rejected what was to be approved.
+
+    Attributes:
+        answer: the operator's result: who rejected, when, where and with what.
+    """
+
+    def __init__(self, message: str, *, answer: Mapping[str, Any] | None = None, **more: str) -> None:
+        super().__init__(message, **more)
+        self.answer = dict(answer or {})
 
 
 class ConductorArgumentRefusedError(ConductorPermanentError):

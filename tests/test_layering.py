@@ -24,7 +24,7 @@ STOREYS = (
     ("client",),
     ("control", "dag_runs", "definitions", "polling", "submission", "watching"),
     ("batch", "view"),
-    ("_airflow", "_options", "connection_form", "exceptions", "hooks", "links", "triggers"),
+    ("_airflow", "_options", "_required_actions", "connection_form", "exceptions", "hooks", "links", "triggers"),
     ("assets", "cli", "decorators", "notifications", "operators", "provider_info", "retries", "sensors", "ui"),
     ("testing",),
 )
@@ -36,6 +36,7 @@ INTERNAL = (
     "_airflow",
     "_exports",
     "_options",
+    "_required_actions",
     "batch",
     "cli",
     "connection_form",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_conductor._exports import exports
 
 if TYPE_CHECKING:
+    from airflow_provider_conductor.operators.approval import ConductorApprovalOperator as ConductorApprovalOperator
     from airflow_provider_conductor.operators.batch import (
         ConductorExecuteWorkflowsOperator as ConductorExecuteWorkflowsOperator,
     )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__, __getattr__ = exports(
     __name__,
     {
+        "ConductorApprovalOperator": "approval",
         "ConductorCompleteTaskOperator": "complete_task",
         "ConductorDeleteWorkflowOperator": "control",
         "ConductorExecuteWorkflowOperator": "execute",

@@ -17,7 +17,7 @@ TEXTS = frozenset(
     {
         *("conductor_conn_id", "workflow_id", "workflow_name", "correlation_id", "query", "reason", "status"),
         *("wait_until_task_ref", "task_reference_name", "conductor_task_id", "expected_status", "from_task_ref"),
-        *("task_ref", "task_to_domain", "output_path", "item_key", "result_path"),
+        *("task_ref", "task_to_domain", "output_path", "item_key", "result_path", "subject", "body"),
     }
 )
 """Templated arguments that are texts to the server, or lists or mappings of texts."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_conductor._exports import exports
 
 if TYPE_CHECKING:
+    from airflow_provider_conductor.triggers.approval import ConductorApprovalTrigger as ConductorApprovalTrigger
     from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger as ConductorWorkflowsTrigger
     from airflow_provider_conductor.triggers.sensor import ConductorSensorTrigger as ConductorSensorTrigger
     from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger as ConductorWorkflowTrigger
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__, __getattr__ = exports(
     __name__,
     {
+        "ConductorApprovalTrigger": "approval",
         "ConductorSensorTrigger": "sensor",
         "ConductorWorkflowEventTrigger": "workflow_event",
         "ConductorWorkflowTrigger": "workflow",
