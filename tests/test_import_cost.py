@@ -36,6 +36,7 @@ RUNS_A_TASK = {
         "client.models",
         "client.sync",
         "control.apply",
+        "control.approval",
         "control.commands",
         "definitions.register",
         "hooks.conductor",
@@ -44,6 +45,7 @@ RUNS_A_TASK = {
         "polling.progress",
         "polling.wait",
         "submission.start_once",
+        "triggers.approval",
         "triggers.batch",
         "triggers.sensor",
         "triggers.workflow",
@@ -57,6 +59,7 @@ LOADED = {PACKAGE} | {
         "_airflow",
         "_exports",
         "_options",
+        "_required_actions",
         "batch",
         "batch.failure_policy",
         "batch.inputs",
@@ -83,6 +86,9 @@ LOADED = {PACKAGE} | {
         "notifications",
         "notifications.conductor",
         "operators",
+        "operators.approval",
+        "operators.approval_arguments",
+        "operators.approval_conclusion",
         "operators.arguments",
         "operators.base",
         "operators.batch",
@@ -138,6 +144,7 @@ ConductorExecuteWorkflowsOperator(
 )
 ConductorRetryWorkflowOperator(task_id="c", workflow_id="1", wait_for_completion=True)
 ConductorTerminateWorkflowOperator(task_id="d", query="status = 'RUNNING'")
+ConductorApprovalOperator(task_id="l", workflow_id="1", task_reference_name="approve", params={"amount": 5})
 ConductorRegisterDefinitionsOperator(task_id="e", definitions="*.json")
 ConductorCompleteTaskOperator(task_id="f", workflow_id="1", task_reference_name="approve", status="FAILED")
 ConductorSignalWorkflowOperator(task_id="g", workflow_id="1")

@@ -14,7 +14,6 @@ from airflow_provider_conductor.client.statuses import TaskStatus
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.control.task_choice import Completion, CompletionRefusedError
 from airflow_provider_conductor.control.task_completion import complete
-from airflow_provider_conductor.polling.next_poll import next_poll_after_failure
 
 if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Task
@@ -33,6 +32,9 @@ later one over the earlier."""
 
 ANSWERED_EVENT = "answered"
 """The status of a trigger's event that has an answer given in Airflow."""
+
+LONGEST_PAUSE = 60.0
+"""Seconds between two attempts to send an answer, at most."""
 
 NAME_LIMIT = 255
 
@@ -187,9 +189,9 @@ def settle(
                 raise
             if not failures:
                 log(f"Conductor is unreachable; the answer is sent as soon as it is reachable again: {error}")
-            failures += 1
-            at = next_poll_after_failure(failures, now, jitter=0.0, poll_by=until, retry_after=error.retry_after)
-        yield from sleep(at - now)
+            pause = min(max(2.0**failures, error.retry_after or 0.0), LONGEST_PAUSE, until - now)
+            failures = min(failures + 1, 10)
+        yield from sleep(pause)
 
 
 def _settle(workflow_id: str, task_ref: str, completion: Completion, log: Callable[[str], None]) -> Flow[Task]:

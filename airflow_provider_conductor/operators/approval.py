@@ -6,44 +6,34 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_conductor._required_actions import required_actions_exist
 from airflow_provider_conductor.exceptions import (
     ConductorArgumentRefusedError,
-    ConductorInvalidStateError,
     ConductorPermanentError,
-    ConductorTaskNotReadyError,
-    ConductorTriggerEventError,
-    ConductorWorkflowTimeoutError,
 )
 from airflow_provider_conductor.operators.approval_arguments import (
     APPROVE,
     REJECT,
     REJECTED_STATUSES,
     checked_branches,
-    checked_options,
     own_params,
     users,
 )
+from airflow_provider_conductor.operators.approval_conclusion import ApprovalConclusionMixin, OnReject
 from airflow_provider_conductor.operators.arguments import given, is_template, one_of
 from airflow_provider_conductor.operators.base import ConductorOperator
 from airflow_provider_conductor.operators.deferral import OnTimeout
-from airflow_provider_conductor.operators.waiting import WaitMixin
 from airflow_provider_conductor.polling.awaited_task import SUCCESS, joined_statuses
 from airflow_provider_conductor.polling.durations import seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_conductor._required_actions import AirflowAnswer
     from airflow_provider_conductor.client.models import Task, Workflow
-    from airflow_provider_conductor.control.approval import Answer, Question
-    from airflow_provider_conductor.control.task_choice import Completion
     from airflow_provider_conductor.polling.wait_event import WaitEvent
     from airflow_provider_conductor.polling.wait_spec import WaitSpec
-
-OnReject = Literal["skip", "fail", "continue"]
 
 TOO_OLD = (
     "ConductorApprovalOperator needs Airflow 3.1 or later, which has required actions. On this Airflow, wait for the "
@@ -51,7 +41,7 @@ TOO_OLD = (
 )
 
 
-class ConductorApprovalOperator(WaitMixin, ConductorOperator):
+class ConductorApprovalOperator(ApprovalConclusionMixin, ConductorOperator):
     """Have a HUMAN or untimed WAIT task of a workflow answered, in Airflow or in Conductor, whoever is first.
 
     Waits in the triggerer until the workflow has reached the task, which then becomes one of Airflow's required
@@ -159,16 +149,6 @@ class ConductorApprovalOperator(WaitMixin, ConductorOperator):
         self.stall_timeout = None  # nor as configured: a person takes the time that it takes
         self._set_warning(None, None)
 
-    def _set_options(self) -> None:
-        self.options, self.reject_options, self.defaults = checked_options(
-            self.options, self.reject_options, self.defaults, multiple=self.multiple
-        )
-
-    def _question(self, form: Mapping[str, Any] | None = None) -> Question:
-        from airflow_provider_conductor.control.approval import Question
-
-        return Question(options=self.options, reject_options=self.reject_options or (), params=list(form or {}))
-
     # Until the workflow has reached the task
 
     def execute(self, context: Context) -> Any:
@@ -219,21 +199,6 @@ class ConductorApprovalOperator(WaitMixin, ConductorOperator):
             self._ask(workflow, task, deadline)
         self.log.info("Task %r was answered before it was asked here", self.task_reference_name)
         return self._finish(workflow, task)
-
-    def _read_task(self, deadline: float | None) -> tuple[Workflow, Task]:
-        from airflow_provider_conductor.polling.missing_workflow import read_ended
-        from airflow_provider_conductor.polling.wait_event import GONE, GONE_REASON, WaitEvent
-
-        event = WaitEvent(workflow_id=self.workflow_id, status=GONE, message=GONE_REASON)
-        workflow = self.hook.client.run(read_ended(self.workflow_id, deadline))
-        if workflow is None:
-            super()._outcome(event, deadline)  # raises
-            raise AssertionError
-        self._lineage_of = workflow
-        task = workflow.latest_attempt(self.task_reference_name)
-        if task is None:
-            raise self._unreachable(event, "somebody restarted it, or reran it from an earlier task")
-        return workflow, task
 
     # The question
 
@@ -287,233 +252,11 @@ class ConductorApprovalOperator(WaitMixin, ConductorOperator):
                 "params": list(form),
                 "defaults": None if self.defaults is None else list(self.defaults),
             },
-            overall=deadline,
+            asked={"workflow_id": workflow.workflow_id, "until": deadline},
         )
 
     def _answer_by(self) -> float | None:
         return None if self.response_timeout is None else time.time() + self.response_timeout
 
-    def _form(self, task: Task) -> Any:
-        """The DAG's own params, or else those of the task's definition."""
-        from airflow.providers.common.compat.sdk import Param
-
-        from airflow_provider_conductor.control.question import form_of
-
-        if self.form:
-            return self.form
-        found = form_of(task)
-        return type(self.params)(
-            {name: Param(p["value"], description=p["description"], **p["schema"]) for name, p in found.items()}
-        )
-
-    # The answer
-
-    def execute_complete(
-        self, context: Context, event: Any = None, deadline: float | None = None, overall: float | bool | None = False
-    ) -> Any:
-        """Take over from the triggerer: ask, or finish with the answer.
-
-        Args:
-            overall: when the whole task is over (None: no limit), once the question has been asked; False before.
-
-        Raises:
-            ConductorTriggerEventError: an event of an unknown shape.
-        """
-        from airflow_provider_conductor._required_actions import AirflowAnswer
-
-        if overall is False:
-            return super().execute_complete(context, event, deadline)
-        self._begin(context)
-        self._set_options()
-        self._protect(self.workflow_id)
-        until = None if overall is None or overall is True else float(overall)
-        result = self._concluded(lambda: self._answered(AirflowAnswer.from_event(event), event, until))
-        return result
-
-    def _concluded(self, call: Callable[[], Any]) -> Any:
-        try:
-            return call()
-        finally:
-            self._guard.release()
-
-    def _answered(self, answer: AirflowAnswer | None, event: Any, until: float | None) -> Any:
-        from airflow_provider_conductor._required_actions import AirflowAnswer
-        from airflow_provider_conductor.control.approval import ANSWERED_EVENT
-        from airflow_provider_conductor.polling import wait_event as waits
-
-        if answer is not None:  # Airflow 3.3 has resumed the task
-            return self._send_answer(answer, until)
-        try:
-            known = waits.WaitEvent.from_json(event)
-            if known.status == ANSWERED_EVENT:
-                import json
-
-                answer = AirflowAnswer.from_event(json.loads(event["answer"]))
-                if answer is None:
-                    raise ValueError(f"not an answer: {event['answer']!r}")
-        except (ValueError, TypeError, KeyError) as error:
-            raise ConductorTriggerEventError(f"the trigger sent an unknown event, so the task fails: {error}") from None
-        self.log.info("The trigger reported: %s", f"{known.status} {known.message}".strip())
-        if answer is not None:
-            return self._send_answer(answer, until)
-        if known.status == waits.TIMEOUT and self.defaults is not None:
-            self.log.warning("Nobody has answered in time; the answer is %s", ", ".join(self.defaults))
-            return self._send_answer(self._default_answer(), until)
-        if known.status in ENDED_BY_SOMEBODY:
-            workflow, task = self._read_task(until)
-            return self._finish(workflow, task)
-        self.wait_until_task_ref = self.task_reference_name
-        return super()._outcome(known, until)
-
-    def _default_answer(self) -> AirflowAnswer:
-        from airflow.providers.common.compat.sdk import timezone
-
-        from airflow_provider_conductor._required_actions import AirflowAnswer
-
-        return AirflowAnswer(
-            chosen_options=self.defaults or (),
-            params_input={},
-            responded_by=None,
-            responded_at=timezone.utcnow().isoformat(),
-        )
-
-    def _send_answer(self, given_answer: AirflowAnswer, until: float | None) -> Any:
-        """Complete or fail the task with an answer given in Airflow, unless somebody in Conductor was faster."""
-        import math
-
-        from airflow_provider_conductor.client.text import to_log
-        from airflow_provider_conductor.control.approval import Answer, settle
-        from airflow_provider_conductor.control.task_choice import CompletionRefusedError
-
-        workflow, task = self._read_task(until)
-        if not task.is_open or workflow.status.ended:
-            return self._finish(workflow, task, late=given_answer)
-        question = self._question(self._form(task))
-        unknown = [option for option in given_answer.chosen_options if option not in self.options]
-        if unknown:
-            about = self._about(self.workflow_id)
-            raise ConductorInvalidStateError(
-                f"the answer {', '.join(map(repr, unknown))} is none of the options "
-                f"{', '.join(map(repr, self.options))}: Airflow shows the question of an earlier try. The task is "
-                "still open: answer it in Conductor, or run the DAG again",
-                **about,
-            )
-        params, wrong = self._checked_params(task, given_answer)
-        if wrong:
-            self.log.warning("The answer cannot be used, so the question is asked again: %s", wrong)
-            self._ask(workflow, task, until)
-        answer = Answer(
-            approved=not question.is_rejection(given_answer.chosen_options),
-            chosen_options=given_answer.chosen_options,
-            params_input=params,
-            responded_by=given_answer.responded_by,
-            responded_at=given_answer.responded_at,
-        )
-        flow = settle(
-            self.workflow_id,
-            self.task_reference_name,
-            self._completion(answer),
-            log=to_log(self.log.info),
-            until=math.inf if until is None else max(until, time.time() + ANSWER_FOR),
-        )
-        try:
-            settled = self._send(flow)
-        except CompletionRefusedError as error:
-            raise self._refused(error) from None
-        return self._finish(workflow, settled, late=given_answer)
-
-    def _checked_params(self, task: Task, answer: AirflowAnswer) -> tuple[dict[str, Any], str]:
-        """What was entered into the form; and what is wrong with it."""
-        from copy import deepcopy
-
-        form = deepcopy(self._form(task))
-        unknown = [name for name in answer.params_input if name not in form]
-        if unknown:
-            return {}, f"the form has no {', '.join(map(repr, unknown))}"
-        if answer.responded_by is None:
-            return {name: form.get_param(name).value for name in form if form.get_param(name).has_value}, ""
-        try:
-            for name, value in answer.params_input.items():
-                form[name] = value
-            form.validate()
-        except Exception as error:  # Airflow's own moved between versions
-            return {}, str(error)
-        return dict(answer.params_input), ""
-
-    def _completion(self, answer: Answer) -> Completion:
-        from airflow_provider_conductor.client.statuses import TaskStatus
-        from airflow_provider_conductor.control.task_choice import Completion
-
-        who = "nobody in time" if answer.responded_by is None else answer.responded_by["name"]
-        status = TaskStatus.COMPLETED if answer.approved else TaskStatus(self.rejected_status)
-        chosen = ", ".join(answer.chosen_options)
-        return Completion(
-            status=status,
-            output=answer.to_json(),
-            reason=None if status is TaskStatus.COMPLETED else f"rejected in Airflow by {who}: {chosen}",
-            by=self._identities()[0],
-        )
-
-    def _identities(self) -> list[str]:
-        """The worker's ids by which this Airflow task completes tasks; that of the present series first."""
-        from airflow_provider_conductor.submission.identity import StartKey
-
-        identity = self._run.identity(self.hook.settings.identity_prefix, retries=self.retries)
-        series = [identity.series, *range(1, identity.try_number + 1)]
-        return [identity.correlation_id(StartKey(first_try)) for first_try in dict.fromkeys(series)]
-
-    def _refused(self, error: Any) -> Exception:
-        kind = ConductorTaskNotReadyError if error.passing else ConductorInvalidStateError
-        about = self._about(self.workflow_id)
-        return kind(f"{error}. See {about['url']}", reason=str(error), **about)
-
-    # The result
-
-    def _finish(self, workflow: Workflow, task: Task, late: AirflowAnswer | None = None) -> Any:
-        """The result of the answer that ended the task, or what a rejection means."""
-        from airflow_provider_conductor.client.text import one_line
-        from airflow_provider_conductor.control.approval import answer_in
-        from airflow_provider_conductor.operators.approval_result import follow_answer
-
-        ours = self._identities()
-        answer = answer_in(task, self._question(self._form(task)), is_ours=lambda worker_id: worker_id in ours)
-        if answer is None:
-            raise self._unanswered(workflow, task)
-        if late is not None and answer.answered_in == "conductor":
-            self.log.warning(
-                "Task %r was ended in Conductor first; the answer %s in Airflow came too late and does not count",
-                self.task_reference_name,
-                ", ".join(late.chosen_options),
-            )
-        result = {
-            "workflow_id": one_line(self.workflow_id, 255),
-            "task_id": one_line(task.task_id, 255),
-            "task_reference_name": one_line(task.reference_name, 255),
-            "status": str(task.known_status),
-            **answer.to_json(),
-        }
-        return follow_answer(self, self._context, answer, result)
-
-    def _unanswered(self, workflow: Workflow, task: Task) -> Exception:
-        from airflow_provider_conductor.polling.wait_event import TASK_MISSED, WaitEvent
-
-        status = task.known_status or task.data.get("status")
-        why = f"task {self.task_reference_name!r} is {status}"
-        if task.reason:
-            why += f" ({task.reason})"
-        why += f", and the workflow is {workflow.status}: nobody can answer it any more"
-        event = WaitEvent(workflow_id=self.workflow_id, status=TASK_MISSED)
-        self.wait_until_task_ref = self.task_reference_name
-        return self._unreachable(event, why)
-
-    def _timeout_error(self, message: str, event: WaitEvent) -> ConductorWorkflowTimeoutError:
-        return super()._timeout_error(f"task {self.task_reference_name!r} was not answered: {message}", event)
-
 
 OPEN = ("SCHEDULED", "IN_PROGRESS")
-
-ENDED_BY_SOMEBODY = ("task_ended", "COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
-"""Statuses of events after which the task itself shows whether it was answered."""
-
-ANSWER_FOR = 300.0
-"""Seconds for which an answer is sent at least, while Conductor is unreachable."""
