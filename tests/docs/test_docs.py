@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_conductor.client.settings import EXTRA_FIELDS
 from airflow_provider_conductor.operators import (
+    ConductorApprovalOperator,
     ConductorCompleteTaskOperator,
     ConductorRegisterDefinitionsOperator,
     ConductorSignalWorkflowOperator,
@@ -28,6 +29,7 @@ DOCUMENTED: dict[type, tuple[str, ...]] = {
     START: ("operators.md",),
     EXECUTE: ("operators.md", START.__name__),
     ConductorWorkflowSensor: ("sensor.md",),
+    ConductorApprovalOperator: ("approvals.md",),
     ConductorCompleteTaskOperator: ("tasks.md",),
     ConductorSignalWorkflowOperator: ("tasks.md",),
     ConductorTaskSensor: ("tasks.md",),

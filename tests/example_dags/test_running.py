@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from airflow_provider_conductor._required_actions import required_actions_exist
 from airflow_provider_conductor.client import ConductorClient, ConductorError, ConductorNotFoundError
 from dev.examples import (
     DAGS,
@@ -30,7 +31,10 @@ PATIENCE = 900
 SCHEDULED = ("book_finished_orders", "restock_after_orders")
 """By the end of a workflow, which takes a triggerer that watches: see ``tests/faults/test_events.py``."""
 
-EXAMPLES = sorted(path.stem for path in DAGS.glob("*.py") if path.stem not in SCHEDULED)
+FROM_AIRFLOW_3_1 = () if required_actions_exist() else ("approval_from_airflow",)
+"""Its DAG can be read before, and its task refuses."""
+
+EXAMPLES = sorted(path.stem for path in DAGS.glob("*.py") if path.stem not in (*SCHEDULED, *FROM_AIRFLOW_3_1))
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +125,19 @@ def test_approval_waits_for_a_person(results):
     assert done["wait_until_live"] == {"published": "spring, approved by Ana"}
 
 
+@pytest.mark.airflow_versions(since="3.1")
+def test_approval_from_airflow_takes_the_answer_of_conductor(results):
+    done = results["approval_from_airflow"]
+    answer = done["approve"]
+    assert (answer["approved"], answer["answered_in"], answer["workflow_id"]) == (
+        True,
+        "conductor",
+        done["propose_prices"],
+    )
+    assert done["note_answer"] == "Approve in conductor"
+    assert done["wait_until_live"] == {"published": "summer, approved by Ana"}
+
+
 def test_conductor_approval_is_given_by_airflow(results):
     done = results["conductor_approval"]
     assert done["give_verdict"]["workflow_id"] == done["propose_prices"]
@@ -176,13 +193,14 @@ def test_conductor_control_does_each_verb(results, client):
 
 
 def approve(client: ConductorClient, airflow: subprocess.Popen[str]) -> None:
-    """Be the person the DAG "approval" waits for, until Airflow has ended: another test run may share the server."""
+    """Be the person the DAGs of an approval wait for, until Airflow has ended: another test run may share the server."""
     deadline = time.monotonic() + PATIENCE
     while airflow.poll() is None and time.monotonic() < deadline:
         for workflow_id in client.get_running_workflows("price_change"):
             workflow = client.get_workflow(workflow_id)
             task = workflow.latest_attempt("approve")
-            if ":approval:" in workflow.correlation_id and task and not task.status.ended:
+            asked = any(name in workflow.correlation_id for name in (":approval:", ":approval_from_airflow:"))
+            if asked and task and not task.status.ended:
                 # The other run's person may have been quicker.
                 with contextlib.suppress(ConductorError):
                     client.update_task(workflow_id, task.task_id, "COMPLETED", output={"approved_by": "Ana"})
