@@ -193,7 +193,7 @@ def test_conductor_control_does_each_verb(results, client):
 
 
 def approve(client: ConductorClient, airflow: subprocess.Popen[str]) -> None:
-    """Be the person the DAGs of an approval wait for, until Airflow has ended: another test run may share the server."""
+    """Be the person the DAGs wait for, until Airflow has ended: another test run may share the server."""
     deadline = time.monotonic() + PATIENCE
     while airflow.poll() is None and time.monotonic() < deadline:
         for workflow_id in client.get_running_workflows("price_change"):
