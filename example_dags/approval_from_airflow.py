@@ -1,7 +1,7 @@
 """New prices go live when a person has approved them, in Airflow or in Conductor.
 
-The workflow stops at a HUMAN task, which becomes one of Airflow's required actions. Answer there, or complete the task in
-Conductor; whoever is first decides. After a rejection, what follows is skipped. Needs Airflow 3.1 or later.
+The workflow stops at a HUMAN task, which becomes one of Airflow's required actions. Answer there, or complete the task
+in Conductor; whoever is first decides. After a rejection, what follows is skipped. Needs Airflow 3.1 or later.
 """
 
 from __future__ import annotations
