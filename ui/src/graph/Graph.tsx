@@ -85,7 +85,7 @@ function Branches({ node, view, budget }: { node: Node; view: WorkflowView; budg
   const { shown, hidden } = useMemo(() => capBranches(node.branches, budget, extra), [node.branches, budget, extra]);
   return (
     <>
-      <ul className={`branches ${shown.length <= 4 ? "few" : ""}`}>
+      <ul className="branches">
         {shown.map(({ item, budget: share }) => (
           <BranchView key={item.label} branch={item} view={view} budget={share} isChoice={node.kind === "switch"} />
         ))}

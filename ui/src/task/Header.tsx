@@ -45,14 +45,14 @@ export function Header({ view }: { view: WorkflowView }) {
         {workflow.started ? (
           <Fact name="Duration">{duration((running ? now : workflow.ended || now) - workflow.started)}</Fact>
         ) : null}
-        {workflow.correlation_id && (
-          <Fact name="Correlation id">
-            <Ellipsis text={workflow.correlation_id} />
+        {workflow.url && (
+          <Fact name="Conductor's UI" long>
+            <Copyable text={workflow.url} what="the address in Conductor's UI" />
           </Fact>
         )}
-        {workflow.url && (
-          <Fact name="Conductor's UI">
-            <Copyable text={workflow.url} what="the address in Conductor's UI" />
+        {workflow.correlation_id && (
+          <Fact name="Correlation id" long>
+            <Ellipsis text={workflow.correlation_id} />
           </Fact>
         )}
       </dl>
@@ -60,9 +60,9 @@ export function Header({ view }: { view: WorkflowView }) {
   );
 }
 
-function Fact({ name, children }: { name: string; children: ReactNode }) {
+function Fact({ name, long = false, children }: { name: string; long?: boolean; children: ReactNode }) {
   return (
-    <div>
+    <div className={long ? "long" : ""}>
       <dt>{name}</dt>
       <dd>{children}</dd>
     </div>
