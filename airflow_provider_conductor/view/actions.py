@@ -46,20 +46,20 @@ WITH_OUTPUT = (Action.SKIP, Action.COMPLETE, Action.FAIL)
 COMPLETED_FROM_OUTSIDE = frozenset({"WAIT", "HUMAN"}) | SIGNALLED
 """Types of tasks that no worker runs, and that wait until somebody completes them."""
 
-_BUTTONS = {
+BUTTONS = {
     "ConductorPauseWorkflowOperator": '"Pause"',
     "ConductorResumeWorkflowOperator": '"Resume"',
     "ConductorTerminateWorkflowOperator": '"Terminate"',
     "ConductorRetryWorkflowOperator": '"Retry from failed task"',
     "ConductorRestartWorkflowOperator": '"Restart"',
-    "ConductorRerunWorkflowOperator": '"Rerun from here"',
+    "ConductorRerunWorkflowOperator": '"Rerun from this task"',
     "ConductorSkipTaskOperator": '"Skip"',
     "ConductorCompleteTaskOperator": '"Complete"',
     "ConductorWorkflowSensor waits": "wait",
 }
 """What a reason that names an operator says beside the buttons."""
 
-_OPERATOR = re.compile("|".join(map(re.escape, _BUTTONS)))
+_OPERATOR = re.compile("|".join(map(re.escape, BUTTONS)))
 
 
 class ActionRefusedError(Exception):
@@ -129,7 +129,7 @@ def perform(request: Request) -> Flow[tuple[str, bool]]:
 
 def beside_buttons(text: str) -> str:
     """A reason that was written for DAGs, with the buttons' names in place of the operators'."""
-    return _OPERATOR.sub(lambda match: _BUTTONS[match[0]], text)
+    return _OPERATOR.sub(lambda match: BUTTONS[match[0]], text)
 
 
 def _complete(request: Request, log: Callable[[str], None]) -> Flow[bool]:

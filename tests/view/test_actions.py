@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import airflow_provider_conductor
 from airflow_provider_conductor.client.statuses import WorkflowStatus
 from airflow_provider_conductor.control.eligibility import Verb, decide
-from airflow_provider_conductor.view.actions import Action, beside_buttons, task_actions, workflow_actions
+from airflow_provider_conductor.view.actions import BUTTONS, Action, beside_buttons, task_actions, workflow_actions
+from tests.docs.pages import ROOT
 from tests.polling.builders import failed, task, workflow
 from tests.polling.recordings import load, recordings
 
@@ -79,6 +82,14 @@ def test_no_reason_beside_a_button_names_a_class(name: str) -> None:
 @pytest.mark.parametrize("status", [*WorkflowStatus, None])
 def test_no_decision_beside_a_button_names_a_class(verb: Verb, status: WorkflowStatus | None) -> None:
     assert not CLASS.search(beside_buttons(decide(verb, status).why))
+
+
+def test_the_reasons_and_the_docs_call_the_buttons_by_their_names() -> None:
+    front_end = (Path(airflow_provider_conductor.__file__).parent / "ui" / "static" / "assets" / "app.js").read_text()
+    docs = (ROOT / "docs" / "airflow_ui.md").read_text()
+    for name in re.findall('"([^"]+)"', beside_buttons(" ".join(BUTTONS))):
+        assert re.search(f"[`'\"]{re.escape(name)}[`'\"]", front_end), name
+        assert re.search(rf"^\| (\w+, )*{re.escape(name)}(, \w+)* \|", docs, re.MULTILINE), name
 
 
 def test_every_button_has_a_verb_of_the_operators_or_completes_a_task() -> None:
