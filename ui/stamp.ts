@@ -13,7 +13,7 @@ const FILES = [
   "tsconfig.json",
   "vite.config.ts",
 ];
-const FOLDERS = ["src"];
+const FOLDERS = ["public", "src"];
 
 function below(root: string, folder: string): string[] {
   return readdirSync(join(root, folder)).flatMap((name) => {

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from hashlib import blake2s
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -43,7 +44,7 @@ from airflow_provider_conductor.ui.task_instances import (
 from airflow_provider_conductor.view import actions, summary
 from airflow_provider_conductor.view.actions import Action, ActionRefusedError
 from airflow_provider_conductor.view.queues import read_queues
-from airflow_provider_conductor.view.task import NoSuchTaskError, read_details
+from airflow_provider_conductor.view.task import DEEPEST, NoSuchTaskError, read_details
 from airflow_provider_conductor.view.workflow import NotBelowError, View, check_below, read_view
 
 T = TypeVar("T")
@@ -73,13 +74,17 @@ CONTENT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/c
 
 SECURITY = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
         "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
 """Whatever Conductor's data contain, nothing of another origin is loaded or run."""
+
+
+mask = partial(redact, max_depth=DEEPEST + 1)
+"""Hides secrets wherever they are in a text or in JSON; Airflow's own depth is 5."""
 
 
 @dataclass(slots=True)
@@ -112,13 +117,13 @@ class _State:
         except ConductorNotFoundError as error:
             raise HTTPException(
                 404,
-                f"Conductor does not know it: {redact(str(error))}. It was deleted, or archived some time after its "
+                f"Conductor does not know it: {mask(str(error))}. It was deleted, or archived some time after its "
                 "end; what is left is in this task's log",
             ) from None
         except ConductorError as error:
             raise HTTPException(
                 502,
-                f"Airflow's API server could not read Conductor (connection {conn_id}): {redact(str(error))}. "
+                f"Airflow's API server could not read Conductor (connection {conn_id}): {mask(str(error))}. "
                 "The workflow, and the Airflow task that waits for it, are not affected",
             ) from None
         except ConductorRefusedError as error:
@@ -234,7 +239,7 @@ def _workflow_routes(state: _State) -> APIRouter:
             await state.run(named.conn_id, check_below(view.workflow, named.workflow_id))
 
         try:  # once for all polls: whose sub-workflow it is does not change
-            await state.reads.get((named.conn_id, wanted, named.workflow_id), check, lambda _: math.inf)
+            await state.reads.get((named.conn_id, "below", wanted, named.workflow_id), check, lambda _: math.inf)
         except NotBelowError as error:
             raise HTTPException(404, str(error)) from None
         return _Asked(named, view)
@@ -246,7 +251,7 @@ def _workflow_routes(state: _State) -> APIRouter:
         found = await asked(ti, workflow)
         client = await state.conductors.client(found.named.conn_id)
         url = client.settings.workflow_url(found.view.workflow.workflow_id)
-        shown = await run_in_threadpool(found.view.to_json, redact, url)
+        shown = await run_in_threadpool(found.view.to_json, mask, url)
         return await run_in_threadpool(
             _tagged, {"task": found.named.to_json(), **shown, "may_act": may_act}, request, "server_time"
         )
@@ -258,7 +263,7 @@ def _workflow_routes(state: _State) -> APIRouter:
             details = await state.run(found.named.conn_id, read_details(found.view.workflow, ref, id))
         except NoSuchTaskError as error:
             raise HTTPException(404, str(error)) from None
-        return _json(await run_in_threadpool(details.to_json, redact))
+        return _json(await run_in_threadpool(details.to_json, mask))
 
     @router.post("/actions", dependencies=[access.SAME_PAGE, access.WRITE_TASK_INSTANCE, access.AUDIT_LOG])
     async def act(ti: TI, user: GetUserDep, press: Annotated[Press, Body()]) -> Response:
@@ -267,11 +272,10 @@ def _workflow_routes(state: _State) -> APIRouter:
         try:
             message, changed = await state.run(found.named.conn_id, actions.perform(request))
         except ActionRefusedError as error:
-            raise HTTPException(409, redact(str(error))) from None
+            raise HTTPException(409, mask(str(error))) from None
         finally:
-            state.reads.forget((found.named.conn_id, press.workflow))
-            state.reads.forget((found.named.conn_id, found.named.workflow_id))
-        return _json({"message": redact(message), "changed": changed})
+            state.reads.forget(found.named.conn_id)
+        return _json({"message": mask(message), "changed": changed})
 
     return router
 
@@ -299,7 +303,7 @@ def _list_routes(state: _State) -> APIRouter:
             return await _waits(state, await run_in_threadpool(waiting_workflows, dag_ids, ROWS))
 
         fresh = HEALTH_AFTER * FRESH
-        connections = await state.reads.get("connections", read_connections, lambda _: fresh)
+        connections = await state.reads.get(("connections",), read_connections, lambda _: fresh)
         waits = await state.reads.get(("waits", dag_ids), read_waits, lambda _: fresh)
         answer = {"connections": connections, **waits, "poll_after": HEALTH_AFTER}
         return await run_in_threadpool(_tagged, answer, request)
@@ -346,7 +350,7 @@ async def _run_rows(state: _State, named: Sequence[NamedWorkflow]) -> dict[str, 
                 **one.to_json(),
                 "conn_id": one.conn_id,
                 "workflow": summary.summary(workflow) if workflow is not None else None,
-                **summary.blocked(views.get(key), redact),
+                **summary.blocked(views.get(key), mask),
                 "error": error,
             }
         )
@@ -360,7 +364,7 @@ async def _waits(state: _State, named: Sequence[NamedWorkflow]) -> dict[str, Any
     waits = []
     for one in shown:
         view = views.get((one.conn_id, one.workflow_id))
-        about = summary.wait(view, redact) if view is not None else None
+        about = summary.wait(view, mask) if view is not None else None
         if about is not None:
             waits.append({**asdict(one.id), "conn_id": one.conn_id, **about})
     waits.sort(key=lambda wait: int(wait["since"]))

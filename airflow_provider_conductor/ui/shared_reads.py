@@ -6,9 +6,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 T = TypeVar("T")
+
+Key: TypeAlias = tuple[Hashable, ...]
 
 KEPT = 60.0
 """Seconds for which an answer is kept that nobody asks for."""
@@ -31,12 +33,15 @@ class SharedReads:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._entries: dict[Hashable, _Entry] = {}
+        self._entries: dict[Key, _Entry] = {}
 
-    async def get(self, key: Hashable, read: Callable[[], Awaitable[T]], max_age: Callable[[T], float]) -> T:
+    async def get(
+        self, key: tuple[Hashable, ...], read: Callable[[], Awaitable[T]], max_age: Callable[[T], float]
+    ) -> T:
         """The last answer if it is fresh enough, or a new one.
 
         Args:
+            key: what is read, from the general to the particular.
             read: makes the answer.
             max_age: seconds for which an answer is fresh.
         """
@@ -51,9 +56,10 @@ class SharedReads:
                 entry.value, entry.read_at = value, self._monotonic()
             return cast(T, entry.value)
 
-    def forget(self, key: Hashable) -> None:
-        """Something has changed: the next who asks gets a new answer."""
-        self._entries.pop(key, None)
+    def forget(self, first: Hashable) -> None:
+        """Something has changed: the next who asks for a key that begins so gets a new answer."""
+        for key in [key for key in self._entries if key[0] == first]:
+            del self._entries[key]
 
     def _forget(self) -> None:
         now = self._monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ from airflow_provider_conductor.view.workflow import PATIENCE
 
 PAYLOAD_LIMIT = 100_000
 """Characters of an input or output that are shown."""
+
+DEEPEST = 50
+"""Levels of an input or output that are shown. Airflow's masking stops at some level, too."""
 
 LOG_LINES = 1_000
 """The newest lines of a worker's log that are shown."""
@@ -52,7 +56,7 @@ class Details:
             "input": _payload(task.input if task is not None else self.defined.get("inputParameters"), mask),
             "output": _payload(task.output if task is not None else {}, mask),
             "definition": _payload(definition, mask),
-            "log": [{"time": 0, "text": mask(readable(line))} for line in self.log[-LOG_LINES:]],
+            "log": [mask(readable(line)) for line in self.log[-LOG_LINES:]],
             "log_error": mask(self.log_error),
             "actions": task_actions(self.workflow, self.ref, task),
         }
@@ -99,6 +103,17 @@ def _defined(workflow: Workflow, ref: str) -> dict[str, Any]:
 
 
 def _payload(value: Any, mask: Mask) -> dict[str, Any]:
-    """JSON as text, cut to what a page can show."""
-    text = json.dumps(mask(value or {}), indent=2, ensure_ascii=False, default=str)
+    """JSON as text, with its secrets masked, and cut to what a page can show."""
+    text = json.dumps(mask(_to_depth(value or {})), indent=2, ensure_ascii=False, default=str)
     return {"text": text[:PAYLOAD_LIMIT], "bytes": len(text.encode(errors="replace")), "cut": len(text) > PAYLOAD_LIMIT}
+
+
+def _to_depth(value: Any, depth: int = 0) -> Any:
+    """The value without what is nested deeper than a mask looks."""
+    if not isinstance(value, (Mapping, list)):
+        return value
+    if depth >= DEEPEST:
+        return "(nested too deep to be shown)"
+    if isinstance(value, list):
+        return [_to_depth(item, depth + 1) for item in value]
+    return {key: _to_depth(item, depth + 1) for key, item in value.items()}

@@ -101,7 +101,10 @@ def _add(
         version = session.scalar(select(DagVersion.id).where(DagVersion.dag_id == dag_id))
         key = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
         about = {"state": state, "try_number": 1, "start_date": now, "dag_version_id": version}
-        session.execute(_row(TaskInstance, id=uuid7(), **key, **about, pool="default_pool", executor_config={}))
+        id_type = TaskInstance.__table__.c.id.type.python_type  # str before Airflow 3.2
+        session.execute(
+            _row(TaskInstance, id=id_type(str(uuid7())), **key, **about, pool="default_pool", executor_config={})
+        )
         if workflow_id is not None:
             session.execute(_row(XComModel, **key, dag_run_id=run.id, key="workflow_id", value=workflow_id))
         if conn_id is not None:

@@ -25,7 +25,12 @@ def texts() -> dict[str, str]:
 
 def digest(root: Path) -> str:
     """The digest that ui/stamp.ts writes."""
-    below = [path.relative_to(root).as_posix() for path in (root / "src").rglob("*") if path.is_file()]
+    below = [
+        path.relative_to(root).as_posix()
+        for folder in ("public", "src")
+        for path in (root / folder).rglob("*")
+        if path.is_file()
+    ]
     whole = hashlib.sha256()
     for name in sorted([*INPUTS, *below]):
         whole.update(f"{hashlib.sha256((root / name).read_bytes()).hexdigest()}  {name}\n".encode())
@@ -45,6 +50,7 @@ def test_it_has_the_files_that_the_page_asks_for_and_no_others() -> None:
         "SOURCES.sha256",
         "assets/app.css",
         "assets/app.js",
+        "assets/icon.svg",
         "assets/LICENSES.md",
     }
 

@@ -26,6 +26,12 @@ def has(conductor: ConductorStandIn, name: str, status: str = "RUNNING", **more:
     return workflow_id
 
 
+def nested(value: Any, levels: int) -> Any:
+    for level in range(levels):
+        value = {"in": value} if level % 2 else [value]
+    return value
+
+
 def routes() -> Iterator[tuple[str, str]]:
     """Method and path of each route, filled in."""
     from airflow_provider_conductor.ui.app import make_app
@@ -229,7 +235,12 @@ def test_no_secret_of_the_connection_leaves_the_server(api: Api, add: Add, monke
                 "taskType": "SIMPLE",
                 "status": "IN_PROGRESS",
                 "taskId": "t1",
-                "inputData": {"api_key": "hunter2", "note": "the-key-secret"},
+                "inputData": {
+                    "api_key": "hunter2",
+                    "note": "the-key-secret",
+                    "deep": nested({"password": "hunter2", "note": "a the-key-secret b"}, 30),
+                    "too_deep": nested({"password": "hunter2", "note": "the-key-secret"}, 300),
+                },
                 "reasonForIncompletion": "the-key-secret",
             },
         )

@@ -48,7 +48,7 @@ async def test_an_answer_is_shared_until_it_is_too_old() -> None:
     answers = []
     for seconds in (0, 5, 4.9, 0.2, 9.9):
         clock.now += seconds
-        answers.append(await reads.get("a", source.read, ten))
+        answers.append(await reads.get(("a", "b"), source.read, ten))
     assert answers == [1, 1, 1, 2, 2]
 
 
@@ -56,7 +56,7 @@ async def test_those_who_come_during_a_read_wait_for_it() -> None:
     from airflow_provider_conductor.ui.shared_reads import SharedReads
 
     source, reads = Source(), SharedReads(Clock())
-    asking = [asyncio.create_task(reads.get("a", source.read, lambda _: 0.0)) for _ in range(50)]
+    asking = [asyncio.create_task(reads.get(("a", "b"), source.read, lambda _: 0.0)) for _ in range(50)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     source.gate.set()
@@ -70,9 +70,9 @@ async def test_a_failed_read_is_repeated_by_the_next() -> None:
     source, reads = Source(error=ValueError("away")), SharedReads(Clock())
     source.gate.set()
     with pytest.raises(ValueError, match="away"):
-        await reads.get("a", source.read, ten)
+        await reads.get(("a", "b"), source.read, ten)
     source.error = None
-    assert await reads.get("a", source.read, ten) == 2
+    assert await reads.get(("a", "b"), source.read, ten) == 2
 
 
 async def test_what_has_changed_is_read_anew() -> None:
@@ -80,10 +80,10 @@ async def test_what_has_changed_is_read_anew() -> None:
 
     source, reads = Source(), SharedReads(Clock())
     source.gate.set()
-    await reads.get("a", source.read, ten)
+    await reads.get(("a", "b"), source.read, ten)
     reads.forget("a")
     reads.forget("never asked for")
-    assert await reads.get("a", source.read, ten) == 2
+    assert await reads.get(("a", "b"), source.read, ten) == 2
 
 
 async def test_nothing_is_read_and_nothing_kept_when_nobody_asks() -> None:
@@ -93,8 +93,8 @@ async def test_nothing_is_read_and_nothing_kept_when_nobody_asks() -> None:
     source.gate.set()
     reads = SharedReads(clock)
     for key in range(1_000):
-        await reads.get(key, source.read, ten)
+        await reads.get(("key", key), source.read, ten)
     clock.now += KEPT + 1
     assert source.reads == 1_000
-    await reads.get("another", source.read, ten)
+    await reads.get(("another",), source.read, ten)
     assert len(reads._entries) == 1

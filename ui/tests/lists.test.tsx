@@ -151,6 +151,18 @@ describe("the health view", () => {
     expect(polled!.dataset.polled).toBe("true");
   });
 
+  it("lists the waits first, and ten queues of a connection until all are asked for", async () => {
+    const queues = Array.from({ length: 25 }, (_, at) => ({ ...health.connections[0]!.queues[0]!, name: `queue_${at}` }));
+    server.get(/health$/, { body: { ...health, connections: [{ ...health.connections[0]!, queues }] } });
+    render(<App />);
+    const [card] = await screen.findAllByTestId("connection");
+    const row = screen.getByTestId("row");
+    expect(row.compareDocumentPosition(card!) & Node.DOCUMENT_POSITION_FOLLOWING).toBeTruthy();
+    expect(within(card!).getAllByTestId("queue")).toHaveLength(10);
+    fireEvent.click(within(card!).getByTestId("show-queues"));
+    expect(within(card!).getAllByTestId("queue")).toHaveLength(25);
+  });
+
   it("names DAG, run and task of a wait, and opens its workflow", async () => {
     server.get(/health$/, { body: health });
     render(<App />);

@@ -97,7 +97,7 @@ describe("untrusted text", () => {
         reason: NASTY,
         input: { text: NASTY, bytes: 1, cut: false },
         output: { text: NASTY, bytes: 1, cut: true },
-        log: [{ time: 1, text: NASTY }],
+        log: [NASTY],
         log_error: NASTY,
       }),
     });
@@ -369,7 +369,7 @@ describe("the details", () => {
     server.get(/\/task\?/, ({ url }) => {
       const id = new URLSearchParams(url.split("?")[1]).get("id");
       const attempt = view.attempts.find((each) => each.id === (id ?? "pack_order-2"))!;
-      return { body: details({ attempt, reason: `reason of ${attempt.id}`, log: [{ time: 1, text: "no paper" }] }) };
+      return { body: details({ attempt, reason: `reason of ${attempt.id}`, log: ["  no paper"] }) };
     });
     await show(view);
     fireEvent.click(screen.getByTestId("node-pack_order"));

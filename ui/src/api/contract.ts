@@ -99,7 +99,7 @@ export interface TaskDetails {
   input: Payload;
   output: Payload;
   definition: Payload;
-  log: { time: number; text: string }[];
+  log: string[];
   log_error: string;
   actions: Partial<Record<TaskVerb, Permission>>;
 }

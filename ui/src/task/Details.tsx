@@ -117,7 +117,7 @@ function Body({ view, selection, attempts, busy, onSelect, onAct, data }: BodyPr
       {view.may_act && <TaskActions {...{ data, selection, busy, onAct }} />}
       <PayloadSection title="Input" payload={data.input} open />
       <PayloadSection title="Output" payload={data.output} open />
-      <LogSection data={data} now={view.server_time} />
+      <LogSection data={data} />
       <PayloadSection title="Definition" payload={data.definition} open={attempt === null} />
     </>
   );
@@ -225,7 +225,7 @@ function PayloadSection({ title, payload, open }: { title: string; payload: Payl
   );
 }
 
-function LogSection({ data, now }: { data: TaskDetails; now: number }) {
+function LogSection({ data }: { data: TaskDetails }) {
   const { log, log_error } = data;
   if (log.length === 0 && !log_error) {
     return (
@@ -244,7 +244,7 @@ function LogSection({ data, now }: { data: TaskDetails; now: number }) {
       {log_error && <p className="field-error">{log_error}</p>}
       {log.length > 0 && (
         <pre tabIndex={0} aria-label="Worker log" data-testid="log">
-          {log.map(({ time, text }) => `${time ? `${clock(time, now)}  ` : ""}${text}\n`).join("")}
+          {log.map((line) => `${line}\n`).join("")}
         </pre>
       )}
     </details>

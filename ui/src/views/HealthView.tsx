@@ -1,3 +1,4 @@
+import { useState } from "react";
 import type { Connection, HealthView as Health, Queue, TaskInstance, Wait } from "../api/contract";
 import { healthUrl } from "../api/places";
 import { clockWithZone, count, duration } from "../format";
@@ -16,6 +17,7 @@ export function HealthView({ onOpen }: { onOpen: (task: TaskInstance) => void })
     <div className="page list">
       {error && <ErrorBanner error={error} stale onRetry={pollNow} />}
       <h1>Conductor</h1>
+      <Waits data={data} onOpen={onOpen} />
       <section>
         <h2>Connections</h2>
         {data.connections.length === 0 && (
@@ -27,13 +29,16 @@ export function HealthView({ onOpen }: { onOpen: (task: TaskInstance) => void })
           <ConnectionCard key={connection.conn_id} connection={connection} />
         ))}
       </section>
-      <Waits data={data} onOpen={onOpen} />
     </div>
   );
 }
 
+/** Queues of a connection that are listed before somebody asks for all; the server sends those without workers first. */
+const QUEUES = 10;
+
 function ConnectionCard({ connection }: { connection: Connection }) {
   const { conn_id, address, ok, message, queues, queues_error } = connection;
+  const [all, setAll] = useState(false);
   return (
     <article
       className={`card ${ok ? "" : "bad"}`}
@@ -66,11 +71,16 @@ function ConnectionCard({ connection }: { connection: Connection }) {
               </tr>
             </thead>
             <tbody>
-              {queues.map((queue) => (
+              {queues.slice(0, all ? undefined : QUEUES).map((queue) => (
                 <QueueRow key={`${queue.domain} ${queue.name}`} queue={queue} />
               ))}
             </tbody>
           </table>
+          {!all && queues.length > QUEUES && (
+            <button type="button" className="button more" data-testid="show-queues" onClick={() => setAll(true)}>
+              Show all {queues.length} queues
+            </button>
+          )}
         </div>
       )}
       {ok && queues.length === 0 && !queues_error && <p className="muted">No task waits for a worker.</p>}
