@@ -2,6 +2,7 @@ import { fireEvent, render, screen, waitFor, within } from "@testing-library/rea
 import { beforeEach, describe, expect, it } from "vitest";
 import { App } from "../src/App";
 import type { HealthView, RunView } from "../src/api/contract";
+import { placeOf, taskPage } from "../src/api/places";
 import { NOW, Sample } from "./samples";
 import { Server } from "./server";
 
@@ -195,6 +196,23 @@ describe("addresses", () => {
     render(<App />);
     await screen.findByTestId("graph");
     expect(server.calls[0]!.url).toBe(`./api/dags/a%2Fb/runs/r/tasks/group.task/${expected}/workflow`);
+  });
+
+  it.each(["scheduled__2026-01-01T00:00:00+00:00", "scheduled__2026-01-01T00%3A00%3A00%2B00%3A00"])(
+    "reads a run's id as Airflow writes it: %s",
+    async (written) => {
+      go(`/conductor/task?dag_id=d&run_id=${written}&task_id=t&map_index={MAP_INDEX}`);
+      render(<App />);
+      await screen.findByTestId("graph");
+      const run = encodeURIComponent("scheduled__2026-01-01T00:00:00+00:00");
+      expect(server.calls[0]!.url).toBe(`./api/dags/d/runs/${run}/tasks/t/-1/workflow`);
+    },
+  );
+
+  it("writes a run's id so that it reads the same", () => {
+    const task = { dag_id: "d", run_id: "a+b c&d", task_id: "t", map_index: 3 };
+    const { search } = new URL(taskPage(task), "http://airflow/conductor/");
+    expect(placeOf({ pathname: "/conductor/task", search })).toEqual({ view: "task", task });
   });
 
   it("has no Back button where there is nothing to go back to", async () => {

@@ -9,7 +9,8 @@ export type Place =
 
 export function placeOf(location: { pathname: string; search: string }): Place {
   const segment = location.pathname.split("/").filter(Boolean).at(-1) ?? "";
-  const query = new URLSearchParams(location.search);
+  // Airflow 3.1 puts a run's id there as it is, with its "+"; later versions, and taskPage, write one as "%2B".
+  const query = new URLSearchParams(location.search.replaceAll("+", "%2B"));
   const dag_id = query.get("dag_id") ?? "";
   const run_id = query.get("run_id") ?? "";
   switch (segment) {
@@ -37,7 +38,8 @@ const path = (...parts: (string | number)[]) => parts.map((part) => encodeURICom
 
 export function taskPage(task: TaskInstance): string {
   const { dag_id, run_id, task_id, map_index } = task;
-  return `./task?${new URLSearchParams({ dag_id, run_id, task_id, map_index: String(map_index) })}`;
+  const query = Object.entries({ dag_id, run_id, task_id, map_index }).map(([name, value]) => `${name}=${path(value)}`);
+  return `./task?${query.join("&")}`;
 }
 
 const taskApi = (task: TaskInstance) =>
