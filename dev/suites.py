@@ -34,6 +34,7 @@ WITHOUT_AIRFLOW = (
     "tests/test_layering.py",
     "tests/test_requirements.py",
     "tests/test_wheel.py",
+    "tests/ui_browser/test_finding_chromium.py",
 )
 
 NOTHING_SELECTED = 5
