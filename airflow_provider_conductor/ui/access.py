@@ -5,9 +5,13 @@ A plugin's routes have no authentication of their own (apache/airflow#72655): ea
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated
 
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity
+from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import (
     GetUserDep,
     requires_access_connection,
@@ -16,6 +20,10 @@ from airflow.api_fastapi.core_api.security import (
 )
 from airflow.api_fastapi.logging.decorators import action_logging
 from fastapi import Depends, Header, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+
+if TYPE_CHECKING:
+    from airflow.api_fastapi.auth.managers.base_auth_manager import ResourceMethod
 
 READ_PAGES = Depends(requires_access_view(AccessView.WEBSITE))
 """For the pages themselves, which have no data."""
@@ -24,7 +32,17 @@ READ_TASK_INSTANCE = Depends(requires_access_dag("GET", DagAccessEntity.TASK_INS
 READ_TASK_LOGS = Depends(requires_access_dag("GET", DagAccessEntity.TASK_LOGS))
 WRITE_TASK_INSTANCE = Depends(requires_access_dag("PUT", DagAccessEntity.TASK_INSTANCE))
 READ_CONNECTIONS = Depends(requires_access_connection("GET"))
-AUDIT_LOG = Depends(action_logging("conductor_action"))
+
+_log_action = action_logging("conductor_action")
+
+
+async def _log_and_commit(request: Request, session: SessionDep, user: GetUserDep) -> None:
+    await _log_action(request, session, user)
+    # Airflow 3.1 leaves it to the end of the request, where a refusal undoes it.
+    await run_in_threadpool(session.commit)
+
+
+AUDIT_LOG = Depends(_log_and_commit)
 """Writes the user, the task instance and the request into Airflow's audit log, whether or not it succeeds."""
 
 REQUESTED_BY = "airflow-ui"
@@ -47,20 +65,30 @@ def same_page(
 SAME_PAGE = Depends(same_page)
 
 
-def may_write(request: Request, user: GetUserDep) -> bool:
-    """Whether the user may change task instances of the DAG in the path."""
-    try:
-        requires_access_dag("PUT", DagAccessEntity.TASK_INSTANCE)(request, user)
-    except HTTPException:
-        return False
-    return True
+def _may(method: ResourceMethod, entity: DagAccessEntity) -> Callable[[Request, BaseUser], bool]:
+    """A dependency: whether the user has this right for the DAG in the path, or for any DAG if there is none."""
+
+    def may(request: Request, user: GetUserDep) -> bool:
+        try:
+            requires_access_dag(method, entity)(request, user)
+        except HTTPException:
+            return False
+        return True
+
+    return may
 
 
-MayWrite = Annotated[bool, Depends(may_write)]
+MayWrite = Annotated[bool, Depends(_may("PUT", DagAccessEntity.TASK_INSTANCE))]
+MayReadTaskInstances = Annotated[bool, Depends(_may("GET", DagAccessEntity.TASK_INSTANCE))]
+MayReadLogs = Annotated[bool, Depends(_may("GET", DagAccessEntity.TASK_LOGS))]
 
 
-def readable_dag_ids(user: Any) -> set[str]:
-    """The DAGs whose task instances the user may see."""
-    from airflow.api_fastapi.app import get_auth_manager
-
+def readable_dag_ids(user: BaseUser) -> set[str]:
+    """The DAGs that the user may see."""
     return set(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
+
+
+def readable_connection_ids(user: BaseUser, conn_ids: Iterable[str]) -> set[str]:
+    """Those of the connections that the user may see; all of them before Airflow 3.2, which has no rights for each."""
+    authorized = getattr(get_auth_manager(), "get_authorized_connections", None)
+    return set(conn_ids) & set(authorized(user=user, method="GET")) if authorized else set(conn_ids)

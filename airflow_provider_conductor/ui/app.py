@@ -19,18 +19,19 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 from airflow.api_fastapi.core_api.security import GetUserDep
 from airflow.providers.common.compat.sdk import redact
-from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Query, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Path as PathParameter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from airflow_provider_conductor.client.errors import ConductorError, ConductorNotFoundError
 from airflow_provider_conductor.client.flow import Flow
 from airflow_provider_conductor.client.flows import read_many
 from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.ui import access
-from airflow_provider_conductor.ui.conductors import ConductorRefusedError, Conductors
+from airflow_provider_conductor.ui.conductors import READ_LIMIT, Conductors, ConductorUnavailableError
 from airflow_provider_conductor.ui.shared_reads import SharedReads
 from airflow_provider_conductor.ui.task_instances import (
     NamedWorkflow,
@@ -49,6 +50,14 @@ from airflow_provider_conductor.view.workflow import NotBelowError, View, check_
 
 T = TypeVar("T")
 
+RUN, WAITS, QUEUES = object(), object(), object()
+"""What keys of shared reads begin with that are no connection's."""
+
+NOT_ITS_OWN = (
+    "The XCom of this task names a workflow, but neither that workflow nor the task's arguments show that the task has "
+    "started it or waits for it. Airflow keeps rendered arguments for the last runs of a task only"
+)
+
 STATIC = Path(__file__).parent / "static"
 """The front end, built from the sources in ``ui/``."""
 
@@ -66,6 +75,9 @@ ROWS = 200
 
 READ_CLOSELY = 50
 """Running workflows of a list whose tasks are read, to say what they wait for."""
+
+OUTPUT_LIMIT = 50_000
+"""Bytes of an output that a user gives: Airflow's audit log stores it."""
 
 AT_ONCE = 6
 """Requests to Conductor that one list has under way."""
@@ -102,47 +114,68 @@ class _State:
         """
 
         async def read() -> View:
-            return await self.run(conn_id, read_view(workflow_id))
+            return await self.run(conn_id, read_view(workflow_id, mask))
 
         return await self.reads.get((conn_id, workflow_id), read, lambda view: (view.poll_after or LIST_AFTER) * FRESH)
 
-    async def run(self, conn_id: str, flow: Flow[T]) -> T:
+    async def run(self, conn_id: str, flow: Flow[T], *, changes: bool = False) -> T:
         """What the flow returns.
+
+        Args:
+            changes: whether it changes something, and may take longer.
 
         Raises:
             HTTPException: 404 for what Conductor does not know; 502 where it cannot be read.
         """
+        drive = self.conductors.act if changes else self.conductors.read
         try:
-            return await self.conductors.run(conn_id, flow)
+            return await drive(conn_id, flow)
         except ConductorNotFoundError as error:
             raise HTTPException(
                 404,
-                f"Conductor does not know it: {mask(str(error))}. It was deleted, or archived some time after its "
-                "end; what is left is in this task's log",
+                f"Conductor has no such workflow: {mask(str(error))}. It was deleted, or archived some time after its "
+                "end. The last state that Airflow knows is in this task's log",
             ) from None
         except ConductorError as error:
             raise HTTPException(
                 502,
-                f"Airflow's API server could not read Conductor (connection {conn_id}): {mask(str(error))}. "
+                f"Airflow's API server could not reach Conductor (connection {conn_id}): {mask(str(error))}. "
                 "The workflow, and the Airflow task that waits for it, are not affected",
             ) from None
-        except ConductorRefusedError as error:
-            raise HTTPException(502, str(error)) from None
+        except ConductorUnavailableError as error:
+            raise HTTPException(502, mask(str(error))) from None
+
+    async def settings(self, conn_id: str) -> ConductorSettings:
+        """The settings of a connection.
+
+        Raises:
+            HTTPException: 502, it cannot be used.
+        """
+        try:
+            return (await self.conductors.client(conn_id)).settings
+        except ConductorUnavailableError as error:
+            raise HTTPException(502, mask(str(error))) from None
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Target:
     """The task instance in the path, and a workflow that belongs to it."""
 
     named: NamedWorkflow
     view: View
 
 
-TI: TypeAlias = Annotated[TaskInstanceId, Depends(TaskInstanceId)]
+def _task_instance(
+    dag_id: str, run_id: str, task_id: str, map_index: Annotated[int, PathParameter(ge=-1, le=2**31 - 1)]
+) -> TaskInstanceId:
+    return TaskInstanceId(dag_id, run_id, task_id, map_index)
 
 
-class Press(BaseModel):
-    """The press of a button, as the front end sends it.
+TI: TypeAlias = Annotated[TaskInstanceId, Depends(_task_instance)]
+
+
+class ActionBody(BaseModel):
+    """An action, as the front end sends it.
 
     Attributes:
         verb: what to do.
@@ -164,19 +197,21 @@ class Press(BaseModel):
     output: dict[str, Any] | None = None
     terminal: bool = False
 
-    def request(self, user: str) -> actions.Request:
-        """What is to be done, for this user.
-
-        Raises:
-            HTTPException: 422, the action needs what is missing.
-        """
+    @model_validator(mode="after")
+    def _names_its_task(self) -> ActionBody:
         if self.verb in (Action.RERUN, Action.SKIP) and not self.ref:
-            raise HTTPException(422, f"{self.verb} needs ref, the reference name of a task")
+            raise ValueError(f"{self.verb} needs ref, the reference name of a task")
         if self.verb in (Action.COMPLETE, Action.FAIL) and not self.task:
-            raise HTTPException(422, f"{self.verb} needs task, the id of an attempt of a task")
+            raise ValueError(f"{self.verb} needs task, the id of an attempt of a task")
+        if self.output is not None and len(json.dumps(self.output)) > OUTPUT_LIMIT:
+            raise ValueError(f"the output is larger than {OUTPUT_LIMIT:,} bytes; let a worker complete the task")
+        return self
+
+    def request(self, workflow_id: str, user: str) -> actions.Request:
+        """The action on this workflow, for this user."""
         return actions.Request(
             action=self.verb,
-            workflow_id=self.workflow,
+            workflow_id=workflow_id,
             user=user,
             ref=self.ref or "",
             task_id=self.task or "",
@@ -226,39 +261,45 @@ def _workflow_routes(state: _State) -> APIRouter:
     prefix = "/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}"
     router = APIRouter(prefix=prefix, dependencies=[access.READ_TASK_INSTANCE])
 
-    async def asked(ti: TI, workflow_id: str | None) -> _Asked:
+    async def target(ti: TaskInstanceId, workflow_id: str | None) -> _Target:
         """The workflow, if it is the task instance's own or below it."""
         try:
             named = await run_in_threadpool(named_workflow, ti)
         except NoWorkflowError as error:
             raise HTTPException(404, str(error)) from None
-        wanted = workflow_id or named.workflow_id
-        view = await state.view(named.conn_id, wanted)
+        own = await state.view(named.conn_id, named.workflow_id)
+        prefix = (await state.settings(named.conn_id)).identity_prefix
+        if not named.is_its_own(own.workflow, prefix):
+            raise HTTPException(404, NOT_ITS_OWN)
+        if workflow_id in (None, named.workflow_id):
+            return _Target(named, own)
 
         async def check() -> None:
-            await state.run(named.conn_id, check_below(view.workflow, named.workflow_id))
+            await state.run(named.conn_id, check_below(workflow_id, named.workflow_id))
 
-        try:  # once for all polls: whose sub-workflow it is does not change
-            await state.reads.get((named.conn_id, "below", wanted, named.workflow_id), check, lambda _: math.inf)
+        try:  # once for all polls: the workflow above it never changes
+            await state.reads.get((named.conn_id, "below", workflow_id, named.workflow_id), check, lambda _: math.inf)
         except NotBelowError as error:
             raise HTTPException(404, str(error)) from None
-        return _Asked(named, view)
+        return _Target(named, await state.view(named.conn_id, workflow_id))
 
     @router.get("/workflow")
     async def workflow(
-        ti: TI, request: Request, may_act: access.MayWrite, workflow: Annotated[str | None, Query()] = None
+        ti: TI,
+        request: Request,
+        may_act: access.MayWrite,
+        with_log: access.MayReadLogs,
+        workflow: Annotated[str | None, Query(max_length=255)] = None,
     ) -> Response:
-        found = await asked(ti, workflow)
-        client = await state.conductors.client(found.named.conn_id)
-        url = client.settings.workflow_url(found.view.workflow.workflow_id)
-        shown = await run_in_threadpool(found.view.to_json, mask, url)
-        return await run_in_threadpool(
-            _tagged, {"task": found.named.to_json(), **shown, "may_act": may_act}, request, "server_time"
-        )
+        found = await target(ti, workflow)
+        url = (await state.settings(found.named.conn_id)).workflow_url(found.view.workflow.workflow_id)
+        shown = await run_in_threadpool(found.view.to_json, url, with_log=with_log)
+        answer = {"task": found.named.to_json(), **shown, "may_act": may_act}
+        return await run_in_threadpool(_tagged, answer, request, "server_time")
 
     @router.get("/task", dependencies=[access.READ_TASK_LOGS])
     async def task(ti: TI, workflow: str, ref: str, id: str = "") -> Response:
-        found = await asked(ti, workflow)
+        found = await target(ti, workflow)
         try:
             details = await state.run(found.named.conn_id, read_details(found.view.workflow, ref, id))
         except NoSuchTaskError as error:
@@ -266,15 +307,17 @@ def _workflow_routes(state: _State) -> APIRouter:
         return _json(await run_in_threadpool(details.to_json, mask))
 
     @router.post("/actions", dependencies=[access.SAME_PAGE, access.WRITE_TASK_INSTANCE, access.AUDIT_LOG])
-    async def act(ti: TI, user: GetUserDep, press: Annotated[Press, Body()]) -> Response:
-        found = await asked(ti, press.workflow)
-        request = press.request(str(user.get_name()))
+    async def act(ti: TI, user: GetUserDep, body: Annotated[ActionBody, Body()]) -> Response:
+        found = await target(ti, body.workflow)
+        conn_id = found.named.conn_id
+        request = body.request(found.view.workflow.workflow_id, str(user.get_name()))
         try:
-            message, changed = await state.run(found.named.conn_id, actions.perform(request))
+            message, changed = await state.run(conn_id, actions.perform(request), changes=True)
         except ActionRefusedError as error:
             raise HTTPException(409, mask(str(error))) from None
         finally:
-            state.reads.forget(found.named.conn_id)
+            state.reads.forget(conn_id)
+            state.reads.forget(RUN)
         return _json({"message": mask(message), "changed": changed})
 
     return router
@@ -288,23 +331,24 @@ def _list_routes(state: _State) -> APIRouter:
         async def read() -> dict[str, Any]:
             return await _run_rows(state, await run_in_threadpool(workflows_of_run, dag_id, run_id, ROWS))
 
-        answer = await state.reads.get(("run", dag_id, run_id), read, lambda _: LIST_AFTER * FRESH)
+        answer = await state.reads.get((RUN, dag_id, run_id), read, lambda _: LIST_AFTER * FRESH)
         return await run_in_threadpool(_tagged, answer, request)
 
     @router.get("/health", dependencies=[access.READ_CONNECTIONS])
-    async def health(user: GetUserDep, request: Request) -> Response:
-        dag_ids = frozenset(await run_in_threadpool(access.readable_dag_ids, user))
-
-        async def read_connections() -> list[dict[str, Any]]:
-            found = await run_in_threadpool(connection_ids)
-            return list(await asyncio.gather(*(_connection(state, conn_id) for conn_id in found)))
+    async def health(user: GetUserDep, request: Request, may_read: access.MayReadTaskInstances) -> Response:
+        dag_ids = frozenset(await run_in_threadpool(access.readable_dag_ids, user) if may_read else ())
+        stored, elsewhere = await run_in_threadpool(connection_ids)
+        shown = sorted(elsewhere | await run_in_threadpool(access.readable_connection_ids, user, stored))
+        fresh = HEALTH_AFTER * FRESH
 
         async def read_waits() -> dict[str, Any]:
             return await _waits(state, await run_in_threadpool(waiting_workflows, dag_ids, ROWS))
 
-        fresh = HEALTH_AFTER * FRESH
-        connections = await state.reads.get(("connections",), read_connections, lambda _: fresh)
-        waits = await state.reads.get(("waits", dag_ids), read_waits, lambda _: fresh)
+        async def connection(conn_id: str) -> dict[str, Any]:
+            return await state.reads.get((QUEUES, conn_id), lambda: _connection(state, conn_id), lambda _: fresh)
+
+        connections = await asyncio.gather(*map(connection, shown))
+        waits = await state.reads.get((WAITS, dag_ids), read_waits, lambda _: fresh)
         answer = {"connections": connections, **waits, "poll_after": HEALTH_AFTER}
         return await run_in_threadpool(_tagged, answer, request)
 
@@ -313,9 +357,9 @@ def _list_routes(state: _State) -> APIRouter:
 
 async def _read_all(
     state: _State, named: Sequence[NamedWorkflow]
-) -> tuple[dict[tuple[str, str], Workflow], dict[tuple[str, str], View], dict[str, str]]:
+) -> tuple[dict[TaskInstanceId, Workflow], dict[tuple[str, str], View], dict[str, str]]:
     """The workflows without their tasks; of the first that run, what they wait for; and errors by connection."""
-    workflows: dict[tuple[str, str], Workflow] = {}
+    workflows: dict[TaskInstanceId, Workflow] = {}
     errors: dict[str, str] = {}
     for conn_id in sorted({one.conn_id for one in named}):
         ids = list(dict.fromkeys(one.workflow_id for one in named if one.conn_id == conn_id))
@@ -323,9 +367,14 @@ async def _read_all(
             found = await state.run(conn_id, read_many(ids))
         except HTTPException as error:
             errors[conn_id] = str(error.detail)
-        else:
-            workflows |= {(conn_id, workflow_id): workflow for workflow_id, workflow in found.items()}
-    running = [key for key, workflow in workflows.items() if not workflow.status.ended][:READ_CLOSELY]
+            continue
+        prefix = (await state.settings(conn_id)).identity_prefix
+        for one in named:
+            workflow = found.get(one.workflow_id) if one.conn_id == conn_id else None
+            if workflow is not None and one.is_its_own(workflow, prefix):
+                workflows[one.id] = workflow
+    running = [one for one in named if one.id in workflows and not workflows[one.id].status.ended]
+    keys = list(dict.fromkeys((one.conn_id, one.workflow_id) for one in running))[:READ_CLOSELY]
     slots, views = asyncio.Semaphore(AT_ONCE), {}
 
     async def read(key: tuple[str, str]) -> None:
@@ -333,7 +382,9 @@ async def _read_all(
             with contextlib.suppress(HTTPException):  # gone since, or unreachable: it has no blocker then
                 views[key] = await state.view(*key)
 
-    await asyncio.gather(*map(read, running))
+    with contextlib.suppress(TimeoutError):  # the others have no blocker
+        async with asyncio.timeout(READ_LIMIT):
+            await asyncio.gather(*map(read, keys))
     return workflows, views, errors
 
 
@@ -342,15 +393,15 @@ async def _run_rows(state: _State, named: Sequence[NamedWorkflow]) -> dict[str, 
     workflows, views, errors = await _read_all(state, shown)
     rows = []
     for one in shown:
-        key = (one.conn_id, one.workflow_id)
-        workflow = workflows.get(key)
-        error = errors.get(one.conn_id, "" if workflow else f"Conductor does not know workflow {one.workflow_id}")
+        workflow = workflows.get(one.id)
+        view = views.get((one.conn_id, one.workflow_id)) if workflow is not None else None
+        error = errors.get(one.conn_id, "" if workflow else f"Conductor has no workflow {one.workflow_id} of this task")
         rows.append(
             {
                 **one.to_json(),
                 "conn_id": one.conn_id,
                 "workflow": summary.summary(workflow) if workflow is not None else None,
-                **summary.blocked(views.get(key), mask),
+                **summary.blocked(view),
                 "error": error,
             }
         )
@@ -360,11 +411,11 @@ async def _run_rows(state: _State, named: Sequence[NamedWorkflow]) -> dict[str, 
 
 async def _waits(state: _State, named: Sequence[NamedWorkflow]) -> dict[str, Any]:
     shown = named[:ROWS]
-    _, views, _ = await _read_all(state, shown)
+    workflows, views, _ = await _read_all(state, shown)
     waits = []
     for one in shown:
-        view = views.get((one.conn_id, one.workflow_id))
-        about = summary.wait(view, mask) if view is not None else None
+        view = views.get((one.conn_id, one.workflow_id)) if one.id in workflows else None
+        about = summary.wait(view) if view is not None else None
         if about is not None:
             waits.append({**asdict(one.id), "conn_id": one.conn_id, **about})
     waits.sort(key=lambda wait: int(wait["since"]))
@@ -375,10 +426,8 @@ async def _connection(state: _State, conn_id: str) -> dict[str, Any]:
     about: dict[str, Any] = {"conn_id": conn_id, "address": "", "ok": True, "message": ""}
     about |= {"queues": [], "queues_error": ""}
     try:
-        about["address"] = (await state.conductors.client(conn_id)).settings.api_url
+        about["address"] = (await state.settings(conn_id)).api_url
         about["queues"] = [queue.to_json() for queue in await state.run(conn_id, read_queues())]
-    except ConductorRefusedError as error:
-        about |= {"ok": False, "message": str(error)}
     except HTTPException as error:
         about |= {"ok": False, "message": str(error.detail)}
     return about

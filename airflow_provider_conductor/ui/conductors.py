@@ -17,17 +17,24 @@ from airflow_provider_conductor.client.errors import ConductorConfigError
 from airflow_provider_conductor.client.flow import Flow
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.hooks.conductor import connection_settings
+from airflow_provider_conductor.ui.shared_reads import SharedReads
 
 T = TypeVar("T")
 
-LIMIT = 20.0
-"""Seconds for all requests of one page or button; then the page says that Conductor does not answer."""
+READ_LIMIT = 20.0
+"""Seconds for all requests of one page; then the page shows that Conductor does not answer."""
+
+ACTION_LIMIT = 60.0
+"""Seconds for all requests of a button, which verifies its effect."""
 
 CONNECT_LIMIT = 5.0
 """Seconds to connect, at most."""
 
+SETTINGS_FOR = 30.0
+"""Seconds after which a connection is looked up again, which may ask a secrets backend."""
 
-class ConductorRefusedError(Exception):
+
+class ConductorUnavailableError(Exception):
     """Conductor cannot be read from here; the message says why, and what to do."""
 
 
@@ -36,54 +43,85 @@ class Conductors:
 
     def __init__(self) -> None:
         self._clients: dict[str, AsyncConductorClient] = {}
+        self._settings = SharedReads()
+        self._closing: set[asyncio.Task[None]] = set()
 
-    async def run(self, conn_id: str, flow: Flow[T]) -> T:
-        """Drive a flow against a connection's Conductor.
+    async def read(self, conn_id: str, flow: Flow[T]) -> T:
+        """Drive a flow that changes nothing against a connection's Conductor.
 
         Raises:
             ConductorError: what the flow raises.
-            ConductorRefusedError: the connection cannot be used, or Conductor does not answer in time.
+            ConductorUnavailableError: the connection cannot be used, or Conductor does not answer in time.
         """
         client = await self.client(conn_id)
         try:
-            async with asyncio.timeout(LIMIT):
+            async with asyncio.timeout(READ_LIMIT):
                 return await client.run(flow)
         except TimeoutError:
-            raise ConductorRefusedError(
-                f"Conductor at {client.settings.api_url} (connection {conn_id}) did not answer within {LIMIT:.0f} s. "
-                "Check whether it is overloaded; this page asks again"
+            raise ConductorUnavailableError(
+                f"Conductor at {client.settings.api_url} (connection {conn_id}) did not answer within "
+                f"{READ_LIMIT:.0f} s. Check whether it is overloaded; this page retries"
+            ) from None
+
+    async def act(self, conn_id: str, flow: Flow[T]) -> T:
+        """Drive a flow that changes something.
+
+        Raises:
+            ConductorError: what the flow raises.
+            ConductorUnavailableError: the connection cannot be used, or the effect is not known in time.
+        """
+        client = await self.client(conn_id)
+        try:
+            async with asyncio.timeout(ACTION_LIMIT):
+                return await client.run(flow)
+        except TimeoutError:
+            raise ConductorUnavailableError(
+                f"Conductor at {client.settings.api_url} (connection {conn_id}) did not confirm the action within "
+                f"{ACTION_LIMIT:.0f} s. It may have been carried out: check the workflow before you try again"
             ) from None
 
     async def client(self, conn_id: str) -> AsyncConductorClient:
         """The client of a connection.
 
         Raises:
-            ConductorRefusedError: the connection is missing, or cannot be used.
+            ConductorUnavailableError: the connection is missing, or cannot be used.
         """
-        settings = await run_in_threadpool(_settings, conn_id)
+
+        async def look_up() -> ConductorSettings:
+            return await run_in_threadpool(_settings, conn_id)
+
+        settings = await self._settings.get((conn_id,), look_up, lambda _: SETTINGS_FOR)
         known = self._clients.get(conn_id)
         if known is not None and known.settings == settings:
             return known
         self._clients[conn_id] = client = AsyncConductorClient(settings)
         if known is not None:
-            await known.close()
+            closing = asyncio.create_task(_close_later(known))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
         return client
 
 
+async def _close_later(client: AsyncConductorClient) -> None:
+    """Close it when the requests under way are over."""
+    await asyncio.sleep(ACTION_LIMIT)
+    await client.close()
+
+
 def _settings(conn_id: str) -> ConductorSettings:
-    """The connection's settings, with the patience of somebody who looks at a page."""
+    """The connection's settings, with the patience of a user in front of a page."""
     from airflow.models.connection import Connection
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
     try:
         settings = connection_settings(Connection.get_connection_from_secrets(conn_id))
     except AirflowNotFoundException:
-        raise ConductorRefusedError(
-            f"Airflow's API server knows no connection {conn_id!r}: define it where the API server finds it, too, in "
+        raise ConductorUnavailableError(
+            f"Airflow's API server has no connection {conn_id!r}: define it where the API server finds it, too, in "
             "Airflow's database or in a secrets backend"
         ) from None
     except ConductorConfigError as error:
-        raise ConductorRefusedError(f"connection {conn_id!r} cannot be used: {error}") from None
+        raise ConductorUnavailableError(f"connection {conn_id!r} cannot be used: {error}") from None
     return replace(
         settings,
         max_attempts=min(2, settings.max_attempts),

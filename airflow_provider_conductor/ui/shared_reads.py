@@ -1,4 +1,4 @@
-"""Reads of Conductor that all who look at the same page share: one poll for all, and none when nobody looks."""
+"""Reads of Conductor that all users of the same page share: one poll for all, and none while no page is open."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ Key: TypeAlias = tuple[Hashable, ...]
 KEPT = 60.0
 """Seconds for which an answer is kept that nobody asks for."""
 
+FAILED_FOR = 2.0
+"""Seconds for which a failure is the answer: requests to a server that does not answer must not queue up."""
+
 
 @dataclass(slots=True, eq=False)
 class _Entry:
@@ -22,13 +25,15 @@ class _Entry:
     read_at: float = float("-inf")
     asked_at: float = float("-inf")
     value: Any = None
+    failed_at: float = float("-inf")
+    error: Exception | None = None
 
 
 class SharedReads:
     """Answers of one API server process, by what was read.
 
-    Nothing runs in the background: a read is made when somebody asks and the last answer is too old. Whoever asks
-    meanwhile waits for that read. A read that fails is repeated for the next who asks.
+    Nothing runs in the background: a read is made for a request if the last answer is too old. Requests that come
+    meanwhile wait for that read, and share its failure.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -44,16 +49,25 @@ class SharedReads:
             key: what is read, from the general to the particular.
             read: makes the answer.
             max_age: seconds for which an answer is fresh.
+
+        Raises:
+            Exception: what ``read`` raises, also for a request that came shortly before.
         """
         self._forget()
         entry = self._entries.setdefault(key, _Entry())
         asked_at = entry.asked_at = self._monotonic()
         async with entry.lock:
+            if entry.error is not None and asked_at - entry.failed_at < FAILED_FOR:
+                raise entry.error.with_traceback(None)
             known = entry.read_at > float("-inf")
             # An answer that came while this one waited for the lock is fresh, too.
             if not known or (entry.read_at < asked_at and asked_at - entry.read_at >= max_age(entry.value)):
-                value = await read()
-                entry.value, entry.read_at = value, self._monotonic()
+                try:
+                    entry.value = await read()
+                except Exception as error:
+                    entry.error, entry.failed_at = error, self._monotonic()
+                    raise
+                entry.read_at, entry.error = self._monotonic(), None
             return cast(T, entry.value)
 
     def forget(self, first: Hashable) -> None:

@@ -1,13 +1,16 @@
 """What Airflow's database knows of task instances and their workflows. Read in the API server, in a thread.
 
 A workflow is shown only through a task instance that names it: in XCom, or, where a new try has wiped that, in the
-record of its start. So whoever may see the task instance may see the workflow, and nobody else.
+record of its start. Users can write both, so the name counts only if the workflow or the operator's arguments agree.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import logging
+import re
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -16,14 +19,21 @@ from airflow_provider_conductor._airflow import tasks_have_state_store
 from airflow_provider_conductor.connection_form import CONNECTION_TYPE, DEFAULT_CONNECTION_ID
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY
 from airflow_provider_conductor.operators.submission import RECORD_KEY
+from airflow_provider_conductor.operators.task_run import DEFAULT_IDENTITY_PREFIX
+from airflow_provider_conductor.submission.identity import TaskIdentity
 from airflow_provider_conductor.submission.start_record import StartRecord
 
 if TYPE_CHECKING:
     from sqlalchemy import Row, Select
     from sqlalchemy.orm import Session
 
+    from airflow_provider_conductor.client.models import Workflow
+
 CONN_ID = "conductor_conn_id"
-"""The operators' argument, one of their templated fields."""
+ARGUMENTS = (CONN_ID, "workflow_id", "correlation_id")
+"""Arguments of the operators, templated fields all of them."""
+
+log = logging.getLogger(__name__)
 
 WAITING = ("deferred", "running", "up_for_reschedule")
 """States in which a task may wait for a workflow."""
@@ -41,17 +51,49 @@ class TaskInstanceId:
 
 @dataclass(frozen=True, slots=True)
 class NamedWorkflow:
-    """A task instance, and the workflow that it names in the Conductor of the connection ``conn_id``."""
+    """A task instance, and the workflow that it names in the Conductor of the connection ``conn_id``.
+
+    Attributes:
+        arguments: of the operator as Airflow has rendered them for this task instance, or as the DAG has them where
+            that is not known any more. No user can write these, but users can write XComs and task states.
+    """
 
     id: TaskInstanceId
     state: str
     try_number: int
     workflow_id: str
     conn_id: str
+    arguments: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         """The task instance, as the front end reads it."""
         return {**asdict(self.id), "state": self.state, "try_number": self.try_number}
+
+    def is_its_own(self, workflow: Workflow, identity_prefix: str | None) -> bool:
+        """Whether the workflow is really this task instance's, whatever a user has written to XCom.
+
+        ===================================================================  =======
+        the workflow                                                         is its
+        ===================================================================  =======
+        has the correlation id of a start by this task instance              own
+        is named in the operator's ``workflow_id``                           own
+        has a correlation id that the operator's arguments name              own
+        another                                                              not
+        ===================================================================  =======
+        """
+        identity = TaskIdentity(
+            prefix=identity_prefix or DEFAULT_IDENTITY_PREFIX,
+            **asdict(self.id),
+            try_number=max(1, self.try_number),
+            first_try=1,
+        )
+        label = workflow.correlation_id
+        if label in {identity.correlation_id(key) for key in identity.all_keys()}:
+            return True
+        given = self.arguments
+        return _mentions(given.get("workflow_id"), workflow.workflow_id) or any(
+            _mentions(given.get(name), label) for name in ("correlation_id", "request")
+        )
 
 
 class NoWorkflowError(Exception):
@@ -72,12 +114,14 @@ def named_workflow(ti: TaskInstanceId) -> NamedWorkflow:
         row = session.execute(_task_instances().where(*wanted)).first()
         if row is None:
             raise NoWorkflowError("Airflow has no such task instance: it was cleared, or its DAG run was deleted")
-        workflow_id = _id_in_xcom(row.value) or _id_in_record(session, ti)
-        if not workflow_id:
-            raise NoWorkflowError(
-                "This task has no Conductor workflow. A task has one from the moment it has started it, or waits for it"
-            )
-        return _named(session, row, workflow_id)
+        arguments = _arguments(session, row, {})
+        recorded = _id_in_record(session, ti)
+    workflow_id = (_id_in_xcom(row.value) or recorded) if arguments is not None else ""
+    if arguments is None or not workflow_id:
+        raise NoWorkflowError(
+            "This task has no Conductor workflow. A task has one from the moment it has started it, or waits for it"
+        )
+    return _named(row, workflow_id, arguments)
 
 
 def workflows_of_run(dag_id: str, run_id: str, limit: int) -> list[NamedWorkflow]:
@@ -94,21 +138,20 @@ def waiting_workflows(dag_ids: Collection[str], limit: int) -> list[NamedWorkflo
     return _named_in_xcom(TaskInstance.dag_id.in_(dag_ids), TaskInstance.state.in_(WAITING), limit=limit)
 
 
-def connection_ids() -> list[str]:
-    """The connections to Conductor that Airflow's database has, and the default one if it is defined elsewhere."""
+def connection_ids() -> tuple[set[str], set[str]]:
+    """The connections to Conductor in Airflow's database; and the default one, if it is defined elsewhere."""
     from airflow.models.connection import Connection
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
     with create_session(scoped=False) as session:
-        stored = session.scalars(select(Connection.conn_id).where(Connection.conn_type == CONNECTION_TYPE)).all()
-    found = {str(conn_id) for conn_id in stored}
-    try:
-        if Connection.get_connection_from_secrets(DEFAULT_CONNECTION_ID).conn_type == CONNECTION_TYPE:
-            found.add(DEFAULT_CONNECTION_ID)
-    except Exception:  # noqa: S110, RUF100  it is not defined, or a secrets backend cannot be asked
-        pass
-    return sorted(found)
+        found = session.scalars(select(Connection.conn_id).where(Connection.conn_type == CONNECTION_TYPE)).all()
+    stored, elsewhere = {str(conn_id) for conn_id in found}, set()
+    if DEFAULT_CONNECTION_ID not in stored:
+        with suppress(Exception):  # it is not defined, or a secrets backend does not answer
+            if Connection.get_connection_from_secrets(DEFAULT_CONNECTION_ID).conn_type == CONNECTION_TYPE:
+                elsewhere = {DEFAULT_CONNECTION_ID}
+    return stored, elsewhere
 
 
 def _task_instances() -> Select[Any]:
@@ -143,42 +186,72 @@ def _named_in_xcom(*wanted: Any, limit: int) -> list[NamedWorkflow]:
     from airflow.utils.session import create_session
 
     statement = _task_instances().where(*wanted, XCom.value.is_not(None))
-    statement = statement.order_by(TaskInstance.start_date, TaskInstance.task_id, TaskInstance.map_index).limit(
-        limit + 1
-    )
+    statement = statement.order_by(TaskInstance.start_date, TaskInstance.task_id, TaskInstance.map_index)
+    dags: dict[str, Any] = {}
     with create_session(scoped=False) as session:
-        rows = session.execute(statement).all()
-        return [_named(session, row, found) for row in rows if (found := _id_in_xcom(row.value))]
+        rows = session.execute(statement.limit(limit + 1)).all()
+        found = [(row, _arguments(session, row, dags)) for row in rows]
+    # Outside of the session: XCom may be kept elsewhere, and be slow.
+    named = [(row, _id_in_xcom(row.value), arguments) for row, arguments in found if arguments is not None]
+    return [_named(row, workflow_id, arguments) for row, workflow_id, arguments in named if workflow_id]
 
 
-def _named(session: Session, row: Row[Any], workflow_id: str) -> NamedWorkflow:
+def _named(row: Row[Any], workflow_id: str, arguments: Mapping[str, Any]) -> NamedWorkflow:
     ti = TaskInstanceId(row.dag_id, row.run_id, row.task_id, row.map_index)
-    fields = row.rendered_fields
-    conn_id = fields.get(CONN_ID) if isinstance(fields, dict) else None
-    if not isinstance(conn_id, str):  # Airflow keeps the rendered fields of the last runs only
-        conn_id = _conn_id_of_dag(session, ti)
-    return NamedWorkflow(ti, str(row.state or ""), row.try_number, workflow_id, conn_id)
+    return NamedWorkflow(ti, str(row.state or ""), row.try_number, workflow_id, arguments[CONN_ID], arguments)
 
 
-def _conn_id_of_dag(session: Session, ti: TaskInstanceId) -> str:
-    """The connection that the DAG names, as it is now."""
+def _arguments(session: Session, row: Row[Any], dags: dict[str, Any]) -> Mapping[str, Any] | None:
+    """The operator's rendered arguments; None if it is no operator for Conductor.
+
+    Airflow keeps them for the last runs only, and has none of a task that began in the triggerer. Then they are those
+    of the DAG as it is now, without those that are templates.
+
+    Args:
+        dags: gets the DAGs that are read, by id.
+    """
     from airflow.models.serialized_dag import SerializedDagModel
 
+    rendered = row.rendered_fields
+    if isinstance(rendered, dict):
+        return rendered if isinstance(rendered.get(CONN_ID), str) else None
+    if row.dag_id not in dags:
+        stored = SerializedDagModel.get(row.dag_id, session=session)
+        dags[row.dag_id] = stored and stored.dag
+    dag = dags[row.dag_id]
     try:
-        stored = SerializedDagModel.get(ti.dag_id, session=session)
-        conn_id = getattr(stored and stored.dag.get_task(ti.task_id), CONN_ID, None)
-    except Exception:  # the task, or the whole DAG, is gone
-        conn_id = None
-    return conn_id if isinstance(conn_id, str) and "{{" not in conn_id else DEFAULT_CONNECTION_ID
+        task = dag.get_task(row.task_id) if dag is not None else None
+    except Exception:  # the DAG has no such task any more
+        task = None
+    values = {name: getattr(task, name, None) for name in ARGUMENTS}
+    given = {name: value for name, value in values.items() if isinstance(value, str) and "{" not in value}
+    if values[CONN_ID] is None:
+        return None
+    return {CONN_ID: DEFAULT_CONNECTION_ID, **given}
+
+
+def _mentions(argument: Any, text: str) -> bool:
+    """Whether an argument is this text, or has it among others."""
+    if not text or argument is None:
+        return False
+    if isinstance(argument, str):
+        return re.search(rf"(?<![\w:.-]){re.escape(text)}(?![\w:.-])", argument) is not None
+    if isinstance(argument, Mapping):
+        return any(_mentions(value, text) for value in argument.values())
+    return isinstance(argument, (list, tuple)) and any(_mentions(value, text) for value in argument)
 
 
 def _id_in_xcom(stored: Any) -> str:
-    """The id in a row of XCom, wherever the backend of XCom keeps it."""
+    """The id in a row of XCom, wherever the backend of XCom keeps it; "" if that is no text, or cannot be read."""
     from airflow.providers.common.compat.sdk import XCom
 
-    if stored is None:
+    if not isinstance(stored, str):
         return ""
-    value = XCom.deserialize_value(SimpleNamespace(value=stored))
+    try:
+        value = XCom.deserialize_value(SimpleNamespace(value=stored))
+    except Exception as error:  # whatever a backend of somebody's own raises; other rows can be read
+        log.warning("An XCom could not be read by the API server: %s", error)
+        return ""
     return value if isinstance(value, str) else ""
 
 

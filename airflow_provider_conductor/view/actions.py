@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_conductor.client.flow import Flow
+from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.flow import Flow, ask
 from airflow_provider_conductor.client.models import Task, Workflow
 from airflow_provider_conductor.client.statuses import TaskStatus
 from airflow_provider_conductor.client.text import one_line, readable
@@ -133,6 +134,11 @@ def beside_buttons(text: str) -> str:
 
 
 def _complete(request: Request, log: Callable[[str], None]) -> Flow[bool]:
+    workflow = yield from ask(endpoints.get_workflow(request.workflow_id))
+    task = next((item for item in workflow.tasks if item.task_id == request.task_id), None)
+    completable = _completable(workflow, request.action, task)
+    if not completable["allowed"]:
+        raise ActionRefusedError(completable["why"])
     try:
         done = yield from complete(request.workflow_id, _completion(request), log=log, task_id=request.task_id)
     except CompletionRefusedError as error:

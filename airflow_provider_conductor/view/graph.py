@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from airflow_provider_conductor.client.models import Task, Workflow
+from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.blocker import attempts_of
 
@@ -104,7 +104,7 @@ def graph(workflow: Workflow, blocked: Collection[str] = ()) -> list[Node]:
     return nodes + list(drawing.others())
 
 
-def attempt_json(task: Task, mask: Mask) -> dict[str, Any]:
+def attempt_json(task: Task) -> dict[str, Any]:
     """One attempt, without its input and output."""
     number, of = attempts_of(task)
     return {
@@ -120,7 +120,7 @@ def attempt_json(task: Task, mask: Mask) -> dict[str, Any]:
         "domain": task.domain,
         "iteration": task.iteration,
         "poll_count": task.poll_count,
-        "reason": mask(one_line(task.reason, REASON_LIMIT)) if task.reason else "",
+        "reason": one_line(task.reason, REASON_LIMIT) if task.reason else "",
     }
 
 
@@ -227,12 +227,14 @@ def _iterations(tasks: Sequence[Task]) -> dict[str, set[int]]:
 def _created(fork: Task | None) -> list[Any]:
     """The tasks that a dynamic fork has created, as definitions."""
     created = fork.input.get("forkedTaskDefs") if fork is not None else None
+    if not created and fork is not None and isinstance(names := fork.input.get("forkedTasks"), list):
+        created = [{"taskReferenceName": name, "name": name} for name in names]
     return created if isinstance(created, list) else []
 
 
 def _chosen(switch: Task | None) -> str | None:
-    """The case that a switch chose; None before that."""
-    if switch is None or switch.is_open:
+    """The case that a switch chose; None before that, and where it failed."""
+    if switch is None or switch.known_status not in (TaskStatus.COMPLETED, TaskStatus.COMPLETED_WITH_ERRORS):
         return None
     for name in ("evaluationResult", "caseOutput"):
         result = switch.output.get(name)

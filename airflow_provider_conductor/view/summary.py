@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.view.graph import Mask
 from airflow_provider_conductor.view.workflow import View, waits_for
 
 LONG = 600_000
@@ -24,21 +23,21 @@ def summary(workflow: Workflow) -> dict[str, Any]:
     }
 
 
-def blocked(view: View | None, mask: Mask) -> dict[str, Any]:
+def blocked(view: View | None) -> dict[str, Any]:
     """What a workflow waits for; nothing where it was not read, or has ended."""
     if view is None or view.workflow.status.ended:
         return {"blocker": "", "needs_somebody": False}
     blocker, needs_somebody = waits_for(view.seen)
-    return {"blocker": mask(blocker), "needs_somebody": needs_somebody}
+    return {"blocker": blocker, "needs_somebody": needs_somebody}
 
 
-def wait(view: View, mask: Mask) -> dict[str, Any] | None:
+def wait(view: View) -> dict[str, Any] | None:
     """A workflow that has stalled, or goes on only if somebody acts; None for another one."""
     progress, now = view.seen.progress, view.seen.server_now
     if progress is None or view.workflow.status.ended:
         return None
     stalled = progress.stalled_since is not None and now - progress.stalled_since >= LONG
-    about = blocked(view, mask)
+    about = blocked(view)
     if not stalled and not about["needs_somebody"]:
         return None
     since = progress.since if progress.stalled_since is None else progress.stalled_since

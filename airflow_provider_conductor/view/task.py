@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,15 +49,17 @@ class Details:
         task = self.task
         definition = dict(task.definition) if task is not None else {}
         return {
-            "attempt": attempt_json(task, mask) if task is not None else None,
+            "attempt": attempt_json(task) if task is not None else None,
             "name": str(self.defined.get("name") or (task.task_type if task is not None else self.ref)),
             "type": task.kind if task is not None else str(self.defined.get("type") or "SIMPLE"),
-            "description": one_line(definition.get("description") or self.defined.get("description") or "", 1_000),
-            "reason": mask(readable(task.reason)) if task is not None else "",
+            "description": one_line(
+                mask(definition.get("description") or self.defined.get("description") or ""), 1_000
+            ),
+            "reason": readable(task.reason) if task is not None else "",
             "input": _payload(task.input if task is not None else self.defined.get("inputParameters"), mask),
             "output": _payload(task.output if task is not None else {}, mask),
             "definition": _payload(definition, mask),
-            "log": [mask(readable(line)) for line in self.log[-LOG_LINES:]],
+            "log": [readable(mask(line)) for line in self.log[-LOG_LINES:]],
             "log_error": mask(self.log_error),
             "actions": task_actions(self.workflow, self.ref, task),
         }
@@ -66,7 +69,7 @@ def read_details(workflow: Workflow, ref: str, task_id: str = "") -> Flow[Detail
     """The task's details, with the log of its worker.
 
     Args:
-        workflow: with its tasks.
+        workflow: with its tasks, whose reasons have been masked.
         task_id: one attempt; the newest without.
 
     Raises:
@@ -93,12 +96,13 @@ def _defined(workflow: Workflow, ref: str) -> dict[str, Any]:
     definition = workflow.data.get("workflowDefinition") or {}
     plain = ref.partition("__")[0]
     found: dict[str, Any] = {}
-    for item in defined_tasks(definition.get("tasks")):
-        name = item.task.get("taskReferenceName") if isinstance(item.task, dict) else None
-        if name == ref:
-            return dict(item.task)
-        if name == plain:
-            found = dict(item.task)
+    with suppress(TypeError, AttributeError, ValueError):  # of a shape that no server accepts
+        for item in defined_tasks(definition.get("tasks")):
+            name = item.task.get("taskReferenceName") if isinstance(item.task, dict) else None
+            if name == ref:
+                return dict(item.task)
+            if name == plain:
+                found = dict(item.task)
     return found
 
 

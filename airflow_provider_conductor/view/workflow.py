@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_conductor.client import endpoints
@@ -20,10 +21,10 @@ from airflow_provider_conductor.view.actions import workflow_actions
 from airflow_provider_conductor.view.graph import Mask, attempt_json, graph
 
 PATIENCE = 15.0
-"""Seconds for all that is read of one workflow; whoever looks at a page does not wait longer."""
+"""Seconds for all that is read of one workflow; a user in front of a page does not wait longer."""
 
 POLL_AFTER = 2.0
-"""Seconds between two reads of a workflow that somebody looks at."""
+"""Seconds between two reads of a workflow whose page is open."""
 
 TASKS_A_SECOND = 500
 """A workflow with more tasks than twice this is read less often: its answer has megabytes."""
@@ -38,7 +39,7 @@ class NotBelowError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What was read of a workflow at one time, for everybody who looks at it.
+    """What was read of a workflow at one time, with secrets masked, for all users who have its page open.
 
     Attributes:
         failure: why it ended unsuccessfully; None if it did not.
@@ -58,25 +59,28 @@ class View:
             return None
         return max(POLL_AFTER, len(self.workflow.data.get("tasks") or ()) / TASKS_A_SECOND)
 
-    def to_json(self, mask: Mask, url: str) -> dict[str, Any]:
-        """As the front end reads it; what workers and users have written is masked.
+    def to_json(self, url: str, *, with_log: bool) -> dict[str, Any]:
+        """As the front end reads it.
 
         Args:
             url: its page in Conductor's own UI.
+            with_log: whether the failure has the last lines of the worker's log.
         """
         workflow, progress = self.workflow, self.seen.progress
         blocker, needs_somebody = waits_for(self.seen)
         blockers = progress.blockers if progress is not None else ()
         blocked = {(*blocker.path, blocker.reference_name)[0] for blocker in blockers}
-        if self.failure is not None:
-            blocked = {(*self.failure.path, self.failure.task_reference_name)[0]}
+        failure = self.failure
+        if failure is not None:
+            blocked = {(*failure.path, failure.task_reference_name)[0]}
+            failure = failure if with_log else replace(failure, log_lines=())
         return {
             "workflow": {
                 "id": workflow.workflow_id,
                 "name": workflow.name,
                 "version": workflow.version,
                 "status": str(workflow.status),
-                "reason": mask(one_line(workflow.reason, 1_000)) if workflow.reason else "",
+                "reason": one_line(workflow.reason, 1_000) if workflow.reason else "",
                 "correlation_id": workflow.correlation_id,
                 "started": workflow.create_time,
                 "ended": workflow.end_time if workflow.status.ended else 0,
@@ -84,11 +88,11 @@ class View:
                 "url": url,
                 "parent_id": workflow.parent_workflow_id,
             },
-            "blocker": mask(blocker),
+            "blocker": blocker,
             "needs_somebody": needs_somebody,
-            "failure": mask(readable(explain(self.failure))) if self.failure is not None else "",
+            "failure": readable(explain(failure)) if failure is not None else "",
             "graph": [node.to_json() for node in graph(workflow, blocked)],
-            "attempts": [attempt_json(task, mask) for task in workflow.tasks],
+            "attempts": [attempt_json(task) for task in workflow.tasks],
             "actions": workflow_actions(workflow),
             "poll_after": self.poll_after,
             "server_time": self.seen.server_now,
@@ -107,8 +111,11 @@ def waits_for(seen: Observation) -> tuple[str, bool]:
     return seen.unread or describe(progress, now), needs_somebody
 
 
-def read_view(workflow_id: str) -> Flow[View]:
+def read_view(workflow_id: str, mask: Mask) -> Flow[View]:
     """Read a workflow, what it waits for, and the root cause of its failure.
+
+    Args:
+        mask: hides secrets in what workers and users have written, before any of it is cut to a length.
 
     Raises:
         ConductorRequestError: Conductor is unreachable, refuses, or does not know the workflow.
@@ -118,25 +125,43 @@ def read_view(workflow_id: str) -> Flow[View]:
     failure = None
     if seen.workflow.status.ended and seen.workflow.status is not WorkflowStatus.COMPLETED and seen.whole:
         failure = yield from diagnose(seen.workflow)
-    return View(seen, failure)
+    return View(_masked(seen, mask), failure and _masked_failure(failure, mask))
 
 
-def check_below(workflow: Workflow, root_id: str) -> Flow[None]:
-    """Check that a workflow is the task instance's own, or a sub-workflow of it at any depth.
+def _masked(seen: Observation, mask: Mask) -> Observation:
+    progress, data = seen.progress, seen.workflow.data
+    if progress is not None:
+        blockers = tuple(replace(blocker, reason=mask(blocker.reason)) for blocker in progress.blockers)
+        progress = replace(progress, blockers=blockers)
+    masked = {**data, "reasonForIncompletion": mask(data.get("reasonForIncompletion"))}
+    if seen.workflow.has_tasks:
+        tasks = data.get("tasks") or ()
+        masked["tasks"] = [
+            {**task, "reasonForIncompletion": mask(reason)} if (reason := task.get("reasonForIncompletion")) else task
+            for task in tasks
+        ]
+    return replace(seen, workflow=replace(seen.workflow, data=masked), progress=progress, unread=mask(seen.unread))
+
+
+def _masked_failure(failure: Failure, mask: Mask) -> Failure:
+    names = ("reason", "workflow_reason", "failure_workflow_error")
+    texts = {name: mask(getattr(failure, name)) for name in names}
+    return replace(failure, **texts, log_lines=tuple(map(mask, failure.log_lines)))
+
+
+def check_below(workflow_id: str, root_id: str) -> Flow[None]:
+    """Check that a workflow is a sub-workflow of the task instance's own, at any depth.
 
     Raises:
-        NotBelowError: it is neither.
+        NotBelowError: it is not.
+        ConductorRequestError: Conductor is unreachable, or refuses.
     """
-    above, parent = workflow.workflow_id, workflow.parent_workflow_id
-    for _ in range(MAX_DEPTH):
-        if above == root_id:
-            return
-        if not parent:
-            break
-        above = parent
-        if above != root_id:
-            try:
-                parent = (yield from ask(endpoints.get_workflow(above, include_tasks=False))).parent_workflow_id
-            except ConductorNotFoundError:
+    above = workflow_id
+    with suppress(ConductorNotFoundError):
+        for _ in range(MAX_DEPTH):
+            above = (yield from ask(endpoints.get_workflow(above, include_tasks=False))).parent_workflow_id
+            if above == root_id:
+                return
+            if not above:
                 break
-    raise NotBelowError(f"{workflow.workflow_id} is no sub-workflow of this task's workflow {root_id}")
+    raise NotBelowError(f"{one_line(workflow_id)} is no sub-workflow of this task's workflow {root_id}")

@@ -55,12 +55,26 @@ def api() -> Iterator[Api]:
         return str(get_auth_manager().generate_jwt(SimpleAuthManagerUser(username=user, role=role and role.upper())))
 
     with TestClient(create_app(apps="core"), raise_server_exceptions=False) as client:
+        plugins = client.get("/api/v2/plugins", headers={"Authorization": f"Bearer {token('ada')}"}).json()["plugins"]
+        assert "conductor" in [plugin["name"] for plugin in plugins], "the project's entry points are old: make setup"
         yield Api(client, token)
+
+
+@pytest.fixture(autouse=True)
+def connections_are_looked_up_each_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a Conductor of its own behind the same connection."""
+    if "api" in request.fixturenames:
+        for name in ("conductors.SETTINGS_FOR", "shared_reads.FAILED_FOR"):
+            monkeypatch.setattr(f"airflow_provider_conductor.ui.{name}", 0.0)
 
 
 @pytest.fixture
 def add(api: Api) -> Callable[..., None]:
-    """Writes a task instance, and what it has pushed to XCom, into Airflow's database."""
+    """Writes a task instance, and what it has pushed to XCom, into Airflow's database.
+
+    ``arguments`` are the operator's as rendered: by default those of a sensor of the workflow; with ``conn_id=None``,
+    Airflow has none.
+    """
     return _add
 
 
@@ -72,6 +86,7 @@ def _add(
     map_index: int = -1,
     workflow_id: Any = None,
     conn_id: str | None = "conductor_default",
+    arguments: dict[str, Any] | None = None,
     state: str = "deferred",
     record: dict[str, Any] | None = None,
 ) -> None:
@@ -108,7 +123,8 @@ def _add(
         if workflow_id is not None:
             session.execute(_row(XComModel, **key, dag_run_id=run.id, key="workflow_id", value=workflow_id))
         if conn_id is not None:
-            fields = {"conductor_conn_id": conn_id, "workflow_name": "any"}
+            fields = {"workflow_id": workflow_id} if arguments is None else arguments
+            fields = {"conductor_conn_id": conn_id, **fields}
             session.execute(_row(RenderedTaskInstanceFields, **key, rendered_fields=fields))
         if record is not None:
             from airflow.models.task_state_store import TaskStateStoreModel

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_conductor.testing import ConductorStandIn
+from tests.polling.builders import task
 from tests.ui.conftest import Api
 
 pytestmark = pytest.mark.airflow_versions(since="3.1")
@@ -24,6 +25,13 @@ def has(conductor: ConductorStandIn, name: str, status: str = "RUNNING", **more:
     workflow_id = conductor.add(status, name=name)
     conductor.workflows[workflow_id].update(more)
     return workflow_id
+
+
+def logs(conductor: ConductorStandIn, line: str) -> None:
+    """From now on, each task's worker has logged this line."""
+    log = json.dumps([{"log": line}]).encode()
+    answer = (200, "application/json", log)
+    conductor.instead = lambda request: answer if request.path.endswith("/log") else None
 
 
 def nested(value: Any, levels: int) -> Any:
@@ -167,10 +175,174 @@ def test_mapped_task_instances_have_their_own_workflows(api: Api, add: Add, cond
     assert api.get("/conductor/api/dags/d6/runs/r/tasks/wait/-1/workflow").status_code == 404
 
 
+IDENTITY = "airflow:{dag_id}:r:wait:-1:1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "correlation_id", "shown"),
+    [
+        ({"workflow_id": "ID"}, None, True),
+        ({"workflow_id": ["another", "ID"]}, None, True),
+        ({"workflow_id": "['another', 'ID']"}, None, True),
+        ({"workflow_name": "orders"}, IDENTITY, True),
+        ({"correlation_id": "order-7"}, "order-7", True),
+        ({"request": {"name": "orders", "correlation_id": "order-7"}}, "order-7", True),
+        ({"workflow_id": "another"}, None, False),
+        ({"workflow_id": "IDENTICAL-ID-AND-MORE"}, None, False),
+        ({"workflow_name": "orders"}, None, False),
+        ({"workflow_name": "orders"}, "airflow:another_dag:r:wait:-1:1", False),
+        ({"workflow_name": "orders"}, IDENTITY + "7", False),
+        ({"correlation_id": "order-7"}, "order-77", False),
+        ({"correlation_id": ""}, "", False),
+    ],
+)
+def test_an_id_that_a_user_has_written_to_xcom_opens_nothing(
+    api: Api, add: Add, conductor: ConductorStandIn, arguments: dict[str, Any], correlation_id: str | None, shown: bool
+) -> None:
+    dag_id = f"own{abs(hash((str(arguments), correlation_id)))}"
+    label = correlation_id and correlation_id.format(dag_id=dag_id)
+    workflow_id = has(conductor, "any", correlationId=label)
+    arguments = json.loads(json.dumps(arguments).replace('ID"', f'{workflow_id}"').replace("ID'", f"{workflow_id}'"))
+    add(dag_id, "r", "wait", workflow_id=workflow_id, arguments=arguments)
+    path = f"/conductor/api/dags/{dag_id}/runs/r"
+
+    answers = [
+        api.get(f"{path}/tasks/wait/-1/workflow"),
+        api.get(f"{path}/tasks/wait/-1/task?workflow={workflow_id}&ref=any"),
+        api.post(f"{path}/tasks/wait/-1/actions", {"verb": "terminate", "workflow": workflow_id}),
+    ]
+    (row,) = api.get(f"{path}/workflows").json()["rows"]
+
+    if shown:
+        assert answers[0].status_code == 200
+        assert conductor.status(workflow_id) == "TERMINATED"
+        assert row["workflow"]["id"] == workflow_id
+    else:
+        assert [answer.status_code for answer in answers] == [404, 404, 404]
+        assert "neither that workflow nor the task's arguments show" in answers[0].json()["detail"]
+        assert conductor.status(workflow_id) == "RUNNING"
+        assert row["workflow"] is None
+
+
+def test_an_operator_of_something_else_has_no_workflow(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    """Its XCom may have the same key."""
+    workflow_id = has(conductor, "any")
+    add("d20", "r", "wait", workflow_id=workflow_id, conn_id=None)
+    assert api.get("/conductor/api/dags/d20/runs/r/tasks/wait/-1/workflow").status_code == 404
+    assert api.get("/conductor/api/dags/d20/runs/r/workflows").json()["rows"] == []
+
+
+@pytest.fixture
+def without(api: Api, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Takes a right for one kind of entities from everybody."""
+    from airflow.api_fastapi.app import get_auth_manager
+
+    manager = get_auth_manager()
+    allowed = manager.is_authorized_dag
+
+    def take(entity: str) -> None:
+        def is_authorized_dag(*, access_entity: Any = None, **more: Any) -> bool:
+            return getattr(access_entity, "name", "") != entity and allowed(access_entity=access_entity, **more)
+
+        monkeypatch.setattr(manager, "is_authorized_dag", is_authorized_dag)
+
+    return take
+
+
+def test_without_the_right_to_logs_there_are_no_lines_of_workers(
+    api: Api, add: Add, conductor: ConductorStandIn, without: Callable[[str], None]
+) -> None:
+    failed = task("pack", "FAILED", ended=1, reasonForIncompletion="no paper")
+    workflow_id = has(conductor, "failed", "FAILED", tasks=[failed])
+    logs(conductor, "a line of the worker")
+    add("d21", "r", "wait", workflow_id=workflow_id)
+    path = "/conductor/api/dags/d21/runs/r/tasks/wait/-1"
+
+    assert "a line of the worker" in api.get(f"{path}/workflow").json()["failure"]
+    without("TASK_LOGS")
+    shown = api.get(f"{path}/workflow")
+    assert "no paper" in shown.json()["failure"]
+    assert "a line of the worker" not in shown.text
+    assert api.get(f"{path}/task?workflow={workflow_id}&ref=pack").status_code == 403
+
+
+def test_without_the_right_to_task_instances_the_menus_page_has_no_waits(
+    api: Api, add: Add, conductor: ConductorStandIn, without: Callable[[str], None]
+) -> None:
+    workflow_id = has(conductor, "paused", "PAUSED")
+    add("d22", "r", "wait", workflow_id=workflow_id)
+    assert workflow_id in [wait["workflow_id"] for wait in api.get("/conductor/api/health").json()["waits"]]
+    without("TASK_INSTANCE")
+    answer = api.get("/conductor/api/health")
+    assert (answer.status_code, answer.json()["waits"]) == (200, [])
+
+
+def test_a_task_of_a_worker_is_not_completed_by_hand(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    workflow_id = has(conductor, "any", tasks=[task("pack", "IN_PROGRESS", started=0)])
+    add("d23", "r", "wait", workflow_id=workflow_id)
+    path = "/conductor/api/dags/d23/runs/r/tasks/wait/-1"
+    for verb in ("complete", "fail"):
+        body = {"verb": verb, "workflow": workflow_id, "task": "pack-1"}
+        answer = api.post(f"{path}/actions", body)
+        assert answer.status_code == 409
+        assert "only WAIT and HUMAN tasks are completed by hand" in answer.json()["detail"]
+    assert conductor.workflows[workflow_id]["tasks"][0]["status"] == "IN_PROGRESS"
+
+
+def test_one_row_that_cannot_be_read_does_not_hide_the_others(
+    api: Api, add: Add, conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.providers.common.compat.sdk import XCom
+
+    read = XCom.deserialize_value
+
+    def deserialize_value(row: Any) -> Any:
+        if row.value == "s3://away":
+            raise ConnectionError("no such bucket")
+        return read(row)
+
+    monkeypatch.setattr(XCom, "deserialize_value", deserialize_value)
+    workflow_id = has(conductor, "any")
+    add("d24", "r", "stored_elsewhere", workflow_id="s3://away")
+    add("d24", "r", "wait", workflow_id=workflow_id)
+    rows = api.get("/conductor/api/dags/d24/runs/r/workflows").json()["rows"]
+    assert [row["task_id"] for row in rows] == ["wait"]
+    answer = api.get("/conductor/api/dags/d24/runs/r/tasks/stored_elsewhere/-1/workflow")
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("map_index", ["99999999999999999999", "-2", "x"])
+def test_a_map_index_that_cannot_be_is_refused(api: Api, map_index: str) -> None:
+    answer = api.get(f"/conductor/api/dags/d/runs/r/tasks/t/{map_index}/workflow")
+    assert answer.status_code == 422
+    assert "path.map_index" in answer.json()["detail"]
+
+
+def test_a_secret_is_masked_before_a_text_is_cut(api: Api, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "S3cret-Passw0rd-0123456789"
+    with ConductorStandIn(key=("an-id", secret)) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_CUT", server.connection_uri())
+        for length in (150, 185, 195, 480, 495, 985):
+            failed = task("pack", "FAILED", ended=1, reasonForIncompletion="x" * length + secret)
+            workflow_id = has(server, "failed", "FAILED", tasks=[failed])
+            logs(server, "y" * (length - 200) + secret)
+            add("d25", str(length), "wait", workflow_id=workflow_id, conn_id="cut")
+            path = f"/conductor/api/dags/d25/runs/{length}/tasks/wait/-1"
+            for answer in (api.get(f"{path}/workflow"), api.get(f"{path}/task?workflow={workflow_id}&ref=pack")):
+                assert answer.status_code == 200
+                assert secret[:4] not in answer.text
+
+
 @pytest.mark.airflow_versions(since="3.3")
 def test_a_new_try_has_the_workflow_of_its_record(api: Api, add: Add, conductor: ConductorStandIn) -> None:
     workflow_id = has(conductor, "kept")
-    add("d7", "r", "wait", record={"max_tries": 0, "first_try": 1, "workflow_id": workflow_id})
+    add(
+        "d7",
+        "r",
+        "wait",
+        record={"max_tries": 0, "first_try": 1, "workflow_id": workflow_id},
+        arguments={"workflow_id": workflow_id},
+    )
     answer = api.get("/conductor/api/dags/d7/runs/r/tasks/wait/-1/workflow")
     assert (answer.status_code, answer.json()["workflow"]["id"]) == (200, workflow_id)
 
@@ -194,14 +366,14 @@ def test_a_workflow_that_conductor_has_forgotten_says_so(api: Api, add: Add, con
     add("d9", "r", "wait", workflow_id="deleted-long-ago")
     answer = api.get("/conductor/api/dags/d9/runs/r/tasks/wait/-1/workflow")
     assert answer.status_code == 404
-    assert "Conductor does not know it" in answer.json()["detail"]
+    assert "Conductor has no such workflow" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
     ("conn_id", "connection", "why"),
     [
-        ("away", "conductor://127.0.0.1:1", "could not read Conductor (connection away)"),
-        ("missing", None, "knows no connection 'missing': define it where the API server finds it"),
+        ("away", "conductor://127.0.0.1:1", "could not reach Conductor (connection away)"),
+        ("missing", None, "has no connection 'missing': define it where the API server finds it"),
         (
             "wrong",
             '{"conn_type": "conductor", "host": "h", "extra": {"no_such": 1}}',
@@ -265,6 +437,7 @@ def test_an_unchanged_workflow_is_not_sent_again(api: Api, add: Add, conductor: 
     path = "/conductor/api/dags/d12/runs/r/tasks/wait/-1/workflow"
 
     first = api.get(path)
+    assert first.status_code == 200, first.text
     second = api.get(path, **{"If-None-Match": first.headers["ETag"]})
     conductor.end(workflow_id, "COMPLETED")
     api.post(path.replace("/workflow", "/actions"), {"verb": "pause", "workflow": workflow_id})  # reads anew
@@ -327,17 +500,16 @@ def test_an_action_is_written_to_the_audit_log(api: Api, add: Add, conductor: Co
     body = {"verb": "pause", "workflow": workflow_id}
     for user in ("ada", "vera"):
         api.post("/conductor/api/dags/d15/runs/r/tasks/wait/-1/actions", body, user)
+    refused = api.post("/conductor/api/dags/d15/runs/r/tasks/wait/-1/actions", {**body, "verb": "retry"})
+    assert refused.status_code == 409
 
-    (entry,) = api.get("/api/v2/eventLogs?dag_id=d15").json()["event_logs"]
+    entries = api.get("/api/v2/eventLogs?dag_id=d15&order_by=id").json()["event_logs"]
 
     assert conductor.status(workflow_id) == "PAUSED"
-    assert (entry["event"], entry["owner"], entry["task_id"], entry["run_id"]) == (
-        "conductor_action",
-        "ada",
-        "wait",
-        "r",
-    )
-    assert json.loads(entry["extra"])["verb"] == "pause"
+    assert {(entry["event"], entry["owner"], entry["task_id"], entry["run_id"]) for entry in entries} == {
+        ("conductor_action", "ada", "wait", "r")
+    }
+    assert [json.loads(entry["extra"])["verb"] for entry in entries] == ["pause", "retry"]
 
 
 def test_a_refused_action_says_why_in_the_words_of_the_buttons(api: Api, add: Add, conductor: ConductorStandIn) -> None:
@@ -368,7 +540,7 @@ def test_a_dag_run_has_all_its_workflows(api: Api, add: Add, conductor: Conducto
     assert (rows["second"]["state"], rows["second"]["workflow"]["status"]) == ("failed", "FAILED")
     assert (rows["third"]["workflow"], rows["third"]["error"]) == (
         None,
-        "Conductor does not know workflow unknown-to-the-server",
+        "Conductor has no workflow unknown-to-the-server of this task",
     )
     assert answer["poll_after"] is not None
 

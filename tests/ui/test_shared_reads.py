@@ -64,13 +64,20 @@ async def test_those_who_come_during_a_read_wait_for_it() -> None:
     assert source.reads == 1
 
 
-async def test_a_failed_read_is_repeated_by_the_next() -> None:
-    from airflow_provider_conductor.ui.shared_reads import SharedReads
+async def test_those_who_come_during_a_read_that_fails_share_the_failure() -> None:
+    from airflow_provider_conductor.ui.shared_reads import FAILED_FOR, SharedReads
 
-    source, reads = Source(error=ValueError("away")), SharedReads(Clock())
+    clock, source = Clock(), Source(error=ValueError("away"))
+    reads = SharedReads(clock)
+    asking = [asyncio.create_task(reads.get(("a", "b"), source.read, ten)) for _ in range(50)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
     source.gate.set()
-    with pytest.raises(ValueError, match="away"):
-        await reads.get(("a", "b"), source.read, ten)
+    failures = await asyncio.gather(*asking, return_exceptions=True)
+    assert [str(failure) for failure in failures] == ["away"] * 50
+    assert source.reads == 1
+
+    clock.now += FAILED_FOR + 0.1
     source.error = None
     assert await reads.get(("a", "b"), source.read, ten) == 2
 

@@ -33,7 +33,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 
 def view_of(lab: Lab, workflow_id: str) -> View:
-    return lab.client.run(read_view(workflow_id))
+    return lab.client.run(read_view(workflow_id, unmasked))
 
 
 def press(lab: Lab, workflow_id: str, action: Action, **more: Any) -> tuple[str, bool]:
@@ -96,7 +96,7 @@ def _all_kinds(lab: Lab) -> None:
         "wait:IN_PROGRESS",
         "last:",
     ]
-    shown = view.to_json(unmasked, "https://conductor/execution")
+    shown = view.to_json("https://conductor/execution", with_log=True)
     assert shown["needs_somebody"] is True
     assert view.seen.progress is not None
     assert shown["blocker"] == describe(view.seen.progress, view.seen.server_now)
@@ -132,7 +132,7 @@ def test_the_buttons_of_a_workflow_one_after_the_other(lab: Lab) -> None:
     press(lab, workflow_id, Action.FAIL, task_id=then.task_id, reason="too dear", terminal=True)
     ended = ends_as(lab, workflow_id, "FAILED")
     assert "failed in Airflow's UI by ada: too dear" in ended.reason
-    failed = view_of(lab, workflow_id).to_json(unmasked, "")
+    failed = view_of(lab, workflow_id).to_json("", with_log=True)
     assert "failed in Airflow's UI by ada: too dear" in failed["failure"]
     assert failed["blocker"] == ""
     assert [node["ref"] for node in failed["graph"] if node["blocked"]] == ["then"]
@@ -206,13 +206,15 @@ def test_a_sub_workflow_belongs_to_those_above_it_alone(lab: Lab) -> None:
 
     middle_id = below(workflow_id, "mid")
     inner_id = below(middle_id, "in")
-    innermost = lab.client.get_workflow(inner_id)
-    for above in (workflow_id, middle_id, inner_id):
-        lab.client.run(check_below(innermost, above))
-    with pytest.raises(NotBelowError):
-        lab.client.run(check_below(lab.client.get_workflow(middle_id), inner_id))
-    with pytest.raises(NotBelowError):
-        lab.client.run(check_below(innermost, lab.client.start_workflow_by_name(inner)))
+    for above in (workflow_id, middle_id):
+        lab.client.run(check_below(inner_id, above))
+    for below_it, above in (
+        (middle_id, inner_id),
+        (inner_id, lab.client.start_workflow_by_name(inner)),
+        ("unheard-of", workflow_id),
+    ):
+        with pytest.raises(NotBelowError):
+            lab.client.run(check_below(below_it, above))
     lab.client.terminate_workflow(workflow_id)
 
 
