@@ -26,19 +26,19 @@ def summary(workflow: Workflow) -> dict[str, Any]:
 def blocked(view: View | None) -> dict[str, Any]:
     """What a workflow waits for; nothing where it was not read, or has ended."""
     if view is None or view.workflow.status.ended:
-        return {"blocker": "", "needs_somebody": False}
-    blocker, needs_somebody = waits_for(view.seen)
-    return {"blocker": blocker, "needs_somebody": needs_somebody}
+        return {"blocker": "", "needs_user": False}
+    blocker, action_needed = waits_for(view.seen)
+    return {"blocker": blocker, "needs_user": action_needed}
 
 
 def wait(view: View) -> dict[str, Any] | None:
-    """A workflow that has stalled, or goes on only if somebody acts; None for another one."""
+    """A workflow that has stalled, or goes on only if a user acts; None for another one."""
     progress, now = view.seen.progress, view.seen.server_now
     if progress is None or view.workflow.status.ended:
         return None
     stalled = progress.stalled_since is not None and now - progress.stalled_since >= LONG
     about = blocked(view)
-    if not stalled and not about["needs_somebody"]:
+    if not stalled and not about["needs_user"]:
         return None
     since = progress.since if progress.stalled_since is None else progress.stalled_since
     return {

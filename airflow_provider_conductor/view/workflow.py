@@ -67,7 +67,7 @@ class View:
             with_log: whether the failure has the last lines of the worker's log.
         """
         workflow, progress = self.workflow, self.seen.progress
-        blocker, needs_somebody = waits_for(self.seen)
+        blocker, action_needed = waits_for(self.seen)
         blockers = progress.blockers if progress is not None else ()
         blocked = {(*blocker.path, blocker.reference_name)[0] for blocker in blockers}
         failure = self.failure
@@ -89,7 +89,7 @@ class View:
                 "parent_id": workflow.parent_workflow_id,
             },
             "blocker": blocker,
-            "needs_somebody": needs_somebody,
+            "needs_user": action_needed,
             "failure": readable(explain(failure)) if failure is not None else "",
             "graph": [node.to_json() for node in graph(workflow, blocked)],
             "attempts": [attempt_json(task) for task in workflow.tasks],
@@ -100,15 +100,15 @@ class View:
 
 
 def waits_for(seen: Observation) -> tuple[str, bool]:
-    """What a workflow waits for, in the words of the task's log, and whether it goes on only if somebody acts."""
+    """What a workflow waits for, in the words of the task's log, and whether it goes on only if a user acts."""
     progress, now = seen.progress, seen.server_now
     if progress is None or seen.workflow.status.ended:
         return seen.unread, False
-    nobody_is_asked = not progress.blockers and progress.phase is not Phase.PAUSED
-    needs_somebody = needs_user(progress)
-    if nobody_is_asked:
-        needs_somebody = bool(progress.unscheduled) and now - progress.since >= PICKUP_GRACE
-    return seen.unread or describe(progress, now), needs_somebody
+    if progress.blockers or progress.phase is Phase.PAUSED:
+        action_needed = needs_user(progress)
+    else:
+        action_needed = bool(progress.unscheduled) and now - progress.since >= PICKUP_GRACE
+    return seen.unread or describe(progress, now), action_needed
 
 
 def read_view(workflow_id: str, mask: Mask) -> Flow[View]:

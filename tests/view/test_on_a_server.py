@@ -97,7 +97,7 @@ def _all_kinds(lab: Lab) -> None:
         "last:",
     ]
     shown = view.to_json("https://conductor/execution", with_log=True)
-    assert shown["needs_somebody"] is True
+    assert shown["needs_user"] is True
     assert view.seen.progress is not None
     assert shown["blocker"] == describe(view.seen.progress, view.seen.server_now)
     assert shown["blocker"].startswith("wait has been waiting since")

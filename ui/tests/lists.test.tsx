@@ -26,7 +26,7 @@ const run: RunView = {
       conn_id: "conductor_default",
       workflow: { id: "wf-1", name: "order_fulfilment", version: 2, status: "RUNNING", started: NOW, ended: null },
       blocker: "approve waits for somebody",
-      needs_somebody: true,
+      needs_user: true,
       error: "",
     },
     {
@@ -37,7 +37,7 @@ const run: RunView = {
       conn_id: "conductor_default",
       workflow: null,
       blocker: "",
-      needs_somebody: false,
+      needs_user: false,
       error: "Conductor is unreachable",
     },
   ],
@@ -61,7 +61,7 @@ describe("the run view", () => {
       "v2",
       "RUNNING",
       "approve waits for somebody",
-      "needs somebody",
+      "action needed",
     ])
       expect(first!.textContent).toContain(text);
     expect(second!.textContent).toContain("Conductor is unreachable");
@@ -128,7 +128,7 @@ const health: HealthView = {
       blocker: "no worker polls pack_order",
       since: NOW,
       stalled: true,
-      needs_somebody: true,
+      needs_user: true,
     },
   ],
   more: 0,

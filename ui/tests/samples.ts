@@ -76,7 +76,7 @@ export class Sample {
         ...workflow,
       },
       blocker: "",
-      needs_somebody: false,
+      needs_user: false,
       failure: "",
       graph,
       attempts: this.attempts,

@@ -25,15 +25,15 @@ async function show(view: WorkflowView): Promise<HTMLElement> {
 const nodes = (container: HTMLElement) => container.querySelectorAll("[data-testid^='node-']");
 
 describe("what is on top", () => {
-  it("is the blocker in its own words, and that it needs somebody", async () => {
+  it("is the blocker in its own words, and that a user has to act", async () => {
     const sample = new Sample();
     const blocker = "pack_order has been queued since 10:03:12, and no worker has ever polled queue 'pack_order'.";
     await show(
-      sample.view([sample.node("pack_order", "SCHEDULED", { blocked: true })], { blocker, needs_somebody: true }),
+      sample.view([sample.node("pack_order", "SCHEDULED", { blocked: true })], { blocker, needs_user: true }),
     );
     expect(screen.getByTestId("blocker").textContent).toBe(blocker);
-    expect(screen.getByTestId("blocker").dataset.needsSomebody).toBe("true");
-    expect(screen.getByRole("heading", { name: "It needs somebody" })).toBeTruthy();
+    expect(screen.getByTestId("blocker").dataset.needsUser).toBe("true");
+    expect(screen.getByRole("heading", { name: "Action needed" })).toBeTruthy();
     expect(screen.queryByTestId("failure")).toBeNull();
   });
 

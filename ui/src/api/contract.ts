@@ -74,7 +74,7 @@ export interface WorkflowView {
   task: TaskInstance & { state: string | null; try_number: number };
   workflow: Workflow;
   blocker: string;
-  needs_somebody: boolean;
+  needs_user: boolean;
   failure: string;
   graph: Node[];
   attempts: Attempt[];
@@ -127,7 +127,7 @@ export interface RunRow {
   conn_id: string;
   workflow: Pick<Workflow, "id" | "name" | "version" | "status" | "started" | "ended"> | null;
   blocker: string;
-  needs_somebody: boolean;
+  needs_user: boolean;
   error: string;
 }
 
@@ -162,7 +162,7 @@ export interface Wait extends TaskInstance {
   blocker: string;
   since: Time;
   stalled: boolean;
-  needs_somebody: boolean;
+  needs_user: boolean;
 }
 
 export interface HealthView {

@@ -71,7 +71,7 @@ function Fact({ name, long = false, children }: { name: string; long?: boolean; 
 
 /** Why the workflow stands still, or why it failed: in the words of the task's log. */
 export function Cause({ view }: { view: WorkflowView }) {
-  const { blocker, failure, needs_somebody } = view;
+  const { blocker, failure, needs_user } = view;
   return (
     <>
       {failure && (
@@ -87,13 +87,13 @@ export function Cause({ view }: { view: WorkflowView }) {
       )}
       {blocker && (
         <section
-          className={`cause ${needs_somebody ? "urgent" : "waiting"}`}
-          aria-label={needs_somebody ? "It needs somebody" : "What it waits for"}
+          className={`cause ${needs_user ? "urgent" : "waiting"}`}
+          aria-label={needs_user ? "Action needed" : "Waiting for"}
         >
-          <CauseIcon shape={needs_somebody ? "warning" : "clock"} />
+          <CauseIcon shape={needs_user ? "warning" : "clock"} />
           <div>
-            <h2>{needs_somebody ? "It needs somebody" : "What it waits for"}</h2>
-            <p data-testid="blocker" data-needs-somebody={needs_somebody} className="words">
+            <h2>{needs_user ? "Action needed" : "Waiting for"}</h2>
+            <p data-testid="blocker" data-needs-user={needs_user} className="words">
               {blocker}
             </p>
           </div>

@@ -121,7 +121,7 @@ function Waits({ data, onOpen }: { data: Health; onOpen: (task: TaskInstance) =>
                 <th scope="col">DAG, run and task</th>
                 <th scope="col">Workflow</th>
                 <th scope="col">For</th>
-                <th scope="col">What it waits for</th>
+                <th scope="col">Waiting for</th>
               </tr>
             </thead>
             <tbody>
@@ -143,7 +143,7 @@ function Waits({ data, onOpen }: { data: Health; onOpen: (task: TaskInstance) =>
 
 function WaitRow({ wait, onOpen }: { wait: Wait; onOpen: () => void }) {
   return (
-    <tr data-testid="row" className={wait.needs_somebody ? "urgent" : ""} onClick={onOpen}>
+    <tr data-testid="row" className={wait.needs_user ? "urgent" : ""} onClick={onOpen}>
       <td>
         <button
           type="button"
@@ -164,7 +164,7 @@ function WaitRow({ wait, onOpen }: { wait: Wait; onOpen: () => void }) {
       </td>
       <td className="nowrap">{wait.since ? duration(Date.now() - wait.since) : ""}</td>
       <td className="wide">
-        {wait.needs_somebody && <span className="flag">needs somebody</span>}{" "}
+        {wait.needs_user && <span className="flag">action needed</span>}{" "}
         {wait.stalled && <span className="flag">stalled</span>} {wait.blocker}
       </td>
     </tr>

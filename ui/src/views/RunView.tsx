@@ -41,7 +41,7 @@ export function RunView({ dag_id, run_id, onOpen }: Props) {
                   <th scope="col">Status in Conductor</th>
                   <th scope="col">Started</th>
                   <th scope="col">Duration</th>
-                  <th scope="col">What it waits for</th>
+                  <th scope="col">Waiting for</th>
                 </tr>
               </thead>
               <tbody>
@@ -69,7 +69,7 @@ function Row({ row, onOpen }: { row: RunRow; onOpen: () => void }) {
   const now = Date.now();
   const ended = workflow && !isRunningWorkflow(workflow.status) ? workflow.ended : null;
   return (
-    <tr data-testid="row" className={row.needs_somebody ? "urgent" : ""} onClick={onOpen}>
+    <tr data-testid="row" className={row.needs_user ? "urgent" : ""} onClick={onOpen}>
       <td>
         <button
           type="button"
@@ -101,7 +101,7 @@ function Row({ row, onOpen }: { row: RunRow; onOpen: () => void }) {
       <td className="nowrap">{workflow?.started ? duration((ended || now) - workflow.started) : ""}</td>
       <td className="wide">
         {row.error && <span className="field-error">{row.error}</span>}
-        {row.needs_somebody && <span className="flag">needs somebody</span>} {row.blocker}
+        {row.needs_user && <span className="flag">action needed</span>} {row.blocker}
       </td>
     </tr>
   );
