@@ -32,7 +32,7 @@ def test_a_deferred_task_shows_its_workflow_and_what_that_waits_for_in_the_words
     blocker = tab.text("blocker")
     assert "Start a worker that polls" in blocker
     shop.airflow.wait_until(lambda: blocker in trigger_log(shop, "stuck"))
-    expect(tab["blocker"]).to_have_attribute("data-needs-somebody", "true")
+    expect(tab["blocker"]).to_have_attribute("data-needs-user", "true")
     for ref, status in {"reserve": "COMPLETED", "pack": "SCHEDULED", "ship": ""}.items():
         tab.expect_status(ref, status)
     expect(tab.node("pack")).to_contain_text("blocked")
@@ -115,7 +115,7 @@ def test_a_dag_run_shows_all_its_workflows_and_leads_to_each(pages: AirflowPages
     tab = pages.run()
     # Each task instance that has one: all but `without_workflow`.
     expect(tab["row"]).to_have_count(6 + 2 + len(BUTTONS))
-    row = tab["row"].filter(has_text="stuck").filter(has_text="needs somebody").first
+    row = tab["row"].filter(has_text="stuck").filter(has_text="action needed").first
     expect(row).to_contain_text(shop.shop.unpolled_queue)
     tab.keep("dag-run")
     tab["row"].filter(has=tab.frame.get_by_role("button", name="failed", exact=True)).click()
@@ -132,7 +132,7 @@ def test_the_page_in_the_menu_shows_queues_without_workers_and_stalled_workflows
     queue = tab["queue"].filter(has_text=shop.shop.unpolled_queue)
     expect(queue).to_have_attribute("data-polled", "false")
     row = tab["row"].filter(has_text="on_a_worker")
-    expect(row).to_contain_text("needs somebody")
+    expect(row).to_contain_text("action needed")
     tab.keep("health")
     row.get_by_role("button").click()
     expect(tab.frame.locator("header")).to_contain_text(shop.workflow_id("on_a_worker"))
