@@ -80,6 +80,10 @@ def open_shop(api_url: str, home: Path) -> Iterator[OpenShop]:
     prefix = f"ui_{uuid.uuid4().hex[:8]}"
     env = {
         "SHOP": prefix,
+        # A busy machine takes long to read thousands of tasks.
+        "AIRFLOW_CONN_CONDUCTOR_DEFAULT": json.dumps(
+            {"conn_type": "conductor", "host": api_url, "extra": {"read_timeout": 300, "identity_prefix": prefix}}
+        ),
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{user}" for user in USERS),
         "AIRFLOW__CORE__PARALLELISM": "8",
