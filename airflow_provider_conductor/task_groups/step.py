@@ -125,6 +125,21 @@ class FollowsWorkflow(WaitMixin):
         observed = None if state is None else state.to_json()
         self._defer_to(ConductorWorkflowStepTrigger, {**spec.to_json(), "state": observed})
 
+    def _retry_lost(self, workflow_id: str, *levels: Workflow) -> bool:
+        """Retry the workflow once more where the server has undone a retry; whether it did."""
+        from airflow_provider_conductor.control import commands
+        from airflow_provider_conductor.mirrors.lost_retry import is_lost
+
+        if not any(map(is_lost, levels)):
+            return False
+        self.log.info("A JOIN ended for attempts that the retry had replaced; the workflow is retried once more")
+        self._run_again(workflow_id, commands.retry(), self._start_anew)
+        return True
+
+    @property
+    def _start_anew(self) -> str:
+        return f"To run the whole workflow again, clear the task group {self.start_task_id.rpartition('.')[0]!r}"
+
     def _run_again(self, workflow_id: str, command: Command, what_else: str) -> None:
         """Let the workflow run again, unless another task has done so meanwhile."""
         from airflow_provider_conductor.client.text import to_log
@@ -164,11 +179,14 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
         from airflow_provider_conductor.mirrors.step_state import Kind
 
         while True:
-            workflow, state, depth = self._locate(workflow_id)
+            levels, state = self._locate(workflow_id)
+            workflow, depth = levels[-1], len(levels) - 1
             if first and depth == len(self.steps) - 1 and self._act(workflow_id, workflow, state):
                 first = False
                 continue
             first = False
+            if self._retry_lost(workflow_id, *levels):
+                continue
             if state.kind is not Kind.OPEN:
                 return self._end(workflow, state)
             begins = depth < len(self.steps) - 1 and state.wait_for == self.steps[depth].awaits
@@ -182,18 +200,18 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
             if not _is_end_of_step(event):
                 return super()._outcome(event, deadline)
 
-    def _locate(self, workflow_id: str) -> tuple[Workflow, StepState, int]:
-        """Read the workflow, and down to the sub-workflow that has the step; how deep that came."""
+    def _locate(self, workflow_id: str) -> tuple[list[Workflow], StepState]:
+        """Read the workflow, and down to the sub-workflow that has the step, as far as there is one."""
         from airflow_provider_conductor.mirrors.step_state import step_state
 
-        depth = 0
-        while True:
-            workflow = self.hook.client.get_workflow(workflow_id)
-            state = step_state(self.steps[depth], workflow)
-            below = state.task.sub_workflow_id if state.task is not None else ""
-            if depth == len(self.steps) - 1 or not below:
-                return workflow, state, depth
-            workflow_id, depth = below, depth + 1
+        levels: list[Workflow] = []
+        for step in self.steps:
+            levels.append(self.hook.client.get_workflow(workflow_id))
+            state = step_state(step, levels[-1])
+            workflow_id = state.task.sub_workflow_id if state.task is not None else ""
+            if not workflow_id:
+                break
+        return levels, state
 
     def _spec(self, workflow_id: str, task_ref: str, statuses: str, deadline: float | None) -> WaitSpec:
         from dataclasses import replace
@@ -214,8 +232,7 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
         cleared = self._cleared
         seen = self._seen if cleared else None  # Airflow logs an error where it has no such XCom
         todo: Action = action(state, workflow_ended=workflow.status.ended, seen=seen, cleared=cleared)
-        ref, group = self.step.ref, self.start_task_id.rpartition(".")[0]
-        start_anew = f"To run the whole workflow again, clear the task group {group!r}"
+        ref, start_anew = self.step.ref, self._start_anew
         if todo is Action.FOLLOW:
             return False
         if todo is Action.REFUSE:
@@ -325,9 +342,7 @@ class ConductorFinishOperator(FollowsWorkflow, ConductorOperator):
             workflow = self.hook.client.get_workflow(workflow_id, include_tasks=False)
             status = workflow.status
             if status.ended and not status.successful and self._seen == workflow.end_time:
-                self._run_again(
-                    workflow_id, commands.retry(), "To run the workflow from its start, clear the task group"
-                )
+                self._run_again(workflow_id, commands.retry(), self._start_anew)
         spec = replace(self._wait_spec(workflow_id), deadline=deadline)
         if self.deferrable:
             self._defer_wait(spec)
@@ -338,9 +353,13 @@ class ConductorFinishOperator(FollowsWorkflow, ConductorOperator):
             return super()._outcome(event, deadline)
         except Exception:
             ended = self._lineage_of
-            if ended is not None and ended.end_time:
-                self._remember(ended.end_time)
-            raise
+            if ended is None:
+                raise
+            if not self._retry_lost(ended.workflow_id, ended):
+                if ended.end_time:
+                    self._remember(ended.end_time)
+                raise
+        return self._follow(ended.workflow_id, deadline)
 
 
 def _is_end_of_step(event: WaitEvent) -> bool:
