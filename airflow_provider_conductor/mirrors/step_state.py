@@ -108,9 +108,9 @@ def chosen_case(switch: Task) -> str | None:
 
 
 def attempts(step: Step, workflow: Workflow) -> list[Task]:
-    """All attempts of the step, of the tasks inside it, and of those that a dynamic fork has made."""
+    """All attempts of the step, of the tasks inside it, and of those that a dynamic fork has made, oldest first."""
     refs = tasks_of(step, workflow)
-    return [task for task in workflow.tasks if is_one_of(task, refs)]
+    return sorted((task for task in workflow.tasks if is_one_of(task, refs)), key=lambda task: task.seq)
 
 
 def tasks_of(step: Step, workflow: Workflow) -> frozenset[str]:

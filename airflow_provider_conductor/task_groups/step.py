@@ -15,7 +15,7 @@ from airflow_provider_conductor.exceptions import (
     ConductorInvalidStateError,
     ConductorWorkflowFailedPermanentlyError,
 )
-from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY
+from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
 from airflow_provider_conductor.operators.arguments import check_output_path
 from airflow_provider_conductor.operators.base import ConductorOperator
 from airflow_provider_conductor.operators.waiting import WaitMixin
@@ -39,6 +39,9 @@ BEGINS = "IN_PROGRESS,COMPLETED,COMPLETED_WITH_ERRORS,FAILED,FAILED_WITH_TERMINA
 
 UNTIL_IT_BEGINS = 1.0
 """Seconds between two reads of a sub-workflow's task that is retried and has no new sub-workflow yet."""
+
+SETTLING = 10
+"""Reads of a workflow that has just failed until all its tasks have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,14 @@ class FollowsWorkflow(WaitMixin):
 
         if not any(map(is_lost, levels)):
             return False
-        self.log.info("A JOIN ended for attempts that the retry had replaced; the workflow is retried once more")
+        for _ in range(SETTLING):  # what is open here is about to be canceled, and a retry before that is lost, too
+            if not any(task.is_open for level in levels for task in level.tasks):
+                break
+            time.sleep(UNTIL_IT_BEGINS)
+            levels = tuple(self.hook.client.get_workflow(level.workflow_id) for level in levels)
+        self.log.info(
+            "Conductor has undone a retry: the workflow failed for attempts that it had replaced. Retry again"
+        )
         self._run_again(workflow_id, commands.retry(), self._start_anew)
         return True
 
@@ -174,6 +184,9 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
     @property
     def step(self) -> Step:
         return self.steps[-1]
+
+    def _page_of(self, workflow_id: str) -> str:
+        return self.hook.workflow_url(workflow_id, self.steps[0].ref)
 
     def _follow(self, workflow_id: str, deadline: float | None, *, first: bool = False) -> Any:
         from airflow_provider_conductor.mirrors.step_state import Kind
@@ -267,6 +280,8 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
         if tasks:
             self.log.info("Step %r\n%s", step.ref, report(step.ref, tasks))
             self._log_lines(tasks[-1].task_id)
+        if len(self.steps) > 1:
+            self._run.push(WORKFLOW_URL_KEY, self.hook.workflow_url(workflow.workflow_id, step.ref))
         self._remember(mark(state))
         match state.kind:
             case Kind.SUCCEEDED:

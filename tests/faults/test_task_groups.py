@@ -13,7 +13,8 @@ import pytest
 
 from airflow_provider_conductor.client import ConductorClient, ConductorError
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill
-from tests.faults.real_airflow import RealAirflow, real_airflow
+from tests.faults.real_airflow import RealAirflow, TaskSeen, real_airflow
+from tests.faults.test_kills import kill
 
 pytestmark = [pytest.mark.integration, pytest.mark.airflow, pytest.mark.faults]
 
@@ -43,7 +44,7 @@ class Group:
         return task is not None and not task.status.ended
 
     def until_open(self, ref: str) -> None:
-        self.airflow.wait_until(lambda: self.is_open(ref), 120)
+        self.airflow.wait_until(lambda: self.is_open(ref))
 
     def work(self, ref: str, status: str = "COMPLETED") -> None:
         self.until_open(ref)
@@ -54,11 +55,15 @@ class Group:
         self.client.update_task(self.workflow_id, task.task_id, status, {"parcel": "P-7"}, reason=reason)
 
     def until(self, **states: str) -> None:
-        self.airflow.wait_until(lambda: {name: self.states.get(name) for name in states} == states, 180)
+        self.airflow.wait_until(lambda: {name: self.states.get(name) for name in states} == states)
 
     def clear(self, name: str, *, downstream: bool = True) -> None:
         more = ["--downstream"] if downstream else []
         self.airflow.command("tasks", "clear", "--yes", *more, "--task-regex", f"flow.{name}", "grouped")
+
+    def mark(self, name: str, way: str) -> None:
+        ((run_id,),) = self.airflow.query("select run_id from dag_run where dag_id = 'grouped'")
+        kill(self.airflow, way, TaskSeen("grouped", run_id, "deferred", 1), task_id=f"flow.{name}")
 
     def log(self, name: str) -> str:
         paths = sorted(self.airflow.home.glob(f"logs/dag_id=grouped/**/task_id=flow.{name}/**/*.log"))
@@ -113,12 +118,34 @@ def test_what_each_clear_does(
             report("clear of one in a running workflow: refused")
 
             group.clear("start")
-            airflow.wait_until(lambda: group.workflow_id not in (None, first), 180)
+            airflow.wait_until(lambda: group.workflow_id not in (None, first))
             assert ended_by_our_kill(direct.get_workflow(str(first)).reason)
             for ref in STEPS:
                 group.work(ref)
             group.until(start="success", pack="success", charge="success", ship="success", finish="success")
             report("clear of the group: the old workflow was terminated, and a new one ran")
+
+            group.clear("start")
+            group.work("pack")
+            group.until_open("charge")
+            group.until(pack="success", charge="deferred")
+            group.mark("charge", "mark_success")
+            group.until(charge="success", ship="deferred")
+            assert group.is_open("charge")
+            group.work("charge")
+            group.work("ship")
+            group.until(ship="success", finish="success")
+            report("mark as success of a deferred step: the workflow ran on, and so did the tasks after it")
+
+            group.clear("start")
+            group.work("pack")
+            group.until_open("charge")
+            group.until(pack="success", charge="deferred")
+            last = str(group.workflow_id)
+            group.mark("charge", "mark_failed")
+            airflow.wait_until(lambda: ended_by_our_kill(direct.get_workflow(last).reason))
+            group.until(charge="failed", ship="upstream_failed", finish="upstream_failed")
+            report("mark as failed of a deferred step: the workflow was terminated")
         finally:
             for workflow_id in direct.get_running_workflows(name):
                 with contextlib.suppress(ConductorError):
