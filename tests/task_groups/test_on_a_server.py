@@ -115,6 +115,7 @@ def test_a_failed_step_runs_again_after_a_clear(lab: Lab, worker: Worker, monkey
     for part in ("charge failed", "out of boxes", "packer-1", "no more boxes", "clear this Airflow task"):
         assert part in message
     first = run.workflow_id
+    assert run.store["flow.charge", "workflow_url"].endswith(f"/execution/{first}?taskReferenceName=charge")
     worker.fails = set()
     run.clear("charge")
     assert set(run.go().values()) == {"success"}
@@ -274,6 +275,9 @@ def test_a_sub_workflow_is_a_group_where_its_definition_is_given(
         "finish": "upstream_failed",
     }
     assert "label failed" in str(run.errors["parcel.label"])
+    below_id = lab.client.get_workflow(run.workflow_id).latest_attempt("parcel").sub_workflow_id
+    page = run.store["flow.parcel.label", "workflow_url"]
+    assert page.endswith(f"/execution/{below_id}?taskReferenceName=label")
     worker.fails = set()
     run.clear("parcel.label")
     assert set(run.go().values()) == {"success"}
