@@ -40,7 +40,7 @@ BEGINS = "IN_PROGRESS,COMPLETED,COMPLETED_WITH_ERRORS,FAILED,FAILED_WITH_TERMINA
 UNTIL_IT_BEGINS = 1.0
 """Seconds between two reads of a sub-workflow's task that is retried and has no new sub-workflow yet."""
 
-SETTLING = 10
+SETTLING = 3
 """Reads of a workflow that has just failed until all its tasks have ended."""
 
 

@@ -21,6 +21,10 @@ from airflow_provider_conductor.task_groups.step import ConductorFinishOperator,
 AFTER_SKIPPED = "none_failed"
 """The trigger rule of what follows a step: a branch that was not taken is skipped, and what comes after it is not."""
 
+STEP_RETRIES: Mapping[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=30)}
+"""A further try only follows the step again, so it costs nothing where Airflow has lost a task: on a busy machine, the
+scheduler fails one that goes on before its worker has reported the deferral (seen on 3.3.2)."""
+
 
 class ConductorWorkflowTaskGroup(TaskGroup):
     """A workflow as a task group: a task that starts it, one for each of its steps, and one that has its output.
@@ -48,7 +52,8 @@ class ConductorWorkflowTaskGroup(TaskGroup):
         max_output_bytes: largest output (or part of it) written to XCom.
         conductor_conn_id: connection of type ``conductor``.
         step_args: arguments of Airflow's operators for the tasks of the steps, such as ``pool`` or
-            ``on_failure_callback``. Their ``retries`` are 0 unless they are given here: Conductor retries.
+            ``on_failure_callback``. Their ``retries`` are 2, with a ``retry_delay`` of 30 s, unless given here: they
+            are for Airflow's own failures, since a step that has failed is not retried by Airflow.
         kwargs: arguments of Airflow's ``TaskGroup``.
 
     Raises:
@@ -114,7 +119,7 @@ class ConductorWorkflowTaskGroup(TaskGroup):
                 max_output_bytes=MAX_OUTPUT_BYTES.get() if max_output_bytes is None else max_output_bytes,
             )
             shared |= {"options": options, "trigger_rule": AFTER_SKIPPED}
-            self.steps = _add_steps(plan, (), [self.start], {"retries": 0, **shared, **(step_args or {})})
+            self.steps = _add_steps(plan, (), [self.start], {**STEP_RETRIES, **shared, **(step_args or {})})
             self.finish = ConductorFinishOperator(task_id=FINISH, output_path=output_path, **shared)
             leaves = [task for task in self.steps.values() if not task.downstream_task_ids]
             self.finish.set_upstream(leaves or [self.start])

@@ -92,6 +92,8 @@ def test_what_each_clear_does(
             group.work("pack")
             group.work("charge", "FAILED")
             group.until(charge="failed", ship="upstream_failed", finish="upstream_failed")
+            tries = airflow.query("select try_number from task_instance where task_id = 'flow.charge'")
+            assert [tuple(row) for row in tries] == [(1,)]
             first = group.workflow_id
             said = group.log("charge")
             assert "no more boxes" in said

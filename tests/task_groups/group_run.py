@@ -42,6 +42,7 @@ class GroupRun:
     states: dict[str, str] = field(default_factory=dict)
     errors: dict[str, BaseException] = field(default_factory=dict)
     tries: dict[str, int] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
     before: Callable[[str], None] = lambda name: None
     """Called before each task, with its name."""
 
@@ -83,10 +84,12 @@ class GroupRun:
 
     def _run(self, name: str, task: Any) -> str:
         self.tries[name] = tried = self.tries.get(name, 0) + 1
+        began = tried - 1 if name in self.lost else tried
+        self.lost.discard(name)
         for key in [key for key in self.store if key[0] == task.task_id]:
             del self.store[key]
         context = context_of(task)
-        instance = Instance(task, store=self.store, try_number=tried, last_try=tried - 1 + task.retries)
+        instance = Instance(task, store=self.store, try_number=tried, last_try=began - 1 + task.retries)
         context |= {"ti": instance, "task_instance": instance, "dag_run": SimpleNamespace(**vars(context["dag_run"]))}
         try:
             result = run(task, context)
@@ -111,3 +114,8 @@ class GroupRun:
         for name in cleared:
             self.states.pop(name, None)
             self.errors.pop(name, None)
+
+    def lose(self, name: str) -> None:
+        """Let Airflow's next try of this task be a retry: its scheduler took it for failed."""
+        self.lost.add(name)
+        self.states.pop(name)

@@ -142,6 +142,20 @@ def test_a_completed_step_runs_again_with_all_after_it(
     assert worker.done[7:] == ["pack", "charge", "ship"]
 
 
+def test_a_try_after_airflow_lost_a_task_follows_its_step(
+    lab: Lab, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definition = define(lab, worker, "orders", *map(lab.simple, ("pack", "charge")))
+    group = group_of(definition)
+    run = GroupRun(group, monkeypatch)
+    run.go()
+    retries = {task.task_id: task.retries for task in group.steps.values()}
+    assert retries == {"flow.pack": 2, "flow.charge": 2}
+    run.lose("pack")
+    assert set(run.go().values()) == {"success"}
+    assert worker.done == ["pack", "charge"]
+
+
 def fork(*branches: list[dict[str, Any]]) -> list[dict[str, Any]]:
     last = [branch[-1]["taskReferenceName"] for branch in branches]
     return [
