@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -98,15 +98,8 @@ class Failure:
         return self.sub_workflow_id or self.workflow_id
 
 
-def root_cause(
-    workflow: Workflow,
-    sub_workflows: Mapping[str, Workflow] | None = None,
-    *,
-    among: Callable[[Task], bool] | None = None,
-) -> Failure | None:
+def root_cause(workflow: Workflow, sub_workflows: Mapping[str, Workflow] | None = None) -> Failure | None:
     """The failure at the root of an unsuccessful end, None where there is none.
-
-    With ``among``, of those tasks only, whether the workflow has ended or not.
 
     ======================================================  ==================
     the end                                                 cause
@@ -130,17 +123,12 @@ def root_cause(
     a loop fails because of a task inside, so it comes last; also a JOIN that the server names (a permissive branch has
     failed, or its sub-workflow was terminated).
     """
-    return _cause(workflow, sub_workflows or {}, depth=0, among=among)
+    return _cause(workflow, sub_workflows or {}, depth=0)
 
 
-def _cause(
-    workflow: Workflow,
-    sub_workflows: Mapping[str, Workflow],
-    depth: int,
-    among: Callable[[Task], bool] | None = None,
-) -> Failure | None:
+def _cause(workflow: Workflow, sub_workflows: Mapping[str, Workflow], depth: int) -> Failure | None:
     status = known_status(workflow)
-    if among is None and (not status.ended or status.successful):
+    if not status.ended or status.successful:
         return None
     failure = Failure(
         cause=Cause.NO_TASK,
@@ -151,12 +139,10 @@ def _cause(
         failure_workflow_id=workflow.failure_workflow_id,
         failure_workflow_error=workflow.failure_workflow_error,
     )
-    for task in workflow.tasks if among is None else ():
+    for task in workflow.tasks:
         if task.task_type == "TERMINATE" and task.known_status is TaskStatus.COMPLETED:
             return _at(failure, task, cause=Cause.TERMINATE_TASK)
-    culprit = _culprit(workflow, among)
-    if culprit is None and among is not None:
-        return None
+    culprit = _culprit(workflow)
     if culprit is None:
         # The server ends a workflow first, and cancels its tasks a moment later (seen on 3.21.14).
         stopped = [
@@ -232,10 +218,8 @@ def _cause_in(task: Task, workflow_reason: str) -> Cause:
     return Cause.TASK_FAILED
 
 
-def _culprit(workflow: Workflow, among: Callable[[Task], bool] | None) -> Task | None:
+def _culprit(workflow: Workflow) -> Task | None:
     tasks, match = workflow.tasks, _TASK_IN_REASON.search(workflow.reason)
-    if among is not None:
-        tasks = tuple(filter(among, tasks))
     named = next((task for task in tasks if match is not None and task.task_id == match[1]), None)
     bad = (TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR, TaskStatus.TIMED_OUT)
     found = [task for task in tasks if not task.retried and task.known_status in bad]
