@@ -45,7 +45,8 @@ def conductor_workflow_asset(
 
     Args:
         workflow_name: the workflow's name, or a list of names.
-        name: the asset's name; None: its URI, ``conductor://<connection id>/workflow/<workflow name>``.
+        name: the asset's name, which its URI then has, too; None: its URI,
+            ``conductor://<connection id>/workflow/<workflow name>``.
         workflow_name_prefix: in place of ``workflow_name``, how the names begin.
         status: the status, or a list of those, that a workflow must end with.
         correlation_id: only workflows with this one.
@@ -65,7 +66,9 @@ def conductor_workflow_asset(
         "catch_up": catch_up,
         "max_output_bytes": max_output_bytes,
     }
-    uri = _uri(conductor_conn_id, workflow_name, workflow_name_prefix, status, correlation_id, include_sub_workflows)
+    uri = _uri(
+        conductor_conn_id, workflow_name, workflow_name_prefix, status, correlation_id, include_sub_workflows, name
+    )
     trigger = ConductorWorkflowEventTrigger(
         workflow_name=workflow_name,
         workflow_name_prefix=workflow_name_prefix,
@@ -89,13 +92,19 @@ def _uri(
     status: str | Sequence[str],
     correlation_id: str | None,
     sub_workflows: bool,
+    name: str | None,
 ) -> str:
-    """What is watched, so that assets that differ have URIs that differ; the usual is left out."""
+    """What is watched, and for which name; the usual is left out.
+
+    Of two assets with one URI and two names, Airflow activates only the one that it reads first (3.3.2,
+    ``models/asset.py``, ``AssetActive``): the DAGs of the other never run.
+    """
     several = [names] if isinstance(names, str) else list(names or ())
     path = ",".join(quote(one, safe="") for one in several) or f"{quote(prefix or '', safe='')}*"
     statuses = [status] if isinstance(status, str) else sorted(status)
     query = {
         "correlation_id": correlation_id,
+        "name": name,
         "status": None if statuses == [WorkflowStatus.COMPLETED] else ",".join(statuses),
         "sub_workflows": "true" if sub_workflows else None,
     }

@@ -43,11 +43,13 @@ def test_the_uri_is_what_is_watched(arguments: dict[str, Any], uri: str) -> None
 
 
 @from_airflow_3
-def test_two_assets_never_share_a_trigger() -> None:
+def test_two_assets_never_share_a_uri_or_a_trigger() -> None:
+    """Of two that share a URI, Airflow activates one; two that share a trigger, it cannot tell apart."""
     one, other = conductor_workflow_asset("orders"), conductor_workflow_asset("orders", name="other")
     triggers = [asset.watchers[0].trigger for asset in (one, other)]
     assert triggers[0].serialize() != triggers[1].serialize()
     assert triggers[1].serialize()[1]["asset_name"] == "other"
+    assert (other.name, other.uri) == ("other", "conductor://conductor_default/workflow/orders?name=other")
 
 
 @pytest.mark.parametrize("uri", ["conductor://conn/workflow/orders", "conductor://conn/workflow/a,b?status=FAILED"])

@@ -15,6 +15,8 @@ from dev.run_dags import read_dags
 FROM_AIRFLOW_3 = () if watchers_exist() else ("book_finished_orders", "restock_after_orders")
 """There is nothing to watch an asset with before."""
 
+FROM_AIRFLOW_3_ASSETS = ("fulfilled_orders", "orders_to_restock")
+
 EXAMPLES = sorted(path.stem for path in DAGS.glob("*.py") if path.stem not in FROM_AIRFLOW_3)
 
 
@@ -30,6 +32,17 @@ def test_no_import_errors(bag):
 
 def test_each_file_is_one_dag_of_its_name(bag):
     assert sorted(bag.dags) == EXAMPLES
+
+
+@pytest.mark.airflow_versions(since="3.0")
+def test_the_examples_assets_can_all_be_active_together(bag):
+    """Airflow activates no two assets of one name, or of one URI, and runs no DAG of those that it leaves out."""
+    conditions = filter(None, (getattr(dag.timetable, "asset_condition", None) for dag in bag.dags.values()))
+    assets = {
+        (asset.name, asset.uri) for condition in conditions for asset in getattr(condition, "objects", [condition])
+    }
+    assert len(assets) == len(FROM_AIRFLOW_3_ASSETS)
+    assert len({name for name, _ in assets}) == len({uri for _, uri in assets}) == len(assets)
 
 
 def test_each_definition_uses_known_tasks():
