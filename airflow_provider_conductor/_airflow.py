@@ -65,6 +65,27 @@ def events_are_confirmed() -> bool:
     return hasattr(getattr(base, "BaseEventTrigger", None), "create_shared_stream_producer")
 
 
+DEEPEST = 50
+"""Levels of JSON in which secrets are masked; what is nested deeper is left out. Airflow's own depth is 5."""
+
+
+def masked(value: Any) -> Any:
+    """Foreign text, or JSON, with the secrets hidden that this process knows, and the values of sensitive keys."""
+    from airflow.providers.common.compat.sdk import redact
+
+    return redact(_to_depth(value), max_depth=DEEPEST + 1)
+
+
+def _to_depth(value: Any, depth: int = 0) -> Any:
+    if not isinstance(value, (Mapping, list)):
+        return value
+    if depth >= DEEPEST:
+        return "(nested too deep to be shown)"
+    if isinstance(value, list):
+        return [_to_depth(item, depth + 1) for item in value]
+    return {key: _to_depth(item, depth + 1) for key, item in value.items()}
+
+
 def rendered_to_text(template: Template, context: Context) -> str:
     """A compiled Jinja template as text."""
     try:  # Airflow 3
@@ -374,6 +395,7 @@ __all__ = [
     "branch_into",
     "events_are_confirmed",
     "first_poke",
+    "masked",
     "note_deferred",
     "note_resumed",
     "push_xcom",

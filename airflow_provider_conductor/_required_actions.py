@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
-from airflow_provider_conductor._airflow import TaskInstance
+from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
 
-if TYPE_CHECKING:
-    pass
+from airflow_provider_conductor._airflow import TaskInstance
 
 PARAMS_WITH_SCHEMA_SINCE = (3, 1, 3)
 """The Airflow from which on a required action has its params' schemas; before, just their values."""
@@ -126,12 +125,7 @@ def ask(ti: TaskInstance, action: RequiredAction) -> None:
 
 
 def _stored(params: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    from airflow import __version__
-
-    numbers = tuple(int(part) for part in __version__.split(".")[:2])
-    patch = __version__.split(".")[2] if __version__.count(".") >= 2 else "0"
-    version = (*numbers, int("".join(c for c in patch if c.isdigit()) or 0))
-    if version < PARAMS_WITH_SCHEMA_SINCE:
+    if get_base_airflow_version_tuple() < PARAMS_WITH_SCHEMA_SINCE:
         return {name: param.get("value") for name, param in params.items()}
     return {name: dict(param) for name, param in params.items()}
 

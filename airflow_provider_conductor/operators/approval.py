@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow_provider_conductor._airflow import masked
 from airflow_provider_conductor._required_actions import required_actions_exist
 from airflow_provider_conductor.exceptions import (
     ConductorArgumentRefusedError,
@@ -204,19 +205,18 @@ class ConductorApprovalOperator(ApprovalConclusionMixin, ConductorOperator):
 
     def _ask(self, workflow: Workflow, task: Task, deadline: float | None) -> NoReturn:
         """Make the task a required action, and wait for the answer from either side."""
-        from airflow.providers.common.compat.sdk import redact
-
         from airflow_provider_conductor import _required_actions
         from airflow_provider_conductor.control import question
         from airflow_provider_conductor.control.task_choice import CompletionRefusedError
+        from airflow_provider_conductor.operators.task_results import completion_refused
         from airflow_provider_conductor.triggers.approval import ConductorApprovalTrigger
 
         try:
             question.refuse_unanswerable(task)
         except CompletionRefusedError as error:
-            raise self._refused(error) from None
+            raise completion_refused(error, self._about(self.workflow_id)) from None
         form = self._form(task)
-        shown: Any = redact(dict(task.input)) if self.show_input else {}
+        shown: Any = masked(dict(task.input)) if self.show_input else {}
         body = question.question_body(self.body, shown, url=self.hook.workflow_url(workflow.workflow_id))
         _required_actions.ask(
             self._run.ti,

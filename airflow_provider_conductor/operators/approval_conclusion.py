@@ -16,7 +16,6 @@ from airflow_provider_conductor.exceptions import (
     ConductorInvalidStateError,
     ConductorOperatorError,
     ConductorOutputTooLargeError,
-    ConductorTaskNotReadyError,
     ConductorTriggerEventError,
     ConductorWorkflowTimeoutError,
 )
@@ -29,13 +28,10 @@ if TYPE_CHECKING:
     from airflow_provider_conductor._required_actions import AirflowAnswer
     from airflow_provider_conductor.client.models import Task, Workflow
     from airflow_provider_conductor.control.approval import Answer, Question
-    from airflow_provider_conductor.control.task_choice import Completion, CompletionRefusedError
+    from airflow_provider_conductor.control.task_choice import Completion
     from airflow_provider_conductor.polling.wait_event import WaitEvent
 
 OnReject = Literal["skip", "fail", "continue"]
-
-ENDED_BY_SOMEBODY = ("task_ended", "COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
-"""Statuses of events after which the task itself shows whether it was answered."""
 
 ANSWER_FOR = 300.0
 """Seconds for which an answer is sent at least, while Conductor is unreachable."""
@@ -135,6 +131,7 @@ class ApprovalConclusionMixin(WaitMixin):
 
     def _answered(self, answer: AirflowAnswer | None, event: Any, until: float | None) -> Any:
         from airflow_provider_conductor._required_actions import AirflowAnswer
+        from airflow_provider_conductor.client.statuses import WorkflowStatus
         from airflow_provider_conductor.control.approval import ANSWERED_EVENT
         from airflow_provider_conductor.polling import wait_event as waits
 
@@ -154,8 +151,8 @@ class ApprovalConclusionMixin(WaitMixin):
         if known.status == waits.TIMEOUT and self.defaults is not None:
             self.log.warning("Nobody has answered in time; the answer is %s", ", ".join(self.defaults))
             return self._send_answer(self._default_answer(), until)
-        if known.status in ENDED_BY_SOMEBODY:
-            workflow, task = self._read_task(until)
+        if known.status == waits.TASK_ENDED or known.status in WorkflowStatus.__members__:
+            workflow, task = self._read_task(until)  # which shows whether it was answered
             return self._finish(workflow, task)
         self.wait_until_task_ref = self.task_reference_name
         return super()._outcome(known, until)
@@ -177,6 +174,7 @@ class ApprovalConclusionMixin(WaitMixin):
         from airflow_provider_conductor.client.text import to_log
         from airflow_provider_conductor.control.approval import Answer, settle
         from airflow_provider_conductor.control.task_choice import CompletionRefusedError
+        from airflow_provider_conductor.operators.task_results import completion_refused
 
         workflow, task = self._read_task(until)
         if not task.is_open or workflow.status.ended:
@@ -212,7 +210,7 @@ class ApprovalConclusionMixin(WaitMixin):
         try:
             settled = self._send(flow)
         except CompletionRefusedError as error:
-            raise self._refused(error) from None
+            raise completion_refused(error, self._about(self.workflow_id)) from None
         return self._finish(workflow, settled, late=given_answer)
 
     def _checked_params(self, task: Task, answer: AirflowAnswer) -> tuple[dict[str, Any], str]:
@@ -253,17 +251,12 @@ class ApprovalConclusionMixin(WaitMixin):
         series = [identity.series, *range(1, identity.try_number + 1)]
         return [identity.correlation_id(StartKey(first_try)) for first_try in dict.fromkeys(series)]
 
-    def _refused(self, error: CompletionRefusedError) -> ConductorOperatorError:
-        kind = ConductorTaskNotReadyError if error.passing else ConductorInvalidStateError
-        about = self._about(self.workflow_id)
-        return kind(f"{error}. See {about['url']}", reason=str(error), **about)
-
     # The result
 
     def _finish(self, workflow: Workflow, task: Task, late: AirflowAnswer | None = None) -> Any:
         """The result of the answer that ended the task, or what a rejection means."""
-        from airflow_provider_conductor.client.text import one_line
         from airflow_provider_conductor.control.approval import answer_in
+        from airflow_provider_conductor.operators.task_results import completed
 
         ours = self._identities()
         answer = answer_in(task, self._question(self._form(task)), is_ours=lambda worker_id: worker_id in ours)
@@ -275,14 +268,7 @@ class ApprovalConclusionMixin(WaitMixin):
                 self.task_reference_name,
                 ", ".join(late.chosen_options),
             )
-        result = {
-            "workflow_id": one_line(self.workflow_id, 255),
-            "task_id": one_line(task.task_id, 255),
-            "task_reference_name": one_line(task.reference_name, 255),
-            "status": str(task.known_status),
-            **answer.to_json(),
-        }
-        return self._follow(answer, result)
+        return self._follow(answer, {**completed(task, self.workflow_id), **answer.to_json()})
 
     def _unanswered(self, workflow: Workflow, task: Task) -> ConductorOperatorError:
         from airflow_provider_conductor.polling.wait_event import TASK_MISSED, WaitEvent

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_conductor.client.plain import plain_inside
 from airflow_provider_conductor.client.statuses import TaskStatus
-from airflow_provider_conductor.client.text import one_line, readable, to_log
+from airflow_provider_conductor.client.text import readable, to_log
 from airflow_provider_conductor.control.task_choice import COMPLETION_STATUSES, Completion, CompletionRefusedError
 from airflow_provider_conductor.exceptions import (
     ConductorArgumentRefusedError,
-    ConductorInvalidStateError,
-    ConductorTaskNotReadyError,
 )
 from airflow_provider_conductor.operators.arguments import given, is_template, one_of, rendered_mapping
 from airflow_provider_conductor.operators.base import ConductorOperator
@@ -52,6 +50,7 @@ class TaskCompletionOperator(ConductorOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
+        from airflow_provider_conductor.operators.task_results import completed, completion_refused
         from airflow_provider_conductor.submission.identity import StartKey
 
         identity = self._begin(context).identity(self.hook.settings.identity_prefix, retries=self.retries)
@@ -70,15 +69,8 @@ class TaskCompletionOperator(ConductorOperator):
         try:
             task = self._send(flow)
         except CompletionRefusedError as error:
-            kind = ConductorTaskNotReadyError if error.passing else ConductorInvalidStateError
-            about = self._about(self.workflow_id)
-            raise kind(f"{error}. See {about['url']}", reason=str(error), **about) from None
-        return {
-            "workflow_id": one_line(task.data.get("workflowInstanceId") or self.workflow_id, 255),
-            "task_id": one_line(task.task_id, 255),
-            "task_reference_name": one_line(task.reference_name, 255),
-            "status": str(task.status),
-        }
+            raise completion_refused(error, self._about(self.workflow_id)) from None
+        return completed(task, self.workflow_id)
 
     def _flow(self, completion: Completion, identity: TaskIdentity) -> Flow[Task]:
         """The flow that completes the task; a ValueError where a template rendered to something unusable."""

@@ -10,21 +10,20 @@ import asyncio
 import contextlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from hashlib import blake2s
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from airflow.api_fastapi.core_api.security import GetUserDep
-from airflow.providers.common.compat.sdk import redact
 from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Path as PathParameter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from airflow_provider_conductor._airflow import masked
 from airflow_provider_conductor.client.errors import ConductorError, ConductorNotFoundError
 from airflow_provider_conductor.client.flow import Flow
 from airflow_provider_conductor.client.flows import read_many
@@ -32,7 +31,7 @@ from airflow_provider_conductor.client.models import Workflow
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.ui import access
 from airflow_provider_conductor.ui.conductors import READ_LIMIT, Conductors, ConductorUnavailableError
-from airflow_provider_conductor.ui.shared_reads import SharedReads
+from airflow_provider_conductor.ui.recent_answers import RecentAnswers
 from airflow_provider_conductor.ui.task_instances import (
     NamedWorkflow,
     NoWorkflowError,
@@ -42,10 +41,11 @@ from airflow_provider_conductor.ui.task_instances import (
     waiting_workflows,
     workflows_of_run,
 )
-from airflow_provider_conductor.view import actions, summary
+from airflow_provider_conductor.view import actions
 from airflow_provider_conductor.view.actions import Action, ActionRefusedError
 from airflow_provider_conductor.view.queues import read_queues
-from airflow_provider_conductor.view.task import DEEPEST, NoSuchTaskError, read_details
+from airflow_provider_conductor.view.summary import Standstill, summary
+from airflow_provider_conductor.view.task import NoSuchTaskError, read_details
 from airflow_provider_conductor.view.workflow import NotBelowError, View, check_below, read_view
 
 T = TypeVar("T")
@@ -95,16 +95,12 @@ SECURITY = {
 """Whatever Conductor's data contain, nothing of another origin is loaded or run."""
 
 
-mask = partial(redact, max_depth=DEEPEST + 1)
-"""Hides secrets wherever they are in a text or in JSON; Airflow's own depth is 5."""
-
-
 @dataclass(slots=True)
 class _State:
     """What the requests of one API server process share."""
 
     conductors: Conductors = field(default_factory=Conductors)
-    reads: SharedReads = field(default_factory=SharedReads)
+    reads: RecentAnswers = field(default_factory=RecentAnswers)
 
     async def view(self, conn_id: str, workflow_id: str) -> View:
         """A workflow as it is now, or was a moment ago for somebody else.
@@ -114,9 +110,21 @@ class _State:
         """
 
         async def read() -> View:
-            return await self.run(conn_id, read_view(workflow_id, mask))
+            return await self.run(conn_id, read_view(workflow_id, masked))
 
         return await self.reads.get((conn_id, workflow_id), read, lambda view: (view.poll_after or LIST_AFTER) * FRESH)
+
+    async def standstill(self, conn_id: str, workflow_id: str) -> Standstill | None:
+        """What a running workflow waits for, for a list, which does not keep its tasks; None if it has ended.
+
+        Raises:
+            HTTPException: Conductor cannot be read.
+        """
+
+        async def read() -> Standstill | None:
+            return Standstill.of(await self.run(conn_id, read_view(workflow_id, masked)))
+
+        return await self.reads.get((conn_id, "standstill", workflow_id), read, lambda _: LIST_AFTER * FRESH)
 
     async def run(self, conn_id: str, flow: Flow[T], *, changes: bool = False) -> T:
         """What the flow returns.
@@ -127,23 +135,22 @@ class _State:
         Raises:
             HTTPException: 404 for what Conductor does not know; 502 where it cannot be read.
         """
-        drive = self.conductors.act if changes else self.conductors.read
         try:
-            return await drive(conn_id, flow)
+            return await self.conductors.run(conn_id, flow, changes=changes)
         except ConductorNotFoundError as error:
             raise HTTPException(
                 404,
-                f"Conductor has no such workflow: {mask(str(error))}. It was deleted, or archived some time after its "
-                "end. The last state that Airflow knows is in this task's log",
+                f"Conductor has no such workflow: {masked(str(error))}. It was deleted, or archived some time after it "
+                "ended. The last state that Airflow knows is in this task's log",
             ) from None
         except ConductorError as error:
             raise HTTPException(
                 502,
-                f"Airflow's API server could not reach Conductor (connection {conn_id}): {mask(str(error))}. "
+                f"Airflow's API server could not reach Conductor (connection {conn_id}): {masked(str(error))}. "
                 "The workflow, and the Airflow task that waits for it, are not affected",
             ) from None
         except ConductorUnavailableError as error:
-            raise HTTPException(502, mask(str(error))) from None
+            raise HTTPException(502, masked(str(error))) from None
 
     async def settings(self, conn_id: str) -> ConductorSettings:
         """The settings of a connection.
@@ -154,7 +161,7 @@ class _State:
         try:
             return (await self.conductors.client(conn_id)).settings
         except ConductorUnavailableError as error:
-            raise HTTPException(502, mask(str(error))) from None
+            raise HTTPException(502, masked(str(error))) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +236,14 @@ def make_app() -> FastAPI:
     app.include_router(_workflow_routes(state))
     app.include_router(_list_routes(state))
     app.add_exception_handler(RequestValidationError, _refusal)
+    app.middleware("http")(_secured)
     return app
+
+
+async def _secured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await call_next(request)
+    response.headers.update(SECURITY)
+    return response
 
 
 def _pages() -> APIRouter:
@@ -253,8 +267,7 @@ def _pages() -> APIRouter:
 
 def _file(path: Path) -> Response:
     # Always asked for anew: a new version of the provider must not meet the scripts of the old one.
-    headers = {**SECURITY, "Cache-Control": "no-cache"}
-    return FileResponse(path, media_type=CONTENT_TYPES.get(path.suffix), headers=headers)
+    return FileResponse(path, media_type=CONTENT_TYPES.get(path.suffix), headers={"Cache-Control": "no-cache"})
 
 
 def _workflow_routes(state: _State) -> APIRouter:
@@ -304,7 +317,7 @@ def _workflow_routes(state: _State) -> APIRouter:
             details = await state.run(found.named.conn_id, read_details(found.view.workflow, ref, id))
         except NoSuchTaskError as error:
             raise HTTPException(404, str(error)) from None
-        return _json(await run_in_threadpool(details.to_json, mask))
+        return _json(await run_in_threadpool(details.to_json, masked))
 
     @router.post("/actions", dependencies=[access.SAME_PAGE, access.WRITE_TASK_INSTANCE, access.AUDIT_LOG])
     async def act(ti: TI, user: GetUserDep, body: Annotated[ActionBody, Body()]) -> Response:
@@ -314,11 +327,11 @@ def _workflow_routes(state: _State) -> APIRouter:
         try:
             message, changed = await state.run(conn_id, actions.perform(request), changes=True)
         except ActionRefusedError as error:
-            raise HTTPException(409, mask(str(error))) from None
+            raise HTTPException(409, masked(str(error))) from None
         finally:
             state.reads.forget(conn_id)
             state.reads.forget(RUN)
-        return _json({"message": mask(message), "changed": changed})
+        return _json({"message": masked(message), "changed": changed})
 
     return router
 
@@ -357,7 +370,7 @@ def _list_routes(state: _State) -> APIRouter:
 
 async def _read_all(
     state: _State, named: Sequence[NamedWorkflow]
-) -> tuple[dict[TaskInstanceId, Workflow], dict[tuple[str, str], View], dict[str, str]]:
+) -> tuple[dict[TaskInstanceId, Workflow], dict[TaskInstanceId, Standstill], dict[str, str]]:
     """The workflows without their tasks; of the first that run, what they wait for; and errors by connection."""
     workflows: dict[TaskInstanceId, Workflow] = {}
     errors: dict[str, str] = {}
@@ -374,34 +387,36 @@ async def _read_all(
             if workflow is not None and one.is_its_own(workflow, prefix):
                 workflows[one.id] = workflow
     running = [one for one in named if one.id in workflows and not workflows[one.id].status.ended]
-    keys = list(dict.fromkeys((one.conn_id, one.workflow_id) for one in running))[:READ_CLOSELY]
-    slots, views = asyncio.Semaphore(AT_ONCE), {}
+    slots, standstills = asyncio.Semaphore(AT_ONCE), {}
 
-    async def read(key: tuple[str, str]) -> None:
+    async def read(one: NamedWorkflow) -> None:
         async with slots:
             with contextlib.suppress(HTTPException):  # gone since, or unreachable: it has no blocker then
-                views[key] = await state.view(*key)
+                found = await state.standstill(one.conn_id, one.workflow_id)
+                if found is not None:
+                    standstills[one.id] = found
 
     with contextlib.suppress(TimeoutError):  # the others have no blocker
         async with asyncio.timeout(READ_LIMIT):
-            await asyncio.gather(*map(read, keys))
-    return workflows, views, errors
+            await asyncio.gather(*map(read, running[:READ_CLOSELY]))
+    return workflows, standstills, errors
 
 
 async def _run_rows(state: _State, named: Sequence[NamedWorkflow]) -> dict[str, Any]:
     shown = named[:ROWS]
-    workflows, views, errors = await _read_all(state, shown)
+    workflows, standstills, errors = await _read_all(state, shown)
     rows = []
     for one in shown:
         workflow = workflows.get(one.id)
-        view = views.get((one.conn_id, one.workflow_id)) if workflow is not None else None
+        standstill = standstills.get(one.id)
         error = errors.get(one.conn_id, "" if workflow else f"Conductor has no workflow {one.workflow_id} of this task")
         rows.append(
             {
                 **one.to_json(),
                 "conn_id": one.conn_id,
-                "workflow": summary.summary(workflow) if workflow is not None else None,
-                **summary.blocked(view),
+                "workflow": summary(workflow) if workflow is not None else None,
+                "blocker": standstill.blocker if standstill is not None else "",
+                "needs_user": standstill is not None and standstill.needs_user,
                 "error": error,
             }
         )
@@ -411,13 +426,18 @@ async def _run_rows(state: _State, named: Sequence[NamedWorkflow]) -> dict[str, 
 
 async def _waits(state: _State, named: Sequence[NamedWorkflow]) -> dict[str, Any]:
     shown = named[:ROWS]
-    workflows, views, _ = await _read_all(state, shown)
-    waits = []
-    for one in shown:
-        view = views.get((one.conn_id, one.workflow_id)) if one.id in workflows else None
-        about = summary.wait(view) if view is not None else None
-        if about is not None:
-            waits.append({**asdict(one.id), "conn_id": one.conn_id, **about})
+    workflows, standstills, _ = await _read_all(state, shown)
+    waits = [
+        {
+            **asdict(one.id),
+            "conn_id": one.conn_id,
+            "workflow_id": one.workflow_id,
+            "workflow_name": workflows[one.id].name,
+            **asdict(standstill),
+        }
+        for one in shown
+        if (standstill := standstills.get(one.id)) is not None and (standstill.stalled or standstill.needs_user)
+    ]
     waits.sort(key=lambda wait: int(wait["since"]))
     return {"waits": waits, "more": len(named) - len(shown)}
 
@@ -427,7 +447,8 @@ async def _connection(state: _State, conn_id: str) -> dict[str, Any]:
     about |= {"queues": [], "queues_error": ""}
     try:
         about["address"] = (await state.settings(conn_id)).api_url
-        about["queues"] = [queue.to_json() for queue in await state.run(conn_id, read_queues())]
+        queues, about["queues_error"] = await state.run(conn_id, read_queues())
+        about["queues"] = [asdict(queue) for queue in queues]
     except HTTPException as error:
         about |= {"ok": False, "message": str(error.detail)}
     return about
@@ -445,7 +466,7 @@ def _tagged(answer: dict[str, Any], request: Request, *without: str) -> Response
 
 def _json(answer: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
     headers = headers or {"Cache-Control": "no-store"}
-    return Response(_dumped(answer), media_type="application/json", headers={**headers, **SECURITY})
+    return Response(_dumped(answer), media_type="application/json", headers=headers)
 
 
 def _dumped(answer: dict[str, Any]) -> bytes:

@@ -17,7 +17,7 @@ from airflow_provider_conductor.client.errors import ConductorConfigError
 from airflow_provider_conductor.client.flow import Flow
 from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.hooks.conductor import connection_settings
-from airflow_provider_conductor.ui.shared_reads import SharedReads
+from airflow_provider_conductor.ui.recent_answers import RecentAnswers
 
 T = TypeVar("T")
 
@@ -43,41 +43,33 @@ class Conductors:
 
     def __init__(self) -> None:
         self._clients: dict[str, AsyncConductorClient] = {}
-        self._settings = SharedReads()
+        self._settings = RecentAnswers()
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def read(self, conn_id: str, flow: Flow[T]) -> T:
-        """Drive a flow that changes nothing against a connection's Conductor.
+    async def run(self, conn_id: str, flow: Flow[T], *, changes: bool = False) -> T:
+        """Drive a flow against a connection's Conductor.
+
+        Args:
+            changes: whether it changes something: then it may take longer, and its effect may be unknown.
 
         Raises:
             ConductorError: what the flow raises.
             ConductorUnavailableError: the connection cannot be used, or Conductor does not answer in time.
         """
         client = await self.client(conn_id)
+        limit = ACTION_LIMIT if changes else READ_LIMIT
         try:
-            async with asyncio.timeout(READ_LIMIT):
+            async with asyncio.timeout(limit):
                 return await client.run(flow)
         except TimeoutError:
+            advice = (
+                "The action may have been carried out: check the workflow before you try again"
+                if changes
+                else "Check whether it is overloaded; this page retries"
+            )
             raise ConductorUnavailableError(
-                f"Conductor at {client.settings.api_url} (connection {conn_id}) did not answer within "
-                f"{READ_LIMIT:.0f} s. Check whether it is overloaded; this page retries"
-            ) from None
-
-    async def act(self, conn_id: str, flow: Flow[T]) -> T:
-        """Drive a flow that changes something.
-
-        Raises:
-            ConductorError: what the flow raises.
-            ConductorUnavailableError: the connection cannot be used, or the effect is not known in time.
-        """
-        client = await self.client(conn_id)
-        try:
-            async with asyncio.timeout(ACTION_LIMIT):
-                return await client.run(flow)
-        except TimeoutError:
-            raise ConductorUnavailableError(
-                f"Conductor at {client.settings.api_url} (connection {conn_id}) did not confirm the action within "
-                f"{ACTION_LIMIT:.0f} s. It may have been carried out: check the workflow before you try again"
+                f"Conductor at {client.settings.api_url} (connection {conn_id}) did not answer within {limit:.0f} s. "
+                f"{advice}"
             ) from None
 
     async def client(self, conn_id: str) -> AsyncConductorClient:

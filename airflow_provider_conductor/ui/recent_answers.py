@@ -1,4 +1,4 @@
-"""Reads of Conductor that all users of the same page share: one poll for all, and none while no page is open."""
+"""The last answer to each read, for all users of the same page: one poll for all, and none while no page is open."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Entry:
     error: Exception | None = None
 
 
-class SharedReads:
+class RecentAnswers:
     """Answers of one API server process, by what was read.
 
     Nothing runs in the background: a read is made for a request if the last answer is too old. Requests that come
@@ -40,9 +40,7 @@ class SharedReads:
         self._monotonic = monotonic
         self._entries: dict[Key, _Entry] = {}
 
-    async def get(
-        self, key: tuple[Hashable, ...], read: Callable[[], Awaitable[T]], max_age: Callable[[T], float]
-    ) -> T:
+    async def get(self, key: Key, read: Callable[[], Awaitable[T]], max_age: Callable[[T], float]) -> T:
         """The last answer if it is fresh enough, or a new one.
 
         Args:

@@ -20,7 +20,7 @@ from airflow_provider_conductor.connection_form import CONNECTION_TYPE, DEFAULT_
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY
 from airflow_provider_conductor.operators.submission import RECORD_KEY
 from airflow_provider_conductor.operators.task_run import DEFAULT_IDENTITY_PREFIX
-from airflow_provider_conductor.submission.identity import TaskIdentity
+from airflow_provider_conductor.submission.identity import HASH_LENGTH, MAX_ID_LENGTH, TaskIdentity
 from airflow_provider_conductor.submission.start_record import StartRecord
 
 if TYPE_CHECKING:
@@ -33,13 +33,19 @@ CONN_ID = "conductor_conn_id"
 ARGUMENTS = (CONN_ID, "workflow_id", "correlation_id")
 """Arguments of the operators, templated fields all of them."""
 
+LABELS = ("correlation_id", "correlationId")
+"""What a whole start request calls it, from the SDK or as JSON."""
+
+BEGINNING = MAX_ID_LENGTH - HASH_LENGTH - 1
+"""Characters of an identity that are never a hash."""
+
 log = logging.getLogger(__name__)
 
 WAITING = ("deferred", "running", "up_for_reschedule")
 """States in which a task may wait for a workflow."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class TaskInstanceId:
     """Which task instance; ``map_index`` is -1 if it is not mapped."""
 
@@ -81,19 +87,17 @@ class NamedWorkflow:
         another                                                              not
         ===================================================================  =======
         """
-        identity = TaskIdentity(
-            prefix=identity_prefix or DEFAULT_IDENTITY_PREFIX,
-            **asdict(self.id),
-            try_number=max(1, self.try_number),
-            first_try=1,
-        )
-        label = workflow.correlation_id
-        if label in {identity.correlation_id(key) for key in identity.all_keys()}:
+        label, given = workflow.correlation_id, self.arguments
+        if _mentions(given.get("workflow_id"), workflow.workflow_id) or _mentions(given.get("correlation_id"), label):
             return True
-        given = self.arguments
-        return _mentions(given.get("workflow_id"), workflow.workflow_id) or any(
-            _mentions(given.get(name), label) for name in ("correlation_id", "request")
-        )
+        request = given.get("request")
+        if isinstance(request, Mapping) and label and label in (request.get(name) for name in LABELS):
+            return True
+        prefix = identity_prefix or DEFAULT_IDENTITY_PREFIX
+        if not label.startswith(f"{prefix}:{self.id.dag_id}"[:BEGINNING]):  # after many tries, there are many ids
+            return False
+        identity = TaskIdentity(prefix=prefix, **asdict(self.id), try_number=max(1, self.try_number), first_try=1)
+        return any(label == identity.correlation_id(key) for key in identity.all_keys())
 
 
 class NoWorkflowError(Exception):
@@ -115,7 +119,7 @@ def named_workflow(ti: TaskInstanceId) -> NamedWorkflow:
         if row is None:
             raise NoWorkflowError("Airflow has no such task instance: it was cleared, or its DAG run was deleted")
         arguments = _arguments(session, row, {})
-        recorded = _id_in_record(session, ti)
+        recorded = _id_in_record(session, ti) if row.value is None else ""
     workflow_id = (_id_in_xcom(row.value) or recorded) if arguments is not None else ""
     if arguments is None or not workflow_id:
         raise NoWorkflowError(
@@ -234,10 +238,8 @@ def _mentions(argument: Any, text: str) -> bool:
     """Whether an argument is this text, or has it among others."""
     if not text or argument is None:
         return False
-    if isinstance(argument, str):
+    if isinstance(argument, str):  # perhaps a list as text
         return re.search(rf"(?<![\w:.-]){re.escape(text)}(?![\w:.-])", argument) is not None
-    if isinstance(argument, Mapping):
-        return any(_mentions(value, text) for value in argument.values())
     return isinstance(argument, (list, tuple)) and any(_mentions(value, text) for value in argument)
 
 

@@ -42,8 +42,6 @@ class Action(StrEnum):
 OF_WORKFLOWS = (Action.PAUSE, Action.RESUME, Action.TERMINATE, Action.RETRY, Action.RESTART)
 """The buttons of a whole workflow; the others are those of a task."""
 
-WITH_OUTPUT = (Action.SKIP, Action.COMPLETE, Action.FAIL)
-
 COMPLETED_FROM_OUTSIDE = frozenset({"WAIT", "HUMAN"}) | SIGNALLED
 """Types of tasks that no worker runs, and that wait until somebody completes them."""
 

@@ -7,9 +7,9 @@ themselves. So the tree has the whole structure, and whoever draws it needs no l
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow
 from airflow_provider_conductor.client.text import one_line
@@ -31,9 +31,6 @@ KINDS = {
     "SUB_WORKFLOW": "sub_workflow",
 }
 """How a type is drawn; all others are single tasks."""
-
-Mask: TypeAlias = Callable[[Any], Any]
-"""Hides the secrets in text, or in JSON by the names of its keys."""
 
 _ITERATION = re.compile(r"__\d+$")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from airflow_provider_conductor.client import endpoints
+from airflow_provider_conductor.client.errors import ConductorMissingRouteError, ConductorNotFoundError
 from airflow_provider_conductor.client.flow import Flow, ask, current_time
 from airflow_provider_conductor.polling.blocker import FRESH_POLL, SERVER_TYPES
 
@@ -30,18 +30,21 @@ class Queue:
     worker: str
     polled: bool
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
-
-def read_queues() -> Flow[list[Queue]]:
+def read_queues() -> Flow[tuple[list[Queue], str]]:
     """The workers' queues in which tasks wait: those that no worker polls first, then the longest ones.
 
+    Returns:
+        The queues; and why they are not known, where this server does not give them, or "".
+
     Raises:
-        ConductorRequestError: Conductor is unreachable, or refuses.
+        ConductorRequestError: Conductor is unreachable, or refuses the credentials.
     """
-    sizes = yield from ask(endpoints.get_all_queue_sizes())
-    polls = yield from ask(endpoints.get_all_poll_data())
+    try:
+        sizes = yield from ask(endpoints.get_all_queue_sizes())
+        polls = yield from ask(endpoints.get_all_poll_data())
+    except (ConductorMissingRouteError, ConductorNotFoundError) as error:
+        return [], f"This server does not list its queues: {error}"
     now = round((yield from current_time()) * 1000)
     last = {(poll.queue, poll.domain): poll for poll in sorted(polls, key=lambda poll: poll.last_poll_time)}
     queues = []
@@ -53,4 +56,4 @@ def read_queues() -> Flow[list[Queue]]:
         at = poll.last_poll_time if poll is not None else 0
         worker = poll.worker_id if poll is not None else ""
         queues.append(Queue(name, domain, waiting, at, worker, now - at <= FRESH_POLL))
-    return sorted(queues, key=lambda queue: (queue.polled, -queue.waiting, queue.name))[:SHOWN]
+    return sorted(queues, key=lambda queue: (queue.polled, -queue.waiting, queue.name))[:SHOWN], ""

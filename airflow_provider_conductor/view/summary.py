@@ -1,14 +1,13 @@
-"""One line for each of many workflows: what a list shows of them."""
+"""What a list shows of each of many workflows."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.polling.limits import UNPOLLED_WARNING
 from airflow_provider_conductor.view.workflow import View, waits_for
-
-LONG = 600_000
-"""Milliseconds without progress after which a wait warns, and a list calls the workflow stalled."""
 
 
 def summary(workflow: Workflow) -> dict[str, Any]:
@@ -23,28 +22,29 @@ def summary(workflow: Workflow) -> dict[str, Any]:
     }
 
 
-def blocked(view: View | None) -> dict[str, Any]:
-    """What a workflow waits for; nothing where it was not read, or has ended."""
-    if view is None or view.workflow.status.ended:
-        return {"blocker": "", "needs_user": False}
-    blocker, action_needed = waits_for(view.seen)
-    return {"blocker": blocker, "needs_user": action_needed}
+@dataclass(frozen=True, slots=True)
+class Standstill:
+    """What a workflow that has not ended waits for.
 
+    Attributes:
+        blocker: in the words of the task's log.
+        needs_user: whether it goes on only if a user acts.
+        since: since when, in ms.
+        stalled: whether it has made no progress for so long that a wait warns.
+    """
 
-def wait(view: View) -> dict[str, Any] | None:
-    """A workflow that has stalled, or goes on only if a user acts; None for another one."""
-    progress, now = view.seen.progress, view.seen.server_now
-    if progress is None or view.workflow.status.ended:
-        return None
-    stalled = progress.stalled_since is not None and now - progress.stalled_since >= LONG
-    about = blocked(view)
-    if not stalled and not about["needs_user"]:
-        return None
-    since = progress.since if progress.stalled_since is None else progress.stalled_since
-    return {
-        **about,
-        "workflow_id": view.workflow.workflow_id,
-        "workflow_name": view.workflow.name,
-        "since": since,
-        "stalled": stalled,
-    }
+    blocker: str
+    needs_user: bool
+    since: int
+    stalled: bool
+
+    @classmethod
+    def of(cls, view: View) -> Standstill | None:
+        """Of a workflow as it was read; None if it has ended, or only its status could be read."""
+        progress, now = view.seen.progress, view.seen.server_now
+        if progress is None or view.workflow.status.ended:
+            return None
+        blocker, needs_user = waits_for(view.seen)
+        since = progress.stalled_since
+        stalled = since is not None and now - since >= UNPOLLED_WARNING * 1000
+        return cls(blocker, needs_user, progress.since if since is None else since, stalled)

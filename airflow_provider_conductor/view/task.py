@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +15,11 @@ from airflow_provider_conductor.client.text import one_line, readable
 from airflow_provider_conductor.definitions.task_tree import defined_tasks
 from airflow_provider_conductor.polling.observation import once
 from airflow_provider_conductor.view.actions import task_actions
-from airflow_provider_conductor.view.graph import Mask, attempt_json
-from airflow_provider_conductor.view.workflow import PATIENCE
+from airflow_provider_conductor.view.graph import attempt_json
+from airflow_provider_conductor.view.workflow import PATIENCE, Mask
 
 PAYLOAD_LIMIT = 100_000
 """Characters of an input or output that are shown."""
-
-DEEPEST = 50
-"""Levels of an input or output that are shown. Airflow's masking stops at some level, too."""
 
 LOG_LINES = 1_000
 """The newest lines of a worker's log that are shown."""
@@ -108,16 +104,5 @@ def _defined(workflow: Workflow, ref: str) -> dict[str, Any]:
 
 def _payload(value: Any, mask: Mask) -> dict[str, Any]:
     """JSON as text, with its secrets masked, and cut to what a page can show."""
-    text = json.dumps(mask(_to_depth(value or {})), indent=2, ensure_ascii=False, default=str)
+    text = json.dumps(mask(value or {}), indent=2, ensure_ascii=False, default=str)
     return {"text": text[:PAYLOAD_LIMIT], "bytes": len(text.encode(errors="replace")), "cut": len(text) > PAYLOAD_LIMIT}
-
-
-def _to_depth(value: Any, depth: int = 0) -> Any:
-    """The value without what is nested deeper than a mask looks."""
-    if not isinstance(value, (Mapping, list)):
-        return value
-    if depth >= DEEPEST:
-        return "(nested too deep to be shown)"
-    if isinstance(value, list):
-        return [_to_depth(item, depth + 1) for item in value]
-    return {key: _to_depth(item, depth + 1) for key, item in value.items()}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import ConductorNotFoundError
@@ -18,7 +19,7 @@ from airflow_provider_conductor.polling.observation import Observation, observe
 from airflow_provider_conductor.polling.root_cause import Failure
 from airflow_provider_conductor.polling.server_clock import EQUAL
 from airflow_provider_conductor.view.actions import workflow_actions
-from airflow_provider_conductor.view.graph import Mask, attempt_json, graph
+from airflow_provider_conductor.view.graph import attempt_json, graph
 
 PATIENCE = 15.0
 """Seconds for all that is read of one workflow; a user in front of a page does not wait longer."""
@@ -28,6 +29,9 @@ POLL_AFTER = 2.0
 
 TASKS_A_SECOND = 500
 """A workflow with more tasks than twice this is read less often: its answer has megabytes."""
+
+Mask: TypeAlias = Callable[[Any], Any]
+"""Hides the secrets in text, or in JSON by the names of its keys."""
 
 MAX_DEPTH = 12
 """Levels of sub-workflows that can be opened below the task's own workflow."""

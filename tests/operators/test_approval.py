@@ -193,6 +193,18 @@ def test_it_waits_for_the_task_and_asks_then(conductor: ConductorStandIn, action
 
 
 @since_3_1
+@pytest.mark.parametrize("levels", [0, 4, 5, 6, 20, 300])
+def test_a_secret_in_the_input_is_masked_however_deep_it_is(asked: Asked, levels: int) -> None:
+    """Airflow's own masking stops at the fifth level."""
+    value: Any = {"password": "hunter2"}
+    for _ in range(levels):
+        value = {"in": [value]}
+    body = asked(task={**HUMAN, "inputData": value}).actions.only.question["body"]
+    assert "hunter2" not in body
+    assert ("***" in body) is (levels < 25)
+
+
+@since_3_1
 def test_the_input_can_be_left_out(asked: Asked) -> None:
     assert "Input" not in asked(show_input=False).actions.only.question["body"]
 

@@ -64,7 +64,7 @@ def api() -> Iterator[Api]:
 def connections_are_looked_up_each_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has a Conductor of its own behind the same connection."""
     if "api" in request.fixturenames:
-        for name in ("conductors.SETTINGS_FOR", "shared_reads.FAILED_FOR"):
+        for name in ("conductors.SETTINGS_FOR", "recent_answers.FAILED_FOR", "app.HEALTH_AFTER"):
             monkeypatch.setattr(f"airflow_provider_conductor.ui.{name}", 0.0)
 
 

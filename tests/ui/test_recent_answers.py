@@ -40,11 +40,11 @@ def ten(_: int) -> float:
 
 
 async def test_an_answer_is_shared_until_it_is_too_old() -> None:
-    from airflow_provider_conductor.ui.shared_reads import SharedReads
+    from airflow_provider_conductor.ui.recent_answers import RecentAnswers
 
     clock, source = Clock(), Source()
     source.gate.set()
-    reads = SharedReads(clock)
+    reads = RecentAnswers(clock)
     answers = []
     for seconds in (0, 5, 4.9, 0.2, 9.9):
         clock.now += seconds
@@ -53,9 +53,9 @@ async def test_an_answer_is_shared_until_it_is_too_old() -> None:
 
 
 async def test_those_who_come_during_a_read_wait_for_it() -> None:
-    from airflow_provider_conductor.ui.shared_reads import SharedReads
+    from airflow_provider_conductor.ui.recent_answers import RecentAnswers
 
-    source, reads = Source(), SharedReads(Clock())
+    source, reads = Source(), RecentAnswers(Clock())
     asking = [asyncio.create_task(reads.get(("a", "b"), source.read, lambda _: 0.0)) for _ in range(50)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -65,10 +65,10 @@ async def test_those_who_come_during_a_read_wait_for_it() -> None:
 
 
 async def test_those_who_come_during_a_read_that_fails_share_the_failure() -> None:
-    from airflow_provider_conductor.ui.shared_reads import FAILED_FOR, SharedReads
+    from airflow_provider_conductor.ui.recent_answers import FAILED_FOR, RecentAnswers
 
     clock, source = Clock(), Source(error=ValueError("away"))
-    reads = SharedReads(clock)
+    reads = RecentAnswers(clock)
     asking = [asyncio.create_task(reads.get(("a", "b"), source.read, ten)) for _ in range(50)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -83,9 +83,9 @@ async def test_those_who_come_during_a_read_that_fails_share_the_failure() -> No
 
 
 async def test_what_has_changed_is_read_anew() -> None:
-    from airflow_provider_conductor.ui.shared_reads import SharedReads
+    from airflow_provider_conductor.ui.recent_answers import RecentAnswers
 
-    source, reads = Source(), SharedReads(Clock())
+    source, reads = Source(), RecentAnswers(Clock())
     source.gate.set()
     await reads.get(("a", "b"), source.read, ten)
     reads.forget("a")
@@ -94,11 +94,11 @@ async def test_what_has_changed_is_read_anew() -> None:
 
 
 async def test_nothing_is_read_and_nothing_kept_when_nobody_asks() -> None:
-    from airflow_provider_conductor.ui.shared_reads import KEPT, SharedReads
+    from airflow_provider_conductor.ui.recent_answers import KEPT, RecentAnswers
 
     clock, source = Clock(), Source()
     source.gate.set()
-    reads = SharedReads(clock)
+    reads = RecentAnswers(clock)
     for key in range(1_000):
         await reads.get(("key", key), source.read, ten)
     clock.now += KEPT + 1

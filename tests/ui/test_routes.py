@@ -545,6 +545,25 @@ def test_a_dag_run_has_all_its_workflows(api: Api, add: Add, conductor: Conducto
     assert answer["poll_after"] is not None
 
 
+def test_a_server_that_lists_no_queues_is_reachable_all_the_same(api: Api, conductor: ConductorStandIn) -> None:
+    connections = api.get("/conductor/api/health").json()["connections"]
+    (connection,) = (one for one in connections if one["address"].startswith(conductor.url))
+    assert (connection["ok"], connection["queues"]) == (True, [])
+    assert connection["queues_error"].startswith("This server does not list its queues: ")
+
+
+def test_a_refusal_has_the_headers_of_an_answer(api: Api) -> None:
+    for path in ("/conductor/api/dags/d/runs/r/tasks/t/x/workflow", "/conductor/assets/none.js"):
+        for user in (None, "ada"):
+            assert api.get(path, user).headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_label_elsewhere_in_a_request_proves_nothing(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    workflow_id = has(conductor, "any", correlationId="A-1007")
+    add("d26", "r", "wait", workflow_id=workflow_id, arguments={"request": {"input": {"order": "A-1007"}}})
+    assert api.get("/conductor/api/dags/d26/runs/r/tasks/wait/-1/workflow").status_code == 404
+
+
 def test_text_of_workers_that_is_no_unicode_is_sent_all_the_same(
     api: Api, add: Add, conductor: ConductorStandIn
 ) -> None:
