@@ -214,7 +214,7 @@ class ConductorApprovalOperator(ApprovalConclusionMixin, ConductorOperator):
         try:
             question.refuse_unanswerable(task)
         except CompletionRefusedError as error:
-            raise completion_refused(error, self._about(self.workflow_id)) from None
+            raise completion_refused(error, self.workflow_id, self.hook.workflow_url(self.workflow_id)) from None
         form = self._form(task)
         shown: Any = masked(dict(task.input)) if self.show_input else {}
         body = question.question_body(self.body, shown, url=self.hook.workflow_url(workflow.workflow_id))

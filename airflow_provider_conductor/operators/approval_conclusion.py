@@ -210,7 +210,7 @@ class ApprovalConclusionMixin(WaitMixin):
         try:
             settled = self._send(flow)
         except CompletionRefusedError as error:
-            raise completion_refused(error, self._about(self.workflow_id)) from None
+            raise completion_refused(error, self.workflow_id, self.hook.workflow_url(self.workflow_id)) from None
         return self._finish(workflow, settled, late=given_answer)
 
     def _checked_params(self, task: Task, answer: AirflowAnswer) -> tuple[dict[str, Any], str]:

@@ -69,7 +69,7 @@ class TaskCompletionOperator(ConductorOperator):
         try:
             task = self._send(flow)
         except CompletionRefusedError as error:
-            raise completion_refused(error, self._about(self.workflow_id)) from None
+            raise completion_refused(error, self.workflow_id, self.hook.workflow_url(self.workflow_id)) from None
         return completed(task, self.workflow_id)
 
     def _flow(self, completion: Completion, identity: TaskIdentity) -> Flow[Task]:

@@ -8,7 +8,6 @@ from airflow_provider_conductor.client.models import Task
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.control.task_choice import CompletionRefusedError
 from airflow_provider_conductor.exceptions import (
-    AboutWorkflow,
     ConductorInvalidStateError,
     ConductorOperatorError,
     ConductorTaskNotReadyError,
@@ -32,7 +31,7 @@ def completed(task: Task, workflow_id: str) -> dict[str, Any]:
     }
 
 
-def completion_refused(error: CompletionRefusedError, about: AboutWorkflow) -> ConductorOperatorError:
+def completion_refused(error: CompletionRefusedError, workflow_id: str, url: str) -> ConductorOperatorError:
     """The error of a task that cannot be completed: retried by Airflow if that may pass."""
     kind = ConductorTaskNotReadyError if error.passing else ConductorInvalidStateError
-    return kind(f"{error}. See {about['url']}", reason=str(error), **about)
+    return kind(f"{error}. See {url}", reason=str(error), workflow_id=workflow_id, url=url)
