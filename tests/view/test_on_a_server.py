@@ -227,7 +227,7 @@ def test_queues_without_workers(lab: Lab) -> None:
     ids.append(lab.client.start_workflow({"name": name, "version": 1, "taskToDomain": domain}))
 
     def waiting() -> dict[str, Queue]:
-        queues = lab.client.run(read_queues())
+        queues, _ = lab.client.run(read_queues())
         found = {queue.name: queue for queue in queues if queue.name in (lab.name("unpolled"), lab.name("popular"))}
         return found if len(found) == 2 else {}
 
