@@ -215,6 +215,25 @@ async def push_xcom(ti: TaskInstanceKey, key: str, value: Any) -> None:
     await XCom.aset(key, value, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
 
 
+def write_xcom(ti: TaskInstanceKey, key: str, value: Any, *, task_id: str) -> None:
+    """Write to the XCom of another task of the same dag run, with the same map index, on a worker."""
+    from airflow.providers.common.compat.sdk import XCom
+
+    index = -1 if ti.map_index is None else ti.map_index
+    XCom.set(key, value, dag_id=ti.dag_id, task_id=task_id, run_id=ti.run_id, map_index=index)
+
+
+def current_dag() -> Any:
+    """The DAG whose ``with`` block is being read, or None."""
+    try:  # Airflow 3
+        from airflow.sdk.definitions._internal.contextmanager import DagContext
+    except ImportError:
+        from airflow.models.dag import DagContext  # type: ignore[no-redef]
+
+        return DagContext.get_current_dag()
+    return DagContext.get_current()
+
+
 def _task_now(ti: TaskInstanceKey) -> TaskNow:
     from airflow.providers.common.compat.sdk import XCom
 
@@ -393,6 +412,7 @@ __all__ = [
     "TaskSpan",
     "TaskStateStore",
     "branch_into",
+    "current_dag",
     "events_are_confirmed",
     "first_poke",
     "masked",
@@ -407,5 +427,6 @@ __all__ = [
     "triggers_hear_of_kills",
     "triggers_render_templates",
     "watchers_exist",
+    "write_xcom",
     "xcom_is_json_in_database",
 ]

@@ -18,7 +18,7 @@ PACKAGE = "airflow_provider_conductor"
 
 PARSED = tuple(
     f"from {PACKAGE}.{package} import {name}"
-    for package in ("decorators", "links", "notifications", "operators", "sensors")
+    for package in ("decorators", "links", "notifications", "operators", "sensors", "task_groups")
     for name in import_module(f"{PACKAGE}.{package}").__all__
 )
 """What DAG files import."""
@@ -83,6 +83,9 @@ LOADED = {PACKAGE} | {
         "exceptions",
         "links",
         "links.conductor",
+        "mirrors",
+        "mirrors.names",
+        "mirrors.plan",
         "notifications",
         "notifications.conductor",
         "operators",
@@ -121,6 +124,10 @@ LOADED = {PACKAGE} | {
         "submission.start_arguments",
         "submission.start_record",
         "submission.termination_reasons",
+        "task_groups",
+        "task_groups.start",
+        "task_groups.step",
+        "task_groups.workflow",
     )
 }
 """All of this package that DAG files load; what is added here is paid for by each of them."""
@@ -135,6 +142,7 @@ from airflow_provider_conductor.decorators import conductor_task
 from airflow_provider_conductor.notifications import ConductorNotifier
 from airflow_provider_conductor.operators import *
 from airflow_provider_conductor.sensors import *
+from airflow_provider_conductor.task_groups import ConductorWorkflowTaskGroup
 ConductorStartWorkflowOperator(task_id="a", workflow_name="orders")
 ConductorExecuteWorkflowOperator(
     task_id="b", request={"name": "orders"}, timeout=60, stall_timeout=5, output_path="rows[0].id", pass_context=True
@@ -151,6 +159,9 @@ ConductorSignalWorkflowOperator(task_id="g", workflow_id="1")
 ConductorWorkflowSensor(task_id="h", workflow_id="1", deferrable=True)
 ConductorTaskSensor(task_id="i", workflow_id="1", task_reference_name="ship", expected_status="COMPLETED")
 conductor_task(lambda: {}, task_id="j", workflow_name="orders")
+from airflow.providers.common.compat.sdk import DAG
+with DAG("z", schedule=None):
+    ConductorWorkflowTaskGroup({"name": "w", "tasks": [{"name": "a", "taskReferenceName": "a", "type": "SIMPLE"}]})
 ConductorNotifier(action="start", workflow_name="refund", workflow_input={"order": "{{ params.order }}"})
 """
 

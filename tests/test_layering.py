@@ -22,15 +22,18 @@ ROOT = Path(airflow_provider_conductor.__file__).parent
 STOREYS = (
     ("_exports",),
     ("client",),
-    ("control", "dag_runs", "definitions", "polling", "submission", "watching"),
+    ("control", "dag_runs", "definitions", "mirrors", "polling", "submission", "watching"),
     ("batch", "view"),
     ("_airflow", "_options", "_required_actions", "connection_form", "exceptions", "hooks", "links", "triggers"),
     ("assets", "cli", "decorators", "notifications", "operators", "provider_info", "retries", "sensors", "ui"),
+    ("task_groups",),
     ("testing",),
 )
 """From the ground up; what stands beside each other in a line may use each other one way."""
 
-WITHOUT_AIRFLOW = ("batch", "client", "control", "dag_runs", "definitions", "polling", "submission", "view", "watching")
+WITHOUT_AIRFLOW = (
+    *("batch", "client", "control", "dag_runs", "definitions", "mirrors", "polling", "submission", "view", "watching"),
+)
 
 INTERNAL = (
     "_airflow",
@@ -43,6 +46,7 @@ INTERNAL = (
     "control",
     "dag_runs",
     "definitions",
+    "mirrors",
     "polling",
     "submission",
     "ui",

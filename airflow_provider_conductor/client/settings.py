@@ -134,9 +134,10 @@ class ConductorSettings:
         """Base of links to the UI: ``ui_url``, or the API's address without its ``/api``."""
         return (self.ui_url or self.api_url.removesuffix("/api")).rstrip("/")
 
-    def workflow_url(self, workflow_id: str) -> str:
-        """The page of an execution in Conductor's UI."""
-        return f"{self.ui_base}/execution/{quote(workflow_id, safe='')}"
+    def workflow_url(self, workflow_id: str, task_ref: str = "") -> str:
+        """The page of an execution in Conductor's UI; with the task selected, where that UI can (its ui-next)."""
+        page = f"{self.ui_base}/execution/{quote(workflow_id, safe='')}"
+        return f"{page}?taskReferenceName={quote(task_ref, safe='')}" if task_ref else page
 
     def definition_url(self, name: str, version: int) -> str:
         """The page of a workflow definition in Conductor's UI."""

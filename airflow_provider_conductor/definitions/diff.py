@@ -110,12 +110,12 @@ def _value(value: Any, name: str) -> Any:
     return _kept(value, name) if isinstance(value, Mapping) else value
 
 
-def difference(present: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> str:
+def difference(present: Mapping[str, Any] | None, wanted: Mapping[str, Any], wanted_is: str = "to register") -> str:
     """What registering ``wanted`` would change, as a unified diff of the normalized definitions, or ""."""
     wanted = normalized(wanted)
     before = [] if present is None else _lines(_without_additions(normalized(present), wanted))
     after = _lines(wanted)
-    lines = list(unified_diff(before, after, "on the server", "to register", n=CONTEXT_LINES, lineterm=""))
+    lines = list(unified_diff(before, after, "on the server", wanted_is, n=CONTEXT_LINES, lineterm=""))
     if len(lines) > MAX_LINES:
         lines = [*lines[:MAX_LINES], f"… and {len(lines) - MAX_LINES} more lines"]
     return "\n".join(lines)

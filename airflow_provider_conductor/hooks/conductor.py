@@ -221,9 +221,9 @@ class ConductorHook(BaseHook):
             ) from error
         return configuration_for(self.settings)
 
-    def workflow_url(self, workflow_id: str) -> str:
-        """The page of an execution in Conductor's UI; no request is made."""
-        return self.settings.workflow_url(workflow_id)
+    def workflow_url(self, workflow_id: str, task_ref: str = "") -> str:
+        """The page of an execution, or of a task in it, in Conductor's UI; no request is made."""
+        return self.settings.workflow_url(workflow_id, task_ref)
 
     def test_connection(self) -> tuple[bool, str]:
         """One cheap authenticated read; each of host, credentials, TLS and a foreign API has a message of its own."""

@@ -112,7 +112,11 @@ class ConductorOperator(TextRenderingMixin, LineageMixin, BaseOperator):
     def _announce(self, workflow_id: str) -> None:
         """Write the id and the UI link to XCom and log, before anything waits."""
         self._lineage_id = workflow_id
-        url = self.hook.workflow_url(workflow_id)
+        url = self._page_of(workflow_id)
         self.log.info("Conductor workflow %s: %s", workflow_id, url)
         self._run.push(WORKFLOW_ID_KEY, workflow_id)
         self._run.push(WORKFLOW_URL_KEY, url)
+
+    def _page_of(self, workflow_id: str) -> str:
+        """Where the link of the task leads."""
+        return self.hook.workflow_url(workflow_id)

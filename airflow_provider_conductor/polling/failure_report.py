@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.errors import ConductorRequestError
 from airflow_provider_conductor.client.flow import Flow, ask
-from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client.models import Task, Workflow
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.messages import attempt, queue_name
 from airflow_provider_conductor.polling.root_cause import Cause, Failure, root_cause
@@ -69,19 +70,25 @@ ADVICE_ON_SCHEDULING = (
 AGAIN = "then clear this Airflow task or retry the workflow in Conductor; it continues from the failed task"
 
 
-def diagnose(workflow: Workflow, below: dict[str, Workflow] | None = None) -> Flow[Failure | None]:
+def diagnose(
+    workflow: Workflow,
+    below: dict[str, Workflow] | None = None,
+    *,
+    among: Callable[[Task], bool] | None = None,
+) -> Flow[Failure | None]:
     """Find the root cause, down through the sub-workflows, and its log lines; what cannot be read is left out.
 
     Args:
         below: gets the sub-workflows that are read, by id.
+        among: whether a task of the workflow counts; None: all do, once the workflow has ended.
     """
     below = {} if below is None else below
-    failure = root_cause(workflow, below)
+    failure = root_cause(workflow, below, among=among)
     try:
         while failure is not None and failure.unread_sub_workflow_id:
             unread = failure.unread_sub_workflow_id
             below[unread] = yield from ask(endpoints.get_workflow(unread))
-            failure = root_cause(workflow, below)
+            failure = root_cause(workflow, below, among=among)
         if failure is not None and failure.task_id:
             failure = replace(failure, log_lines=(yield from ask(endpoints.get_task_logs(failure.task_id))))
     except ConductorRequestError:
@@ -100,7 +107,7 @@ def explain(failure: Failure, url: str = "") -> str:
         failure_workflow = f"is {one_line(failure.failure_workflow_id)}."
     kept = failure.log_lines[-LOG_LINES:]
     lines = [
-        (True, _headline(failure)),
+        (True, headline(failure)),
         (failure.sub_workflow_id, f"In sub-workflow {below}, which {_path(*failure.path)} runs."),
         (failure.task_id, f"Task id {one_line(failure.task_id)}{by}."),
         (failure.workflow_reason, f"Reason of the workflow: {one_line(failure.workflow_reason, REASON_LIMIT)}"),
@@ -114,17 +121,18 @@ def explain(failure: Failure, url: str = "") -> str:
     return "\n".join(line for there, line in lines if there)
 
 
-def _headline(failure: Failure) -> str:
+def headline(failure: Failure) -> str:
+    """The first line of :func:`explain`."""
     ended = ENDED.get(failure.status, failure.status)
-    headline = f"Workflow {one_line(failure.workflow_name, WORKFLOW_NAME_LIMIT)} ({failure.workflow_id}) {ended}"
+    line = f"Workflow {one_line(failure.workflow_name, WORKFLOW_NAME_LIMIT)} ({failure.workflow_id}) {ended}"
     task = _path(*failure.path, failure.task_reference_name)
     if failure.cause in HEADLINES:
         tries = attempt(failure.attempts, failure.max_attempts)
-        headline += ": " + HEADLINES[failure.cause].format(task=task, attempt=tries)
+        line += ": " + HEADLINES[failure.cause].format(task=task, attempt=tries)
     elif failure.cause is Cause.TERMINATED and failure.path:
-        headline += f": the sub-workflow of {task} was terminated"
+        line += f": the sub-workflow of {task} was terminated"
     reason = one_line(failure.reason, REASON_LIMIT) or ("no reason given" if failure.task_id else "")
-    return f"{headline}: {reason}" if reason else headline
+    return f"{line}: {reason}" if reason else line
 
 
 def _advice(failure: Failure) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -98,8 +98,15 @@ class Failure:
         return self.sub_workflow_id or self.workflow_id
 
 
-def root_cause(workflow: Workflow, sub_workflows: Mapping[str, Workflow] | None = None) -> Failure | None:
+def root_cause(
+    workflow: Workflow,
+    sub_workflows: Mapping[str, Workflow] | None = None,
+    *,
+    among: Callable[[Task], bool] | None = None,
+) -> Failure | None:
     """The failure at the root of an unsuccessful end, None where there is none.
+
+    With ``among``, of those tasks only, whether the workflow has ended or not.
 
     ======================================================  ==================
     the end                                                 cause
@@ -123,12 +130,17 @@ def root_cause(workflow: Workflow, sub_workflows: Mapping[str, Workflow] | None 
     a loop fails because of a task inside, so it comes last; also a JOIN that the server names (a permissive branch has
     failed, or its sub-workflow was terminated).
     """
-    return _cause(workflow, sub_workflows or {}, depth=0)
+    return _cause(workflow, sub_workflows or {}, depth=0, among=among)
 
 
-def _cause(workflow: Workflow, sub_workflows: Mapping[str, Workflow], depth: int) -> Failure | None:
+def _cause(
+    workflow: Workflow,
+    sub_workflows: Mapping[str, Workflow],
+    depth: int,
+    among: Callable[[Task], bool] | None = None,
+) -> Failure | None:
     status = known_status(workflow)
-    if not status.ended or status.successful:
+    if among is None and (not status.ended or status.successful):
         return None
     failure = Failure(
         cause=Cause.NO_TASK,
@@ -139,10 +151,12 @@ def _cause(workflow: Workflow, sub_workflows: Mapping[str, Workflow], depth: int
         failure_workflow_id=workflow.failure_workflow_id,
         failure_workflow_error=workflow.failure_workflow_error,
     )
-    for task in workflow.tasks:
+    for task in workflow.tasks if among is None else ():
         if task.task_type == "TERMINATE" and task.known_status is TaskStatus.COMPLETED:
             return _at(failure, task, cause=Cause.TERMINATE_TASK)
-    culprit = _culprit(workflow)
+    culprit = _culprit(workflow, among)
+    if culprit is None and among is not None:
+        return None
     if culprit is None:
         # The server ends a workflow first, and cancels its tasks a moment later (seen on 3.21.14).
         stopped = [
@@ -218,8 +232,10 @@ def _cause_in(task: Task, workflow_reason: str) -> Cause:
     return Cause.TASK_FAILED
 
 
-def _culprit(workflow: Workflow) -> Task | None:
+def _culprit(workflow: Workflow, among: Callable[[Task], bool] | None) -> Task | None:
     tasks, match = workflow.tasks, _TASK_IN_REASON.search(workflow.reason)
+    if among is not None:
+        tasks = tuple(filter(among, tasks))
     named = next((task for task in tasks if match is not None and task.task_id == match[1]), None)
     bad = (TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR, TaskStatus.TIMED_OUT)
     found = [task for task in tasks if not task.retried and task.known_status in bad]

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.triggers.approval import ConductorApprovalTrigger as ConductorApprovalTrigger
     from airflow_provider_conductor.triggers.batch import ConductorWorkflowsTrigger as ConductorWorkflowsTrigger
     from airflow_provider_conductor.triggers.sensor import ConductorSensorTrigger as ConductorSensorTrigger
-    from airflow_provider_conductor.triggers.workflow import ConductorWorkflowTrigger as ConductorWorkflowTrigger
+    from airflow_provider_conductor.triggers.workflow import (
+        ConductorWorkflowStepTrigger as ConductorWorkflowStepTrigger,
+        ConductorWorkflowTrigger as ConductorWorkflowTrigger,
+    )
     from airflow_provider_conductor.triggers.workflow_event import (
         ConductorWorkflowEventTrigger as ConductorWorkflowEventTrigger,
     )
@@ -22,6 +25,7 @@ __all__, __getattr__ = exports(
         "ConductorApprovalTrigger": "approval",
         "ConductorSensorTrigger": "sensor",
         "ConductorWorkflowEventTrigger": "workflow_event",
+        "ConductorWorkflowStepTrigger": "workflow",
         "ConductorWorkflowTrigger": "workflow",
         "ConductorWorkflowsTrigger": "batch",
     },

@@ -117,6 +117,10 @@ class ConductorTrigger(BaseTrigger):
     def _log_warning(self, line: str) -> None:
         self.log.warning("%s", one_line(line, LINE_LIMIT))
 
+    def _is_kill(self, task: TaskNow) -> bool:
+        """Whether what has become of the task ends what it waits for, too."""
+        return is_kill(task)
+
     async def on_kill(self) -> None:
         """The task was marked or cleared: Airflow's call, from 3.3 on.
 
@@ -137,7 +141,7 @@ class ConductorTrigger(BaseTrigger):
             self.log.warning("%s: left alone, since the task's state cannot be read (%s)", subject, error)
             return
         state = task.state or "cleared"
-        if not is_kill(task):
+        if not self._is_kill(task):
             why = f"the task was not killed while it was deferred (its state is {state})"
             self.log.info("%s: left running, since %s", subject, why)
             return

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from airflow_provider_conductor._airflow import TaskNow
 from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
 from airflow_provider_conductor.client.termination import terminate
 from airflow_provider_conductor.connection_form import DEFAULT_CONNECTION_ID
@@ -121,3 +122,13 @@ class ConductorWorkflowTrigger(SingleWaitTrigger):
     def _arguments(self) -> dict[str, Any]:
         state = self.state.to_json()
         return self.spec.to_json() | ({"state": state} if state else {})
+
+
+class ConductorWorkflowStepTrigger(ConductorWorkflowTrigger):
+    """The same for one of several tasks that follow one workflow.
+
+    A kill that lets the others go on leaves the workflow running: a clear, and a mark as success.
+    """
+
+    def _is_kill(self, task: TaskNow) -> bool:
+        return super()._is_kill(task) and task.state not in (None, "success", "upstream_failed")

@@ -171,3 +171,8 @@ def test_the_id_in_a_link_is_quoted() -> None:
 )
 def test_the_page_of_a_workflow_is_on_the_servers_ui_by_default(api_url: str, ui_url: str | None, page: str) -> None:
     assert ConductorSettings(api_url, ui_url=ui_url).workflow_url("w1") == page
+
+
+def test_the_page_of_a_task_in_the_ui() -> None:
+    page = ConductorSettings("https://conductor.example.com").workflow_url("w1", "ship order&more")
+    assert page == "https://conductor.example.com/execution/w1?taskReferenceName=ship%20order%26more"

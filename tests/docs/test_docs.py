@@ -19,6 +19,7 @@ from airflow_provider_conductor.operators import (
 )
 from airflow_provider_conductor.operators.control_base import WaitingControlOperator
 from airflow_provider_conductor.sensors import ConductorTaskSensor, ConductorWorkflowSensor
+from airflow_provider_conductor.task_groups import ConductorWorkflowTaskGroup
 from dev.conductor_server import NEWEST
 from tests.docs.pages import PAGES, ROOT
 
@@ -86,6 +87,13 @@ def test_parameters_are_the_signature(cls):
         assert not documented.keys() & rows.keys()
         documented |= rows
     assert documented == parameters(cls)
+
+
+def test_parameters_of_the_task_group_are_the_signature():
+    assert table(section("task-groups.md", "Parameters"), "Parameter") == {
+        "definition": "",
+        **parameters(ConductorWorkflowTaskGroup),
+    }
 
 
 @of_each

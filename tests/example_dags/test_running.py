@@ -90,6 +90,13 @@ def test_order_pipeline_survives_a_failed_attempt(results, client):
     assert [str(task.status) for task in attempts] == ["FAILED", "COMPLETED"]
 
 
+def test_order_steps_shows_each_step(results):
+    done = results["order_steps"]
+    assert done["order_fulfilment.finish"] == {"order_id": "A-1007", "charged": 129.9, "parcel": "B6-A-1007"}
+    assert done["book_revenue"] == "order A-1007: 129.90 charged, parcel B6-A-1007"
+    assert "order_fulfilment.charge_card" in done
+
+
 def test_order_pipeline_tells_why_it_waits(results, log):
     assert "charge_card failed (attempt 1 of 4: card service down); Conductor will retry it at" in log
 

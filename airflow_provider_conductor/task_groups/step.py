@@ -1,0 +1,385 @@
+"""The tasks that follow one workflow: one for each of its steps, and one for its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from airflow.providers.common.compat.sdk import AirflowSkipException
+
+from airflow_provider_conductor._airflow import write_xcom
+from airflow_provider_conductor.exceptions import (
+    ConductorControlFailedError,
+    ConductorInvalidStateError,
+    ConductorWorkflowFailedPermanentlyError,
+)
+from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
+from airflow_provider_conductor.operators.arguments import check_output_path
+from airflow_provider_conductor.operators.base import ConductorOperator
+from airflow_provider_conductor.operators.waiting import WaitMixin
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_conductor.client.models import Workflow
+    from airflow_provider_conductor.control.commands import Command
+    from airflow_provider_conductor.mirrors.plan import Step
+    from airflow_provider_conductor.mirrors.step_state import Action, StepState
+    from airflow_provider_conductor.polling.wait_event import WaitEvent
+    from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
+
+SEEN_KEY = "conductor_seen_{}"
+"""Key, in the XCom of the task that started the workflow, of the run of a step with which its task has ended. It lives
+as long as that workflow counts: a clear of the start removes it, and a clear of the step's own task does not."""
+
+BEGINS = "IN_PROGRESS,COMPLETED,COMPLETED_WITH_ERRORS,FAILED,FAILED_WITH_TERMINAL_ERROR,TIMED_OUT,CANCELED,SKIPPED"
+"""A SUB_WORKFLOW task with one of these statuses has had a sub-workflow."""
+
+UNTIL_IT_BEGINS = 1.0
+"""Seconds between two reads of a sub-workflow's task that is retried and has no new sub-workflow yet."""
+
+SETTLING = 3
+"""Reads of a workflow that has just failed until all its tasks have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowOptions:
+    """The options that all tasks of a group share.
+
+    Attributes:
+        start_task_id: the task that starts the workflow.
+        deferrable: wait in the triggerer, without a worker slot.
+        poll_interval: seconds between polls; None adapts them to the workflow.
+        timeout: seconds for the whole wait of a task; None waits on.
+        stall_timeout: seconds without progress.
+        cancel_on_kill: terminate the workflow when a task is marked as failed while it is deferred, or its dag run
+            ends; a clear, and a mark as success, leave it running.
+        max_output_bytes: largest output written to XCom.
+        on_timeout: what happens to the workflow when a timeout ends the wait.
+    """
+
+    start_task_id: str
+    deferrable: bool
+    poll_interval: float | None
+    timeout: float | None
+    stall_timeout: float | None
+    cancel_on_kill: bool
+    max_output_bytes: int
+    on_timeout: Literal["leave"] = "leave"
+
+    def give(self, task: FollowsWorkflow) -> None:
+        """Make them the task's attributes, past Airflow's ``__setattr__``: that takes longer than all else of ours."""
+        vars(task).update({name: getattr(self, name) for name in self.__slots__})
+
+
+class FollowsWorkflow(WaitMixin):
+    """A task that follows a workflow that another task of the group has started."""
+
+    start_task_id: str
+
+    def _execute(self, context: Context) -> Any:
+        self._begin(context)
+        workflow_id = self._started_workflow()
+        self._announce(workflow_id)
+        self._protect(workflow_id)
+        return self._follow(workflow_id, self._guard.deadline(self.timeout), first=True)
+
+    def _follow(self, workflow_id: str, deadline: float | None, *, first: bool = False) -> Any:
+        """Act, wait, and conclude; ``first`` at the beginning of a try."""
+        raise NotImplementedError
+
+    def _started_workflow(self) -> str:
+        found = self._pull_from_start(WORKFLOW_ID_KEY)
+        if not isinstance(found, str):
+            raise AirflowSkipException(f"{self.start_task_id} has started no workflow")
+        return found
+
+    def _pull_from_start(self, key: str) -> Any:
+        run = self._run
+        return run.ti.xcom_pull(task_ids=self.start_task_id, key=key, map_indexes=run.map_index)
+
+    @property
+    def _seen(self) -> Any:
+        """What an earlier try has left when it ended."""
+        return self._pull_from_start(SEEN_KEY.format(self.task_id))
+
+    def _remember(self, seen: object) -> None:
+        """Leave this to a try after a clear. Where it cannot be written, a clear only follows the workflow."""
+        try:
+            write_xcom(self._run.ti, SEEN_KEY.format(self.task_id), seen, task_id=self.start_task_id)
+        except Exception as error:  # whatever Airflow's API, or an XCom backend of somebody's own, may raise
+            self.log.warning("A clear of this task will not run its step again: XCom could not be written: %s", error)
+
+    @property
+    def _cleared(self) -> bool:
+        """Whether this try is the first after a clear."""
+        identity = self._run.identity(None, retries=self.retries)
+        return identity.begins_series and identity.may_have_started
+
+    def _let_workflow_end(self, workflow_id: str) -> None:
+        """On a worker a kill may be a clear, so other tasks may go on with the workflow."""
+        self.log.info("The task was killed. Workflow %s keeps running", workflow_id)
+
+    def _defer_wait(self, spec: WaitSpec, state: WaitState | None = None) -> NoReturn:
+        from airflow_provider_conductor.triggers.workflow import ConductorWorkflowStepTrigger
+
+        observed = None if state is None else state.to_json()
+        self._defer_to(ConductorWorkflowStepTrigger, {**spec.to_json(), "state": observed})
+
+    def _retry_lost(self, workflow_id: str, *levels: Workflow) -> bool:
+        """Retry the workflow once more where the server has undone a retry; whether it did."""
+        from airflow_provider_conductor.control import commands
+        from airflow_provider_conductor.mirrors.lost_retry import is_lost
+
+        if not any(map(is_lost, levels)):
+            return False
+        for _ in range(SETTLING):  # what is open here is about to be canceled, and a retry before that is lost, too
+            if not any(task.is_open for level in levels for task in level.tasks):
+                break
+            time.sleep(UNTIL_IT_BEGINS)
+            levels = tuple(self.hook.client.get_workflow(level.workflow_id) for level in levels)
+        self.log.info(
+            "Conductor has undone a retry: the workflow failed for attempts that it had replaced. Retry again"
+        )
+        self._run_again(workflow_id, commands.retry(), self._start_anew)
+        return True
+
+    @property
+    def _start_anew(self) -> str:
+        return f"To run the whole workflow again, clear the task group {self.start_task_id.rpartition('.')[0]!r}"
+
+    def _run_again(self, workflow_id: str, command: Command, what_else: str) -> None:
+        """Let the workflow run again, unless another task has done so meanwhile."""
+        from airflow_provider_conductor.client.text import to_log
+        from airflow_provider_conductor.control.apply import apply
+        from airflow_provider_conductor.control.eligibility import Kind
+
+        outcome = self._send(apply(command, [workflow_id], log=to_log(self.log.info), attempted=True))
+        for refusal in outcome.refusals.values():
+            kind = ConductorControlFailedError if refusal.kind is Kind.DUE else ConductorInvalidStateError
+            raise kind(f"{outcome.failure}. {what_else}", reason=refusal.why, **self._about(workflow_id))
+
+
+class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
+    """Follow one step of a workflow that another task has started: its task ends as the step does.
+
+    Args:
+        steps: the step, after the SUB_WORKFLOW steps that it is in, the outermost first.
+        options: what the tasks of the group share.
+    """
+
+    ui_color = "#e3f2fd"
+    ui_fgcolor = "#000000"
+
+    def __init__(self, *, steps: Sequence[Step], options: FollowOptions, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        options.give(self)
+        self.steps = tuple(steps)
+
+    def execute(self, context: Context) -> Any:
+        return self._execute(context)  # Airflow 2 wants the class itself to have this method
+
+    @property
+    def step(self) -> Step:
+        return self.steps[-1]
+
+    def _page_of(self, workflow_id: str) -> str:
+        return self.hook.workflow_url(workflow_id, self.steps[0].ref)
+
+    def _follow(self, workflow_id: str, deadline: float | None, *, first: bool = False) -> Any:
+        from airflow_provider_conductor.mirrors.step_state import Kind
+
+        while True:
+            levels, state = self._locate(workflow_id)
+            workflow, depth = levels[-1], len(levels) - 1
+            if first and depth == len(self.steps) - 1 and self._act(workflow_id, workflow, state):
+                first = False
+                continue
+            first = False
+            if self._retry_lost(workflow_id, *levels):
+                continue
+            if state.kind is not Kind.OPEN:
+                return self._end(workflow, state)
+            begins = depth < len(self.steps) - 1 and state.wait_for == self.steps[depth].awaits
+            if begins and state.task is not None and state.task.retry_count:
+                time.sleep(UNTIL_IT_BEGINS)
+                continue
+            spec = self._spec(workflow.workflow_id, state.wait_for, BEGINS if begins else "", deadline)
+            if self.deferrable:
+                self._defer_wait(spec)
+            event = self._wait_here(spec)
+            if not _is_end_of_step(event):
+                return super()._outcome(event, deadline)
+
+    def _locate(self, workflow_id: str) -> tuple[list[Workflow], StepState]:
+        """Read the workflow, and down to the sub-workflow that has the step, as far as there is one."""
+        from airflow_provider_conductor.mirrors.step_state import step_state
+
+        levels: list[Workflow] = []
+        for step in self.steps:
+            levels.append(self.hook.client.get_workflow(workflow_id))
+            state = step_state(step, levels[-1])
+            workflow_id = state.task.sub_workflow_id if state.task is not None else ""
+            if not workflow_id:
+                break
+        return levels, state
+
+    def _spec(self, workflow_id: str, task_ref: str, statuses: str, deadline: float | None) -> WaitSpec:
+        from dataclasses import replace
+
+        spec = self._wait_spec(workflow_id)
+        return replace(spec, deadline=deadline, wait_until_task_ref=task_ref, wait_until_task_status=statuses)
+
+    def _outcome(self, event: WaitEvent, deadline: float | None) -> Any:
+        if _is_end_of_step(event):
+            return self._follow(self._started_workflow(), deadline)
+        return super()._outcome(event, deadline)
+
+    def _act(self, root_id: str, workflow: Workflow, state: StepState) -> bool:
+        """What a cleared task does about its step; whether it did anything."""
+        from airflow_provider_conductor.control import commands
+        from airflow_provider_conductor.mirrors.step_state import Action, action
+
+        cleared = self._cleared
+        seen = self._seen if cleared else None  # Airflow logs an error where it has no such XCom
+        todo: Action = action(state, workflow_ended=workflow.status.ended, seen=seen, cleared=cleared)
+        ref, start_anew = self.step.ref, self._start_anew
+        if todo is Action.FOLLOW:
+            return False
+        if todo is Action.REFUSE:
+            raise ConductorInvalidStateError(
+                f"step {ref!r} has ended, and workflow {workflow.workflow_id} is still {workflow.status}: Conductor "
+                "runs a step again only in a workflow that has ended. Wait until it has, or terminate it, and clear "
+                f"this task then. {start_anew}. See {self.hook.workflow_url(root_id)}",
+                **self._about(root_id),
+            )
+        if todo is Action.RETRY:
+            self._run_again(root_id, commands.retry(), start_anew)
+        elif len(self.steps) > 1:
+            raise ConductorInvalidStateError(
+                f"step {ref!r} is in a sub-workflow that has ended well, which Conductor runs again only as a whole: "
+                f"clear the last task of its group. {start_anew}",
+                **self._about(root_id),
+            )
+        else:
+            self._run_again(
+                root_id, commands.rerun(from_task_ref=ref), f"Clear the task of an earlier step. {start_anew}"
+            )
+        return True
+
+    def _end(self, workflow: Workflow, state: StepState) -> None:
+        """End as the step has ended."""
+        from airflow_provider_conductor.mirrors.report import report
+        from airflow_provider_conductor.mirrors.step_state import Kind, attempts, mark
+
+        self._guard.release()
+        step = self.step
+        tasks = attempts(step, workflow)
+        if tasks:
+            self.log.info("Step %r\n%s", step.ref, report(step.ref, tasks))
+            self._log_lines(tasks[-1].task_id)
+        if len(self.steps) > 1:
+            self._run.push(WORKFLOW_URL_KEY, self.hook.workflow_url(workflow.workflow_id, step.ref))
+        self._remember(mark(state))
+        match state.kind:
+            case Kind.SUCCEEDED:
+                return
+            case Kind.WARNED:
+                reason = state.task.reason if state.task is not None else ""
+                self.log.warning("Step %r failed, and is optional, so the workflow went on: %s", step.ref, reason)
+                return
+            case Kind.SKIPPED:
+                raise AirflowSkipException(f"step {step.ref!r} did not run: {state.why}")
+        raise self._failed(workflow, state)
+
+    def _log_lines(self, task_id: str) -> None:
+        from airflow_provider_conductor.client.errors import ConductorError
+        from airflow_provider_conductor.client.text import readable
+
+        try:
+            lines = self.hook.client.get_task_logs(task_id)
+        except ConductorError as error:
+            self.log.warning("The worker's log lines cannot be read: %s", error)
+            return
+        for line in lines:
+            self.log.info("worker: %s", readable(line))
+
+    def _failed(self, workflow: Workflow, state: StepState) -> ConductorWorkflowFailedPermanentlyError:
+        """The error of a step; Airflow's own retry cannot help, since Conductor has no attempt left."""
+        from airflow_provider_conductor.mirrors.step_state import Kind, is_one_of, tasks_of
+        from airflow_provider_conductor.polling.failure_report import diagnose, explain, headline
+
+        url, client = self.hook.workflow_url(workflow.workflow_id), self.hook.client
+        if state.kind is Kind.FAILED:
+            refs = tasks_of(self.step, workflow)
+            failure = client.run(diagnose(workflow, among=lambda task: is_one_of(task, refs)))
+            if failure is not None:
+                return ConductorWorkflowFailedPermanentlyError(explain(failure, url), failure, url=url)
+        what = "did not run" if state.kind is Kind.NOT_REACHED else "was canceled"
+        failure = client.run(diagnose(workflow))
+        why = f"workflow {workflow.workflow_id} is {workflow.status}" if failure is None else headline(failure)
+        return ConductorWorkflowFailedPermanentlyError(
+            f"step {self.step.ref!r} {what}: {why}\nWhat to do: fix the cause, then clear the task of the step that "
+            f"failed, and this one with it.\nSee {url}",
+            failure,
+            url=url,
+        )
+
+
+class ConductorFinishOperator(FollowsWorkflow, ConductorOperator):
+    """Follow the workflow to its end, and return its output.
+
+    Args:
+        options: what the tasks of the group share.
+        output_path: a part of the output that is the result in its place.
+
+    Cleared, it lets a workflow that ended badly run on from its failed tasks, and reads the output of another again.
+    """
+
+    template_fields: Sequence[str] = (*ConductorOperator.template_fields, "output_path")
+
+    def __init__(self, *, options: FollowOptions, output_path: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        options.give(self)
+        self.output_path = check_output_path(output_path)
+
+    def execute(self, context: Context) -> Any:
+        return self._execute(context)
+
+    def _follow(self, workflow_id: str, deadline: float | None, *, first: bool = False) -> Any:
+        from dataclasses import replace
+
+        from airflow_provider_conductor.control import commands
+
+        if first and self._cleared and self._seen:
+            workflow = self.hook.client.get_workflow(workflow_id, include_tasks=False)
+            status = workflow.status
+            if status.ended and not status.successful and self._seen == workflow.end_time:
+                self._run_again(workflow_id, commands.retry(), self._start_anew)
+        spec = replace(self._wait_spec(workflow_id), deadline=deadline)
+        if self.deferrable:
+            self._defer_wait(spec)
+        return self._conclude(self._wait_here(spec), deadline)
+
+    def _outcome(self, event: WaitEvent, deadline: float | None) -> Any:
+        try:
+            return super()._outcome(event, deadline)
+        except Exception:
+            ended = self._lineage_of
+            if ended is None:
+                raise
+            if not self._retry_lost(ended.workflow_id, ended):
+                if ended.end_time:
+                    self._remember(ended.end_time)
+                raise
+        return self._follow(ended.workflow_id, deadline)
+
+
+def _is_end_of_step(event: WaitEvent) -> bool:
+    """Whether the step, the SWITCH around it, or the workflow has ended."""
+    from airflow_provider_conductor.client.statuses import WorkflowStatus
+    from airflow_provider_conductor.polling.wait_event import TASK_ENDED, TASK_MISSED
+
+    return event.status in (TASK_ENDED, TASK_MISSED) or event.status in WorkflowStatus.__members__

@@ -1,0 +1,35 @@
+"""Reference names in Airflow's task ids: any name becomes one, no two the same, and it can be read back."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, strategies as st
+
+from airflow_provider_conductor.mirrors.names import from_task_id, to_task_id
+
+names = st.text(min_size=1) | st.text(alphabet="_x05f ", min_size=1)
+
+
+@given(names)
+def test_any_name_becomes_an_id_that_is_read_back(name: str) -> None:
+    task_id = to_task_id(name)
+    assert re.fullmatch(r"[\w-]+", task_id)
+    assert from_task_id(task_id) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "task_id"),
+    [
+        ("charge_card", "charge_card"),
+        ("charge-card", "charge-card"),
+        ("ship order", "ship_x20_order"),
+        ("v1.2", "v1_x2e_2"),
+        ("start", "_x73_tart"),
+        ("finish", "_x66_inish"),
+        ("a_x20_b", "a_x5f_x20_b"),
+    ],
+)
+def test_a_name_stays_what_it_is_where_it_can(name: str, task_id: str) -> None:
+    assert to_task_id(name) == task_id

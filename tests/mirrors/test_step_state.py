@@ -1,0 +1,116 @@
+"""Where a step stands in a workflow, and what a cleared task does about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client import Workflow
+from airflow_provider_conductor.mirrors.plan import Step, make_plan
+from airflow_provider_conductor.mirrors.report import report
+from airflow_provider_conductor.mirrors.step_state import Action, Kind, StepState, action, attempts, mark, step_state
+from tests.polling.builders import failed, task, workflow
+from tests.polling.recordings import load, recordings
+
+PACK = Step("pack", "SIMPLE", "pack")
+IN_CASE = Step("fly", "SIMPLE", "fly", cases=(("choose", "air"),))
+IN_DEFAULT = Step("ship", "SIMPLE", "ship", cases=(("choose", None),))
+FORK = Step("fan_out", "FORK_JOIN_DYNAMIC", "fan_in")
+
+
+def choice(status: str = "COMPLETED", chosen: str = "air", field: str = "evaluationResult") -> dict[str, Any]:
+    cases = {"decisionCases": {"air": [{}], "none": []}}
+    value: Any = chosen if field == "selectedCase" else [chosen]
+    return task("choose", status, kind="SWITCH", in_workflow=cases, outputData={field: value})
+
+
+@pytest.mark.parametrize(
+    ("step", "status", "tasks", "kind", "waits_for"),
+    [
+        (PACK, "RUNNING", [task("pack", "COMPLETED")], Kind.SUCCEEDED, ""),
+        (PACK, "FAILED", [task("pack", "COMPLETED")], Kind.SUCCEEDED, ""),
+        (PACK, "RUNNING", [task("pack", "COMPLETED_WITH_ERRORS")], Kind.WARNED, ""),
+        (PACK, "RUNNING", [task("pack", "SKIPPED")], Kind.SKIPPED, ""),
+        (PACK, "TERMINATED", [task("pack", "CANCELED")], Kind.CANCELED, ""),
+        (PACK, "FAILED", [failed("pack")], Kind.FAILED, ""),
+        (PACK, "RUNNING", [failed("pack", retried=True), task("pack", attempt=2, seq=2)], Kind.OPEN, "pack"),
+        (PACK, "RUNNING", [task("pack", "IN_PROGRESS")], Kind.OPEN, "pack"),
+        (PACK, "PAUSED", [task("pack", "SCHEDULED")], Kind.OPEN, "pack"),
+        (PACK, "RUNNING", [], Kind.OPEN, "pack"),
+        (PACK, "COMPLETED", [], Kind.SKIPPED, ""),
+        (PACK, "FAILED", [], Kind.NOT_REACHED, ""),
+        (IN_CASE, "RUNNING", [], Kind.OPEN, "choose"),
+        (IN_CASE, "RUNNING", [choice("IN_PROGRESS")], Kind.OPEN, "choose"),
+        (IN_CASE, "RUNNING", [choice()], Kind.OPEN, "fly"),
+        (IN_CASE, "RUNNING", [choice(field="caseOutput")], Kind.OPEN, "fly"),
+        (IN_CASE, "RUNNING", [choice(field="selectedCase")], Kind.OPEN, "fly"),
+        (IN_CASE, "RUNNING", [choice(chosen="sea")], Kind.SKIPPED, ""),
+        (IN_CASE, "RUNNING", [choice(chosen="none")], Kind.SKIPPED, ""),
+        (IN_CASE, "FAILED", [], Kind.NOT_REACHED, ""),
+        (IN_DEFAULT, "RUNNING", [choice()], Kind.SKIPPED, ""),
+        (IN_DEFAULT, "RUNNING", [choice(chosen="rail")], Kind.OPEN, "ship"),
+        (IN_DEFAULT, "RUNNING", [choice(chosen="none")], Kind.OPEN, "ship"),
+        (FORK, "RUNNING", [task("fan_out", "COMPLETED")], Kind.OPEN, "fan_in"),
+        (FORK, "RUNNING", [task("fan_out", "COMPLETED"), task("fan_in", "COMPLETED")], Kind.SUCCEEDED, ""),
+        (FORK, "FAILED", [failed("fan_out")], Kind.FAILED, ""),
+    ],
+)
+def test_where_a_step_stands(step: Step, status: str, tasks: list[Any], kind: Kind, waits_for: str) -> None:
+    state = step_state(step, workflow(*tasks, status=status))
+    assert (state.kind, state.wait_for) == (kind, waits_for)
+
+
+SEEN = StepState(Kind.SUCCEEDED, workflow(task("pack", "COMPLETED")).tasks[0])
+BAD = StepState(Kind.FAILED, workflow(failed("pack")).tasks[0])
+GONE_ON = StepState(Kind.OPEN, workflow(task("pack", "SCHEDULED")).tasks[0])
+
+
+@pytest.mark.parametrize(
+    ("state", "ended", "seen", "cleared", "does"),
+    [
+        (SEEN, True, mark(SEEN), False, Action.FOLLOW),
+        (SEEN, True, None, True, Action.FOLLOW),
+        (SEEN, True, ["an earlier run", 0], True, Action.FOLLOW),
+        (GONE_ON, False, mark(GONE_ON), True, Action.FOLLOW),
+        (StepState(Kind.NOT_REACHED), True, None, True, Action.FOLLOW),
+        (SEEN, False, mark(SEEN), True, Action.REFUSE),
+        (SEEN, True, mark(SEEN), True, Action.RERUN),
+        (BAD, True, mark(BAD), True, Action.RETRY),
+    ],
+)
+def test_what_a_cleared_task_does(state: StepState, ended: bool, seen: object, cleared: bool, does: Action) -> None:
+    assert action(state, workflow_ended=ended, seen=seen, cleared=cleared) is does
+
+
+def plan_of(recorded: Workflow) -> tuple[Step, ...]:
+    return make_plan(recorded.data["workflowDefinition"]).steps
+
+
+@pytest.mark.parametrize("name", recordings())
+def test_each_step_of_what_the_server_recorded_stands_somewhere(name: str) -> None:
+    recorded = load(name).workflow
+    steps = plan_of(recorded)
+    refs = {step.ref for step in steps}
+    for step in steps:
+        state = step_state(step, recorded)
+        assert set(step.upstream) < refs
+        assert (state.kind is Kind.OPEN) is bool(state.wait_for)
+        assert not (recorded.status.ended and state.kind is Kind.OPEN)
+        if state.kind is not Kind.NOT_REACHED and state.task is not None:
+            assert state.task in attempts(step, recorded)
+        assert len(report(step.ref, attempts(step, recorded)).splitlines()) >= len(
+            {task.reference_name for task in attempts(step, recorded)}
+        )
+
+
+DIRECTS = {"FORK", "FORK_JOIN", "JOIN", "EXCLUSIVE_JOIN", "SWITCH", "DECISION", "SET_VARIABLE", "TERMINATE", "NOOP"}
+
+
+@pytest.mark.parametrize("name", recordings())
+def test_each_task_that_the_server_ran_belongs_to_one_step(name: str) -> None:
+    recorded = load(name).workflow
+    steps = plan_of(recorded)
+    for one in recorded.tasks:
+        owners = [step.ref for step in steps if one in attempts(step, recorded)]
+        assert len(owners) == 1 or (not owners and one.kind in DIRECTS), (one.reference_name, one.kind, owners)
