@@ -28,5 +28,20 @@ def from_task_id(task_id: str) -> str:
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), task_id)
 
 
+def refs_of(task_id: str, start_task_id: str) -> list[str]:
+    """The reference names of a task of a group: of its step, after those of the sub-workflows that it is in.
+
+    Args:
+        start_task_id: the task that starts the group's workflow.
+
+    Returns:
+        No names for a task of the group that is no step.
+    """
+    parts = task_id.removeprefix(start_task_id.removesuffix(START)).split(".")
+    if parts[-1] in (START, FINISH):
+        parts.pop()
+    return [from_task_id(part) for part in parts]
+
+
 def _escaped(character: str) -> str:
     return f"_x{ord(character):x}_"

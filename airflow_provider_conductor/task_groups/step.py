@@ -37,6 +37,10 @@ as long as that workflow counts: a clear of the start removes it, and a clear of
 BEGINS = "IN_PROGRESS,COMPLETED,COMPLETED_WITH_ERRORS,FAILED,FAILED_WITH_TERMINAL_ERROR,TIMED_OUT,CANCELED,SKIPPED"
 """A SUB_WORKFLOW task with one of these statuses has had a sub-workflow."""
 
+SHOWN = ("start_task_id",)
+"""Fields that Airflow stores with the task, since templates may be in them: the page in its UI wants to know whose
+workflow a task follows."""
+
 UNTIL_IT_BEGINS = 1.0
 """Seconds between two reads of a sub-workflow's task that is retried and has no new sub-workflow yet."""
 
@@ -170,6 +174,7 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
         options: what the tasks of the group share.
     """
 
+    template_fields: Sequence[str] = (*ConductorOperator.template_fields, *SHOWN)
     ui_color = "#e3f2fd"
     ui_fgcolor = "#000000"
 
@@ -338,7 +343,7 @@ class ConductorFinishOperator(FollowsWorkflow, ConductorOperator):
     Cleared, it lets a workflow that ended badly run on from its failed tasks, and reads the output of another again.
     """
 
-    template_fields: Sequence[str] = (*ConductorOperator.template_fields, "output_path")
+    template_fields: Sequence[str] = (*ConductorOperator.template_fields, *SHOWN, "output_path")
 
     def __init__(self, *, options: FollowOptions, output_path: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -2,6 +2,7 @@
 
 A workflow is shown only through a task instance that names it: in XCom, or, where a new try has wiped that, in the
 record of its start. Users can write both, so the name counts only if the workflow or the operator's arguments agree.
+The tasks of a task group's steps have not started their workflow: it is theirs if it is that of the group's start.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_provider_conductor._airflow import tasks_have_state_store
 from airflow_provider_conductor.connection_form import CONNECTION_TYPE, DEFAULT_CONNECTION_ID
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY
+from airflow_provider_conductor.mirrors.names import refs_of
 from airflow_provider_conductor.operators.submission import RECORD_KEY
 from airflow_provider_conductor.operators.task_run import DEFAULT_IDENTITY_PREFIX
 from airflow_provider_conductor.submission.identity import HASH_LENGTH, MAX_ID_LENGTH, TaskIdentity
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.client.models import Workflow
 
 CONN_ID = "conductor_conn_id"
-ARGUMENTS = (CONN_ID, "workflow_id", "correlation_id")
+START_TASK_ID = "start_task_id"
+ARGUMENTS = (CONN_ID, "workflow_id", "correlation_id", START_TASK_ID)
 """Arguments of the operators, templated fields all of them."""
 
 LABELS = ("correlation_id", "correlationId")
@@ -62,6 +65,7 @@ class NamedWorkflow:
     Attributes:
         arguments: of the operator as Airflow has rendered them for this task instance, or as the DAG has them where
             that is not known any more. No user can write these, but users can write XComs and task states.
+        start: of a step's task in a task group, the task instance that starts the group's workflow.
     """
 
     id: TaskInstanceId
@@ -70,10 +74,13 @@ class NamedWorkflow:
     workflow_id: str
     conn_id: str
     arguments: Mapping[str, Any]
+    start: NamedWorkflow | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The task instance, as the front end reads it."""
-        return {**asdict(self.id), "state": self.state, "try_number": self.try_number}
+        start_task_id = self.arguments.get(START_TASK_ID)
+        steps = refs_of(self.id.task_id, start_task_id) if isinstance(start_task_id, str) else []
+        return {**asdict(self.id), "state": self.state, "try_number": self.try_number, "steps": steps}
 
     def is_its_own(self, workflow: Workflow, identity_prefix: str | None) -> bool:
         """Whether the workflow is really this task instance's, whatever a user has written to XCom.
@@ -84,9 +91,12 @@ class NamedWorkflow:
         has the correlation id of a start by this task instance              own
         is named in the operator's ``workflow_id``                           own
         has a correlation id that the operator's arguments name              own
+        is, by these rules, its task group's start's                         own
         another                                                              not
         ===================================================================  =======
         """
+        if self.start is not None:
+            return self.start.is_its_own(workflow, identity_prefix)
         label, given = workflow.correlation_id, self.arguments
         if _mentions(given.get("workflow_id"), workflow.workflow_id) or _mentions(given.get("correlation_id"), label):
             return True
@@ -98,6 +108,10 @@ class NamedWorkflow:
             return False
         identity = TaskIdentity(prefix=prefix, **asdict(self.id), try_number=max(1, self.try_number), first_try=1)
         return any(label == identity.correlation_id(key) for key in identity.all_keys())
+
+
+Starts: TypeAlias = Mapping[TaskInstanceId, NamedWorkflow]
+"""Task instances that start the workflows of task groups."""
 
 
 class NoWorkflowError(Exception):
@@ -114,18 +128,20 @@ def named_workflow(ti: TaskInstanceId) -> NamedWorkflow:
     from airflow.utils.session import create_session
 
     wanted = [getattr(TaskInstance, name) == value for name, value in asdict(ti).items()]
+    dags: dict[str, Any] = {}
     with create_session(scoped=False) as session:
         row = session.execute(_task_instances().where(*wanted)).first()
         if row is None:
             raise NoWorkflowError("Airflow has no such task instance: it was cleared, or its DAG run was deleted")
-        arguments = _arguments(session, row, {})
+        arguments = _arguments(session, row, dags)
         recorded = _id_in_record(session, ti) if row.value is None else ""
+        starts = _starts(session, [(row, arguments)], dags)
     workflow_id = (_id_in_xcom(row.value) or recorded) if arguments is not None else ""
     if arguments is None or not workflow_id:
         raise NoWorkflowError(
             "This task has no Conductor workflow. A task has one from the moment it has started it, or waits for it"
         )
-    return _named(row, workflow_id, arguments)
+    return _named(row, workflow_id, arguments, starts)
 
 
 def workflows_of_run(dag_id: str, run_id: str, limit: int) -> list[NamedWorkflow]:
@@ -195,14 +211,46 @@ def _named_in_xcom(*wanted: Any, limit: int) -> list[NamedWorkflow]:
     with create_session(scoped=False) as session:
         rows = session.execute(statement.limit(limit + 1)).all()
         found = [(row, _arguments(session, row, dags)) for row in rows]
+        starts = _starts(session, found, dags)
     # Outside of the session: XCom may be kept elsewhere, and be slow.
     named = [(row, _id_in_xcom(row.value), arguments) for row, arguments in found if arguments is not None]
-    return [_named(row, workflow_id, arguments) for row, workflow_id, arguments in named if workflow_id]
+    return [_named(row, workflow_id, arguments, starts) for row, workflow_id, arguments in named if workflow_id]
 
 
-def _named(row: Row[Any], workflow_id: str, arguments: Mapping[str, Any]) -> NamedWorkflow:
-    ti = TaskInstanceId(row.dag_id, row.run_id, row.task_id, row.map_index)
-    return NamedWorkflow(ti, str(row.state or ""), row.try_number, workflow_id, arguments[CONN_ID], arguments)
+def _named(row: Row[Any], workflow_id: str, arguments: Mapping[str, Any], starts: Starts) -> NamedWorkflow:
+    start = _start_of(row, arguments)
+    return NamedWorkflow(
+        id=TaskInstanceId(row.dag_id, row.run_id, row.task_id, row.map_index),
+        state=str(row.state or ""),
+        try_number=row.try_number,
+        workflow_id=workflow_id,
+        conn_id=arguments[CONN_ID],
+        arguments=arguments,
+        start=starts.get(start) if start is not None else None,
+    )
+
+
+def _starts(
+    session: Session, found: Sequence[tuple[Row[Any], Mapping[str, Any] | None]], dags: dict[str, Any]
+) -> Starts:
+    """The task instances that start the workflows of these, where those are steps of task groups."""
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import tuple_
+
+    wanted = {start for row, arguments in found if arguments is not None and (start := _start_of(row, arguments))}
+    if not wanted:
+        return {}
+    key = tuple_(TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index)
+    rows = session.execute(_task_instances().where(key.in_([astuple(ti) for ti in wanted]))).all()
+    read = [(row, _arguments(session, row, dags)) for row in rows]
+    named = [_named(row, "", arguments, {}) for row, arguments in read if arguments is not None]
+    return {one.id: one for one in named}
+
+
+def _start_of(row: Row[Any], arguments: Mapping[str, Any]) -> TaskInstanceId | None:
+    """The task instance that starts the workflow of this one; None if this is no step of a task group."""
+    task_id = arguments.get(START_TASK_ID)
+    return TaskInstanceId(row.dag_id, row.run_id, task_id, row.map_index) if isinstance(task_id, str) else None
 
 
 def _arguments(session: Session, row: Row[Any], dags: dict[str, Any]) -> Mapping[str, Any] | None:

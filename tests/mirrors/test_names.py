@@ -7,7 +7,7 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
-from airflow_provider_conductor.mirrors.names import from_task_id, to_task_id
+from airflow_provider_conductor.mirrors.names import from_task_id, refs_of, to_task_id
 
 names = st.text(min_size=1) | st.text(alphabet="_x05f ", min_size=1)
 
@@ -33,3 +33,23 @@ def test_any_name_becomes_an_id_that_is_read_back(name: str) -> None:
 )
 def test_a_name_stays_what_it_is_where_it_can(name: str, task_id: str) -> None:
     assert to_task_id(name) == task_id
+
+
+@pytest.mark.parametrize(
+    ("task_id", "start_task_id", "refs"),
+    [
+        ("orders.pack", "orders.start", ["pack"]),
+        ("orders.ship_x20_order", "orders.start", ["ship order"]),
+        ("orders._x66_inish", "orders.start", ["finish"]),
+        ("shop.orders.pack", "shop.orders.start", ["pack"]),
+        ("pack", "start", ["pack"]),
+        ("orders.deliver.pack", "orders.start", ["deliver", "pack"]),
+        ("orders.deliver.finish", "orders.start", ["deliver"]),
+        ("orders.start", "orders.start", []),
+        ("orders.finish", "orders.start", []),
+    ],
+)
+def test_the_task_of_a_step_names_it_and_the_sub_workflows_around_it(
+    task_id: str, start_task_id: str, refs: list[str]
+) -> None:
+    assert refs_of(task_id, start_task_id) == refs

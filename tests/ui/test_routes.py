@@ -224,6 +224,60 @@ def test_an_id_that_a_user_has_written_to_xcom_opens_nothing(
         assert row["workflow"] is None
 
 
+@pytest.mark.parametrize(
+    ("start", "correlation_id", "shown"),
+    [
+        ({"workflow_name": "orders"}, "airflow:{dag_id}:r:orders.start:-1:1", True),
+        ({"correlation_id": "order-7"}, "order-7", True),
+        # A start by the step itself, which makes none; by another task group's; by this one's in another DAG run.
+        ({"workflow_name": "orders"}, "airflow:{dag_id}:r:orders.pack:-1:1", False),
+        ({"workflow_name": "orders"}, "airflow:{dag_id}:r:others.start:-1:1", False),
+        ({"workflow_name": "orders"}, "airflow:{dag_id}:r2:orders.start:-1:1", False),
+        ({"workflow_name": "orders"}, "order-7", False),
+        ({"workflow_name": "orders"}, None, False),
+    ],
+)
+def test_the_workflow_of_a_step_is_the_one_that_its_task_group_has_started(
+    api: Api, add: Add, conductor: ConductorStandIn, start: dict[str, Any], correlation_id: str | None, shown: bool
+) -> None:
+    dag_id = f"group{abs(hash((str(start), correlation_id)))}"
+    label = correlation_id and correlation_id.format(dag_id=dag_id)
+    workflow_id = has(conductor, "any", correlationId=label)
+    add(dag_id, "r", "orders.start", workflow_id=workflow_id, arguments=start, state="success")
+    for task_id in ("orders.pack", "orders.deliver.label", "orders.finish"):
+        add(dag_id, "r", task_id, workflow_id=workflow_id, arguments={"start_task_id": "orders.start"})
+    path = f"/conductor/api/dags/{dag_id}/runs/r"
+
+    answer = api.get(f"{path}/tasks/orders.pack/-1/workflow")
+    ended = api.post(f"{path}/tasks/orders.pack/-1/actions", {"verb": "terminate", "workflow": workflow_id})
+    rows = {row["task_id"]: row for row in api.get(f"{path}/workflows").json()["rows"]}
+
+    assert (answer.status_code, ended.status_code) == ((200, 200) if shown else (404, 404))
+    assert conductor.status(workflow_id) == ("TERMINATED" if shown else "RUNNING")
+    assert all((rows[task_id]["workflow"] is not None) is shown for task_id in rows if task_id != "orders.start")
+    if shown:
+        assert answer.json()["task"]["steps"] == ["pack"]
+        steps = {task_id: row["steps"] for task_id, row in rows.items()}
+        assert steps["orders.deliver.label"] == ["deliver", "label"]
+        assert steps["orders.start"] == steps["orders.finish"] == []
+
+
+def test_the_workflow_of_a_mapped_groups_step_is_that_of_its_own_instance(
+    api: Api, add: Add, conductor: ConductorStandIn
+) -> None:
+    ids = []
+    for index in (0, 1):
+        ids.append(has(conductor, "any", correlationId=f"airflow:mapped_group:r:orders.start:{index}:1"))
+        add("mapped_group", "r", "orders.start", map_index=index, workflow_id=ids[index], arguments={})
+    # The second one names the first one's workflow.
+    for index in (0, 1):
+        arguments = {"start_task_id": "orders.start"}
+        add("mapped_group", "r", "orders.pack", map_index=index, workflow_id=ids[0], arguments=arguments)
+    path = "/conductor/api/dags/mapped_group/runs/r/tasks/orders.pack"
+
+    assert [api.get(f"{path}/{index}/workflow").status_code for index in (0, 1)] == [200, 404]
+
+
 def test_an_operator_of_something_else_has_no_workflow(api: Api, add: Add, conductor: ConductorStandIn) -> None:
     """Its XCom may have the same key."""
     workflow_id = has(conductor, "any")

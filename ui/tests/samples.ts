@@ -60,7 +60,7 @@ export class Sample {
   ): WorkflowView {
     const { workflow, ...rest } = more;
     return {
-      task: { ...TASK, state: "deferred", try_number: 1 },
+      task: { ...TASK, state: "deferred", try_number: 1, steps: [] },
       workflow: {
         id: "wf-1",
         name: "order_fulfilment",

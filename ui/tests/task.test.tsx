@@ -332,6 +332,51 @@ describe("sub-workflows", () => {
   });
 });
 
+describe("the step that a task of a task group follows", () => {
+  const task = (...steps: string[]) => ({ ...TASK, state: "deferred", try_number: 1, steps });
+
+  it("is selected, and the focus stays where it is", async () => {
+    const sample = new Sample();
+    const before = document.activeElement;
+    await show(sample.view([sample.node("pack"), sample.node("ship", "FAILED")], { task: task("pack") }));
+    const panel = await screen.findByTestId("details");
+    expect(within(panel).getByRole("heading", { name: "pack" })).toBeTruthy();
+    expect(screen.getByTestId("node-pack").getAttribute("aria-pressed")).toBe("true");
+    expect(document.activeElement).toBe(before);
+    fireEvent.click(screen.getByTestId("node-ship"));
+    expect(document.activeElement).toBe(within(panel).getByRole("heading", { name: "ship" }));
+  });
+
+  it("is found in its sub-workflow, which opens by itself", async () => {
+    const inner = new Sample();
+    server.get(/workflow=wf-2$/, { body: inner.view([inner.node("label")], { workflow: { id: "wf-2" } }) });
+    const outer = new Sample();
+    const deliver = outer.node("deliver", "IN_PROGRESS", { kind: "sub_workflow", sub_workflow_id: "wf-2" });
+    await show(outer.view([deliver], { task: task("deliver", "label") }));
+    await waitFor(() => expect(screen.getByTestId("node-label").getAttribute("aria-pressed")).toBe("true"));
+    expect(screen.getByTestId("node-deliver").getAttribute("aria-pressed")).toBe("false");
+  });
+
+  it("is that around it where its sub-workflow has not begun", async () => {
+    const sample = new Sample();
+    const deliver = sample.node("deliver", "", { kind: "sub_workflow" });
+    await show(sample.view([deliver], { task: task("deliver", "label") }));
+    expect(screen.getByTestId("node-deliver").getAttribute("aria-pressed")).toBe("true");
+  });
+
+  it("stays closed once the user has closed it", async () => {
+    vi.useFakeTimers({ shouldAdvanceTime: true });
+    const sample = new Sample();
+    await show(sample.view([sample.node("pack", "SCHEDULED")], { task: task("pack") }));
+    fireEvent.click(await screen.findByRole("button", { name: "Close the details" }));
+    const later = new Sample();
+    server.get(WORKFLOW, { body: later.view([later.node("pack")], { task: task("pack") }) });
+    await act(() => vi.advanceTimersByTimeAsync(2500));
+    expect(screen.getByTestId("node-pack").dataset.status).toBe("COMPLETED");
+    expect(screen.queryByTestId("details")).toBeNull();
+  });
+});
+
 describe("the timeline", () => {
   it("has a row for each attempt, and is reached with the arrow keys", async () => {
     const sample = new Sample();

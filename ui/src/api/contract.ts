@@ -71,7 +71,8 @@ export interface Node {
 }
 
 export interface WorkflowView {
-  task: TaskInstance & { state: string | null; try_number: number };
+  /** steps: of a task that follows a step of the workflow, its name, after those of the sub-workflows that it is in */
+  task: TaskInstance & { state: string | null; try_number: number; steps: string[] };
   workflow: Workflow;
   blocker: string;
   needs_user: boolean;

@@ -35,11 +35,13 @@ const LOG_PAUSE = 5;
 const pauseAfter = ({ attempt }: TaskDetails): number | null => (attempt && isOpen(attempt.status) ? LOG_PAUSE : null);
 
 export function Details({ task, view, selection, attempts, busy, onSelect, onClose, onAct }: Props) {
-  const { workflow, ref, attempt: chosen } = selection;
+  const { workflow, ref, attempt: chosen, byPage } = selection;
   const { data, error, pollNow } = usePoller<TaskDetails>(detailsUrl(task, workflow, ref, chosen), pauseAfter);
   const heading = useRef<HTMLHeadingElement>(null);
 
-  useEffect(() => heading.current?.focus(), [workflow, ref]);
+  useEffect(() => {
+    if (!byPage) heading.current?.focus();
+  }, [workflow, ref, byPage]);
 
   const newest = (chosen && attempts.find(({ id }) => id === chosen)) || attempts.at(-1);
   const revision = newest ? `${newest.id} ${newest.status} ${newest.started} ${newest.ended}` : "";

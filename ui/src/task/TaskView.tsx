@@ -71,7 +71,7 @@ function Loaded({ task, root, error, onRetry }: LoadedProps) {
       return after;
     });
   }, []);
-  const target = useTrouble(root, levels, setOpened);
+  const target = useTarget(root, levels, setOpened, setSelection);
 
   const select = useCallback((next: Selection | null) => {
     if (next && document.activeElement instanceof HTMLElement) cameFrom.current = document.activeElement;
@@ -225,30 +225,39 @@ function LevelFeed(props: {
   return null;
 }
 
-/** Opens the sub-workflows that lead to what blocks or failed, one level at a time, and says which node to show. */
-function useTrouble(
+/**
+ * Says which node to show first, and opens the sub-workflows that lead to it, one level at a time: the step that the
+ * Airflow task follows, which is also selected; of a task that follows the whole workflow, what blocks or failed.
+ */
+function useTarget(
   root: WorkflowView,
   levels: Levels,
   setOpened: (change: (before: ReadonlySet<string>) => ReadonlySet<string>) => void,
+  setSelection: (selection: Selection) => void,
 ): NodeId | null {
   const [target, setTarget] = useState<NodeId | null>(null);
   const search = useRef({ next: root.workflow.id, opened: 0, done: false });
+  const steps = useRef(root.task.steps);
   useEffect(() => {
     const state = search.current;
     if (state.done) return;
     const view = levels.get(state.next)?.data;
     if (!view) return;
-    const node = troubleOf(view);
-    if (node) setTarget({ workflow: view.workflow.id, ref: node.ref });
+    const step = steps.current[state.opened];
+    const node = step === undefined ? troubleOf(view) : nodeOf(view, step);
+    const found = node && { workflow: view.workflow.id, ref: node.ref };
+    if (found) setTarget(found);
     const inside = node?.sub_workflow_id;
-    if (inside && state.opened < AUTO_OPEN) {
+    const further = step === undefined ? state.opened < AUTO_OPEN : state.opened < steps.current.length - 1;
+    if (inside && further) {
       state.next = inside;
       state.opened += 1;
       setOpened((before) => new Set(before).add(inside));
     } else {
       state.done = true;
+      if (found && step !== undefined) setSelection({ ...found, attempt: null, byPage: true });
     }
-  }, [levels, setOpened]);
+  }, [levels, setOpened, setSelection]);
   return target;
 }
 

@@ -10,6 +10,8 @@ export interface NodeId {
 export interface Selection extends NodeId {
   /** a task id; null: the newest attempt */
   attempt: string | null;
+  /** The page has chosen it, not the user: the focus stays where it is. */
+  byPage?: boolean;
 }
 
 /** What the graph and the timeline share, at every depth. */
