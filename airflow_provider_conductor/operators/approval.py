@@ -190,9 +190,21 @@ class ConductorApprovalOperator(ApprovalConclusionMixin, ConductorOperator):
         from airflow_provider_conductor.polling.wait_event import TASK_ENDED
 
         self.wait_until_task_ref = self.task_reference_name
-        if event.status != TASK_ENDED:
-            return super()._outcome(event, deadline)
-        return self._ask_or_finish(deadline)
+        if event.status == TASK_ENDED or self._answered_before_its_end(event, deadline):
+            return self._ask_or_finish(deadline)
+        return super()._outcome(event, deadline)
+
+    def _answered_before_its_end(self, event: WaitEvent, deadline: float | None) -> bool:
+        """Whether the workflow has ended already, and somebody has answered the task before that."""
+        from airflow_provider_conductor.client.statuses import WorkflowStatus
+        from airflow_provider_conductor.control.approval import ANSWERED
+        from airflow_provider_conductor.polling.missing_workflow import read_ended
+
+        if event.status not in WorkflowStatus.__members__:
+            return False
+        workflow = event.workflow or self.hook.client.run(read_ended(self.workflow_id, deadline))
+        task = workflow.latest_attempt(self.task_reference_name) if workflow is not None else None
+        return task is not None and task.known_status in ANSWERED
 
     def _ask_or_finish(self, deadline: float | None) -> Any:
         workflow, task = self._read_task(deadline)

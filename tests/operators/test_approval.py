@@ -20,6 +20,7 @@ from airflow_provider_conductor.exceptions import (
     ConductorPermanentError,
     ConductorTaskUnreachableError,
     ConductorTriggerEventError,
+    ConductorWorkflowFailedError,
     ConductorWorkflowTimeoutError,
 )
 from airflow_provider_conductor.operators import ConductorApprovalOperator
@@ -328,6 +329,42 @@ def test_a_task_that_was_answered_before_is_not_asked(conductor: ConductorStandI
     task = operator(workflow_id=conductor.add("COMPLETED", tasks=[done]))
     result = task.execute(context_of(task))
     assert (result["answered_in"], result["responded_by"]["name"]) == ("conductor", "Bo")
+    assert actions.details == {}
+
+
+@since_3_1
+@pytest.mark.parametrize(("status", "workflow"), [("COMPLETED", "COMPLETED"), ("FAILED", "FAILED")])
+def test_a_workflow_that_ended_before_the_question_was_answered_by_then(
+    conductor: ConductorStandIn, actions: RequiredActions, status: str, workflow: str
+) -> None:
+    """The triggerer, waiting for the task to open, finds the workflow's end."""
+    task = operator(workflow_id=conductor.add(), on_reject="continue")
+    context = context_of(task)
+    with pytest.raises(TaskDeferred) as deferral:
+        task.execute(context)
+    done = {**HUMAN, "status": status, "workerId": "Bo", "endTime": 1767322800000}
+    conductor.has_tasks(task.workflow_id, done)
+    conductor.end(task.workflow_id, workflow)
+    event = {"workflow_id": task.workflow_id, "status": workflow, "message": ""}
+    result = resume(task, context, deferral.value, event)
+    assert (result["answered_in"], result["approved"]) == ("conductor", status == "COMPLETED")
+    assert actions.details == {}
+
+
+@since_3_1
+@pytest.mark.parametrize("workflow", ["TERMINATED", "FAILED"])
+def test_a_workflow_that_ended_without_an_answer_fails_the_task(
+    conductor: ConductorStandIn, actions: RequiredActions, workflow: str
+) -> None:
+    task = operator(workflow_id=conductor.add())
+    context = context_of(task)
+    with pytest.raises(TaskDeferred) as deferral:
+        task.execute(context)
+    conductor.has_tasks(task.workflow_id, {**HUMAN, "status": "CANCELED"})
+    conductor.end(task.workflow_id, workflow)
+    event = {"workflow_id": task.workflow_id, "status": workflow, "message": ""}
+    with pytest.raises(ConductorWorkflowFailedError, match=workflow.lower()):
+        resume(task, context, deferral.value, event)
     assert actions.details == {}
 
 
