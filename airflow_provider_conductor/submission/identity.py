@@ -7,6 +7,7 @@ deliberate new starts within a series.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -14,6 +15,9 @@ MAX_ID_LENGTH = 128
 """Characters of ``correlation_id`` in Conductor's Postgres index; MySQL's has 255."""
 
 HASH_LENGTH = 32
+
+_ITEM = re.compile(r"([^:]+):([1-9]\d*)(?:\.([1-9]\d*))?")
+"""What follows ``i`` in the id of an item: the item, the series, and the generation if it is not the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,26 @@ class TaskIdentity:
             return text
         digest = sha256(json.dumps(parts).encode()).hexdigest()[:HASH_LENGTH]
         return f"{text[: MAX_ID_LENGTH - HASH_LENGTH - 1]}~{digest}"
+
+    @property
+    def items_begin_with(self) -> str:
+        """What the ids of a task's many starts begin with; "" where they end in a hash and their beginning says little.
+
+        An id of which this and the item make more than 128 characters does not begin so, either.
+        """
+        parts = (self.prefix, self.dag_id, self.run_id, self.task_id, str(self.map_index), "i")
+        text = ":".join(parts)
+        readable = not any(":" in part for part in (self.prefix, self.dag_id, self.task_id))
+        return text if readable and len(text) < MAX_ID_LENGTH - len("0:1") else ""
+
+    def item_start(self, correlation_id: str) -> tuple[str, StartKey] | None:
+        """The item and the start that an id names; None if it is none of this task's many, or ends in a hash."""
+        begins = self.items_begin_with
+        match = _ITEM.fullmatch(correlation_id[len(begins) :]) if begins and correlation_id.startswith(begins) else None
+        if match is None:
+            return None
+        key = StartKey(int(match[2]), int(match[3] or 0))
+        return (match[1], key) if key in self.all_keys() else None
 
     def first_keys(self) -> list[StartKey]:
         """What to look up first: every generation of the present series, and the first start of each other one."""

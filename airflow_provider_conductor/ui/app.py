@@ -7,14 +7,13 @@ through a task instance that names it. What Conductor gives is sent as JSON and 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from hashlib import blake2s
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias
 
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Path as PathParameter, Query, Request
@@ -24,63 +23,43 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from airflow_provider_conductor._airflow import masked
-from airflow_provider_conductor.client.errors import ConductorError, ConductorNotFoundError
-from airflow_provider_conductor.client.flow import Flow
-from airflow_provider_conductor.client.flows import read_many
-from airflow_provider_conductor.client.models import Workflow
-from airflow_provider_conductor.client.settings import ConductorSettings
 from airflow_provider_conductor.ui import access
-from airflow_provider_conductor.ui.conductors import READ_LIMIT, Conductors, ConductorUnavailableError
-from airflow_provider_conductor.ui.recent_answers import RecentAnswers
+from airflow_provider_conductor.ui.lists import ROWS, describe_connection, list_batch, list_run, list_waits
+from airflow_provider_conductor.ui.ownership import BatchTask, NamedWorkflow, TaskInstanceId
+from airflow_provider_conductor.ui.shared_reads import FRESH, LIST_AFTER, SharedReads
 from airflow_provider_conductor.ui.task_instances import (
-    NamedWorkflow,
+    NO_LONGER_KNOWN,
     NoWorkflowError,
-    TaskInstanceId,
+    conductor_task,
     connection_ids,
-    named_workflow,
     waiting_workflows,
     workflows_of_run,
 )
 from airflow_provider_conductor.view import actions
 from airflow_provider_conductor.view.actions import Action, ActionRefusedError
-from airflow_provider_conductor.view.queues import read_queues
-from airflow_provider_conductor.view.summary import Standstill, summary
 from airflow_provider_conductor.view.task import NoSuchTaskError, read_details
-from airflow_provider_conductor.view.workflow import NotBelowError, View, check_below, read_view
-
-T = TypeVar("T")
+from airflow_provider_conductor.view.workflow import NotBelowError, View, check_below
 
 RUN, WAITS, QUEUES = object(), object(), object()
 """What keys of shared reads begin with that are no connection's."""
 
+HEALTH_AFTER = 10.0
+"""Seconds between two reads of what the page in the menu shows."""
+
 NOT_ITS_OWN = (
     "The XCom of this task names a workflow, but neither that workflow nor the task's arguments show that the task has "
-    "started it or waits for it. Airflow keeps rendered arguments for the last runs of a task only"
+    "started it or waits for it. Since users can write XComs, it is not shown here"
 )
+
+MANY = "This task runs a batch, which has many workflows: name one of them"
+
+NOT_OF_BATCH = "This workflow was not started by this task: it does not have the correlation id of one of its items"
 
 STATIC = Path(__file__).parent / "static"
 """The front end, built from the sources in ``ui/``."""
 
-FRESH = 0.9
-"""A page polls at its pace; an answer that is younger than this share of it is shared."""
-
-LIST_AFTER = 5.0
-"""Seconds between two reads of a DAG run's workflows."""
-
-HEALTH_AFTER = 10.0
-"""Seconds between two reads of what the page in the menu shows."""
-
-ROWS = 200
-"""Task instances that a list has."""
-
-READ_CLOSELY = 50
-"""Running workflows of a list whose tasks are read, to say what they wait for."""
-
 OUTPUT_LIMIT = 50_000
 """Bytes of an output that a user gives: Airflow's audit log stores it."""
-
-AT_ONCE = 6
-"""Requests to Conductor that one list has under way."""
 
 CONTENT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
@@ -95,80 +74,11 @@ SECURITY = {
 """Whatever Conductor's data contain, nothing of another origin is loaded or run."""
 
 
-@dataclass(slots=True)
-class _State:
-    """What the requests of one API server process share."""
-
-    conductors: Conductors = field(default_factory=Conductors)
-    reads: RecentAnswers = field(default_factory=RecentAnswers)
-
-    async def view(self, conn_id: str, workflow_id: str) -> View:
-        """A workflow as it is now, or was a moment ago for somebody else.
-
-        Raises:
-            HTTPException: Conductor cannot be read.
-        """
-
-        async def read() -> View:
-            return await self.run(conn_id, read_view(workflow_id, masked))
-
-        return await self.reads.get((conn_id, workflow_id), read, lambda view: (view.poll_after or LIST_AFTER) * FRESH)
-
-    async def standstill(self, conn_id: str, workflow_id: str) -> Standstill | None:
-        """What a running workflow waits for, for a list, which does not keep its tasks; None if it has ended.
-
-        Raises:
-            HTTPException: Conductor cannot be read.
-        """
-
-        async def read() -> Standstill | None:
-            return Standstill.of(await self.run(conn_id, read_view(workflow_id, masked)))
-
-        return await self.reads.get((conn_id, "standstill", workflow_id), read, lambda _: LIST_AFTER * FRESH)
-
-    async def run(self, conn_id: str, flow: Flow[T], *, changes: bool = False) -> T:
-        """What the flow returns.
-
-        Args:
-            changes: whether it changes something, and may take longer.
-
-        Raises:
-            HTTPException: 404 for what Conductor does not know; 502 where it cannot be read.
-        """
-        try:
-            return await self.conductors.run(conn_id, flow, changes=changes)
-        except ConductorNotFoundError as error:
-            raise HTTPException(
-                404,
-                f"Conductor has no such workflow: {masked(str(error))}. It was deleted, or archived some time after it "
-                "ended. The last state that Airflow knows is in this task's log",
-            ) from None
-        except ConductorError as error:
-            raise HTTPException(
-                502,
-                f"Airflow's API server could not reach Conductor (connection {conn_id}): {masked(str(error))}. "
-                "The workflow, and the Airflow task that waits for it, are not affected",
-            ) from None
-        except ConductorUnavailableError as error:
-            raise HTTPException(502, masked(str(error))) from None
-
-    async def settings(self, conn_id: str) -> ConductorSettings:
-        """The settings of a connection.
-
-        Raises:
-            HTTPException: 502, it cannot be used.
-        """
-        try:
-            return (await self.conductors.client(conn_id)).settings
-        except ConductorUnavailableError as error:
-            raise HTTPException(502, masked(str(error))) from None
-
-
 @dataclass(frozen=True, slots=True)
 class _Target:
     """The task instance in the path, and a workflow that belongs to it."""
 
-    named: NamedWorkflow
+    task: NamedWorkflow | BatchTask
     view: View
 
 
@@ -231,7 +141,7 @@ class ActionBody(BaseModel):
 def make_app() -> FastAPI:
     """The application, with all its routes."""
     app = FastAPI(title="Conductor in Airflow's UI", docs_url=None, redoc_url=None, openapi_url=None)
-    state = _State()
+    state = SharedReads()
     app.include_router(_pages())
     app.include_router(_workflow_routes(state))
     app.include_router(_list_routes(state))
@@ -270,31 +180,46 @@ def _file(path: Path) -> Response:
     return FileResponse(path, media_type=CONTENT_TYPES.get(path.suffix), headers={"Cache-Control": "no-cache"})
 
 
-def _workflow_routes(state: _State) -> APIRouter:
+def _workflow_routes(state: SharedReads) -> APIRouter:
     prefix = "/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}"
     router = APIRouter(prefix=prefix, dependencies=[access.READ_TASK_INSTANCE])
 
     async def target(ti: TaskInstanceId, workflow_id: str | None) -> _Target:
         """The workflow, if it is the task instance's own or below it."""
-        try:
-            named = await run_in_threadpool(named_workflow, ti)
-        except NoWorkflowError as error:
-            raise HTTPException(404, str(error)) from None
-        own = await state.view(named.conn_id, named.workflow_id)
-        prefix = (await state.settings(named.conn_id)).identity_prefix
-        if not named.is_its_own(own.workflow, prefix):
-            raise HTTPException(404, NOT_ITS_OWN)
-        if workflow_id in (None, named.workflow_id):
-            return _Target(named, own)
+        task = await _task(ti)
+        if isinstance(task, BatchTask):
+            if workflow_id is None:
+                raise HTTPException(404, MANY)
+            return await of_batch(task, workflow_id)
+        own = await state.view(task.conn_id, task.workflow_id)
+        prefix = (await state.settings(task.conn_id)).identity_prefix
+        if not task.owns(own.workflow, prefix):
+            raise HTTPException(404, NOT_ITS_OWN if task.rendered else NO_LONGER_KNOWN)
+        if workflow_id in (None, task.workflow_id):
+            return _Target(task, own)
 
         async def check() -> None:
-            await state.run(named.conn_id, check_below(workflow_id, named.workflow_id))
+            await state.run(task.conn_id, check_below(workflow_id, task.workflow_id))
 
         try:  # once for all polls: the workflow above it never changes
-            await state.reads.get((named.conn_id, "below", workflow_id, named.workflow_id), check, lambda _: math.inf)
+            await state.reads.get((task.conn_id, "below", workflow_id, task.workflow_id), check, lambda _: math.inf)
         except NotBelowError as error:
             raise HTTPException(404, str(error)) from None
-        return _Target(named, await state.view(named.conn_id, workflow_id))
+        return _Target(task, await state.view(task.conn_id, workflow_id))
+
+    async def of_batch(task: BatchTask, workflow_id: str) -> _Target:
+        """A workflow of a batch. Conductor gives its correlation id to its sub-workflows, too."""
+        view = await state.view(task.conn_id, workflow_id)
+        prefix = (await state.settings(task.conn_id)).identity_prefix
+
+        async def owns() -> bool:
+            return await run_in_threadpool(task.owns, view.workflow, prefix)
+
+        # Once for all polls: a correlation id never changes.
+        key = (task.conn_id, "item", workflow_id, task.id, task.try_number)
+        if not await state.reads.get(key, owns, lambda _: math.inf):
+            raise HTTPException(404, NOT_OF_BATCH)
+        return _Target(task, view)
 
     @router.get("/workflow")
     async def workflow(
@@ -304,17 +229,19 @@ def _workflow_routes(state: _State) -> APIRouter:
         with_log: access.MayReadLogs,
         workflow: Annotated[str | None, Query(max_length=255)] = None,
     ) -> Response:
+        if workflow is None and isinstance(task := await _task(ti), BatchTask):
+            return await run_in_threadpool(_tagged, await list_batch(state, task), request)
         found = await target(ti, workflow)
-        url = (await state.settings(found.named.conn_id)).workflow_url(found.view.workflow.workflow_id)
+        url = (await state.settings(found.task.conn_id)).workflow_url(found.view.workflow.workflow_id)
         shown = await run_in_threadpool(found.view.to_json, url, with_log=with_log)
-        answer = {"task": found.named.to_json(), **shown, "may_act": may_act}
+        answer = {"task": found.task.to_json(), **shown, "may_act": may_act}
         return await run_in_threadpool(_tagged, answer, request, "server_time")
 
     @router.get("/task", dependencies=[access.READ_TASK_LOGS])
     async def task(ti: TI, workflow: str, ref: str, id: str = "") -> Response:
         found = await target(ti, workflow)
         try:
-            details = await state.run(found.named.conn_id, read_details(found.view.workflow, ref, id))
+            details = await state.run(found.task.conn_id, read_details(found.view.workflow, ref, id))
         except NoSuchTaskError as error:
             raise HTTPException(404, str(error)) from None
         return _json(await run_in_threadpool(details.to_json, masked))
@@ -322,7 +249,7 @@ def _workflow_routes(state: _State) -> APIRouter:
     @router.post("/actions", dependencies=[access.SAME_PAGE, access.WRITE_TASK_INSTANCE, access.AUDIT_LOG])
     async def act(ti: TI, user: GetUserDep, body: Annotated[ActionBody, Body()]) -> Response:
         found = await target(ti, body.workflow)
-        conn_id = found.named.conn_id
+        conn_id = found.task.conn_id
         request = body.request(found.view.workflow.workflow_id, str(user.get_name()))
         try:
             message, changed = await state.run(conn_id, actions.perform(request), changes=True)
@@ -336,13 +263,20 @@ def _workflow_routes(state: _State) -> APIRouter:
     return router
 
 
-def _list_routes(state: _State) -> APIRouter:
+async def _task(ti: TaskInstanceId) -> NamedWorkflow | BatchTask:
+    try:
+        return await run_in_threadpool(conductor_task, ti)
+    except NoWorkflowError as error:
+        raise HTTPException(404, str(error)) from None
+
+
+def _list_routes(state: SharedReads) -> APIRouter:
     router = APIRouter(prefix="/api")
 
     @router.get("/dags/{dag_id}/runs/{run_id}/workflows", dependencies=[access.READ_TASK_INSTANCE])
     async def workflows(dag_id: str, run_id: str, request: Request) -> Response:
         async def read() -> dict[str, Any]:
-            return await _run_rows(state, await run_in_threadpool(workflows_of_run, dag_id, run_id, ROWS))
+            return await list_run(state, await run_in_threadpool(workflows_of_run, dag_id, run_id, ROWS))
 
         answer = await state.reads.get((RUN, dag_id, run_id), read, lambda _: LIST_AFTER * FRESH)
         return await run_in_threadpool(_tagged, answer, request)
@@ -355,10 +289,12 @@ def _list_routes(state: _State) -> APIRouter:
         fresh = HEALTH_AFTER * FRESH
 
         async def read_waits() -> dict[str, Any]:
-            return await _waits(state, await run_in_threadpool(waiting_workflows, dag_ids, ROWS))
+            return await list_waits(state, await run_in_threadpool(waiting_workflows, dag_ids, ROWS))
 
         async def connection(conn_id: str) -> dict[str, Any]:
-            return await state.reads.get((QUEUES, conn_id), lambda: _connection(state, conn_id), lambda _: fresh)
+            return await state.reads.get(
+                (QUEUES, conn_id), lambda: describe_connection(state, conn_id), lambda _: fresh
+            )
 
         connections = await asyncio.gather(*map(connection, shown))
         waits = await state.reads.get((WAITS, dag_ids), read_waits, lambda _: fresh)
@@ -366,92 +302,6 @@ def _list_routes(state: _State) -> APIRouter:
         return await run_in_threadpool(_tagged, answer, request)
 
     return router
-
-
-async def _read_all(
-    state: _State, named: Sequence[NamedWorkflow]
-) -> tuple[dict[TaskInstanceId, Workflow], dict[TaskInstanceId, Standstill], dict[str, str]]:
-    """The workflows without their tasks; of the first that run, what they wait for; and errors by connection."""
-    workflows: dict[TaskInstanceId, Workflow] = {}
-    errors: dict[str, str] = {}
-    for conn_id in sorted({one.conn_id for one in named}):
-        ids = list(dict.fromkeys(one.workflow_id for one in named if one.conn_id == conn_id))
-        try:
-            found = await state.run(conn_id, read_many(ids))
-        except HTTPException as error:
-            errors[conn_id] = str(error.detail)
-            continue
-        prefix = (await state.settings(conn_id)).identity_prefix
-        for one in named:
-            workflow = found.get(one.workflow_id) if one.conn_id == conn_id else None
-            if workflow is not None and one.is_its_own(workflow, prefix):
-                workflows[one.id] = workflow
-    running = [one for one in named if one.id in workflows and not workflows[one.id].status.ended]
-    slots, standstills = asyncio.Semaphore(AT_ONCE), {}
-
-    async def read(one: NamedWorkflow) -> None:
-        async with slots:
-            with contextlib.suppress(HTTPException):  # gone since, or unreachable: it has no blocker then
-                found = await state.standstill(one.conn_id, one.workflow_id)
-                if found is not None:
-                    standstills[one.id] = found
-
-    with contextlib.suppress(TimeoutError):  # the others have no blocker
-        async with asyncio.timeout(READ_LIMIT):
-            await asyncio.gather(*map(read, running[:READ_CLOSELY]))
-    return workflows, standstills, errors
-
-
-async def _run_rows(state: _State, named: Sequence[NamedWorkflow]) -> dict[str, Any]:
-    shown = named[:ROWS]
-    workflows, standstills, errors = await _read_all(state, shown)
-    rows = []
-    for one in shown:
-        workflow = workflows.get(one.id)
-        standstill = standstills.get(one.id)
-        error = errors.get(one.conn_id, "" if workflow else f"Conductor has no workflow {one.workflow_id} of this task")
-        rows.append(
-            {
-                **one.to_json(),
-                "conn_id": one.conn_id,
-                "workflow": summary(workflow) if workflow is not None else None,
-                "blocker": standstill.blocker if standstill is not None else "",
-                "needs_user": standstill is not None and standstill.needs_user,
-                "error": error,
-            }
-        )
-    all_ended = all(workflow.status.ended for workflow in workflows.values()) and not errors
-    return {"rows": rows, "more": len(named) - len(shown), "poll_after": None if all_ended else LIST_AFTER}
-
-
-async def _waits(state: _State, named: Sequence[NamedWorkflow]) -> dict[str, Any]:
-    shown = named[:ROWS]
-    workflows, standstills, _ = await _read_all(state, shown)
-    waits = [
-        {
-            **asdict(one.id),
-            "conn_id": one.conn_id,
-            "workflow_id": one.workflow_id,
-            "workflow_name": workflows[one.id].name,
-            **asdict(standstill),
-        }
-        for one in shown
-        if (standstill := standstills.get(one.id)) is not None and (standstill.stalled or standstill.needs_user)
-    ]
-    waits.sort(key=lambda wait: int(wait["since"]))
-    return {"waits": waits, "more": len(named) - len(shown)}
-
-
-async def _connection(state: _State, conn_id: str) -> dict[str, Any]:
-    about: dict[str, Any] = {"conn_id": conn_id, "address": "", "ok": True, "message": ""}
-    about |= {"queues": [], "queues_error": ""}
-    try:
-        about["address"] = (await state.settings(conn_id)).api_url
-        queues, about["queues_error"] = await state.run(conn_id, read_queues())
-        about["queues"] = [asdict(queue) for queue in queues]
-    except HTTPException as error:
-        about |= {"ok": False, "message": str(error.detail)}
-    return about
 
 
 def _tagged(answer: dict[str, Any], request: Request, *without: str) -> Response:

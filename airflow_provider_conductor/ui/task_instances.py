@@ -1,7 +1,7 @@
 """What Airflow's database knows of task instances and their workflows. Read in the API server, in a thread.
 
 A workflow is shown only through a task instance that names it: in XCom, or, where a new try has wiped that, in the
-record of its start. Users can write both, so the name counts only if the workflow or the operator's arguments agree.
+record of its start. Whether it is the task instance's own is for :mod:`~airflow_provider_conductor.ui.ownership`.
 The tasks of a task group's steps have not started their workflow: it is theirs if it is that of the group's start.
 """
 
@@ -9,105 +9,44 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_provider_conductor._airflow import tasks_have_state_store
 from airflow_provider_conductor.connection_form import CONNECTION_TYPE, DEFAULT_CONNECTION_ID
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY
-from airflow_provider_conductor.mirrors.names import refs_of
 from airflow_provider_conductor.operators.submission import RECORD_KEY
-from airflow_provider_conductor.operators.task_run import DEFAULT_IDENTITY_PREFIX
-from airflow_provider_conductor.submission.identity import HASH_LENGTH, MAX_ID_LENGTH, TaskIdentity
 from airflow_provider_conductor.submission.start_record import StartRecord
+from airflow_provider_conductor.ui.ownership import INPUTS, START_TASK_ID, BatchTask, NamedWorkflow, TaskInstanceId
 
 if TYPE_CHECKING:
     from sqlalchemy import Row, Select
     from sqlalchemy.orm import Session
 
-    from airflow_provider_conductor.client.models import Workflow
-
 CONN_ID = "conductor_conn_id"
-START_TASK_ID = "start_task_id"
-ARGUMENTS = (CONN_ID, "workflow_id", "correlation_id", START_TASK_ID)
+ARGUMENTS = (CONN_ID, "workflow_id", "correlation_id", "workflow_name", "item_key", START_TASK_ID)
 """Arguments of the operators, templated fields all of them."""
-
-LABELS = ("correlation_id", "correlationId")
-"""What a whole start request calls it, from the SDK or as JSON."""
-
-BEGINNING = MAX_ID_LENGTH - HASH_LENGTH - 1
-"""Characters of an identity that are never a hash."""
 
 log = logging.getLogger(__name__)
 
+DROPPED = (
+    "Airflow has no rendered arguments of this task instance: it keeps them for the newest runs of a task only, 30 by "
+    "default ([core] num_dag_runs_to_retain_rendered_fields; before Airflow 3.2, max_num_rendered_ti_fields_per_task), "
+    "and has none of a sensor that began in the triggerer."
+)
+
+INSTEAD = "The task's log, and the link \"Conductor workflow\" on its page, lead to the workflow in Conductor's own UI"
+
+NO_LONGER_KNOWN = (
+    "The XCom of this task names a workflow, but this page cannot check that the task has started it or waited for it. "
+    f"{DROPPED} Since users can write XComs, the workflow is not shown here. {INSTEAD}"
+)
+
 WAITING = ("deferred", "running", "up_for_reschedule")
 """States in which a task may wait for a workflow."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskInstanceId:
-    """Which task instance; ``map_index`` is -1 if it is not mapped."""
-
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class NamedWorkflow:
-    """A task instance, and the workflow that it names in the Conductor of the connection ``conn_id``.
-
-    Attributes:
-        arguments: of the operator as Airflow has rendered them for this task instance, or as the DAG has them where
-            that is not known any more. No user can write these, but users can write XComs and task states.
-        start: of a step's task in a task group, the task instance that starts the group's workflow.
-    """
-
-    id: TaskInstanceId
-    state: str
-    try_number: int
-    workflow_id: str
-    conn_id: str
-    arguments: Mapping[str, Any]
-    start: NamedWorkflow | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The task instance, as the front end reads it."""
-        start_task_id = self.arguments.get(START_TASK_ID)
-        steps = refs_of(self.id.task_id, start_task_id) if isinstance(start_task_id, str) else []
-        return {**asdict(self.id), "state": self.state, "try_number": self.try_number, "steps": steps}
-
-    def is_its_own(self, workflow: Workflow, identity_prefix: str | None) -> bool:
-        """Whether the workflow is really this task instance's, whatever a user has written to XCom.
-
-        ===================================================================  =======
-        the workflow                                                         is its
-        ===================================================================  =======
-        has the correlation id of a start by this task instance              own
-        is named in the operator's ``workflow_id``                           own
-        has a correlation id that the operator's arguments name              own
-        is, by these rules, its task group's start's                         own
-        another                                                              not
-        ===================================================================  =======
-        """
-        if self.start is not None:
-            return self.start.is_its_own(workflow, identity_prefix)
-        label, given = workflow.correlation_id, self.arguments
-        if _mentions(given.get("workflow_id"), workflow.workflow_id) or _mentions(given.get("correlation_id"), label):
-            return True
-        request = given.get("request")
-        if isinstance(request, Mapping) and label and label in (request.get(name) for name in LABELS):
-            return True
-        prefix = identity_prefix or DEFAULT_IDENTITY_PREFIX
-        if not label.startswith(f"{prefix}:{self.id.dag_id}"[:BEGINNING]):  # after many tries, there are many ids
-            return False
-        identity = TaskIdentity(prefix=prefix, **asdict(self.id), try_number=max(1, self.try_number), first_try=1)
-        return any(label == identity.correlation_id(key) for key in identity.all_keys())
 
 
 Starts: TypeAlias = Mapping[TaskInstanceId, NamedWorkflow]
@@ -118,11 +57,11 @@ class NoWorkflowError(Exception):
     """The task instance does not exist, or names no workflow."""
 
 
-def named_workflow(ti: TaskInstanceId) -> NamedWorkflow:
-    """The workflow of a task instance.
+def conductor_task(ti: TaskInstanceId) -> NamedWorkflow | BatchTask:
+    """A task instance with the workflow that it names, or a batch, which names none.
 
     Raises:
-        NoWorkflowError: it has none (yet).
+        NoWorkflowError: it has no workflow (yet), or its Conductor is not known any more.
     """
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
@@ -136,12 +75,22 @@ def named_workflow(ti: TaskInstanceId) -> NamedWorkflow:
         arguments = _arguments(session, row, dags)
         recorded = _id_in_record(session, ti) if row.value is None else ""
         starts = _starts(session, [(row, arguments)], dags)
-    workflow_id = (_id_in_xcom(row.value) or recorded) if arguments is not None else ""
-    if arguments is None or not workflow_id:
+    about = _about(row, arguments) if arguments is not None else None
+    if arguments is not None and about is None:
+        raise NoWorkflowError(
+            "This page cannot know which Conductor the task used, since its conductor_conn_id is a template, or is "
+            f"mapped over. {DROPPED} {INSTEAD}"
+        )
+    if about is not None and INPUTS in about["arguments"]:
+        return BatchTask(**about)
+    workflow_id = (_id_in_xcom(row.value) or recorded) if about is not None else ""
+    if about is None or not workflow_id:
         raise NoWorkflowError(
             "This task has no Conductor workflow. A task has one from the moment it has started it, or waits for it"
         )
-    return _named(row, workflow_id, arguments, starts)
+    start_id = _start_of(row, about["arguments"])
+    start = starts.get(start_id) if start_id is not None else None
+    return NamedWorkflow(**about, workflow_id=workflow_id, start=start)
 
 
 def workflows_of_run(dag_id: str, run_id: str, limit: int) -> list[NamedWorkflow]:
@@ -214,20 +163,32 @@ def _named_in_xcom(*wanted: Any, limit: int) -> list[NamedWorkflow]:
         starts = _starts(session, found, dags)
     # Outside of the session: XCom may be kept elsewhere, and be slow.
     named = [(row, _id_in_xcom(row.value), arguments) for row, arguments in found if arguments is not None]
-    return [_named(row, workflow_id, arguments, starts) for row, workflow_id, arguments in named if workflow_id]
+    found_of = (_named(row, workflow_id, arguments, starts) for row, workflow_id, arguments in named if workflow_id)
+    return [one for one in found_of if one is not None]
 
 
-def _named(row: Row[Any], workflow_id: str, arguments: Mapping[str, Any], starts: Starts) -> NamedWorkflow:
-    start = _start_of(row, arguments)
-    return NamedWorkflow(
-        id=TaskInstanceId(row.dag_id, row.run_id, row.task_id, row.map_index),
-        state=str(row.state or ""),
-        try_number=row.try_number,
-        workflow_id=workflow_id,
-        conn_id=arguments[CONN_ID],
-        arguments=arguments,
-        start=starts.get(start) if start is not None else None,
-    )
+def _named(row: Row[Any], workflow_id: str, arguments: Mapping[str, Any], starts: Starts) -> NamedWorkflow | None:
+    """The task instance with its workflow; None if its connection is not known any more."""
+    about = _about(row, arguments)
+    if about is None:
+        return None
+    start_id = _start_of(row, arguments)
+    start = starts.get(start_id) if start_id is not None else None
+    return NamedWorkflow(**about, workflow_id=workflow_id, start=start)
+
+
+def _about(row: Row[Any], arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is known of a task instance of an operator for Conductor; None if its connection is not known any more."""
+    if not isinstance(arguments.get(CONN_ID), str):
+        return None
+    return {
+        "id": TaskInstanceId(row.dag_id, row.run_id, row.task_id, row.map_index),
+        "state": str(row.state or ""),
+        "try_number": row.try_number,
+        "conn_id": arguments[CONN_ID],
+        "arguments": arguments,
+        "rendered": isinstance(row.rendered_fields, dict),
+    }
 
 
 def _starts(
@@ -243,8 +204,8 @@ def _starts(
     key = tuple_(TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index)
     rows = session.execute(_task_instances().where(key.in_([astuple(ti) for ti in wanted]))).all()
     read = [(row, _arguments(session, row, dags)) for row in rows]
-    named = [_named(row, "", arguments, {}) for row, arguments in read if arguments is not None]
-    return {one.id: one for one in named}
+    named = (_named(row, "", arguments, {}) for row, arguments in read if arguments is not None)
+    return {one.id: one for one in named if one is not None}
 
 
 def _start_of(row: Row[Any], arguments: Mapping[str, Any]) -> TaskInstanceId | None:
@@ -257,7 +218,7 @@ def _arguments(session: Session, row: Row[Any], dags: dict[str, Any]) -> Mapping
     """The operator's rendered arguments; None if it is no operator for Conductor.
 
     Airflow keeps them for the last runs only, and has none of a task that began in the triggerer. Then they are those
-    of the DAG as it is now, without those that are templates.
+    of the DAG as it is now, without those that are templates, or that the task is mapped over.
 
     Args:
         dags: gets the DAGs that are read, by id.
@@ -275,20 +236,23 @@ def _arguments(session: Session, row: Row[Any], dags: dict[str, Any]) -> Mapping
         task = dag.get_task(row.task_id) if dag is not None else None
     except Exception:  # the DAG has no such task any more
         task = None
-    values = {name: getattr(task, name, None) for name in ARGUMENTS}
-    given = {name: value for name, value in values.items() if isinstance(value, str) and "{" not in value}
-    if values[CONN_ID] is None:
+    return _arguments_in_dag(task)
+
+
+def _arguments_in_dag(task: Any) -> Mapping[str, Any] | None:
+    """The arguments of an operator as the DAG has them; None if it is none for Conductor."""
+    fields = getattr(task, "template_fields", ())
+    if CONN_ID not in fields:
         return None
-    return {CONN_ID: DEFAULT_CONNECTION_ID, **given}
-
-
-def _mentions(argument: Any, text: str) -> bool:
-    """Whether an argument is this text, or has it among others."""
-    if not text or argument is None:
-        return False
-    if isinstance(argument, str):  # perhaps a list as text
-        return re.search(rf"(?<![\w:.-]){re.escape(text)}(?![\w:.-])", argument) is not None
-    return isinstance(argument, (list, tuple)) and any(_mentions(value, text) for value in argument)
+    given = getattr(task, "partial_kwargs", None)  # of a mapped one, whose attributes are none of the operator's
+    if given is None:
+        given = {name: getattr(task, name, None) for name in ARGUMENTS}
+    mapped_over = getattr(getattr(task, "expand_input", None), "value", None)
+    known = {name: given.get(name) for name in ARGUMENTS} | {CONN_ID: given.get(CONN_ID, DEFAULT_CONNECTION_ID)}
+    if isinstance(mapped_over, Mapping):
+        known |= dict.fromkeys(mapped_over)
+    found = {name: value for name, value in known.items() if isinstance(value, str) and "{" not in value}
+    return found | ({INPUTS: None} if INPUTS in fields else {})
 
 
 def _id_in_xcom(stored: Any) -> str:

@@ -112,3 +112,51 @@ def test_every_start_that_earlier_tries_can_have_made_is_looked_up(try_number: i
         for generation in range(try_number - first_try + 1)
     }
     assert len(first) == len(set(first)) <= 2 * try_number
+
+
+def test_the_items_of_a_task_are_known_by_their_ids() -> None:
+    ours = identity(try_number=3)
+    for item, key in (("7", StartKey(1)), ("A-1.b", StartKey(2)), ("x~y z", StartKey(1, 2))):
+        text = replace(ours, item=item).correlation_id(key)
+        assert text.startswith(ours.items_begin_with)
+        assert ours.item_start(text) == (item, key)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"item": ""},
+        {"item": "7", "map_index": 0},
+        {"item": "7", "run_id": "scheduled__2026-01-01T00:00:00+00:00:etl.start:-1:i7"},
+        {"item": "7", "task_id": "etl"},
+        {"item": "7", "dag_id": "nightly"},
+        {"item": "7", "prefix": "another"},
+        {"item": "a:b"},
+        {"item": "x" * 200},
+    ],
+    ids=["no item", "another map index", "another run", "another task", "another DAG", "prefix", "colon", "hash"],
+)
+def test_the_id_of_another_start_is_no_item(changes: dict[str, Any]) -> None:
+    assert IDENTITY.item_start(identity(**changes).correlation_id(StartKey(1))) is None
+
+
+def test_a_series_that_has_not_come_yet_is_not_ours() -> None:
+    assert IDENTITY.item_start(identity(item="7").correlation_id(StartKey(2))) is None
+
+
+def test_the_beginning_of_ids_that_end_in_a_hash_says_nothing() -> None:
+    long = identity(dag_id="d" * 100)
+    assert long.items_begin_with == ""
+    assert long.item_start(replace(long, item="7").correlation_id(StartKey(1))) is None
+    assert identity(prefix="a:b").items_begin_with == ""
+
+
+@given(st.sampled_from(["i7", "r:t:-1:i7", "7", "a~b"]), st.sampled_from(["7", "i7", "1", "7.1"]), st.integers(1, 3))
+def test_what_is_read_from_an_id_makes_that_id(run_id: str, item: str, first_try: int) -> None:
+    ours = identity(run_id=run_id, try_number=3)
+    for other in (ours, identity(run_id=f"{run_id}:etl.start:-1:i{item}:1", try_number=3)):
+        text = replace(other, item=item).correlation_id(StartKey(first_try))
+        found = ours.item_start(text)
+        if found is not None:
+            assert replace(ours, item=found[0]).correlation_id(found[1]) == text
+        assert (found is not None) == (other == ours)

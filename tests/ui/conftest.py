@@ -64,7 +64,7 @@ def api() -> Iterator[Api]:
 def connections_are_looked_up_each_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has a Conductor of its own behind the same connection."""
     if "api" in request.fixturenames:
-        for name in ("conductors.SETTINGS_FOR", "recent_answers.FAILED_FOR", "app.HEALTH_AFTER"):
+        for name in ("conductors.SETTINGS_FOR", "recent_answers.FAILED_FOR", "app.HEALTH_AFTER", "lists.LIST_AFTER"):
             monkeypatch.setattr(f"airflow_provider_conductor.ui.{name}", 0.0)
 
 
@@ -78,6 +78,18 @@ def add(api: Api) -> Callable[..., None]:
     return _add
 
 
+@pytest.fixture
+def store(api: Api) -> Callable[[Any], None]:
+    """Writes a DAG into Airflow's database, after its task instances."""
+    from airflow.models.serialized_dag import SerializedDagModel
+    from airflow.serialization.serialized_objects import LazyDeserializedDAG
+
+    def write(dag: Any) -> None:
+        SerializedDagModel.write_dag(LazyDeserializedDAG.from_dag(dag), bundle_name="tests")
+
+    return write
+
+
 def _add(
     dag_id: str,
     run_id: str,
@@ -89,6 +101,7 @@ def _add(
     arguments: dict[str, Any] | None = None,
     state: str = "deferred",
     record: dict[str, Any] | None = None,
+    try_number: int = 1,
 ) -> None:
     from airflow.models.dag import DagModel
     from airflow.models.dag_version import DagVersion
@@ -115,7 +128,7 @@ def _add(
             session.flush()
         version = session.scalar(select(DagVersion.id).where(DagVersion.dag_id == dag_id))
         key = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
-        about = {"state": state, "try_number": 1, "start_date": now, "dag_version_id": version}
+        about = {"state": state, "try_number": try_number, "start_date": now, "dag_version_id": version}
         id_type = TaskInstance.__table__.c.id.type.python_type  # str before Airflow 3.2
         session.execute(
             _row(TaskInstance, id=id_type(str(uuid7())), **key, **about, pool="default_pool", executor_config={})

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
 from airflow_provider_conductor.testing import ConductorStandIn
 from tests.polling.builders import task
 from tests.ui.conftest import Api
@@ -628,3 +629,247 @@ def test_text_of_workers_that_is_no_unicode_is_sent_all_the_same(
     assert json.loads(answer.content)["workflow"]["name"] == "odd \ud800 <script>alert(1)</script>"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
+
+
+def of_item(
+    conductor: ConductorStandIn, dag_id: str, item: str, status: str = "RUNNING", map_index: int = -1, **more: Any
+) -> str:
+    """A workflow that a batch of the task `many` has started for an item."""
+    identity = TaskIdentity(
+        prefix="airflow",
+        dag_id=dag_id,
+        run_id="r",
+        task_id="many",
+        map_index=map_index,
+        try_number=1,
+        first_try=1,
+        item=item,
+    )
+    return has(conductor, "ship", status, correlationId=identity.correlation_id(StartKey(1)), **more)
+
+
+BATCH = {"workflow_name": "ship", "workflow_inputs": "Truncated. You can remove this limit …", "item_key": "order"}
+
+
+def test_a_batch_lists_its_workflows_the_failed_and_the_blocked_ones_first(
+    api: Api, add: Add, conductor: ConductorStandIn
+) -> None:
+    add("b1", "r", "many", arguments=BATCH)
+    completed = of_item(conductor, "b1", "A-1", "COMPLETED")
+    running = of_item(conductor, "b1", "A-2")
+    paused = of_item(conductor, "b1", "A-3", "PAUSED")
+    failed = of_item(conductor, "b1", "A-4", "FAILED", reasonForIncompletion="no <b>paper</b>")
+    of_item(conductor, "b1", "A-5", map_index=0)
+
+    answer = api.get("/conductor/api/dags/b1/runs/r/tasks/many/-1/workflow").json()
+
+    rows = answer["batch"]["rows"]
+    assert [(row["item"], row["workflow"]["id"]) for row in rows] == [
+        ("A-4", failed),
+        ("A-3", paused),
+        ("A-2", running),
+        ("A-1", completed),
+    ]
+    assert rows[0]["reason"] == "no <b>paper</b>"
+    assert (rows[1]["needs_user"], rows[1]["workflow"]["status"]) == (True, "PAUSED")
+    assert "paused" in rows[1]["blocker"]
+    assert answer["batch"]["counts"] == {"failed": 1, "running": 2, "completed": 1}
+    assert (answer["batch"]["more"], answer["poll_after"] is not None) == (0, True)
+
+
+def test_each_instance_of_a_mapped_batch_has_its_own(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    ids = [of_item(conductor, "b2", "A-1", map_index=index) for index in (0, 1)]
+    for index in (0, 1):
+        add("b2", "r", "many", map_index=index, arguments=BATCH)
+        path = f"/conductor/api/dags/b2/runs/r/tasks/many/{index}"
+        rows = api.get(f"{path}/workflow").json()["batch"]["rows"]
+        assert [row["workflow"]["id"] for row in rows] == [ids[index]]
+        assert api.get(f"{path}/workflow?workflow={ids[index]}").status_code == 200
+        assert api.get(f"{path}/workflow?workflow={ids[1 - index]}").status_code == 404
+
+
+def test_a_workflow_of_a_batch_has_its_view_its_details_and_its_buttons(
+    api: Api, add: Add, conductor: ConductorStandIn
+) -> None:
+    add("b3", "r", "many", arguments=BATCH)
+    workflow_id = of_item(conductor, "b3", "A-1", tasks=[task("pack", "IN_PROGRESS", started=0)])
+    # It has the correlation id of the workflow that has started it.
+    below = of_item(conductor, "b3", "A-1", parentWorkflowId=workflow_id)
+    path = "/conductor/api/dags/b3/runs/r/tasks/many/-1"
+
+    shown = api.get(f"{path}/workflow?workflow={workflow_id}", "vera")
+    details = api.get(f"{path}/task?workflow={workflow_id}&ref=pack", "vera")
+    refused = api.post(f"{path}/actions", {"verb": "terminate", "workflow": workflow_id}, "vera")
+
+    assert (shown.status_code, shown.json()["workflow"]["id"], shown.json()["may_act"]) == (200, workflow_id, False)
+    assert (details.status_code, details.json()["attempt"]["ref"]) == (200, "pack")
+    assert (refused.status_code, conductor.status(workflow_id)) == (403, "RUNNING")
+    assert api.get(f"{path}/workflow?workflow={below}").status_code == 200
+    (row,) = api.get(f"{path}/workflow").json()["batch"]["rows"]
+    assert row["workflow"]["id"] == workflow_id
+    for workflow in (workflow_id, below):
+        assert api.post(f"{path}/actions", {"verb": "terminate", "workflow": workflow}).status_code == 200
+        assert conductor.status(workflow) == "TERMINATED"
+    entries = api.get("/api/v2/eventLogs?dag_id=b3").json()["event_logs"]
+    assert [entry["owner"] for entry in entries if entry["event"] == "conductor_action"] == ["ada", "ada"]
+
+
+@pytest.mark.parametrize("in_xcom", [True, False], ids=["in XCom", "in the address"])
+@pytest.mark.parametrize(
+    "label",
+    [
+        None,
+        "",
+        "airflow:another:r:many:-1:i1:1",
+        "airflow:{dag_id}:r:many:-1:1",
+        "airflow:{dag_id}:r2:many:-1:i1:1",
+        "airflow:{dag_id}:r:many:-1:i1:1:many:-1:i1:1",
+        "airflow:{dag_id}:r:many:0:i1:1",
+        "airflow:{dag_id}:r:many:-1:i1:2",
+        "airflow:{dag_id}:r:many:-1:i1:1 and more",
+        "prod:{dag_id}:r:many:-1:i1:1",
+        "airflow:{dag_id}:r:many:-1:i" + "x" * 67 + "~" + "0" * 32,
+    ],
+)
+def test_a_batch_shows_no_workflow_of_others(
+    api: Api, add: Add, conductor: ConductorStandIn, label: str | None, in_xcom: bool
+) -> None:
+    """Not even one that a user has written to its XCom: a batch has none there."""
+    dag_id = f"b{abs(hash((label, in_xcom)))}"[:8]
+    workflow_id = has(conductor, "ship", correlationId=label and label.format(dag_id=dag_id))
+    add(dag_id, "r", "many", arguments=BATCH, workflow_id=workflow_id if in_xcom else None)
+    path = f"/conductor/api/dags/{dag_id}/runs/r/tasks/many/-1"
+
+    answers = [
+        api.get(f"{path}/workflow?workflow={workflow_id}"),
+        api.get(f"{path}/task?workflow={workflow_id}&ref=any"),
+        api.post(f"{path}/actions", {"verb": "terminate", "workflow": workflow_id}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [404, 404, 404]
+    assert "was not started by this task" in answers[0].json()["detail"]
+    assert conductor.status(workflow_id) == "RUNNING"
+    batch = api.get(f"{path}/workflow").json()["batch"]
+    assert batch["rows"] == []
+    assert "it has started none so far" in batch["note"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "item", "given", "shown"),
+    [
+        ({"item_key": "order"}, "A-1", {"order": "A-1"}, True),
+        ({"item_key": "order"}, "A-1", {"order": "A-2"}, False),
+        ({"item_key": "order"}, "A-1", {}, False),
+        ({"item_key": None}, "137", {}, True),
+        ({"item_key": None}, "A-1", {}, False),
+    ],
+)
+def test_a_correlation_id_that_ends_in_a_hash_has_to_be_that_of_an_item(
+    api: Api,
+    add: Add,
+    conductor: ConductorStandIn,
+    arguments: dict[str, Any],
+    item: str,
+    given: dict[str, Any],
+    shown: bool,
+) -> None:
+    dag_id = "long" * 25 + f"{abs(hash((str(arguments), item, str(given))))}"
+    add(dag_id, "r", "many", arguments={**BATCH, **arguments})
+    workflow_id = of_item(conductor, dag_id, item, input=given)
+    assert re.search("~[0-9a-f]{32}$", conductor.workflows[workflow_id]["correlationId"])
+    answer = api.get(f"/conductor/api/dags/{dag_id}/runs/r/tasks/many/-1/workflow?workflow={workflow_id}")
+    assert answer.status_code == (200 if shown else 404)
+
+
+@pytest.mark.parametrize("inputs", [[{"order": "A-1"}, {"order": "A-2"}], '[{"order": "A-1"}, {"order": "A-2"}]'])
+def test_a_batch_on_a_server_without_an_index_lists_the_items_of_its_inputs(
+    api: Api, add: Add, conductor: ConductorStandIn, inputs: Any
+) -> None:
+    conductor.indexed = ()
+    dag_id = f"b5{type(inputs).__name__}"
+    add(dag_id, "r", "many", arguments={**BATCH, "workflow_inputs": inputs})
+    path = f"/conductor/api/dags/{dag_id}/runs/r/tasks/many/-1/workflow"
+    workflow_id = of_item(conductor, dag_id, "A-2")
+    rows = api.get(path).json()["batch"]["rows"]
+    assert [(row["item"], row["workflow"]["id"]) for row in rows] == [("A-2", workflow_id)]
+
+
+def test_the_polls_of_a_batch_end_when_it_has(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    of_item(conductor, "b6", "A-1", "COMPLETED")
+    add("b6", "r", "many", arguments=BATCH, state="success")
+    assert api.get("/conductor/api/dags/b6/runs/r/tasks/many/-1/workflow").json()["poll_after"] is None
+
+
+def test_a_batch_of_thousands_says_how_many_are_not_shown(api: Api, add: Add, conductor: ConductorStandIn) -> None:
+    add("b7", "r", "many", arguments=BATCH)
+    for number in range(1_000):
+        of_item(conductor, "b7", str(number), "COMPLETED")
+    of_item(conductor, "b7", "1000", "FAILED")
+    batch = api.get("/conductor/api/dags/b7/runs/r/tasks/many/-1/workflow").json()["batch"]
+    assert (len(batch["rows"]), batch["more"]) == (200, 801)
+    assert batch["rows"][0]["item"] == "1000"
+    assert batch["counts"] == {"failed": 1, "running": 0, "completed": 1_000}
+
+
+DROPPED = "keeps them for the newest runs of a task only, 30 by default"
+
+
+@pytest.fixture
+def old_run(store: Callable[[Any], None], add: Add) -> Callable[..., None]:
+    """Writes a DAG, and a run of it whose rendered arguments Airflow has dropped."""
+    from airflow.sdk import DAG
+
+    from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorExecuteWorkflowsOperator
+    from airflow_provider_conductor.sensors import ConductorWorkflowSensor
+
+    def make(dag_id: str, workflow_id: str, map_index: int = -1) -> None:
+        with DAG(dag_id, schedule=None) as dag:
+            ConductorWorkflowSensor(task_id="wait", workflow_id="{{ ti.xcom_pull('start') }}")
+            ConductorWorkflowSensor(task_id="known", workflow_id=workflow_id)
+            ConductorWorkflowSensor.partial(task_id="mapped").expand(workflow_id=["a", "b"])
+            ConductorWorkflowSensor(task_id="elsewhere", conductor_conn_id="{{ params.where }}", workflow_id="a")
+            ConductorExecuteWorkflowOperator.partial(task_id="start", workflow_name="ship").expand(
+                workflow_input=[{"a": 1}]
+            )
+            ConductorExecuteWorkflowsOperator.partial(task_id="many", workflow_name="ship", item_key="order").expand(
+                workflow_inputs=[[{"order": "A-1"}]]
+            )
+        for task_id in ("wait", "known", "elsewhere"):
+            add(dag_id, "r", task_id, workflow_id=workflow_id, conn_id=None, state="success")
+        for task_id in ("mapped", "start"):
+            add(dag_id, "r", task_id, workflow_id=workflow_id, conn_id=None, state="success", map_index=0)
+        add(dag_id, "r", "many", conn_id=None, state="success", map_index=0)
+        store(dag)
+
+    return make
+
+
+def test_where_airflow_has_dropped_the_arguments_the_page_says_so_and_where_to_look(
+    api: Api, conductor: ConductorStandIn, old_run: Callable[..., None]
+) -> None:
+    workflow_id = has(conductor, "any")
+    old_run("o1", workflow_id)
+    path = "/conductor/api/dags/o1/runs/r"
+    for place in ("wait/-1", "mapped/0", "elsewhere/-1"):
+        answer = api.get(f"{path}/tasks/{place}/workflow")
+        assert answer.status_code == 404
+        detail = answer.json()["detail"]
+        assert DROPPED in detail, place
+        assert 'The task\'s log, and the link "Conductor workflow" on its page, lead to the workflow' in detail
+        assert workflow_id not in detail
+    assert "conductor_conn_id is a template" in api.get(f"{path}/tasks/elsewhere/-1/workflow").json()["detail"]
+    rows = {row["task_id"]: row for row in api.get(f"{path}/workflows").json()["rows"]}
+    assert DROPPED in rows["wait"]["error"]
+    assert (rows["wait"]["workflow"], rows["known"]["error"]) == (None, "")
+
+
+def test_what_the_dag_or_the_workflow_still_shows_is_shown(
+    api: Api, conductor: ConductorStandIn, old_run: Callable[..., None]
+) -> None:
+    workflow_id = has(conductor, "ship", correlationId="airflow:o2:r:start:0:1")
+    item = of_item(conductor, "o2", "A-1", map_index=0)
+    old_run("o2", workflow_id)
+    path = "/conductor/api/dags/o2/runs/r/tasks"
+    assert api.get(f"{path}/known/-1/workflow").json()["workflow"]["id"] == workflow_id
+    assert api.get(f"{path}/start/0/workflow").json()["workflow"]["id"] == workflow_id
+    assert [row["workflow"]["id"] for row in api.get(f"{path}/many/0/workflow").json()["batch"]["rows"]] == [item]

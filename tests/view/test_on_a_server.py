@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from airflow_provider_conductor.client import Workflow
 from airflow_provider_conductor.client.statuses import TaskStatus
 from airflow_provider_conductor.polling.messages import describe
+from airflow_provider_conductor.submission.identity import StartKey, TaskIdentity
 from airflow_provider_conductor.view.actions import Action, ActionRefusedError, Request, perform
+from airflow_provider_conductor.view.batch import BatchWorkflows, read_batch
 from airflow_provider_conductor.view.graph import graph
 from airflow_provider_conductor.view.queues import Queue, read_queues
 from airflow_provider_conductor.view.task import NoSuchTaskError, read_details
@@ -238,3 +241,43 @@ def test_queues_without_workers(lab: Lab) -> None:
     assert popular.worker
     for workflow_id in ids:
         lab.client.terminate_workflow(workflow_id)
+
+
+@pytest.mark.needs("look-up")
+@pytest.mark.parametrize("dag_id", ["d", "d" * 100], ids=["in the index", "by ids that end in a hash"])
+def test_the_workflows_of_a_batch(conductor_server: Any, dag_id: str) -> None:
+    with Lab(conductor_server.api_url) as lab:
+        _batch_is_listed(lab, dag_id)
+
+
+def _batch_is_listed(lab: Lab, dag_id: str) -> None:
+    held = lab.define("held", lab.system("WAIT", "hold"))
+    identity = TaskIdentity(
+        prefix=lab.tag,
+        dag_id=dag_id,
+        run_id="manual__2026-01-01T00:00:00+00:00",
+        task_id="t",
+        map_index=-1,
+        try_number=1,
+        first_try=1,
+    )
+    ids = {replace(identity, item=str(place)).correlation_id(StartKey(1)): str(place) for place in range(4)}
+    started = [lab.client.start_workflow({"name": held, "correlationId": text}) for text in list(ids)[:3]]
+    lab.client.terminate_workflow(started[1], "no longer wanted")
+    (hold,) = lab.client.get_workflow(started[2]).tasks
+    lab.client.update_task(started[2], hold.task_id, "COMPLETED")
+    ends_as(lab, started[2], "COMPLETED")
+
+    def read() -> BatchWorkflows | None:
+        found = lab.client.run(read_batch(identity, held, ids, 10))
+        groups = [(one.item, one.group) for one in found.shown]
+        return found if groups == [("1", "failed"), ("0", "running"), ("2", "completed")] else None
+
+    found = lab.eventually(read)  # an index takes a moment
+    assert found is not None
+    assert found.counts == {"failed": 1, "running": 1, "completed": 1}
+    failed, running, _ = (one.workflow for one in found.shown)
+    assert failed.reason == "no longer wanted"
+    assert failed.end_time >= failed.create_time > 0
+    assert running.end_time == 0
+    lab.client.terminate_workflow(started[0])

@@ -20,8 +20,8 @@ export function App() {
     return () => window.removeEventListener("popstate", onPopState);
   }, []);
 
-  const open = useCallback((task: TaskInstance) => {
-    window.history.pushState({ fromList: true }, "", taskPage(task));
+  const open = useCallback((task: TaskInstance, workflow?: string) => {
+    window.history.pushState({ fromList: true }, "", taskPage(task, workflow));
     setPlace(placeOf(window.location));
     setCameFromHere(true);
   }, []);
@@ -40,7 +40,7 @@ export function App() {
               </span>
             </nav>
           )}
-          <TaskView key={JSON.stringify(place.task)} task={place.task} />
+          <TaskView key={JSON.stringify(place)} task={place.task} workflow={place.workflow} onOpen={open} />
         </>
       );
     case "run":

@@ -1,7 +1,7 @@
 import { fireEvent, render, screen, waitFor, within } from "@testing-library/react";
 import { beforeEach, describe, expect, it } from "vitest";
 import { App } from "../src/App";
-import type { HealthView, RunView } from "../src/api/contract";
+import type { BatchRow, BatchView, HealthView, RunView } from "../src/api/contract";
 import { placeOf, taskPage } from "../src/api/places";
 import { NOW, Sample } from "./samples";
 import { Server } from "./server";
@@ -91,6 +91,79 @@ describe("the run view", () => {
     server.get(/\/workflows$/, { body: { rows: [], more: 0, poll_after: 5 } });
     render(<App />);
     expect((await screen.findByTestId("empty")).textContent).toContain("No task of this DAG run");
+  });
+});
+
+const row = (item: string, status: string, more: Partial<BatchRow> = {}): BatchRow => ({
+  item,
+  workflow: { id: `wf-${item}`, name: "ship", version: 1, status, started: NOW, ended: 0 },
+  reason: "",
+  blocker: "",
+  needs_user: false,
+  stalled: false,
+  failed: false,
+  ...more,
+});
+
+const batch: BatchView = {
+  task: { dag_id: "my dag", run_id: "r", task_id: "many", map_index: 2, state: "deferred", try_number: 1, steps: [] },
+  batch: {
+    rows: [
+      row("A-1", "FAILED", { failed: true, reason: "no <b>paper</b>" }),
+      row("A-2", "RUNNING", { needs_user: true, stalled: true, blocker: "no worker polls pack_order" }),
+      row("A-3", "COMPLETED"),
+    ],
+    counts: { failed: 1, running: 1, completed: 4_998 },
+    complete: true,
+    more: 4_997,
+    note: "",
+  },
+  poll_after: 5,
+};
+
+describe("the tab of a batch", () => {
+  beforeEach(() => go("/conductor/task?dag_id=my%20dag&run_id=r&task_id=many&map_index=2"));
+
+  it("lists the workflows in the server's order, and says how many are not shown", async () => {
+    server.get(/\/workflow$/, { body: batch });
+    const { container } = render(<App />);
+    const [failed, blocked, completed] = await screen.findAllByTestId("row");
+    for (const text of ["A-1", "wf-A-1", "ship", "v1", "FAILED", "no <b>paper</b>"])
+      expect(failed!.textContent).toContain(text);
+    for (const text of ["A-2", "action needed", "stalled", "no worker polls pack_order"])
+      expect(blocked!.textContent).toContain(text);
+    expect(completed!.textContent).not.toContain("action needed");
+    expect(container.querySelector("b")).toBeNull();
+    expect(screen.getByRole("heading", { level: 1 }).textContent).toBe("5,000 Conductor workflows of this batch so far");
+    expect(screen.getByTestId("counts").textContent).toBe("1 failed, 1 running, 4,998 completed");
+    expect(screen.getByTestId("limit").textContent).toMatch(/^These are 3 of them.*4,997 more are not shown\.$/);
+  });
+
+  it("opens the view of a row's workflow, with a way back, also after a reload", async () => {
+    server.get(/\/workflow$/, { body: batch });
+    server.get(/\?workflow=wf-A-2$/, { body: new Sample().view([], { workflow: { name: "the second" } }) });
+    const { unmount } = render(<App />);
+    fireEvent.click(within((await screen.findAllByTestId("row"))[1]!).getByRole("button"));
+    expect((await screen.findByRole("heading", { level: 1 })).textContent).toBe("the second");
+    expect(server.calls.at(-1)!.url).toBe("./api/dags/my%20dag/runs/r/tasks/many/2/workflow?workflow=wf-A-2");
+    fireEvent.click(screen.getByTestId("back"));
+    expect((await screen.findAllByTestId("row")).length).toBe(3);
+    unmount();
+    go("/conductor/task?dag_id=my%20dag&run_id=r&task_id=many&map_index=2&workflow=wf-A-2");
+    render(<App />);
+    expect((await screen.findByRole("heading", { level: 1 })).textContent).toBe("the second");
+  });
+
+  it("shows all of a small one, and says why there is none", async () => {
+    server.get(/\/workflow$/, { body: { ...batch, batch: { ...batch.batch, more: 0, complete: false } } });
+    const { unmount } = render(<App />);
+    await screen.findAllByTestId("row");
+    expect(screen.queryByTestId("limit")).toBeNull();
+    expect(screen.getByRole("heading", { level: 1 }).textContent).toMatch(/^At least 3 /);
+    unmount();
+    server.get(/\/workflow$/, { body: { ...batch, batch: { ...batch.batch, rows: [], more: 0, note: "None so far" } } });
+    render(<App />);
+    expect((await screen.findByTestId("empty")).textContent).toContain("None so far");
   });
 });
 

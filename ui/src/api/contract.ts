@@ -85,6 +85,30 @@ export interface WorkflowView {
   server_time: number;
 }
 
+export interface BatchRow {
+  item: string;
+  workflow: Pick<Workflow, "id" | "name" | "version" | "status" | "started" | "ended">;
+  reason: string;
+  blocker: string;
+  needs_user: boolean;
+  stalled: boolean;
+  failed: boolean;
+}
+
+/** A task instance that runs many workflows: what the route answers instead of the view of one. */
+export interface BatchView {
+  task: WorkflowView["task"];
+  batch: {
+    rows: BatchRow[];
+    /** of all that were started; at least so many where `complete` is false */
+    counts: { failed?: number; running?: number; completed?: number };
+    complete: boolean;
+    more: number;
+    note: string;
+  };
+  poll_after: number | null;
+}
+
 export interface Payload {
   text: string;
   bytes: number;

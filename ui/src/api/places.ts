@@ -2,7 +2,7 @@ import type { TaskInstance } from "./contract";
 
 /** What the page shows. Every address is relative to the page, because Airflow may live below a path of its own. */
 export type Place =
-  | { view: "task"; task: TaskInstance }
+  | { view: "task"; task: TaskInstance; workflow?: string }
   | { view: "run"; dag_id: string; run_id: string }
   | { view: "health" }
   | { view: "unknown"; path: string };
@@ -14,11 +14,14 @@ export function placeOf(location: { pathname: string; search: string }): Place {
   const dag_id = query.get("dag_id") ?? "";
   const run_id = query.get("run_id") ?? "";
   switch (segment) {
-    case "task":
+    case "task": {
+      const workflow = query.get("workflow");
       return {
         view: "task",
         task: { dag_id, run_id, task_id: query.get("task_id") ?? "", map_index: mapIndex(query) },
+        ...(workflow ? { workflow } : {}),
       };
+    }
     case "run":
       return { view: "run", dag_id, run_id };
     case "health":
@@ -36,9 +39,11 @@ function mapIndex(query: URLSearchParams): number {
 
 const path = (...parts: (string | number)[]) => parts.map((part) => encodeURIComponent(String(part))).join("/");
 
-export function taskPage(task: TaskInstance): string {
+/** `workflow`: one of the many of a batch. */
+export function taskPage(task: TaskInstance, workflow?: string): string {
   const { dag_id, run_id, task_id, map_index } = task;
-  const query = Object.entries({ dag_id, run_id, task_id, map_index }).map(([name, value]) => `${name}=${path(value)}`);
+  const values = { dag_id, run_id, task_id, map_index, ...(workflow ? { workflow } : {}) };
+  const query = Object.entries(values).map(([name, value]) => `${name}=${path(value)}`);
   return `./task?${query.join("&")}`;
 }
 

@@ -1,5 +1,6 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
-import type { ActionRequest, Node, TaskInstance, Workflow, WorkflowVerb, WorkflowView } from "../api/contract";
+import type { ActionRequest, BatchView as Batch, Node, TaskInstance } from "../api/contract";
+import type { Workflow, WorkflowVerb, WorkflowView } from "../api/contract";
 import { ApiError, postAction } from "../api/http";
 import { actionsUrl, workflowUrl } from "../api/places";
 import { Graph } from "../graph/Graph";
@@ -10,6 +11,7 @@ import { Tabs } from "../parts/Tabs";
 import { Timeline } from "../timeline/Timeline";
 import { allNodes } from "../tree/summary";
 import { AUTO_OPEN, troubleOf } from "../tree/trouble";
+import { BatchView } from "../views/BatchView";
 import { ActionForm, ASKS_FIRST } from "./ActionForm";
 import { TaskContext, type NodeId, type Selection, type TaskContextValue } from "./context";
 import { Details } from "./Details";
@@ -22,14 +24,24 @@ interface Message {
   bad: boolean;
 }
 
-/** One Conductor workflow of one task instance, with the sub-workflows that are open in it. */
-export function TaskView({ task }: { task: TaskInstance }) {
-  const { data: root, error, pollNow } = usePoller<WorkflowView>(workflowUrl(task), asTheServerSays);
+interface Props {
+  task: TaskInstance;
+  /** one of the many of a batch */
+  workflow?: string | undefined;
+  onOpen?: (task: TaskInstance, workflow: string) => void;
+}
+
+/** One Conductor workflow of one task instance, with the sub-workflows that are open in it; or the list of a batch. */
+export function TaskView({ task, workflow, onOpen }: Props) {
+  const { data: root, error, pollNow } = usePoller<WorkflowView | Batch>(workflowUrl(task, workflow), asTheServerSays);
 
   if (!root) {
     if (!error) return <Loading what="the workflow" />;
-    if (error.status === 404) return <Calm title="No Conductor workflow here">{error.message}</Calm>;
+    if (error.status === 404) return <Calm title="No Conductor workflow to show">{error.message}</Calm>;
     return <ErrorBanner error={error} stale={false} onRetry={pollNow} />;
+  }
+  if ("batch" in root) {
+    return <BatchView data={root} error={error} onRetry={pollNow} onOpen={(id) => onOpen?.(task, id)} />;
   }
   return (
     // A new try of the task may have started another workflow: nothing that was open in the old one is in it.
