@@ -23,6 +23,7 @@ from airflow_provider_conductor.view.batch import FAILED, IDS, RUNNING, BatchWor
 from airflow_provider_conductor.view.graph import REASON_LIMIT
 from airflow_provider_conductor.view.queues import read_queues
 from airflow_provider_conductor.view.summary import Standstill, summary
+from airflow_provider_conductor.view.workflow import ENDED_AFTER
 
 ROWS = 200
 """Task instances, or workflows of a batch, that a list has."""
@@ -105,7 +106,7 @@ async def list_run(state: SharedReads, named: Sequence[NamedWorkflow]) -> dict[s
             }
         )
     all_ended = all(workflow.status.ended for workflow in workflows.values()) and not errors
-    return {"rows": rows, "more": len(named) - len(shown), "poll_after": None if all_ended else LIST_AFTER}
+    return {"rows": rows, "more": len(named) - len(shown), "poll_after": ENDED_AFTER if all_ended else LIST_AFTER}
 
 
 async def list_batch(state: SharedReads, task: BatchTask) -> dict[str, Any]:
@@ -120,7 +121,7 @@ async def list_batch(state: SharedReads, task: BatchTask) -> dict[str, Any]:
     key = (task.conn_id, "batch", task.id, task.try_number)
     rows = await state.reads.get(key, read, lambda _: LIST_AFTER * FRESH)
     ended = task.state in ENDED and not rows["counts"].get(RUNNING)
-    return {"task": task.to_json(), "batch": rows, "poll_after": None if ended else LIST_AFTER}
+    return {"task": task.to_json(), "batch": rows, "poll_after": ENDED_AFTER if ended else LIST_AFTER}
 
 
 async def _batch_rows(state: SharedReads, conn_id: str, found: BatchWorkflows) -> dict[str, Any]:

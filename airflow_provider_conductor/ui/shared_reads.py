@@ -42,7 +42,11 @@ class SharedReads:
         async def read() -> View:
             return await self.run(conn_id, read_view(workflow_id, masked))
 
-        return await self.reads.get((conn_id, workflow_id), read, lambda view: (view.poll_after or LIST_AFTER) * FRESH)
+        # What has ended is polled rarely, but who opens its page has to see that it was revived.
+        def max_age(view: View) -> float:
+            return FRESH * (LIST_AFTER if view.workflow.status.ended else view.poll_after)
+
+        return await self.reads.get((conn_id, workflow_id), read, max_age)
 
     async def standstill(self, conn_id: str, workflow_id: str) -> Standstill | None:
         """What a running workflow waits for, for a list, which does not keep its tasks; None if it has ended.

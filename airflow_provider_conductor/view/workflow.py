@@ -27,6 +27,9 @@ PATIENCE = 15.0
 POLL_AFTER = 2.0
 """Seconds between two reads of a workflow whose page is open."""
 
+ENDED_AFTER = 60.0
+"""Seconds between two reads of what has ended, which somebody may revive."""
+
 TASKS_A_SECOND = 500
 """A workflow with more tasks than twice this is read less often: its answer has megabytes."""
 
@@ -57,10 +60,10 @@ class View:
         return self.seen.workflow
 
     @property
-    def poll_after(self) -> float | None:
-        """Seconds until it is worth another read; None if it has ended."""
+    def poll_after(self) -> float:
+        """Seconds until it is worth another read."""
         if self.workflow.status.ended:
-            return None
+            return ENDED_AFTER
         return max(POLL_AFTER, len(self.workflow.data.get("tasks") or ()) / TASKS_A_SECOND)
 
     def to_json(self, url: str, *, with_log: bool) -> dict[str, Any]:

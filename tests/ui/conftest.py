@@ -64,7 +64,13 @@ def api() -> Iterator[Api]:
 def connections_are_looked_up_each_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has a Conductor of its own behind the same connection."""
     if "api" in request.fixturenames:
-        for name in ("conductors.SETTINGS_FOR", "recent_answers.FAILED_FOR", "app.HEALTH_AFTER", "lists.LIST_AFTER"):
+        for name in (
+            "conductors.SETTINGS_FOR",
+            "recent_answers.FAILED_FOR",
+            "app.HEALTH_AFTER",
+            "lists.LIST_AFTER",
+            "shared_reads.LIST_AFTER",
+        ):
             monkeypatch.setattr(f"airflow_provider_conductor.ui.{name}", 0.0)
 
 

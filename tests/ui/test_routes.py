@@ -597,7 +597,7 @@ def test_a_dag_run_has_all_its_workflows(api: Api, add: Add, conductor: Conducto
         None,
         "Conductor has no workflow unknown-to-the-server of this task",
     )
-    assert answer["poll_after"] is not None
+    assert answer["poll_after"] < 60
 
 
 def test_a_server_that_lists_no_queues_is_reachable_all_the_same(api: Api, conductor: ConductorStandIn) -> None:
@@ -674,7 +674,7 @@ def test_a_batch_lists_its_workflows_the_failed_and_the_blocked_ones_first(
     assert (rows[1]["needs_user"], rows[1]["workflow"]["status"]) == (True, "PAUSED")
     assert "paused" in rows[1]["blocker"]
     assert answer["batch"]["counts"] == {"failed": 1, "running": 2, "completed": 1}
-    assert (answer["batch"]["more"], answer["poll_after"] is not None) == (0, True)
+    assert (answer["batch"]["more"], answer["poll_after"] < 60) == (0, True)
 
 
 def test_each_instance_of_a_mapped_batch_has_its_own(api: Api, add: Add, conductor: ConductorStandIn) -> None:
@@ -794,10 +794,20 @@ def test_a_batch_on_a_server_without_an_index_lists_the_items_of_its_inputs(
     assert [(row["item"], row["workflow"]["id"]) for row in rows] == [("A-2", workflow_id)]
 
 
-def test_the_polls_of_a_batch_end_when_it_has(api: Api, add: Add, conductor: ConductorStandIn) -> None:
-    of_item(conductor, "b6", "A-1", "COMPLETED")
+def test_what_has_ended_is_polled_once_a_minute_and_read_for_who_opens_it(
+    api: Api, add: Add, conductor: ConductorStandIn
+) -> None:
+    ended = of_item(conductor, "b6", "A-1", "COMPLETED")
     add("b6", "r", "many", arguments=BATCH, state="success")
-    assert api.get("/conductor/api/dags/b6/runs/r/tasks/many/-1/workflow").json()["poll_after"] is None
+    add("b6", "r", "wait", workflow_id=ended, state="success")
+    path = "/conductor/api/dags/b6/runs/r"
+    for one in ("tasks/many/-1/workflow", f"tasks/many/-1/workflow?workflow={ended}", "tasks/wait/-1/workflow"):
+        assert api.get(f"{path}/{one}").json()["poll_after"] == 60
+    assert api.get(f"{path}/workflows").json()["poll_after"] == 60
+    # Somebody else revives it.
+    conductor.workflows[ended].update(status="RUNNING", endTime=0)
+    assert api.get(f"{path}/tasks/wait/-1/workflow").json()["workflow"]["status"] == "RUNNING"
+    assert api.get(f"{path}/tasks/many/-1/workflow").json()["poll_after"] < 60
 
 
 def test_a_batch_of_thousands_says_how_many_are_not_shown(api: Api, add: Add, conductor: ConductorStandIn) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_conductor.client import ConductorClient
+from tests.faults.proxy import FaultProxy
 from tests.faults.real_airflow import RealAirflow, real_airflow
 from tests.ui_browser.shop import BUTTONS, Shop
 
@@ -25,7 +26,7 @@ STATES = {
     **{("without_workflow", -1): "success", ("completed", -1): "success", ("failed", -1): "failed"},
     # It waits on a worker, the others that wait do so in the triggerer.
     ("on_a_worker", -1): "running",
-    **{(task_id, -1): "deferred" for task_id in ("stuck", "many", "foreign")},
+    **{(task_id, -1): "deferred" for task_id in ("stuck", "many", "foreign", "relayed", "batch")},
     **{("mapped", map_index): "deferred" for map_index in (0, 1)},
     **{
         ("press", map_index): "failed" if verb in ("retry", "restart", "rerun") else "deferred"
@@ -37,11 +38,16 @@ STATES = {
 
 @dataclass(frozen=True)
 class OpenShop:
-    """An Airflow, the client of a Conductor, and what is there for them to do."""
+    """An Airflow, the client of a Conductor, and what is there for them to do.
+
+    Attributes:
+        relay: what the connection `conductor_relayed` has between itself and the same Conductor.
+    """
 
     airflow: RealAirflow
     client: ConductorClient
     shop: Shop
+    relay: FaultProxy
 
     @property
     def run_id(self) -> str:
@@ -78,12 +84,15 @@ def open_shop(api_url: str, home: Path) -> Iterator[OpenShop]:
         home: Airflow's home.
     """
     prefix = f"ui_{uuid.uuid4().hex[:8]}"
+    relay = FaultProxy(api_url)
+    # A busy machine takes long to read thousands of tasks.
+    extra = {"read_timeout": 300, "identity_prefix": prefix}
     env = {
         "SHOP": prefix,
-        # A busy machine takes long to read thousands of tasks.
-        "AIRFLOW_CONN_CONDUCTOR_DEFAULT": json.dumps(
-            {"conn_type": "conductor", "host": api_url, "extra": {"read_timeout": 300, "identity_prefix": prefix}}
-        ),
+        **{
+            f"AIRFLOW_CONN_CONDUCTOR_{name}": json.dumps({"conn_type": "conductor", "host": host, "extra": extra})
+            for name, host in {"DEFAULT": api_url, "RELAYED": relay.api_url}.items()
+        },
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{user}" for user in USERS),
         "AIRFLOW__CORE__PARALLELISM": "8",
@@ -91,7 +100,8 @@ def open_shop(api_url: str, home: Path) -> Iterator[OpenShop]:
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "900",
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "900",
     }
-    with ConductorClient(api_url) as client:
+    with ExitStack() as stack, ConductorClient(api_url) as client:
+        stack.callback(relay.stop)
         shop = Shop(client, prefix)
         shop.define()
         with shop.worker(), real_airflow(home, api_url, **env) as airflow:
@@ -101,4 +111,4 @@ def open_shop(api_url: str, home: Path) -> Iterator[OpenShop]:
                 return {(task_id, map_index): state for task_id, map_index, state in found} == STATES
 
             airflow.wait_until(has_run, 900)
-            yield OpenShop(airflow, client, shop)
+            yield OpenShop(airflow, client, shop, relay)

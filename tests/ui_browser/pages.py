@@ -72,6 +72,19 @@ class Tab:
         """The value of a script in the plugin's frame."""
         return self.frame.locator("html").evaluate(f"() => ({script})")
 
+    def set_hidden(self, hidden: bool) -> None:
+        """Let the plugin's frame be told that its page is hidden, or shown; a page that is driven is always shown."""
+        self.frame.locator("html").evaluate(
+            """(_, hidden) => {
+                Object.defineProperty(document, "hidden", {configurable: true, get: () => hidden});
+                Object.defineProperty(document, "visibilityState", {
+                    configurable: true, get: () => hidden ? "hidden" : "visible",
+                });
+                document.dispatchEvent(new Event("visibilitychange"));
+            }""",
+            hidden,
+        )
+
     def keep(self, name: str) -> None:
         """Keep a picture of the page, once its letters are there."""
         self.page.evaluate("() => document.fonts.ready")

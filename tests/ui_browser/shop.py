@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_conductor.client import ConductorClient, Task, endpoints
 
-__all__ = ["BUTTONS", "FOREIGN_REASON", "FOREIGN_REF", "INNERMOST_REASON", "Shop", "names"]
+__all__ = ["BATCH", "BUTTONS", "FOREIGN_REASON", "FOREIGN_REF", "INNERMOST_REASON", "Shop", "names"]
 
 OWNER = {"ownerEmail": "tests@example.com", "timeoutSeconds": 0}
 
@@ -25,6 +25,9 @@ BUTTONS = {
     "rerun": "fragile",
 }
 """The verbs, and the workflow that each is tried on. The mapped task `press` has an instance for each, in order."""
+
+BATCH = {"A-1": "good", "A-2": "stuck", "A-3": "bad"}
+"""The items of the task `batch`, and what becomes of each one's workflow."""
 
 SCRIPT = "<script>window.__xss = 'script'; alert(1)</script>"
 IMAGE = "<img src=x onerror=\"window.__xss = 'image'\">"
@@ -47,7 +50,7 @@ MAKE_TASKS = f"""(function () {{
 
 def names(prefix: str) -> dict[str, str]:
     """The name that each workflow has on the server."""
-    kinds = ("stuck", "express", "outer", "middle", "inner", "many", *dict.fromkeys(BUTTONS.values()))
+    kinds = ("stuck", "express", "outer", "middle", "inner", "many", "item", *dict.fromkeys(BUTTONS.values()))
     foreign = f"{prefix} {IMAGE} "
     return {kind: f"{prefix}_{kind}" for kind in kinds} | {"foreign": foreign + "n" * (300 - len(foreign))}
 
@@ -135,6 +138,22 @@ class Shop:
                     inputs={},
                 ),
                 _step("joined", "JOIN", joinOn=[]),
+            ],
+            "item": [
+                _step(
+                    "fate",
+                    "SWITCH",
+                    evaluatorType="value-param",
+                    expression="chosen",
+                    decisionCases={
+                        "stuck": [pack],
+                        "bad": [
+                            _step("end", "TERMINATE", terminationStatus="FAILED", terminationReason=INNERMOST_REASON)
+                        ],
+                    },
+                    defaultCase=[note],
+                    chosen="${workflow.input.fate}",
+                ),
             ],
             "held": [_step("hold", "WAIT"), pack],
             "asked": [_step("ask", "HUMAN", question="Shall it be shipped?"), pack],

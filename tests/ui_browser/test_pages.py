@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Request, expect
 
 from airflow_provider_conductor.client import Workflow, WorkflowStatus
+from tests.faults.proxy import cut_before, fine
 from tests.ui_browser.opened import OpenShop
 from tests.ui_browser.pages import AirflowPages, Tab
 from tests.ui_browser.shop import BUTTONS, FOREIGN_REASON, FOREIGN_REF, IMAGE, INNERMOST_REASON, MANY, SCRIPT
@@ -113,8 +114,8 @@ def test_a_task_without_a_workflow_says_that_it_has_none(pages: AirflowPages) ->
 
 def test_a_dag_run_shows_all_its_workflows_and_leads_to_each(pages: AirflowPages, shop: OpenShop) -> None:
     tab = pages.run()
-    # Each task instance that has one: all but `without_workflow`.
-    expect(tab["row"]).to_have_count(6 + 2 + len(BUTTONS))
+    # Each task instance that has one: all but `without_workflow` and `batch`.
+    expect(tab["row"]).to_have_count(7 + 2 + len(BUTTONS))
     row = tab["row"].filter(has_text="stuck").filter(has_text="action needed").first
     expect(row).to_contain_text(shop.shop.unpolled_queue)
     tab.keep("dag-run")
@@ -122,6 +123,79 @@ def test_a_dag_run_shows_all_its_workflows_and_leads_to_each(pages: AirflowPages
     expect(tab["failure"]).to_contain_text(INNERMOST_REASON)
     tab["back"].click()
     expect(tab["row"].first).to_be_visible()
+
+
+def test_a_batch_lists_its_workflows_and_leads_to_each(pages: AirflowPages, shop: OpenShop) -> None:
+    tab = pages.task("batch")
+    expect(tab["counts"]).to_have_text("1 failed, 1 running, 1 completed")
+    failed, stuck, completed = (tab["row"].nth(place) for place in range(3))
+    for row, item, text in ((failed, "A-3", INNERMOST_REASON), (stuck, "A-2", "action needed"), (completed, "A-1", "")):
+        expect(row).to_contain_text(item)
+        expect(row).to_contain_text(text)
+    expect(stuck).to_contain_text(shop.shop.unpolled_queue)
+    tab.keep("batch")
+    stuck.get_by_role("button").click()
+    tab.expect_status("pack", "SCHEDULED")
+    expect(tab["blocker"]).to_contain_text(shop.shop.unpolled_queue)
+    tab.node("pack").click()
+    expect(tab["details"]).to_contain_text(shop.shop.unpolled_queue)
+    assert "pause" in tab.press("pause")
+    assert "resume" in tab.press("resume")
+    tab["back"].click()
+    expect(tab["row"]).to_have_count(3)
+
+
+def test_a_conductor_out_of_reach_is_named_and_its_return_is_noticed_without_a_reload(
+    pages: AirflowPages, shop: OpenShop
+) -> None:
+    pages.expect_error("502")
+    before = pages.task("relayed")
+    before.expect_status("pack", "SCHEDULED")
+    before.evaluate("window.kept = true")
+    shop.relay.choose = lambda line: cut_before
+    try:
+        expect(before["error"]).to_contain_text("could not reach Conductor (connection conductor_relayed)")
+        expect(before["error"]).to_contain_text("What you see was read before.")
+        before.expect_status("pack", "SCHEDULED")
+        before.keep("conductor-out-of-reach")
+        meanwhile = pages.task("relayed")
+        expect(meanwhile["error"]).to_contain_text("could not reach Conductor (connection conductor_relayed)")
+        expect(meanwhile["error"]).to_contain_text("and the Airflow task that waits for it, are not affected")
+        meanwhile.evaluate("window.kept = true")
+    finally:
+        shop.relay.choose = lambda line: fine
+    for tab in (before, meanwhile):
+        expect(tab["error"]).to_have_count(0)
+        tab.expect_status("pack", "SCHEDULED")
+        assert tab.evaluate("window.kept") is True
+    assert shop.state("relayed") == "deferred"
+
+
+def is_poll(request: Request) -> bool:
+    return "/conductor/api/" in request.url
+
+
+def wait_for_polls(tab: Tab, count: int) -> None:
+    for _ in range(count):
+        with tab.page.expect_request(is_poll):
+            pass
+
+
+def test_a_hidden_page_polls_nothing_until_it_is_shown_again(pages: AirflowPages) -> None:
+    hidden, shown = pages.task("stuck"), pages.task("stuck")
+    sent: list[Request] = []
+    hidden.page.on("request", lambda request: sent.append(request) if is_poll(request) else None)
+    for tab in (hidden, shown):
+        tab.expect_status("pack", "SCHEDULED")
+    hidden.set_hidden(True)
+    wait_for_polls(shown, 1)  # what had been sent before has arrived by then
+    before = len(sent)
+    # The other page polls at the same pace.
+    wait_for_polls(shown, 4)
+    assert len(sent) == before
+    with hidden.page.expect_request(is_poll):
+        hidden.set_hidden(False)
+    wait_for_polls(hidden, 2)
 
 
 def test_the_page_in_the_menu_shows_queues_without_workers_and_stalled_workflows(

@@ -65,6 +65,38 @@ describe("polling", () => {
     expect(polls()).toBe(3);
   });
 
+  it("reads what has ended once a minute, and when the page is shown again: somebody else may have revived it", async () => {
+    const answers: Data[] = [{ text: "ended", poll_after: 60 }];
+    server.get(/health/, () => ({ body: answers[0] }));
+    poller.start();
+    await pass(599);
+    expect(polls()).toBe(10);
+    setHidden(true);
+    await pass(600);
+    expect(polls()).toBe(10);
+    setHidden(false);
+    await pass(0);
+    expect(polls()).toBe(11);
+    answers[0] = { text: "running", poll_after: 5 };
+    await pass(60);
+    expect(poller.getSnapshot().data?.text).toBe("running");
+    await pass(6);
+    expect(polls()).toBe(13);
+  });
+
+  it("reads what has ended sooner after an action", async () => {
+    server.get(/health/, { body: { text: "ended", poll_after: 60 } });
+    poller.start();
+    await pass(30);
+    pollAllNow();
+    await pass(20.5);
+    expect(polls()).toBe(12);
+    await pass(59);
+    expect(polls()).toBe(12);
+    await pass(3);
+    expect(polls()).toBe(13);
+  });
+
   it("reads what has ended a few times more after an action, which may revive it a little later", async () => {
     const answers: Data[] = [
       { text: "ended", poll_after: null },

@@ -361,7 +361,7 @@ describe("the step that a task of a task group follows", () => {
     const sample = new Sample();
     const deliver = sample.node("deliver", "", { kind: "sub_workflow" });
     await show(sample.view([deliver], { task: task("deliver", "label") }));
-    expect(screen.getByTestId("node-deliver").getAttribute("aria-pressed")).toBe("true");
+    await waitFor(() => expect(screen.getByTestId("node-deliver").getAttribute("aria-pressed")).toBe("true"));
   });
 
   it("stays closed once the user has closed it", async () => {

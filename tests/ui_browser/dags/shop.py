@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator
+from airflow_provider_conductor.operators import ConductorExecuteWorkflowOperator, ConductorExecuteWorkflowsOperator
 from tests.faults.dags.runs_once import RUNS_ONCE
-from tests.ui_browser.shop import BUTTONS, FOREIGN_REASON, names
+from tests.ui_browser.shop import BATCH, BUTTONS, FOREIGN_REASON, names
 
 NAMES = names(os.environ["SHOP"])
 
@@ -37,6 +37,20 @@ with DAG(
         )
     ConductorExecuteWorkflowOperator(
         task_id="foreign", workflow_name=NAMES["foreign"], workflow_input={"note": FOREIGN_REASON}, **WAITS
+    )
+    ConductorExecuteWorkflowOperator(
+        task_id="relayed",
+        workflow_name=NAMES["stuck"],
+        workflow_input={"order": 4},
+        conductor_conn_id="conductor_relayed",
+        **WAITS,
+    )
+    ConductorExecuteWorkflowsOperator(
+        task_id="batch",
+        workflow_name=NAMES["item"],
+        workflow_inputs=[{"order": order, "fate": fate} for order, fate in BATCH.items()],
+        item_key="order",
+        **WAITS,
     )
     # Not deferred: the task instance is RUNNING.
     ConductorExecuteWorkflowOperator(

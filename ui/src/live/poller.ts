@@ -25,6 +25,7 @@ export function pollAllNow(): void {
  * |---|---|
  * | answer with `poll_after` | waits so many seconds |
  * | 304 | keeps data and pause |
+ * | `poll_after` of a minute | the workflow has ended, but somebody may revive it; soon, shortly after an action |
  * | `poll_after` null | stops, until `pollNow`; shortly after an action it goes on a little longer |
  * | error | keeps the data, and waits twice as long each time, up to a minute |
  * | the page is hidden | stops; polls at once when it is shown again |
@@ -109,8 +110,9 @@ export class Poller<T> {
   /** Seconds until the next poll; null: none. */
   private pause(): number | null {
     const { data } = this.snapshot;
-    const soon = data === null || Date.now() < this.actionUntil ? SHORTEST_PAUSE : null;
-    const usual = (data === null ? null : this.pauseAfter(data)) ?? soon;
+    const said = data === null ? null : this.pauseAfter(data);
+    const soon = data === null || Date.now() < this.actionUntil;
+    const usual = soon && (said === null || said > AFTER_ACTION) ? SHORTEST_PAUSE : said;
     if (this.failures === 0) return usual;
     return Math.min(LONGEST_PAUSE, Math.max(SHORTEST_PAUSE, usual ?? 0) * 2 ** Math.min(this.failures, 10));
   }
