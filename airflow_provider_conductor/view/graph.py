@@ -6,10 +6,12 @@ themselves. So the tree has the whole structure, and whoever draws it needs no l
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow
 from airflow_provider_conductor.client.text import one_line
@@ -121,6 +123,12 @@ def attempt_json(task: Task) -> dict[str, Any]:
     }
 
 
+Span: TypeAlias = tuple[float, float]
+"""The ``seq`` of the first task of an iteration, and of the first task after it."""
+
+WHOLE: Span = (0, math.inf)
+
+
 class _Drawing:
     """The tree under construction."""
 
@@ -133,10 +141,10 @@ class _Drawing:
         self._iterations = _iterations(tasks)
         self._drawn: set[str] = set()
 
-    def sequence(self, defined: Any, suffix: str = "", depth: int = 0) -> list[Node]:
+    def sequence(self, defined: Any, suffix: str = "", depth: int = 0, span: Span = WHOLE) -> list[Node]:
         if not isinstance(defined, list) or depth > MAX_DEPTH:
             return []
-        return [self._node(task, suffix, depth) for task in defined if isinstance(task, Mapping)]
+        return [self._node(task, suffix, depth, span) for task in defined if isinstance(task, Mapping)]
 
     def others(self) -> Iterator[Node]:
         """What the server has run and the definition does not have."""
@@ -145,7 +153,7 @@ class _Drawing:
                 newest = self._tasks[indexes[-1]]
                 yield self._filled(Node(kind=_kind(newest.kind), ref=ref, name=newest.task_type, type=newest.kind))
 
-    def _node(self, defined: Mapping[str, Any], suffix: str, depth: int) -> Node:
+    def _node(self, defined: Mapping[str, Any], suffix: str, depth: int, span: Span) -> Node:
         ref, kind = _text(defined, "taskReferenceName"), _text(defined, "type") or "SIMPLE"
         node = Node(
             kind=_kind(kind),
@@ -154,70 +162,91 @@ class _Drawing:
             type=kind,
             optional=defined.get("optional") is True,
         )
-        self._filled(node)
+        self._filled(node, WHOLE if node.ref == ref + suffix else span)
         newest = self._tasks[node.attempts[-1]] if node.attempts else None
         match node.kind:
             case "fork":
-                node.branches = list(self._fork(defined, newest, suffix, depth + 1))
+                node.branches = list(self._fork(defined, newest, suffix, depth + 1, span))
             case "switch":
-                node.branches = list(self._switch(defined, newest, suffix, depth + 1))
+                node.branches = list(self._switch(defined, newest, suffix, depth + 1, span))
             case "loop":
-                node.branches = list(self._loop(defined, node.ref, suffix, depth + 1))
+                node.branches = list(self._loop(defined, suffix, depth + 1, span))
         return node
 
     def _name_of(self, ref: str, suffix: str) -> str:
-        """The name that the server has given it: in a loop inside a loop, only the inner iteration (seen on 3.32)."""
+        """The name that the server has given it: in a loop inside a loop, only the inner iteration (seen on 3.32).
+
+        So the order of the tasks tells the outer iteration. That version runs the tasks of the inner loop in the first
+        outer iteration only, and a workflow whose inner loop has two iterations never ends there.
+        """
         _, mark, last = suffix.rpartition("__")
         names = (ref + suffix, ref + mark + last, ref)
         return next((name for name in names if name in self._by_ref), ref + suffix)
 
-    def _filled(self, node: Node) -> Node:
-        """The node with what has become of it."""
+    def _filled(self, node: Node, span: Span = WHOLE) -> Node:
+        """The node with what has become of it, in this span where its name does not tell the iteration."""
         self._drawn.add(node.ref)
-        node.attempts = self._by_ref.get(node.ref, [])
-        node.blocked = node.ref in self._blocked
+        every = self._by_ref.get(node.ref, [])
+        node.attempts = every if span is WHOLE else [index for index in every if _is_in(span, self._tasks[index].seq)]
+        node.blocked = node.ref in self._blocked and (bool(node.attempts) or not every)
         if node.attempts:
             newest = self._tasks[node.attempts[-1]]
             node.status = str(newest.data.get("status") or "")
             node.sub_workflow_id = newest.sub_workflow_id if node.kind == "sub_workflow" else ""
         return node
 
-    def _fork(self, defined: Mapping[str, Any], newest: Task | None, suffix: str, depth: int) -> Iterator[Branch]:
+    def _fork(
+        self, defined: Mapping[str, Any], newest: Task | None, suffix: str, depth: int, span: Span
+    ) -> Iterator[Branch]:
         written = defined.get("forkTasks")
         branches = written if isinstance(written, list) and written else _created(newest)
         taken = True if newest is not None else None
         for number, branch in enumerate(branches, 1):
-            nodes = self.sequence(branch if isinstance(branch, list) else [branch], suffix, depth)
+            nodes = self.sequence(branch if isinstance(branch, list) else [branch], suffix, depth, span)
             yield Branch(f"branch {number}", taken, nodes)
 
-    def _switch(self, defined: Mapping[str, Any], newest: Task | None, suffix: str, depth: int) -> Iterator[Branch]:
+    def _switch(
+        self, defined: Mapping[str, Any], newest: Task | None, suffix: str, depth: int, span: Span
+    ) -> Iterator[Branch]:
         cases = defined.get("decisionCases")
         branches = {f"case {key}": case for key, case in cases.items()} if isinstance(cases, Mapping) else {}
         chosen = _chosen(newest)
         taken = None if chosen is None else f"case {chosen}" if f"case {chosen}" in branches else "default"
         for label, case in (branches | {"default": defined.get("defaultCase")}).items():
-            nodes = self.sequence(case, suffix, depth)
+            nodes = self.sequence(case, suffix, depth, span)
             if nodes or label == taken:
                 yield Branch(label, None if taken is None else label == taken, nodes)
 
-    def _loop(self, defined: Mapping[str, Any], ref: str, suffix: str, depth: int) -> Iterator[Branch]:
+    def _loop(self, defined: Mapping[str, Any], suffix: str, depth: int, span: Span) -> Iterator[Branch]:
         inside = defined.get("loopOver")
         first = next(iter(inside), None) if isinstance(inside, list) else None
         begins = _text(first, "taskReferenceName") if isinstance(first, Mapping) else ""
-        numbers = sorted(self._iterations.get(begins + suffix, set()) or self._iterations.get(begins, set()))
-        for number in numbers:
-            yield Branch(f"iteration {number}", True, self.sequence(inside, f"{suffix}__{number}", depth))
-        if not numbers:
-            yield Branch("each iteration", None, self.sequence(inside, suffix, depth))
+        begun = self._iterations.get(begins + suffix) or {}
+        if not begun:
+            # In each iteration of the loop around it, its tasks have the same names: those that ran in this one.
+            ran = self._iterations.get(begins, {}).items()
+            begun = {number: within for number, seqs in ran if (within := [seq for seq in seqs if _is_in(span, seq)])}
+        numbers = sorted(begun)
+        edges = [*(begun[number][0] for number in numbers), span[1]]
+        for number, inner in zip(numbers, itertools.pairwise(edges), strict=True):
+            yield Branch(f"iteration {number}", True, self.sequence(inside, f"{suffix}__{number}", depth, inner))
+        if not begun:
+            yield Branch("each iteration", None, self.sequence(inside, suffix, depth, span))
 
 
-def _iterations(tasks: Sequence[Task]) -> dict[str, set[int]]:
-    """By reference name without its last iteration: the iterations that there are of it."""
-    found: dict[str, set[int]] = {}
-    for task in tasks:
+def _is_in(span: Span, seq: int) -> bool:
+    return span[0] <= seq < span[1]
+
+
+def _iterations(tasks: Sequence[Task]) -> dict[str, dict[int, list[int]]]:
+    """By reference name without its last iteration: the iterations that there are of it, and each task's ``seq``."""
+    found: dict[str, dict[int, list[int]]] = {}
+    for task in sorted(tasks, key=lambda task: task.seq):
         match = _ITERATION.search(task.reference_name)
         if match and task.iteration:
-            found.setdefault(task.reference_name[: match.start()], set()).add(int(match[0][2:]))
+            found.setdefault(task.reference_name[: match.start()], {}).setdefault(int(match[0][2:]), []).append(
+                task.seq
+            )
     return found
 
 

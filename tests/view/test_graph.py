@@ -155,6 +155,69 @@ def test_a_loop_in_a_loop_has_only_the_inner_iteration_in_its_names() -> None:
     ]
 
 
+def loops(*ran: dict[str, Any]) -> list[Any]:
+    """The iterations of a loop that has a loop in it, as they are drawn after these tasks."""
+    inner = simple("inner", "DO_WHILE", loopOver=[simple("step"), simple("check")])
+    outer = simple("outer", "DO_WHILE", loopOver=[simple("before"), inner, simple("after")])
+    begin = task("outer", "IN_PROGRESS", kind="DO_WHILE", iteration=1)
+    ((_, iterations),) = drawn(graph(defined(outer, ran=(begin, *ran))))
+    return list(iterations.values())
+
+
+def completed(ref: str, iteration: int, **more: Any) -> dict[str, Any]:
+    return task(ref, "COMPLETED", ended=1, iteration=iteration, **more)
+
+
+def test_the_order_tells_in_which_iteration_of_the_outer_loop_an_inner_task_has_run() -> None:
+    first, second, third = loops(
+        completed("before__1", 1),
+        completed("inner__1", 1, kind="DO_WHILE"),
+        completed("step__1", 1),
+        completed("check__1", 1),
+        completed("step__2", 2),
+        completed("check__2", 2),
+        completed("after", 0),
+        completed("before__2", 2),
+        completed("inner__2", 1, kind="DO_WHILE"),
+        failed("step__1", iteration=1),
+        completed("step__1", 1, attempt=2),
+        task("check__1", "SCHEDULED", iteration=1),
+        completed("before__3", 3),
+        task("inner__3", "IN_PROGRESS", kind="DO_WHILE", iteration=1),
+    )
+    assert first == [
+        "before__1:COMPLETED",
+        (
+            "inner__1:COMPLETED",
+            {
+                "iteration 1": ["step__1:COMPLETED", "check__1:COMPLETED"],
+                "iteration 2": ["step__2:COMPLETED", "check__2:COMPLETED"],
+            },
+        ),
+        "after:COMPLETED",
+    ]
+    assert second == [
+        "before__2:COMPLETED",
+        ("inner__2:COMPLETED", {"iteration 1": ["step__1:COMPLETED", "check__1:SCHEDULED"]}),
+        "after:",
+    ]
+    waits = ("inner__3:IN_PROGRESS", {"?each iteration": ["step__3:", "check__3:"]})
+    assert third == ["before__3:COMPLETED", waits, "after:"]
+
+
+def test_an_inner_loop_that_the_server_passes_over_shows_no_tasks_of_another_iteration() -> None:
+    """As 3.32.2 does it, from the second iteration of the outer loop on."""
+    _, second = loops(
+        completed("before__1", 1),
+        completed("inner__1", 1, kind="DO_WHILE"),
+        completed("step__1", 1),
+        completed("check__1", 1),
+        completed("before__2", 2),
+        completed("inner__2", 1, kind="DO_WHILE"),
+    )
+    assert second[1] == ("inner__2:COMPLETED", {"?each iteration": ["step__2:", "check__2:"]})
+
+
 @pytest.mark.parametrize(
     "definition",
     [

@@ -332,6 +332,23 @@ describe("sub-workflows", () => {
   });
 });
 
+describe("a task of a loop inside a loop", () => {
+  it("has a node for each iteration of the outer loop, and all attempts in its details", async () => {
+    const sample = new Sample();
+    const first = sample.node("step__1", "FAILED");
+    const second = sample.node("step__1", "COMPLETED");
+    const outer = sample.node("outer", "IN_PROGRESS", {
+      kind: "loop",
+      branches: [branch("iteration 1", [first]), branch("iteration 2", [second])],
+    });
+    await show(sample.view([outer]));
+    const nodes = screen.getAllByTestId("node-step__1");
+    expect(nodes.map((node) => node.dataset.status)).toEqual(["FAILED", "COMPLETED"]);
+    fireEvent.click(nodes[1]!);
+    expect((await screen.findByTestId("attempts")).querySelectorAll("option")).toHaveLength(2);
+  });
+});
+
 describe("the step that a task of a task group follows", () => {
   const task = (...steps: string[]) => ({ ...TASK, state: "deferred", try_number: 1, steps });
 

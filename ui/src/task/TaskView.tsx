@@ -1,5 +1,5 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
-import type { ActionRequest, BatchView as Batch, Node, TaskInstance } from "../api/contract";
+import type { ActionRequest, Attempt, BatchView as Batch, Node, TaskInstance } from "../api/contract";
 import type { Workflow, WorkflowVerb, WorkflowView } from "../api/contract";
 import { ApiError, postAction } from "../api/http";
 import { actionsUrl, workflowUrl } from "../api/places";
@@ -131,7 +131,6 @@ function Loaded({ task, root, error, onRetry }: LoadedProps) {
     rootBlocker: root.blocker,
   };
   const selectedView = selection && levels.get(selection.workflow)?.data;
-  const selectedNode = selection && selectedView ? nodeOf(selectedView, selection.ref) : null;
 
   return (
     <TaskContext value={context}>
@@ -210,7 +209,7 @@ function Loaded({ task, root, error, onRetry }: LoadedProps) {
               task={task}
               view={selectedView}
               selection={selection}
-              attempts={selectedNode?.attempts.flatMap((index) => selectedView.attempts[index] ?? []) ?? []}
+              attempts={attemptsOf(selectedView, selection.ref)}
               busy={busy}
               onSelect={setSelection}
               onClose={() => select(null)}
@@ -287,6 +286,12 @@ function reachableFrom(root: WorkflowView, levels: Levels, opened: ReadonlySet<s
   };
   visit(root);
   return [...found];
+}
+
+/** In a loop inside a loop, a task has a node for each iteration of the outer one, all with the same name. */
+function attemptsOf(view: WorkflowView, ref: string): Attempt[] {
+  const nodes = [...allNodes(view.graph)].filter((node) => node.ref === ref);
+  return [...new Set(nodes.flatMap((node) => node.attempts))].flatMap((index) => view.attempts[index] ?? []);
 }
 
 function nodeOf(view: WorkflowView, ref: string): Node | null {
