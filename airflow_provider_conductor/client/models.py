@@ -234,9 +234,11 @@ class Workflow:
         return tuple(map(Task, self.data.get("tasks") or ()))
 
     def latest_attempt(self, reference_name: str) -> Task | None:
-        """The newest attempt of the task with this reference name, or None."""
+        """The newest attempt of the task with this reference name, or None; that of a retry has seq 0 at first."""
         attempts = [task for task in reversed(self.tasks) if task.reference_name == reference_name]
-        return max(attempts, key=lambda task: task.seq, default=None)
+        return max(
+            attempts, key=lambda task: (not task.retried, task.seq), default=None
+        )  # a new one has seq 0 at first
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,10 +113,12 @@ class _Chunk:
                 return
             yield from sleep(pause)
             refusals = yield from self._send(due)
+            yield from sleep(max((self.command.undone_within(self.before[item]) for item in due), default=0.0))
             after = yield from self._read(waiting, closely=refusals if round_number == 1 else waiting)
             waiting = [item for item in waiting if item not in refusals and not self._is_done(item, after)]
             due = [item for item in refusals if self._is_due_again(item, refusals[item], after, round_number)]
-            waiting += due
+            due += [item for item in waiting if self._is_undone(item, after)]
+            waiting = list(dict.fromkeys([*waiting, *due]))
         for workflow_id in waiting:
             now = after.get(workflow_id)
             details = self.command.details(now) if now is not None else DUE
@@ -145,10 +147,19 @@ class _Chunk:
             self.outcome.refusals[workflow_id] = Decision(decision.kind, why)
         return decision.kind is Kind.DUE
 
+    def _is_undone(self, workflow_id: str, after: Mapping[str, Workflow]) -> bool:
+        """Whether the server has undone what it did, so that it is sent again."""
+        now = after.get(workflow_id)
+        if now is None or not self.command.undone(now):
+            return False
+        self.log(f"the server has undone the {self.command.verb} of workflow {workflow_id}, which is sent again")
+        self.before[workflow_id] = now
+        return True
+
     def _is_done(self, workflow_id: str, after: Mapping[str, Workflow]) -> bool:
-        """Whether the effect shows, which the outcome then has."""
-        before = self.before[workflow_id]
-        done = self.command.has_effect(before, after.get(workflow_id))
+        """Whether the effect shows, and stays; the outcome then has it."""
+        before, now = self.before[workflow_id], after.get(workflow_id)
+        done = self.command.has_effect(before, now) and not (now is not None and self.command.undone(now))
         if done:
             self.outcome.done.append(workflow_id)
             self.log(f"{PAST[self.command.verb]} workflow {workflow_id}, which was {before.status}")

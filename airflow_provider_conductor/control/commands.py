@@ -12,6 +12,13 @@ from airflow_provider_conductor.client.models import BulkResult, TaskStatus, Wor
 from airflow_provider_conductor.client.task_types import may_contain
 from airflow_provider_conductor.control.eligibility import DUE, Decision, Kind, Verb, cannot, decide
 from airflow_provider_conductor.control.hanging import hangs_after_rerun, hangs_after_skip
+from airflow_provider_conductor.control.lost_retry import (
+    QUEUED_BY_A_RETRY,
+    UNDONE_WITHIN,
+    broken_by_a_retry,
+    is_lost,
+    may_be_undone,
+)
 
 
 def ran_again(before: Workflow, after: Workflow | None) -> bool:
@@ -31,6 +38,8 @@ class Command:
         has_effect: whether the effect shows, from the workflow before and after (None: unknown to the server).
         needs_tasks: whether the decision or the request needs the tasks of this workflow, which was read without.
         details: the decision on everything but the status; it counts where the status allows the verb.
+        undone: whether the server itself has undone it since, so that it has to be sent again.
+        undone_within: seconds after which that shows, for this workflow.
     """
 
     verb: Verb
@@ -40,6 +49,8 @@ class Command:
     needs_tasks: Callable[[Workflow], bool] | bool = False
     details: Callable[[Workflow], Decision] = lambda workflow: DUE
     one_by_one: Callable[[Workflow], bool] = lambda workflow: False
+    undone: Callable[[Workflow], bool] = lambda workflow: False
+    undone_within: Callable[[Workflow], float] = lambda workflow: 0.0
 
     def decide(self, workflow: Workflow | None, *, attempted: bool = False) -> Decision:
         by_status = decide(self.verb, None if workflow is None else workflow.status, attempted=attempted)
@@ -98,8 +109,8 @@ def delete(*, archive: bool = True) -> Command:
 def retry(*, resume_subworkflow_tasks: bool = True) -> Command:
     """The server's bulk retry runs failed sub-workflows from their start, so it is used only where there are none."""
 
-    def has(workflow: Workflow, task_type: str) -> bool:
-        return may_contain(workflow.data.get("workflowDefinition"), task_type)
+    def has(workflow: Workflow, *task_types: str) -> bool:
+        return may_contain(workflow.data.get("workflowDefinition"), *task_types)
 
     def details(workflow: Workflow) -> Decision:
         # After a TERMINATE task a retry does nothing, or ends at once. If no task has failed, it is accepted and does
@@ -108,6 +119,11 @@ def retry(*, resume_subworkflow_tasks: bool = True) -> Command:
         failed = [task for task in latest.values() if task.known_status is None or not task.known_status.successful]
         if task_ref := ended_itself(workflow):
             why = f"its task {task_ref!r} (TERMINATE) has ended it, and would end a retry at once"
+        elif task_ref := broken_by_a_retry(workflow):
+            why = (
+                f"an earlier retry was undone by the server itself, which left a canceled attempt of {task_ref!r} that "
+                "would end each retry at once"
+            )
         elif latest and not failed and workflow.status is not WorkflowStatus.TIMED_OUT:
             why = "none of its tasks has failed, so there is nothing to retry"
         else:
@@ -120,8 +136,10 @@ def retry(*, resume_subworkflow_tasks: bool = True) -> Command:
             workflow.workflow_id, resume_subworkflow_tasks=resume_subworkflow_tasks
         ),
         many=endpoints.bulk_retry,
-        needs_tasks=lambda workflow: has(workflow, "TERMINATE"),
+        needs_tasks=lambda workflow: has(workflow, "TERMINATE", *QUEUED_BY_A_RETRY),
         details=details,
+        undone=is_lost,
+        undone_within=lambda workflow: UNDONE_WITHIN if may_be_undone(workflow) else 0.0,
         one_by_one=lambda workflow: resume_subworkflow_tasks and has(workflow, "SUB_WORKFLOW"),
     )
 

@@ -10,6 +10,7 @@ from airflow_provider_conductor.client.flow import Call, Flow, ask, sleep
 from airflow_provider_conductor.client.flows import LOOKUP_PAUSES
 from airflow_provider_conductor.client.models import TaskStatus, Workflow, WorkflowStatus
 from airflow_provider_conductor.control.commands import ended_itself, ran_again
+from airflow_provider_conductor.control.lost_retry import UNDONE_WITHIN, broken_by_a_retry, is_lost, may_be_undone
 from airflow_provider_conductor.submission.earlier_workflows import Action
 
 
@@ -29,6 +30,8 @@ def run_again(workflow: Workflow, action: Action, log: Callable[[str], None]) ->
     the same, beside an open branch        ends again at once   ends again at once
     by a sub-workflow that ended like      ends again at once   continues, with a new sub-workflow
     the line above
+    by a retry that the server undid       ends again at once   ends again at once
+    between its writes
     =====================================  ===================  ===================================
 
     Raises:
@@ -41,11 +44,13 @@ def run_again(workflow: Workflow, action: Action, log: Callable[[str], None]) ->
             return Action.ATTACH, workflow.status
         ended_by = ended_itself(workflow)
         why = f"its task {ended_by!r} (TERMINATE) has ended it, and would end a retry at once"
-        if not ended_by:
+        if broken := broken_by_a_retry(workflow):
+            why = f"the server has undone a retry, and left a canceled attempt of {broken!r} that ends each further one"
+        if not ended_by and not broken:
             resume = not (yield from _has_one_that_ended_itself(workflow))
             retry = endpoints.retry_workflow(workflow_id, resume_subworkflow_tasks=resume)
             try:
-                status = yield from _send(retry, workflow, log)
+                status = yield from _send_until_it_stays(retry, workflow, log)
             except ConductorConflictError as error:
                 why = error.message
             else:
@@ -60,6 +65,25 @@ def run_again(workflow: Workflow, action: Action, log: Callable[[str], None]) ->
         return Action.ATTACH, status
     log(f"workflow {workflow_id} was {workflow.status} and runs again from its start")
     return Action.RESTART, WorkflowStatus.RUNNING
+
+
+def _send_until_it_stays(
+    retry: Call[None], before: Workflow, log: Callable[[str], None]
+) -> Flow[WorkflowStatus | None]:
+    """Send a retry, and send it again where the server itself has undone it; returns what :func:`_send` does."""
+    status = yield from _send(retry, before, log)
+    while status is None and may_be_undone(before):
+        yield from sleep(UNDONE_WITHIN)
+        try:
+            after = yield from ask(endpoints.get_workflow(before.workflow_id))
+        except ConductorRequestError:
+            break  # the wait will read it
+        if not is_lost(after):
+            break
+        log(f"the server has undone the retry of workflow {before.workflow_id}, which is sent again")
+        before = after
+        status = yield from _send(retry, before, log)
+    return status
 
 
 def _send(call: Call[None], before: Workflow, log: Callable[[str], None]) -> Flow[WorkflowStatus | None]:

@@ -135,7 +135,7 @@ class FollowsWorkflow(WaitMixin):
     def _retry_lost(self, workflow_id: str, *levels: Workflow) -> bool:
         """Retry the workflow once more where the server has undone a retry; whether it did."""
         from airflow_provider_conductor.control import commands
-        from airflow_provider_conductor.mirrors.lost_retry import is_lost
+        from airflow_provider_conductor.control.lost_retry import is_lost
 
         if not any(map(is_lost, levels)):
             return False

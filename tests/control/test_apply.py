@@ -25,6 +25,7 @@ LOST: Answer = (0, "", b"")
 @pytest.fixture(autouse=True)
 def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_conductor.control.apply.PAUSES", (0.01, 0.01))
+    monkeypatch.setattr("airflow_provider_conductor.control.commands.UNDONE_WITHIN", 0.01)
 
 
 @pytest.fixture
@@ -220,6 +221,67 @@ def test_of_many_only_those_are_read_closely_that_may_have_ended_themselves(
     conductor.workflows[ids[1]]["workflowDefinition"]["tasks"] = [{"type": "TERMINATE"}]
     assert do(commands.retry(), *ids).done == ids
     assert [path for path in requests(conductor) if path.startswith("GET")] == [f"GET /workflow/{ids[1]}"] * 2
+
+
+JOINED = {"tasks": [{"type": "JOIN"}]}
+
+OLD = {"taskId": "1", "referenceTaskName": "pack", "status": "FAILED", "seq": 1, "retried": True}
+
+JOIN = {"taskId": "9", "referenceTaskName": "join", "taskType": "JOIN", "status": "FAILED", "seq": 2}
+
+
+def new(number: int, **fields: Any) -> dict[str, Any]:
+    attempt = {"referenceTaskName": "pack", "status": "CANCELED", "retriedTaskId": "1"}
+    return attempt | {"taskId": f"1{number}", "seq": 2 + number, "retried": False} | fields
+
+
+def undo(conductor: ConductorStandIn, workflow_id: str, times: int) -> None:
+    """Let the server undo so many retries, as 3.32.2 does when its JOIN is evaluated too early."""
+    attempts: list[dict[str, Any]] = []
+    retry = conductor._control
+
+    def control(verb: str, item: str, query: Any) -> Any:
+        answer = retry(verb, item, query)
+        if verb == "POST retry" and len(attempts) < times:
+            attempts.append(new(len(attempts) + 1))
+            conductor.has_tasks(item, OLD, *({**one, "retried": True} for one in attempts[:-1]), attempts[-1], JOIN)
+            conductor.end(item, "FAILED")
+        return answer
+
+    conductor._control = control  # type: ignore[method-assign]
+    conductor.has_tasks(workflow_id, {**OLD, "retried": False}, {**JOIN, "status": "CANCELED"})
+    conductor.workflows[workflow_id]["workflowDefinition"] = JOINED
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_a_retry_that_the_server_has_undone_is_sent_again(
+    conductor: ConductorStandIn, do: Do, said: list[str], times: int
+) -> None:
+    one = conductor.add("FAILED")
+    undo(conductor, one, times)
+    assert do(commands.retry(), one).done == [one]
+    assert conductor.status(one) == "RUNNING"
+    assert len([request for request in conductor.requests if request.path.endswith("/retry")]) == times + 1
+    assert len([line for line in said if "has undone the retry" in line]) == times
+
+
+def test_a_retry_that_the_server_always_undoes_has_no_effect(conductor: ConductorStandIn, do: Do) -> None:
+    one = conductor.add("FAILED")
+    undo(conductor, one, 9)
+    (refusal,) = do(commands.retry(), one).refusals.values()
+    assert "it had no effect" in refusal.why
+
+
+def test_a_workflow_that_an_undone_retry_has_broken_is_refused_with_what_would_help(
+    conductor: ConductorStandIn, do: Do
+) -> None:
+    one = conductor.add("FAILED", tasks=[new(1, seq=0), OLD, JOIN])
+    conductor.workflows[one]["workflowDefinition"] = JOINED
+    (refusal,) = do(commands.retry(), one).refusals.values()
+    assert refusal.kind is Kind.CANNOT
+    for part in ("undone by the server itself", "'pack'", "ConductorRestartWorkflowOperator"):
+        assert part in refusal.why
+    assert [request.method for request in conductor.requests] == ["GET", "GET"]
 
 
 def test_an_effect_may_show_a_little_later(conductor: ConductorStandIn, do: Do) -> None:

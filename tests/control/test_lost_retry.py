@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conductor.mirrors.lost_retry import MOST, is_lost
+from airflow_provider_conductor.control.lost_retry import MOST, broken_by_a_retry, is_lost, may_be_undone
 from tests.polling.builders import failed, task, workflow
 
 RETRIED = failed("pack", retried=True)
@@ -42,3 +42,40 @@ def test_a_workflow_that_failed_anew_for_replaced_attempts(tasks: list[dict[str,
     assert is_lost(workflow(*tasks, status="FAILED")) is lost
     for status in ("RUNNING", "COMPLETED", "TERMINATED", "TIMED_OUT"):
         assert not is_lost(workflow(*tasks, status=status))
+
+
+def left_over(**fields: Any) -> dict[str, Any]:
+    """As 3.32.2 leaves it."""
+    return task("pack", "CANCELED", attempt=2) | {"seq": 0, "retriedTaskId": "1", "retried": False} | fields
+
+
+@pytest.mark.parametrize(
+    ("tasks", "broken"),
+    [
+        ([left_over(), RETRIED, JOIN], "pack"),
+        ([left_over(retried=True), RETRIED, JOIN], ""),
+        ([left_over(status="SCHEDULED"), RETRIED, JOIN], ""),
+        ([left_over(seq=4), RETRIED, JOIN], ""),
+        ([RETRIED, CANCELED, JOIN], ""),
+        ([], ""),
+    ],
+)
+def test_an_attempt_without_a_place_breaks_each_retry(tasks: list[dict[str, Any]], broken: str) -> None:
+    for status in ("FAILED", "TERMINATED"):
+        assert broken_by_a_retry(workflow(*tasks, status=status)) == broken
+    assert not broken_by_a_retry(workflow(*tasks))
+    if broken:
+        assert not is_lost(workflow(*tasks, status="FAILED"))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "may"),
+    [
+        ([failed("pack"), task("join", "CANCELED", kind="JOIN")], True),
+        ([failed("pack"), task("loop", "FAILED", kind="DO_WHILE")], True),
+        ([task("pack"), task("join", "COMPLETED", kind="JOIN"), failed("ship")], False),
+        ([failed("pack")], False),
+    ],
+)
+def test_only_a_join_or_loop_that_is_evaluated_again_can_undo_a_retry(tasks: list[dict[str, Any]], may: bool) -> None:
+    assert may_be_undone(workflow(*tasks, status="FAILED")) is may

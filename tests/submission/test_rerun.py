@@ -1,0 +1,39 @@
+"""What a try does with a failed workflow where a retry has no lasting effect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_conductor.client import ConductorClient, ConductorSettings, WorkflowStatus
+from airflow_provider_conductor.submission.earlier_workflows import Action
+from airflow_provider_conductor.submission.rerun import run_again
+from airflow_provider_conductor.testing import ConductorStandIn
+from tests.control.test_apply import JOIN, OLD, new, undo
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_conductor.submission.rerun.UNDONE_WITHIN", 0.01)
+
+
+def ran(conductor: ConductorStandIn, workflow_id: str, said: list[str]) -> Any:
+    with ConductorClient(ConductorSettings(conductor.url, max_attempts=1)) as client:
+        return client.run(run_again(client.get_workflow(workflow_id), Action.RETRY, said.append))
+
+
+@pytest.mark.parametrize("times", [0, 1, 3])
+def test_a_retry_that_the_server_has_undone_is_sent_again(conductor: ConductorStandIn, times: int) -> None:
+    one, said = conductor.add("FAILED"), list[str]()
+    undo(conductor, one, times)
+    assert ran(conductor, one, said) == (Action.RETRY, WorkflowStatus.RUNNING)
+    assert conductor.status(one) == "RUNNING"
+    assert len([line for line in said if "has undone the retry" in line]) == times
+
+
+def test_one_that_an_undone_retry_has_broken_is_restarted(conductor: ConductorStandIn) -> None:
+    one, said = conductor.add("FAILED", tasks=[new(1, seq=0), OLD, JOIN]), list[str]()
+    assert ran(conductor, one, said) == (Action.RESTART, WorkflowStatus.RUNNING)
+    assert "left a canceled attempt of 'pack'" in said[0]
+    assert [r.path for r in conductor.requests if r.method == "POST"] == [f"/workflow/{one}/restart"]
