@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
+from weakref import WeakValueDictionary
 
 from airflow_provider_conductor._airflow import TaskNow
 from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
@@ -127,8 +129,19 @@ class ConductorWorkflowTrigger(SingleWaitTrigger):
 class ConductorWorkflowStepTrigger(ConductorWorkflowTrigger):
     """The same for one of several tasks that follow one workflow.
 
-    A kill that lets the others go on leaves the workflow running: a clear, and a mark as success.
+    A kill that lets the others go on leaves the workflow running: a clear, and a mark as success. One of all of them,
+    such as the timeout of the dag run, terminates it once.
     """
 
     def _is_kill(self, task: TaskNow) -> bool:
         return super()._is_kill(task) and task.state not in (None, "success", "upstream_failed")
+
+    async def _terminate(self, poller: Poller, reason: str) -> str:
+        key = (self.conductor_conn_id, self.spec.workflow_id)
+        # One after the other: the second one reads that the workflow has ended.
+        async with _terminations_of.setdefault(key, asyncio.Lock()):
+            return await super()._terminate(poller, reason)
+
+
+_terminations_of: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+"""Connection and workflow → held while a trigger terminates the workflow."""
