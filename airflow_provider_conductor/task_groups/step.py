@@ -357,6 +357,7 @@ class ConductorFinishOperator(FollowsWorkflow, ConductorOperator):
         from dataclasses import replace
 
         from airflow_provider_conductor.control import commands
+        from airflow_provider_conductor.polling.wait_event import STILL_RUNNING
 
         if first and self._cleared and self._seen:
             workflow = self.hook.client.get_workflow(workflow_id, include_tasks=False)
@@ -364,9 +365,12 @@ class ConductorFinishOperator(FollowsWorkflow, ConductorOperator):
             if status.ended and not status.successful and self._seen == workflow.end_time:
                 self._run_again(workflow_id, commands.retry(), self._start_anew)
         spec = replace(self._wait_spec(workflow_id), deadline=deadline)
-        if self.deferrable:
-            self._defer_wait(spec)
-        return self._conclude(self._wait_here(spec), deadline)
+        event = self._wait_here(spec, return_after=0)  # as a rule the workflow has ended with its last step
+        if event.status == STILL_RUNNING:
+            if self.deferrable:
+                self._defer_wait(spec, event.state)
+            event = self._wait_here(spec, event.state)
+        return self._conclude(event, deadline)
 
     def _outcome(self, event: WaitEvent, deadline: float | None) -> Any:
         try:
