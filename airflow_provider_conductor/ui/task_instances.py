@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, astuple
+from itertools import count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -150,19 +151,29 @@ def _task_instances() -> Select[Any]:
 
 
 def _named_in_xcom(*wanted: Any, limit: int) -> list[NamedWorkflow]:
+    """The workflows that these name, each task group's once: at its start, or at the first of its steps."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel as XCom
     from airflow.utils.session import create_session
 
     statement = _task_instances().where(*wanted, XCom.value.is_not(None))
-    statement = statement.order_by(TaskInstance.start_date, TaskInstance.task_id, TaskInstance.map_index)
+    order = ("start_date", "dag_id", "run_id", "task_id", "map_index")
+    statement = statement.order_by(*(getattr(TaskInstance, name) for name in order))
     dags: dict[str, Any] = {}
+    found: dict[TaskInstanceId, tuple[Row[Any], Mapping[str, Any]]] = {}
     with create_session(scoped=False) as session:
-        rows = session.execute(statement.limit(limit + 1)).all()
-        found = [(row, _arguments(session, row, dags)) for row in rows]
-        starts = _starts(session, found, dags)
+        for page in count():
+            rows = session.execute(statement.limit(limit + 1).offset(page * (limit + 1))).all()
+            for row in rows:
+                arguments = _arguments(session, row, dags)
+                if arguments is not None:
+                    found.setdefault(_start_of(row, arguments) or _id_of(row), (row, arguments))
+            if len(rows) <= limit or len(found) > limit:
+                break
+        listed = list(found.values())[: limit + 1]
+        starts = _starts(session, listed, dags)
     # Outside of the session: XCom may be kept elsewhere, and be slow.
-    named = [(row, _id_in_xcom(row.value), arguments) for row, arguments in found if arguments is not None]
+    named = [(row, _id_in_xcom(row.value), arguments) for row, arguments in listed]
     found_of = (_named(row, workflow_id, arguments, starts) for row, workflow_id, arguments in named if workflow_id)
     return [one for one in found_of if one is not None]
 
@@ -182,7 +193,7 @@ def _about(row: Row[Any], arguments: Mapping[str, Any]) -> dict[str, Any] | None
     if not isinstance(arguments.get(CONN_ID), str):
         return None
     return {
-        "id": TaskInstanceId(row.dag_id, row.run_id, row.task_id, row.map_index),
+        "id": _id_of(row),
         "state": str(row.state or ""),
         "try_number": row.try_number,
         "conn_id": arguments[CONN_ID],
@@ -191,8 +202,12 @@ def _about(row: Row[Any], arguments: Mapping[str, Any]) -> dict[str, Any] | None
     }
 
 
+def _id_of(row: Row[Any]) -> TaskInstanceId:
+    return TaskInstanceId(row.dag_id, row.run_id, row.task_id, row.map_index)
+
+
 def _starts(
-    session: Session, found: Sequence[tuple[Row[Any], Mapping[str, Any] | None]], dags: dict[str, Any]
+    session: Session, found: Iterable[tuple[Row[Any], Mapping[str, Any] | None]], dags: dict[str, Any]
 ) -> Starts:
     """The task instances that start the workflows of these, where those are steps of task groups."""
     from airflow.models.taskinstance import TaskInstance

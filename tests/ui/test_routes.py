@@ -251,16 +251,34 @@ def test_the_workflow_of_a_step_is_the_one_that_its_task_group_has_started(
 
     answer = api.get(f"{path}/tasks/orders.pack/-1/workflow")
     ended = api.post(f"{path}/tasks/orders.pack/-1/actions", {"verb": "terminate", "workflow": workflow_id})
-    rows = {row["task_id"]: row for row in api.get(f"{path}/workflows").json()["rows"]}
 
     assert (answer.status_code, ended.status_code) == ((200, 200) if shown else (404, 404))
     assert conductor.status(workflow_id) == ("TERMINATED" if shown else "RUNNING")
-    assert all((rows[task_id]["workflow"] is not None) is shown for task_id in rows if task_id != "orders.start")
     if shown:
-        assert answer.json()["task"]["steps"] == ["pack"]
-        steps = {task_id: row["steps"] for task_id, row in rows.items()}
-        assert steps["orders.deliver.label"] == ["deliver", "label"]
-        assert steps["orders.start"] == steps["orders.finish"] == []
+        shown_at = {
+            task_id: api.get(f"{path}/tasks/{task_id}/-1/workflow").json()["task"]["steps"]
+            for task_id in ("orders.start", "orders.pack", "orders.deliver.label", "orders.finish")
+        }
+        assert list(shown_at.values()) == [[], ["pack"], ["deliver", "label"], []]
+
+
+def test_a_list_has_the_workflow_of_a_task_group_once(
+    api: Api, add: Add, conductor: ConductorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_conductor.ui.task_instances import waiting_workflows
+
+    monkeypatch.setattr("airflow_provider_conductor.ui.app.ROWS", 3)  # fewer than the group has steps
+    ids = [has(conductor, "any", correlationId=f"airflow:listed_group:r:{name}:-1:1") for name in ("a.start", "z")]
+    add("listed_group", "r", "a.start", workflow_id=ids[0], arguments={}, state="success")
+    for number in range(7):
+        add("listed_group", "r", f"a.step_{number}", workflow_id=ids[0], arguments={"start_task_id": "a.start"})
+    add("listed_group", "r", "z", workflow_id=ids[1], arguments={})
+
+    rows = api.get("/conductor/api/dags/listed_group/runs/r/workflows").json()["rows"]
+    waiting = waiting_workflows(["listed_group"], 3)
+
+    assert [(row["task_id"], row["workflow"]["id"]) for row in rows] == [("a.start", ids[0]), ("z", ids[1])]
+    assert [(named.id.task_id, named.workflow_id) for named in waiting] == [("a.step_0", ids[0]), ("z", ids[1])]
 
 
 def test_the_workflow_of_a_mapped_groups_step_is_that_of_its_own_instance(
