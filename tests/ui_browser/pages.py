@@ -22,10 +22,20 @@ from playwright.sync_api import (
 
 from tests.ui_browser.opened import OpenShop
 
-__all__ = ["AirflowPages", "Tab"]
+__all__ = ["AirflowGraph", "AirflowPages", "Tab"]
 
 PATIENCE = 120_000
 """Milliseconds; on a busy machine, Airflow's first page takes half a minute."""
+
+
+HALVES = """() => {
+  for (const key of Object.keys(localStorage).filter((name) => name.startsWith("react-resizable-panels:graph"))) {
+    const stored = JSON.parse(localStorage[key]);
+    for (const panels of Object.values(stored)) if (panels.layout.length === 2) panels.layout = [50, 50];
+    localStorage[key] = JSON.stringify(stored);
+  }
+}"""
+"""Where Airflow's pages keep how much of them each part has."""
 
 
 class Tab:
@@ -91,6 +101,29 @@ class Tab:
         self.page.screenshot(path=self._screenshots / f"{name}.png", animations="disabled")
 
 
+class AirflowGraph:
+    """Airflow's own graph, in the left part of the page of a DAG run or task instance."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def open(self) -> None:
+        """Show it in place of the grid, with what is in task groups."""
+        self.page.get_by_role("button", name="Show Graph").click()
+        self.page.get_by_role("button", name="Expand all task groups").click()
+
+    def share_page(self) -> None:
+        """Give it half of the page, and all of itself to be seen."""
+        self.page.set_viewport_size({"width": 1700, "height": 1040})
+        self.page.evaluate(HALVES)
+        self.page.reload()
+        self.page.get_by_role("button", name="Fit View").click()
+
+    def node(self, task_id: str) -> Locator:
+        """A task, with its state."""
+        return self.page.get_by_test_id(f"rf__node-{task_id}")
+
+
 class AirflowPages:
     """Airflow's UI in a browser, for one test after the other. A user logs in once.
 
@@ -151,18 +184,19 @@ class AirflowPages:
         page.close()
         return context
 
-    def task(self, task_id: str, map_index: int = -1, *, user: str = "admin", page: Page | None = None) -> Tab:
+    def task(
+        self, task_id: str, map_index: int = -1, *, dag_id: str = "shop", user: str = "admin", page: Page | None = None
+    ) -> Tab:
         """Open a task instance in Airflow's UI, and its tab; in a page that is open already, or a new one."""
         instance = f"tasks/{task_id}" + (f"/mapped/{map_index}" if map_index >= 0 else "")
-        return self._open_tab(f"{self._run_path}/{instance}", page or self.page(user))
+        return self._open_tab(f"{self._run_path(dag_id)}/{instance}", page or self.page(user))
 
-    def run(self, *, user: str = "admin") -> Tab:
+    def run(self, dag_id: str = "shop", *, user: str = "admin") -> Tab:
         """Open the DAG run in Airflow's UI, and its tab."""
-        return self._open_tab(self._run_path, self.page(user))
+        return self._open_tab(self._run_path(dag_id), self.page(user))
 
-    @property
-    def _run_path(self) -> str:
-        return f"/dags/shop/runs/{quote(self._shop.run_id)}"
+    def _run_path(self, dag_id: str) -> str:
+        return f"/dags/{dag_id}/runs/{quote(self._shop.run_id(dag_id))}"
 
     def _open_tab(self, path: str, page: Page) -> Tab:
         page.goto(self.url + path)

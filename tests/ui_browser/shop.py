@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_conductor.client import ConductorClient, Task, endpoints
 
-__all__ = ["BATCH", "BUTTONS", "FOREIGN_REASON", "FOREIGN_REF", "INNERMOST_REASON", "Shop", "names"]
+__all__ = ["BATCH", "BUTTONS", "FOREIGN_REASON", "FOREIGN_REF", "INNERMOST_REASON", "Shop", "names", "order_definition"]
 
 OWNER = {"ownerEmail": "tests@example.com", "timeoutSeconds": 0}
 
@@ -50,9 +50,37 @@ MAKE_TASKS = f"""(function () {{
 
 def names(prefix: str) -> dict[str, str]:
     """The name that each workflow has on the server."""
-    kinds = ("stuck", "express", "outer", "middle", "inner", "many", "item", *dict.fromkeys(BUTTONS.values()))
+    kinds = ("stuck", "express", "outer", "middle", "inner", "many", "item", "order", *dict.fromkeys(BUTTONS.values()))
     foreign = f"{prefix} {IMAGE} "
     return {kind: f"{prefix}_{kind}" for kind in kinds} | {"foreign": foreign + "n" * (300 - len(foreign))}
+
+
+def queue_of(prefix: str, name: str) -> str:
+    """The name that a queue has on the server."""
+    return f"{prefix}_{name}"
+
+
+def order_definition(prefix: str) -> dict[str, Any]:
+    """The workflow whose steps are tasks: a fork, and a switch whose case waits for a worker that is not there."""
+
+    def work(ref: str, queue: str = "reserve", **given: Any) -> dict[str, Any]:
+        return _step(ref, "SIMPLE", name=queue_of(prefix, queue), **given)
+
+    tasks = [
+        work("reserve_stock"),
+        _step("both", "FORK_JOIN", forkTasks=[[work("pack_box")], [work("charge_card"), work("send_invoice")]]),
+        _step("joined", "JOIN", joinOn=["pack_box", "send_invoice"]),
+        _step(
+            "speed",
+            "SWITCH",
+            evaluatorType="value-param",
+            expression="chosen",
+            decisionCases={"express": [work("book_courier", "pack")], "standard": [work("take_to_post")]},
+            chosen="express",
+        ),
+        work("notify_customer"),
+    ]
+    return {**OWNER, "name": names(prefix)["order"], "version": 1, "schemaVersion": 2, "tasks": tasks}
 
 
 class Shop:
@@ -90,9 +118,10 @@ class Shop:
         for kind, steps in self._steps().items():
             head = {**OWNER, "name": self.names[kind], "version": 1, "schemaVersion": 2}
             self.client.register_workflow_defs({**head, "tasks": steps})
+        self.client.register_workflow_defs(order_definition(self.prefix))
 
     def _queue(self, name: str) -> str:
-        return f"{self.prefix}_{name}"
+        return queue_of(self.prefix, name)
 
     def _steps(self) -> dict[str, list[dict[str, Any]]]:
         reserve = _step("reserve", "SIMPLE", name=self._queue("reserve"), order="${workflow.input.order}")

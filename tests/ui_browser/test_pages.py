@@ -13,8 +13,8 @@ from playwright.sync_api import Request, expect
 
 from airflow_provider_conductor.client import Workflow, WorkflowStatus
 from tests.faults.proxy import cut_before, fine
-from tests.ui_browser.opened import OpenShop
-from tests.ui_browser.pages import AirflowPages, Tab
+from tests.ui_browser.opened import STEPS, OpenShop
+from tests.ui_browser.pages import AirflowGraph, AirflowPages, Tab
 from tests.ui_browser.shop import BUTTONS, FOREIGN_REASON, FOREIGN_REF, IMAGE, INNERMOST_REASON, MANY, SCRIPT
 
 pytestmark = [pytest.mark.airflow, pytest.mark.integration]
@@ -123,6 +123,42 @@ def test_a_dag_run_shows_all_its_workflows_and_leads_to_each(pages: AirflowPages
     expect(tab["failure"]).to_contain_text(INNERMOST_REASON)
     tab["back"].click()
     expect(tab["row"].first).to_be_visible()
+
+
+def test_the_steps_of_a_task_group_are_in_airflows_graph_and_in_conductors(pages: AirflowPages, shop: OpenShop) -> None:
+    tab = pages.task("fulfil_order.book_courier", dag_id="orders")
+    graph = AirflowGraph(tab.page)
+    graph.open()
+    graph.share_page()
+    tab["details"].get_by_role("button", name="Close the details").click()
+    tab.keep("task-group")
+    for task_id, state in STEPS.items():
+        expect(graph.node(task_id)).to_contain_text(state or task_id.removeprefix("fulfil_order."))
+    steps = {task_id.removeprefix("fulfil_order.") for task_id in STEPS} - {"start", "finish"}
+    for ref in steps:
+        # Conductor has no case that was not taken, and our graph folds it.
+        expect(tab.node(ref)).to_have_count(0 if ref == "take_to_post" else 1)
+    tab.frame.get_by_role("button", name="1 task: show").click()
+    expect(tab.node("take_to_post")).to_be_visible()
+    expect(tab.frame.locator("header")).to_contain_text(shop.workflow_id("fulfil_order.start"))
+
+
+@pytest.mark.parametrize("ref", ["book_courier", "pack_box", "take_to_post"])
+def test_the_task_of_a_step_shows_its_workflow_with_the_step_selected(
+    pages: AirflowPages, shop: OpenShop, ref: str
+) -> None:
+    tab = pages.task(f"fulfil_order.{ref}", dag_id="orders")
+    expect(tab["details"].get_by_role("heading", level=2)).to_have_text(ref)
+    expect(tab.frame.locator("header")).to_contain_text(shop.workflow_id("fulfil_order.start"))
+
+
+def test_a_dag_run_shows_the_workflow_of_a_task_group_once(pages: AirflowPages, shop: OpenShop) -> None:
+    tab = pages.run("orders")
+    expect(tab["row"]).to_have_count(1)
+    expect(tab["row"]).to_contain_text(shop.shop.unpolled_queue)
+    tab["row"].get_by_role("button").click()
+    expect(tab["details"]).to_have_count(0)
+    tab.expect_status("book_courier", "SCHEDULED")
 
 
 def test_a_batch_lists_its_workflows_and_leads_to_each(pages: AirflowPages, shop: OpenShop) -> None:
@@ -334,7 +370,7 @@ def assert_logged(shop: OpenShop) -> Callable[[str], None]:
 
     def check(verb: str) -> None:
         (entry,) = shop.audit_log(instance(verb))
-        assert (entry["dag_id"], entry["run_id"], entry["task_id"]) == ("shop", shop.run_id, "press")
+        assert (entry["dag_id"], entry["run_id"], entry["task_id"]) == ("shop", shop.run_id("shop"), "press")
         assert (entry["owner"], entry["verb"]) == ("admin", verb)
 
     return check
@@ -456,7 +492,7 @@ def test_who_may_not_change_task_instances_has_no_buttons_and_is_refused(pages: 
     # Whoever sends the request by hand, with this user's cookie, is refused.
     pages.expect_error("403")
     workflow_id = shop.workflow_id("stuck")
-    path = f"api/dags/shop/runs/{shop.run_id.replace('+', '%2B')}/tasks/stuck/-1/actions"
+    path = f"api/dags/shop/runs/{shop.run_id('shop').replace('+', '%2B')}/tasks/stuck/-1/actions"
     status = tab.frame.locator("html").evaluate(
         """async (_, [path, body]) => (await fetch(path, {
             method: "POST", body, headers: {"Content-Type": "application/json", "X-Conductor-Request": "airflow-ui"},
