@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import client_speed, execute, growth, imports, latency, parsing, sweep, triggerer  # noqa: F401  (they register their rows)
+from benchmarks import client_speed, execute, growth, imports, latency, parsing, stepwise, sweep, triggerer  # noqa: F401  (they register their rows)
 from benchmarks.airflow_here import own_home
 from benchmarks.comparison import Comparison
 from benchmarks.lab import Lab
