@@ -114,7 +114,7 @@ class AirflowGraph:
 
     def share_page(self) -> None:
         """Give it half of the page, and all of itself to be seen."""
-        self.page.set_viewport_size({"width": 1700, "height": 1040})
+        self.page.set_viewport_size({"width": 1800, "height": 1040})
         self.page.evaluate(HALVES)
         self.page.reload()
         self.page.get_by_role("button", name="Fit View").click()

@@ -381,6 +381,16 @@ describe("the step that a task of a task group follows", () => {
     await waitFor(() => expect(screen.getByTestId("node-deliver").getAttribute("aria-pressed")).toBe("true"));
   });
 
+  it("is only brought into view where its details would cover the graph", async () => {
+    vi.mocked(window.matchMedia).mockImplementation(
+      (query) => ({ matches: query === "(max-width: 760px)", addEventListener: vi.fn() }) as unknown as MediaQueryList,
+    );
+    const sample = new Sample();
+    await show(sample.view([sample.node("pack")], { task: task("pack") }));
+    expect(screen.getByTestId("node-pack").getAttribute("aria-pressed")).toBe("false");
+    expect(screen.queryByTestId("details")).toBeNull();
+  });
+
   it("stays closed once the user has closed it", async () => {
     vi.useFakeTimers({ shouldAdvanceTime: true });
     const sample = new Sample();

@@ -236,9 +236,12 @@ function LevelFeed(props: {
   return null;
 }
 
+/** As in the style sheet. */
+const DETAILS_COVER_THE_GRAPH = "(max-width: 760px)";
+
 /**
  * Says which node to show first, and opens the sub-workflows that lead to it, one level at a time: the step that the
- * Airflow task follows, which is also selected; of a task that follows the whole workflow, what blocks or failed.
+ * Airflow task follows, which is also selected where there is room for its details; of a task that follows the whole workflow, what blocks or failed.
  */
 function useTarget(
   root: WorkflowView,
@@ -266,7 +269,8 @@ function useTarget(
       setOpened((before) => new Set(before).add(inside));
     } else {
       state.done = true;
-      if (found && step !== undefined) setSelection({ ...found, attempt: null, byPage: true });
+      const covers = window.matchMedia(DETAILS_COVER_THE_GRAPH).matches;
+      if (found && step !== undefined && !covers) setSelection({ ...found, attempt: null, byPage: true });
     }
   }, [levels, setOpened, setSelection]);
   return target;
