@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 
+HOLDS = frozenset({"decisionCases", "forkTasks", "defaultCase", "loopOver"})
+"""Fields of a task that have other tasks."""
+
+
 @dataclass(frozen=True, slots=True)
 class DefinedTask:
     """A task of a definition and its place, ``path``, such as ``tasks[0].decisionCases['a'][1]``.
@@ -32,7 +36,7 @@ def defined_tasks(tasks: Any, path: str = "tasks", within: tuple[tuple[str, str]
     for number, task in enumerate(tasks if isinstance(tasks, list) else []):
         place = f"{path}[{number}]"
         yield DefinedTask(task, place, within, number == 0)
-        if not isinstance(task, Mapping):
+        if not isinstance(task, Mapping) or HOLDS.isdisjoint(task):
             continue
         around = (*within, (str(task.get("taskReferenceName")), str(task.get("type"))))
         cases, branches = task.get("decisionCases"), task.get("forkTasks")

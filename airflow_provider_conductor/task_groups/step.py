@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
@@ -48,7 +49,7 @@ SETTLING = 3
 """Reads of a workflow that has just failed until all its tasks have ended."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FollowOptions:
     """The options that all tasks of a group share.
 
@@ -73,9 +74,10 @@ class FollowOptions:
     max_output_bytes: int
     on_timeout: Literal["leave"] = "leave"
 
-    def give(self, task: FollowsWorkflow) -> None:
-        """Make them the task's attributes, past Airflow's ``__setattr__``: that takes longer than all else of ours."""
-        vars(task).update({name: getattr(self, name) for name in self.__slots__})
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        """A task's attributes, which it sets past Airflow's ``__setattr__``: that takes longer than all else of ours."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 class FollowsWorkflow(WaitMixin):
@@ -178,10 +180,11 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
     ui_color = "#e3f2fd"
     ui_fgcolor = "#000000"
 
+    steps: tuple[Step, ...]
+
     def __init__(self, *, steps: Sequence[Step], options: FollowOptions, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        options.give(self)
-        self.steps = tuple(steps)
+        vars(self).update(options.attributes, steps=tuple(steps))
 
     def execute(self, context: Context) -> Any:
         return self._execute(context)  # Airflow 2 wants the class itself to have this method
@@ -347,7 +350,7 @@ class ConductorFinishOperator(FollowsWorkflow, ConductorOperator):
 
     def __init__(self, *, options: FollowOptions, output_path: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        options.give(self)
+        vars(self).update(options.attributes)
         self.output_path = check_output_path(output_path)
 
     def execute(self, context: Context) -> Any:
