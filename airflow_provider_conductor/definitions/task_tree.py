@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-
 HOLDS = frozenset({"decisionCases", "forkTasks", "defaultCase", "loopOver"})
 """Fields of a task that have other tasks."""
 

@@ -76,7 +76,7 @@ class FollowOptions:
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
-        """A task's attributes, which it sets past Airflow's ``__setattr__``: that takes longer than all else of ours."""
+        """A task's attributes, to be set past Airflow's ``__setattr__``: that takes longer than all else of ours."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
@@ -128,11 +128,11 @@ class FollowsWorkflow(WaitMixin):
         """On a worker a kill may be a clear, so other tasks may go on with the workflow."""
         self.log.info("The task was killed. Workflow %s keeps running", workflow_id)
 
-    def _defer_wait(self, spec: WaitSpec, state: WaitState | None = None) -> NoReturn:
+    def _defer_wait(self, spec: WaitSpec, state: WaitState | None = None, *, skip_ref: str = "") -> NoReturn:
         from airflow_provider_conductor.triggers.workflow import ConductorWorkflowStepTrigger
 
         observed = None if state is None else state.to_json()
-        self._defer_to(ConductorWorkflowStepTrigger, {**spec.to_json(), "state": observed})
+        self._defer_to(ConductorWorkflowStepTrigger, {**spec.to_json(), "state": observed, "skip_ref": skip_ref})
 
     def _retry_lost(self, workflow_id: str, *levels: Workflow) -> bool:
         """Retry the workflow once more where the server has undone a retry; whether it did."""
@@ -216,7 +216,8 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
                 continue
             spec = self._spec(workflow.workflow_id, state.wait_for, BEGINS if begins else "", deadline)
             if self.deferrable:
-                self._defer_wait(spec)
+                unscheduled = depth == len(self.steps) - 1 and state.task is None
+                self._defer_wait(spec, skip_ref=self.step.ref if unscheduled else "")
             event = self._wait_here(spec)
             if not _is_end_of_step(event):
                 return super()._outcome(event, deadline)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -117,22 +118,29 @@ class ConductorTrigger(BaseTrigger):
     def _log_warning(self, line: str) -> None:
         self.log.warning("%s", one_line(line, LINE_LIMIT))
 
-    def _is_kill(self, task: TaskNow) -> bool:
-        """Whether what has become of the task ends what it waits for, too."""
-        return is_kill(task)
+    def _after_kill(self, task: TaskNow) -> Callable[[Poller], Awaitable[str]] | None:
+        """What is done in Conductor for what has become of the task, and says so; None: nothing."""
+        if self.kill_reason is None or not is_kill(task):
+            return None
+        return partial(self._terminate, reason=self.kill_reason)
 
     async def on_kill(self) -> None:
         """The task was marked or cleared: Airflow's call, from 3.3 on.
 
         What begins here finishes even if Airflow cancels it: it does so again at each heartbeat of a busy triggerer.
         """
-        termination = asyncio.create_task(self._terminate_if_killed())
+        termination = asyncio.create_task(self._act_if_killed())
         _terminations.add(termination)
         termination.add_done_callback(_terminations.discard)
         await asyncio.shield(termination)
 
-    async def _terminate_if_killed(self) -> None:
-        if self.kill_reason is None or self.task_instance is None:
+    @property
+    def _heeds_kills(self) -> bool:
+        """Whether a kill of the task matters to what it waits for."""
+        return self.kill_reason is not None
+
+    async def _act_if_killed(self) -> None:
+        if not self._heeds_kills or self.task_instance is None:
             return
         subject = self._subject
         try:
@@ -141,13 +149,14 @@ class ConductorTrigger(BaseTrigger):
             self.log.warning("%s: left alone, since the task's state cannot be read (%s)", subject, error)
             return
         state = task.state or "cleared"
-        if not self._is_kill(task):
+        act = self._after_kill(task)
+        if act is None:
             why = f"the task was not killed while it was deferred (its state is {state})"
             self.log.info("%s: left running, since %s", subject, why)
             return
         try:
             async with shared_poller(self.conductor_conn_id) as poller:
-                done = await self._terminate(poller, self.kill_reason)
+                done = await act(poller)
         except ConductorError as error:
             self.log.error("%s: could not be terminated and may still run: %s", subject, error)
         else:

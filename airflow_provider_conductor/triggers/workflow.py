@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from weakref import WeakValueDictionary
 
 from airflow_provider_conductor._airflow import TaskNow
 from airflow_provider_conductor.client.endpoints.writing import one_workflow_id
+from airflow_provider_conductor.client.errors import ConductorError
 from airflow_provider_conductor.client.termination import terminate
 from airflow_provider_conductor.connection_form import DEFAULT_CONNECTION_ID
+from airflow_provider_conductor.control.apply import apply
+from airflow_provider_conductor.control.commands import skip
 from airflow_provider_conductor.polling.awaited_task import joined_statuses
 from airflow_provider_conductor.polling.durations import seconds
 from airflow_provider_conductor.polling.poller import Poller
 from airflow_provider_conductor.polling.wait_event import STALLED, TIMEOUT
 from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
-from airflow_provider_conductor.triggers.base import ConductorTrigger, start_and_deadline
+from airflow_provider_conductor.triggers.base import ConductorTrigger, is_kill, start_and_deadline
 
 
 class SingleWaitTrigger(ConductorTrigger):
@@ -129,12 +132,37 @@ class ConductorWorkflowTrigger(SingleWaitTrigger):
 class ConductorWorkflowStepTrigger(ConductorWorkflowTrigger):
     """The same for one of several tasks that follow one workflow.
 
-    A kill that lets the others go on leaves the workflow running: a clear, and a mark as success. One of all of them,
-    such as the timeout of the dag run, terminates it once.
+    A kill that lets the others go on leaves the workflow running: a clear, and a mark as success. After the mark, the
+    workflow skips the step, where the server can. One of all of them, such as the timeout of the dag run, terminates it
+    once.
+
+    Args:
+        skip_ref: the step that a mark as success skips; "" for none.
     """
 
-    def _is_kill(self, task: TaskNow) -> bool:
-        return super()._is_kill(task) and task.state not in (None, "success", "upstream_failed")
+    def __init__(self, *, skip_ref: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.skip_ref = skip_ref
+
+    def _arguments(self) -> dict[str, Any]:
+        return super()._arguments() | ({"skip_ref": self.skip_ref} if self.skip_ref else {})
+
+    @property
+    def _heeds_kills(self) -> bool:
+        return super()._heeds_kills or bool(self.skip_ref)
+
+    def _after_kill(self, task: TaskNow) -> Callable[[Poller], Awaitable[str]] | None:
+        if task.state == "success":
+            return self._skip if self.skip_ref and is_kill(task) else None
+        return None if task.state in (None, "upstream_failed") else super()._after_kill(task)
+
+    async def _skip(self, poller: Poller) -> str:
+        flow = apply(skip(self.skip_ref), [self.spec.workflow_id], log=self._log_line, attempted=True)
+        try:
+            why_not = (await poller.client.run(flow)).failure
+        except ConductorError as error:
+            why_not = str(error)
+        return f"step {self.skip_ref!r} " + (f"is not skipped: {why_not}" if why_not else "is skipped")
 
     async def _terminate(self, poller: Poller, reason: str) -> str:
         key = (self.conductor_conn_id, self.spec.workflow_id)

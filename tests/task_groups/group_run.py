@@ -82,7 +82,9 @@ class GroupRun:
             self.states[name] = self._run(name, task)
         return dict(self.states)
 
-    def _run(self, name: str, task: Any) -> str:
+    def context(self, name: str) -> dict[str, Any]:
+        """The context of the next try of a task."""
+        task = self.tasks[name]
         self.tries[name] = tried = self.tries.get(name, 0) + 1
         began = tried - 1 if name in self.lost else tried
         self.lost.discard(name)
@@ -90,9 +92,12 @@ class GroupRun:
             del self.store[key]
         context = context_of(task)
         instance = Instance(task, store=self.store, try_number=tried, last_try=began - 1 + task.retries)
-        context |= {"ti": instance, "task_instance": instance, "dag_run": SimpleNamespace(**vars(context["dag_run"]))}
+        own = {"ti": instance, "task_instance": instance, "dag_run": SimpleNamespace(**vars(context["dag_run"]))}
+        return context | own
+
+    def _run(self, name: str, task: Any) -> str:
         try:
-            result = run(task, context)
+            result = run(task, self.context(name))
         except AirflowSkipException as error:
             self.errors[name] = error
             return "skipped"
