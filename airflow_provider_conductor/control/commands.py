@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_conductor.client import endpoints
 from airflow_provider_conductor.client.flow import Call
 from airflow_provider_conductor.client.models import BulkResult, TaskStatus, Workflow, WorkflowStatus
-from airflow_provider_conductor.client.task_types import may_contain
+from airflow_provider_conductor.client.task_types import CONTAINERS, may_contain
 from airflow_provider_conductor.control.eligibility import DUE, Decision, Kind, Verb, cannot, decide
 from airflow_provider_conductor.control.hanging import hangs_after_rerun, hangs_after_skip
 from airflow_provider_conductor.control.lost_retry import (
@@ -107,7 +107,17 @@ def delete(*, archive: bool = True) -> Command:
 
 
 def retry(*, resume_subworkflow_tasks: bool = True) -> Command:
-    """The server's bulk retry runs failed sub-workflows from their start, so it is used only where there are none."""
+    """The server's bulk retry runs failed sub-workflows from their start, so it is used only where there are none.
+
+    A retry that continues a sub-workflow retries nothing else: with another failed task beside it the workflow would
+    fail again at once (seen on 3.32.2). So there the sub-workflows are run from their start, too.
+    """
+
+    def resumes(workflow: Workflow) -> bool:
+        latest = {task.reference_name: task for task in workflow.tasks if task.kind not in CONTAINERS}
+        bad = [task for task in latest.values() if task.known_status is not None and not task.known_status.successful]
+        ended = [task.kind for task in bad if not task.is_open]
+        return resume_subworkflow_tasks and not ("SUB_WORKFLOW" in ended and len(ended) > 1)
 
     def has(workflow: Workflow, *task_types: str) -> bool:
         return may_contain(workflow.data.get("workflowDefinition"), *task_types)
@@ -132,11 +142,12 @@ def retry(*, resume_subworkflow_tasks: bool = True) -> Command:
 
     return Command(
         verb=Verb.RETRY,
-        one=lambda workflow: endpoints.retry_workflow(
-            workflow.workflow_id, resume_subworkflow_tasks=resume_subworkflow_tasks
-        ),
+        one=lambda workflow: endpoints.retry_workflow(workflow.workflow_id, resume_subworkflow_tasks=resumes(workflow)),
         many=endpoints.bulk_retry,
-        needs_tasks=lambda workflow: has(workflow, "TERMINATE", *QUEUED_BY_A_RETRY),
+        needs_tasks=lambda workflow: (
+            has(workflow, "TERMINATE", *QUEUED_BY_A_RETRY)
+            or (resume_subworkflow_tasks and has(workflow, "SUB_WORKFLOW"))
+        ),
         details=details,
         undone=is_lost,
         undone_within=lambda workflow: UNDONE_WITHIN if may_be_undone(workflow) else 0.0,

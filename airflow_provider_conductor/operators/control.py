@@ -130,7 +130,8 @@ class ConductorRetryWorkflowOperator(WaitingControlOperator):
     Takes the selection of :class:`ConductorPauseWorkflowOperator`, and:
 
     Args:
-        resume_subworkflow_tasks: continue a failed sub-workflow with its failed task, not from its start.
+        resume_subworkflow_tasks: continue a failed sub-workflow with its failed task, not from its start, unless
+            another task has failed beside it.
         wait_for_completion: as :class:`ConductorResumeWorkflowOperator` has it.
 
     Returns the id if one was given, else the ids that were retried; the workflow's output with

@@ -184,3 +184,28 @@ def test_a_retry_may_be_in_vain(status: str, tasks: list[tuple[str, str]], why: 
     decision = commands.retry().decide(found)
     assert why in decision.why
     assert decision.kind is (Kind.CANNOT if why else Kind.DUE)
+
+
+@pytest.mark.parametrize(
+    ("ended", "resumes"),
+    [
+        ({"pack": "FAILED"}, True),
+        ({"sub": "FAILED"}, True),
+        ({"sub": "FAILED", "pack": "COMPLETED", "join": "FAILED"}, True),
+        ({"sub": "CANCELED", "pack": "FAILED"}, False),
+        ({"sub": "FAILED", "sub_2": "FAILED"}, False),
+    ],
+)
+def test_a_retry_continues_a_sub_workflow_only_where_nothing_else_has_failed(
+    ended: dict[str, str], resumes: bool
+) -> None:
+    """The server continues the first and retries nothing else, and the workflow fails again for the other."""
+    kinds = {"sub": "SUB_WORKFLOW", "sub_2": "SUB_WORKFLOW", "join": "JOIN"}
+    tasks = [
+        {"referenceTaskName": ref, "taskType": kinds.get(ref, "SIMPLE"), "status": status, "taskId": ref}
+        for ref, status in ended.items()
+    ]
+    found = Workflow({"workflowId": "w1", "status": "FAILED", "tasks": tasks})
+    for wanted in (True, False):
+        sent = commands.retry(resume_subworkflow_tasks=wanted).one(found)
+        assert dict(sent.params) == {"resumeSubworkflowTasks": "true" if wanted and resumes else "false"}
