@@ -122,12 +122,18 @@ def execute_workflow(
 
 
 def reached(workflow: Workflow, task_ref: str | None) -> bool:
-    """Whether the workflow, or that task, has ended; a failed attempt that is tried again is not the task's end."""
+    """Whether the workflow, or that task, has ended.
+
+    A failed attempt that is tried again is not the task's end, and neither is the failure of an optional task: the
+    server makes it COMPLETED_WITH_ERRORS a moment later, when it evaluates the workflow (seen on 3.32.2).
+    """
     if workflow.status.ended:
         return True
     task = workflow.latest_attempt(task_ref) if task_ref else None
     status = task.known_status if task is not None else None
     if task is None or status is None or not status.ended or task.retried:
+        return False
+    if not status.successful and task.workflow_task.get("optional") is True:
         return False
     final = status.successful or status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
     return final or task.max_attempts is None or task.retry_count + 1 >= task.max_attempts

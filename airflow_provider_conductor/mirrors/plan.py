@@ -31,6 +31,7 @@ class Step:
         cases: the SWITCH tasks around it, outermost first, each with the case that it is in; None: the default case.
         inside: the reference names of the tasks that it stands for, of a loop or a fork.
         sub_workflow: the plan of its sub-workflow, where its definition is given.
+        optional: whether the workflow goes on after its failure.
     """
 
     ref: str
@@ -40,6 +41,7 @@ class Step:
     cases: tuple[tuple[str, str | None], ...] = ()
     inside: tuple[str, ...] = ()
     sub_workflow: Plan | None = None
+    optional: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,12 @@ class Plan:
     def size(self) -> int:
         """How many steps it has, with those of its sub-workflows."""
         return sum(1 + (step.sub_workflow.size if step.sub_workflow else 0) for step in self.steps)
+
+    @property
+    def has_optional_groups(self) -> bool:
+        """Whether a sub-workflow with a plan of its own, at any depth, is optional."""
+        below = [step for step in self.steps if step.sub_workflow]
+        return any(step.optional or (step.sub_workflow and step.sub_workflow.has_optional_groups) for step in below)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +195,8 @@ class _Walk:
         inside = tuple(_refs(task)) if kind in (*FORKS, "DO_WHILE") else ()
         upstream = tuple(sorted(place.before - {""}))
         nested = below if below and below.steps else None
-        self.steps.append(Step(ref, kind, awaits, upstream, place.cases, inside, nested))
+        optional = task.get("optional") is True
+        self.steps.append(Step(ref, kind, awaits, upstream, place.cases, inside, nested, optional))
         return frozenset([ref])
 
     def _sub_workflow(self, task: Mapping[str, Any], place: _Place) -> Plan | None:

@@ -21,6 +21,9 @@ from airflow_provider_conductor.task_groups.step import ConductorFinishOperator,
 AFTER_SKIPPED = "none_failed"
 """The trigger rule of what follows a step: a branch that was not taken is skipped, and what comes after it is not."""
 
+AFTER_ALL = "all_done"
+"""That of the last task of an optional sub-workflow, whose failed steps are no failure of the workflow."""
+
 STEP_RETRIES: Mapping[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=30)}
 """A further try only follows the step again, so it costs nothing where Airflow has lost a task: on a busy machine, the
 scheduler fails one that goes on before its worker has reported the deferral (seen on 3.3.2)."""
@@ -122,7 +125,8 @@ class ConductorWorkflowTaskGroup(TaskGroup):
             self.steps = _add_steps(plan, (), [self.start], {**STEP_RETRIES, **shared, **(step_args or {})})
             self.finish = ConductorFinishOperator(task_id=FINISH, output_path=output_path, **shared)
             leaves = [task for task in self.steps.values() if not task.downstream_task_ids]
-            self.finish.set_upstream(leaves or [self.start])
+            # After an optional sub-workflow a start that failed is forgotten, so it stops the end by itself.
+            self.finish.set_upstream([*leaves, self.start] if not leaves or plan.has_optional_groups else leaves)
 
     @property
     def output(self) -> Any:
@@ -144,7 +148,8 @@ def _add_steps(
             with TaskGroup(group_id=to_task_id(step.ref)):
                 inner = _add_steps(step.sub_workflow, steps, before, arguments)
                 before = [task for task in inner.values() if not task.downstream_task_ids]
-                task = ConductorStepOperator(task_id=FINISH, steps=steps, **arguments)
+                rule = {"trigger_rule": AFTER_ALL} if step.optional else {}
+                task = ConductorStepOperator(task_id=FINISH, steps=steps, **{**arguments, **rule})
         task.set_upstream(before)
         added[step.ref] = task
     return added

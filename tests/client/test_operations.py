@@ -129,6 +129,15 @@ def test_a_wait_until_a_task_ends_with_the_task_or_the_workflow(found: Workflow,
     assert reached(found, "pack") is done
 
 
+def test_the_failure_of_an_optional_task_is_not_its_end_while_the_workflow_runs() -> None:
+    optional = {"referenceTaskName": "pack", "status": "FAILED", "workflowTask": {"optional": True}}
+    found = {"workflowId": "w1", "tasks": [optional]}
+    assert not reached(Workflow(found | {"status": "RUNNING"}), "pack")
+    assert reached(Workflow(found | {"status": "COMPLETED"}), "pack")
+    done = {"workflowId": "w1", "status": "RUNNING", "tasks": [optional | {"status": "COMPLETED_WITH_ERRORS"}]}
+    assert reached(Workflow(done), "pack")
+
+
 def test_a_failed_attempt_with_a_successor_is_not_the_end_of_its_task() -> None:
     first = {"referenceTaskName": "pack", "status": "FAILED", "seq": 1, "retried": True}
     second = {"referenceTaskName": "pack", "status": "SCHEDULED", "seq": 2}

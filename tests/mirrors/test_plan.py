@@ -141,6 +141,16 @@ def test_a_sub_workflow_with_its_definition_has_a_plan() -> None:
     assert plan(sub).size == 2
 
 
+def test_an_optional_sub_workflow_is_known_at_any_depth() -> None:
+    def sub(ref: str, *below: Any, **fields: Any) -> dict[str, Any]:
+        inline = {"name": ref, "workflowDefinition": {"name": ref, "tasks": list(below)}}
+        return task(ref, "SUB_WORKFLOW", subWorkflowParam=inline, **fields)
+
+    assert not plan(sub("parcel", *tasks("wrap")), task("label", optional=True)).has_optional_groups
+    assert plan(sub("parcel", *tasks("wrap"), optional=True)).has_optional_groups
+    assert plan(sub("parcel", sub("box", *tasks("wrap"), optional=True))).has_optional_groups
+
+
 def test_a_workflow_in_itself_is_one_step() -> None:
     sub = task("sub", "SUB_WORKFLOW", subWorkflowParam={"name": "orders"})
     assert plan(sub, orders={"name": "orders", "tasks": [sub]}).steps[0].sub_workflow is None

@@ -16,6 +16,7 @@ from tests.polling.recordings import load, recordings
 PACK = Step("pack", "SIMPLE", "pack")
 IN_CASE = Step("fly", "SIMPLE", "fly", cases=(("choose", "air"),))
 IN_DEFAULT = Step("ship", "SIMPLE", "ship", cases=(("choose", None),))
+OPTIONAL = failed("pack", in_workflow={"optional": True})
 FORK = Step("fan_out", "FORK_JOIN_DYNAMIC", "fan_in")
 
 
@@ -34,6 +35,10 @@ def choice(status: str = "COMPLETED", chosen: str = "air", field: str = "evaluat
         (PACK, "RUNNING", [task("pack", "SKIPPED")], Kind.SKIPPED, ""),
         (PACK, "TERMINATED", [task("pack", "CANCELED")], Kind.CANCELED, ""),
         (PACK, "FAILED", [failed("pack")], Kind.FAILED, ""),
+        (PACK, "RUNNING", [failed("pack")], Kind.FAILED, ""),
+        (PACK, "RUNNING", [OPTIONAL], Kind.OPEN, "pack"),
+        (PACK, "COMPLETED", [OPTIONAL], Kind.WARNED, ""),
+        (PACK, "FAILED", [OPTIONAL], Kind.WARNED, ""),
         (PACK, "RUNNING", [failed("pack", retried=True), task("pack", attempt=2, seq=2)], Kind.OPEN, "pack"),
         (PACK, "RUNNING", [task("pack", "IN_PROGRESS")], Kind.OPEN, "pack"),
         (PACK, "PAUSED", [task("pack", "SCHEDULED")], Kind.OPEN, "pack"),

@@ -75,7 +75,7 @@ class GroupRun:
             if name in self.states:
                 continue
             before = [self.states[self.name(item)] for item in task.upstream_task_ids]
-            if any(state in ("failed", "upstream_failed") for state in before):
+            if task.trigger_rule != "all_done" and any(state in ("failed", "upstream_failed") for state in before):
                 self.states[name] = "upstream_failed"
                 continue
             self.before(name)
