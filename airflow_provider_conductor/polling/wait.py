@@ -17,6 +17,7 @@ from airflow_provider_conductor.client.errors import (
 from airflow_provider_conductor.client.flow import Flow, current_time
 from airflow_provider_conductor.client.flows import reached
 from airflow_provider_conductor.client.models import Workflow
+from airflow_provider_conductor.client.task_types import may_contain
 from airflow_provider_conductor.polling.awaited_task import AwaitedTask, awaited_task, task_statuses, why_missing
 from airflow_provider_conductor.polling.formatting import clock_time, duration
 from airflow_provider_conductor.polling.limits import Verdict, judge, slow_at
@@ -180,6 +181,7 @@ class _Wait:
         return_at: when it returns ``still_running``.
         failures: polls in a row that did not reach the server.
         limit: the latest moment of the next poll, wherever the wait continues.
+        overlooked: whether a task of the workflow may end without a trace in its ``updateTime``.
         traced: whether an unexpected answer has been logged with its traceback.
     """
 
@@ -195,6 +197,7 @@ class _Wait:
     polls: int = 0
     tasks_read: float | None = None
     few_tasks: bool = False
+    overlooked: bool | None = None
     progress: Progress | None = None
     limit: float = math.inf
     traced: bool = False
@@ -293,6 +296,9 @@ class _Wait:
         workflow = seen.workflow
         if seen.whole:
             self.few_tasks = len(workflow.tasks) <= FEW_TASKS
+            if self.overlooked is None:
+                definition = workflow.data.get("workflowDefinition")
+                self.overlooked = bool(definition) and may_contain(definition, "HUMAN")
         if (event := self._reached_end(seen)) is not None:
             return event, now
         judgement = judge(self.spec, seen.progress, now, seen.clock, warned=self.state.warned)
@@ -375,6 +381,10 @@ class _Wait:
         if all(status.ended for status in task_statuses(spec.wait_until_task_status)):
             closely = bool(spec.wait_until_task_ref)
             seeing, blind = wake_at(self.progress, now, self.clock, jitter=jitter, poll_by=self.limit, closely=closely)
+            if closely:
+                # The end of a task before a HUMAN one leaves the workflow's updateTime as it was (seen on 3.32.2).
+                blind = min(blind, unhurried)
+                seeing = blind if self.overlooked else seeing
         else:
             seeing = blind = unhurried  # that a worker takes a task can only be seen in the task
         self.state.pause = PollPause(

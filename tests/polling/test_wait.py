@@ -623,6 +623,16 @@ def test_the_task_waited_for_ends_the_wait() -> None:
     assert world.age < 63
 
 
+def test_a_task_is_polled_for_closely_where_its_end_leaves_no_trace() -> None:
+    """The end of one before a HUMAN task does not change ``updateTime``, and some answers have none at all."""
+    for kind, unseen in (("SIMPLE", False), ("HUMAN", True)):
+        world = World([(0, workflow(live("pack"), workflowDefinition={"tasks": [{"type": kind}]}))])
+        state = sent(world.wait(world.spec(wait_until_task_ref="pack"), return_after=0))
+        assert state.pause is not None
+        assert state.pause.blind_wake_at <= world.now + 1.1
+        assert (state.pause.wake_at <= world.now + 1.1) is unseen
+
+
 def test_a_failed_attempt_that_will_be_tried_again_is_not_the_tasks_end() -> None:
     first = failed("pack", of=3, retried=True)
     world = World(
