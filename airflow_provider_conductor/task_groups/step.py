@@ -46,7 +46,7 @@ UNTIL_IT_BEGINS = 1.0
 """Seconds between two reads of a sub-workflow's task that is retried and has no new sub-workflow yet."""
 
 SETTLING = 3
-"""Reads of a workflow that has just failed until all its tasks have ended."""
+"""Reads of a workflow that has just failed until all its tasks have ended, and its failure workflow has started."""
 
 
 @dataclass(frozen=True)
@@ -321,6 +321,11 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
         from airflow_provider_conductor.polling.failure_report import diagnose, explain, headline
 
         url, client = self.hook.workflow_url(workflow.workflow_id), self.hook.client
+        for _ in range(SETTLING):
+            if not _starts_failure_workflow(workflow):
+                break
+            time.sleep(UNTIL_IT_BEGINS)
+            workflow = client.get_workflow(workflow.workflow_id)
         if state.kind is Kind.FAILED:
             refs = tasks_of(self.step, workflow)
             failure = client.run(diagnose(workflow, among=lambda task: is_one_of(task, refs)))
@@ -396,3 +401,9 @@ def _is_end_of_step(event: WaitEvent) -> bool:
     from airflow_provider_conductor.polling.wait_event import TASK_ENDED, TASK_MISSED
 
     return event.status in (TASK_ENDED, TASK_MISSED) or event.status in WorkflowStatus.__members__
+
+
+def _starts_failure_workflow(workflow: Workflow) -> bool:
+    """Whether the server, which does so a moment after the failure, has yet to start the failure workflow."""
+    named = (workflow.data.get("workflowDefinition") or {}).get("failureWorkflow")
+    return bool(named) and not workflow.failure_workflow_id and not workflow.failure_workflow_error
