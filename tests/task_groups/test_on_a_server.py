@@ -2,101 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-import time
-from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_conductor.client import ConductorClient, ConductorError
-from airflow_provider_conductor.task_groups import ConductorWorkflowTaskGroup
 from tests.integration.client_lab import Lab
 from tests.task_groups.group_run import GroupRun
+from tests.task_groups.worker import Worker, define, group_of
 
 pytestmark = pytest.mark.integration
-
-
-class Worker:
-    """Does the simple tasks of a lab's workflows; ``fails`` are the references that it fails."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self.names: set[str] = set()
-        self.fails: set[str] = set()
-        self.done: list[str] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def _work(self) -> None:
-        with ConductorClient(self.lab.client.settings.api_url) as client:
-            while not self._stop.is_set():
-                for name in tuple(self.names):
-                    with contextlib.suppress(ConductorError):
-                        self._do(client, client.poll_task(name, "packer-1"))
-                time.sleep(0.05)
-
-    def _do(self, client: ConductorClient, task: Any) -> None:
-        if task is None:
-            return
-        ref = task.reference_name
-        self.done.append(ref)
-        if ref in self.fails:
-            client.log_task(task.task_id, f"{ref}: no more boxes")
-            client.update_task(
-                task.data["workflowInstanceId"], task.task_id, "FAILED", reason="out of boxes", worker_id="packer-1"
-            )
-        else:
-            client.update_task(task.data["workflowInstanceId"], task.task_id, "COMPLETED", output={"by": ref})
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-
-@pytest.fixture
-def lab(conductor_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    url = conductor_server.api_url
-    monkeypatch.setenv("AIRFLOW_CONN_CONDUCTOR_DEFAULT", f'{{"conn_type": "conductor", "host": "{url}"}}')
-    with Lab(url) as lab:
-        yield lab
-
-
-@pytest.fixture
-def worker(lab: Lab) -> Iterator[Worker]:
-    worker = Worker(lab)
-    yield worker
-    worker.stop()
-
-
-def simple_in(tasks: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(tasks, dict):
-        if tasks.get("type") == "SIMPLE":
-            yield tasks
-        for inside in tasks.values():
-            yield from simple_in(inside)
-    elif isinstance(tasks, (list, tuple)):
-        for inside in tasks:
-            yield from simple_in(inside)
-
-
-def define(lab: Lab, worker: Worker, what: str, *tasks: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    definition = lab.definition(what, *tasks, **fields)
-    names = {task["name"] for task in simple_in(definition)}
-    owned = {"ownerEmail": "tests@example.com", "retryCount": 0, "timeoutSeconds": 0}
-    lab.client.register_task_defs([{**owned, "name": name} for name in names])
-    lab.client.register_workflow_defs(definition)
-    worker.names |= names
-    return definition
-
-
-def group_of(definition: Any, **arguments: Any) -> ConductorWorkflowTaskGroup:
-    with DAG("orders", start_date=datetime(2026, 1, 1), schedule=None):
-        return ConductorWorkflowTaskGroup(definition, group_id="flow", **arguments)
 
 
 def test_a_failed_step_runs_again_after_a_clear(lab: Lab, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
