@@ -199,6 +199,7 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
     def _follow(self, workflow_id: str, deadline: float | None, *, first: bool = False) -> Any:
         from airflow_provider_conductor.mirrors.step_state import Kind
 
+        settling = SETTLING
         while True:
             levels, state = self._locate(workflow_id)
             workflow, depth = levels[-1], len(levels) - 1
@@ -208,6 +209,13 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
             first = False
             if self._retry_lost(workflow_id, *levels):
                 continue
+            if state.kind is Kind.FAILED and depth and settling:
+                # The server ends the task above a failed sub-workflow a moment after it; a clear before that is lost.
+                above = levels[-2].latest_attempt(self.steps[depth - 1].ref)
+                if above is not None and above.is_open:
+                    settling -= 1
+                    time.sleep(UNTIL_IT_BEGINS)
+                    continue
             if state.kind is not Kind.OPEN:
                 return self._end(workflow, state)
             begins = depth < len(self.steps) - 1 and state.wait_for == self.steps[depth].awaits
