@@ -228,7 +228,7 @@ CASES = {
                         *row(lab, "d"),
                         decision("choose", row(lab, "e"), x=row(lab, "f", "g", "h"), y=row(lab, "i", "j")),
                     ],
-                    on=("c", "choose"),
+                    on=("c", "d"),
                 ),
                 [sub(lab, "k")],
             ),

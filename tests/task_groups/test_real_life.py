@@ -95,7 +95,11 @@ def test_it_fails_is_cleared_and_completes(
     assert states["finish"] == "success", (run.errors, lab.client.get_workflow(first).data["tasks"])
     assert run.workflow_id == first
     tasks = ran(run, lab)
-    expected = {one: AIRFLOW_STATES[task and str(task.status)] for one, task in tasks.items()}
+    # An optional task in a fork stays FAILED if the JOIN is quicker (seen on 3.32.2).
+    optional = {one for one, task in tasks.items() if task and task.workflow_task.get("optional") is True}
+    expected = {
+        one: "success" if one in optional else AIRFLOW_STATES[task and str(task.status)] for one, task in tasks.items()
+    }
     assert states == expected | {"finish": "success", "start": "success"}
     assert {one for one, state in states.items() if state == "skipped"} == set(case.skipped)
     assert {one for one, state in states.items() if state == "failed"} == set(case.failed)
