@@ -39,7 +39,7 @@ PATIENCE = 300
 STUCK = "approval"
 """Its workflow waits until somebody completes the task ``approve``."""
 
-DAGS_TO_SEE = ("order_pipeline", "nightly_model_training", "stop_and_retry", STUCK)
+DAGS_TO_SEE = ("order_pipeline", "order_steps", "nightly_model_training", "stop_and_retry", STUCK)
 
 
 def main() -> int:

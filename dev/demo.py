@@ -35,6 +35,7 @@ from dev.examples import airflow_environment, register_definitions, running, run
 STORIES = {
     "order_pipeline": "Execute, deferred. charge_card fails once; Conductor tries it again after its retry delay.",
     "nightly_model_training": "Start, then a sensor for each workflow.",
+    "order_steps": "The workflow of order_pipeline as a task group: a task for each of its steps.",
     "stop_and_retry": "Terminate a workflow that hangs, and run it on from where it stopped.",
 }
 
