@@ -102,6 +102,11 @@ class Blocker:
     missing: tuple[str, ...] = ()
     undefined: tuple[str, ...] = ()
 
+    def is_of(self, task_ref: str) -> bool:
+        """Whether it is this task of the workflow, an iteration of it, or in the sub-workflow that the task runs."""
+        outermost = self.path[0] if self.path else self.reference_name
+        return outermost == task_ref or outermost.startswith(f"{task_ref}__")
+
 
 WORKER_KINDS = frozenset({"", "SIMPLE", "DYNAMIC", "USER_DEFINED"})
 

@@ -301,6 +301,7 @@ class _Wait:
                 self.overlooked = bool(definition) and may_contain(definition, "HUMAN")
         if (event := self._reached_end(seen)) is not None:
             return event, now
+        self._log_situation(seen)
         judgement = judge(self.spec, seen.progress, now, seen.clock, warned=self.state.warned)
         what = seen.unread or (
             describe(self.progress, seen.server_now) if self.progress else f"it is {workflow.status}"
@@ -335,7 +336,7 @@ class _Wait:
         return f"the workflow has been running for {age}, longer than {usual}: {what}"
 
     def _log_changes(self, seen: Observation) -> None:
-        """Log what users have done, and what has changed; nothing if nothing has."""
+        """Log what users have done, and that the answer cannot be read; nothing if nothing has changed."""
         self.answered(seen.received)
         if seen.progress is None:
             return
@@ -348,7 +349,16 @@ class _Wait:
         for action in user_actions(self.state.lifecycle, seen.workflow):
             self.log(action)
         self.state.lifecycle = Lifecycle.of(seen.workflow)
-        message, self.state.logged = next_message(seen.progress, seen.server_now, self.state.logged)
+
+    def _log_situation(self, seen: Observation) -> None:
+        """Log what the workflow waits for, or the task that is waited for; nothing if that has not changed."""
+        if seen.progress is None or seen.unread:
+            return
+        progress, task_ref = seen.progress, self.spec.wait_until_task_ref
+        own = tuple(blocker for blocker in progress.blockers if blocker.is_of(task_ref)) if task_ref else ()
+        message, self.state.logged = next_message(
+            replace(progress, blockers=own) if own else progress, seen.server_now, self.state.logged
+        )
         if message:
             self.log(message)
 
