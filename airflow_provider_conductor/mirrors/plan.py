@@ -95,9 +95,10 @@ def make_plan(
     ===================  ===========================================================================
     task                 in the plan
     ===================  ===========================================================================
-    FORK_JOIN, JOIN      edges to each branch, and from those that the JOIN waits for
+    FORK_JOIN, JOIN      edges to each branch, and from those that the JOIN waits for; a SWITCH is
+                         done when it has chosen, before its case is
     FORK_JOIN_DYNAMIC    one step, which ends with its JOIN
-    SWITCH, DECISION     edges to each case, and past it where a case is empty
+    SWITCH, DECISION     edges to each case; past it only where no case has steps and goes on
     DO_WHILE             one step
     SUB_WORKFLOW         one step; with a plan of its own, where its definition is inline or given
     TERMINATE            the end of its branch
@@ -132,6 +133,8 @@ class _Walk:
     above: tuple[str, ...]
     depth: int = 0
     steps: list[Step] = field(default_factory=list)
+    done_after: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Reference name of a task → the steps after which it is done. A SWITCH is done before its cases are."""
 
     def through(self, tasks: Sequence[Mapping[str, Any]], place: _Place) -> frozenset[str]:
         """Add the steps of these tasks, one after the other; returns those just before what follows."""
@@ -139,7 +142,10 @@ class _Walk:
             if not place.before:  # a TERMINATE comes before it
                 break
             follows = tasks[number + 1] if number + 1 < len(tasks) else {}
-            place = replace(place, before=self._task(task, follows, place))
+            after = self._task(task, follows, place)
+            ref = str(task.get("taskReferenceName"))
+            self.done_after[ref] = place.before if task.get("type") in SWITCHES else after
+            place = replace(place, before=after)
         return place.before
 
     def _task(self, task: Mapping[str, Any], follows: Mapping[str, Any], place: _Place) -> frozenset[str]:
@@ -169,21 +175,21 @@ class _Walk:
         for case, listed in cases:
             inside = replace(place, cases=(*place.cases, (ref, case)), depth=place.depth + 1)
             after |= self.through(listed, inside)
-        return after
+        # A step of a case comes after those before the SWITCH, and is skipped where another case is taken.
+        return after - place.before or after
 
     def _fork(self, task: Mapping[str, Any], join: Mapping[str, Any], place: _Place) -> frozenset[str]:
         joined = set(map(str, join.get("joinOn") or ())) if join.get("type") in JOINS else set()
         after: frozenset[str] = frozenset()
         ended = True
         for branch in task.get("forkTasks") or ():
-            first = len(self.steps)
             before = self.through(branch, replace(place, depth=place.depth + 1))
             within = {str(item.task.get("taskReferenceName")) for item in defined_tasks(branch)}
             if joined and not joined & within:
                 continue
             ended = ended and not before
-            own = joined & {step.ref for step in self.steps[first:]}
-            after |= own if own == joined & within else before
+            awaited = [self.done_after.get(ref, before) for ref in joined & within]
+            after = after.union(*awaited or [before])
         return after or (frozenset() if ended and task.get("forkTasks") else place.before)
 
     def _step(

@@ -82,9 +82,16 @@ def test_a_join_waits_for_some() -> None:
     assert found == {"b": "", "c": "b", "d": "", "f": "", "e": "b d"}
 
 
-def test_a_join_on_a_switch_waits_for_its_cases() -> None:
+def test_a_join_on_a_switch_does_not_wait_for_its_cases() -> None:
+    """The server completes a SWITCH when it has chosen: see ``tests/task_groups/test_on_a_server.py``."""
     branch = [*tasks("b"), switch(tasks("c"), x=tasks("d"))]
-    assert edges(fork(branch, tasks("f")), tasks("e"))["e"] == "c d f"
+    found = edges(fork(branch, tasks("f")), tasks("e"))
+    assert found == {"b": "", "c": "b", "d": "b", "f": "", "e": "b f"}
+
+
+def test_a_join_on_a_join_waits_for_all_that_it_does() -> None:
+    inner = fork(tasks("b"), tasks("c"), ref="inner")
+    assert edges(fork(inner, tasks("f")), tasks("e"))["e"] == "b c f"
 
 
 def test_forks_in_forks() -> None:
@@ -94,9 +101,11 @@ def test_forks_in_forks() -> None:
     }
 
 
-def test_a_switch_has_an_edge_past_an_empty_case() -> None:
-    assert edges(tasks("a"), switch([], x=tasks("b"), y=tasks("c")), tasks("d"))["d"] == "a b c"
+def test_a_switch_has_an_edge_past_it_only_where_no_case_goes_on() -> None:
+    assert edges(tasks("a"), switch([], x=tasks("b"), y=tasks("c")), tasks("d"))["d"] == "b c"
     assert edges(tasks("a"), switch(tasks("e"), x=tasks("b"), y=[]), tasks("d"))["d"] == "b e"
+    assert edges(tasks("a"), switch([], x=[]), tasks("d"))["d"] == "a"
+    assert edges(tasks("a"), switch([], x=[*tasks("b"), task("end", "TERMINATE")]), tasks("d"))["d"] == "a"
 
 
 def test_a_step_knows_the_cases_around_it() -> None:
@@ -107,7 +116,7 @@ def test_a_step_knows_the_cases_around_it() -> None:
 
 def test_a_decision_is_a_switch() -> None:
     decision = task("choose", "DECISION", decisionCases={"x": tasks("b")}, defaultCase=[])
-    assert edges(tasks("a"), decision, tasks("c")) == {"a": "", "b": "a", "c": "a b"}
+    assert edges(tasks("a"), decision, tasks("c")) == {"a": "", "b": "a", "c": "b"}
 
 
 def test_a_loop_is_one_step_with_what_is_in_it() -> None:

@@ -121,6 +121,27 @@ def test_branches_that_are_not_taken_are_skipped(
         assert "SWITCH 'choose' chose" in str(run.errors[name])
 
 
+def test_a_join_on_a_switch_does_not_wait_for_its_case(
+    lab: Lab, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = switch({"sea": [lab.simple("ship")]}, [])
+    branches = fork([lab.simple("bill")], [choice])
+    definition = define(lab, worker, "joined", *branches, lab.simple("thank"))
+    worker.names.remove(lab.name("ship"))
+    run = GroupRun(group_of(definition, workflow_input={"way": "sea"}), monkeypatch)
+    assert run.tasks["thank"].upstream_task_ids == {"flow.bill"}
+
+    def ship_late(name: str) -> None:
+        if name == "ship":
+            lab.eventually(lambda: str(lab.status_of(run.workflow_id, "thank")) == "COMPLETED")
+            assert str(lab.status_of(run.workflow_id, "ship")) == "SCHEDULED"
+            worker.names.add(lab.name("ship"))
+
+    run.before = ship_late
+    assert set(run.go().values()) == {"success"}
+    assert worker.done.index("thank") < worker.done.index("ship")
+
+
 def test_an_optional_step_that_fails_is_a_success(lab: Lab, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     definition = define(lab, worker, "optional", lab.simple("pack", optional=True), lab.simple("ship"))
     worker.fails = {"pack"}
