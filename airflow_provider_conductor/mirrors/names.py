@@ -7,8 +7,12 @@ import re
 START, FINISH = "start", "finish"
 """The tasks of each group that are no steps."""
 
-_REFUSED = re.compile(r"[^\w-]|_(?=x[0-9a-f]+(?:_|[^\w-]))")
-"""What a group's id must not have; and an underscore that would read like the beginning of an escape."""
+TAKEN = frozenset([START, FINISH, "upstream_join_id", "downstream_join_id"])
+"""Names of a group's tasks that no step may have: Airflow draws each group's edges from and to the last two."""
+
+_REFUSED = re.compile(r"[^\w-]|[^\0-\uffff]|_(?=x[0-9a-f]+(?:_|[^\w-]|[^\0-\uffff]))")
+"""What a group's id must not have, with what Airflow's columns of ids cannot store on MySQL (``utf8mb3_bin``); and an
+underscore that would read like the beginning of an escape."""
 
 _ESCAPED = re.compile(r"_x([0-9a-f]+)_")
 
@@ -18,7 +22,7 @@ def to_task_id(name: str) -> str:
 
     Two names never become the same id, and :func:`from_task_id` reads it back.
     """
-    if name in (START, FINISH):
+    if name in TAKEN:
         return _escaped(name[0]) + name[1:]
     return _REFUSED.sub(lambda found: _escaped(found[0]), name)
 

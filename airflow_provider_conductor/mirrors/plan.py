@@ -110,6 +110,9 @@ def make_plan(
         definition: as the server has it; :func:`~airflow_provider_conductor.definitions.definition.check` accepts it.
         selection: which steps become tasks.
         sub_workflows: definitions of sub-workflows by name.
+
+    Raises:
+        ValueError: two steps of a workflow have the same reference name.
     """
     walk = _Walk(selection, sub_workflows or {}, above=(str(definition.get("name")),))
     walk.through(definition.get("tasks") or (), _Place(frozenset([""])))
@@ -135,6 +138,7 @@ class _Walk:
     steps: list[Step] = field(default_factory=list)
     done_after: dict[str, frozenset[str]] = field(default_factory=dict)
     """Reference name of a task → the steps after which it is done. A SWITCH is done before its cases are."""
+    refs: set[str] = field(default_factory=set)
 
     def through(self, tasks: Sequence[Mapping[str, Any]], place: _Place) -> frozenset[str]:
         """Add the steps of these tasks, one after the other; returns those just before what follows."""
@@ -198,6 +202,12 @@ class _Walk:
         below = None if at_limit or kind != "SUB_WORKFLOW" else self._sub_workflow(task, place)
         if not self.selection.has(ref) and not (below and below.steps):
             return place.before
+        if ref in self.refs:
+            raise ValueError(
+                f"workflow {self.above[-1]!r}: taskReferenceName {ref!r} occurs twice, and must be unique: give one of "
+                "the tasks another"
+            )
+        self.refs.add(ref)
         inside = tuple(_refs(task)) if kind in (*FORKS, "DO_WHILE") else ()
         upstream = tuple(sorted(place.before - {""}))
         nested = below if below and below.steps else None

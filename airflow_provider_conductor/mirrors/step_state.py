@@ -126,7 +126,8 @@ def tasks_of(step: Step, workflow: Workflow) -> frozenset[str]:
 
 def is_one_of(task: Task, refs: Collection[str]) -> bool:
     """Whether it is one of these, or an iteration of one."""
-    return task.reference_name in refs or ITERATIONS.sub("", task.reference_name) in refs
+    name = task.reference_name
+    return name in refs or (task.iteration > 0 and ITERATIONS.sub("", name) in refs)
 
 
 class Action(Enum):

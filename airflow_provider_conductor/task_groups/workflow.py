@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, TaskGroup
 
 from airflow_provider_conductor._options import DEFAULT_STALL_TIMEOUT, MAX_OUTPUT_BYTES
 from airflow_provider_conductor.connection_form import DEFAULT_CONNECTION_ID
-from airflow_provider_conductor.definitions.definition import Definition, check, definitions_in
+from airflow_provider_conductor.definitions.definition import Definition, DefinitionError, check, definitions_in
 from airflow_provider_conductor.mirrors.names import FINISH, START, to_task_id
 from airflow_provider_conductor.mirrors.plan import Definitions, Plan, Selection, Step, make_plan
 from airflow_provider_conductor.polling.durations import seconds
@@ -27,6 +27,9 @@ AFTER_ALL = "all_done"
 STEP_RETRIES: Mapping[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=30)}
 """A further try only follows the step again, so it costs nothing where Airflow has lost a task: on a busy machine, the
 scheduler fails one that goes on before its worker has reported the deferral (seen on 3.3.2)."""
+
+TASK_ID_LIMIT, GROUP_ID_LIMIT = 250, 200
+"""Airflow's, in characters: of a task's id with those of the groups around it, and of a group's own id."""
 
 
 class ConductorWorkflowTaskGroup(TaskGroup):
@@ -90,13 +93,22 @@ class ConductorWorkflowTaskGroup(TaskGroup):
         **kwargs: Any,
     ) -> None:
         folders = _folders(kwargs.get("dag"))
-        workflow = _chosen(_read(definition, folders), workflow_name)
-        below = [item for given in _several(sub_workflows) for item in _read(given, folders)]
-        check([workflow, *(item for item in below if item.label != workflow.label)])
+        try:
+            workflow = _chosen(_read(definition, folders), workflow_name)
+            below = [item for given in _several(sub_workflows) for item in _read(given, folders)]
+            check([workflow, *(item for item in below if item.label != workflow.label)])
+        except DefinitionError as error:
+            raise ValueError("\n- ".join(["a task group cannot be made of this:", *error.problems])) from None
         definitions: Definitions = {item.name: item.data for item in below if item.kind == "workflow"}
         selection = Selection(_patterns(select), _patterns(exclude), depth)
         plan = make_plan(workflow.data, selection, definitions)
-        super().__init__(group_id=group_id or to_task_id(workflow.name), **kwargs)
+        group_id = group_id or to_task_id(workflow.name)
+        if len(group_id) > GROUP_ID_LIMIT:
+            raise ValueError(
+                f"the id of the task group of workflow {workflow.name[:80]!r} has {len(group_id)} characters, and "
+                f"Airflow allows {GROUP_ID_LIMIT}: give the group a shorter group_id"
+            )
+        super().__init__(group_id=group_id, **kwargs)
         shared: dict[str, Any] = {"conductor_conn_id": conductor_conn_id}
         with self:
             self.start = ConductorStartStepsOperator(
@@ -122,7 +134,7 @@ class ConductorWorkflowTaskGroup(TaskGroup):
                 max_output_bytes=MAX_OUTPUT_BYTES.get() if max_output_bytes is None else max_output_bytes,
             )
             shared |= {"options": options, "trigger_rule": AFTER_SKIPPED}
-            self.steps = _add_steps(plan, (), [self.start], {**STEP_RETRIES, **shared, **(step_args or {})})
+            self.steps = _add_steps(self, plan, (), [self.start], {**STEP_RETRIES, **shared, **(step_args or {})})
             self.finish = ConductorFinishOperator(task_id=FINISH, output_path=output_path, **shared)
             leaves = [task for task in self.steps.values() if not task.downstream_task_ids]
             # After an optional sub-workflow a start that failed is forgotten, so it stops the end by itself.
@@ -134,8 +146,15 @@ class ConductorWorkflowTaskGroup(TaskGroup):
         return self.finish.output
 
 
+class _StepGroup(TaskGroup):
+    """The group of a sub-workflow. Its id is unique in the group around it, which Airflow checks by itself."""
+
+    def _check_for_group_id_collisions(self, add_suffix_on_collision: bool) -> None:
+        """Airflow 2.11 would compare the id without its prefix with all others of the DAG."""
+
+
 def _add_steps(
-    plan: Plan, above: tuple[Step, ...], entry: Sequence[BaseOperator], arguments: Mapping[str, Any]
+    group: TaskGroup, plan: Plan, above: tuple[Step, ...], entry: Sequence[BaseOperator], arguments: Mapping[str, Any]
 ) -> dict[str, ConductorStepOperator]:
     """Add the tasks of a plan to the present group; returns the last task of each step, by reference name."""
     added: dict[str, ConductorStepOperator] = {}
@@ -143,16 +162,35 @@ def _add_steps(
         before: list[BaseOperator] = [added[ref] for ref in step.upstream] or list(entry)
         steps = (*above, step)
         if step.sub_workflow is None:
-            task = ConductorStepOperator(task_id=to_task_id(step.ref), steps=steps, **arguments)
+            task = ConductorStepOperator(task_id=_task_id(step.ref, group), steps=steps, **arguments)
         else:
-            with TaskGroup(group_id=to_task_id(step.ref)):
-                inner = _add_steps(step.sub_workflow, steps, before, arguments)
+            with _StepGroup(group_id=_task_id(step.ref, group, last=f".{FINISH}")) as inner_group:
+                inner = _add_steps(inner_group, step.sub_workflow, steps, before, arguments)
                 before = [task for task in inner.values() if not task.downstream_task_ids]
                 rule = {"trigger_rule": AFTER_ALL} if step.optional else {}
                 task = ConductorStepOperator(task_id=FINISH, steps=steps, **{**arguments, **rule})
         task.set_upstream(before)
         added[step.ref] = task
     return added
+
+
+def _task_id(ref: str, group: TaskGroup, *, last: str = "") -> str:
+    """The id of a step's task in this group; with ``last``, of its group, whose last task has this name.
+
+    Raises:
+        ValueError: it is too long for Airflow.
+    """
+    task_id = to_task_id(ref)
+    length, limit = len(group.child_id(task_id)) + len(last), TASK_ID_LIMIT
+    if last and len(task_id) > GROUP_ID_LIMIT:
+        length, limit = len(task_id), GROUP_ID_LIMIT
+    if length > limit:
+        raise ValueError(
+            f"task group {group.group_id!r}: the id of step {ref[:80]!r} would have {length} characters, and Airflow "
+            f"allows {limit}: give the step a shorter taskReferenceName or the task group a shorter group_id, or leave "
+            "the step out with exclude or depth"
+        )
+    return task_id
 
 
 def _compared(

@@ -16,6 +16,7 @@ names = st.text(min_size=1) | st.text(alphabet="_x05f ", min_size=1)
 def test_any_name_becomes_an_id_that_is_read_back(name: str) -> None:
     task_id = to_task_id(name)
     assert re.fullmatch(r"[\w-]+", task_id)
+    assert all(ord(character) < 0x10000 for character in task_id)
     assert from_task_id(task_id) == name
 
 
@@ -29,6 +30,11 @@ def test_any_name_becomes_an_id_that_is_read_back(name: str) -> None:
         ("start", "_x73_tart"),
         ("finish", "_x66_inish"),
         ("a_x20_b", "a_x5f_x20_b"),
+        ("downstream_join_id", "_x64_ownstream_join_id"),
+        ("größe", "größe"),
+        ("e\u0301", "e_x301_"),
+        ("包装\U0001f4e6", "包装_x1f4e6_"),
+        ("\U00020000", "_x20000_"),
     ],
 )
 def test_a_name_stays_what_it_is_where_it_can(name: str, task_id: str) -> None:

@@ -165,6 +165,14 @@ def test_a_workflow_in_itself_is_one_step() -> None:
     assert plan(sub, orders={"name": "orders", "tasks": [sub]}).steps[0].sub_workflow is None
 
 
+def test_a_name_that_occurs_twice_in_a_workflow_is_refused() -> None:
+    inline = {"name": "parcel", "workflowDefinition": {"name": "parcel", "tasks": tasks("pack", "pack")}}
+    with pytest.raises(ValueError, match=r"workflow 'parcel': taskReferenceName 'pack' occurs twice.* give one of the"):
+        plan(task("sub", "SUB_WORKFLOW", subWorkflowParam=inline))
+    inline["workflowDefinition"] = {"name": "parcel", "tasks": tasks("pack")}
+    assert edges(tasks("pack"), task("sub", "SUB_WORKFLOW", subWorkflowParam=inline)) == {"pack": "", "sub": "pack"}
+
+
 def test_a_step_that_is_not_selected_passes_its_edges_on() -> None:
     assert edges(tasks("a", "b", "c"), exclude=["b"]) == {"a": "", "c": "a"}
     assert edges(tasks("load_a", "b", "load_c"), select=["load_*"]) == {"load_a": "", "load_c": "load_a"}

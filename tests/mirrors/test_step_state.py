@@ -88,6 +88,18 @@ def test_what_a_cleared_task_does(state: StepState, ended: bool, seen: object, c
     assert action(state, workflow_ended=ended, seen=seen, cleared=cleared) is does
 
 
+def test_a_name_that_ends_like_an_iteration_is_a_step_of_its_own() -> None:
+    """Only the tasks of a loop have iterations."""
+    other = task("pack__2", "COMPLETED", seq=2)
+    looped = task("pack__1", "COMPLETED", seq=3, iteration=1)
+    run = workflow(task("pack", "COMPLETED"), other, looped)
+    loop = Step("again", "DO_WHILE", "again", inside=("pack",))
+    assert [one.reference_name for one in attempts(PACK, workflow(task("pack", "COMPLETED"), other))] == ["pack"]
+    assert [one.reference_name for one in attempts(Step("pack__2", "SIMPLE", "pack__2"), run)] == ["pack__2"]
+    assert "pack__1" in [one.reference_name for one in attempts(loop, run)]
+    assert "pack__2" not in [one.reference_name for one in attempts(loop, run)]
+
+
 def plan_of(recorded: Workflow) -> tuple[Step, ...]:
     return make_plan(recorded.data["workflowDefinition"]).steps
 
