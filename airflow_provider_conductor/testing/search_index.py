@@ -62,7 +62,7 @@ def _summary(workflow: Mapping[str, Any]) -> dict[str, Any]:
     texts = {key: workflow[key] for key in ("workflowId", "correlationId", "status")}
     times = {key: _iso(workflow[key]) for key in ("startTime", "updateTime")}
     end = {"endTime": _iso(workflow["endTime"])} if workflow["endTime"] else {}
-    if workflow["reasonForIncompletion"]:
+    if workflow.get("reasonForIncompletion"):
         texts["reasonForIncompletion"] = workflow["reasonForIncompletion"]
     definition = {"workflowType": workflow["workflowName"], "version": workflow["workflowVersion"]}
     return {**definition, **texts, **times, **end, "parentWorkflowId": workflow.get("parentWorkflowId") or ""}
