@@ -168,7 +168,11 @@ class _Chunk:
     def _send(self, workflow_ids: Sequence[str]) -> Flow[dict[str, Decision]]:
         """Send the command; returns the errors by id."""
         many, one_by_one = self.command.many, self.command.one_by_one
-        bulk = [item for item in workflow_ids if many is not None and not one_by_one(self.before[item])]
+        bulk = [
+            item
+            for item in workflow_ids
+            if many is not None and not one_by_one(self.before[item]) and self.command.first(self.before[item]) is None
+        ]
         refusals: dict[str, Decision] = {}
         if many is None or len(bulk) < 2:
             bulk = []
@@ -187,6 +191,8 @@ class _Chunk:
             if workflow_id in sent:
                 continue
             try:
+                if (first := self.command.first(self.before[workflow_id])) is not None:
+                    yield from ask(first)
                 yield from ask(self.command.one(self.before[workflow_id]))
             except ConductorRequestError as error:
                 if error.concerns_server:

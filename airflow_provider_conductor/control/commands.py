@@ -14,9 +14,11 @@ from airflow_provider_conductor.control.eligibility import DUE, Decision, Kind, 
 from airflow_provider_conductor.control.hanging import hangs_after_rerun, hangs_after_skip
 from airflow_provider_conductor.control.lost_retry import (
     QUEUED_BY_A_RETRY,
+    UNDO_REASON,
     UNDONE_WITHIN,
     broken_by_a_retry,
     is_lost,
+    leaves_open,
     may_be_undone,
 )
 
@@ -38,6 +40,7 @@ class Command:
         has_effect: whether the effect shows, from the workflow before and after (None: unknown to the server).
         needs_tasks: whether the decision or the request needs the tasks of this workflow, which was read without.
         details: the decision on everything but the status; it counts where the status allows the verb.
+        first: a request that has to come before, for this workflow; None: none.
         undone: whether the server itself has undone it since, so that it has to be sent again.
         undone_within: seconds after which that shows, for this workflow.
     """
@@ -49,6 +52,7 @@ class Command:
     needs_tasks: Callable[[Workflow], bool] | bool = False
     details: Callable[[Workflow], Decision] = lambda workflow: DUE
     one_by_one: Callable[[Workflow], bool] = lambda workflow: False
+    first: Callable[[Workflow], Call[Any] | None] = lambda workflow: None
     undone: Callable[[Workflow], bool] = lambda workflow: False
     undone_within: Callable[[Workflow], float] = lambda workflow: 0.0
 
@@ -149,10 +153,16 @@ def retry(*, resume_subworkflow_tasks: bool = True) -> Command:
             or (resume_subworkflow_tasks and has(workflow, "SUB_WORKFLOW"))
         ),
         details=details,
+        first=cancel_left_open,
         undone=is_lost,
         undone_within=lambda workflow: UNDONE_WITHIN if may_be_undone(workflow) else 0.0,
         one_by_one=lambda workflow: resume_subworkflow_tasks and has(workflow, "SUB_WORKFLOW"),
     )
+
+
+def cancel_left_open(workflow: Workflow) -> Call[None] | None:
+    """The request without which the server refuses a retry, where an undone one has left attempts open; or None."""
+    return endpoints.terminate_workflow(workflow.workflow_id, UNDO_REASON) if leaves_open(workflow) else None
 
 
 def rerun(

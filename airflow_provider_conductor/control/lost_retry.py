@@ -50,6 +50,18 @@ def is_lost(workflow: Workflow) -> bool:
     return bool(canceled) and max(canceled) <= MOST
 
 
+def leaves_open(workflow: Workflow) -> bool:
+    """Whether an undone retry has left new attempts open in the ended workflow.
+
+    The server refuses to retry it then ("no retryable tasks"); a termination cancels them (tried on 3.32.2).
+    """
+    return is_lost(workflow) and any(task.is_open and task.retried_task_id for task in workflow.tasks)
+
+
+UNDO_REASON = "Airflow is about to retry it again: its last retry was undone, and has left tasks open"
+"""Why a workflow was terminated for :func:`leaves_open`; the retry follows at once."""
+
+
 def may_be_undone(workflow: Workflow) -> bool:
     """Whether a retry of it queues a JOIN or a loop, whose evaluation can undo the retry."""
     last = {task.reference_name: task for task in workflow.tasks}.values()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from airflow_provider_conductor.client.models import Workflow, WorkflowStatus
+from airflow_provider_conductor.control.lost_retry import UNDO_REASON
 from airflow_provider_conductor.submission.identity import StartKey
 from airflow_provider_conductor.submission.start_plan import RetryFrom, StartPlan
 from airflow_provider_conductor.submission.termination_reasons import (
@@ -97,7 +98,8 @@ def decide(plan: StartPlan, found: Iterable[Found]) -> Decision:
     none                                              START
     RUNNING, PAUSED                                   ATTACH
     COMPLETED                                         ATTACH (its output is the result)
-    FAILED, TIMED_OUT, TERMINATED by our timeout      RETRY, RESTART or START, as ``retry_from`` says
+    FAILED, TIMED_OUT, TERMINATED by our timeout,     RETRY, RESTART or START, as ``retry_from`` says
+    or to be retried
     the same, and archived by the server              START: it cannot be run again
     TERMINATED by our own kill                        START, the next generation
     TERMINATED by somebody else                       REFUSE: no try runs it again
@@ -148,8 +150,12 @@ def _action(newest: Found, retry_from: RetryFrom) -> Action:
             return Action.ATTACH
         case WorkflowStatus.TERMINATED if ended_by_our_kill(newest.workflow.reason):
             return Action.START
-        case WorkflowStatus.TERMINATED if not ended_by_our_timeout(newest.workflow.reason):
+        case WorkflowStatus.TERMINATED if not _is_to_run_again(newest.workflow.reason):
             return Action.REFUSE
     if newest.archived:
         return Action.START
     return {"failed_task": Action.RETRY, "start": Action.RESTART, "new": Action.START}[retry_from]
+
+
+def _is_to_run_again(reason: str) -> bool:
+    return ended_by_our_timeout(reason) or reason == UNDO_REASON

@@ -9,7 +9,7 @@ from airflow_provider_conductor.client.errors import ConductorConflictError, Con
 from airflow_provider_conductor.client.flow import Call, Flow, ask, sleep
 from airflow_provider_conductor.client.flows import LOOKUP_PAUSES
 from airflow_provider_conductor.client.models import TaskStatus, Workflow, WorkflowStatus
-from airflow_provider_conductor.control.commands import ended_itself, ran_again
+from airflow_provider_conductor.control.commands import cancel_left_open, ended_itself, ran_again
 from airflow_provider_conductor.control.lost_retry import UNDONE_WITHIN, broken_by_a_retry, is_lost, may_be_undone
 from airflow_provider_conductor.submission.earlier_workflows import Action
 
@@ -71,18 +71,19 @@ def _send_until_it_stays(
     retry: Call[None], before: Workflow, log: Callable[[str], None]
 ) -> Flow[WorkflowStatus | None]:
     """Send a retry, and send it again where the server itself has undone it; returns what :func:`_send` does."""
+    if (first := cancel_left_open(before)) is not None:
+        yield from ask(first)
     status = yield from _send(retry, before, log)
-    while status is None and may_be_undone(before):
+    if status is None and may_be_undone(before):
         yield from sleep(UNDONE_WITHIN)
         try:
             after = yield from ask(endpoints.get_workflow(before.workflow_id))
         except ConductorRequestError:
-            break  # the wait will read it
+            return status  # the wait will read it
         if not is_lost(after):
-            break
+            return status
         log(f"the server has undone the retry of workflow {before.workflow_id}, which is sent again")
-        before = after
-        status = yield from _send(retry, before, log)
+        return (yield from _send_until_it_stays(retry, after, log))
     return status
 
 

@@ -235,15 +235,24 @@ def new(number: int, **fields: Any) -> dict[str, Any]:
     return attempt | {"taskId": f"1{number}", "seq": 2 + number, "retried": False} | fields
 
 
-def undo(conductor: ConductorStandIn, workflow_id: str, times: int) -> None:
-    """Let the server undo so many retries, as 3.32.2 does when its JOIN is evaluated too early."""
+def undo(conductor: ConductorStandIn, workflow_id: str, times: int, *, left_open: bool = False) -> None:
+    """Let the server undo so many retries, as 3.32.2 does when its JOIN is evaluated too early.
+
+    With ``left_open``, the new attempts stay open, and it refuses further retries until they are canceled.
+    """
     attempts: list[dict[str, Any]] = []
     retry = conductor._control
 
     def control(verb: str, item: str, query: Any) -> Any:
+        tasks = conductor.workflows[item]["tasks"]
+        if verb == "POST retry" and any(task["status"] == "SCHEDULED" for task in tasks):
+            return 409, "application/json", b'{"message": "There are no retryable tasks!", "status": 409}'
+        if verb == "DELETE ":
+            for task in tasks:
+                task["status"] = task["status"].replace("SCHEDULED", "CANCELED")
         answer = retry(verb, item, query)
         if verb == "POST retry" and len(attempts) < times:
-            attempts.append(new(len(attempts) + 1))
+            attempts.append(new(len(attempts) + 1, status="SCHEDULED" if left_open else "CANCELED"))
             conductor.has_tasks(item, OLD, *({**one, "retried": True} for one in attempts[:-1]), attempts[-1], JOIN)
             conductor.end(item, "FAILED")
         return answer
@@ -253,16 +262,18 @@ def undo(conductor: ConductorStandIn, workflow_id: str, times: int) -> None:
     conductor.workflows[workflow_id]["workflowDefinition"] = JOINED
 
 
+@pytest.mark.parametrize("left_open", [False, True])
 @pytest.mark.parametrize("times", [0, 1, 2])
 def test_a_retry_that_the_server_has_undone_is_sent_again(
-    conductor: ConductorStandIn, do: Do, said: list[str], times: int
+    conductor: ConductorStandIn, do: Do, said: list[str], times: int, left_open: bool
 ) -> None:
     one = conductor.add("FAILED")
-    undo(conductor, one, times)
+    undo(conductor, one, times, left_open=left_open)
     assert do(commands.retry(), one).done == [one]
     assert conductor.status(one) == "RUNNING"
     assert len([request for request in conductor.requests if request.path.endswith("/retry")]) == times + 1
     assert len([line for line in said if "has undone the retry" in line]) == times
+    assert len(conductor.sent("DELETE")) == (times if left_open else 0)
 
 
 def test_a_retry_that_the_server_always_undoes_has_no_effect(conductor: ConductorStandIn, do: Do) -> None:

@@ -23,13 +23,17 @@ def ran(conductor: ConductorStandIn, workflow_id: str, said: list[str]) -> Any:
         return client.run(run_again(client.get_workflow(workflow_id), Action.RETRY, said.append))
 
 
+@pytest.mark.parametrize("left_open", [False, True])
 @pytest.mark.parametrize("times", [0, 1, 3])
-def test_a_retry_that_the_server_has_undone_is_sent_again(conductor: ConductorStandIn, times: int) -> None:
+def test_a_retry_that_the_server_has_undone_is_sent_again(
+    conductor: ConductorStandIn, times: int, left_open: bool
+) -> None:
     one, said = conductor.add("FAILED"), list[str]()
-    undo(conductor, one, times)
+    undo(conductor, one, times, left_open=left_open)
     assert ran(conductor, one, said) == (Action.RETRY, WorkflowStatus.RUNNING)
     assert conductor.status(one) == "RUNNING"
     assert len([line for line in said if "has undone the retry" in line]) == times
+    assert len(conductor.sent("DELETE")) == (times if left_open else 0)
 
 
 def test_one_that_an_undone_retry_has_broken_is_restarted(conductor: ConductorStandIn) -> None:
