@@ -118,7 +118,7 @@ class _Chunk:
             waiting = [item for item in waiting if item not in refusals and not self._is_done(item, after)]
             due = [item for item in refusals if self._is_due_again(item, refusals[item], after, round_number)]
             due += [item for item in waiting if self._is_undone(item, after)]
-            waiting = list(dict.fromkeys([*waiting, *due]))
+            waiting = [item for item in dict.fromkeys([*waiting, *due]) if item not in self.outcome.refusals]
         for workflow_id in waiting:
             now = after.get(workflow_id)
             details = self.command.details(now) if now is not None else DUE
@@ -148,9 +148,9 @@ class _Chunk:
         return decision.kind is Kind.DUE
 
     def _is_undone(self, workflow_id: str, after: Mapping[str, Workflow]) -> bool:
-        """Whether the server has undone what it did, so that it is sent again."""
+        """Whether the server has undone what it did, and it can be sent again."""
         now = after.get(workflow_id)
-        if now is None or not self.command.undone(now):
+        if now is None or not self.command.undone(now) or not self._is_due(workflow_id, now, attempted=True):
             return False
         self.log(f"the server has undone the {self.command.verb} of workflow {workflow_id}, which is sent again")
         self.before[workflow_id] = now

@@ -41,7 +41,7 @@ class Command:
         needs_tasks: whether the decision or the request needs the tasks of this workflow, which was read without.
         details: the decision on everything but the status; it counts where the status allows the verb.
         first: a request that has to come before, for this workflow; None: none.
-        undone: whether the server itself has undone it since, so that it has to be sent again.
+        undone: whether the server itself has undone it since, so that it is decided and sent again.
         undone_within: seconds after which that shows, for this workflow.
     """
 
@@ -154,7 +154,7 @@ def retry(*, resume_subworkflow_tasks: bool = True) -> Command:
         ),
         details=details,
         first=cancel_left_open,
-        undone=is_lost,
+        undone=lambda workflow: is_lost(workflow) or bool(broken_by_a_retry(workflow)),
         undone_within=lambda workflow: UNDONE_WITHIN if may_be_undone(workflow) else 0.0,
         one_by_one=lambda workflow: resume_subworkflow_tasks and has(workflow, "SUB_WORKFLOW"),
     )

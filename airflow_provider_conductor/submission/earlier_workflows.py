@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from airflow_provider_conductor.client.models import Workflow, WorkflowStatus
-from airflow_provider_conductor.control.lost_retry import UNDO_REASON
+from airflow_provider_conductor.control.lost_retry import FOR_A_CANCELED_TASK, UNDO_REASON
 from airflow_provider_conductor.submission.identity import StartKey
 from airflow_provider_conductor.submission.start_plan import RetryFrom, StartPlan
 from airflow_provider_conductor.submission.termination_reasons import (
@@ -99,7 +99,8 @@ def decide(plan: StartPlan, found: Iterable[Found]) -> Decision:
     RUNNING, PAUSED                                   ATTACH
     COMPLETED                                         ATTACH (its output is the result)
     FAILED, TIMED_OUT, TERMINATED by our timeout,     RETRY, RESTART or START, as ``retry_from`` says
-    or to be retried
+    or to be retried; or by the server, after a retry
+    that it undid
     the same, and archived by the server              START: it cannot be run again
     TERMINATED by our own kill                        START, the next generation
     TERMINATED by somebody else                       REFUSE: no try runs it again
@@ -158,4 +159,4 @@ def _action(newest: Found, retry_from: RetryFrom) -> Action:
 
 
 def _is_to_run_again(reason: str) -> bool:
-    return ended_by_our_timeout(reason) or reason == UNDO_REASON
+    return ended_by_our_timeout(reason) or reason == UNDO_REASON or FOR_A_CANCELED_TASK in reason

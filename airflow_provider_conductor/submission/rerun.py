@@ -45,7 +45,7 @@ def run_again(workflow: Workflow, action: Action, log: Callable[[str], None]) ->
         ended_by = ended_itself(workflow)
         why = f"its task {ended_by!r} (TERMINATE) has ended it, and would end a retry at once"
         if broken := broken_by_a_retry(workflow):
-            why = f"the server has undone a retry, and left a canceled attempt of {broken!r} that ends each further one"
+            why = _why_broken(broken)
         if not ended_by and not broken:
             resume = not (yield from _has_one_that_ended_itself(workflow))
             retry = endpoints.retry_workflow(workflow_id, resume_subworkflow_tasks=resume)
@@ -67,10 +67,18 @@ def run_again(workflow: Workflow, action: Action, log: Callable[[str], None]) ->
     return Action.RESTART, WorkflowStatus.RUNNING
 
 
+def _why_broken(task_ref: str) -> str:
+    return f"the server has undone a retry, and left a canceled attempt of {task_ref!r} that ends each further one"
+
+
 def _send_until_it_stays(
     retry: Call[None], before: Workflow, log: Callable[[str], None]
 ) -> Flow[WorkflowStatus | None]:
-    """Send a retry, and send it again where the server itself has undone it; returns what :func:`_send` does."""
+    """Send a retry, and send it again where the server itself has undone it; returns what :func:`_send` does.
+
+    Raises:
+        ConductorConflictError: what is left after that cannot be retried any more.
+    """
     if (first := cancel_left_open(before)) is not None:
         yield from ask(first)
     status = yield from _send(retry, before, log)
@@ -80,6 +88,8 @@ def _send_until_it_stays(
             after = yield from ask(endpoints.get_workflow(before.workflow_id))
         except ConductorRequestError:
             return status  # the wait will read it
+        if broken := broken_by_a_retry(after):
+            raise ConductorConflictError(_why_broken(broken))
         if not is_lost(after):
             return status
         log(f"the server has undone the retry of workflow {before.workflow_id}, which is sent again")

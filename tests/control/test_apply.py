@@ -283,6 +283,24 @@ def test_a_retry_that_the_server_always_undoes_has_no_effect(conductor: Conducto
     assert "it had no effect" in refusal.why
 
 
+def test_a_retry_that_breaks_the_workflow_is_no_success(conductor: ConductorStandIn, do: Do) -> None:
+    one = conductor.add("FAILED")
+    undo(conductor, one, 1)
+    retry = conductor._control
+
+    def control(verb: str, item: str, query: Any) -> Any:
+        answer = retry(verb, item, query)
+        if verb == "POST retry":
+            conductor.has_tasks(one, new(1, seq=0), OLD, JOIN)
+        return answer
+
+    conductor._control = control  # type: ignore[method-assign]
+    outcome = do(commands.retry(), one)
+    assert outcome.done == []
+    assert "undone by the server itself" in outcome.refusals[one].why
+    assert len([request for request in conductor.requests if request.path.endswith("/retry")]) == 1
+
+
 def test_a_workflow_that_an_undone_retry_has_broken_is_refused_with_what_would_help(
     conductor: ConductorStandIn, do: Do
 ) -> None:

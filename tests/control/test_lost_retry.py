@@ -40,6 +40,8 @@ def canceled(times: int) -> list[dict[str, Any]]:
 )
 def test_a_workflow_that_failed_anew_for_replaced_attempts(tasks: list[dict[str, Any]], lost: bool) -> None:
     assert is_lost(workflow(*tasks, status="FAILED")) is lost
+    reason = "Task 11d22beb failed with status: TERMINATED and reason: 'null'"
+    assert is_lost(workflow(*tasks, status="TERMINATED", reasonForIncompletion=reason)) is lost
     for status in ("RUNNING", "COMPLETED", "TERMINATED", "TIMED_OUT"):
         assert not is_lost(workflow(*tasks, status=status))
 

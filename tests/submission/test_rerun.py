@@ -41,3 +41,19 @@ def test_one_that_an_undone_retry_has_broken_is_restarted(conductor: ConductorSt
     assert ran(conductor, one, said) == (Action.RESTART, WorkflowStatus.RUNNING)
     assert "left a canceled attempt of 'pack'" in said[0]
     assert [r.path for r in conductor.requests if r.method == "POST"] == [f"/workflow/{one}/restart"]
+
+
+def test_one_that_its_retry_breaks_is_restarted(conductor: ConductorStandIn) -> None:
+    one, said = conductor.add("FAILED"), list[str]()
+    undo(conductor, one, 1)
+    retry = conductor._control
+
+    def control(verb: str, item: str, query: Any) -> Any:
+        answer = retry(verb, item, query)
+        if verb == "POST retry":
+            conductor.has_tasks(one, new(1, seq=0), OLD, JOIN)
+        return answer
+
+    conductor._control = control  # type: ignore[method-assign]
+    assert ran(conductor, one, said) == (Action.RESTART, WorkflowStatus.RUNNING)
+    assert "left a canceled attempt of 'pack'" in said[0]
