@@ -14,9 +14,7 @@ from airflow_provider_conductor.triggers import base, workflow
 from tests.integration.client_lab import Lab
 from tests.operators.airflow_standin import deferred, sent_through_airflow
 from tests.task_groups.group_run import GroupRun
-from tests.task_groups.test_on_a_server import Worker, define, group_of, lab, worker
-
-__all__ = ["lab", "worker"]
+from tests.task_groups.worker import Worker, define, group_of
 
 
 @pytest.mark.parametrize(
