@@ -202,6 +202,13 @@ def rerun(
                 "outside of forks and completed loops. ConductorRetryWorkflowOperator continues with the failed "
                 "tasks, and ConductorRestartWorkflowOperator runs all of it again"
             )
+        if task is not None and task.sub_workflow_id:
+            # Seen on 3.32: the task ends at once, as its sub-workflow has; on 3.13, it stays IN_PROGRESS.
+            return cannot(
+                f"its task {from_task_ref!r} would keep the sub-workflow {task.sub_workflow_id}, which would not run "
+                "again; begin with an earlier task. ConductorRetryWorkflowOperator continues with what has failed in "
+                "it, and ConductorRestartWorkflowOperator runs all of it again"
+            )
         if limit := _time_limit_passed(workflow):
             # Seen on 3.13 and 3.32: the rerun is accepted, its tasks are removed, and it is TIMED_OUT at once.
             return cannot(

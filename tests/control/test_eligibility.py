@@ -107,6 +107,15 @@ def test_a_rerun_cannot_begin_with_a_skipped_task() -> None:
     assert "'ship' was skipped" in decision.why
 
 
+def test_a_rerun_from_a_sub_workflow_would_not_run_it() -> None:
+    found = workflow("COMPLETED", ("pack", "COMPLETED"), ("ship", "COMPLETED"))
+    assert commands.rerun(from_task_ref="ship").decide(found).kind is Kind.DUE
+    found.data["tasks"][1]["subWorkflowId"] = "8"
+    decision = commands.rerun(from_task_ref="ship").decide(Workflow(found.data))
+    assert decision.kind is Kind.CANNOT
+    assert "'ship' would keep the sub-workflow 8, which would not run again" in decision.why
+
+
 @pytest.mark.parametrize(
     ("limit", "age", "fields", "kind"),
     [
