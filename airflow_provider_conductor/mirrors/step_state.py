@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -54,6 +54,7 @@ def step_state(step: Step, workflow: Workflow) -> StepState:
     has ended, and the step failed, but is optional     WARNED
     has it, SKIPPED by a user                           SKIPPED
     has it, CANCELED since the workflow ended           CANCELED
+    the same, and COMPLETED (by a TERMINATE)            SKIPPED
     has it, ended otherwise and not retried             FAILED
     has it, but not yet ended, and runs                 OPEN, wait for it
     a SWITCH around the step chose another case         SKIPPED
@@ -99,7 +100,37 @@ def _with_task(step: Step, workflow: Workflow, task: Task) -> StepState:
     if failed and task.workflow_task.get("optional") is True:
         # The server leaves one as FAILED if a JOIN has completed the workflow before it was evaluated (seen on 3.32.2).
         return StepState(Kind.WARNED, task)
+    if not failed and workflow.status.successful:
+        return StepState(Kind.SKIPPED, task, why="the workflow completed before this step had ended")
     return StepState(Kind.FAILED if failed else Kind.CANCELED, task)
+
+
+def below(levels: Sequence[Workflow], state: StepState, *, began: bool) -> StepState:
+    """Where a step of a sub-workflow stands, by the workflows around it.
+
+    ==================================================  =============================================
+    the state                                           becomes
+    ==================================================  =============================================
+    of the task above, which has ended badly before
+    its sub-workflow has begun                          NOT_REACHED
+    the same, but the task above is optional            SKIPPED
+    CANCELED or NOT_REACHED, and a workflow above is
+    COMPLETED (by a TERMINATE)                          SKIPPED
+    any other                                           the same
+    ==================================================  =============================================
+
+    Args:
+        levels: the workflow, and its sub-workflows down to the one that was read last.
+        state: where the step stands there; with ``began`` False, where the SUB_WORKFLOW task above it stands.
+        began: whether the sub-workflow that has the step has begun.
+    """
+    if not began and state.kind is Kind.WARNED:
+        return StepState(Kind.SKIPPED, why="the sub-workflow that it is in did not begin, and is optional")
+    if not began and state.kind in (Kind.FAILED, Kind.CANCELED):
+        return StepState(Kind.NOT_REACHED)
+    if state.kind in (Kind.CANCELED, Kind.NOT_REACHED) and any(level.status.successful for level in levels[:-1]):
+        return StepState(Kind.SKIPPED, state.task, why="the workflow completed before this step had ended")
+    return state
 
 
 def chosen_case(switch: Task) -> str | None:

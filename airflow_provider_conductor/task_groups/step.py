@@ -35,18 +35,19 @@ SEEN_KEY = "conductor_seen_{}"
 """Key, in the XCom of the task that started the workflow, of the run of a step with which its task has ended. It lives
 as long as that workflow counts: a clear of the start removes it, and a clear of the step's own task does not."""
 
-BEGINS = "IN_PROGRESS,COMPLETED,COMPLETED_WITH_ERRORS,FAILED,FAILED_WITH_TERMINAL_ERROR,TIMED_OUT,CANCELED,SKIPPED"
-"""A SUB_WORKFLOW task with one of these statuses has had a sub-workflow."""
+BEGINS = "IN_PROGRESS,COMPLETED,COMPLETED_WITH_ERRORS,SKIPPED"
+"""A SUB_WORKFLOW task with one of these statuses has a sub-workflow, or needs none. Not those of a failed attempt: a
+wait takes each attempt for the task, and the one that replaces it may be delayed for minutes."""
 
 SHOWN = ("start_task_id",)
 """Fields that Airflow stores with the task, since templates may be in them: the page in its UI wants to know whose
 workflow a task follows."""
 
-UNTIL_IT_BEGINS = 1.0
-"""Seconds between two reads of a sub-workflow's task that is retried and has no new sub-workflow yet."""
-
 SETTLING = 3
 """Reads of a workflow that has just failed until all its tasks have ended, and its failure workflow has started."""
+
+SETTLING_PAUSE = 1.0
+"""Seconds between two of these reads."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,21 @@ class FollowsWorkflow(WaitMixin):
         run = self._run
         return run.ti.xcom_pull(task_ids=self.start_task_id, key=key, map_indexes=run.map_index)
 
+    def _read_workflow(self, workflow_id: str, deadline: float | None) -> Workflow:
+        """The workflow with its tasks. While Conductor is unreachable, the read is repeated until the deadline.
+
+        Raises:
+            ConductorWorkflowFailedError: the server has no such workflow.
+        """
+        from airflow_provider_conductor.polling.missing_workflow import read_ended
+        from airflow_provider_conductor.polling.wait_event import GONE, GONE_REASON, WaitEvent
+
+        workflow = self.hook.client.run(read_ended(workflow_id, deadline))
+        if workflow is None:
+            super()._outcome(WaitEvent(workflow_id=workflow_id, status=GONE, message=GONE_REASON), deadline)
+        assert workflow is not None  # the line above has raised
+        return workflow
+
     @property
     def _seen(self) -> Any:
         """What an earlier try has left when it ended."""
@@ -128,11 +144,14 @@ class FollowsWorkflow(WaitMixin):
         """On a worker a kill may be a clear, so other tasks may go on with the workflow."""
         self.log.info("The task was killed. Workflow %s keeps running", workflow_id)
 
-    def _defer_wait(self, spec: WaitSpec, state: WaitState | None = None, *, skip_ref: str = "") -> NoReturn:
+    def _defer_wait(
+        self, spec: WaitSpec, state: WaitState | None = None, *, skip_ref: str = "", root_id: str = ""
+    ) -> NoReturn:
         from airflow_provider_conductor.triggers.workflow import ConductorWorkflowStepTrigger
 
         observed = None if state is None else state.to_json()
-        self._defer_to(ConductorWorkflowStepTrigger, {**spec.to_json(), "state": observed, "skip_ref": skip_ref})
+        more = {"state": observed, "skip_ref": skip_ref, "root_id": root_id}
+        self._defer_to(ConductorWorkflowStepTrigger, spec.to_json() | more)
 
     def _retry_lost(self, workflow_id: str, *levels: Workflow) -> bool:
         """Retry the workflow once more where the server has undone a retry; whether it did."""
@@ -144,7 +163,7 @@ class FollowsWorkflow(WaitMixin):
         for _ in range(SETTLING):  # what is open here is about to be canceled, and a retry before that is lost, too
             if not any(task.is_open for level in levels for task in level.tasks):
                 break
-            time.sleep(UNTIL_IT_BEGINS)
+            time.sleep(SETTLING_PAUSE)
             levels = tuple(self.hook.client.get_workflow(level.workflow_id) for level in levels)
         self.log.info(
             "Conductor has undone a retry: the workflow failed for attempts that it had replaced. Retry again"
@@ -201,9 +220,9 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
 
         settling = SETTLING
         while True:
-            levels, state = self._locate(workflow_id)
+            levels, state = self._locate(workflow_id, deadline)
             workflow, depth = levels[-1], len(levels) - 1
-            if first and depth == len(self.steps) - 1 and self._act(workflow_id, workflow, state):
+            if first and depth == len(self.steps) - 1 and self._act(levels, state):
                 first = False
                 continue
             first = False
@@ -214,34 +233,31 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
                 above = levels[-2].latest_attempt(self.steps[depth - 1].ref)
                 if above is not None and above.is_open:
                     settling -= 1
-                    time.sleep(UNTIL_IT_BEGINS)
+                    time.sleep(SETTLING_PAUSE)
                     continue
             if state.kind is not Kind.OPEN:
-                return self._end(workflow, state)
+                return self._end(workflow, state, began=depth == len(self.steps) - 1)
             begins = depth < len(self.steps) - 1 and state.wait_for == self.steps[depth].awaits
-            if begins and state.task is not None and state.task.retry_count:
-                time.sleep(UNTIL_IT_BEGINS)
-                continue
             spec = self._spec(workflow.workflow_id, state.wait_for, BEGINS if begins else "", deadline)
             if self.deferrable:
                 unscheduled = depth == len(self.steps) - 1 and state.task is None
-                self._defer_wait(spec, skip_ref=self.step.ref if unscheduled else "")
+                self._defer_wait(spec, skip_ref=self.step.ref if unscheduled else "", root_id=workflow_id)
             event = self._wait_here(spec)
             if not _is_end_of_step(event):
                 return super()._outcome(event, deadline)
 
-    def _locate(self, workflow_id: str) -> tuple[list[Workflow], StepState]:
+    def _locate(self, workflow_id: str, deadline: float | None) -> tuple[list[Workflow], StepState]:
         """Read the workflow, and down to the sub-workflow that has the step, as far as there is one."""
-        from airflow_provider_conductor.mirrors.step_state import step_state
+        from airflow_provider_conductor.mirrors.step_state import below, step_state
 
         levels: list[Workflow] = []
         for step in self.steps:
-            levels.append(self.hook.client.get_workflow(workflow_id))
+            levels.append(self._read_workflow(workflow_id, deadline))
             state = step_state(step, levels[-1])
             workflow_id = state.task.sub_workflow_id if state.task is not None else ""
             if not workflow_id:
                 break
-        return levels, state
+        return levels, below(levels, state, began=len(levels) == len(self.steps))
 
     def _spec(self, workflow_id: str, task_ref: str, statuses: str, deadline: float | None) -> WaitSpec:
         from dataclasses import replace
@@ -254,20 +270,21 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
             return self._follow(self._started_workflow(), deadline)
         return super()._outcome(event, deadline)
 
-    def _act(self, root_id: str, workflow: Workflow, state: StepState) -> bool:
+    def _act(self, levels: Sequence[Workflow], state: StepState) -> bool:
         """What a cleared task does about its step; whether it did anything."""
         from airflow_provider_conductor.control import commands
         from airflow_provider_conductor.mirrors.step_state import Action, action
 
         cleared = self._cleared
         seen = self._seen if cleared else None  # Airflow logs an error where it has no such XCom
-        todo: Action = action(state, workflow_ended=workflow.status.ended, seen=seen, cleared=cleared)
+        root, root_id = levels[0], levels[0].workflow_id
+        todo: Action = action(state, workflow_ended=root.status.ended, seen=seen, cleared=cleared)
         ref, start_anew = self.step.ref, self._start_anew
         if todo is Action.FOLLOW:
             return False
         if todo is Action.REFUSE:
             raise ConductorInvalidStateError(
-                f"step {ref!r} has ended, and workflow {workflow.workflow_id} is still {workflow.status}: Conductor "
+                f"step {ref!r} has ended, and workflow {root_id} is still {root.status}: Conductor "
                 "runs a step again only in a workflow that has ended. Wait until it has, or terminate it, and clear "
                 f"this task then. {start_anew}. See {self.hook.workflow_url(root_id)}",
                 **self._about(root_id),
@@ -276,8 +293,8 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
             self._run_again(root_id, commands.retry(), start_anew)
         elif len(self.steps) > 1:
             raise ConductorInvalidStateError(
-                f"step {ref!r} is in a sub-workflow that has ended well, which Conductor runs again only as a whole: "
-                f"clear the last task of its group. {start_anew}",
+                f"step {ref!r} has ended well in a sub-workflow, where Conductor does not run it again: clear the task "
+                f"of a step before the sub-workflow. {start_anew}",
                 **self._about(root_id),
             )
         else:
@@ -286,14 +303,14 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
             )
         return True
 
-    def _end(self, workflow: Workflow, state: StepState) -> None:
-        """End as the step has ended."""
+    def _end(self, workflow: Workflow, state: StepState, *, began: bool) -> None:
+        """End as the step has ended; ``began`` is False where the sub-workflow that it is in has not begun."""
         from airflow_provider_conductor.mirrors.report import report
         from airflow_provider_conductor.mirrors.step_state import Kind, attempts, mark
 
         self._guard.release()
         step = self.step
-        tasks = attempts(step, workflow)
+        tasks = attempts(step, workflow) if began else []
         if tasks:
             self.log.info("Step %r\n%s", step.ref, report(step.ref, tasks))
             self._log_lines(tasks[-1].task_id)
@@ -332,7 +349,7 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
         for _ in range(SETTLING):
             if not _starts_failure_workflow(workflow):
                 break
-            time.sleep(UNTIL_IT_BEGINS)
+            time.sleep(SETTLING_PAUSE)
             workflow = client.get_workflow(workflow.workflow_id)
         if state.kind is Kind.FAILED:
             refs = tasks_of(self.step, workflow)
@@ -377,7 +394,7 @@ class ConductorFinishOperator(FollowsWorkflow, ConductorOperator):
         from airflow_provider_conductor.polling.wait_event import STILL_RUNNING
 
         if first and self._cleared and self._seen:
-            workflow = self.hook.client.get_workflow(workflow_id, include_tasks=False)
+            workflow = self._read_workflow(workflow_id, deadline)
             status = workflow.status
             if status.ended and not status.successful and self._seen == workflow.end_time:
                 self._run_again(workflow_id, commands.retry(), self._start_anew)

@@ -10,7 +10,6 @@ from typing import Any
 from airflow.providers.common.compat.sdk import BaseOperator, TaskGroup
 
 from airflow_provider_conductor._options import DEFAULT_STALL_TIMEOUT, MAX_OUTPUT_BYTES
-from airflow_provider_conductor.connection_form import DEFAULT_CONNECTION_ID
 from airflow_provider_conductor.definitions.definition import Definition, DefinitionError, check, definitions_in
 from airflow_provider_conductor.mirrors.names import FINISH, START, to_task_id
 from airflow_provider_conductor.mirrors.plan import Definitions, Plan, Selection, Step, make_plan
@@ -56,7 +55,8 @@ class ConductorWorkflowTaskGroup(TaskGroup):
             dag run ends.
         output_path: a part of the output, like ``order.total``, that is the result in its place.
         max_output_bytes: largest output (or part of it) written to XCom.
-        conductor_conn_id: connection of type ``conductor``.
+        conductor_conn_id: connection of type ``conductor``; None: that of the ``default_args``, or
+            ``conductor_default``.
         step_args: arguments of Airflow's operators for the tasks of the steps, such as ``pool`` or
             ``on_failure_callback``. Their ``retries`` are 2, with a ``retry_delay`` of 30 s, unless given here: they
             are for Airflow's own failures, since a step that has failed is not retried by Airflow.
@@ -88,7 +88,7 @@ class ConductorWorkflowTaskGroup(TaskGroup):
         cancel_on_kill: bool = True,
         output_path: str | None = None,
         max_output_bytes: int | None = None,
-        conductor_conn_id: str = DEFAULT_CONNECTION_ID,
+        conductor_conn_id: str | None = None,
         step_args: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -109,7 +109,7 @@ class ConductorWorkflowTaskGroup(TaskGroup):
                 f"Airflow allows {GROUP_ID_LIMIT}: give the group a shorter group_id"
             )
         super().__init__(group_id=group_id, **kwargs)
-        shared: dict[str, Any] = {"conductor_conn_id": conductor_conn_id}
+        shared: dict[str, Any] = {} if conductor_conn_id is None else {"conductor_conn_id": conductor_conn_id}
         with self:
             self.start = ConductorStartStepsOperator(
                 task_id=START,

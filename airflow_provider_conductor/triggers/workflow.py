@@ -138,14 +138,19 @@ class ConductorWorkflowStepTrigger(ConductorWorkflowTrigger):
 
     Args:
         skip_ref: the step that a mark as success skips; "" for none.
+        root_id: the workflow that a kill terminates, where it waits for one of its sub-workflows; "" for its own.
     """
 
-    def __init__(self, *, skip_ref: str = "", **kwargs: Any) -> None:
+    def __init__(self, *, skip_ref: str = "", root_id: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.skip_ref = skip_ref
+        self.root_id = one_workflow_id(root_id) if root_id else self.spec.workflow_id
 
     def _arguments(self) -> dict[str, Any]:
-        return super()._arguments() | ({"skip_ref": self.skip_ref} if self.skip_ref else {})
+        more = {"skip_ref": self.skip_ref} if self.skip_ref else {}
+        if self.root_id != self.spec.workflow_id:
+            more["root_id"] = self.root_id
+        return super()._arguments() | more
 
     @property
     def _heeds_kills(self) -> bool:
@@ -165,10 +170,10 @@ class ConductorWorkflowStepTrigger(ConductorWorkflowTrigger):
         return f"step {self.skip_ref!r} " + (f"is not skipped: {why_not}" if why_not else "is skipped")
 
     async def _terminate(self, poller: Poller, reason: str) -> str:
-        key = (self.conductor_conn_id, self.spec.workflow_id)
+        key = (self.conductor_conn_id, self.root_id)
         # One after the other: the second one reads that the workflow has ended.
         async with _terminations_of.setdefault(key, asyncio.Lock()):
-            return await super()._terminate(poller, reason)
+            return (await poller.client.run(terminate([self.root_id], reason))).describe(self.root_id)
 
 
 _terminations_of: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()

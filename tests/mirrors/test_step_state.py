@@ -9,7 +9,16 @@ import pytest
 from airflow_provider_conductor.client import Workflow
 from airflow_provider_conductor.mirrors.plan import Step, make_plan
 from airflow_provider_conductor.mirrors.report import report
-from airflow_provider_conductor.mirrors.step_state import Action, Kind, StepState, action, attempts, mark, step_state
+from airflow_provider_conductor.mirrors.step_state import (
+    Action,
+    Kind,
+    StepState,
+    action,
+    attempts,
+    below,
+    mark,
+    step_state,
+)
 from tests.polling.builders import failed, task, workflow
 from tests.polling.recordings import load, recordings
 
@@ -34,6 +43,8 @@ def choice(status: str = "COMPLETED", chosen: str = "air", field: str = "evaluat
         (PACK, "RUNNING", [task("pack", "COMPLETED_WITH_ERRORS")], Kind.WARNED, ""),
         (PACK, "RUNNING", [task("pack", "SKIPPED")], Kind.SKIPPED, ""),
         (PACK, "TERMINATED", [task("pack", "CANCELED")], Kind.CANCELED, ""),
+        (PACK, "COMPLETED", [task("pack", "CANCELED")], Kind.SKIPPED, ""),
+        (PACK, "COMPLETED", [task("pack", "IN_PROGRESS")], Kind.SKIPPED, ""),
         (PACK, "FAILED", [failed("pack")], Kind.FAILED, ""),
         (PACK, "RUNNING", [failed("pack")], Kind.FAILED, ""),
         (PACK, "RUNNING", [OPTIONAL], Kind.OPEN, "pack"),
@@ -64,6 +75,30 @@ def choice(status: str = "COMPLETED", chosen: str = "air", field: str = "evaluat
 def test_where_a_step_stands(step: Step, status: str, tasks: list[Any], kind: Kind, waits_for: str) -> None:
     state = step_state(step, workflow(*tasks, status=status))
     assert (state.kind, state.wait_for) == (kind, waits_for)
+
+
+@pytest.mark.parametrize(
+    ("state", "above", "began", "becomes"),
+    [
+        (Kind.FAILED, "FAILED", False, Kind.NOT_REACHED),
+        (Kind.CANCELED, "FAILED", False, Kind.NOT_REACHED),
+        (Kind.CANCELED, "COMPLETED", False, Kind.NOT_REACHED),
+        (Kind.WARNED, "RUNNING", False, Kind.SKIPPED),
+        (Kind.OPEN, "RUNNING", False, Kind.OPEN),
+        (Kind.SKIPPED, "RUNNING", False, Kind.SKIPPED),
+        (Kind.FAILED, "FAILED", True, Kind.FAILED),
+        (Kind.FAILED, "COMPLETED", True, Kind.FAILED),
+        (Kind.CANCELED, "TERMINATED", True, Kind.CANCELED),
+        (Kind.CANCELED, "COMPLETED", True, Kind.SKIPPED),
+        (Kind.NOT_REACHED, "COMPLETED", True, Kind.SKIPPED),
+        (Kind.WARNED, "RUNNING", True, Kind.WARNED),
+    ],
+)
+def test_a_step_of_a_sub_workflow_stands_as_the_workflows_around_it(
+    state: Kind, above: str, began: bool, becomes: Kind
+) -> None:
+    levels = [workflow(status=above), workflow(status="TERMINATED")]
+    assert below(levels, StepState(state), began=began).kind is becomes
 
 
 SEEN = StepState(Kind.SUCCEEDED, workflow(task("pack", "COMPLETED")).tasks[0])

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import DAG
 
+from airflow_provider_conductor.client.errors import ConductorUnreachableError
+from airflow_provider_conductor.client.flow import Call
+from airflow_provider_conductor.exceptions import ConductorWorkflowFailedError
+from airflow_provider_conductor.polling import missing_workflow as ask_once
+from airflow_provider_conductor.task_groups import ConductorWorkflowTaskGroup
 from tests.integration.client_lab import Lab
 from tests.task_groups.group_run import GroupRun
 from tests.task_groups.worker import Worker, define, group_of
@@ -156,6 +163,71 @@ def test_a_terminate_ends_what_would_come_after_it(lab: Lab, worker: Worker, mon
     run = GroupRun(group_of(definition, workflow_input={"way": "none"}), monkeypatch)
     states = run.go()
     assert states == {"start": "success", "pack": "success", "ship": "skipped", "thank": "skipped", "finish": "success"}
+
+
+def test_what_is_open_when_a_terminate_completes_the_workflow_is_skipped(
+    lab: Lab, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = lab.system("TERMINATE", "enough", inputParameters={"terminationStatus": "COMPLETED"})
+    tasks = fork([lab.simple("slow"), lab.simple("slower")], [lab.simple("quick"), switch({"way": [ends]}, [])])
+    definition = define(lab, worker, "ended", *tasks, lab.simple("thank"))
+    worker.names.remove(lab.name("slow"))
+    run = GroupRun(group_of(definition, workflow_input={"way": "way"}), monkeypatch)
+    states = run.go()
+    assert {name for name, state in states.items() if state == "skipped"} == {"slow", "slower", "thank"}
+    assert states["finish"] == "success"
+    assert "the workflow completed before this step had ended" in str(run.errors["slow"])
+
+
+def test_a_task_begins_when_conductor_is_reachable_again(
+    lab: Lab, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definition = define(lab, worker, "outage", lab.simple("pack"), lab.simple("ship"))
+    run = GroupRun(group_of(definition), monkeypatch)
+    asked: list[str] = []
+    read = ask_once.once
+
+    def away(call: Call[Any], *more: Any, **options: Any) -> Call[Any]:
+        asked.append(call.path)
+        if len(asked) < 3:
+            raise ConductorUnreachableError("no answer", method="GET", path=call.path, server="", repeatable=True)
+        return read(call, *more, **options)
+
+    def before(name: str) -> None:
+        if name == "ship":
+            monkeypatch.setattr(ask_once, "once", away)
+
+    run.before = before
+    assert set(run.go().values()) == {"success"}
+    assert len(asked) > 2
+
+
+def test_a_workflow_that_somebody_has_deleted_is_gone(
+    lab: Lab, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definition = define(lab, worker, "deleted", lab.simple("pack"), lab.simple("ship"))
+    run = GroupRun(group_of(definition), monkeypatch)
+
+    def before(name: str) -> None:
+        if name == "ship":
+            lab.ended(run.workflow_id)
+            lab.client.delete_workflow(run.workflow_id)
+
+    run.before = before
+    assert run.go()["ship"] == "failed"
+    assert isinstance(run.errors["ship"], ConductorWorkflowFailedError)
+    assert f"Conductor workflow {run.workflow_id} is gone" in str(run.errors["ship"])
+
+
+def test_the_connection_of_the_default_args_is_taken() -> None:
+    definition = {"name": "orders", "tasks": [{"name": "a", "taskReferenceName": "a", "type": "SIMPLE"}]}
+    given = {"conductor_conn_id": "production"}
+    with DAG("orders", start_date=datetime(2026, 1, 1), schedule=None, default_args=given) as dag:
+        ConductorWorkflowTaskGroup(definition, group_id="theirs")
+        ConductorWorkflowTaskGroup(definition, group_id="own", conductor_conn_id="test")
+    found = {task.task_id: task.conductor_conn_id for task in dag.tasks}
+    assert {found[f"theirs.{name}"] for name in ("start", "a", "finish")} == {"production"}
+    assert {found[f"own.{name}"] for name in ("start", "a", "finish")} == {"test"}
 
 
 def test_a_loop_is_one_task(lab: Lab, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
