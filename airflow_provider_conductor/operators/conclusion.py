@@ -29,6 +29,8 @@ class ConclusionMixin(DeferralMixin):
 
     output_path: str | None = None
     wait_until_task_ref: str | None = None
+    _timeline_rows: int | None = None
+    """How many tasks the timeline in the log has at most; None: its own limit."""
 
     def _conclude(self, event: WaitEvent, deadline: float | None) -> Any:
         """The result of an ended wait, or the error it means. After it, a kill has nothing to terminate any more.
@@ -63,7 +65,13 @@ class ConclusionMixin(DeferralMixin):
                 from airflow_provider_conductor.operators.failures import failure_of
 
                 error, self._lineage_of = failure_of(
-                    event, deadline, url, client=self.hook.client, log=self.log, traced=self._trace
+                    event,
+                    deadline,
+                    url,
+                    client=self.hook.client,
+                    log=self.log,
+                    traced=self._trace,
+                    rows=self._timeline_rows,
                 )
                 raise error
             case waits.GONE:
@@ -84,7 +92,7 @@ class ConclusionMixin(DeferralMixin):
         """Its timeline, in the log and as spans."""
         from airflow_provider_conductor.polling.timeline import timeline
 
-        self.log.info("Workflow %s completed\n%s", workflow.workflow_id, timeline(workflow))
+        self.log.info("Workflow %s completed\n%s", workflow.workflow_id, timeline(workflow, self._timeline_rows))
         self._trace(workflow)
 
     def _trace(self, workflow: Workflow, below: Mapping[str, Workflow] | None = None) -> None:

@@ -29,11 +29,13 @@ def failure_of(
     client: ConductorClient,
     log: Logger,
     traced: Callable[[Workflow, Mapping[str, Workflow]], object] | None = None,
+    rows: int | None = None,
 ) -> tuple[ConductorWorkflowFailedError, Workflow | None]:
     """The error of a workflow that ended badly, with cause, attempts, reason, log lines; and the workflow, if read.
 
     Args:
         traced: called with the workflow, and the sub-workflows that were read, by id.
+        rows: how many the timeline in the log has at most; None: its own limit.
     """
     workflow, unread = event.workflow, "the server has archived or deleted it since"
     try:
@@ -54,7 +56,7 @@ def failure_of(
         ), None
     below: dict[str, Workflow] = {}
     failure = client.run(diagnose(workflow, below))
-    log.info("Workflow %s ended as %s\n%s", workflow.workflow_id, workflow.status, timeline(workflow))
+    log.info("Workflow %s ended as %s\n%s", workflow.workflow_id, workflow.status, timeline(workflow, rows))
     if traced is not None:
         traced(workflow, below)
     if failure is None:  # it was retried or restarted between the event and this read

@@ -11,17 +11,22 @@ NAME_WIDTH = 48
 HEADER = ("task", "attempts", "start", "duration", "status")
 
 
-def timeline(workflow: Workflow) -> str:
-    """A table of the tasks in the order in which they began, with one row for all attempts of a task. Bounded."""
+def timeline(workflow: Workflow, rows: int | None = None) -> str:
+    """A table of the tasks in the order in which they began, with one row for all attempts of a task.
+
+    Args:
+        rows: how many at most; None: 50.
+    """
+    rows = ROWS if rows is None else rows
     tasks: dict[str, list[Task]] = {}
     for task in sorted(workflow.tasks, key=lambda task: task.seq):
         tasks.setdefault(task.reference_name, []).append(task)
     now = workflow.end_time or max((row[-1].end_time or _start(row) for row in tasks.values()), default=0)
-    cells = [HEADER, *(_cells(row, now) for row in list(tasks.values())[:ROWS])]
+    cells = [HEADER, *(_cells(row, now) for row in list(tasks.values())[:rows])]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADER))]
     lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
-    if len(tasks) > ROWS:
-        lines.append(f"… {len(tasks) - ROWS} more")
+    if len(tasks) > rows:
+        lines.append(f"… {len(tasks) - rows} more")
     return "\n".join(lines)
 
 

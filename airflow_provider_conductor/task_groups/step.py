@@ -14,6 +14,7 @@ from airflow_provider_conductor._airflow import write_xcom
 from airflow_provider_conductor.exceptions import (
     ConductorControlFailedError,
     ConductorInvalidStateError,
+    ConductorWorkflowFailedError,
     ConductorWorkflowFailedPermanentlyError,
 )
 from airflow_provider_conductor.links.conductor import WORKFLOW_ID_KEY, WORKFLOW_URL_KEY
@@ -378,6 +379,7 @@ class ConductorFinishOperator(FollowsWorkflow, ConductorOperator):
     """
 
     template_fields: Sequence[str] = (*ConductorOperator.template_fields, *SHOWN, "output_path")
+    _timeline_rows = 1000  # it is the only log of the tasks that have none in the group
 
     def __init__(self, *, options: FollowOptions, output_path: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -409,13 +411,16 @@ class ConductorFinishOperator(FollowsWorkflow, ConductorOperator):
     def _outcome(self, event: WaitEvent, deadline: float | None) -> Any:
         try:
             return super()._outcome(event, deadline)
-        except Exception:
+        except Exception as error:
             ended = self._lineage_of
             if ended is None:
                 raise
             if not self._retry_lost(ended.workflow_id, ended):
                 if ended.end_time:
                     self._remember(ended.end_time)
+                if type(error) is ConductorWorkflowFailedError and ended.status.ended:
+                    # Airflow's own retry would only read the same end again.
+                    raise ConductorWorkflowFailedPermanentlyError(str(error), error.failure, url=error.url) from None
                 raise
         return self._follow(ended.workflow_id, deadline)
 

@@ -58,6 +58,17 @@ class GroupRun:
             if task.task_id.startswith(prefix)
         }
 
+    def logged(self, name: str) -> list[str]:
+        """The lines of a task's log from now on."""
+        lines: list[str] = []
+
+        def log(text: str, *values: Any, **_: Any) -> None:
+            lines.append(text % values if values else text)
+
+        logger = SimpleNamespace(info=log, warning=log, error=log, debug=log, exception=log)
+        self.monkeypatch.setattr(type(self.tasks[name]), "log", logger, raising=False)
+        return lines
+
     def name(self, task_id: str) -> str:
         return task_id.removeprefix(f"{self.group.group_id}.")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
@@ -25,6 +27,7 @@ class Worker:
     Attributes:
         names: the tasks that it polls for.
         fails: the reference names of those that it fails; an HTTP task is named by the path that it calls.
+        fails_first: reference name → how many of its next attempts it fails.
         done: what it has done, by reference name.
         site: where its HTTP server is.
     """
@@ -33,6 +36,7 @@ class Worker:
         self.lab = lab
         self.names: set[str] = set()
         self.fails: set[str] = set()
+        self.fails_first: Counter[str] = Counter()
         self.done: list[str] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -56,7 +60,8 @@ class Worker:
             return
         ref = task.reference_name
         self.done.append(ref)
-        if ref in self.fails:
+        if ref in self.fails or self.fails_first[ref] > 0:
+            self.fails_first[ref] -= 1
             client.log_task(task.task_id, f"{ref}: no more boxes")
             client.update_task(
                 task.data["workflowInstanceId"], task.task_id, "FAILED", reason="out of boxes", worker_id="packer-1"
@@ -102,14 +107,28 @@ def tasks_in(part: Any, *kinds: str) -> Iterator[dict[str, Any]]:
             yield from tasks_in(inside, *kinds)
 
 
-def define(lab: Lab, worker: Worker, what: str, *tasks: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """Register a workflow, and the definitions of its tasks, which are not tried again."""
+def define(
+    lab: Lab,
+    worker: Worker,
+    what: str,
+    *tasks: dict[str, Any],
+    retries: Mapping[str, int] = MappingProxyType({}),
+    **fields: Any,
+) -> dict[str, Any]:
+    """Register a workflow, and the definitions of its tasks, which are not tried again.
+
+    Args:
+        retries: reference name of a simple task → how often the server retries it, at once.
+    """
     definition = lab.definition(what, *tasks, **fields)
     worked = {task["name"] for task in tasks_in(definition, "SIMPLE")}
     worked |= {task["inputParameters"][task["dynamicTaskNameParam"]] for task in tasks_in(definition, "DYNAMIC")}
     called = {task["name"] for task in tasks_in(definition, "HTTP", "KAFKA_PUBLISH")}
     if worked | called:
-        lab.client.register_task_defs([NEVER_RETRIED | {"name": name} for name in sorted(worked | called)])
+        times = {lab.name(ref): {"retryCount": count, "retryDelaySeconds": 0} for ref, count in retries.items()}
+        lab.client.register_task_defs(
+            [NEVER_RETRIED | {"name": name} | times.get(name, {}) for name in sorted(worked | called)]
+        )
     lab.client.register_workflow_defs(definition)
     worker.names |= worked
     return definition
