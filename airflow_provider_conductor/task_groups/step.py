@@ -45,7 +45,7 @@ SHOWN = ("start_task_id",)
 workflow a task follows."""
 
 SETTLING = 3
-"""Reads of a workflow that has just failed until all its tasks have ended, and its failure workflow has started."""
+"""Reads of a workflow that has just failed until it has ended with all its tasks, and its failure workflow runs."""
 
 SETTLING_PAUSE = 1.0
 """Seconds between two of these reads."""
@@ -229,13 +229,10 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
             first = False
             if self._retry_lost(workflow_id, *levels):
                 continue
-            if state.kind is Kind.FAILED and depth and settling:
-                # The server ends the task above a failed sub-workflow a moment after it; a clear before that is lost.
-                above = levels[-2].latest_attempt(self.steps[depth - 1].ref)
-                if above is not None and above.is_open:
-                    settling -= 1
-                    time.sleep(SETTLING_PAUSE)
-                    continue
+            if state.kind is Kind.FAILED and settling and self._has_more_to_end(levels):
+                settling -= 1
+                time.sleep(SETTLING_PAUSE)
+                continue
             if state.kind is not Kind.OPEN:
                 return self._end(workflow, state, began=depth == len(self.steps) - 1)
             begins = depth < len(self.steps) - 1 and state.wait_for == self.steps[depth].awaits
@@ -259,6 +256,23 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
             if not workflow_id:
                 break
         return levels, below(levels, state, began=len(levels) == len(self.steps))
+
+    def _has_more_to_end(self, levels: Sequence[Workflow]) -> bool:
+        """Whether the server has yet to end what ends with a failed step: its workflow, and what is above that.
+
+        It does so a moment later, from level to level, and a clear before that finds the workflow still running.
+        """
+        if not levels[-1].status.ended:
+            return True
+        for step, level in reversed(list(zip(self.steps, levels[:-1], strict=False))):
+            above = level.latest_attempt(step.ref)
+            if above is None or above.is_open:
+                return True
+            if above.workflow_task.get("optional") is True:  # after which its workflow goes on
+                return False
+            if not level.status.ended:
+                return True
+        return False
 
     def _spec(self, workflow_id: str, task_ref: str, statuses: str, deadline: float | None) -> WaitSpec:
         from dataclasses import replace
