@@ -139,10 +139,13 @@ class ConclusionMixin(DeferralMixin):
         workflow_id = event.workflow_id
         done = self._apply_on_timeout(workflow_id)
         return self._timeout_error(
-            f"{'stall_timeout' if event.status == STALLED else 'timeout'}: Conductor workflow {workflow_id} did not "
-            f"end in time; {done}. Last state: {event.message}. See {self.hook.workflow_url(workflow_id)}",
+            f"{'stall_timeout' if event.status == STALLED else 'timeout'}: {self._what_is_waited_for(workflow_id)} did "
+            f"not end in time; {done}. Last state: {event.message}. See {self.hook.workflow_url(workflow_id)}",
             event,
         )
+
+    def _what_is_waited_for(self, workflow_id: str) -> str:
+        return f"Conductor workflow {workflow_id}"
 
     def _apply_on_timeout(self, workflow_id: str) -> str:
         """After a timeout: terminate or leave the workflow. Returns what was done, for the message."""

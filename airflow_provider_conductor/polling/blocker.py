@@ -113,11 +113,20 @@ WORKER_KINDS = frozenset({"", "SIMPLE", "DYNAMIC", "USER_DEFINED"})
 SIGNALLED = frozenset({"PULL_WORKFLOW_MESSAGES", "WAIT_FOR_WEBHOOK", "WAIT_FOR_EVENT", "YIELD"})
 """Besides WAIT: ended by something from outside."""
 
+AI_TYPES = frozenset(
+    {"LLM_CHAT_COMPLETE", "LLM_TEXT_COMPLETE", "LLM_GENERATE_EMBEDDINGS", "LLM_INDEX_TEXT", "LLM_STORE_EMBEDDINGS"}
+    | {"LLM_SEARCH_INDEX", "LLM_SEARCH_EMBEDDINGS", "LLM_GET_EMBEDDINGS", "LIST_MCP_TOOLS", "CALL_MCP_TOOL"}
+    | {"GENERATE_IMAGE", "GENERATE_AUDIO", "GENERATE_VIDEO", "GENERATE_PDF"}
+    | {"AGENT", "GET_AGENT_CARD", "CANCEL_AGENT"}
+)
+"""Those of its documentation's page on AI tasks; the server runs them itself."""
+
 SERVER_TYPES = frozenset(
-    {"HTTP", "INLINE", "LAMBDA", "EVENT", "KAFKA_PUBLISH", "JSON_JQ_TRANSFORM", "SET_VARIABLE", "NOOP"}
+    {"HTTP", "INLINE", "LAMBDA", "EVENT", "KAFKA_PUBLISH", "JSON_JQ_TRANSFORM", "JDBC", "SET_VARIABLE", "NOOP"}
     | {"TERMINATE", "START_WORKFLOW", "SUB_WORKFLOW", "WAIT", "HUMAN"}
     | CONTAINERS
     | SIGNALLED
+    | AI_TYPES
 )
 """Types that a DYNAMIC task can turn out to be, and that no worker polls for."""
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from airflow_provider_conductor.control.commands import Command
     from airflow_provider_conductor.mirrors.plan import Step
     from airflow_provider_conductor.mirrors.step_state import Action, StepState
+    from airflow_provider_conductor.polling.root_cause import Failure
     from airflow_provider_conductor.polling.wait_event import WaitEvent
     from airflow_provider_conductor.polling.wait_spec import WaitSpec, WaitState
 
@@ -285,6 +286,9 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
             return self._follow(self._started_workflow(), deadline)
         return super()._outcome(event, deadline)
 
+    def _what_is_waited_for(self, workflow_id: str) -> str:
+        return f"step {self.step.ref!r} of Conductor workflow {workflow_id}"
+
     def _act(self, levels: Sequence[Workflow], state: StepState) -> bool:
         """What a cleared task does about its step; whether it did anything."""
         from airflow_provider_conductor.control import commands
@@ -366,19 +370,36 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
                 break
             time.sleep(SETTLING_PAUSE)
             workflow = client.get_workflow(workflow.workflow_id)
+        refs = tasks_of(self.step, workflow)
         if state.kind is Kind.FAILED:
-            refs = tasks_of(self.step, workflow)
             failure = client.run(diagnose(workflow, among=lambda task: is_one_of(task, refs)))
             if failure is not None:
                 return ConductorWorkflowFailedPermanentlyError(explain(failure, url), failure, url=url)
-        what = "did not run" if state.kind is Kind.NOT_REACHED else "was canceled"
         failure = client.run(diagnose(workflow))
+        culprit = None if failure is None else workflow.latest_attempt((*failure.path, failure.task_reference_name)[0])
+        if failure is not None and culprit is not None and is_one_of(culprit, refs):
+            # A task inside it failed, and Conductor canceled the loop or the JOIN for that.
+            return ConductorWorkflowFailedPermanentlyError(explain(failure, url), failure, url=url)
+        what = "did not run" if state.kind is Kind.NOT_REACHED else "was canceled"
         why = f"workflow {workflow.workflow_id} is {workflow.status}" if failure is None else headline(failure)
+        to_clear = self._what_to_clear(failure, state)
         return ConductorWorkflowFailedPermanentlyError(
-            f"step {self.step.ref!r} {what}: {why}\nWhat to do: fix the cause, then clear the task of the step that "
-            f"failed, and this one with it.\nSee {url}",
+            f"step {self.step.ref!r} {what}: {why}\nWhat to do: fix the cause, then {to_clear}.\nSee {url}",
             failure,
             url=url,
+        )
+
+    def _what_to_clear(self, failure: Failure | None, state: StepState) -> str:
+        from airflow_provider_conductor.mirrors.plan import NO_WORK
+
+        if failure is not None and failure.task_reference_name and failure.task_kind not in NO_WORK:
+            return "clear the task of the step that failed, and this one with it"
+        if state.task is not None:
+            return "clear this Airflow task"
+        group = self.start_task_id.rpartition(".")[0]
+        return (
+            "clear the task of an earlier step, since what failed has no task in Airflow, or the whole task group "
+            f"{group!r} to start a new workflow"
         )
 
 
