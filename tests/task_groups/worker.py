@@ -122,7 +122,8 @@ def define(
     """
     definition = lab.definition(what, *tasks, **fields)
     worked = {task["name"] for task in tasks_in(definition, "SIMPLE")}
-    worked |= {task["inputParameters"][task["dynamicTaskNameParam"]] for task in tasks_in(definition, "DYNAMIC")}
+    chosen = (task["inputParameters"][task["dynamicTaskNameParam"]] for task in tasks_in(definition, "DYNAMIC"))
+    worked |= {name for name in chosen if not name.startswith("${")}
     called = {task["name"] for task in tasks_in(definition, "HTTP", "KAFKA_PUBLISH")}
     if worked | called:
         times = {lab.name(ref): {"retryCount": count, "retryDelaySeconds": 0} for ref, count in retries.items()}
