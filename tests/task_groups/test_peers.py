@@ -12,7 +12,6 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from tests.integration.client_lab import Lab
 from tests.task_groups.group_run import GroupRun
-from tests.task_groups.test_on_a_server import fork
 from tests.task_groups.test_run_again import attempts, begin, lose
 from tests.task_groups.worker import Worker, define, group_of
 
@@ -34,8 +33,10 @@ def test_a_failed_model_is_run_again_and_so_is_what_depends_on_it(
     """
     run = GroupRun(group_of(models(lab, worker, "cosmos_3001")), monkeypatch)
     worker.fails = {"model"}
+    worker.names.remove(lab.name("stage"))
     first = begin(run)
     lose(run, "stage")
+    worker.names.add(lab.name("stage"))
     states = run.go()
     assert states == {
         **{"start": "success", "stage": "success", "model": "failed"},
@@ -86,35 +87,29 @@ def test_a_retry_of_the_first_task_starts_the_workflow_or_finds_it(
     assert run.workflow_id != first
 
 
-@pytest.mark.parametrize("cleared", [("bill",), ("ship", "bill")])
-def test_each_failed_task_can_be_run_again_and_all_of_them_together(
-    lab: Lab, worker: Worker, monkeypatch: pytest.MonkeyPatch, cleared: tuple[str, ...]
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_failed_task_can_be_run_again_alone_and_with_all_after_it(
+    lab: Lab, worker: Worker, monkeypatch: pytest.MonkeyPatch, alone: bool
 ) -> None:
     """apache/airflow #58826: the button "Repair a single task" of a Databricks workflow is always disabled.
 
     "Repair All" is disabled when tasks after the first one have failed; and where it is not, it finds nothing to
     repair.
     """
-    tasks = [lab.simple("pack"), *fork([lab.simple("ship")], [lab.simple("bill")]), lab.simple("thank")]
-    definition = define(lab, worker, "airflow_58826", *tasks)
-    worker.names.remove(lab.name("bill"))
-    worker.fails = {"ship"}
-    run = GroupRun(group_of(definition), monkeypatch)
+    run = GroupRun(group_of(models(lab, worker, "airflow_58826")), monkeypatch)
+    worker.fails = {"model"}
     states = run.go()
-    assert (states["ship"], states["bill"], states["thank"]) == ("failed", "failed", "upstream_failed")
-    worker.names.add(lab.name("bill"))
+    assert (states["model"], states["mart"], states["finish"]) == ("failed", "upstream_failed", "upstream_failed")
     worker.fails, first = set(), run.workflow_id
-    run.clear(*cleared)
+    run.clear("model", downstream=not alone)
     states = run.go()
-    others = {"ship", "bill"} - set(cleared)
-    assert {name for name, state in states.items() if state == "failed"} == others
-    if others:  # their steps have run again with it, and their tasks only follow them
-        assert states["thank"] == "upstream_failed"
-        run.clear(*others)
+    if alone:  # the workflow runs on to its end, and the tasks that have not run follow it when they are cleared
+        assert (states["model"], states["mart"], states["finish"]) == ("success", "upstream_failed", "upstream_failed")
+        lab.ended(first)
+        run.clear("mart", "finish", downstream=False)
         states = run.go()
     assert set(states.values()) == {"success"}
-    assert (run.workflow_id, worker.done.count("pack"), worker.done.count("thank")) == (first, 1, 1)
-    assert (attempts(lab, run, "ship"), attempts(lab, run, "bill")) == (["FAILED", "COMPLETED"], ["COMPLETED"])
+    assert (run.workflow_id, worker.done) == (first, ["stage", "model", "model", "mart"])
 
 
 def test_a_task_that_runs_again_follows_the_new_attempt(
