@@ -98,9 +98,8 @@ def decide(plan: StartPlan, found: Iterable[Found]) -> Decision:
     none                                              START
     RUNNING, PAUSED                                   ATTACH
     COMPLETED                                         ATTACH (its output is the result)
-    FAILED, TIMED_OUT, TERMINATED by our timeout,     RETRY, RESTART or START, as ``retry_from`` says
-    or to be retried; or by the server, after a retry
-    that it undid
+    FAILED, TIMED_OUT, TERMINATED by our timeout, or  RETRY, RESTART or START, as ``retry_from`` says
+    for a retry that the server undid
     the same, and archived by the server              START: it cannot be run again
     TERMINATED by our own kill                        START, the next generation
     TERMINATED by somebody else                       REFUSE: no try runs it again
