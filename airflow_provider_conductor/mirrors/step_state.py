@@ -175,13 +175,14 @@ def mark(state: StepState) -> list[object] | None:
     return None if state.task is None else [state.task.task_id, state.task.scheduled_time]
 
 
-def action(state: StepState, *, workflow_ended: bool, seen: object, cleared: bool) -> Action:
+def action(state: StepState, *, workflow_ended: bool, seen: object) -> Action:
     """What a task does about its step.
 
     ========================================================  =======
     the task                                                  action
     ========================================================  =======
-    was not cleared: its first try, or Airflow's own retry    FOLLOW
+    was not cleared since it ended: its first try, or         FOLLOW
+    Airflow's own retry
     was cleared, and its step has run anew since, runs, or
     has never run: another task has rerun the workflow        FOLLOW
     was cleared, and its step has not; the workflow
@@ -191,10 +192,9 @@ def action(state: StepState, *, workflow_ended: bool, seen: object, cleared: boo
     ========================================================  =======
 
     Args:
-        seen: the :func:`mark` that an earlier try has left when it ended; None: none has.
-        cleared: whether this try is the first since a clear.
+        seen: the :func:`mark` that a try before the last clear has left when it ended; None: none has.
     """
-    if not cleared or state.task is None or state.kind is Kind.OPEN or seen != mark(state):
+    if seen is None or state.task is None or state.kind is Kind.OPEN or seen != mark(state):
         return Action.FOLLOW
     if not workflow_ended:
         return Action.REFUSE

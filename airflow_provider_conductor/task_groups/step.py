@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -126,21 +126,25 @@ class FollowsWorkflow(WaitMixin):
 
     @property
     def _seen(self) -> Any:
-        """What an earlier try has left when it ended."""
-        return self._pull_from_start(SEEN_KEY.format(self.task_id))
+        """What a try before the last clear has left when it ended; None if none has.
+
+        Every try of the present series gets it, so that one whose first try breaks off does what the clear asked for.
+        """
+        identity = self._run.identity(None, retries=self.retries)
+        if identity.series == 1:  # never cleared, and Airflow logs an error where it has no such XCom
+            return None
+        left = self._pull_from_start(SEEN_KEY.format(self.task_id))
+        if not isinstance(left, Mapping) or left.get("series") == identity.series:
+            return None
+        return left.get("seen")
 
     def _remember(self, seen: object) -> None:
         """Leave this to a try after a clear. Where it cannot be written, a clear only follows the workflow."""
+        left = {"seen": seen, "series": self._run.identity(None, retries=self.retries).series}
         try:
-            write_xcom(self._run.ti, SEEN_KEY.format(self.task_id), seen, task_id=self.start_task_id)
+            write_xcom(self._run.ti, SEEN_KEY.format(self.task_id), left, task_id=self.start_task_id)
         except Exception as error:  # whatever Airflow's API, or an XCom backend of somebody's own, may raise
             self.log.warning("A clear of this task will not run its step again: XCom could not be written: %s", error)
-
-    @property
-    def _cleared(self) -> bool:
-        """Whether this try is the first after a clear."""
-        identity = self._run.identity(None, retries=self.retries)
-        return identity.begins_series and identity.may_have_started
 
     def _let_workflow_end(self, workflow_id: str) -> None:
         """On a worker a kill may be a clear, so other tasks may go on with the workflow."""
@@ -294,10 +298,8 @@ class ConductorStepOperator(FollowsWorkflow, ConductorOperator):
         from airflow_provider_conductor.control import commands
         from airflow_provider_conductor.mirrors.step_state import Action, action
 
-        cleared = self._cleared
-        seen = self._seen if cleared else None  # Airflow logs an error where it has no such XCom
         root, root_id = levels[0], levels[0].workflow_id
-        todo: Action = action(state, workflow_ended=root.status.ended, seen=seen, cleared=cleared)
+        todo: Action = action(state, workflow_ended=root.status.ended, seen=self._seen)
         ref, start_anew = self.step.ref, self._start_anew
         if todo is Action.FOLLOW:
             return False
@@ -430,10 +432,10 @@ class ConductorFinishOperator(FollowsWorkflow, ConductorOperator):
         from airflow_provider_conductor.control import commands
         from airflow_provider_conductor.polling.wait_event import STILL_RUNNING
 
-        if first and self._cleared and self._seen:
+        if first and (seen := self._seen):
             workflow = self._read_workflow(workflow_id, deadline)
             status = workflow.status
-            if status.ended and not status.successful and self._seen == workflow.end_time:
+            if status.ended and not status.successful and seen == workflow.end_time:
                 self._run_again(workflow_id, commands.retry(), self._start_anew)
         spec = replace(self._wait_spec(workflow_id), deadline=deadline)
         event = self._wait_here(spec, return_after=0)  # as a rule the workflow has ended with its last step

@@ -107,20 +107,19 @@ GONE_ON = StepState(Kind.OPEN, workflow(task("pack", "SCHEDULED")).tasks[0])
 
 
 @pytest.mark.parametrize(
-    ("state", "ended", "seen", "cleared", "does"),
+    ("state", "ended", "seen", "does"),
     [
-        (SEEN, True, mark(SEEN), False, Action.FOLLOW),
-        (SEEN, True, None, True, Action.FOLLOW),
-        (SEEN, True, ["an earlier run", 0], True, Action.FOLLOW),
-        (GONE_ON, False, mark(GONE_ON), True, Action.FOLLOW),
-        (StepState(Kind.NOT_REACHED), True, None, True, Action.FOLLOW),
-        (SEEN, False, mark(SEEN), True, Action.REFUSE),
-        (SEEN, True, mark(SEEN), True, Action.RERUN),
-        (BAD, True, mark(BAD), True, Action.RETRY),
+        (SEEN, True, None, Action.FOLLOW),
+        (SEEN, True, ["an earlier run", 0], Action.FOLLOW),
+        (GONE_ON, False, mark(GONE_ON), Action.FOLLOW),
+        (StepState(Kind.NOT_REACHED), True, None, Action.FOLLOW),
+        (SEEN, False, mark(SEEN), Action.REFUSE),
+        (SEEN, True, mark(SEEN), Action.RERUN),
+        (BAD, True, mark(BAD), Action.RETRY),
     ],
 )
-def test_what_a_cleared_task_does(state: StepState, ended: bool, seen: object, cleared: bool, does: Action) -> None:
-    assert action(state, workflow_ended=ended, seen=seen, cleared=cleared) is does
+def test_what_a_cleared_task_does(state: StepState, ended: bool, seen: object, does: Action) -> None:
+    assert action(state, workflow_ended=ended, seen=seen) is does
 
 
 def test_a_name_that_ends_like_an_iteration_is_a_step_of_its_own() -> None:

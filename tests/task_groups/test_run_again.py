@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_conductor.client import Workflow
+from airflow_provider_conductor.client import ConductorServerError, Workflow
 from airflow_provider_conductor.submission.termination_reasons import ended_by_our_kill
+from airflow_provider_conductor.task_groups.step import ConductorStepOperator
 from tests.integration.client_lab import Lab
 from tests.operators.airflow_standin import deferred
 from tests.task_groups.group_run import GroupRun
@@ -92,6 +95,27 @@ def test_a_try_that_airflow_loses_after_a_clear_does_not_run_the_step_once_more(
     worker.names.add(lab.name("pack"))
     assert set(run.go().values()) == {"success"}
     assert attempts(lab, run, "pack") == ["FAILED", "COMPLETED"]
+
+
+def test_a_clear_whose_first_try_breaks_off_is_done_by_the_next(
+    lab: Lab, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definition = define(lab, worker, "broken_off", *map(lab.simple, ("pack", "ship")))
+    run = GroupRun(group_of(definition), monkeypatch)
+    assert set(run.go().values()) == {"success"}
+
+    def break_off(self: ConductorStepOperator, *_: Any) -> None:
+        raise ConductorServerError("database is locked", status=500)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ConductorStepOperator, "_run_again", break_off)
+        run.clear("pack")
+        assert run.go()["pack"] == "failed"
+    assert worker.done == ["pack", "ship"]
+    run.lose("pack")
+    run.clear("ship", "finish")
+    assert set(run.go().values()) == {"success"}
+    assert worker.done == ["pack", "ship", "pack", "ship"]
 
 
 def test_a_clear_of_one_in_the_middle_of_a_running_workflow_is_refused(
