@@ -223,8 +223,8 @@ class _Walk:
             return None
         walk = _Walk(self.selection, self.sub_workflows, (*self.above, name), self.depth + place.depth + 1)
         walk.through(definition["tasks"], _Place(frozenset([""])))
-        version = wanted.get("version")
-        return Plan(name, int(version) if version else None, tuple(walk.steps))
+        version = str(wanted.get("version") or "")
+        return Plan(name, int(version) if version.isdecimal() else None, tuple(walk.steps))  # it may be a template
 
 
 def _refs(task: Mapping[str, Any]) -> Iterator[str]:

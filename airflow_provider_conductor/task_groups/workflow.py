@@ -23,9 +23,9 @@ AFTER_SKIPPED = "none_failed"
 AFTER_ALL = "all_done"
 """That of the last task of an optional sub-workflow, whose failed steps are no failure of the workflow."""
 
-STEP_RETRIES: Mapping[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=30)}
-"""A further try only follows the step again, so it costs nothing where Airflow has lost a task: on a busy machine, the
-scheduler fails one that goes on before its worker has reported the deferral (seen on 3.3.2)."""
+FOLLOW_RETRIES: Mapping[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=30)}
+"""A further try only follows the step, or the workflow, again, so it costs nothing where Airflow has lost a task: on a
+busy machine, the scheduler fails one that goes on before its worker has reported the deferral (seen on 3.3.2)."""
 
 TASK_ID_LIMIT, GROUP_ID_LIMIT = 250, 200
 """Airflow's, in characters: of a task's id with those of the groups around it, and of a group's own id."""
@@ -59,7 +59,8 @@ class ConductorWorkflowTaskGroup(TaskGroup):
             ``conductor_default``.
         step_args: arguments of Airflow's operators for the tasks of the steps, such as ``pool`` or
             ``on_failure_callback``. Their ``retries`` are 2, with a ``retry_delay`` of 30 s, unless given here: they
-            are for Airflow's own failures, since a step that has failed is not retried by Airflow.
+            are for Airflow's own failures, since a step that has failed is not retried by Airflow. Those of ``finish``
+            are the same.
         kwargs: arguments of Airflow's ``TaskGroup``.
 
     Raises:
@@ -134,8 +135,8 @@ class ConductorWorkflowTaskGroup(TaskGroup):
                 max_output_bytes=MAX_OUTPUT_BYTES.get() if max_output_bytes is None else max_output_bytes,
             )
             shared |= {"options": options, "trigger_rule": AFTER_SKIPPED}
-            self.steps = _add_steps(self, plan, (), [self.start], {**STEP_RETRIES, **shared, **(step_args or {})})
-            self.finish = ConductorFinishOperator(task_id=FINISH, output_path=output_path, **shared)
+            self.steps = _add_steps(self, plan, (), [self.start], {**FOLLOW_RETRIES, **shared, **(step_args or {})})
+            self.finish = ConductorFinishOperator(task_id=FINISH, output_path=output_path, **FOLLOW_RETRIES, **shared)
             leaves = [task for task in self.steps.values() if not task.downstream_task_ids]
             # After an optional sub-workflow a start that failed is forgotten, so it stops the end by itself.
             self.finish.set_upstream([*leaves, self.start] if not leaves or plan.has_optional_groups else leaves)

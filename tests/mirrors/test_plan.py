@@ -148,6 +148,8 @@ def test_a_sub_workflow_with_its_definition_has_a_plan() -> None:
     sub["subWorkflowParam"] = {"name": "parcel", "workflowDefinition": inline}
     assert plan(sub).steps[0].sub_workflow.version is None
     assert plan(sub).size == 2
+    sub["subWorkflowParam"] = {"name": "parcel", "version": "${workflow.input.version}"}
+    assert plan(sub, parcel=inline).steps[0].sub_workflow.version is None
 
 
 def test_an_optional_sub_workflow_is_known_at_any_depth() -> None:

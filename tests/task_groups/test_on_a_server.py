@@ -72,6 +72,7 @@ def test_a_try_after_airflow_lost_a_task_follows_its_step(
     run.go()
     retries = {task.task_id: task.retries for task in group.steps.values()}
     assert retries == {"flow.pack": 2, "flow.charge": 2}
+    assert group.finish.retries == 2
     run.lose("pack")
     assert set(run.go().values()) == {"success"}
     assert worker.done == ["pack", "charge"]
