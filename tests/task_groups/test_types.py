@@ -295,7 +295,6 @@ FAILS = {
         {"act": ["act failed", "too dear"]},
         {"task": "HUMAN"},
         answer=("act", "FAILED", "too dear"),
-        oldest=True,
     ),
     "INLINE with a broken expression": Case(
         lambda lab: [made.inline("count", BROKEN)],

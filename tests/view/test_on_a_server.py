@@ -44,9 +44,11 @@ def press(lab: Lab, workflow_id: str, action: Action, **more: Any) -> tuple[str,
 
 
 def ends_as(lab: Lab, workflow_id: str, status: str) -> Workflow:
+    """The workflow once it has ended so, and its tasks have: the server ends them a moment later."""
+
     def read() -> Workflow | None:
         found = lab.client.get_workflow(workflow_id)
-        return found if found.status == status else None
+        return found if found.status == status and not any(task.is_open for task in found.tasks) else None
 
     found = lab.eventually(read)
     assert found is not None
