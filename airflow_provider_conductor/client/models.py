@@ -236,9 +236,7 @@ class Workflow:
     def latest_attempt(self, reference_name: str) -> Task | None:
         """The newest attempt of the task with this reference name, or None; that of a retry has seq 0 at first."""
         attempts = [task for task in reversed(self.tasks) if task.reference_name == reference_name]
-        return max(
-            attempts, key=lambda task: (not task.retried, task.seq), default=None
-        )  # a new one has seq 0 at first
+        return max(attempts, key=lambda task: (not task.retried, task.seq), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+SWITCHES, FORKS, JOINS = ("SWITCH", "DECISION"), ("FORK_JOIN", "FORK"), ("JOIN", "EXCLUSIVE_JOIN")
 
 CONTAINERS = frozenset(
     {"JOIN", "EXCLUSIVE_JOIN", "DO_WHILE", "FORK", "FORK_JOIN", "FORK_JOIN_DYNAMIC", "SWITCH", "DECISION"}
@@ -12,6 +15,14 @@ CONTAINERS = frozenset(
 
 CHOSEN_AT_RUN_TIME = frozenset({"DYNAMIC", "FORK_JOIN_DYNAMIC"})
 """Types whose tasks, with their types and reference names, are not in the definition."""
+
+
+_ITERATIONS = re.compile(r"(?:__\d+)+$")
+
+
+def without_iterations(reference_name: str) -> str:
+    """The reference name without what the server appends to it in a loop: ``pack`` of ``pack__2``."""
+    return _ITERATIONS.sub("", reference_name)
 
 
 def may_contain(definition: Any, *types: str) -> bool:

@@ -111,17 +111,10 @@ def delete(*, archive: bool = True) -> Command:
 
 
 def retry(*, resume_subworkflow_tasks: bool = True) -> Command:
-    """The server's bulk retry runs failed sub-workflows from their start, so it is used only where there are none.
-
-    A retry that continues a sub-workflow retries nothing else: with another failed task beside it the workflow would
-    fail again at once (seen on 3.32.2). So there the sub-workflows are run from their start, too.
-    """
+    """The server's bulk retry runs failed sub-workflows from their start, so it is used only where there are none."""
 
     def resumes(workflow: Workflow) -> bool:
-        latest = {task.reference_name: task for task in workflow.tasks if task.kind not in CONTAINERS}
-        bad = [task for task in latest.values() if task.known_status is not None and not task.known_status.successful]
-        ended = [task.kind for task in bad if not task.is_open]
-        return resume_subworkflow_tasks and not ("SUB_WORKFLOW" in ended and len(ended) > 1)
+        return resume_subworkflow_tasks and can_resume_sub_workflows(workflow)
 
     def has(workflow: Workflow, *task_types: str) -> bool:
         return may_contain(workflow.data.get("workflowDefinition"), *task_types)
@@ -158,6 +151,18 @@ def retry(*, resume_subworkflow_tasks: bool = True) -> Command:
         undone_within=lambda workflow: UNDONE_WITHIN if may_be_undone(workflow) else 0.0,
         one_by_one=lambda workflow: resume_subworkflow_tasks and has(workflow, "SUB_WORKFLOW"),
     )
+
+
+def can_resume_sub_workflows(workflow: Workflow) -> bool:
+    """Whether a retry can continue a failed sub-workflow; else it has to run from its start. Needs the tasks.
+
+    A retry that continues one retries nothing else: with another failed task beside it, the workflow would fail again
+    at once (seen on 3.32.2).
+    """
+    latest = {task.reference_name: task for task in workflow.tasks if task.kind not in CONTAINERS}
+    bad = [task for task in latest.values() if task.known_status is not None and not task.known_status.successful]
+    ended = [task.kind for task in bad if not task.is_open]
+    return not ("SUB_WORKFLOW" in ended and len(ended) > 1)
 
 
 def cancel_left_open(workflow: Workflow) -> Call[None] | None:

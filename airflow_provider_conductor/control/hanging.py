@@ -9,17 +9,12 @@ refused since they resemble a JOIN and a FORK_JOIN.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow
+from airflow_provider_conductor.client.task_types import JOINS, SWITCHES, without_iterations
 from airflow_provider_conductor.definitions.task_tree import DefinedTask, defined_tasks
-
-SWITCHES, JOINS = ("SWITCH", "DECISION"), ("JOIN", "EXCLUSIVE_JOIN")
-
-_ITERATIONS = re.compile(r"(?:__\d+)+$")
-"""What the server appends to the reference name of a task in a loop: ``pack__2``."""
 
 
 def _find(definition: Mapping[str, Any], ref: str) -> DefinedTask | None:
@@ -76,7 +71,7 @@ def hangs_after_rerun(workflow: Workflow, task: Task) -> str:
     definition = workflow.data.get("workflowDefinition") or {}
     if not definition.get("tasks"):
         return ""
-    found = _find(definition, task.reference_name) or _find(definition, _ITERATIONS.sub("", task.reference_name))
+    found = _find(definition, task.reference_name) or _find(definition, without_iterations(task.reference_name))
     if found is None:
         return "a dynamic fork has created it, and the server would run that branch alone"
     kind = found.task.get("type")
@@ -98,6 +93,6 @@ def _run_of_loop(workflow: Workflow, loop_ref: str, task: Task) -> Task | None:
     runs = (
         item
         for item in workflow.tasks
-        if item.seq <= task.seq and loop_ref in (item.reference_name, _ITERATIONS.sub("", item.reference_name))
+        if item.seq <= task.seq and loop_ref in (item.reference_name, without_iterations(item.reference_name))
     )
     return max(runs, key=lambda run: run.seq, default=None)

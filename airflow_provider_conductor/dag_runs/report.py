@@ -21,7 +21,7 @@ PART_OF_AGE = 0.05
 """A DAG run is read again after this part of its age."""
 
 ENDED_BY_WORKER = "Ended by the Conductor worker:"
-"""Begins the note of a DAG run that was ended with its task. A user who clears such a run has it for himself."""
+"""Begins the note of a DAG run that was ended with its task. A run that a user clears afterwards is left alone."""
 
 
 @dataclass(frozen=True, slots=True)

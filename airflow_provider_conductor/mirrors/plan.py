@@ -7,10 +7,8 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from airflow_provider_conductor.client.task_types import CONTAINERS
+from airflow_provider_conductor.client.task_types import CONTAINERS, FORKS, JOINS, SWITCHES
 from airflow_provider_conductor.definitions.task_tree import defined_tasks
-
-SWITCHES, FORKS, JOINS = ("SWITCH", "DECISION"), ("FORK_JOIN", "FORK"), ("JOIN", "EXCLUSIVE_JOIN")
 
 NO_WORK = CONTAINERS - {"DO_WHILE", "FORK_JOIN_DYNAMIC"} | {"NOOP", "SET_VARIABLE", "TERMINATE"}
 """Types that only direct the workflow: they have edges and no task."""

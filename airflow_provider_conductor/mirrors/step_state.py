@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from airflow_provider_conductor.client.flows import reached
 from airflow_provider_conductor.client.models import Task, TaskStatus, Workflow
+from airflow_provider_conductor.client.task_types import without_iterations
 from airflow_provider_conductor.mirrors.plan import Step
-
-ITERATIONS = re.compile(r"(?:__\d+)+$")
-"""What the server appends to the reference name of a task in a loop: ``pack__2``."""
 
 
 class Kind(Enum):
@@ -158,7 +155,7 @@ def tasks_of(step: Step, workflow: Workflow) -> frozenset[str]:
 def is_one_of(task: Task, refs: Collection[str]) -> bool:
     """Whether it is one of these, or an iteration of one."""
     name = task.reference_name
-    return name in refs or (task.iteration > 0 and ITERATIONS.sub("", name) in refs)
+    return name in refs or (task.iteration > 0 and without_iterations(name) in refs)
 
 
 class Action(Enum):

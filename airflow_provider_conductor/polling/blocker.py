@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from airflow_provider_conductor.client.models import UNTIMED, PollData, Task, TaskStatus
-from airflow_provider_conductor.client.task_types import CONTAINERS
+from airflow_provider_conductor.client.task_types import CONTAINERS, without_iterations
 
 PICKUP_GRACE = 10_000
 """Milliseconds that a due task may wait for a worker before its queue's poll data are read."""
@@ -105,7 +105,7 @@ class Blocker:
     def is_of(self, task_ref: str) -> bool:
         """Whether it is this task of the workflow, an iteration of it, or in the sub-workflow that the task runs."""
         outermost = self.path[0] if self.path else self.reference_name
-        return outermost == task_ref or outermost.startswith(f"{task_ref}__")
+        return task_ref in (outermost, without_iterations(outermost))
 
 
 WORKER_KINDS = frozenset({"", "SIMPLE", "DYNAMIC", "USER_DEFINED"})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from hashlib import blake2s
 from typing import NamedTuple
 
+from airflow_provider_conductor.client.task_types import without_iterations
 from airflow_provider_conductor.client.text import one_line
 from airflow_provider_conductor.polling.blocker import PICKUP_GRACE, Blocker, Phase
 from airflow_provider_conductor.polling.formatting import clock_time, duration
@@ -27,8 +27,6 @@ REPEAT_SHARE = 0.1
 
 REMEMBERED = 16
 """Situations that count as logged already."""
-
-_ITERATION = re.compile(r"__\d+$")
 
 _NEEDS_USER = (Phase.PAUSED, Phase.WAITING_FOR_PERSON, Phase.WAITING_FOR_SIGNAL, Phase.JOIN_BLOCKED)
 
@@ -123,7 +121,7 @@ def needs_user(progress: Progress) -> bool:
 def _situation(progress: Progress) -> str:
     named = len(progress.blockers) <= NAMED
     parts = {
-        (f"{_ITERATION.sub('', _name(b))}/{b.attempt}/" if named else "") + f"{b.phase}/{b.unpolled_since is not None}"
+        (f"{without_iterations(_name(b))}/{b.attempt}/" if named else "") + f"{b.phase}/{b.unpolled_since is not None}"
         for b in progress.blockers
     }
     if not named:

@@ -9,7 +9,12 @@ from airflow_provider_conductor.client.errors import ConductorConflictError, Con
 from airflow_provider_conductor.client.flow import Call, Flow, ask, sleep
 from airflow_provider_conductor.client.flows import LOOKUP_PAUSES
 from airflow_provider_conductor.client.models import TaskStatus, Workflow, WorkflowStatus
-from airflow_provider_conductor.control.commands import cancel_left_open, ended_itself, ran_again
+from airflow_provider_conductor.control.commands import (
+    can_resume_sub_workflows,
+    cancel_left_open,
+    ended_itself,
+    ran_again,
+)
 from airflow_provider_conductor.control.lost_retry import UNDONE_WITHIN, broken_by_a_retry, is_lost, may_be_undone
 from airflow_provider_conductor.submission.earlier_workflows import Action
 
@@ -30,6 +35,7 @@ def run_again(workflow: Workflow, action: Action, log: Callable[[str], None]) ->
     the same, beside an open branch        ends again at once   ends again at once
     by a sub-workflow that ended like      ends again at once   continues, with a new sub-workflow
     the line above
+    by a sub-workflow and another task     ends again at once   continues, with a new sub-workflow
     by a retry that the server undid       ends again at once   ends again at once
     between its writes
     =====================================  ===================  ===================================
@@ -47,7 +53,8 @@ def run_again(workflow: Workflow, action: Action, log: Callable[[str], None]) ->
         if broken := broken_by_a_retry(workflow):
             why = _why_broken(broken)
         if not ended_by and not broken:
-            resume = not (yield from _has_one_that_ended_itself(workflow))
+            resume = can_resume_sub_workflows(workflow)
+            resume = resume and not (yield from _has_one_that_ended_itself(workflow))
             retry = endpoints.retry_workflow(workflow_id, resume_subworkflow_tasks=resume)
             try:
                 status = yield from _send_until_it_stays(retry, workflow, log)

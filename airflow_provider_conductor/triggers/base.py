@@ -151,7 +151,8 @@ class ConductorTrigger(BaseTrigger):
         state = task.state or "cleared"
         act = self._after_kill(task)
         if act is None:
-            why = f"the task was not killed while it was deferred (its state is {state})"
+            why = "other tasks follow it" if is_kill(task) else "the task was not killed while it was deferred"
+            why += f" (its state is {state})"
             self.log.info("%s: left running, since %s", subject, why)
             return
         try:

@@ -235,10 +235,13 @@ def new(number: int, **fields: Any) -> dict[str, Any]:
     return attempt | {"taskId": f"1{number}", "seq": 2 + number, "retried": False} | fields
 
 
-def undo(conductor: ConductorStandIn, workflow_id: str, times: int, *, left_open: bool = False) -> None:
+def undo(
+    conductor: ConductorStandIn, workflow_id: str, times: int, *, left_open: bool = False, breaks: bool = False
+) -> None:
     """Let the server undo so many retries, as 3.32.2 does when its JOIN is evaluated too early.
 
-    With ``left_open``, the new attempts stay open, and it refuses further retries until they are canceled.
+    With ``left_open``, the new attempts stay open, and it refuses further retries until they are canceled. With
+    ``breaks``, they have no place in the order, so that no further retry replaces them.
     """
     attempts: list[dict[str, Any]] = []
     retry = conductor._control
@@ -253,6 +256,7 @@ def undo(conductor: ConductorStandIn, workflow_id: str, times: int, *, left_open
         answer = retry(verb, item, query)
         if verb == "POST retry" and len(attempts) < times:
             attempts.append(new(len(attempts) + 1, status="SCHEDULED" if left_open else "CANCELED"))
+            attempts[-1] |= {"seq": 0} if breaks else {}
             conductor.has_tasks(item, OLD, *({**one, "retried": True} for one in attempts[:-1]), attempts[-1], JOIN)
             conductor.end(item, "FAILED")
         return answer
@@ -285,16 +289,7 @@ def test_a_retry_that_the_server_always_undoes_has_no_effect(conductor: Conducto
 
 def test_a_retry_that_breaks_the_workflow_is_no_success(conductor: ConductorStandIn, do: Do) -> None:
     one = conductor.add("FAILED")
-    undo(conductor, one, 1)
-    retry = conductor._control
-
-    def control(verb: str, item: str, query: Any) -> Any:
-        answer = retry(verb, item, query)
-        if verb == "POST retry":
-            conductor.has_tasks(one, new(1, seq=0), OLD, JOIN)
-        return answer
-
-    conductor._control = control  # type: ignore[method-assign]
+    undo(conductor, one, 1, breaks=True)
     outcome = do(commands.retry(), one)
     assert outcome.done == []
     assert "undone by the server itself" in outcome.refusals[one].why

@@ -1,4 +1,4 @@
-"""A retry that the server has undone is told from a failure of its tasks."""
+"""A retry that the server has undone is recognized, and a failure of its tasks is not taken for one."""
 
 from __future__ import annotations
 

@@ -45,15 +45,20 @@ def test_one_that_an_undone_retry_has_broken_is_restarted(conductor: ConductorSt
 
 def test_one_that_its_retry_breaks_is_restarted(conductor: ConductorStandIn) -> None:
     one, said = conductor.add("FAILED"), list[str]()
-    undo(conductor, one, 1)
-    retry = conductor._control
-
-    def control(verb: str, item: str, query: Any) -> Any:
-        answer = retry(verb, item, query)
-        if verb == "POST retry":
-            conductor.has_tasks(one, new(1, seq=0), OLD, JOIN)
-        return answer
-
-    conductor._control = control  # type: ignore[method-assign]
+    undo(conductor, one, 1, breaks=True)
     assert ran(conductor, one, said) == (Action.RESTART, WorkflowStatus.RUNNING)
     assert "left a canceled attempt of 'pack'" in said[0]
+
+
+@pytest.mark.parametrize(("beside", "resumes"), [("COMPLETED", "true"), ("FAILED", "false")])
+def test_a_sub_workflow_with_another_failed_task_beside_it_is_run_anew(
+    conductor: ConductorStandIn, beside: str, resumes: str
+) -> None:
+    """A retry that continues it would leave the other task failed, and the workflow would end again at once."""
+    below = conductor.add("FAILED")
+    sub = {"taskId": "1", "referenceTaskName": "deliver", "taskType": "SUB_WORKFLOW", "subWorkflowId": below}
+    pack = {"taskId": "2", "referenceTaskName": "pack", "taskType": "pack", "status": beside, "seq": 2}
+    one, said = conductor.add("FAILED", tasks=[{**sub, "status": "FAILED", "seq": 1}, pack]), list[str]()
+    assert ran(conductor, one, said) == (Action.RETRY, WorkflowStatus.RUNNING)
+    (sent,) = [request for request in conductor.requests if request.path.endswith("/retry")]
+    assert sent.query["resumeSubworkflowTasks"] == resumes

@@ -451,7 +451,7 @@ def check_messages(run: GroupRun, case: Case) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("server", "case"), cases(WORKS))
+@pytest.mark.parametrize(("server", "case"), list(cases(WORKS)))
 def test_it_is_done(server: str, case: Case, lab: Lab, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_of(lab, worker, monkeypatch, case)
     assert run.go() == {"start": "success", **IN_TURN, **case.states, "finish": "success"}, run.errors
@@ -459,7 +459,7 @@ def test_it_is_done(server: str, case: Case, lab: Lab, worker: Worker, monkeypat
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("server", "case"), cases(FAILS))
+@pytest.mark.parametrize(("server", "case"), list(cases(FAILS)))
 def test_it_fails(server: str, case: Case, lab: Lab, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_of(lab, worker, monkeypatch, case)
     states = run.go()

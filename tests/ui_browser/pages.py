@@ -83,7 +83,7 @@ class Tab:
         return self.frame.locator("html").evaluate(f"() => ({script})")
 
     def set_hidden(self, hidden: bool) -> None:
-        """Let the plugin's frame be told that its page is hidden, or shown; a page that is driven is always shown."""
+        """Make the plugin's frame believe that its page is hidden, or shown: Playwright's pages are always shown."""
         self.frame.locator("html").evaluate(
             """(_, hidden) => {
                 Object.defineProperty(document, "hidden", {configurable: true, get: () => hidden});
