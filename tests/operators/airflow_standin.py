@@ -109,13 +109,17 @@ def sent_through_airflow(trigger: BaseTrigger) -> BaseTrigger:
     return getattr(importlib.import_module(module), name)(**row.kwargs)
 
 
+TRIGGER_PATIENCE = 900
+"""Seconds for a trigger to fire: one that never does fails its test, and holds up no others."""
+
+
 def first_event(trigger: BaseTrigger) -> Any:
     """The payload of the trigger's one event, as JSON carries it; a second event is an error."""
 
     async def collect() -> list[TriggerEvent]:
         return [event async for event in trigger.run()]
 
-    (event,) = asyncio.run(collect())
+    (event,) = asyncio.run(asyncio.wait_for(collect(), TRIGGER_PATIENCE))
     return json.loads(json.dumps(event.payload))
 
 

@@ -123,15 +123,19 @@ class GroupRun:
         return "success"
 
     def go_again(self, client: ConductorClient, *names: str) -> dict[str, str]:
-        """Clear these tasks and go; anew, as the message says, where the server has broken the workflow by the retry.
+        """Clear these tasks and go; anew, as the message says, where the server has broken the workflow.
 
-        A busy 3.32.2 does that to a fork or a loop now and then: see ``control/lost_retry.py``.
+        A busy 3.32.2 does that to a fork or a loop now and then: by a retry, see ``control/lost_retry.py``; or by a
+        rerun from before a fork, of which it then runs all branches and never schedules the JOIN.
         """
         self.clear(*names)
         states = self.go()
         workflow = client.get_workflow(self.workflow_id)
-        if workflow.status.ended and (broken_by_a_retry(workflow) or is_lost(workflow)):
-            assert any("clear the task group" in str(error) for error in self.errors.values())
+        by_retry = workflow.status.ended and bool(broken_by_a_retry(workflow) or is_lost(workflow))
+        by_rerun = not workflow.status.ended and not any(task.is_open for task in workflow.tasks)
+        if by_retry or by_rerun:
+            advice = "clear the task group" if by_retry else "Conductor has not scheduled"
+            assert any(advice in str(error) for error in self.errors.values()), self.errors
             self.begun_anew = True
             self.clear("start")
             states = self.go()

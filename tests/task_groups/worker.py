@@ -136,5 +136,7 @@ def define(
 
 
 def group_of(definition: Any, **arguments: Any) -> ConductorWorkflowTaskGroup:
+    """A group with this definition, whose waits end where the server has lost a task: see ``GroupRun.go_again``."""
+    arguments = {"stall_timeout": 180} | arguments
     with DAG("orders", start_date=datetime(2026, 1, 1), schedule=None):
         return ConductorWorkflowTaskGroup(definition, group_id="flow", **arguments)
